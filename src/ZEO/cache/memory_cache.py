@@ -1,0 +1,167 @@
+"""A client cache in memory: nothing on disk, hits at the speed of a dictionary.
+
+In: revisions of objects as the server sent them, invalidations, the tid the cache is good up to.
+Out: the revision asked for, or None. Fails: never; a record too large for the cache is not kept.
+
+Eviction is second chance: records leave in the order they came, non-current revisions before all
+others, and a current record that was used since it last came up is put back at the end instead.
+A hit therefore only adds its oid to a set, and takes no lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+
+# What a record takes besides its data: oid, tid, tuple, headers of bytes, dictionary slots.
+RECORD_OVERHEAD = 256
+
+
+class MemoryCache:
+    """The client cache's interface over dictionaries; any thread may call any method."""
+
+    def __init__(self, size: int = 20_000_000) -> None:
+        """Make an empty cache. size: bytes it may hold, an allowance per record included."""
+        self.size = size
+        self._lock = threading.Lock()  # taken by everything that changes something
+        self._current: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()  # oid: (data, tid)
+        self._touched: set[bytes] = set()  # oids hit since eviction last looked at them
+        # (oid, tid): (data, tid, end tid), oldest first; and the tids there are for one oid
+        self._closed: OrderedDict[tuple[bytes, bytes], tuple[bytes, bytes, bytes]] = OrderedDict()
+        self._closed_tids: dict[bytes, list[bytes]] = {}
+        self._used = 0  # bytes, overhead included
+        self._last_tid: bytes | None = None
+
+    def load(self, oid: bytes) -> tuple[bytes, bytes] | None:
+        """Return (data, tid) of the current revision of oid, or None."""
+        found = self._current.get(oid)
+        if found is not None:
+            self._touched.add(oid)
+        return found
+
+    def loadBefore(self, oid: bytes, before: bytes) -> tuple[bytes, bytes, bytes | None] | None:
+        """Return (data, tid, end tid or None) of the revision current just before tid `before`."""
+        current = self._current.get(oid)
+        if current is not None and current[1] < before:
+            self._touched.add(oid)
+            return current[0], current[1], None
+        if oid not in self._closed_tids:
+            return None  # no lock for a miss
+        with self._lock:
+            for tid in self._closed_tids.get(oid, ()):
+                revision = self._closed[oid, tid]
+                if tid < before <= revision[2]:
+                    return revision
+        return None
+
+    def store(self, oid: bytes, tid: bytes, end_tid: bytes | None, data: bytes) -> None:
+        """Keep a revision: valid from tid until before end_tid; None: it is the current one.
+
+        One said to be current is not taken when the cache knows better: a newer one, or its end.
+        """
+        with self._lock:
+            current = self._current.get(oid)
+            if end_tid is None:
+                if tid in self._closed_tids.get(oid, ()) or (current and current[1] >= tid):
+                    return
+                self._drop_current(oid)  # its end is not known
+                self._add_current(oid, data, tid)
+            else:
+                if current and current[1] == tid:
+                    self._drop_current(oid)
+                self._add_closed(oid, tid, end_tid, data)
+            self._make_room()
+
+    def invalidate(self, oid: bytes, tid: bytes | None) -> None:
+        """End the current revision of oid at tid, if it is older; tid None: forget all of oid."""
+        with self._lock:
+            if tid is None:
+                self._drop_current(oid)
+                for closed in list(self._closed_tids.get(oid, ())):
+                    self._drop_closed(oid, closed)
+                return
+            current = self._current.get(oid)
+            if current is not None and current[1] < tid:
+                self._add_closed(oid, current[1], tid, current[0])  # first, for those who read
+                self._drop_current(oid)
+
+    def getLastTid(self) -> bytes | None:
+        """Return the tid up to which the cache has seen every invalidation, or None."""
+        return self._last_tid
+
+    def setLastTid(self, tid: bytes | None) -> None:
+        """Record that every invalidation up to tid has been applied."""
+        with self._lock:
+            self._last_tid = tid
+
+    def clear(self) -> None:
+        """Forget every revision and the last tid."""
+        with self._lock:
+            self._current.clear()
+            self._touched.clear()
+            self._closed.clear()
+            self._closed_tids.clear()
+            self._used = 0
+            self._last_tid = None
+
+    def close(self) -> None:
+        """Nothing is kept after this."""
+        self.clear()
+
+    def detach(self) -> None:
+        """Called in a forked child: memory is the child's own, so only the lock is made anew."""
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Return the number of revisions held."""
+        return len(self._current) + len(self._closed)
+
+    def contents(self) -> Iterator[tuple[bytes, bytes, bytes | None]]:
+        """Yield (oid, tid, end tid or None) of every revision held when called."""
+        with self._lock:
+            held: list[tuple[bytes, bytes, bytes | None]]
+            held = [(oid, tid, None) for oid, (_, tid) in self._current.items()]
+            held += [(oid, tid, end) for (oid, tid), (_, _, end) in self._closed.items()]
+        return iter(held)
+
+    # Below: the lock is held.
+
+    def _add_current(self, oid: bytes, data: bytes, tid: bytes) -> None:
+        self._current[oid] = data, tid
+        self._used += len(data) + RECORD_OVERHEAD
+
+    def _drop_current(self, oid: bytes) -> None:
+        dropped = self._current.pop(oid, None)
+        self._touched.discard(oid)
+        if dropped is not None:
+            self._used -= len(dropped[0]) + RECORD_OVERHEAD
+
+    def _add_closed(self, oid: bytes, tid: bytes, end_tid: bytes, data: bytes) -> None:
+        if (oid, tid) in self._closed:
+            return
+        self._closed[oid, tid] = data, tid, end_tid
+        self._closed_tids.setdefault(oid, []).append(tid)
+        self._used += len(data) + RECORD_OVERHEAD
+
+    def _drop_closed(self, oid: bytes, tid: bytes) -> None:
+        self._used -= len(self._closed.pop((oid, tid))[0]) + RECORD_OVERHEAD
+        tids = self._closed_tids[oid]
+        tids.remove(tid)
+        if not tids:
+            del self._closed_tids[oid]
+
+    def _make_room(self) -> None:
+        if len(self._touched) > len(self._current):  # a reader may touch what has just left
+            self._touched.intersection_update(list(self._current))
+        while self._used > self.size and self._closed:
+            self._drop_closed(*next(iter(self._closed)))
+        chances = len(self._current)  # other threads go on touching: every record gets one at most
+        while self._used > self.size and self._current:
+            oid = next(iter(self._current))
+            chances -= 1
+            if oid in self._touched and chances > 0:
+                self._touched.discard(oid)
+                self._current.move_to_end(oid)
+            else:
+                self._drop_current(oid)
