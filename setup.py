@@ -1,4 +1,5 @@
 """The packaging of ZEO: what is installed, what it needs, and the commands it brings."""
+
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -6,65 +7,65 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).resolve().parent
 
 EXTRAS = {
-    "test": [
-        "ZODB[test]",
-        "hypothesis",
-        "manuel",
-        "msgpack",
-        "pytest >= 7.4",
-        "pytest-timeout",
-        "trustme",
-        "zope.testing",
+    'test': [
+        'ZODB[test]',
+        'hypothesis',
+        'manuel',
+        'msgpack',
+        'pytest >= 7.4',
+        'pytest-timeout',
+        'trustme',
+        'zope.testing',
     ],
-    "docs": ["sphinx"],
-    "msgpack": ["msgpack"],
-    "zdaemon": ["zdaemon"],
-    "plot": ["matplotlib"],
+    'docs': ['sphinx'],
+    'msgpack': ['msgpack'],
+    'zdaemon': ['zdaemon'],
+    'plot': ['matplotlib'],
     # Nothing here needs uvloop; the name stays so that old requirement lines still install.
-    "uvloop": [],
+    'uvloop': [],
 }
 
 COMMANDS = [
-    "start.py = ZEO.start:main",
-    "runzeo = ZEO.runzeo:main",
-    "zeoctl = ZEO.zeoctl:main",
-    "zeo-nagios = ZEO.nagios:main",
-    "zeopack = ZEO.commands.zeopack:main",
-    "zeo-cache = ZEO.commands.zeo_cache:main",
-    "zeo-status = ZEO.commands.zeo_status:main",
+    'start.py = ZEO.start:main',
+    'runzeo = ZEO.runzeo:main',
+    'zeoctl = ZEO.zeoctl:main',
+    'zeo-nagios = ZEO.nagios:main',
+    'zeopack = ZEO.commands.zeopack:main',
+    'zeo-cache = ZEO.commands.zeo_cache:main',
+    'zeo-status = ZEO.commands.zeo_status:main',
 ]
 
 setup(
-    name="ZEO",
-    version="7.0.dev0",
-    description="One ZODB database for many processes: a fast storage server and its clients",
-    long_description="\n\n".join(
-        (HERE / name).read_text(encoding="utf-8") for name in ("README.rst", "CHANGES.rst")
+    name='ZEO',
+    version='7.0.dev0',
+    description='One ZODB database for many processes: a fast storage server and its clients',
+    long_description='\n\n'.join(
+        (HERE / name).read_text(encoding='utf-8') for name in ('README.rst', 'CHANGES.rst')
     ),
-    long_description_content_type="text/x-rst",
-    license="MIT",
-    keywords="database zodb zeo server client cache",
+    long_description_content_type='text/x-rst',
+    license='MIT',
+    keywords='database zodb zeo server client cache',
     classifiers=[
-        "Development Status :: 3 - Alpha",
-        "Framework :: ZODB",
-        "Intended Audience :: Developers",
-        "Intended Audience :: System Administrators",
-        "Operating System :: POSIX",
-        "Programming Language :: Python :: 3",
-        "Programming Language :: Python :: 3.10",
-        "Programming Language :: Python :: 3.11",
-        "Programming Language :: Python :: 3.12",
-        "Programming Language :: Python :: 3.13",
-        "Programming Language :: Python :: Implementation :: CPython",
-        "Topic :: Database :: Database Engines/Servers",
+        'Development Status :: 3 - Alpha',
+        'Framework :: ZODB',
+        'Intended Audience :: Developers',
+        'Intended Audience :: System Administrators',
+        'Operating System :: POSIX',
+        'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Programming Language :: Python :: Implementation :: CPython',
+        'Topic :: Database :: Database Engines/Servers',
     ],
-    package_dir={"": "src"},
-    packages=find_packages("src"),
+    package_dir={'': 'src'},
+    packages=find_packages('src'),
     # ZConfig reads the schema files from the installed package, wheels included.
-    package_data={"": ["*.xml"]},
+    package_data={'': ['*.xml']},
     zip_safe=False,
-    python_requires=">=3.10",
-    install_requires=["ZODB", "persistent", "transaction", "zc.lockfile"],
+    python_requires='>=3.10',
+    install_requires=['ZODB', 'persistent', 'transaction', 'zc.lockfile'],
     extras_require=EXTRAS,
-    entry_points={"console_scripts": COMMANDS},
+    entry_points={'console_scripts': COMMANDS},
 )

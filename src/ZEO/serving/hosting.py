@@ -1,0 +1,280 @@
+"""Which storages a server hosts: ``-S name=module_path:attribute`` -> storages.
+
+Enters: the values of the ``-S`` switches and a file name, as an operator wrote them.  Leaves: open
+storages by name.  Fails: :class:`ConfigurationError` of one line that says what is wrong and where;
+then every storage that was opened on the way is closed again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from zc.lockfile import LockError
+from ZODB.FileStorage import FileStorage
+from ZODB.interfaces import IStorage
+
+from ZEO.Exceptions import ConfigurationError
+
+logger = logging.getLogger('ZEO.hosting')
+
+#: The name of the storage that a server hosts when nobody has named one.
+DEFAULT_NAME = '1'
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One ``-S`` value, taken apart."""
+
+    name: str
+    module: str
+    attribute: str
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """Return the parts of ``name=module_path:attribute``; the attribute's default is the name.
+
+        :raises ConfigurationError: when it hasn't that form.
+        """
+        name, equals, place = text.partition('=')
+        module, colon, attribute = place.rpartition(':')
+        if not colon:
+            module, attribute = place, name
+        if not (name and equals and module and attribute):
+            raise ConfigurationError(
+                f'-S {text}: give name=module_path:attribute, for example -S 1=/stores/fs:Storage'
+            )
+        return cls(name, module, attribute)
+
+
+def open_storages(specs: Iterable[str], file_name: str | None = None) -> dict[str, Any]:
+    """Return the storages to serve, by name.
+
+    :param specs: the values of the ``-S`` switches.
+    :param file_name: the file of a FileStorage to serve as ``1`` besides them; where there are no
+        specs either that is :func:`default_file`.
+    :raises ConfigurationError: as the module says.
+    """
+    parsed = [Spec.parse(text) for text in specs]
+    names = [spec.name for spec in parsed]
+    if not parsed and file_name is None:
+        file_name = default_file()
+    if file_name is not None:
+        names.append(DEFAULT_NAME)
+    _refuse_repeated(names)
+
+    modules = Modules()
+    storages: dict[str, Any] = {}
+    try:
+        for spec in parsed:
+            storages[spec.name] = _storage_of(spec, modules)
+        _refuse_shared(storages)
+        if file_name is not None:
+            storages[DEFAULT_NAME] = open_file(file_name)
+    except BaseException:
+        close_all([*storages.values(), *modules.storages()])
+        raise
+    return storages
+
+
+def default_file(environ: Mapping[str, str] = os.environ) -> str:
+    """Return where data is by default: ``$INSTANCE_HOME/var/Data.fs``, else ``Data.fs`` here."""
+    home = environ.get('INSTANCE_HOME')
+    return os.path.join(home, 'var', 'Data.fs') if home else 'Data.fs'
+
+
+def open_file(file_name: str) -> FileStorage:
+    """Return an open FileStorage; the file is made when there is none, its directory isn't.
+
+    :raises ConfigurationError: when it can't be opened.
+    """
+    directory = os.path.dirname(os.path.abspath(file_name))
+    if not os.path.isdir(directory):
+        raise ConfigurationError(
+            f'cannot open {file_name}: there is no directory {directory}; make it first'
+        )
+    with _blaming(lambda error: f'cannot open {file_name}'):
+        return FileStorage(file_name)
+
+
+def close_all(storages: Iterable[Any]) -> None:
+    """Close storages, each once; what one of them raises doesn't keep the others open."""
+    for storage in {id(storage): storage for storage in storages}.values():
+        try:
+            storage.close()
+        except Exception:  # storages are of any kind, and the error that led here matters more
+            logger.warning('could not close %r', storage, exc_info=True)
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception as one line for an operator."""
+    if isinstance(error, OSError) and error.strerror:
+        return f'{error.strerror} ({error.filename})' if error.filename else error.strerror
+    text = ' '.join(str(error).split())
+    if isinstance(error, LockError):
+        return f'{text}: the database is open already; stop the process that has it open'
+    return f'{type(error).__name__}: {text}' if text else type(error).__name__
+
+
+@contextmanager
+def _blaming(where: Callable[[Exception], str]) -> Iterator[None]:
+    """Turn whatever storages and their modules raise into what the operator has to know."""
+    try:
+        yield
+    except ConfigurationError:
+        raise
+    except Exception as error:  # it comes from code of any kind, and ends the start in any case
+        raise ConfigurationError(f'{where(error)}: {describe(error)}') from error
+
+
+def _refuse_repeated(names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(
+                f'there are two storages of the name {name!r}; give each a name of its own'
+            )
+
+
+def _refuse_shared(storages: Mapping[str, Any]) -> None:
+    """Refuse two names of one storage: clients of each would miss the other's invalidations."""
+    names: dict[int, str] = {}
+    for name, storage in storages.items():
+        other = names.setdefault(id(storage), name)
+        if other != name:
+            raise ConfigurationError(
+                f'{other!r} and {name!r} are the same storage; serve it under one name'
+            )
+
+
+def _storage_of(spec: Spec, modules: Modules) -> Any:
+    module = modules.load(spec)
+    storage = getattr(module, spec.attribute, None)
+    if storage is not None and IStorage.providedBy(storage):
+        return storage
+    names = [name for name, value in vars(module).items() if IStorage.providedBy(value)]
+    found = f'the storages there are: {", ".join(names)}' if names else 'there is no storage in it'
+    where = module.__file__ or module.__name__
+    if hasattr(module, spec.attribute):
+        wrong = f'{spec.attribute} in {where} is not a storage but a {type(storage).__name__}'
+    else:
+        wrong = f'{where} has no attribute {spec.attribute}'
+    raise ConfigurationError(f'storage {spec.name!r}: {wrong}; {found}')
+
+
+class Modules:
+    """The modules that define storages, each file imported once however its path is spelled."""
+
+    def __init__(self) -> None:
+        self._by_file: dict[str, ModuleType] = {}  # real path -> module
+
+    def load(self, spec: Spec) -> ModuleType:
+        """Return the module that `spec` names, imported if it isn't yet.
+
+        :raises ConfigurationError: when there is no such module, or it fails.
+        """
+        path = _path_of(spec.module)
+        file = os.path.realpath(path) if path else _file_of(spec)
+        if path and not os.path.isfile(path):
+            raise ConfigurationError(f'storage {spec.name!r}: there is no file {path}')
+        if file not in self._by_file:
+            with _blaming(lambda error: f'storage {spec.name!r}: {_place(error, file)}'):
+                self._by_file[file] = (
+                    self._run(file) if path else importlib.import_module(spec.module)
+                )
+        return self._by_file[file]
+
+    def storages(self) -> list[Any]:
+        """Return all storages that the modules define, served or not."""
+        return [
+            value
+            for module in self._by_file.values()
+            for value in vars(module).values()
+            if IStorage.providedBy(value)
+        ]
+
+    def _run(self, file: str) -> ModuleType:
+        """Import a file; under its own name if that means it, so that its neighbours share it."""
+        directory, base = os.path.split(file)
+        name = os.path.splitext(base)[0]
+        _make_importable(directory)
+        if not name.isidentifier() or _origin(name) != file:
+            name = f'{name} at {directory}'
+        elif name in sys.modules:
+            return sys.modules[name]
+        location = importlib.util.spec_from_file_location(name, file)
+        assert location is not None and location.loader is not None  # a .py file has a loader
+        module = importlib.util.module_from_spec(location)
+        # The manual of ZEO 0.2 has `import ZODB.FileStorage` followed by the bare class name.
+        vars(module)['FileStorage'] = FileStorage
+        sys.modules[name] = self._by_file[file] = module
+        try:
+            location.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name], self._by_file[file]
+            close_all(value for value in vars(module).values() if IStorage.providedBy(value))
+            raise
+        return module
+
+
+def _path_of(module: str) -> str | None:
+    """Return the file that a module path means, or None for a dotted name."""
+    path = os.path.expanduser(module)
+    path = path if path.endswith('.py') else path + '.py'
+    looks_like_a_path = os.sep in module or module.endswith('.py')
+    return path if looks_like_a_path or os.path.isfile(path) else None
+
+
+def _file_of(spec: Spec) -> str:
+    """Return the real path of a dotted module's file.
+
+    :raises ConfigurationError: when there is no such module.
+    """
+    _make_importable(os.getcwd())
+    with _blaming(lambda error: f'storage {spec.name!r}: the package of {spec.module} fails'):
+        origin = _origin(spec.module)
+    if origin is None:
+        raise ConfigurationError(
+            f'storage {spec.name!r}: there is no module {spec.module},'
+            f' nor a file {spec.module}.py in {os.getcwd()}'
+        )
+    return origin
+
+
+def _origin(name: str) -> str | None:
+    """Return the real path of the file that ``import name`` would run, or has run, if any."""
+    try:
+        location = importlib.util.find_spec(name)
+    except ValueError:  # a module that was not imported from anywhere, as __main__
+        return None
+    except ModuleNotFoundError as error:
+        if error.name and f'{name}.'.startswith(f'{error.name}.'):
+            return None
+        raise  # the parent package is there, and fails
+    return os.path.realpath(location.origin) if location and location.origin else None
+
+
+def _make_importable(directory: str) -> None:
+    """Let storage modules import their neighbours; last on the path, so as to hide nothing."""
+    if directory not in sys.path:
+        sys.path.append(directory)
+
+
+def _place(error: Exception, file: str) -> str:
+    """Return which line of a module file raised an exception, as far as that is known."""
+    if isinstance(error, SyntaxError):
+        return f'{error.filename}, line {error.lineno}'
+    lines = [
+        entry.lineno
+        for entry in traceback.extract_tb(error.__traceback__)
+        if os.path.realpath(entry.filename) == file
+    ]
+    return f'{file}, line {lines[-1]}' if lines else file
