@@ -1,0 +1,277 @@
+"""TLS without a socket: contexts from certificate files, and a codec for one connection.
+
+Enters: file names from a configuration; the bytes of a stream.  Leaves: ``ssl.SSLContext``
+objects; plaintext and ciphertext.  Fails: :class:`ConfigurationError` for files that can't be
+used, :class:`TlsError` in a user's words for what happens on a connection.
+"""
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable
+from importlib import import_module
+
+from ZEO.Exceptions import ConfigurationError
+from ZEO.net.tls_errors import TlsError, explain, reason
+
+__all__ = ['DYNAMIC', 'SIGNED', 'TlsCodec', 'TlsError', 'client_context', 'explain',
+           'server_context']
+
+#: Value of ``authenticate``: trust what the authorities that this system trusts have signed.
+SIGNED = 'SIGNED'
+
+#: Value of ``authenticate``: trust nobody yet; a program tells the context later whom to trust.
+DYNAMIC = 'DYNAMIC'
+
+#: One TLS record holds at most this much plaintext.
+_RECORD = 16 * 1024
+
+PasswordFunction = str | Callable[[], str | bytes]
+
+
+def server_context(certificate: str, key: str | None = None,
+                   password_function: PasswordFunction | None = None,
+                   authenticate: str | None = None) -> ssl.SSLContext:
+    """Return the context of a server.
+
+    :param certificate: a PEM file with the server's certificate, and those between it and the
+        authority.
+    :param key: a PEM file with the private key; without it, the key is in the certificate's file.
+    :param password_function: a callable that returns the key's password, or one's dotted name.
+    :param authenticate: whose certificates clients must have: a PEM file, a directory as
+        ``openssl rehash`` makes it, ``SIGNED``, or ``DYNAMIC``; without it, clients need none.
+    :raises ConfigurationError: when a file or function can't be used.
+    """
+    context = _context(ssl.PROTOCOL_TLS_SERVER)
+    _load_certificate(context, certificate, key, password_function)
+    if authenticate:
+        context.verify_mode = ssl.CERT_REQUIRED
+        _trust(context, authenticate, ssl.Purpose.CLIENT_AUTH)
+    return context
+
+
+def client_context(certificate: str | None = None, key: str | None = None,
+                   password_function: PasswordFunction | None = None,
+                   authenticate: str | None = None,
+                   check_hostname: bool = True) -> ssl.SSLContext:
+    """Return the context of a client.
+
+    :param certificate: the client's own certificate, for a server that asks for one; it, `key`
+        and `password_function` are as for :func:`server_context`.
+    :param authenticate: whose certificate the server must have, as for :func:`server_context`;
+        without it, ``SIGNED``.
+    :param check_hostname: whether that must also be for the name that is connected to.
+    :raises ConfigurationError: when a file or function can't be used.
+    """
+    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = bool(check_hostname)
+    if certificate:
+        _load_certificate(context, certificate, key, password_function)
+    elif key:
+        raise ConfigurationError(
+            f'there is an SSL key, {key}, but no certificate: name the one that belongs to it')
+    _trust(context, authenticate or SIGNED, ssl.Purpose.SERVER_AUTH)
+    return context
+
+
+def _context(protocol: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, certificate: str, key: str | None,
+                      password_function: PasswordFunction | None) -> None:
+    _check_readable('certificate', certificate)
+    if key:
+        _check_readable('key', key)
+    try:
+        context.load_cert_chain(certificate, key or None, _password(password_function))
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigurationError(_explain_load(error, certificate, key, bool(password_function))
+                                 ) from None
+
+
+def _explain_load(error: OSError, certificate: str, key: str | None, has_password: bool) -> str:
+    where = key or certificate
+    code = getattr(error, 'reason', None)
+    if code == 'KEY_VALUES_MISMATCH':
+        return f'the SSL key in {where} does not belong to the certificate in {certificate}'
+    if has_password and (code is None or 'DECRYPT' in code or 'CIPHERFINAL' in code):
+        return f'the SSL key in {where} cannot be decrypted with what the password-function returns'
+    files = f'{certificate} and {key}' if key else certificate
+    return f'{files}: no certificate with its private key in PEM format there ({reason(error)})'
+
+
+def _password(function: PasswordFunction | None) -> Callable[[], str | bytes]:
+    """Return what is called for a key's password: without it OpenSSL would ask the terminal."""
+    if function is None:
+        return _no_password
+    name = function if isinstance(function, str) else getattr(function, '__name__', 'given')
+    called = _find(function) if isinstance(function, str) else function
+
+    def password() -> str | bytes:
+        try:
+            return called()
+        except Exception as error:   # the site's own code, which the operator has to mend
+            raise ConfigurationError(
+                f'the SSL password-function {name} failed: {type(error).__name__}: {error}'
+            ) from error
+    return password
+
+
+def _no_password() -> str:
+    raise ConfigurationError(
+        'the SSL key is encrypted: name a password-function that returns its password')
+
+
+def _find(name: str) -> Callable[[], str | bytes]:
+    module, _, attribute = name.rpartition('.')
+    if not module:
+        raise ConfigurationError(
+            f'the SSL password-function {name!r} is no dotted name: write module.function')
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            f'the SSL password-function {name!r} cannot be imported: {error}') from None
+    if not callable(found):
+        raise ConfigurationError(f'the SSL password-function {name!r} is no function')
+    return found
+
+
+def _trust(context: ssl.SSLContext, authenticate: str, purpose: ssl.Purpose) -> None:
+    if authenticate == SIGNED:
+        context.load_default_certs(purpose)
+    elif os.path.isdir(authenticate):
+        context.load_verify_locations(capath=authenticate)
+    elif authenticate != DYNAMIC:
+        _check_readable('authenticate', authenticate)
+        try:
+            context.load_verify_locations(cafile=authenticate)
+        except (ssl.SSLError, OSError) as error:
+            raise ConfigurationError(f'{authenticate}: no certificates in PEM format to '
+                                     f'authenticate with there ({reason(error)})') from None
+
+
+def _check_readable(what: str, path: str) -> None:
+    try:
+        with open(path, 'rb'):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            f'the SSL {what} file {path} cannot be read: {error.strerror}') from None
+
+
+class TlsCodec:
+    """One end of a TLS connection, without a socket.
+
+    The handshake runs by itself inside :meth:`receive`, and what is sent before it is done waits
+    for it.  Not thread-safe: the caller lets one thread in at a time.
+
+    :param context: from :func:`server_context`, :func:`client_context`, or an application's own.
+    :param server_side: which end this is.
+    :param server_hostname: on the client, the name that the server's certificate must be for,
+        where the context checks names.
+    :raises ConfigurationError: when the context checks names and there is none.
+    """
+
+    def __init__(self, context: ssl.SSLContext, server_side: bool,
+                 server_hostname: str | None = None) -> None:
+        if context.check_hostname and not server_side and not server_hostname:
+            raise ConfigurationError(
+                'there is no host name to check the certificate of the server for, as on a Unix '
+                'socket: configure server-hostname, or set check-hostname off')
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side,
+                                     server_hostname=server_hostname)
+        self._server_side = server_side
+        self._hostname = server_hostname
+        self._waiting: list[bytes] = []   # plaintext that can't be encrypted yet
+        self.handshaken = False           # whether the handshake is done
+        self.closed = False               # whether the other side has ended the stream
+        if not server_side:
+            self.do_handshake()           # which makes the first message, for take()
+
+    def do_handshake(self) -> bool:
+        """Go on with the handshake as far as what was received allows; return whether it is done.
+
+        :raises TlsError: when it fails; :meth:`take` may hold an alert for the other side.
+        """
+        if not self.handshaken:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                return False
+            except ssl.SSLError as error:
+                raise self._failed(error) from None
+            self.handshaken = True
+            self._send_waiting()
+        return True
+
+    def receive(self, data: bytes | memoryview) -> bytes:
+        """Take ciphertext; return the plaintext that is complete now, often none.
+
+        :param data: what came from the stream; empty at its end.
+        :raises TlsError: when the handshake or the stream is broken; :meth:`take` may hold an
+            alert for the other side.
+        """
+        if data:
+            self._incoming.write(data)
+        elif self.handshaken:
+            self._incoming.write_eof()
+        else:
+            raise TlsError('the other side closed the connection during the TLS handshake: '
+                           'it does not speak TLS, or has refused us, and its log says why')
+        if self.closed or not self.do_handshake():
+            return b''
+        plain = self._read_all()
+        if self._waiting:
+            self._send_waiting()
+        return plain
+
+    def _read_all(self) -> bytes:
+        pieces: list[bytes] = []
+        try:
+            while piece := self._tls.read(_RECORD):
+                pieces.append(piece)
+            self.closed = True
+        except ssl.SSLWantReadError:
+            pass
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            self.closed = True
+        except ssl.SSLError as error:
+            raise self._failed(error) from None
+        return pieces[0] if len(pieces) == 1 else b''.join(pieces)
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Take plaintext; :meth:`take` has its ciphertext once the handshake is done."""
+        if self._waiting or not self.handshaken:
+            self._waiting.append(bytes(data))
+        elif data:
+            try:
+                self._tls.write(data)
+            except ssl.SSLWantReadError:   # renegotiating, which an application's context may allow
+                self._waiting.append(bytes(data))
+
+    def _send_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for data in waiting:
+            self.send(data)
+
+    def take(self) -> bytes:
+        """Return the ciphertext that waits to be written to the stream."""
+        return self._outgoing.read()
+
+    def close(self) -> None:
+        """Say goodbye to the other side: :meth:`take` has the farewell."""
+        if self.handshaken:
+            try:
+                self._tls.unwrap()
+            except ssl.SSLError:   # the other side has not said goodbye yet, and need not
+                pass
+
+    def _failed(self, error: ssl.SSLError) -> TlsError:
+        return TlsError(explain(error, self._server_side, self._hostname))
