@@ -122,6 +122,8 @@ def describe(error: BaseException) -> str:
     text = ' '.join(str(error).split())
     if isinstance(error, LockError):
         return f'{text}: the database is open already; stop the process that has it open'
+    if isinstance(error, ConfigurationError):
+        return text
     return f'{type(error).__name__}: {text}' if text else type(error).__name__
 
 
@@ -130,8 +132,6 @@ def _blaming(where: Callable[[Exception], str]) -> Iterator[None]:
     """Turn whatever storages and their modules raise into what the operator has to know."""
     try:
         yield
-    except ConfigurationError:
-        raise
     except Exception as error:  # it comes from code of any kind, and ends the start in any case
         raise ConfigurationError(f'{where(error)}: {describe(error)}') from error
 

@@ -1,0 +1,387 @@
+"""start.py as its users run it: real processes, signals, files and exit codes."""
+
+import logging
+import os
+import pwd
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+import pytest
+from ZODB.FileStorage import FileStorage
+
+import ZEO.start
+from ZEO.Exceptions import ConfigurationError
+from ZEO.start import OneLine, Options, User, parse
+
+MODULE = [sys.executable, '-m', 'ZEO.start']
+FILE = [sys.executable, str(Path(ZEO.start.__file__))]
+SOURCES = str(Path(ZEO.start.__file__).parent.parent)
+
+
+class Process:
+    """A start.py that runs in a directory."""
+
+    def __init__(self, directory, args, environ, command=MODULE):
+        environ = {**os.environ, 'PYTHONPATH': SOURCES, **environ}
+        self.popen = subprocess.Popen(
+            [*command, *args],
+            cwd=directory,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def lines_until(self, start):
+        """Return the lines that it prints, up to the first one that starts so."""
+        lines = []
+        for line in self.popen.stdout:
+            lines.append(line.rstrip('\n'))
+            if line.startswith(start):
+                return lines
+        pytest.fail(f'it ended: {lines}\n{self.popen.stderr.read()}')
+
+    def stop(self, number=signal.SIGTERM):
+        """Send a signal; return (exit code, what it printed since, standard error)."""
+        self.popen.send_signal(number)
+        out, error = self.popen.communicate(timeout=30)
+        return self.popen.returncode, out, error
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start servers that end with the test."""
+    processes = []
+
+    def start_process(*args, environ=None, directory=tmp_path, **options):
+        process = Process(directory, args, environ or {}, **options)
+        processes.append(process)
+        return process
+
+    yield start_process
+    for process in processes:
+        process.popen.kill()
+        process.popen.communicate()
+
+
+@pytest.fixture
+def refusal(start):
+    """Run a command that cannot start; return its one line on standard error."""
+
+    def run(*args, **options):
+        process = start(*args, **options)
+        out, error = process.popen.communicate(timeout=30)
+        assert process.popen.returncode == 2, (out, error)
+        assert 'Traceback' not in error
+        assert error.startswith('start.py: ')
+        assert error.count('\n') == 1
+        return error.strip()
+
+    return run
+
+
+@pytest.fixture
+def public_directory():
+    """A directory that every user can reach, which pytest's are not."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+def greeting(address):
+    """Return the first frame that a server sends to whoever connects."""
+    if isinstance(address, tuple):
+        client = socket.create_connection(address, timeout=30)
+    else:
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(30)
+        client.connect(str(address))
+    with client, client.makefile('rb') as stream:
+        return stream.read(int.from_bytes(stream.read(4), 'big'))
+
+
+def port_in(line):
+    """Return the port that a line of the announcement names."""
+    return int(re.match(r'Listening on \S+:(\d+)', line)[1])
+
+
+class TestServing:
+    @pytest.mark.smoke
+    @pytest.mark.parametrize('command', [MODULE, FILE], ids=['module', 'file'])
+    def test_a_port_and_a_file_storage(self, start, tmp_path, command):
+        server = start('-p', '0', command=command)
+        listening, serving = server.lines_until('Serving')
+        assert 'this machine only' in listening
+        assert serving == 'Serving storage 1: FileStorage Data.fs'
+        assert greeting(('127.0.0.1', port_in(listening))) == b'Z5'
+        assert server.stop() == (0, '', '')
+        FileStorage(str(tmp_path / 'Data.fs')).close()  # it isn't locked any more
+
+    def test_a_file_name(self, start, tmp_path):
+        (tmp_path / 'var').mkdir()
+        server = start('-p', '0', 'var/app.fs')
+        assert server.lines_until('Serving')[-1].endswith('FileStorage var/app.fs')
+        assert (tmp_path / 'var' / 'app.fs').exists()
+
+    @pytest.mark.parametrize('host', ['', '0.0.0.0'])
+    def test_all_interfaces(self, start, host):
+        server = start('-h', host, '-p', '0')
+        listening = server.lines_until('Serving')[0]
+        assert 'this machine only' not in listening
+        assert greeting(('127.0.0.1', port_in(listening))) == b'Z5'
+
+    def test_many_addresses(self, start, tmp_path, monkeypatch):
+        server = start('-p', '0', '-p0', '-U', 'a.sock', '-U', str(tmp_path / 'b.sock'))
+        lines = server.lines_until('Serving')
+        assert [line for line in lines if 'sock' in line] == [
+            'Listening on a.sock',
+            f'Listening on {tmp_path}/b.sock',
+        ]
+        for line in lines:
+            if 'this machine only' in line:
+                assert greeting(('127.0.0.1', port_in(line))) == b'Z5'
+        monkeypatch.chdir(tmp_path)  # Unix socket paths are short; tmp_path's may not be
+        assert greeting('a.sock') == greeting('b.sock') == b'Z5'
+
+    def test_storages_of_modules(self, start, tmp_path):
+        (tmp_path / 'oracle.py').write_text(
+            textwrap.dedent("""
+            from ZODB.MappingStorage import MappingStorage
+            system = MappingStorage('s1')
+            scott = MappingStorage('s2')
+            """)
+        )
+        server = start('-p', '0', '-Ssystem=oracle:system', '-S', f'scott={tmp_path}/oracle.py')
+        server.lines_until('Listening')
+        assert server.lines_until('Serving') == ['Serving storage system: MappingStorage s1']
+        assert server.lines_until('Serving') == ['Serving storage scott: MappingStorage s2']
+        assert not (tmp_path / 'Data.fs').exists()
+
+    def test_arguments_set_the_environment(self, start, tmp_path):
+        (tmp_path / 'home' / 'var').mkdir(parents=True)
+        server = start('-p', '0', f'INSTANCE_HOME={tmp_path}/home')
+        server.lines_until('Serving')
+        assert (tmp_path / 'home' / 'var' / 'Data.fs').exists()
+
+    def test_run_as_a_file_it_hides_no_module(self, start, tmp_path):
+        (tmp_path / 'own.py').write_text(
+            'import sys, wire, start\nfrom ZODB.MappingStorage import MappingStorage\n'
+            'S = MappingStorage(wire.__file__ + start.__file__)'
+        )
+        (tmp_path / 'wire.py').touch()
+        (tmp_path / 'start.py').touch()
+        server = start('-p', '0', '-S', '1=own:S', command=FILE)
+        line = server.lines_until('Serving')[-1]
+        assert line.endswith(f'{tmp_path}/wire.py{tmp_path}/start.py')
+
+
+class TestStopping:
+    @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_a_signal_leaves_nothing_behind(self, start, tmp_path, number):
+        environ = {'ZEO_SERVER_PID': str(tmp_path / 'zeo.pid')}
+        server = start('-U', 'zeo.sock', environ=environ)
+        server.lines_until('Serving')
+        assert (tmp_path / 'zeo.pid').read_text() == f'{server.popen.pid}\n'
+        assert (tmp_path / 'zeo.sock').exists()
+        assert server.stop(number) == (0, '', '')
+        assert not (tmp_path / 'zeo.pid').exists()
+        assert not (tmp_path / 'zeo.sock').exists()
+        FileStorage(str(tmp_path / 'Data.fs')).close()
+
+    def test_with_a_client_connected(self, start):
+        server = start('-p', '0')
+        port = port_in(server.lines_until('Serving')[0])
+        with socket.create_connection(('127.0.0.1', port), timeout=30) as client:
+            assert client.recv(4)
+            assert server.stop()[0] == 0
+
+    def test_while_a_storage_is_being_opened(self, start, tmp_path):
+        (tmp_path / 'slow.py').write_text(
+            "import time\nS = FileStorage('slow.fs')\nprint('Opening', flush=True)\ntime.sleep(600)"
+        )
+        server = start('-U', 'zeo.sock', '-S', '1=slow:S')
+        server.lines_until('Opening')
+        assert server.stop() == (0, '', '')
+        assert not (tmp_path / 'zeo.sock').exists()
+
+    def test_nohup_is_respected(self, start):
+        ignoring = (
+            'import signal, runpy; signal.signal(signal.SIGHUP, signal.SIG_IGN);'
+            "runpy.run_module('ZEO.start', run_name='__main__')"
+        )
+        server = start('-p', '0', command=[sys.executable, '-c', ignoring])
+        port = port_in(server.lines_until('Serving')[0])
+        server.popen.send_signal(signal.SIGHUP)
+        assert greeting(('127.0.0.1', port)) == b'Z5'
+        assert server.stop()[0] == 0
+
+    def test_the_pid_file_is_removed_when_the_server_fails(self, start, tmp_path):
+        (tmp_path / 'fails.py').write_text(
+            textwrap.dedent("""
+            import sys
+            from ZODB.MappingStorage import MappingStorage
+            from ZEO.StorageServer import StorageServer
+            def serve_forever(self):
+                raise RuntimeError('the loop broke')
+            StorageServer.serve_forever = serve_forever
+            S = MappingStorage()
+            """)
+        )
+        server = start('-U', 'zeo.sock', '-S', '1=fails:S', 'ZEO_SERVER_PID=zeo.pid')
+        _, error = server.popen.communicate(timeout=30)
+        assert server.popen.returncode == 1
+        assert 'the loop broke' in error
+        assert not (tmp_path / 'zeo.pid').exists()
+        assert not (tmp_path / 'zeo.sock').exists()
+
+    def test_profile(self, start, tmp_path):
+        server = start('-p', '0', '-P', 'zeo.prof')
+        server.lines_until('Serving')
+        assert server.stop()[0] == 0
+        assert (tmp_path / 'zeo.prof').stat().st_size
+
+    def test_a_killed_servers_socket_is_taken_over(self, start, tmp_path):
+        server = start('-U', 'zeo.sock')
+        server.lines_until('Serving')
+        server.stop(signal.SIGKILL)
+        assert (tmp_path / 'zeo.sock').exists()
+        start('-U', 'zeo.sock').lines_until('Serving')
+
+
+class TestRefusals:
+    def test_no_arguments_print_the_options(self, start):
+        for args in [], ['--help']:
+            out, error = start(*args).popen.communicate(timeout=30)
+            assert out == ZEO.start.OPTIONS
+            assert error == ''
+
+    def test_a_port_in_use(self, start, refusal):
+        port = port_in(start('-p', '0').lines_until('Serving')[0])
+        assert f'127.0.0.1:{port}: Address already in use' in refusal('-p', str(port), 'other.fs')
+
+    def test_a_socket_in_use(self, start, refusal):
+        start('-U', 'zeo.sock').lines_until('Serving')
+        assert 'cannot listen on zeo.sock: ' in refusal('-U', 'zeo.sock', 'other.fs')
+
+    def test_a_file_in_the_place_of_a_socket(self, refusal, tmp_path):
+        (tmp_path / 'notes.txt').write_text('milk')
+        assert 'notes.txt' in refusal('-U', 'notes.txt')
+        assert (tmp_path / 'notes.txt').read_text() == 'milk'
+
+    def test_a_storage_in_use(self, start, refusal):
+        start('-p', '0').lines_until('Serving')
+        assert 'cannot open Data.fs' in refusal('-p', '0')
+
+    def test_a_missing_directory(self, refusal, tmp_path):
+        assert f'there is no directory {tmp_path}/var' in refusal('-p', '0', 'var/Data.fs')
+
+    def test_a_storage_that_is_none(self, refusal):
+        assert 'there is no module nosuch' in refusal('-p', '0', '-S', '1=nosuch:S')
+
+    def test_an_unknown_user(self, refusal, tmp_path):
+        assert refusal('-p', '0', '-u', 'nosuch') == 'start.py: -u nosuch: there is no such user'
+        assert not (tmp_path / 'Data.fs').exists()
+
+    def test_a_pid_file_that_cannot_be_written(self, refusal, tmp_path):
+        line = refusal('-U', 'zeo.sock', 'ZEO_SERVER_PID=/nosuch/zeo.pid')
+        assert 'cannot write the process id to /nosuch/zeo.pid' in line
+        assert not (tmp_path / 'zeo.sock').exists()
+
+
+class TestUser:
+    def test_oneself(self):
+        user = User(str(os.geteuid()))
+        with user.for_a_while():
+            user.for_good()
+        assert user.name == pwd.getpwuid(os.geteuid()).pw_name
+
+    def test_another_one_as_nobody_special(self, monkeypatch):
+        monkeypatch.setattr(os, 'geteuid', lambda: 4711)
+        with pytest.raises(ConfigurationError, match='only root can serve as another user'):
+            User('root')
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason='only root can become another user')
+    def test_root_turns_into_the_user(self, start, public_directory):
+        nobody = pwd.getpwnam('nobody')
+        os.chown(public_directory, nobody.pw_uid, nobody.pw_gid)
+        args = ['-u', 'nobody', '-p', '0', '-U', 's', 'ZEO_SERVER_PID=pid']
+        server = start(*args, directory=public_directory)
+        server.lines_until('Serving')
+        status = Path(f'/proc/{server.popen.pid}/status')
+        if status.exists():
+            text = status.read_text()
+            assert re.search(rf'^Uid:(\s{nobody.pw_uid}){{4}}$', text, re.M)
+            assert re.search(rf'^Gid:(\s{nobody.pw_gid}){{4}}$', text, re.M)
+        owners = {path.name: path.stat().st_uid for path in public_directory.iterdir()}
+        assert {'Data.fs', 's', 'pid'} <= set(owners)
+        assert set(owners.values()) == {nobody.pw_uid}
+        assert server.stop() == (0, '', '')
+        assert not (public_directory / 's').exists()
+        assert not (public_directory / 'pid').exists()
+
+
+class TestParse:
+    def test_everything(self):
+        line = '-p1 -p 2 -h ::1 -U a -S 1=fs:S -S2=fs:T -u me -D -s -P prof A=b C_1=d=e -Ub x.fs'
+        assert parse(line.split()) == Options(
+            ports=[1, 2],
+            hosts=['::1'],
+            sockets=['a', 'b'],
+            storages=['1=fs:S', '2=fs:T'],
+            environment={'A': 'b', 'C_1': 'd=e'},
+            file_name='x.fs',
+            user='me',
+            debug=True,
+            profile='prof',
+        )
+
+    def test_loopback_by_default(self):
+        assert parse(['-p', '9100']).addresses() == [('127.0.0.1', 9100)]
+
+    def test_every_host_with_every_port(self):
+        options = parse(['-h', 'a', '-h', '', '-p', '1', '-p', '2', '-U', 's'])
+        assert options.addresses() == [('a', 1), ('', 1), ('a', 2), ('', 2), 's']
+
+    def test_a_path_with_an_equals_sign_is_a_file(self):
+        assert parse(['-p1', './a=b.fs']).file_name == './a=b.fs'
+
+    @pytest.mark.parametrize(
+        'line, told',
+        [
+            ('-p', 'option -p requires argument'),
+            ('-x -p 1', 'option -x not recognized'),
+            ('-p http', '-p http: give a port number'),
+            ('-p 65536', '-p 65536: give a port number'),
+            ('-p ²', '-p ²: give a port number'),
+            ('-p -1', '-p -1: give a port number'),
+            ('Data.fs', 'nowhere to listen: give -p port or -U socket'),
+            ('-h localhost -U s', '-h needs a port to go with'),
+            ('-p 1 a.fs b.fs', r'b.fs: one file is given already \(a.fs\)'),
+        ],
+    )
+    def test_what_makes_no_sense(self, line, told):
+        with pytest.raises(ConfigurationError, match=told):
+            parse(line.split())
+
+    @pytest.mark.parametrize('args', [['-U', ''], ['-p', '1', '-P', ''], ['-p', '1', '']])
+    def test_empty_names(self, args):
+        with pytest.raises(ConfigurationError, match='needs the name of a file'):
+            parse(args)
+
+
+def test_an_event_is_one_line_whatever_it_says():
+    try:
+        raise ValueError('a\nb')
+    except ValueError:
+        record = logging.makeLogRecord(
+            {'msg': 'x\ny', 'levelname': 'ERROR', 'exc_info': sys.exc_info()}
+        )
+    line = OneLine('%(levelname)s %(message)s').format(record)
+    assert line.startswith('ERROR x | y | Traceback')
+    assert line.endswith('ValueError: a | b')
