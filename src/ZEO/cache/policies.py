@@ -1,0 +1,159 @@
+"""Eviction policies as models, to be compared on traces before any of them is built into a file.
+
+In: accesses, an oid and a size in bytes. Out: whether each was a hit. Fails: never.
+A miss stores the record, as the client does; `forget` is what an invalidation does to it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Protocol
+
+
+class Policy(Protocol):
+    """What the simulator asks of a policy."""
+
+    def access(self, oid: int, size: int) -> bool:
+        """Load a record of size bytes; return whether it was there. If not it is stored."""
+
+    def forget(self, oid: int) -> None:
+        """Let go of a record that has become useless."""
+
+
+class Ring:
+    """First in, first out: what a plain circular file does."""
+
+    def __init__(self, capacity: int) -> None:
+        """Make an empty model. capacity: bytes."""
+        self._capacity = capacity
+        self._used = 0
+        self._sizes: OrderedDict[int, int] = OrderedDict()  # oldest first
+
+    def access(self, oid: int, size: int) -> bool:
+        """See Policy."""
+        if oid in self._sizes:
+            return True
+        self._sizes[oid] = size
+        self._used += size
+        while self._used > self._capacity:
+            self._used -= self._sizes.popitem(last=False)[1]
+        return False
+
+    def forget(self, oid: int) -> None:
+        """See Policy."""
+        self._used -= self._sizes.pop(oid, 0)
+
+
+class Lru(Ring):
+    """Least recently used leaves first; in a file every hit would have to move its record."""
+
+    def access(self, oid: int, size: int) -> bool:
+        """See Policy."""
+        hit = super().access(oid, size)
+        if hit:
+            self._sizes.move_to_end(oid)
+        return hit
+
+
+class Clock:
+    """Second chance: a record used since the hand last passed it is kept for another round.
+
+    limit: how many hits are remembered, each worth one more round.
+    """
+
+    def __init__(self, capacity: int, limit: int = 1) -> None:
+        """Make an empty model. capacity: bytes."""
+        self._capacity = capacity
+        self._limit = limit
+        self._used = 0
+        self._sizes: OrderedDict[int, int] = OrderedDict()  # in the order the hand will meet them
+        self._uses: dict[int, int] = {}  # hits since the hand last passed, at most limit
+        self.moved = 0  # bytes copied forward
+
+    def access(self, oid: int, size: int) -> bool:
+        """See Policy."""
+        if oid in self._sizes:
+            self._uses[oid] = min(self._uses[oid] + 1, self._limit)
+            return True
+        self.add(oid, size)
+        return False
+
+    def add(self, oid: int, size: int) -> None:
+        """Store a record that is not there, at the expense of others."""
+        while self._sizes and self._used + size > self._capacity:
+            self._pass_one()
+        self._sizes[oid] = size
+        self._uses[oid] = 0
+        self._used += size
+
+    def __contains__(self, oid: int) -> bool:
+        return oid in self._sizes
+
+    def forget(self, oid: int) -> None:
+        """See Policy."""
+        self._used -= self._sizes.pop(oid, 0)
+        self._uses.pop(oid, None)
+
+    def _pass_one(self) -> None:
+        oid = next(iter(self._sizes))
+        if self._uses[oid]:
+            self._uses[oid] -= 1
+            self.moved += self._sizes[oid]
+            self._sizes.move_to_end(oid)
+        else:
+            self.forget(oid)
+
+
+class S3Fifo:
+    """A small queue that filters, a main clock that keeps, and the names of what was filtered out.
+
+    New records pass through the small queue, a tenth of the space; those used there move to the main
+    clock, the others only leave their names behind. A record that comes back while its name is still
+    known goes to the main clock directly.
+    """
+
+    def __init__(self, capacity: int, small: float = 0.1, needed: int = 1, limit: int = 3) -> None:
+        """Make an empty model. capacity: bytes; needed: hits that move a record to the main clock."""
+        self._small_capacity = int(capacity * small)
+        self._needed = needed
+        self._main = Clock(capacity - self._small_capacity, limit)
+        self._ghost_capacity = capacity - self._small_capacity
+        self._small: OrderedDict[int, int] = OrderedDict()
+        self._small_used = 0
+        self._uses: dict[int, int] = {}
+        self._ghosts: OrderedDict[int, int] = OrderedDict()
+        self._ghosts_used = 0
+
+    def access(self, oid: int, size: int) -> bool:
+        """See Policy."""
+        if oid in self._main:
+            return self._main.access(oid, size)
+        if oid in self._small:
+            self._uses[oid] += 1
+            return True
+        if oid in self._ghosts:
+            self._ghosts_used -= self._ghosts.pop(oid)
+            self._main.add(oid, size)
+            return False
+        self._small[oid] = size
+        self._uses[oid] = 0
+        self._small_used += size
+        while self._small_used > self._small_capacity:
+            self._filter_one()
+        return False
+
+    def forget(self, oid: int) -> None:
+        """See Policy."""
+        self._main.forget(oid)
+        self._small_used -= self._small.pop(oid, 0)
+
+    def _filter_one(self) -> None:
+        oid, size = self._small.popitem(last=False)
+        self._small_used -= size
+        if self._uses.pop(oid) >= self._needed:
+            self._main.add(oid, size)
+            return
+        self._ghosts[oid] = size
+        self._ghosts_used += size
+        while self._ghosts_used > self._ghost_capacity:
+            self._ghosts_used -= self._ghosts.popitem(last=False)[1]
