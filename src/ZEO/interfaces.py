@@ -1,0 +1,91 @@
+"""What ZEO announces to a program, and what it expects of storages and caches that others write.
+
+Enters: the storage or server that an event is about.  Leaves: events, for subscribers of
+``zope.event``.  Fails: what a subscriber raises passes through :func:`notify`.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from zope.interface import Interface
+
+
+class StaleCache:
+    """The client's cache can't be brought up to date and was dropped.
+
+    The objects in the connections of a database over it may be stale: a program may close them,
+    or end itself and be restarted.
+
+    :param storage: the :class:`ZEO.ClientStorage.ClientStorage`.
+    """
+
+    def __init__(self, storage: Any) -> None:
+        self.storage = storage
+
+
+class ServerEvent:
+    """Something happened to a storage server.
+
+    :param server: the :class:`ZEO.StorageServer.StorageServer`.
+    :param details: further attributes of the event.
+    """
+
+    def __init__(self, server: Any, **details: Any) -> None:
+        self.__dict__.update(details)
+        self.server = server
+
+
+class Serving(ServerEvent):
+    """A server listens, at its attribute ``address``."""
+
+
+class Closed(ServerEvent):
+    """A server and its storages are closed."""
+
+
+def notify(event: object) -> None:
+    """Tell the subscribers of ``zope.event``, where that is installed, of an event."""
+    from ZODB.event import notify as tell
+
+    tell(event)
+
+
+class IServeable(Interface):
+    """What a storage may offer, besides ZODB's interfaces, to the server that serves it."""
+
+    def tpc_transaction():   # type: ignore[misc]
+        """Return the transaction that is being committed, or None."""
+
+    def lastInvalidations(size):
+        """Return at most `size` of the last transactions as ``(tid, oids)``, the oldest first."""
+
+
+class IClientCache(Interface):
+    """What a client needs of its cache; tids and oids are 8 bytes each."""
+
+    def load(oid):
+        """Return the current ``(data, tid)`` of an object, or None."""
+
+    def loadBefore(oid, tid):
+        """Return the ``(data, tid, end tid)`` that was valid just before `tid`, or None."""
+
+    def store(oid, tid, end_tid, data):
+        """Keep a revision; `end_tid` is None for the current one."""
+
+    def invalidate(oid, tid):
+        """End the current revision of an object at `tid`, or forget all of it if that is None."""
+
+    def getLastTid():   # type: ignore[misc]
+        """Return the tid that the cache is good up to, or None."""
+
+    def setLastTid(tid):
+        """Note that all changes up to `tid` have been applied."""
+
+    def clear():   # type: ignore[misc]
+        """Forget everything."""
+
+    def close():   # type: ignore[misc]
+        """Close the files, if there are any."""
+
+    def __len__():   # type: ignore[misc]
+        """Return the number of objects."""
