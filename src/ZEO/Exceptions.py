@@ -1,0 +1,42 @@
+"""Every error of ours, by whose fault it is.
+
+Nothing enters or leaves here: these are the classes that the rest of the package raises.  What applications catch are the
+storage errors (:class:`ClientStorageError` and below); :class:`ConfigurationError` speaks to the operator who wrote a command
+line or a configuration file.
+"""
+from __future__ import annotations
+
+import transaction.interfaces
+from ZODB.POSException import StorageError
+
+
+class ClientStorageError(StorageError):
+    """Something went wrong between a client and its server."""
+
+
+class UnrecognizedResult(ClientStorageError):
+    """The server's answer makes no sense to this client."""
+
+
+class ClientDisconnected(ClientStorageError, transaction.interfaces.TransientError):
+    """There is no connection to the server, or it was lost; trying the transaction again later may succeed."""
+
+
+class AuthError(StorageError):
+    """The server did not accept who the client says it is."""
+
+
+class ProtocolError(ClientStorageError):
+    """The other side broke the wire protocol, or speaks another one."""
+
+
+class ServerException(ClientStorageError):
+    """The server failed with an exception that has no class on this side; the text says which and where."""
+
+
+class StaleServerError(ClientStorageError):
+    """The server is older than what this client has already seen (restored from a backup?)."""
+
+
+class ConfigurationError(ValueError):
+    """What an operator wrote is wrong; the message says what, and what to do about it."""

@@ -1,0 +1,208 @@
+"""Addresses: reading, listening, connecting; TCP over IPv4 and IPv6, and Unix sockets.
+
+Enters: an address as users write it: ``(host, port)``, a port number, ``'host:port'``, or a path.  Leaves: the same as
+``(host, port)`` or a path, listening or connected sockets, all non-blocking.  Fails: :class:`ConfigurationError` for what is
+no address or can't be listened on, OSError where connecting fails.
+"""
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterable
+from typing import Union
+
+from ZEO.Exceptions import ConfigurationError
+
+Address = Union[tuple[str, int], str]
+
+#: How many connections may wait to be accepted: a thousand clients reconnect at once after a server's restart.
+BACKLOG = 1024
+
+#: A server that has gone without a word is noticed by the kernel after about idle + interval * count seconds.
+_KEEPALIVE = (('TCP_KEEPIDLE', 60), ('TCP_KEEPINTVL', 15), ('TCP_KEEPCNT', 5))
+
+
+def parse(address: object) -> Address:
+    """Return `address` as ``(host, port)`` or the path of a Unix socket.
+
+    :raises ConfigurationError: when it is neither, nor a port number.
+    """
+    if isinstance(address, (bytes, os.PathLike)):
+        address = os.fsdecode(address)
+    if isinstance(address, int) and not isinstance(address, bool):
+        return _checked_port('', address)
+    if isinstance(address, str) and address:
+        return address
+    if (isinstance(address, (tuple, list)) and len(address) >= 2 and isinstance(address[0], (str, type(None)))
+            and isinstance(address[1], int)):
+        return _checked_port(address[0] or '', address[1])
+    raise ConfigurationError(f'{address!r} is no address: give (host, port), a port number, or the path of a Unix socket')
+
+
+def parse_all(addresses: object) -> list[Address]:
+    """Return one address, or an iterable of addresses, as a list without repetitions.
+
+    :raises ConfigurationError: as :func:`parse`, and when there is none.
+    """
+    one = isinstance(addresses, (str, bytes, int, os.PathLike)) or (
+        isinstance(addresses, tuple) and len(addresses) in (2, 4) and isinstance(addresses[0], (str, type(None)))
+        and isinstance(addresses[1], int))
+    if one or not isinstance(addresses, Iterable):
+        addresses = [addresses]
+    found = list(dict.fromkeys(parse(address) for address in addresses))
+    if not found:
+        raise ConfigurationError('no address given: give (host, port), a port number, or the path of a Unix socket')
+    return found
+
+
+def _checked_port(host: str, port: int) -> Address:
+    if not 0 <= port <= 65535:
+        raise ConfigurationError(f'{port} is no port number: use 1 to 65535, or 0 to have a free one picked')
+    return host, port
+
+
+def show(address: object) -> str:
+    """Return an address as a person would write it: ``host:port``, ``[::1]:port``, or the path."""
+    if isinstance(address, (tuple, list)) and len(address) >= 2:
+        host = address[0] or ''
+        return f'[{host}]:{address[1]}' if ':' in host else f'{host}:{address[1]}'
+    return str(address) or 'a Unix socket'
+
+
+def listen(address: Address) -> list[socket.socket]:
+    """Return sockets that listen on `address`; several where a name stands for several, as an empty host does.
+
+    :raises ConfigurationError: when that can't be, with the reason.
+    """
+    try:
+        if isinstance(address, str):
+            return [_listen_unix(address)]
+        return _listen_tcp(*address)
+    except OSError as error:
+        raise ConfigurationError(f'cannot listen on {show(address)}: {error.strerror or error}') from None
+
+
+def _listen_unix(path: str) -> socket.socket:
+    _remove_stale(path)
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(path)
+        return _listening(listener)
+    except BaseException:
+        listener.close()
+        raise
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket file that a killed server has left; a live server's stays, and so does any other file."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise ConfigurationError(f'cannot listen on {path}: there is a file of that name that is no socket')
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(5)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except OSError:
+            pass
+    raise OSError(errno.EADDRINUSE, 'another server is listening there')
+
+
+def _listen_tcp(host: str, port: int) -> list[socket.socket]:
+    listeners: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, where in socket.getaddrinfo(
+                host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
+            if listeners and port == 0:   # all families of one server listen on one port
+                where = (where[0], listeners[0].getsockname()[1], *where[2:])
+            try:
+                listener = socket.socket(family, kind, protocol)
+            except OSError:   # a kernel without IPv6
+                continue
+            listeners.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                listener.bind(where)
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL or len(listeners) == 1:
+                    raise
+                listeners.pop().close()   # the name has an address that this machine lacks, as ::1 without IPv6
+                continue
+            _listening(listener)
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    if not listeners:
+        raise OSError(errno.EADDRNOTAVAIL, 'no usable address')
+    return listeners
+
+
+def _listening(listener: socket.socket) -> socket.socket:
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def bound(listener: socket.socket) -> Address:
+    """Return the address that a listening socket has, with the port that was picked for port 0."""
+    name = listener.getsockname()
+    return (name[0], name[1]) if isinstance(name, tuple) else name
+
+
+def candidates(address: Address) -> list[tuple[int, Address]]:
+    """Return the (family, socket address) pairs by which `address` may be reached, the likeliest first.
+
+    :raises OSError: when a host name has no address.
+    """
+    if isinstance(address, str):
+        return [(socket.AF_UNIX, address)]
+    host, port = address
+    return [(info[0], info[4]) for info in socket.getaddrinfo(host or 'localhost', port, type=socket.SOCK_STREAM)]
+
+
+def connect(address: Address, timeout: float) -> socket.socket:
+    """Return a connected, blocking socket.
+
+    :param timeout: seconds that each candidate may take.
+    :raises OSError: the last candidate's error.
+    """
+    last: OSError = OSError(errno.EADDRNOTAVAIL, 'no address')
+    for family, where in candidates(address):
+        stream = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            stream.settimeout(timeout)
+            stream.connect(where)
+            tune(stream)
+            return stream
+        except OSError as error:
+            stream.close()
+            last = error
+    raise last
+
+
+def tune(stream: socket.socket) -> None:
+    """Set what every connection of ours has: no Nagle delay, and keep-alive probes."""
+    if stream.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE:
+        if hasattr(socket, option):
+            stream.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def same(address: Address) -> str:
+    """Return a text that is equal for addresses that mean the same server, for ``sortKey``."""
+    if isinstance(address, str):
+        return address
+    host, port = address
+    return f'{"127.0.0.1" if host in ("", "localhost", "::1") else host}:{port}'

@@ -1,0 +1,225 @@
+"""One non-blocking stream of the server's, plain or TLS, and its buffers.
+
+Enters: bytes to send, and what the socket brings.  Leaves: the messages that the session makes of it, given to the owner in
+batches, and one ``closed(reason)`` at the end.  Fails: nothing is raised; whatever ends the stream is told as that reason.
+
+What the other side does not read stays here; past `output_limit` bytes the channel stops reading from it, so that it can ask
+for no more.  Bytes it never asked for (invalidations) are bounded by the same number, past which the stream is closed.
+"""
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from ZEO.Exceptions import ProtocolError
+from ZEO.net.loop import READ, WRITE, Loop
+from ZEO.net.tls import TlsError
+from ZEO.net.tls_socket import TlsSocket
+from ZEO.wire.session import Probed
+
+#: Chunks of a stream are produced while less than this waits to be sent: the memory that a blob costs.
+STREAM_AHEAD = 512 * 1024
+
+#: Small pieces are joined into one send up to this many bytes; larger ones go out without a copy.
+_JOIN = 64 * 1024
+
+
+class Session(Protocol):
+    """What a channel needs of :class:`ZEO.wire.session.ServerSession`."""
+
+    def buffer(self) -> memoryview:
+        """Return the memory to read into."""
+
+    def received(self, count: int) -> list[Any]:
+        """Return the messages that are complete with these bytes."""
+
+
+class Owner(Protocol):
+    """Who is told of a channel's events, in the loop's thread."""
+
+    def handle(self, messages: list[Any]) -> None:
+        """Messages have come."""
+
+    def probed(self) -> None:
+        """A monitoring program asks for the status."""
+
+    def closed(self, reason: str) -> None:
+        """The stream has ended; called once."""
+
+
+class Channel:
+    """One accepted connection."""
+
+    def __init__(self, loop: Loop, stream: socket.socket | TlsSocket, session: Session, owner: Owner,
+                 output_limit: int) -> None:
+        self._loop = loop
+        self._socket = stream
+        self._session = session
+        self._owner = owner
+        self._output_limit = output_limit
+        self._tls = stream if isinstance(stream, TlsSocket) else None
+        self._out: deque[Any] = deque()              # what waits to be sent, bytes or views on them
+        self._pending = 0                            # how many bytes that is
+        self._unasked = 0                            # how many of them were sent by push(); 0 again whenever all is sent
+        self._streams: deque[Iterator[bytes]] = deque()   # pulled in turn while little waits to be sent
+        self._events = READ                          # what the loop waits for
+        self._flush_due = False                      # a flush is to come in this wake-up
+        self._last_words = False                     # close as soon as everything is sent
+        self.is_closed = False
+        loop.add(stream, READ, self._on_ready)
+
+    def send(self, data: bytes) -> None:
+        """Send `data` after everything sent before; it leaves at the end of the loop's wake-up."""
+        if self.is_closed:
+            return
+        self._out.append(data)
+        self._pending += len(data)
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.soon(self._flush)
+
+    def push(self, data: bytes) -> None:
+        """Send `data`, which the other side did not ask for; closes a stream on which too much of that waits."""
+        self._unasked += len(data)
+        if self._unasked > self._output_limit:
+            self.close('it does not read what it is sent')
+        else:
+            self.send(data)
+
+    def stream(self, chunks: Iterator[bytes]) -> None:
+        """Send the chunks of an iterator, pulled as the other side reads; several iterators take turns."""
+        self._streams.append(chunks)
+        self.send(b'')
+
+    def send_last(self, data: bytes) -> None:
+        """Send `data` and close when it is gone."""
+        self.send(data)
+        self._last_words = True
+
+    def close(self, reason: str) -> None:
+        """End the stream and tell the owner; harmless when it has ended."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self._loop.remove(self._socket)
+        self._socket.close()
+        self._out.clear()
+        for chunks in self._streams:
+            close = getattr(chunks, 'close', None)
+            if close is not None:
+                close()
+        self._streams.clear()
+        self._owner.closed(reason)
+
+    def _on_ready(self, events: int) -> None:
+        if self.is_closed:
+            return
+        try:
+            if events & WRITE:
+                self._flush()
+            if events & READ and not self.is_closed and not self._last_words:
+                self._read()
+        except (ProtocolError, TlsError) as error:
+            self.close(f'closed by us: {error}')
+        except Probed:
+            self._owner.probed()
+        except OSError as error:
+            self.close(f'the connection broke: {error.strerror or error}')
+
+    def _read(self) -> None:
+        self._read_once()
+        while self._tls is not None and self._tls.has_input and not self.is_closed:
+            self._read_once()
+        if self._tls is not None and self._tls.has_output:
+            self.send(b'')
+
+    def _read_once(self) -> None:
+        try:
+            count = self._socket.recv_into(self._session.buffer())
+        except (BlockingIOError, InterruptedError):
+            return
+        if not count:
+            self.close('the other side has closed')
+            return
+        messages = self._session.received(count)
+        if messages:
+            self._owner.handle(messages)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self.is_closed:
+            return
+        try:
+            self._produce()
+            while self._out and self._write_once():
+                self._produce()
+            if self._tls is not None:
+                self._tls.flush()
+        except OSError as error:
+            self.close(f'the connection broke: {error.strerror or error}')
+            return
+        if not self._has_output():
+            self._unasked = 0
+            if self._last_words:
+                self.close('done')
+                return
+        self._wait_for_the_right_events()
+
+    def _has_output(self) -> bool:
+        return bool(self._out) or (self._tls is not None and self._tls.has_output)
+
+    def _produce(self) -> None:
+        """Pull from the streams, in turn, while the other side keeps up."""
+        while self._streams and self._pending < STREAM_AHEAD:
+            chunks = self._streams.popleft()
+            chunk = next(chunks, None)
+            if chunk is not None:
+                self._streams.append(chunks)
+                self._out.append(chunk)
+                self._pending += len(chunk)
+
+    def _write_once(self) -> bool:
+        """Send what one call takes; tell whether it took all that was offered."""
+        out = self._out
+        if len(out) == 1:
+            offered = out[0]
+        else:
+            offered = self._joined()
+        if not len(offered):
+            out.popleft()
+            return True
+        try:
+            count = self._socket.send(offered)
+        except (BlockingIOError, InterruptedError):
+            return False
+        self._pending -= count
+        if count == len(offered):
+            out.popleft()
+            return True
+        out[0] = offered[count:] if isinstance(offered, memoryview) else memoryview(offered)[count:]
+        return False
+
+    def _joined(self) -> Any:
+        """The first piece, with as many small ones after it as make a good send; they become one piece."""
+        out = self._out
+        if len(out[0]) >= _JOIN:
+            return out[0]
+        pieces, size = [], 0
+        while out and size + len(out[0]) <= _JOIN:
+            size += len(out[0])
+            pieces.append(out.popleft())
+        if not pieces:
+            return out[0]
+        joined = b''.join(pieces)
+        out.appendleft(joined)
+        return joined
+
+    def _wait_for_the_right_events(self) -> None:
+        events = WRITE if self._has_output() else 0
+        if self._pending <= self._output_limit:
+            events |= READ
+        if events != self._events:
+            self._events = events
+            self._loop.change(self._socket, events, self._on_ready)

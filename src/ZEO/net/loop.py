@@ -1,0 +1,151 @@
+"""The server's select loop: readers, writers, timers, and one door for other threads.
+
+Enters: file objects with a callback, timers, and functions from other threads by :meth:`Loop.from_thread`.  Leaves: calls of
+those, all in the thread that runs :meth:`Loop.run`.  Fails: what a callback raises ends the loop, so callbacks catch what
+they can answer for.
+"""
+from __future__ import annotations
+
+import heapq
+import selectors
+import socket
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from ZEO.net.system import REAL, System
+
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+class Timer:
+    """A call at a later time; :meth:`cancel` takes it back."""
+
+    __slots__ = ('when', 'function', 'cancelled')
+
+    def __init__(self, when: float, function: Callable[[], None]) -> None:
+        self.when = when
+        self.function = function
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Make sure that it is not called; harmless when it already was."""
+        self.cancelled = True
+
+
+class Loop:
+    """One thread's loop over sockets and timers."""
+
+    def __init__(self, system: System = REAL) -> None:
+        self.system = system
+        self._selector = selectors.DefaultSelector()
+        self._timers: list[tuple[float, int, Timer]] = []      # a heap; the number keeps equal times comparable
+        self._numbers = count()
+        self._soon: deque[Callable[[], None]] = deque()        # to be called at the end of this wake-up
+        self._from_threads: deque[Callable[[], None]] = deque()
+        self._running = False
+        self._stopped = False
+        self._bell, self._ringer = socket.socketpair()         # other threads wake the loop by it
+        self._bell.setblocking(False)
+        self._ringer.setblocking(False)
+        self._rung = False
+        self._selector.register(self._bell, READ, self._on_bell)
+
+    def add(self, file: Any, events: int, callback: Callable[[int], None]) -> None:
+        """Call ``callback(ready events)`` whenever `file` is ready for one of `events`."""
+        self._selector.register(file, events, callback)
+
+    def change(self, file: Any, events: int, callback: Callable[[int], None]) -> None:
+        """Wait for other events of a file; none (0) is allowed and pauses it."""
+        if events:
+            try:
+                self._selector.modify(file, events, callback)
+            except KeyError:
+                self._selector.register(file, events, callback)
+        else:
+            self.remove(file)
+
+    def remove(self, file: Any) -> None:
+        """Forget a file; do so before closing it."""
+        try:
+            self._selector.unregister(file)
+        except (KeyError, ValueError):   # paused, or already forgotten
+            pass
+
+    def later(self, seconds: float, function: Callable[[], None]) -> Timer:
+        """Call `function` once after so many seconds."""
+        timer = Timer(self.system.now() + seconds, function)
+        heapq.heappush(self._timers, (timer.when, next(self._numbers), timer))
+        return timer
+
+    def soon(self, function: Callable[[], None]) -> None:
+        """Call `function` after the callbacks of this wake-up; for the loop's own thread."""
+        self._soon.append(function)
+
+    def from_thread(self, function: Callable[[], None]) -> None:
+        """Have `function` called in the loop's thread: the one door for other threads and signal handlers."""
+        self._from_threads.append(function)
+        if not self._rung:
+            self._rung = True
+            try:
+                self._ringer.send(b'!')
+            except OSError:   # the bell is full, so it rings; or the loop is closed
+                pass
+
+    def run(self) -> None:
+        """Run until :meth:`stop`."""
+        self._running = True
+        try:
+            while not self._stopped:
+                self.run_once(self._next_timeout())
+        finally:
+            self._running = False
+
+    def run_once(self, timeout: float | None) -> None:
+        """Wait at most so many seconds for something to do, and do it."""
+        for key, events in self._selector.select(timeout):
+            key.data(events)
+        if self._timers:
+            self._run_timers()
+        while self._soon:
+            self._soon.popleft()()
+
+    def stop(self) -> None:
+        """End :meth:`run` soon; from any thread or signal handler."""
+        self.from_thread(self._stop)
+
+    def close(self) -> None:
+        """Release what the loop holds; the files it watched stay open."""
+        self._selector.close()
+        self._bell.close()
+        self._ringer.close()
+
+    def _stop(self) -> None:
+        self._stopped = True
+
+    def _next_timeout(self) -> float | None:
+        if self._soon:
+            return 0
+        while self._timers and self._timers[0][2].cancelled:
+            heapq.heappop(self._timers)
+        if not self._timers:
+            return None
+        return max(0.0, self._timers[0][0] - self.system.now())
+
+    def _run_timers(self) -> None:
+        now = self.system.now()
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)[2]
+            if not timer.cancelled:
+                timer.cancelled = True
+                timer.function()
+
+    def _on_bell(self, events: int) -> None:
+        try:
+            self._bell.recv(4096)
+        except BlockingIOError:
+            pass
+        self._rung = False   # before looking: what comes in from now on rings again
+        while self._from_threads:
+            self._from_threads.popleft()()

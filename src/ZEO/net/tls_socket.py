@@ -1,0 +1,106 @@
+"""A socket that speaks TLS with the methods of a plain one, for blocking and non-blocking use.
+
+Enters: plaintext to send, a buffer to read into.  Leaves: ciphertext on the socket, plaintext in the buffer.  Fails:
+:class:`~ZEO.net.tls.TlsError` in a user's words, OSError from the socket, BlockingIOError where a plain socket raises it.
+
+One thread may send while another receives: the TLS object itself is entered by one at a time.
+"""
+from __future__ import annotations
+
+import socket
+import threading
+
+from ZEO.net.tls import TlsCodec
+
+#: A TLS record holds 16 KiB; reading several at once saves system calls.
+_READ = 64 * 1024
+
+#: How much plaintext is made ciphertext at a time, which bounds the memory that a large message costs.
+_WRITE = 256 * 1024
+
+
+class TlsSocket:
+    """`stream` spoken through `codec`."""
+
+    def __init__(self, stream: socket.socket, codec: TlsCodec) -> None:
+        self._socket = stream
+        self._codec = codec
+        self._codec_lock = threading.Lock()    # the TLS object
+        self._output_lock = threading.Lock()   # the order of ciphertext on the socket
+        self._plain = memoryview(b'')          # decrypted, not yet read
+        self._unsent = b''                     # encrypted, not yet sent
+
+    @property
+    def has_input(self) -> bool:
+        """Whether there is plaintext that a selector does not see."""
+        return bool(self._plain)
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is ciphertext that waits for the socket."""
+        return bool(self._unsent)
+
+    def recv_into(self, buffer: memoryview, nbytes: int = 0, flags: int = 0) -> int:
+        """Read plaintext into `buffer`; returns how many bytes, 0 at the end of the stream."""
+        while not self._plain:
+            data = self._socket.recv(_READ, flags)
+            if not data:
+                return 0
+            try:
+                with self._codec_lock:
+                    self._plain = memoryview(self._codec.receive(data))
+            finally:
+                self.flush(wait=False)   # a handshake answers, an error says why
+            if self._codec.closed and not self._plain:
+                return 0
+        count = min(nbytes or len(buffer), len(self._plain))
+        buffer[:count] = self._plain[:count]
+        self._plain = self._plain[count:]
+        return count
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Send plaintext; returns how many bytes were taken.
+
+        :raises BlockingIOError: on a non-blocking socket that takes no more.
+        """
+        self.flush()
+        if self._unsent:
+            raise BlockingIOError
+        piece = data[:_WRITE]
+        with self._codec_lock:
+            self._codec.send(piece)
+        self.flush()
+        return len(piece)
+
+    def flush(self, wait: bool = True) -> None:
+        """Give the socket the ciphertext that it takes.
+
+        :param wait: when another thread is doing that, whether to wait; it will send everything there is by then.
+        """
+        if not self._output_lock.acquire(blocking=wait):
+            return
+        try:
+            with self._codec_lock:
+                self._unsent += self._codec.take()
+            while self._unsent:
+                self._unsent = self._unsent[self._socket.send(self._unsent):]
+        except BlockingIOError:
+            pass
+        finally:
+            self._output_lock.release()
+
+    def setblocking(self, flag: bool) -> None:
+        """As of a socket."""
+        self._socket.setblocking(flag)
+
+    def fileno(self) -> int:
+        """As of a socket."""
+        return self._socket.fileno()
+
+    def shutdown(self, how: int) -> None:
+        """As of a socket."""
+        self._socket.shutdown(how)
+
+    def close(self) -> None:
+        """As of a socket."""
+        self._socket.close()

@@ -1,0 +1,371 @@
+"""One client's transaction on the server, phase by phase.
+
+Enters: the operations that the client sends, its vote, its finish or abort.  Leaves: the storage's two-phase commit, under
+the storage's commit lock, and the invalidation of every other client.  Fails: a call that makes no sense in a phase raises
+StorageTransactionError; what the storage raises fails the vote or the finish, and the transaction is over.
+
+    Collecting -> Waiting -> Preparing -> Voted -> Ended
+                                 |  ^
+                                 v  |
+                               Resolving      (conflicts are with the client, who stores again)
+
+Every way out goes through :meth:`Commit.end`, which aborts, releases the lock and removes temporary files.
+"""
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ZODB.Connection import TransactionMetaData
+from ZODB.POSException import ConflictError, POSError, StorageTransactionError
+
+from ZEO.serving import blobs
+from ZEO.serving.commitlog import CommitLog
+from ZEO.serving.later import Later
+
+if TYPE_CHECKING:
+    from ZEO.serving.hosted import HostedStorage
+
+log = logging.getLogger('ZEO.StorageServer')
+
+#: Storing many objects gives way to the other clients after so many seconds.
+SLICE = 0.005
+
+
+class Phase:
+    """What may be called now; here: nothing but abort."""
+
+    def __init__(self, commit: Commit) -> None:
+        self.commit = commit
+
+    def add(self, name: str, data: bytes | None, *args: Any) -> None:
+        """An operation arrives."""
+        raise self._wrong(name)
+
+    def vote(self) -> Later:
+        """The client has sent everything and wants to know whether it can be committed."""
+        raise self._wrong('vote')
+
+    def finish(self) -> bytes | Later:
+        """Make it permanent; returns the transaction's tid."""
+        raise self._wrong('tpc_finish')
+
+    def abort(self) -> None:
+        """The client gives up, or is gone."""
+        self.commit.end(None)
+
+    def _wrong(self, call: str) -> StorageTransactionError:
+        return StorageTransactionError(f'{call} does not go with a transaction that is {type(self).__name__.lower()}')
+
+
+class Collecting(Phase):
+    """Operations come in and are kept; nothing was asked of the storage."""
+
+    def add(self, name: str, data: bytes | None, *args: Any) -> None:
+        commit = self.commit
+        if commit.error is None:
+            try:
+                commit.log.add(name, data, *args)
+            except OSError as error:   # nobody waits for an answer to a one-way call: the vote will tell
+                commit.fail_at_vote(error)
+
+    def vote(self) -> Later:
+        commit = self.commit
+        if commit.error is not None:
+            error = commit.error
+            commit.end(error)
+            raise error
+        commit.phase = Waiting(commit)
+        commit.hosted.lock.acquire(commit, commit.lock_granted)
+        return commit.answer
+
+
+class Waiting(Phase):
+    """Others hold the commit lock."""
+
+
+class Preparing(Phase):
+    """The storage is being told; in slices, or in a worker thread."""
+
+    def abort(self) -> None:
+        self.commit.abandoned = True   # whoever runs the preparation sees it there
+
+
+class Resolving(Collecting):
+    """The storage holds part of the transaction; the client resolves conflicts, stores again and votes again."""
+
+    def vote(self) -> Later:
+        commit = self.commit
+        commit.answer = Later()
+        commit.prepare()
+        return commit.answer
+
+
+class Voted(Phase):
+    """The storage has promised that it can finish."""
+
+    def finish(self) -> bytes | Later:
+        return self.commit.finish()
+
+
+class Finishing(Phase):
+    """The storage is making it permanent, in a worker thread; it is too late for anything else."""
+
+    def abort(self) -> None:
+        pass
+
+
+class Ended(Phase):
+    """It is over; `reason` says why when that was not the client's wish."""
+
+    def __init__(self, commit: Commit, reason: BaseException | None) -> None:
+        super().__init__(commit)
+        self._reason = reason
+
+    def add(self, name: str, data: bytes | None, *args: Any) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+    def _wrong(self, call: str) -> StorageTransactionError:
+        return StorageTransactionError(str(self._reason)) if self._reason else super()._wrong(call)
+
+
+class Commit:
+    """One transaction of one client.
+
+    :param hosted: the storage.
+    :param peer: who commits; told apart from those who are told of it.
+    :param resolves: whether the client resolves conflicts that the server can't.
+    """
+
+    def __init__(self, hosted: HostedStorage, peer: Any, transaction: TransactionMetaData, tid: bytes | None, status: str,
+                 resolves: bool) -> None:
+        self.hosted = hosted
+        self.peer = peer
+        self.transaction = transaction
+        self.answer = Later()                        # to the vote
+        self.error: BaseException | None = None      # of an operation that nobody waited for
+        self.log = CommitLog(hosted.limits.commit_memory)
+        self.phase: Phase = Collecting(self)
+        self.abandoned = False                       # aborted while the storage was being told
+        self._tid = tid
+        self._status = status
+        self._resolves = resolves
+        self._begun = False                          # whether the storage knows of the transaction
+        self._timer: Any = None                      # of the commit timeout, while the lock is held
+        self._changed: dict[bytes, None] = {}        # the oids for the invalidation, in order
+        self._new_serials: dict[bytes, None] = {}    # oids whose data is not what the client sent
+        self._conflicts: list[dict[str, Any]] = []   # what the client is to resolve
+        self._blob_files: list[str] = []             # files that the storage did not take yet
+        hosted.stats.active_txns += 1
+
+    def add_blob_file(self, path: str) -> None:
+        """Remember a temporary file, to be removed unless the storage takes it."""
+        self._blob_files.append(path)
+
+    def fail_at_vote(self, error: BaseException) -> None:
+        """Remember the error of a one-way call; the vote will raise it."""
+        if self.error is None:
+            log.warning('%s: a transaction can not be committed: %s', self.peer, error)
+            self.error = error
+            self.log.close()
+
+    def lock_granted(self) -> None:
+        """The commit lock is ours, and the time for holding it begins."""
+        if not isinstance(self.phase, Waiting):
+            return
+        hosted = self.hosted
+        hosted.stats.lock_since = hosted.loop.system.wall_clock()
+        if hosted.transaction_timeout is not None:
+            self._timer = hosted.loop.later(hosted.transaction_timeout, self._timed_out)
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Tell the storage everything that was collected, and have it vote."""
+        self.phase = Preparing(self)
+        steps = self._steps()
+        if self.hosted.is_slow:
+            self.hosted.workers.run(lambda: self._exhaust(steps)).then(self._prepared, self._not_prepared)
+        else:
+            self._advance(steps)
+
+    def finish(self) -> bytes | Later:
+        """Have the storage make it permanent; tell everybody; return the tid."""
+        if self.hosted.is_remote:
+            self.phase = Finishing(self)
+            later = Later()
+            self.hosted.workers.run(self._finish_storage).then(
+                lambda tid: later.answer(self._finished(tid)), lambda error: later.fail(self._not_finished(error)))
+            return later
+        try:
+            tid = self._finish_storage()
+        except BaseException as error:   # told to the client by whoever called; here only the lock matters
+            raise self._not_finished(error) from None
+        self.hosted.committed(self.peer, tid, list(self._changed))
+        return self._finished(tid)
+
+    def end(self, reason: BaseException | None) -> None:
+        """Be over, without having changed anything; harmless when it is over."""
+        if isinstance(self.phase, Ended):
+            return
+        self.phase = Ended(self, reason)
+        self.hosted.stats.aborts += 1
+        try:
+            if self._begun:
+                self.hosted.storage.tpc_abort(self.transaction)
+        except Exception:   # the storage's own trouble must not keep the lock from the others
+            log.exception('%s: the storage failed to abort', self.hosted.name)
+        finally:
+            self._release()
+        self.answer.fail(reason or StorageTransactionError('the transaction was aborted'))
+
+    def _release(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.hosted.lock.holder is self:
+            self.hosted.stats.lock_since = None
+        self.hosted.stats.active_txns -= 1
+        self.log.close()
+        blobs.remove_files(self._blob_files)
+        self.hosted.lock.release(self)
+
+    def _timed_out(self) -> None:
+        log.warning('%s: held the commit lock of %s for %s s without finishing: aborted', self.peer, self.hosted.name,
+                    self.hosted.transaction_timeout)
+        error = StorageTransactionError(
+            f'the server aborted this transaction: it held the commit lock for {self.hosted.transaction_timeout} s '
+            '(transaction-timeout)')
+        if isinstance(self.phase, Preparing):
+            self.error = error
+        elif not isinstance(self.phase, Finishing):
+            self.end(error)
+
+    def _advance(self, steps: Iterator[None]) -> None:
+        """Go on with the preparation for one slice of time."""
+        system = self.hosted.loop.system
+        until = system.now() + SLICE
+        try:
+            for _ in steps:
+                if self.abandoned or self.error is not None:
+                    break
+                if system.now() > until:
+                    self.hosted.loop.later(0, lambda: self._advance(steps))
+                    return
+        except Exception as error:   # whatever a storage raises fails the vote
+            self._not_prepared(error)
+        else:
+            self._prepared(None)
+
+    def _exhaust(self, steps: Iterator[None]) -> None:
+        for _ in steps:
+            if self.abandoned or self.error is not None:
+                break
+
+    def _prepared(self, _: None) -> None:
+        if self.abandoned or self.error is not None:
+            self.end(self.error)
+        elif self._conflicts:
+            conflicts, self._conflicts = self._conflicts, []
+            self.phase = Resolving(self)
+            self.answer.answer(conflicts)
+        else:
+            self.phase = Voted(self)
+            self.answer.answer(list(self._new_serials))
+
+    def _not_prepared(self, error: BaseException) -> None:
+        if isinstance(error, ConflictError):
+            self.hosted.stats.conflicts += 1
+        elif not isinstance(error, POSError):
+            log.error('%s: the storage %s failed in a commit: %s: %s', self.peer, self.hosted.name,
+                      type(error).__name__, error)
+        self.end(error)
+
+    def _steps(self) -> Iterator[None]:
+        """Tell the storage, a bit between two yields."""
+        storage = self.hosted.storage
+        if not self._begun:
+            storage.tpc_begin(self.transaction, self._tid, self._status)
+            self._begun = True
+        for name, data, args in self.log.drain():
+            getattr(self, '_' + name)(data, *args)
+            yield
+        if not self._conflicts:
+            self._note_new_serials(storage.tpc_vote(self.transaction))
+
+    def _note_new_serials(self, voted: Any) -> None:
+        for oid in voted or ():
+            if isinstance(oid, tuple):   # storages of before ZODB 5 say (oid, serial)
+                oid = oid[0]
+            self._new_serials[oid] = None
+            self.hosted.stats.conflicts_resolved += 1
+
+    def _store(self, data: bytes, oid: bytes, serial: bytes) -> None:
+        self._changed[oid] = None
+        try:
+            self.hosted.storage.store(oid, serial, data, '', self.transaction)
+        except ConflictError as error:
+            self._hand_over(error, oid, data)
+
+    def _hand_over(self, error: ConflictError, oid: bytes, data: bytes) -> None:
+        if not self._resolves or len(error.serials or ()) != 2:
+            raise error
+        self.hosted.stats.conflicts += 1
+        self._conflicts.append({'oid': oid, 'serials': error.serials, 'data': data})
+
+    def _store_blob(self, data: bytes, oid: bytes, serial: bytes, path: str) -> None:
+        self._changed[oid] = None
+        try:
+            self.hosted.storage.storeBlob(oid, serial, data, path, '', self.transaction)
+        except ConflictError as error:
+            self._hand_over(error, oid, data)
+
+    def _restore(self, data: bytes | None, oid: bytes, serial: bytes, previous: bytes | None) -> None:
+        self._changed[oid] = None
+        self.hosted.storage.restore(oid, serial, data, '', previous, self.transaction)
+
+    def _restore_blob(self, data: bytes | None, oid: bytes, serial: bytes, previous: bytes | None, path: str) -> None:
+        self._changed[oid] = None
+        self.hosted.storage.restoreBlob(oid, serial, data, path, previous, self.transaction)
+
+    def _check_current(self, data: None, oid: bytes, serial: bytes) -> None:
+        self.hosted.storage.checkCurrentSerialInTransaction(oid, serial, self.transaction)
+
+    def _delete(self, data: None, oid: bytes, serial: bytes) -> None:
+        self._changed[oid] = None
+        self.hosted.storage.deleteObject(oid, serial, self.transaction)
+
+    def _undo(self, data: None, undo_id: bytes) -> None:
+        undone = self.hosted.storage.undo(undo_id, self.transaction)
+        for oid in undone[1] if undone else ():
+            self._changed[oid] = None
+            self._new_serials[oid] = None
+
+    def _finish_storage(self) -> bytes:
+        """Returns the tid.  A remote storage's other clients see the change once its callback has returned, so theirs is told there."""
+        tids: list[bytes] = []
+        remote = self.hosted.is_remote
+
+        def finished(tid: bytes) -> None:
+            tids.append(tid)
+            if remote:
+                self.hosted.loop.from_thread(lambda: self.hosted.committed(self.peer, tid, list(self._changed)))
+
+        returned = self.hosted.storage.tpc_finish(self.transaction, finished)
+        return returned if returned is not None else tids[0]
+
+    def _finished(self, tid: bytes) -> bytes:
+        stats = self.hosted.stats
+        stats.commits += 1
+        stats.stores += len(self._changed)
+        self.phase = Ended(self, None)
+        self._release()
+        return tid
+
+    def _not_finished(self, error: BaseException) -> BaseException:
+        log.error('%s: the storage %s failed to finish a transaction: %s: %s', self.peer, self.hosted.name,
+                  type(error).__name__, error)
+        self.end(error)
+        return error

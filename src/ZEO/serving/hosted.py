@@ -1,0 +1,144 @@
+"""One storage as the server serves it: its clients, its commit lock, its recent invalidations.
+
+Enters: peers that come and go, commits, and what the storage itself says of changes that others made to it.  Leaves:
+invalidations, encoded once and sent to every client but the one who committed.  Fails: ConfigurationError for what is no
+storage.  All in the loop's thread, except what a storage's own threads call on :class:`_Database`.
+"""
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import zope.interface
+from ZODB.interfaces import IStorageWrapper
+from ZODB.serialize import referencesf
+
+from ZEO.Exceptions import ConfigurationError
+from ZEO.net.loop import Loop
+from ZEO.serving.commitlock import CommitLock
+from ZEO.serving.invalidations import Invalidations
+from ZEO.serving.later import Workers
+from ZEO.serving.limits import Limits
+from ZEO.serving.resolve import ConflictPolicy
+from ZEO.serving.stats import Stats
+from ZEO.wire.frames import frame
+
+log = logging.getLogger('ZEO.StorageServer')
+
+#: What a storage must have to be served.
+_NEEDED = 'loadBefore lastTransaction tpc_begin store tpc_vote tpc_finish tpc_abort new_oid getName'.split()
+
+#: What our server can do beyond the protocol; a client of ours asks get_info for it, others do not look.
+EXTENSIONS = ('batches', 'multi_commit', 'resolves', 'extension_bytes', 'restore_blob')
+
+
+class HostedStorage:
+    """`storage`, served under `name`."""
+
+    def __init__(self, name: str, storage: Any, loop: Loop, workers: Workers, limits: Limits, read_only: bool,
+                 transaction_timeout: float | None, policy: ConflictPolicy, queue_size: int, queue_age: float | None) -> None:
+        missing = [method for method in _NEEDED if not hasattr(storage, method)]
+        if missing:
+            raise ConfigurationError(f'the storage {name!r} is a {type(storage).__name__}, which is no ZODB storage: '
+                                     f'it has no {missing[0]}')
+        self.name = name
+        self.storage = storage
+        self.loop = loop
+        self.workers = workers
+        self.limits = limits
+        self.read_only = read_only or bool(storage.isReadOnly())
+        self.transaction_timeout = transaction_timeout
+        self.client_resolves = policy.client_only
+        self.is_remote = hasattr(storage, 'is_connected')    # its calls may wait for a network
+        self.lock = CommitLock(loop.soon)
+        self.stats = Stats(loop.system.wall_clock())
+        self.peers: dict[Any, None] = {}                     # in order of their registration
+        self.invalidations = Invalidations(storage, queue_size, queue_age, loop.system.wall_clock)
+        policy.apply_to(storage)
+        self._database = _Database(self)
+        if hasattr(storage, 'registerDB'):
+            storage.registerDB(self._database)
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a commit may have to wait inside the storage: for its network, or for a pack that holds its commit lock."""
+        return self.is_remote or self.stats.pack_since is not None
+
+    def info(self) -> dict[str, Any]:
+        """Return what get_info answers."""
+        storage = self.storage
+        return {
+            'length': len(storage),
+            'size': storage.getSize(),
+            'name': storage.getName(),
+            'supportsUndo': bool(getattr(storage, 'supportsUndo', bool)()),
+            'supports_record_iternext': hasattr(storage, 'record_iternext'),
+            'interfaces': tuple((interface.__module__, interface.__name__)
+                                for interface in zope.interface.providedBy(storage)),
+            'extensions': EXTENSIONS,
+        }
+
+    def sizes(self) -> dict[str, Any]:
+        """Return what changes with every commit."""
+        return {'length': len(self.storage), 'size': self.storage.getSize()}
+
+    def status(self) -> dict[str, Any]:
+        """Return what server_status answers."""
+        last = self.storage.lastTransaction()
+        return {
+            **self.stats.report(),
+            'waiting': self.lock.waiting,
+            'timeout-thread-is-alive': True,
+            'last-transaction': last.hex() if last else '',
+            'connections': len(self.peers),
+        }
+
+    def committed(self, committer: Any, tid: bytes, oids: Iterable[bytes]) -> None:
+        """Note a transaction and tell every client but `committer`."""
+        oids = list(oids)
+        self.invalidations.add(tid, oids)
+        self.tell(committer, 'invalidateTransaction', tid, oids)
+
+    def tell(self, but: Any, name: str, *args: Any) -> None:
+        """Send a message to every client except one, encoded once for each protocol that is spoken."""
+        encoded: dict[bytes, bytes] = {}
+        for peer in tuple(self.peers):   # a client that turns out to be gone leaves this very table
+            if peer is not but:
+                codec = peer.codec
+                data = encoded.get(codec.name)
+                if data is None:
+                    data = encoded[codec.name] = frame(codec.send(name, args))
+                peer.push(data)
+
+    def forget_changes(self) -> None:
+        """The storage can't say what changed: every client has to check its whole cache."""
+        self.invalidations.clear(self.storage.lastTransaction())
+        for peer in tuple(self.peers):
+            peer.close('the storage has lost track of its changes')
+
+    def close(self) -> None:
+        """Close the storage."""
+        self.storage.close()
+
+
+@zope.interface.implementer(IStorageWrapper)
+class _Database:
+    """What a storage takes for the database it belongs to; its threads call it."""
+
+    def __init__(self, hosted: HostedStorage) -> None:
+        self._hosted = hosted
+        self.references = referencesf
+
+    def invalidate(self, tid: bytes, oids: Iterable[bytes], version: str = '') -> None:
+        oids = list(oids)
+        self._hosted.loop.from_thread(lambda: self._hosted.committed(None, tid, oids))
+
+    def invalidateCache(self) -> None:
+        self._hosted.loop.from_thread(self._hosted.forget_changes)
+
+    def transform_record_data(self, data: bytes) -> bytes:
+        return data
+
+    def untransform_record_data(self, data: bytes) -> bytes:
+        return data

@@ -1,0 +1,42 @@
+"""The figures of one storage's service.
+
+Enters: events, as plain increments.  Leaves: the dict of ``server_status``.  Fails: never.
+"""
+from __future__ import annotations
+
+from time import ctime
+from typing import Any
+
+
+class Stats:
+    """Counters since the server's start."""
+
+    def __init__(self, now: float) -> None:
+        self.start = now              # seconds since the epoch
+        self.loads = 0
+        self.stores = 0
+        self.commits = 0
+        self.aborts = 0
+        self.active_txns = 0
+        self.conflicts = 0
+        self.conflicts_resolved = 0
+        self.connections = 0
+        self.lock_since: float | None = None    # when the commit lock was taken, seconds since the epoch
+        self.pack_since: float | None = None    # when the running pack began
+
+    def report(self) -> dict[str, Any]:
+        """Return the figures by the names that monitoring programs know."""
+        return {
+            'connections': self.connections,
+            'loads': self.loads,
+            'stores': self.stores,
+            'commits': self.commits,
+            'aborts': self.aborts,
+            'active_txns': self.active_txns,
+            'lock_time': self.lock_since,
+            'conflicts': self.conflicts,
+            'conflicts_resolved': self.conflicts_resolved,
+            'start': ctime(self.start),
+            'packing': self.pack_since is not None,
+            'pack-start': ctime(self.pack_since) if self.pack_since is not None else None,
+        }

@@ -1,0 +1,86 @@
+"""Exceptions <-> their description on the wire, ``(class name, args)``.
+
+Enters: an exception, or a description.  Leaves: the other.  Fails: :class:`ProtocolError` for a description of another shape.
+
+The class name is dotted; `args` is the exception's ``__dict__`` where that is not empty, else its ``args``.  Exceptions of
+:mod:`ZODB.POSException` and builtin ones come back as themselves, all others as :class:`ServerException`.
+"""
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+import ZODB.interfaces
+import ZODB.POSException
+
+from ZEO import Exceptions
+from ZEO.Exceptions import ProtocolError, ServerException
+from ZEO.wire.plain import plain
+
+#: Modules whose exceptions are made again on the receiving side.
+_MODULES = (ZODB.POSException, Exceptions, ZODB.interfaces)
+
+_ENDS_A_PROCESS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
+def _known() -> dict[str, type[BaseException]]:
+    known: dict[str, type[BaseException]] = {}
+    for module in (builtins, *_MODULES):
+        for name, value in vars(module).items():
+            if isinstance(value, type) and issubclass(value, BaseException) and not issubclass(value, _ENDS_A_PROCESS):
+                known[f'{module.__name__}.{name}'] = value
+    return known
+
+
+_KNOWN = _known()
+
+
+def describe(error: BaseException) -> tuple[str, Any]:
+    """Return what the wire says of `error`; whatever is not plain data in it becomes text."""
+    kind = type(error)
+    return f'{kind.__module__}.{kind.__qualname__}', plain(_errors_described(error.__dict__ or error.args))
+
+
+def _errors_described(value: Any) -> Any:
+    """MultipleUndoErrors holds errors inside of it; one level of lists and tuples is as deep as that goes."""
+    if isinstance(value, BaseException):
+        return describe(value)
+    if isinstance(value, dict):
+        return {key: _errors_described(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return tuple(_errors_described(item) for item in value)
+    return value
+
+
+def restore(description: Any, server: str) -> BaseException:
+    """Return the exception that `description` tells of.
+
+    :param server: the server's address, for the text of a :class:`ServerException`.
+    :raises ProtocolError: when it is no description.
+    """
+    if not (isinstance(description, tuple) and len(description) == 2 and isinstance(description[0], str)):
+        raise ProtocolError(f'a fault that is no (class name, args) came from {server}')
+    name, args = description
+    kind = _KNOWN.get(name)
+    if kind is None or not isinstance(args, (dict, tuple)):
+        return ServerException(f'{name}: {_text(args)} (raised on the server {server})')
+    return _make(kind, args)
+
+
+def _make(kind: type[BaseException], args: dict[str, Any] | tuple[Any, ...]) -> BaseException:
+    """An exception of that class as it was, without its constructor, which might not take what we have."""
+    if isinstance(args, dict):
+        error = kind.__new__(kind)
+        error.__dict__.update(args)
+        return error
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error
+
+
+def _text(args: Any) -> str:
+    if isinstance(args, dict):
+        return ', '.join(f'{key}={value!r}' for key, value in args.items())
+    if isinstance(args, tuple):
+        return ', '.join(map(str, args))
+    return str(args)

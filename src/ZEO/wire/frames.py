@@ -1,0 +1,116 @@
+"""Bytes <-> sized frames.
+
+Enters: the bytes of a stream, in any split, written by the caller into the buffer that :meth:`FrameReader.buffer` lends.
+Leaves: whole frames, in order.  Fails: :class:`FrameTooLarge` as soon as a frame announces more than the limit.
+
+A frame is a 4-byte unsigned big-endian length and that many bytes.
+"""
+from __future__ import annotations
+
+from struct import Struct
+
+from ZEO.Exceptions import ProtocolError
+
+SIZE = Struct('>I')
+
+#: What one read from a socket may bring; several hundred messages of the usual size.
+READ_SIZE = 256 * 1024
+
+#: A large frame's memory grows with what has arrived, never with what was announced: an announcement costs its sender nothing.
+FIRST_GROWTH = 1024 * 1024
+
+
+class FrameTooLarge(ProtocolError):
+    """A frame announces more bytes than the limit allows."""
+
+
+def frame(message: bytes) -> bytes:
+    """Return `message` with its length in front."""
+    return SIZE.pack(len(message)) + message
+
+
+class FrameReader:
+    """Cuts one stream into frames.
+
+    :param limit: the largest frame that is accepted, in bytes; may be changed at any time.
+    :param scratch: memory to read into; readers that are used in turn by one thread may share it.
+    """
+
+    def __init__(self, limit: int, scratch: memoryview | None = None) -> None:
+        self.limit = limit
+        self._scratch = memoryview(bytearray(READ_SIZE)) if scratch is None else scratch
+        self._rest = b''                        # an incomplete frame that is smaller than the scratch memory, length included
+        self._large: bytearray | None = None    # an incomplete frame that is larger, without its length
+        self._filled = 0                        # how much of _large has arrived
+        self._announced = 0                     # the whole size of _large
+        self._lent: memoryview | None = None    # the view on _large that was lent last
+
+    def buffer(self) -> memoryview:
+        """Return the memory that the next bytes of the stream belong in; then call :meth:`received`."""
+        if self._large is None:
+            return self._scratch
+        if self._filled == len(self._large):
+            room = min(self._announced, max(2 * self._filled, FIRST_GROWTH))
+            self._large.extend(bytes(room - self._filled))
+        self._lent = memoryview(self._large)[self._filled:]
+        return self._lent
+
+    def received(self, count: int) -> list[bytes | bytearray]:
+        """Take note that `count` bytes were written into the lent buffer.
+
+        :returns: the frames that are complete now; often none.
+        :raises FrameTooLarge: when a frame announces more than the limit.
+        """
+        if self._large is not None:
+            return self._received_large(count)
+        data = self._scratch[:count].tobytes()
+        if self._rest:
+            data = self._rest + data
+        return self._split(data)
+
+    def feed(self, data: bytes) -> list[bytes | bytearray]:
+        """Take `data` as the next bytes of the stream; returns and raises as :meth:`received`."""
+        frames: list[bytes | bytearray] = []
+        view = memoryview(data)
+        while view:
+            room = self.buffer()
+            count = min(len(room), len(view))
+            room[:count] = view[:count]
+            frames += self.received(count)
+            view = view[count:]
+        return frames
+
+    def _received_large(self, count: int) -> list[bytes | bytearray]:
+        assert self._large is not None
+        if self._lent is not None:
+            self._lent.release()   # a bytearray can't grow while a view on it lives
+            self._lent = None
+        self._filled += count
+        if self._filled < self._announced:
+            return []
+        whole, self._large = self._large, None
+        return [whole]
+
+    def _split(self, data: bytes) -> list[bytes | bytearray]:
+        frames: list[bytes | bytearray] = []
+        start, end = 0, len(data)
+        while end - start >= 4:
+            size, = SIZE.unpack_from(data, start)
+            if size > self.limit:
+                raise FrameTooLarge(f'a message of {size} bytes, when at most {self.limit} are accepted')
+            stop = start + 4 + size
+            if stop > end:
+                if size > len(self._scratch):
+                    self._begin_large(data, start + 4, size)
+                    return frames
+                break
+            frames.append(data[start + 4:stop])
+            start = stop
+        self._rest = data[start:] if start < end else b''
+        return frames
+
+    def _begin_large(self, data: bytes, start: int, size: int) -> None:
+        self._large = bytearray(memoryview(data)[start:])
+        self._filled = len(self._large)
+        self._announced = size
+        self._rest = b''

@@ -1,0 +1,174 @@
+"""Frames <-> messages.
+
+A message is the tuple ``(message id, flags, name, args)``; the name ``.reply`` marks an answer: `args` is the result, or with
+flags 2 the fault ``(class name, args)``.  Enters: a frame.  Leaves: such a tuple, of which name and flags are checked.
+Fails: :class:`ProtocolError` for anything else.
+
+There is one codec per protocol of :data:`CODECS`: `Z5` pickles, `M5` packs with msgpack.
+"""
+from __future__ import annotations
+
+import re
+from struct import Struct
+from typing import Any, Protocol
+
+from ZEO.Exceptions import ConfigurationError, ProtocolError
+from ZEO.wire import faults, pickles
+
+Message = tuple[Any, Any, str, Any]
+
+REPLY = '.reply'
+FAULT = 2            # the flags of a reply that holds a fault
+KEEP_ALIVE_ID = -1
+
+
+class Codec(Protocol):
+    """What a session needs of a protocol."""
+
+    name: bytes
+
+    def decode(self, data: bytes | bytearray) -> Message:
+        """Return the message in `data`; raises ProtocolError."""
+
+    def decode_request(self, data: bytes | bytearray) -> Message:
+        """The same for a server, which trusts its peer less."""
+
+    def call(self, message_id: int, name: str, args: tuple[Any, ...]) -> bytes:
+        """Return the message that calls `name` and wants an answer."""
+
+    def send(self, name: str, args: tuple[Any, ...]) -> bytes:
+        """Return the message that calls `name` one way."""
+
+    def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
+        """Return the message of the hot path, ``call(message_id, 'loadBefore', (oid, tid))``."""
+
+    def reply(self, message_id: Any, result: Any) -> bytes:
+        """Return the answer to the call with that id."""
+
+    def loaded(self, message_id: Any, data: bytes, tid: bytes, end: bytes | None) -> bytes:
+        """Return the answer of the hot path, ``reply(message_id, (data, tid, end))``."""
+
+    def failure(self, message_id: Any, error: BaseException) -> bytes:
+        """Return the answer that tells of `error`."""
+
+
+def checked(message: Any) -> Message:
+    """Return `message` when it has the shape of one.
+
+    :raises ProtocolError: when it has not.
+    """
+    if type(message) in (tuple, list) and len(message) == 4 and type(message[2]) is str:
+        return message if type(message) is tuple else tuple(message)
+    raise ProtocolError('a message that is no (id, flags, name, args)')
+
+
+class EchoedId(bytes):
+    """A message id as its pickle's opcodes: a server only ever gives it back, so it need not know what it is."""
+
+
+class PickleCodec:
+    """Protocol `Z5`: each message a pickle.
+
+    loadBefore and its answer are most of all traffic.  They have one form, so they are written and recognised as templates:
+    that saves the server the walk over the pickle and both sides a pickler.
+    """
+
+    name = b'Z5'
+
+    _LOAD_REQUEST = re.compile(
+        rb'\x80\x03\((K.|M..|J....|C\x08.{8}C\x08.{8}\x86)\x89X\x0a\0\0\0loadBeforeC\x08(.{8})C\x08(.{8})\x86t\.', re.DOTALL)
+    _pack_long = Struct('<cI').pack
+
+    def decode(self, data: bytes | bytearray) -> Message:
+        return checked(pickles.loads(data))
+
+    def decode_request(self, data: bytes | bytearray) -> Message:
+        load = self._LOAD_REQUEST.fullmatch(data)
+        if load is not None:
+            message_id, oid, tid = load.groups()
+            return EchoedId(message_id), False, 'loadBefore', (bytes(oid), bytes(tid))
+        pickles.check(data)
+        return checked(pickles.loads(data))
+
+    def call(self, message_id: int, name: str, args: tuple[Any, ...]) -> bytes:
+        return pickles.dumps((message_id, False, name, args))
+
+    def send(self, name: str, args: tuple[Any, ...]) -> bytes:
+        return pickles.dumps((0, True, name, args))
+
+    def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
+        return b'\x80\x03(J%b\x89X\x0a\0\0\0loadBeforeC\x08%bC\x08%b\x86t.' % (message_id.to_bytes(4, 'little'), oid, tid)
+
+    def reply(self, message_id: Any, result: Any) -> bytes:
+        return pickles.dumps((self._plain(message_id), 0, REPLY, result))
+
+    def loaded(self, message_id: Any, data: bytes, tid: bytes, end: bytes | None) -> bytes:
+        if type(message_id) is not EchoedId:
+            return self.reply(message_id, (data, tid, end))
+        size = len(data)
+        head = b'C%c' % size if size < 256 else self._pack_long(b'B', size)
+        return b''.join((b'\x80\x03(', message_id, b'K\0X\6\0\0\0.reply', head, data, b'C\x08', tid,
+                         b'N' if end is None else b'C\x08' + end, b'\x87t.'))
+
+    def failure(self, message_id: Any, error: BaseException) -> bytes:
+        return pickles.dumps((self._plain(message_id), FAULT, REPLY, faults.describe(error)))
+
+    @staticmethod
+    def _plain(message_id: Any) -> Any:
+        return pickles.loads(b'\x80\x03%b.' % message_id) if type(message_id) is EchoedId else message_id
+
+
+class MsgpackCodec:
+    """Protocol `M5`: each message packed with msgpack, which the extra ``ZEO[msgpack]`` installs."""
+
+    name = b'M5'
+
+    def __init__(self) -> None:
+        try:
+            import msgpack
+        except ImportError:
+            raise ConfigurationError('the protocol M5 needs the package msgpack: pip install "ZEO[msgpack]"') from None
+        self._pack = msgpack.Packer(use_bin_type=True).pack
+        self._unpack = msgpack.unpackb
+
+    def decode(self, data: bytes | bytearray) -> Message:
+        try:
+            message = self._unpack(data, raw=False, use_list=False, strict_map_key=False,
+                                   max_str_len=len(data), max_bin_len=len(data))
+        # msgpack raises classes of its own and builtin ones for bad bytes.
+        except Exception as error:
+            raise ProtocolError(f'a message that is not msgpack: {type(error).__name__}: {error}') from None
+        return checked(message)
+
+    decode_request = decode
+
+    def call(self, message_id: int, name: str, args: tuple[Any, ...]) -> bytes:
+        return self._pack((message_id, False, name, args))
+
+    def send(self, name: str, args: tuple[Any, ...]) -> bytes:
+        return self._pack((0, True, name, args))
+
+    def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
+        return self._pack((message_id, False, 'loadBefore', (oid, tid)))
+
+    def reply(self, message_id: Any, result: Any) -> bytes:
+        return self._pack((message_id, 0, REPLY, result))
+
+    def loaded(self, message_id: Any, data: bytes, tid: bytes, end: bytes | None) -> bytes:
+        return self._pack((message_id, 0, REPLY, (data, tid, end)))
+
+    def failure(self, message_id: Any, error: BaseException) -> bytes:
+        return self._pack((message_id, FAULT, REPLY, faults.describe(error)))
+
+
+def codec(name: bytes) -> Codec:
+    """Return a codec for the protocol `name`, ``b'Z5'`` or ``b'M5'``.
+
+    :raises ProtocolError: for any other name.
+    :raises ConfigurationError: for `M5` without msgpack.
+    """
+    if name == b'Z5':
+        return PickleCodec()
+    if name == b'M5':
+        return MsgpackCodec()
+    raise ProtocolError(f'it speaks {name[:20]!r}; this is a ZEO of protocol Z5 (or M5)')

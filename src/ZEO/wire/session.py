@@ -1,0 +1,144 @@
+"""The states of one connection: hello -> unregistered -> registered -> closed; bytes in, messages out.
+
+Enters: the stream's bytes, in any split, through :meth:`buffer` and :meth:`received`.  Leaves: messages as of
+:mod:`ZEO.wire.messages`, in order, and the bytes of a greeting to be sent.  Fails: :class:`ProtocolError`, after which the
+stream is worth nothing and the caller closes it.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from ZEO.Exceptions import ProtocolError
+from ZEO.wire import messages
+from ZEO.wire.frames import FrameReader, frame
+from ZEO.wire.messages import Codec, Message
+
+#: The frame by which a monitoring program asks for a server's status instead of saying hello.
+PROBE = b'ruok'
+
+#: A frame of a server's that is longer can't be a greeting.
+_GREETING_SIZE = 64
+
+
+class State(Enum):
+    """Where a connection is."""
+
+    HELLO = 'hello'
+    UNREGISTERED = 'unregistered'
+    REGISTERED = 'registered'
+    CLOSED = 'closed'
+
+
+class Probed(Exception):
+    """The other side is a monitoring program that wants the status and nothing else."""
+
+
+class _Session:
+    """What both ends share."""
+
+    def __init__(self, limit: int, scratch: memoryview | None) -> None:
+        self.state = State.HELLO
+        self._frames = FrameReader(limit, scratch)
+        self.buffer = self._frames.buffer     # where the next bytes of the stream belong
+        self._codec: Codec | None = None      # known once both have said hello
+
+    @property
+    def codec(self) -> Codec:
+        """The protocol that was agreed upon."""
+        assert self._codec is not None
+        return self._codec
+
+    def close(self) -> None:
+        """Take in no more."""
+        self.state = State.CLOSED
+
+
+class ServerSession(_Session):
+    """A server's side.
+
+    :param protocol: the protocol that it offers, ``b'Z5'`` or ``b'M5'``.
+    :param handshake_size: the largest frame, in bytes, before :meth:`registered` was called.
+    :param message_size: the largest frame after that.
+    :param scratch: memory to read into, which sessions of one thread may share.
+    """
+
+    def __init__(self, protocol: bytes, handshake_size: int, message_size: int, scratch: memoryview | None = None) -> None:
+        super().__init__(handshake_size, scratch)
+        self._protocol = protocol
+        self._message_size = message_size
+        self._decode: Callable[[bytes | bytearray], Message] | None = None
+        self.greeting = frame(protocol)       # to be sent first of all
+
+    def received(self, count: int) -> list[Message]:
+        """Take note of `count` bytes in the buffer; return the messages that are complete now.
+
+        :raises Probed: when the other side wants the status only.
+        :raises ProtocolError: when it breaks the protocol.
+        """
+        found = self._frames.received(count)
+        if self._decode is None:
+            if not found:
+                return []
+            self._hello(bytes(found.pop(0)))
+        decode = self._decode
+        assert decode is not None
+        return [decode(data) for data in found]
+
+    def registered(self) -> None:
+        """The client has told who it is and was accepted: larger messages may come."""
+        self.state = State.REGISTERED
+        self._frames.limit = self._message_size
+
+    def _hello(self, data: bytes) -> None:
+        if data == PROBE:
+            raise Probed
+        if data[:1] != self._protocol[:1]:
+            raise ProtocolError(f'it answered {data[:20]!r} to the greeting {self._protocol!r}')
+        self._codec = messages.codec(data)
+        self._decode = self._codec.decode_request
+        self.state = State.UNREGISTERED
+
+
+class ClientSession(_Session):
+    """A client's side.
+
+    :param message_size: the largest frame that is accepted, in bytes.
+    """
+
+    def __init__(self, message_size: int) -> None:
+        super().__init__(_GREETING_SIZE, None)
+        self._message_size = message_size
+        self.answer = b''   # to be sent as soon as it is not empty: our part of the greeting
+
+    def received(self, count: int) -> list[Message]:
+        """Take note of `count` bytes in the buffer; return the messages that are complete now.
+
+        :raises ProtocolError: when the server breaks the protocol, or speaks another one.
+        """
+        if self._codec is None:
+            self._greeted(count)
+            return []
+        decode = self._codec.decode
+        return [decode(data) for data in self._frames.received(count)]
+
+    def _greeted(self, count: int) -> None:
+        try:
+            found = self._frames.received(count)
+        except ProtocolError:
+            raise ProtocolError('what listens there is no ZEO server: it sent no greeting of one') from None
+        if not found:
+            return
+        if len(found) > 1:
+            raise ProtocolError('the server went on before it was answered')
+        self._codec = messages.codec(bytes(found[0]))
+        self._frames.limit = self._message_size
+        self.answer = frame(bytes(found[0]))
+        self.state = State.UNREGISTERED
+
+
+def status_report(report: dict[str, Any]) -> bytes:
+    """Return the one frame that answers a probe."""
+    return frame(json.dumps(report, default=str).encode('utf-8'))
