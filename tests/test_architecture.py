@@ -1,0 +1,116 @@
+"""The direction of imports between the rooms, and which room may import what from Python.
+
+Every import counts, also one inside a function or under TYPE_CHECKING.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import ZEO.Exceptions
+
+PACKAGE = Path(ZEO.Exceptions.__file__).parent
+MODULES = {
+    path.relative_to(PACKAGE).with_suffix('').as_posix(): path for path in PACKAGE.rglob('*.py')
+}
+
+#: What each room may import of the rooms below it.  A module beside the packages is a room, too;
+#: those that are not named here stand at the top and may import every room that is.
+BELOW = {
+    'Exceptions': set(),
+    'interfaces': {'Exceptions'},
+    'wire': {'Exceptions'},
+    'net': {'wire', 'Exceptions'},
+    'cache': {'wire', 'interfaces', 'Exceptions'},
+    'serving': {'net', 'wire', 'interfaces', 'Exceptions'},
+    'link': {'cache', 'net', 'wire', 'interfaces', 'Exceptions'},
+    'StorageServer': {'serving', 'net', 'wire', 'interfaces', 'Exceptions'},
+    'ClientStorage': {'link', 'cache', 'net', 'wire', 'interfaces', 'Exceptions'},
+}
+TOP = {'__init__', 'config', 'commands', 'start', 'runzeo', 'zeoctl', 'nagios'}
+
+NETWORK = {'socket', 'select', 'selectors', 'ssl', 'socketserver', 'asyncio'}
+THREADS = {'threading', '_thread', 'concurrent', 'multiprocessing', 'queue'}
+#: What serving and link may take from `time`: the forms of a time, not the time itself.
+TIME_FORMATS = {'time.ctime', 'time.gmtime', 'time.localtime', 'time.strftime'}
+
+
+def room(module):
+    """Return the room of a module that is named by its path in the package."""
+    return module.split('/')[0]
+
+
+def modules(wanted):
+    """Return the modules whose room is wanted."""
+    return sorted(module for module in MODULES if wanted(room(module)))
+
+
+def imports(path):
+    """Return the dotted names that a file imports: modules, and what it takes from modules."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'), str(path))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f'{path}: relative imports hide the direction'
+            found.update(f'{node.module}.{alias.name}' for alias in node.names)
+    return found
+
+
+def rooms_imported(path):
+    """Return the rooms of ours that a file imports."""
+    parts = [name.split('.') for name in imports(path)]
+    ours = {name[1] for name in parts if name[0] == 'ZEO' and len(name) > 1}
+    known = {room(module) for module in MODULES}
+    return {name if name in known else '__init__' for name in ours}
+
+
+def packages_imported(path):
+    """Return the top-level packages that a file imports."""
+    return {name.split('.')[0] for name in imports(path)}
+
+
+def test_there_is_something_to_look_at():
+    assert {'wire/frames', 'net/loop', 'serving/hosting', 'start'} <= set(MODULES)
+
+
+def test_every_room_has_its_place():
+    assert {room(module) for module in MODULES} <= set(BELOW) | TOP
+
+
+@pytest.mark.parametrize('module', sorted(MODULES))
+def test_imports_point_downward(module):
+    here = room(module)
+    allowed = BELOW.get(here, set(BELOW) | TOP) | {here}
+    assert rooms_imported(MODULES[module]) <= allowed
+
+
+def test_the_table_itself_points_downward():
+    order = list(BELOW)
+    for name, below in BELOW.items():
+        assert all(order.index(other) < order.index(name) for other in below)
+    assert 'serving' not in BELOW['link'] and 'link' not in BELOW['serving']
+    assert 'cache' not in BELOW['net'] and 'net' not in BELOW['cache']
+
+
+@pytest.mark.parametrize('module', modules(lambda here: here != 'net'))
+def test_only_net_touches_the_network(module):
+    assert not packages_imported(MODULES[module]) & NETWORK
+
+
+@pytest.mark.parametrize('module', modules(lambda here: here == 'wire'))
+def test_wire_is_pure(module):
+    assert not packages_imported(MODULES[module]) & (NETWORK | THREADS | {'time', 'logging'})
+
+
+@pytest.mark.parametrize('module', modules(lambda here: here in ('serving', 'link')))
+def test_clocks_and_threads_come_from_net(module):
+    taken = imports(MODULES[module])
+    assert not packages_imported(MODULES[module]) & THREADS
+    assert {name for name in taken if name.split('.')[0] == 'time'} <= TIME_FORMATS
+
+
+@pytest.mark.parametrize('module', sorted(MODULES))
+def test_every_module_says_what_it_is_for(module):
+    assert ast.get_docstring(ast.parse(MODULES[module].read_text(encoding='utf-8')))
