@@ -1,0 +1,9 @@
+"""What the tests share: processes on the other end of a socket, and storages behind a server.
+
+- :mod:`support.sides`: which Python, and so which ZEO, a process of a test runs.
+- :mod:`support.jsonlines`, :mod:`support.children`: one command and one answer a line, both ends.
+- :mod:`support.host`, :mod:`support.agent`: the processes themselves, a server and a client.
+- :mod:`support.commands`: servers as their operators start them.
+- :mod:`support.kinds`, :mod:`support.served`, :mod:`support.sets`: ZODB's test classes over a server.
+- :mod:`support.suites`: ZODB's doctest suites as pytest parameters.
+"""

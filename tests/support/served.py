@@ -1,0 +1,119 @@
+"""ZODB's storage tests over a client and a real server process.
+
+Enters: a :class:`~support.kinds.Kind`.  Leaves: a test class whose ``self._storage`` is a
+ClientStorage on a fresh storage for every test.  A class has one server process; see
+:mod:`support.host`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any, ClassVar
+
+from ZODB.tests.StorageTestBase import StorageTestBase
+
+from support.children import Child, ChildFailed
+from support.kinds import FILE, Kind
+from support.sides import server_side
+from ZEO.ClientStorage import ClientStorage
+
+#: Seconds in which a client has to reach a server that listens already.
+WAIT = 20
+
+
+class Servers:
+    """One server process, and clients of it."""
+
+    def __init__(self) -> None:
+        self._child: Child | None = None
+        self._clients: list[Any] = []
+
+    def serve(self, kind: Kind, directory: str, slot: str = '', **options: Any) -> Any:
+        """Serve a storage whose files are in a directory; return its address."""
+        os.makedirs(os.path.join(directory, 'blobs'), exist_ok=True)
+        if self._child is None:
+            self._child = Child(server_side(), 'support.host', cwd='/tmp')
+        conf = kind.conf(directory)
+        return self._child.call('serve', storage=conf, options=options, slot=slot)
+
+    def open(self, kind: Kind, address: Any, directory: str, blob_dir: str, **options: Any) -> Any:
+        """Return a client of a storage that is served at an address."""
+        options = {'wait_timeout': WAIT, **kind.client_options(directory, blob_dir), **options}
+        client = ClientStorage(address, **options)
+        self._clients.append(client)
+        return kind.wrap(client) if kind.wrap else client
+
+    def stop(self) -> None:
+        """Close all clients and stop serving; the process stays for the next test."""
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
+        if self._child is not None:
+            try:
+                self._child.call('stop')
+            except ChildFailed:
+                self.end()
+                raise
+
+    def end(self) -> None:
+        """End the process."""
+        if self._child is not None:
+            self._child.end()
+            self._child = None
+
+
+class Served(StorageTestBase):
+    """A test class for mix-ins of ZODB, on a client."""
+
+    kind: ClassVar[Kind] = FILE
+    #: Options of the server, by the names of StorageServer's arguments.
+    server_options: ClassVar[dict[str, Any]] = {}
+    servers: ClassVar[Servers]
+
+    def __init_subclass__(cls) -> None:
+        """Let tests that turn the clock forward run by the real one.
+
+        ZODB's decorator turns the clock of the test's process, and here tids are made in another.
+        """
+        for name in dir(cls):
+            if name.startswith('test'):
+                undecorated = getattr(getattr(cls, name), '__wrapped__', None)
+                if undecorated is not None:
+                    setattr(cls, name, undecorated)
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Get ready for a server process, which starts with the first storage."""
+        cls.servers = Servers()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        """End the server process."""
+        cls.servers.end()
+
+    def setUp(self) -> None:
+        """Serve a fresh storage and open a client, in a new working directory."""
+        super().setUp()
+        self._directory = os.path.abspath('server')
+        self._address = self.servers.serve(self.kind, self._directory, **self.server_options)
+        self.open()
+
+    def tearDown(self) -> None:
+        """Close what the test has left open."""
+        try:
+            self._close()
+            self.servers.stop()
+        finally:
+            self._storage = None
+            super().tearDown()
+
+    def open(self, read_only: bool = False, **options: Any) -> None:
+        """Open a client as the storage under test; ZODB's tests call it again after a close."""
+        self._storage = self._new_storage_client(read_only=read_only, **options)
+
+    def _new_storage_client(self, **options: Any) -> Any:
+        blob_dir = tempfile.mkdtemp(prefix='client-blobs-')
+        return self.servers.open(
+            self.kind, self._address, self._directory, blob_dir, **options
+        )

@@ -1,0 +1,76 @@
+"""Which of ZODB's test classes belong together, to be put on each kind of storage."""
+
+from __future__ import annotations
+
+from ZODB.tests import (
+    BasicStorage,
+    ConflictResolution,
+    HistoryStorage,
+    IteratorStorage,
+    MTStorage,
+    PackableStorage,
+    PersistentStorage,
+    ReadOnlyStorage,
+    RecoveryStorage,
+    RevisionStorage,
+    Synchronization,
+    TransactionalUndoStorage,
+)
+
+from support.served import Served
+
+
+class Basics(
+    Served,
+    BasicStorage.BasicStorage,  # and with it racetest
+    ConflictResolution.ConflictResolvingStorage,
+    MTStorage.MTStorage,
+    PackableStorage.PackableStorage,
+    PersistentStorage.PersistentStorage,
+    ReadOnlyStorage.ReadOnlyStorage,
+    RevisionStorage.RevisionStorage,
+    Synchronization.SynchronizedStorage,
+):
+    """What every storage can do."""
+
+    testLoadBeforeUndo = None  # belongs to Undo
+
+    def testResolve(self) -> None:
+        """Two changes that the class can bring together are both kept."""
+        self.checkResolve()  # its name keeps it from being found as a test
+
+
+class Undo(
+    Served,
+    ConflictResolution.ConflictResolvingTransUndoStorage,
+    PackableStorage.PackableUndoStorage,
+    TransactionalUndoStorage.TransactionalUndoStorage,
+):
+    """What storages with undo can do as well."""
+
+    testLoadBeforeUndo = RevisionStorage.RevisionStorage.testLoadBeforeUndo
+
+
+class Iteration(
+    Served,
+    HistoryStorage.HistoryStorage,
+    IteratorStorage.ExtendedIteratorStorage,
+    IteratorStorage.IteratorStorage,
+):
+    """History, and walking over all transactions."""
+
+
+class Recovery(Served, RecoveryStorage.RecoveryStorage):
+    """Copying from one server to another."""
+
+    def setUp(self) -> None:
+        """Serve and open a second storage, the one to copy to."""
+        super().setUp()
+        directory = self._directory + '-destination'
+        address = self.servers.serve(self.kind, directory, slot='destination')
+        blob_dir = directory + '-client-blobs'
+        self._dst = self.servers.open(self.kind, address, directory, blob_dir)
+
+
+class Everything(Basics, Undo, Iteration):
+    """All but copying, for storages with undo."""
