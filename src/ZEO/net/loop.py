@@ -93,6 +93,16 @@ class Loop:
             except OSError:   # the bell is full, so it rings; or the loop is closed
                 pass
 
+    @property
+    def has_posts(self) -> bool:
+        """Whether other threads have posted functions that were not called yet."""
+        return bool(self._from_threads)
+
+    def take_posts(self) -> None:
+        """Call what other threads have posted so far."""
+        while self._from_threads:
+            self._from_threads.popleft()()
+
     def run(self) -> None:
         """Run until :meth:`stop`."""
         self._running = True
@@ -147,5 +157,4 @@ class Loop:
         except BlockingIOError:
             pass
         self._rung = False   # before looking: what comes in from now on rings again
-        while self._from_threads:
-            self._from_threads.popleft()()
+        self.take_posts()

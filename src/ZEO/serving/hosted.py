@@ -57,6 +57,7 @@ class HostedStorage:
         self.invalidations = Invalidations(storage, queue_size, queue_age, loop.system.wall_clock)
         policy.apply_to(storage)
         self._database = _Database(self)
+        self.references = self._database.references          # record data -> oids it refers to, for pack
         if hasattr(storage, 'registerDB'):
             storage.registerDB(self._database)
 

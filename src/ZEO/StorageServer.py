@@ -1,0 +1,144 @@
+"""The storage server: one thread, one loop, any number of storages, listeners and clients.
+
+Enters: addresses to listen on and storages to serve.  Leaves: their service, from :meth:`StorageServer.serve_forever` until
+:meth:`StorageServer.stop`.  Fails: ConfigurationError in the constructor, for an address that can't be listened on or an
+object that is no storage; later, nothing that one client does ends the service of the others.
+"""
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ZEO.Exceptions import ConfigurationError
+from ZEO.net import addresses
+from ZEO.net.acceptor import Acceptor
+from ZEO.net.addresses import Address
+from ZEO.net.channel import Channel
+from ZEO.net.loop import Loop
+from ZEO.net.system import REAL, System
+from ZEO.net.tls import TlsCodec
+from ZEO.net.tls_socket import TlsSocket
+from ZEO.serving.hosted import HostedStorage
+from ZEO.serving.later import Workers
+from ZEO.serving.limits import Limits
+from ZEO.serving.peer import Peer
+from ZEO.serving.resolve import DEFAULT_MODULES, ConflictPolicy
+from ZEO.wire import messages
+from ZEO.wire.frames import READ_SIZE
+from ZEO.wire.session import ServerSession
+
+__all__ = ['Limits', 'StorageServer']
+
+log = logging.getLogger('ZEO.StorageServer')
+
+
+class StorageServer:
+    """Serves `storages` at `addr`.
+
+    :param addr: one address or a list of them: ``(host, port)``, a port number, the path of a Unix socket.  Port 0 picks one.
+    :param storages: name -> storage, of any kind that implements IStorage.
+    :param read_only: refuse all writes.
+    :param invalidation_queue_size: how many transactions are remembered for clients that come back.
+    :param invalidation_age: seconds; older ones are looked up in a storage that can be iterated, up to this age.
+    :param transaction_timeout: seconds for which a client may hold a commit lock; None for ever.
+    :param ssl: an ``ssl.SSLContext`` to speak TLS.
+    :param client_conflict_resolution: leave all conflicts to the clients.
+    :param msgpack: speak the protocol M5 instead of Z5.
+    :param limits: what a client may cost.
+    :param conflict_modules: packages whose classes may be loaded to resolve conflicts here.
+    :raises ConfigurationError: when it can't listen, or something to serve is no storage.
+    """
+
+    def __init__(self, addr: object, storages: Mapping[str, Any], read_only: bool = False, invalidation_queue_size: int = 100,
+                 invalidation_age: float | None = None, transaction_timeout: float | None = 30, ssl: Any = None,
+                 client_conflict_resolution: bool = False, msgpack: bool = False, limits: Limits = Limits(),
+                 conflict_modules: Iterable[str] = DEFAULT_MODULES, system: System = REAL) -> None:
+        if not storages:
+            raise ConfigurationError('there is no storage to serve')
+        self.storages = dict(storages)
+        self.limits = limits
+        self._ssl = ssl
+        self._protocol = messages.codec(b'M5' if msgpack else b'Z5').name
+        self._loop = Loop(system)
+        self._scratch = memoryview(bytearray(READ_SIZE))    # all connections read into it, in turn
+        self._peers: set[Peer] = set()                      # every connection, registered or not
+        self._acceptors: list[Acceptor] = []
+        self._ended = system.event()                        # set while nobody runs the loop
+        self._ended.set()
+        self._thread: int | None = None                     # who runs it
+        self._closed = False
+        policy = ConflictPolicy(client_conflict_resolution, conflict_modules)
+        workers = Workers(self._loop)
+        self.hosted = {
+            name: HostedStorage(name, storage, self._loop, workers, limits, read_only, transaction_timeout, policy,
+                                invalidation_queue_size, invalidation_age)
+            for name, storage in self.storages.items()}
+        try:
+            self._listen(addresses.parse_all(addr))
+        except BaseException:
+            self._stop_listening()
+            self._loop.close()
+            raise
+
+    @property
+    def addresses(self) -> list[Address]:
+        """What it listens on."""
+        return [acceptor.address for acceptor in self._acceptors]
+
+    @property
+    def addr(self) -> Address:
+        """The first address that it listens on."""
+        return self._acceptors[0].address
+
+    def serve_forever(self) -> None:
+        """Serve until :meth:`stop`."""
+        self._ended.clear()
+        self._thread = self._loop.system.this_thread()
+        try:
+            self._loop.run()
+        finally:
+            self._ended.set()
+
+    def stop(self) -> None:
+        """Have :meth:`serve_forever` return soon; from any thread or signal handler."""
+        self._loop.stop()
+
+    def close(self) -> None:
+        """End everything: listening, connections, storages; waits for :meth:`serve_forever` in another thread to return."""
+        if self._closed:
+            return
+        self._closed = True
+        self.stop()
+        if self._thread != self._loop.system.this_thread():
+            self._ended.wait(60)
+        self._stop_listening()
+        for peer in list(self._peers):
+            peer.close('the server stops')
+        self._loop.close()
+        for hosted in self.hosted.values():
+            try:
+                hosted.close()
+            except Exception:   # the others are to be closed all the same
+                log.exception('the storage %s failed to close', hosted.name)
+
+    def _listen(self, wanted: Iterable[Address]) -> None:
+        for address in wanted:
+            for listener in addresses.listen(address):
+                self._acceptors.append(Acceptor(self._loop, listener, self._accepted))
+
+    def _stop_listening(self) -> None:
+        for acceptor in self._acceptors:
+            acceptor.close()
+
+    def _accepted(self, stream: Any, where: object) -> None:
+        if len(self._peers) >= self.limits.connections:
+            log.warning('%s: refused, there are %d connections (limit)', addresses.show(where), len(self._peers))
+            stream.close()
+            return
+        if self._ssl is not None:
+            stream = TlsSocket(stream, TlsCodec(self._ssl, server_side=True))
+        session = ServerSession(self._protocol, self.limits.handshake_size, self.limits.message_size, self._scratch)
+        peer = Peer(self.hosted, self._loop, where, session, self._peers.discard)
+        self._peers.add(peer)
+        peer.start(Channel(self._loop, stream, session, peer, self.limits.output_buffer), self.limits.handshake_time)

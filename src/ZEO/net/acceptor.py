@@ -1,0 +1,93 @@
+"""Accepting connections, whatever those who connect do.
+
+Enters: a listening socket.  Leaves: each accepted connection, non-blocking, by a callback.  Fails: never: who connects and is
+gone at once is forgotten, and out of file descriptors it refuses the newcomer instead of leaving it in the queue.
+"""
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+from ZEO.net import addresses
+from ZEO.net.loop import READ, Loop
+
+log = logging.getLogger('ZEO.StorageServer')
+
+#: So many are accepted before the others are served again.
+_AT_ONCE = 64
+
+#: Seconds for which nothing is accepted when not even refusing works.
+_PAUSE = 1.0
+
+_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Acceptor:
+    """One listening socket of a server's."""
+
+    def __init__(self, loop: Loop, listener: socket.socket, accepted: Callable[[socket.socket, object], None]) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._accepted = accepted
+        self._spare = os.open(os.devnull, os.O_RDONLY)   # given up to accept, and so refuse, one connection
+        self._told = False                               # of being out of files, until it was better again
+        self._closed = False
+        self.address = addresses.bound(listener)
+        loop.add(listener, READ, self._on_ready)
+
+    def close(self) -> None:
+        """Stop listening; a Unix socket's file goes."""
+        self._closed = True
+        self._loop.remove(self._listener)
+        self._listener.close()
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+        if isinstance(self.address, str):
+            try:
+                os.unlink(self.address)
+            except OSError:   # somebody has removed it
+                pass
+
+    def _on_ready(self, events: int) -> None:
+        for _ in range(_AT_ONCE):
+            if self._closed:
+                return
+            try:
+                stream, where = self._listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_FILES:
+                    self._refuse(error)
+                    return
+                continue   # who had connected is gone already
+            self._told = False
+            try:
+                stream.setblocking(False)
+                addresses.tune(stream)
+            except OSError:
+                stream.close()
+                continue
+            self._accepted(stream, where)
+
+    def _refuse(self, error: OSError) -> None:
+        if not self._told:
+            self._told = True
+            log.error('%s: refusing connections: %s', addresses.show(self.address), error.strerror)
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+        try:
+            self._listener.accept()[0].close()
+            self._spare = os.open(os.devnull, os.O_RDONLY)
+        except OSError:
+            self._loop.remove(self._listener)
+            self._loop.later(_PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        if not self._closed:
+            self._loop.add(self._listener, READ, self._on_ready)

@@ -1,0 +1,93 @@
+"""A client's message -> the peer's method -> an answer.
+
+Enters: one message.  Leaves: its reply or failure on the channel, at once, later, or as a stream.  Fails: a message that
+breaks the protocol raises ProtocolError, for which the channel closes; everything else that a method raises is an answer.
+"""
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from ZODB.POSException import POSError
+
+from ZEO.Exceptions import ProtocolError
+from ZEO.net.channel import Channel
+from ZEO.net.loop import Loop
+from ZEO.serving.later import Later
+from ZEO.wire import calls
+from ZEO.wire.calls import Method
+from ZEO.wire.frames import frame
+from ZEO.wire.messages import REPLY, Codec, Message
+
+log = logging.getLogger('ZEO.StorageServer')
+
+
+class Streamed:
+    """An answer of many messages; `chunks` makes them, given the id of the call."""
+
+    def __init__(self, chunks: Callable[[Any], Iterator[bytes]]) -> None:
+        self.chunks = chunks
+
+
+class Callee(Protocol):
+    """What dispatch needs of :class:`ZEO.serving.peer.Peer`, besides the methods that the table names."""
+
+    @property
+    def codec(self) -> Codec:
+        """The protocol that the client speaks."""
+
+    def allow(self, method: Method) -> None:
+        """Raise where the client may not call that."""
+
+    def failed_one_way(self, name: str, error: BaseException) -> None:
+        """A call that nobody waits for has failed."""
+
+
+def dispatch(peer: Callee, channel: Channel, loop: Loop, message: Message) -> None:
+    """Have `peer` do what `message` says, and send the answer."""
+    message_id, one_way, name, args = message
+    method = calls.OF_CLIENT.get(name)
+    if method is None:
+        if name == REPLY:   # a keep-alive
+            return
+        raise ProtocolError(f'it called {name[:60]!r}, which is no call')
+    try:
+        peer.allow(method)
+        result = getattr(peer, name)(*args)
+    except ProtocolError:
+        raise
+    # The one boundary where everything a storage may raise becomes an answer to the client.
+    except Exception as error:
+        _failed(peer, channel, message_id, one_way, name, error)
+        return
+    if one_way:
+        return
+    if type(result) is Later:
+        result.then(lambda value: _reply(peer, channel, loop, message_id, name, value),
+                    lambda error: _failed(peer, channel, message_id, False, name, error))
+    elif type(result) is Streamed:
+        channel.stream(result.chunks(message_id))
+    else:
+        _reply(peer, channel, loop, message_id, name, result)
+
+
+def _reply(peer: Callee, channel: Channel, loop: Loop, message_id: Any, name: str, result: Any) -> None:
+    if loop.has_posts:
+        loop.take_posts()   # a storage's own thread may have told of a change that this result is newer than
+    if channel.is_closed:
+        return
+    if name == 'loadBefore' and result is not None:
+        channel.send(frame(peer.codec.loaded(message_id, *result)))
+    else:
+        channel.send(frame(peer.codec.reply(message_id, result)))
+
+
+def _failed(peer: Callee, channel: Channel, message_id: Any, one_way: bool, name: str, error: BaseException) -> None:
+    if one_way:
+        peer.failed_one_way(name, error)
+        return
+    if not isinstance(error, (POSError, KeyError, ValueError)):
+        log.error('%s: %s failed: %s: %s', peer, name, type(error).__name__, error)
+    if not channel.is_closed:
+        channel.send(frame(peer.codec.failure(message_id, error)))

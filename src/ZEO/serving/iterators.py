@@ -1,0 +1,122 @@
+"""The iterators that one client has open on the server.
+
+Enters: requests to open, to go on, to forget.  Leaves: transactions and records as the wire has them.  Fails: KeyError with a
+word on why, for an iterator that ended; what the storage raises.
+"""
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from ZEO.wire.plain import is_plain
+
+#: Bytes of records after which a batch is sent: enough that round trips do not count, little enough for both sides' memory.
+BATCH_BYTES = 1024 * 1024
+
+#: Transactions or records in one batch, for those that are small.
+BATCH_ITEMS = 1000
+
+Transaction = tuple[bytes, str, bytes, bytes, Any]
+Record = tuple[bytes, bytes, bytes, Any]
+
+
+class Iterators:
+    """Open iterators by number; past `limit` the one unused longest ends."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open: OrderedDict[int, Iterator[Any]] = OrderedDict()
+        self._records_of: dict[int, Any] = {}     # transaction iterator's number -> its transaction at hand
+        self._last = 0
+
+    def start(self, items: Iterable[Any]) -> int:
+        """Open an iterator; returns its number."""
+        self._last += 1
+        self._open[self._last] = iter(items)
+        if len(self._open) > self._limit:
+            self.forget([next(iter(self._open))])
+        return self._last
+
+    def next_transaction(self, number: int) -> Transaction | None:
+        """Return the next transaction, or None at the end, which ends the iterator."""
+        transaction = self._next(number)
+        if transaction is None:
+            return None
+        self._records_of[number] = transaction
+        return described(transaction)
+
+    def start_records(self, number: int, tid: bytes) -> int:
+        """Open an iterator over the records of the transaction that another one is at."""
+        transaction = self._records_of.get(number)
+        if transaction is None or transaction.tid != tid:
+            raise KeyError(f'iterator {number} is not at transaction {tid.hex()}')
+        return self.start(transaction)
+
+    def next_record(self, number: int) -> Record | None:
+        """Return the next record, or None at the end, which ends the iterator."""
+        record = self._next(number)
+        return None if record is None else (record.oid, record.tid, record.data, record.data_txn)
+
+    def batch(self, number: int) -> tuple[list[tuple[Transaction, list[Record], bool]], bool]:
+        """Return the next transactions with their records, and whether that was the end.
+
+        A transaction whose records do not fit into one batch goes on in the next: its third part tells that it is complete.
+        """
+        found: list[tuple[Transaction, list[Record], bool]] = []
+        room = BATCH_BYTES
+        while room > 0 and len(found) < BATCH_ITEMS:
+            transaction, records = self._records_of.get(number) or (None, None)
+            if transaction is None:
+                transaction = self._next(number)
+                if transaction is None:
+                    return found, True
+                records = iter(transaction)
+            taken, complete = _take(records, room)
+            self._records_of[number] = None if complete else (transaction, records)
+            found.append((described(transaction), taken, complete))
+            room -= sum(len(record[2] or b'') for record in taken) + 100
+        return found, False
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """End iterators; unknown numbers are no error."""
+        for number in numbers:
+            self._records_of.pop(number, None)
+            items = self._open.pop(number, None)
+            close = getattr(items, 'close', None)
+            if close is not None:
+                close()
+
+    def close(self) -> None:
+        """End all."""
+        self.forget(list(self._open))
+
+    def _next(self, number: int) -> Any:
+        try:
+            items = self._open[number]
+        except KeyError:
+            raise KeyError(f'there is no iterator {number}: it came to its end, was dropped, or was too long unused') from None
+        self._open.move_to_end(number)
+        item = next(items, None)
+        if item is None:
+            self.forget([number])
+        return item
+
+
+def described(transaction: Any) -> Transaction:
+    """Return a transaction's metadata as the wire has them; an extension that is not plain goes as the bytes it was stored as."""
+    extension = transaction.extension
+    if not is_plain(extension):
+        extension = transaction.extension_bytes
+    return transaction.tid, transaction.status, transaction.user, transaction.description, extension
+
+
+def _take(records: Iterator[Any], room: int) -> tuple[list[Record], bool]:
+    taken: list[Record] = []
+    for record in islice(records, BATCH_ITEMS):
+        taken.append((record.oid, record.tid, record.data, record.data_txn))
+        room -= len(record.data or b'') + 50
+        if room <= 0:
+            return taken, False
+    return taken, len(taken) < BATCH_ITEMS

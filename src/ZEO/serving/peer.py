@@ -1,0 +1,377 @@
+"""One client, as the server sees it: its calls, named as in :mod:`ZEO.wire.calls`.
+
+Enters: messages, by way of :mod:`ZEO.serving.dispatch`.  Leaves: answers on its channel; each method returns its result, or a
+:class:`~ZEO.serving.later.Later`, or raises.  Fails: what a method raises is answered as a fault; ProtocolError closes.
+"""
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from ZODB.Connection import TransactionMetaData
+from ZODB.POSException import POSKeyError, ReadOnlyError, StorageTransactionError
+from ZODB.utils import maxtid
+
+from ZEO.Exceptions import ProtocolError
+from ZEO.net.addresses import show
+from ZEO.net.channel import Channel
+from ZEO.net.loop import Loop, Timer
+from ZEO.serving import blobs
+from ZEO.serving.commit import Commit
+from ZEO.serving.dispatch import Streamed, dispatch
+from ZEO.serving.hosted import HostedStorage
+from ZEO.serving.iterators import Iterators
+from ZEO.serving.later import Later
+from ZEO.wire import session
+from ZEO.wire.calls import Does, Method
+from ZEO.wire.frames import frame
+from ZEO.wire.messages import Codec, Message
+from ZEO.wire.plain import plain
+
+log = logging.getLogger('ZEO.StorageServer')
+
+#: new_oids gives at most so many at a time.
+MAX_OIDS = 100
+
+
+class Peer:
+    """The state of one connection."""
+
+    def __init__(self, storages: Mapping[str, HostedStorage], loop: Loop, address: object, wire: session.ServerSession,
+                 gone: Callable[[Peer], None]) -> None:
+        self._storages = storages
+        self._loop = loop
+        self._session = wire
+        self._gone = gone                                 # told at the end
+        self._address = show(address)
+        self._label = ''                                  # what the client calls itself
+        self._hosted: HostedStorage | None = None         # set by register
+        self._read_only = False                           # for this client
+        self._resolves = False                            # whether the client resolves conflicts
+        self._commits: dict[Any, Commit] = {}             # the client's transaction id -> what became of it
+        self._upload: blobs.Upload | None = None          # a blob whose chunks come in
+        self._handshake: Timer | None = None              # runs until register has succeeded
+        self._channel: Channel | None = None              # set by start
+        self._iterators: Iterators | None = None          # made when there is the first one
+
+    def __str__(self) -> str:
+        return f'{self._address} ({self._label})' if self._label else self._address
+
+    @property
+    def codec(self) -> Codec:
+        """The protocol that this client speaks."""
+        return self._session.codec
+
+    @property
+    def hosted(self) -> HostedStorage:
+        """The storage that this client has registered for."""
+        if self._hosted is None:
+            raise ProtocolError('it called something before register')
+        return self._hosted
+
+    def start(self, channel: Channel, handshake_time: float) -> None:
+        """Greet the client; it has so many seconds to register."""
+        self._channel = channel
+        self._handshake = self._loop.later(handshake_time, partial(self.close, 'it did not register in time'))
+        channel.send(self._session.greeting)
+
+    def close(self, reason: str) -> None:
+        """End the connection."""
+        if self._channel is not None:
+            self._channel.close(reason)
+
+    def push(self, data: bytes) -> None:
+        """Send a whole frame that the client did not ask for."""
+        assert self._channel is not None
+        self._channel.push(data)
+
+    # What the channel tells.
+
+    def handle(self, messages: list[Message]) -> None:
+        """Messages have come."""
+        assert self._channel is not None
+        for message in messages:
+            if self._channel.is_closed:
+                break
+            dispatch(self, self._channel, self._loop, message)
+
+    def probed(self) -> None:
+        """Answer a monitoring program."""
+        assert self._channel is not None
+        report = {name: hosted.status() for name, hosted in self._storages.items()}
+        self._channel.send_last(session.status_report(report))
+
+    def closed(self, reason: str) -> None:
+        """The connection has ended: whatever the client held is given back."""
+        level = logging.WARNING if reason.startswith('closed by us') else logging.DEBUG
+        log.log(level, '%s: %s', self, reason)
+        self._session.close()
+        if self._handshake is not None:
+            self._handshake.cancel()
+        if self._hosted is not None:
+            self._hosted.peers.pop(self, None)
+        for commit in list(self._commits.values()):
+            commit.phase.abort()
+        self._commits.clear()
+        if self._upload is not None:
+            self._upload.discard()
+        if self._iterators is not None:
+            self._iterators.close()
+        self._gone(self)
+
+    def allow(self, method: Method) -> None:
+        """Raise where this client may not make such a call now."""
+        if self._hosted is None:
+            if method.name != 'register':
+                raise ProtocolError(f'it called {method.name} before register')
+        elif self._read_only and method.does is Does.WRITES:
+            raise ReadOnlyError(f'{method.name}: the storage {self._hosted.name!r} was opened read-only')
+
+    def failed_one_way(self, name: str, error: BaseException) -> None:
+        """A call that nobody waits for went wrong: the connection can't be trusted to know what it asks."""
+        self.close(f'closed by us: {name} failed: {type(error).__name__}: {error}')
+
+    # About the connection.
+
+    def register(self, name: str, read_only: bool, *credentials: Any) -> bytes:
+        """Say which storage, and whether for reading only."""
+        if self._hosted is not None:
+            raise ProtocolError('it registered twice')
+        hosted = self._storages.get(name) if isinstance(name, str) else None
+        if hosted is None:
+            raise ValueError(f'there is no storage {name!r} on this server; it serves {", ".join(sorted(self._storages))}')
+        if hosted.read_only and not read_only:
+            raise ReadOnlyError(f'the storage {name!r} is served read-only')
+        tid = hosted.storage.lastTransaction()
+        self._hosted, self._read_only = hosted, bool(read_only)
+        self._resolves = hosted.client_resolves
+        hosted.peers[self] = None
+        self._session.registered()
+        if self._handshake is not None:
+            self._handshake.cancel()
+        log.debug('%s: registered for %s%s', self, name, ', read-only' if read_only else '')
+        return tid
+
+    def get_info(self) -> dict[str, Any]:
+        """Tell about the storage."""
+        return self.hosted.info()
+
+    def server_status(self) -> dict[str, Any]:
+        """Tell about the service."""
+        return self.hosted.status()
+
+    def ping(self) -> None:
+        """Answer."""
+
+    def set_client_label(self, label: str) -> None:
+        """Take note of what the client calls itself; one of ours says behind a line break that it resolves conflicts."""
+        self._label, _, abilities = str(label).partition('\n')
+        self._resolves = self._resolves or 'resolves' in abilities.split()
+
+    # Reading.
+
+    def lastTransaction(self) -> bytes:
+        return self.hosted.storage.lastTransaction()
+
+    def getInvalidations(self, tid: bytes) -> Any:
+        return self.hosted.invalidations.since(tid)
+
+    def loadBefore(self, oid: bytes, tid: bytes) -> Any:
+        hosted = self.hosted
+        hosted.stats.loads += 1
+        if hosted.is_remote:
+            return hosted.workers.run(partial(hosted.storage.loadBefore, oid, tid))
+        return hosted.storage.loadBefore(oid, tid)
+
+    def load_many(self, oids: list[bytes], tid: bytes) -> list[Any]:
+        """Return what loadBefore returns, for each of some oids; None too where there is no such object."""
+        return [self._load_or_none(oid, tid) for oid in oids]
+
+    def _load_or_none(self, oid: bytes, tid: bytes) -> Any:
+        self.hosted.stats.loads += 1
+        try:
+            return self.hosted.storage.loadBefore(oid, tid)
+        except POSKeyError:
+            return None
+
+    def loadSerial(self, oid: bytes, tid: bytes) -> bytes:
+        self.hosted.stats.loads += 1
+        return self.hosted.storage.loadSerial(oid, tid)
+
+    def getTid(self, oid: bytes) -> bytes:
+        storage = self.hosted.storage
+        if hasattr(storage, 'getTid'):
+            return storage.getTid(oid)
+        current = storage.loadBefore(oid, maxtid)
+        if current is None:
+            raise POSKeyError(oid)
+        return current[1]
+
+    def history(self, oid: bytes, size: int) -> Later:
+        return self._slowly(lambda storage: plain(list(storage.history(oid, size=size))))
+
+    def undoLog(self, first: int, last: int) -> Later:
+        return self._slowly(lambda storage: plain(list(storage.undoLog(first, last))))
+
+    def undoInfo(self, first: int = 0, last: int = -20, specification: Any = None) -> Later:
+        return self._slowly(lambda storage: plain(list(storage.undoInfo(first, last, specification))))
+
+    def record_iternext(self, next: Any = None) -> Any:
+        return self.hosted.storage.record_iternext(next)
+
+    def iterator_start(self, start: bytes | None, stop: bytes | None) -> int:
+        if self._iterators is None:
+            self._iterators = Iterators(self.hosted.limits.iterators)
+        return self._iterators.start(self.hosted.storage.iterator(start, stop))
+
+    def iterator_next(self, number: int) -> Any:
+        return self._opened().next_transaction(number)
+
+    def iterator_record_start(self, number: int, tid: bytes) -> int:
+        return self._opened().start_records(number, tid)
+
+    def iterator_record_next(self, number: int) -> Any:
+        return self._opened().next_record(number)
+
+    def iterator_batch(self, number: int) -> Any:
+        """Return many transactions with their records at once."""
+        return self._opened().batch(number)
+
+    def iterator_gc(self, numbers: Iterable[int]) -> None:
+        if self._iterators is not None:
+            self._iterators.forget(numbers)
+
+    def _opened(self) -> Iterators:
+        if self._iterators is None:
+            raise KeyError('no iterator was started on this connection')
+        return self._iterators
+
+    def sendBlob(self, oid: bytes, serial: bytes) -> Streamed:
+        storage = self.hosted.storage
+        blobs.require(storage)
+        path = storage.loadBlob(oid, serial)
+        return Streamed(lambda message_id: blobs.download(path, self.codec, message_id, oid, serial))
+
+    def pack(self, time: float, wait: bool = True) -> Later | None:
+        """Pack to `time`, in seconds since the epoch; the answer comes when it is done, or at once."""
+        hosted = self.hosted
+        stats = hosted.stats
+        stats.pack_since = stats.pack_since or self._loop.system.wall_clock()
+        packed = hosted.workers.run(lambda: hosted.storage.pack(time, hosted.references))
+        answer = Later()
+
+        def done(_: Any) -> None:
+            stats.pack_since = None
+            hosted.tell(None, 'info', hosted.sizes())
+            answer.answer(None)
+
+        def failed(error: BaseException) -> None:
+            stats.pack_since = None
+            log.error('%s: pack of %s failed: %s: %s', self, hosted.name, type(error).__name__, error)
+            answer.fail(error)
+        packed.then(done, failed)
+        return answer if wait else None
+
+    def _slowly(self, read: Any) -> Later:
+        storage = self.hosted.storage
+        return self.hosted.workers.run(lambda: read(storage))
+
+    # Writing.
+
+    def new_oids(self, n: int = MAX_OIDS) -> list[bytes]:
+        new_oid = self.hosted.storage.new_oid
+        return [new_oid() for _ in range(max(1, min(int(n), MAX_OIDS)))]
+
+    def tpc_begin(self, txn_id: Any, user: bytes, description: bytes, extension: Any, tid: bytes | None = None,
+                  status: str = ' ') -> None:
+        if not isinstance(txn_id, (int, str, bytes)):
+            raise ProtocolError('a transaction id that is no number or text')
+        if txn_id in self._commits:
+            raise StorageTransactionError(f'transaction {txn_id!r} was begun already')
+        metadata = TransactionMetaData(user, description, extension)
+        self._commits[txn_id] = Commit(self.hosted, self, metadata, tid, status, self._resolves)
+
+    def storea(self, oid: bytes, serial: bytes, data: bytes, txn_id: Any) -> None:
+        self._commit(txn_id).phase.add('store', data, oid, serial)
+
+    def restorea(self, oid: bytes, serial: bytes, data: bytes | None, previous: bytes | None, txn_id: Any) -> None:
+        self._commit(txn_id).phase.add('restore', data, oid, serial, previous)
+
+    def checkCurrentSerialInTransaction(self, oid: bytes, serial: bytes, txn_id: Any) -> None:
+        self._commit(txn_id).phase.add('check_current', None, oid, serial)
+
+    def deleteObject(self, oid: bytes, serial: bytes, txn_id: Any) -> None:
+        self._commit(txn_id).phase.add('delete', None, oid, serial)
+
+    def undoa(self, undo_id: bytes, txn_id: Any) -> None:
+        self._commit(txn_id).phase.add('undo', None, undo_id)
+
+    def storeBlobStart(self) -> None:
+        storage = self.hosted.storage
+        blobs.require(storage)
+        if self._upload is not None:
+            self._upload.discard()
+        self._upload = blobs.Upload(storage.temporaryDirectory())
+
+    def storeBlobChunk(self, chunk: bytes) -> None:
+        if self._upload is None:
+            raise ProtocolError('it sent a chunk of a blob that it did not start')
+        self._upload.add(chunk)
+
+    def storeBlobEnd(self, oid: bytes, serial: bytes, data: bytes, txn_id: Any) -> None:
+        self._add_blob('store_blob', txn_id, self._uploaded(txn_id), data, oid, serial)
+
+    def storeBlobShared(self, oid: bytes, serial: bytes, data: bytes, name: str, txn_id: Any) -> None:
+        blobs.require(self.hosted.storage)
+        self._add_blob('store_blob', txn_id, blobs.shared_path(self.hosted.storage, name), data, oid, serial)
+
+    def restoreBlobEnd(self, oid: bytes, serial: bytes, data: bytes, previous: bytes | None, txn_id: Any) -> None:
+        """As storeBlobEnd, for a transaction that is copied."""
+        self._add_blob('restore_blob', txn_id, self._uploaded(txn_id), data, oid, serial, previous)
+
+    def restoreBlobShared(self, oid: bytes, serial: bytes, data: bytes, previous: bytes | None, name: str, txn_id: Any) -> None:
+        """As storeBlobShared, for a transaction that is copied."""
+        blobs.require(self.hosted.storage)
+        self._add_blob('restore_blob', txn_id, blobs.shared_path(self.hosted.storage, name), data, oid, serial, previous)
+
+    def _uploaded(self, txn_id: Any) -> str:
+        upload, self._upload = self._upload, None
+        if upload is None:
+            raise ProtocolError('it ended a blob that it did not start')
+        if upload.error is not None:
+            self._commit(txn_id).fail_at_vote(upload.error)
+        return upload.complete()
+
+    def _add_blob(self, operation: str, txn_id: Any, path: str, data: bytes, *args: Any) -> None:
+        commit = self._commit(txn_id)
+        commit.add_blob_file(path)
+        commit.phase.add(operation, data, *args, path)
+
+    def vote(self, txn_id: Any) -> Later:
+        return self._commit(txn_id).phase.vote()
+
+    def tpc_finish(self, txn_id: Any) -> Any:
+        tid = self._commit(txn_id).phase.finish()
+        if isinstance(tid, Later):
+            answer = Later()
+            tid.then(lambda tid: answer.answer(self._finished(txn_id, tid)), answer.fail)
+            return answer
+        return self._finished(txn_id, tid)
+
+    def _finished(self, txn_id: Any, tid: bytes) -> bytes:
+        self._commits.pop(txn_id, None)
+        self.push(frame(self.codec.send('info', (self.hosted.sizes(),))))
+        return tid
+
+    def tpc_abort(self, txn_id: Any) -> None:
+        commit = self._commits.pop(txn_id, None) if isinstance(txn_id, (int, str, bytes)) else None
+        if commit is not None:
+            commit.phase.abort()
+
+    def _commit(self, txn_id: Any) -> Commit:
+        commit = self._commits.get(txn_id) if isinstance(txn_id, (int, str, bytes)) else None
+        if commit is None:
+            raise StorageTransactionError(f'transaction {txn_id!r} was not begun on this connection')
+        return commit
