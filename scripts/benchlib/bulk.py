@@ -1,0 +1,103 @@
+"""Workloads with single large things: records and blobs of many megabytes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ZODB.Connection import TransactionMetaData
+from ZODB.FileStorage import FileStorage
+from ZODB.utils import p64, z64
+
+from .loads import Metrics
+from .meters import Meter
+from .records import DATA_FILE, after, commit, expect
+from .servers import Server, open_client
+
+MEGABYTE = 1_000_000
+OID = p64(1)
+
+
+def _megabytes(meter: Meter, megabytes: int, repeats: int) -> Metrics:
+    metrics = meter.per_operation(megabytes * repeats)
+    metrics['each_s'] = meter.seconds / repeats
+    return metrics
+
+
+def store_record(megabytes: int, repeats: int) -> Metrics:
+    """Commit one record of so many megabytes to a storage in memory; per megabyte."""
+    data = os.urandom(MEGABYTE) * megabytes
+    with Server('memory') as server:
+        storage = open_client(server.address)
+        commit(storage, [p64(2)], z64, b'warm up' * 20)
+        meter, serial = Meter(server.pid), z64
+        for _ in range(repeats):
+            with meter:
+                serial = commit(storage, [OID], serial, data)
+        expect('record', storage.loadBefore(OID, after(storage))[0] == data, True)
+        storage.close()
+        return _megabytes(meter, megabytes, repeats)
+
+
+def load_record(megabytes: int, repeats: int) -> Metrics:
+    """Load one record of so many megabytes, never from a cache; per megabyte."""
+    data = os.urandom(MEGABYTE) * megabytes
+    source = FileStorage(DATA_FILE, create=True)
+    commit(source, [OID], z64, data)
+    source.close()
+    with Server('file') as server:
+        meter = Meter(server.pid)
+        for _ in range(repeats):
+            storage = open_client(server.address)
+            with meter:
+                loaded = storage.loadBefore(OID, after(storage))[0]
+            expect('record', loaded == data, True)
+            storage.close()
+        return _megabytes(meter, megabytes, repeats)
+
+
+def _write_file(path: str, megabytes: int) -> None:
+    block = os.urandom(MEGABYTE)
+    with open(path, 'wb') as blob:
+        for _ in range(megabytes):
+            blob.write(block)
+
+
+def _store_blob(storage: Any, path: str) -> bytes:
+    transaction = TransactionMetaData()
+    storage.tpc_begin(transaction)
+    storage.storeBlob(OID, z64, b'a record of a blob' * 6, path, '', transaction)
+    storage.tpc_vote(transaction)
+    return storage.tpc_finish(transaction)
+
+
+def blob_up(megabytes: int) -> Metrics:
+    """Commit a blob file through a client without a shared directory; per megabyte."""
+    with Server('blob') as server:
+        storage = open_client(server.address, blob_dir='client-blobs')
+        path = os.path.join(storage.temporaryDirectory(), 'up')
+        _write_file(path, megabytes)
+        meter = Meter(server.pid)
+        with meter:
+            tid = _store_blob(storage, path)
+        stored = os.path.getsize(storage.loadBlob(OID, tid))
+        expect('size of the blob', stored, megabytes * MEGABYTE)
+        storage.close()
+        return _megabytes(meter, megabytes, 1)
+
+
+def blob_down(megabytes: int) -> Metrics:
+    """Load a committed blob into an empty blob cache; per megabyte."""
+    source = FileStorage(DATA_FILE, create=True, blob_dir='blobs')
+    path = os.path.join(source.temporaryDirectory(), 'up')
+    _write_file(path, megabytes)
+    tid = _store_blob(source, path)
+    source.close()
+    with Server('blob') as server:
+        storage = open_client(server.address, blob_dir='client-blobs')
+        meter = Meter(server.pid)
+        with meter:
+            loaded = storage.loadBlob(OID, tid)
+        expect('size of the blob', os.path.getsize(loaded), megabytes * MEGABYTE)
+        storage.close()
+        return _megabytes(meter, megabytes, 1)

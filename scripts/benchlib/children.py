@@ -1,0 +1,105 @@
+"""Several processes that start working at the same moment: the parent's side and the child's.
+
+The talk, line by line over pipes: the child says ``ready``, the parent ``go``, the child one line
+of JSON when it has finished, the parent ``end``; only then does the child close its connections,
+so that closing never falls into a measurement.  A child that dies makes the parent raise
+ChildFailed with the child's last words.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import subprocess
+import sys
+from typing import Any
+
+from .servers import Address
+
+
+class ChildFailed(Exception):
+    """A child ended without a result."""
+
+
+class Stage:
+    """The child's side of the talk."""
+
+    def ready(self) -> None:
+        """Say that all is prepared, and wait for the start signal."""
+        print('ready', flush=True)
+        sys.stdin.readline()
+
+    def report(self, result: dict[str, Any]) -> None:
+        """Give the result, and wait until the parent has read its meters."""
+        print(json.dumps(result), flush=True)
+        sys.stdin.readline()
+
+
+class Crew:
+    """The parent's side: one child per parameter set, all in the same role.
+
+    role: a name in worker.ROLES; address: the server's; parameters: keyword arguments, per child.
+    Returns from the constructor when all children are ready.
+    """
+
+    def __init__(self, role: str, address: Address, parameters: list[dict[str, Any]]):
+        self.processes: list[subprocess.Popen[str]] = []
+        try:
+            for keywords in parameters:
+                self.processes.append(subprocess.Popen(
+                    [sys.executable, '-m', 'benchlib.worker', '--role', role,
+                     json.dumps({'address': address, **keywords})],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            for process in self.processes:
+                self._line(process)
+        except BaseException:
+            self.end()
+            raise
+
+    def _line(self, process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise ChildFailed(f'a child ended with status {process.wait()}')
+        return line
+
+    def _tell(self, word: str) -> None:
+        for process in self.processes:
+            assert process.stdin is not None
+            process.stdin.write(word + '\n')
+            process.stdin.flush()
+
+    def go(self) -> None:
+        """Let all children begin."""
+        self._tell('go')
+
+    def anyone_done(self) -> bool:
+        """Tell without waiting whether a child has given its result."""
+        return bool(select.select([p.stdout for p in self.processes], [], [], 0)[0])
+
+    def results(self) -> list[dict[str, Any]]:
+        """Wait for all results and return them."""
+        return [json.loads(self._line(process)) for process in self.processes]
+
+    def end(self) -> None:
+        """Let the children close and end; kill what is still there after ten seconds."""
+        for process in self.processes:
+            assert process.stdin is not None
+            try:
+                process.stdin.close()
+            except BrokenPipeError:
+                pass
+        for process in self.processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.end()

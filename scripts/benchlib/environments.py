@@ -1,0 +1,95 @@
+"""The two implementations: which Python runs them, what is on its path, and the machine.
+
+Makes a virtual environment with the ZEO of PyPI when none is given.  Fails with
+EnvironmentFailed, whose text says what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / 'scripts'
+PEER_ENVIRONMENT = ROOT / '.peer-env'
+PEER_PACKAGES = ['ZEO>=6,<7', 'redis', 'hiredis']
+
+PROBE = """
+import importlib.metadata as m, json, platform, sys
+import ZEO.ClientStorage
+names = ['ZODB', 'persistent', 'transaction', 'BTrees', 'redis', 'hiredis', 'uvloop']
+found = {'Python': platform.python_version()}
+for name in names:
+    try:
+        found[name] = m.version(name)
+    except m.PackageNotFoundError:
+        pass
+found['file'] = ZEO.__file__
+try:
+    found['ZEO'] = m.version('ZEO')
+except m.PackageNotFoundError:
+    pass
+print(json.dumps(found))
+"""
+
+
+class EnvironmentFailed(Exception):
+    """There is no Python that can run an implementation."""
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """A Python and what comes first on its path: enough to run server and clients."""
+
+    python: str
+    path: tuple[str, ...] = ()
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables of its processes."""
+        variables = {k: v for k, v in os.environ.items() if not k.startswith(('PYTHON', 'ZEO_'))}
+        variables['PYTHONPATH'] = os.pathsep.join([str(SCRIPTS), *self.path])
+        variables['PYTHONHASHSEED'] = '0'
+        return variables
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of what it consists of; raises EnvironmentFailed if it cannot run."""
+        done = subprocess.run([self.python, '-c', PROBE], env=self.environment(), text=True,
+                              capture_output=True, timeout=120)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ['it said nothing'])[-1]
+            raise EnvironmentFailed(f'{self.python} cannot import ZEO: {last}')
+        return json.loads(done.stdout)
+
+
+def make_peer(directory: Path = PEER_ENVIRONMENT) -> str:
+    """Return the Python of a virtual environment with ZEO 6, made now if it is not there yet."""
+    python = directory / 'bin' / 'python'
+    if not python.exists():
+        print(f'making {directory} with {", ".join(PEER_PACKAGES)}', file=sys.stderr)
+        for command in ([sys.executable, '-m', 'venv', str(directory)],
+                        [str(python), '-m', 'pip', 'install', '-q', *PEER_PACKAGES]):
+            if subprocess.run(command).returncode:
+                raise EnvironmentFailed(f'failed: {" ".join(command)}; repair it, or give '
+                                        f'--peer-python a Python that has ZEO 6')
+    return str(python)
+
+
+def our_python(peer_python: str) -> str:
+    """Return a Python that has what our ZEO needs: this one if it has it, else the peer's."""
+    done = subprocess.run([sys.executable, '-c', 'import ZODB, zc.lockfile'], capture_output=True)
+    return sys.executable if done.returncode == 0 else peer_python
+
+
+def machine() -> dict[str, str]:
+    """Return what the figures depend on: processor, cores, memory, system."""
+    model = next((line.partition(':')[2].strip()
+                  for line in Path('/proc/cpuinfo').read_text().splitlines()
+                  if line.startswith('model name')), platform.machine())
+    pages = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    return {'processor': model, 'cores': str(os.cpu_count()), 'memory': f'{pages / 2**30:.0f} GiB',
+            'system': f'{platform.system()} {platform.release()}'}

@@ -1,0 +1,119 @@
+"""Bare limits: what the machine and Python allow without ZEO; the same for every implementation."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import shutil
+import socket
+import struct
+import subprocess
+import time
+
+from .children import Crew, Stage
+from .loads import Metrics
+from .meters import Meter, process_cpu
+from .records import expect, make_record, oids_from
+from .servers import Address, connect, free_port
+
+TID = b'\x04' + b'\x01' * 7
+
+
+class Unavailable(Exception):
+    """The machine lacks something that this limit needs; it is skipped."""
+
+
+def _receive_frame(sock: socket.socket, buffer: bytearray) -> bytes:
+    """Return the next frame; the shortest loop that is right."""
+    while len(buffer) < 4 or len(buffer) < 4 + int.from_bytes(buffer[:4], 'big'):
+        data = sock.recv(1 << 16)
+        if not data:
+            raise EOFError
+        buffer += data
+    end = 4 + int.from_bytes(buffer[:4], 'big')
+    frame = bytes(buffer[4:end])
+    del buffer[:end]
+    return frame
+
+
+def bare_server(stage: Stage, address: Address, size: int) -> None:
+    """Child: answers loadBefore from a constant, one client, blocking sockets, plain pickle."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    listener = socket.socket(family)
+    listener.bind(address)
+    listener.listen()
+    data, buffer = make_record(size), bytearray()
+    print('ready', flush=True)
+    sock = listener.accept()[0]
+    if family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with contextlib.suppress(EOFError):
+        while True:
+            number, _, _, (oid, _) = pickle.loads(_receive_frame(sock, buffer))
+            reply = pickle.dumps((number, 0, '.reply', (data, TID, None)), 3)
+            sock.sendall(struct.pack('>I', len(reply)) + reply)
+    stage.report({})
+
+
+def bare_messages(seconds: float, transport: str, count: int = 2000, size: int = 1024) -> Metrics:
+    """Two bare Python processes that pickle and unpickle the messages of a load."""
+    address: Address = (os.path.join(os.getcwd(), 'z') if transport == 'unix'
+                        else ('127.0.0.1', free_port()))
+    with Crew('bare_server', address, [{'size': size}]) as crew:
+        sock, buffer, total = connect(address), bytearray(), 0
+        sock.settimeout(None)
+        meter, done = Meter(crew.processes[0].pid), 0
+        while meter.seconds < seconds:
+            with meter:
+                for number, oid in enumerate(oids_from(1, count)):
+                    call = pickle.dumps((number, False, 'loadBefore', (oid, TID)), 3)
+                    sock.sendall(struct.pack('>I', len(call)) + call)
+                    total += len(pickle.loads(_receive_frame(sock, buffer))[3][0])
+            done += count
+        expect('bytes loaded', total, done * size)
+        sock.close()
+        return meter.per_operation(done)
+
+
+@contextlib.contextmanager
+def _redis_server(path: str):    # type: ignore[no-untyped-def]
+    executable = shutil.which('redis-server')
+    if executable is None:
+        raise Unavailable('no redis-server on this machine')
+    process = subprocess.Popen(
+        [executable, '--port', '0', '--unixsocket', path, '--save', '', '--appendonly', 'no'],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def redis_get(seconds: float, count: int = 2000, size: int = 1024) -> Metrics:
+    """GET of a value of 1 KB by redis-py, with hiredis, through a Unix socket: for scale."""
+    try:
+        import hiredis  # noqa: F401
+        import redis
+    except ImportError as missing:
+        raise Unavailable(f'{missing}: pip install redis hiredis') from None
+    path = os.path.join(os.getcwd(), 'r')
+    with _redis_server(path) as process:
+        client = redis.Redis(unix_socket_path=path)
+        deadline = time.monotonic() + 20
+        while not os.path.exists(path) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        names = [oid.hex() for oid in oids_from(1, count)]
+        for name in names:
+            client.set(name, make_record(size))
+        process_cpu(process.pid)
+        meter, done, total = Meter(process.pid), 0, 0
+        while meter.seconds < seconds:
+            with meter:
+                for name in names:
+                    total += len(client.get(name))
+            done += count
+        expect('bytes loaded', total, done * size)
+        client.close()
+        return meter.per_operation(done)

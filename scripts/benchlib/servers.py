@@ -1,0 +1,150 @@
+"""A server process of the implementation whose Python runs this, and clients of it.
+
+In: which storage and which transport.  Out: an address, a process id.  Leaves: a configuration and
+a log in the working directory, which the driver makes and removes.  Fails with ServerFailed, whose
+text is the last line of the server's log.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from .meters import process_cpu, resident_bytes
+from .records import DATA_FILE
+
+START_TIMEOUT = 60.0
+
+CONFIGURATION = """\
+<zeo>
+  address {address}
+</zeo>
+{storage}
+<eventlog>
+  level WARN
+  <logfile>
+    path server.log
+  </logfile>
+</eventlog>
+"""
+
+STORAGES = {
+    'file': f'<filestorage 1>\n  path {DATA_FILE}\n</filestorage>',
+    'blob': f'<filestorage 1>\n  path {DATA_FILE}\n  blob-dir blobs\n</filestorage>',
+    'memory': '<mappingstorage 1>\n</mappingstorage>',
+}
+
+Address = str | tuple[str, int]
+
+
+class ServerFailed(Exception):
+    """The server did not start, or ended by itself."""
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+def connect(address: Address, timeout: float = 60.0) -> socket.socket:
+    """Return a blocking socket connected to `address` (a path or host and port)."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    sock = socket.socket(family)
+    sock.settimeout(timeout)
+    try:
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    if family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+class Server:
+    """``python -m ZEO.runzeo -C FILE`` in the working directory; a context manager.
+
+    kind: 'file', 'blob' (a FileStorage with blobs) or 'memory'; transport: 'unix' or 'tcp'.
+    """
+
+    def __init__(self, kind: str = 'file', transport: str = 'unix'):
+        here = os.getcwd()
+        self.address: Address = (f'{here}/z' if transport == 'unix'
+                                 else ('127.0.0.1', free_port()))
+        text = self.address if isinstance(self.address, str) else '{}:{}'.format(*self.address)
+        Path('server.conf').write_text(
+            CONFIGURATION.format(address=text, storage=STORAGES[kind]))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> float:
+        """Start it and wait until it greets; return the seconds that took."""
+        begin = time.perf_counter()
+        with open('server.out', 'ab') as out:
+            self.process = subprocess.Popen(
+                [sys.executable, '-m', 'ZEO.runzeo', '-C', 'server.conf'],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        while not self._greets():
+            if self.process.poll() is not None or time.perf_counter() - begin > START_TIMEOUT:
+                raise ServerFailed(f'the server did not start: {self._last_words()}')
+            time.sleep(0.002)
+        return time.perf_counter() - begin
+
+    def _greets(self) -> bool:
+        try:
+            with connect(self.address) as sock:
+                return len(sock.recv(6)) > 0
+        except OSError:
+            return False
+
+    def _last_words(self) -> str:
+        lines = []
+        for name in ('server.out', 'server.log'):
+            if os.path.exists(name):
+                lines += Path(name).read_text(errors='replace').splitlines()
+        return next((line for line in reversed(lines) if line.strip()), 'it said nothing')
+
+    def stop(self) -> None:
+        """End it; by force when it does not end in ten seconds."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self.process is not None
+        return self.process.pid
+
+    def cpu(self) -> float:
+        """Return the CPU seconds it has used."""
+        return process_cpu(self.pid)
+
+    def resident(self) -> int:
+        """Return its resident memory in bytes."""
+        return resident_bytes(self.pid)
+
+
+def open_client(address: Address, cache_size: int = 20_000_000, **options: Any) -> Any:
+    """Return a connected ClientStorage; `options` as its constructor takes them."""
+    from ZEO.ClientStorage import ClientStorage
+    return ClientStorage(address, cache_size=cache_size, wait_timeout=30, **options)

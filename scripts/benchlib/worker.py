@@ -1,0 +1,69 @@
+"""One measurement in one process: ``python -m benchlib.worker JOB '{json parameters}'``.
+
+Runs in the implementation's Python, in an empty working directory.  Prints one line of JSON: the
+metrics, or {"error": text}, or {"skipped": text}.  Ends with its whole process group when standard
+input closes, that is when the driver is gone.  ``--role ROLE`` makes it a child of a measurement.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+
+from . import bulk, commits, fleet, lifecycle, limits, loads, rawclient, zodblevel
+from .children import Stage
+
+JOBS = {function.__name__: function for function in (
+    loads.cold_load, loads.many_loaders, loads.warm_hit, loads.ping, loads.prefetch,
+    loads.iterate, loads.copy,
+    commits.commit_one_client, commits.commit_in_process, commits.commit_many_clients,
+    bulk.store_record, bulk.load_record, bulk.blob_up, bulk.blob_down,
+    fleet.fan_out, fleet.idle, fleet.raw_load,
+    lifecycle.server_start, lifecycle.warm_cache, lifecycle.growth_of_cache,
+    limits.bare_messages, limits.redis_get,
+    zodblevel.mix, zodblevel.latency_while_committing, zodblevel.latency_while_packing)}
+
+ROLES = {function.__name__: function for function in (
+    loads.loader, commits.committer, rawclient.receivers, rawclient.raw_loaders,
+    lifecycle.opener, limits.bare_server, zodblevel.mixer, zodblevel.packer)}
+
+
+def end_with_the_driver() -> None:
+    """Kill this process group when standard input ends."""
+    def watch() -> None:
+        sys.stdin.read()
+        os.killpg(0, signal.SIGKILL)
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def run_job(name: str, parameters: dict) -> dict:
+    """Return what the job gives, or why it gave nothing."""
+    try:
+        return JOBS[name](**parameters)
+    except limits.Unavailable as missing:
+        return {'skipped': str(missing)}
+    except Exception as error:      # any failure is a result: the driver shows it and goes on
+        sys.excepthook(*sys.exc_info())
+        return {'error': f'{type(error).__name__}: {error}'}
+
+
+def main(argv: list[str]) -> None:
+    """Run a job or a role."""
+    if argv[0] == '--role':
+        parameters = json.loads(argv[2])
+        if isinstance(parameters['address'], list):
+            parameters['address'] = tuple(parameters['address'])
+        ROLES[argv[1]](Stage(), **parameters)
+        return
+    end_with_the_driver()
+    result = run_job(argv[0], json.loads(argv[1]))
+    print(json.dumps(result), flush=True)
+    sys.stderr.flush()
+    os._exit(0)         # threads that an implementation left behind do not hold us
+
+
+if __name__ == '__main__':
+    main(sys.argv[1:])

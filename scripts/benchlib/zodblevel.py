@@ -1,0 +1,141 @@
+"""Workloads as applications see them: a mix of BTree transactions, and load latency under load."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+import transaction
+import ZODB
+from BTrees.OOBTree import OOBTree
+from persistent.mapping import PersistentMapping
+from ZODB.FileStorage import FileStorage
+from ZODB.POSException import ConflictError
+from ZODB.serialize import referencesf
+
+from .children import Crew, Stage
+from .loads import Metrics
+from .meters import Meter, percentile
+from .records import DATA_FILE, after, expect, fill_file, load_all, oids_from
+from .servers import Address, Server, open_client
+
+READS_PER_TRANSACTION = 10
+WRITES_IN_TEN = 2               # transactions of ten that also write
+
+
+def make_tree(keys: int, revisions: int = 1) -> None:
+    """Make a FileStorage with a BTree of `keys` mappings of about 1 KB, written so many times."""
+    database = ZODB.DB(FileStorage(DATA_FILE, create=True))
+    with database.transaction() as connection:
+        connection.root.tree = tree = OOBTree()
+        for key in range(keys):
+            tree[key] = PersistentMapping(text='x' * 900, version=0)
+    for revision in range(1, revisions):
+        with database.transaction() as connection:
+            for value in connection.root.tree.values():
+                value['version'] = revision
+    database.close()
+
+
+def mixer(stage: Stage, address: Address, keys: int, seconds: float, seed: int) -> None:
+    """Child: transactions of ten BTree reads at random, two of ten also write one of the values.
+
+    The ZODB object cache is small (400 objects), so that most reads go to ZEO's client cache or
+    to the server, as in an application whose data does not fit into the object cache.
+    """
+    choose = random.Random(seed)
+    database = ZODB.DB(open_client(address), cache_size=400)
+    connection = database.open()
+    meter, done, retries = Meter(), 0, 0
+    stage.ready()
+    with meter:
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            try:
+                _one_transaction(connection, choose, keys)
+                done += 1
+            except ConflictError:
+                transaction.abort()
+                retries += 1
+    stage.report({'count': done, 'retries': retries, 'seconds': meter.seconds,
+                  'client': meter.client})
+    connection.close()
+    database.close()
+
+
+def _one_transaction(connection: Any, choose: random.Random, keys: int) -> None:
+    tree = connection.root.tree
+    for _ in range(READS_PER_TRANSACTION):
+        value = tree[choose.randrange(keys)]
+        expect('length of a value', len(value['text']), 900)
+    if choose.randrange(10) < WRITES_IN_TEN:
+        value['version'] += 1
+    transaction.commit()
+
+
+def mix(processes: int, keys: int, seconds: float) -> Metrics:
+    """Transactions of several processes with a ZODB.DB each, on one database."""
+    make_tree(keys)
+    with Server() as server:
+        parameters = [{'keys': keys, 'seconds': seconds, 'seed': i} for i in range(processes)]
+        with Crew('mixer', server.address, parameters) as crew:
+            meter = Meter(server.pid)
+            with meter:
+                crew.go()
+                results = crew.results()
+    count = sum(result['count'] for result in results)
+    metrics = meter.per_operation(count)
+    metrics['client_us'] = sum(result['client'] for result in results) / count * 1e6
+    metrics['retries'] = sum(result['retries'] for result in results)
+    return metrics
+
+
+def packer(stage: Stage, address: Address) -> None:
+    """Child: packs the storage once."""
+    storage = open_client(address)
+    stage.ready()
+    begin = time.perf_counter()
+    storage.pack(time.time() + 1, referencesf, wait=True)
+    stage.report({'seconds': time.perf_counter() - begin})
+    storage.close()
+
+
+def _probe(server: Server, crew: Crew, oids: list[bytes]) -> Metrics:
+    """Load cold objects one by one while the crew works; return the latencies."""
+    samples: list[float] = []
+    storage = open_client(server.address)
+    before, position = after(storage), 0
+    load_all(storage, oids[:10], before)
+    crew.go()
+    while not crew.anyone_done():
+        if position == len(oids):
+            storage.close()
+            storage, position = open_client(server.address), 0
+            before = after(storage)
+        begin = time.perf_counter()
+        loaded = storage.loadBefore(oids[position], before)
+        samples.append(time.perf_counter() - begin)
+        expect('a record', loaded is not None, True)
+        position += 1
+    crew.results()
+    storage.close()
+    return {'p50_ms': percentile(samples, 50) * 1e3, 'p99_ms': percentile(samples, 99) * 1e3,
+            'worst_ms': max(samples) * 1e3, 'count': len(samples)}
+
+
+def latency_while_committing(count: int, seconds: float, objects: int = 100,
+                             size: int = 1024) -> Metrics:
+    """Load latency while one other client commits `objects` records at a time, without a pause."""
+    oids = fill_file(count, size)
+    with Server() as server:
+        parameters = {'first': count + 1, 'objects': objects, 'seconds': seconds, 'size': size}
+        with Crew('committer', server.address, [parameters]) as crew:
+            return _probe(server, crew, oids)
+
+
+def latency_while_packing(keys: int, revisions: int) -> Metrics:
+    """Load latency while the server packs a database of `keys` objects in several revisions."""
+    make_tree(keys, revisions)
+    with Server() as server, Crew('packer', server.address, [{}]) as crew:
+        return _probe(server, crew, oids_from(1, keys))
