@@ -54,12 +54,10 @@ def connection(*args: Any, **options: Any) -> Connection:
     """
     database = DB(*args, **options)
     try:
-        opened = database.open()
+        return database.open_then_close_db_when_connection_closes()
     except BaseException:
         database.close()
         raise
-    opened.onCloseCallback(database.close)
-    return opened
 
 
 def server(path: str | None = None, blob_dir: str | None = None, storage_conf: str | None = None,

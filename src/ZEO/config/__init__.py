@@ -1,0 +1,6 @@
+"""Configuration: ZConfig's schemas, the sections they make, and what becomes of them.
+
+The schemas are ``component.xml`` (of the package ``ZEO``: what ``%import ZEO`` brings),
+``config/zeo.xml`` (the ``<zeo>`` section), ``config/runzeo.xml`` (a server's file) and
+``zeoctl.xml`` (the same file as zdaemon reads it).
+"""

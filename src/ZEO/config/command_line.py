@@ -1,0 +1,105 @@
+"""The switches of runzeo.
+
+Enters: a command line.  Leaves: :class:`Switches`, and :class:`~ZEO.config.server.Settings` of
+the configuration file with the switches applied.  Fails: :class:`ConfigurationError` of one line.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NoReturn
+
+from ZEO.config import datatypes
+from ZEO.config.loading import load
+from ZEO.config.server import Settings, file_storage, settings
+from ZEO.Exceptions import ConfigurationError
+from ZEO.serving.hosting import DEFAULT_NAME
+
+_DESCRIPTION = '''Serve ZODB storages to the processes that open them with ZEO.ClientStorage, as
+a configuration file says.  Without a file, -a and -f are needed; with one, they override what it
+says.  SIGTERM and SIGINT stop the server, SIGHUP and SIGUSR2 make it open its log files again.'''
+
+_EPILOG = '''In the file, $INSTANCE stands for the environment's INSTANCE, or else INSTANCE_HOME,
+unless %define defines it.  With INSTANCE_HOME set, the process id is written to its
+var/ZEO.pid.'''
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises what is wrong with a command line, instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError(f'{message}; see {self.prog} --help')
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    made = _Parser('runzeo', description=_DESCRIPTION, epilog=_EPILOG)
+    add = made.add_argument
+    add('-C', '--configure', metavar='URL', help='the configuration file, or a URL of it')
+    add('-a', '--address', metavar='ADDRESS', action='append', default=[],
+        help='where to listen: PORT, HOST:PORT, or the path of a Unix socket, which has at least '
+             'one slash; may be repeated')
+    add('-f', '--filename', metavar='FILENAME', help='serve this FileStorage as storage 1')
+    add('-t', '--timeout', metavar='SECONDS',
+        help='how long a transaction may keep others from committing; 0 means for ever, '
+             'the default is 30')
+    add('-m', '--monitor', metavar='ADDRESS', help='accepted and ignored, with a warning')
+    add('-P', '--profile', metavar='FILE',
+        help='profile the server and write the statistics to FILE at the end')
+    add('--pid-file', metavar='PATH', help="the file for the server's process id")
+    add('--test', '--check', action='store_true', dest='test',
+        help='check the configuration without opening storages or listening, and exit: '
+             '0 if it is in order, 2 if not')
+    add('--version', action='version', version=f'ZEO {_version()}')
+    return made
+
+
+def _version() -> str:
+    try:
+        return version('ZEO')
+    except PackageNotFoundError:   # run from a source tree that is not installed
+        return '(not installed)'
+
+
+def read(args: Sequence[str]) -> tuple[argparse.Namespace, Settings]:
+    """Return what a command line asks for.
+
+    :param args: the command line without the command's name.
+    :raises ConfigurationError: when it, or the file that it names, makes no sense.
+    :raises SystemExit: after ``--help`` and ``--version``.
+    """
+    switches = parser().parse_args(list(args))
+    found = settings(load(switches.configure)) if switches.configure else Settings()
+    if switches.filename:
+        found.storages = {DEFAULT_NAME: file_storage(switches.filename)}
+    if switches.address:
+        found.addresses = [
+            _converted('-a', datatypes.bind_address, text) for text in switches.address]
+    if switches.timeout is not None:
+        timeout = _converted('-t', datatypes.seconds, switches.timeout)
+        found.options['transaction_timeout'] = timeout or None
+    if switches.monitor is not None:
+        found.warnings.append('-m is ignored: there is no monitor server any more; '
+                              'use zeo-status or zeo-nagios')
+    found.pid_file = _pid_file(switches.pid_file) or found.pid_file or _default_pid_file()
+    found.check()
+    return switches, found
+
+
+def _converted(switch: str, datatype: Any, text: str) -> Any:
+    try:
+        return datatype(text)
+    except ValueError as error:
+        raise ConfigurationError(f'{switch}: {error}') from None
+
+
+def _pid_file(path: str | None) -> str | None:
+    return _converted('--pid-file', datatypes.file_in_existing_directory, path) if path else None
+
+
+def _default_pid_file() -> str | None:
+    home = os.environ.get('INSTANCE_HOME')
+    directory = os.path.join(home, 'var') if home else ''
+    return os.path.join(directory, 'ZEO.pid') if directory and os.path.isdir(directory) else None

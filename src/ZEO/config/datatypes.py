@@ -1,0 +1,113 @@
+"""The values of configuration keys.
+
+Enters: a key's text.  Leaves: what it means.  Fails: with ValueError, to which ZConfig adds the
+file and the line.
+"""
+from __future__ import annotations
+
+import os
+import re
+
+from ZEO.net.addresses import Address
+from ZEO.net.tls import DYNAMIC, SIGNED
+
+_UNITS = {'': 1.0, 's': 1.0, 'm': 60.0, 'h': 3600.0, 'd': 86400.0}
+
+
+def seconds(text: str) -> float:
+    """Return a time in seconds: a number, which may have the suffix s, m, h or d."""
+    match = re.fullmatch(r'(\d+(?:\.\d*)?|\.\d+)\s*([smhd]?)', text.strip().lower())
+    if not match:
+        raise ValueError(f'{text!r} is no time: give seconds, or a number with the suffix s, m, h '
+                         'or d')
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def positive(text: str) -> int:
+    """Return a whole number above zero."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise ValueError(f'{text!r} is no whole number above zero')
+    return int(text)
+
+
+def percentage(text: str) -> int:
+    """Return a whole number from 1 to 100."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 100):
+        raise ValueError(f'{text!r} is no percentage: give a whole number from 1 to 100')
+    return int(text)
+
+
+def size(text: str) -> int:
+    """Return a number of bytes above zero, which may have the suffix KB, MB or GB."""
+    from ZConfig.datatypes import SuffixMultiplier
+
+    number = SuffixMultiplier({'kb': 2**10, 'mb': 2**20, 'gb': 2**30})(text)
+    if number <= 0:
+        raise ValueError(f'{text!r} is too small: give a number of bytes above zero')
+    return number
+
+
+def bind_address(text: str) -> Address:
+    """Return an address to listen on; a port alone means every network of the machine."""
+    return _address(text, '')
+
+
+def connect_address(text: str) -> Address:
+    """Return an address to connect to; a port alone means this machine."""
+    return _address(text, '127.0.0.1')
+
+
+def _address(text: str, default_host: str) -> Address:
+    if '/' in text:
+        return os.path.expanduser(text)
+    host, colon, port = text.rpartition(':')
+    if host.startswith('[') and host.endswith(']'):
+        host = host[1:-1]
+    elif ':' in host:
+        raise ValueError(f'{text!r} is no address: write an IPv6 address as [ADDRESS]:PORT')
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ValueError(f'{text!r} is no address: give HOST:PORT, PORT, or the path of a Unix '
+                         'socket, with at least one slash')
+    return (host.lower() if colon else '') or default_host, int(port)
+
+
+def existing_file(text: str) -> str:
+    """Return the name of a file that is there."""
+    path = os.path.expanduser(text)
+    if not os.path.isfile(path):
+        raise ValueError(f'there is no file {path}')
+    return path
+
+
+def file_in_existing_directory(text: str) -> str:
+    """Return the name of a file whose directory is there."""
+    path = os.path.expanduser(text)
+    directory = os.path.dirname(path)
+    if directory and not os.path.isdir(directory):
+        raise ValueError(f'there is no directory {directory} for the file {path}: make it first')
+    return path
+
+
+def authenticate(text: str) -> str:
+    """Return whom TLS trusts: SIGNED, DYNAMIC, or a file or directory that is there."""
+    if text in (SIGNED, DYNAMIC):
+        return text
+    path = os.path.expanduser(text)
+    if not os.path.exists(path):
+        raise ValueError(f'there is no file or directory {path} to authenticate with; '
+                         f'besides those, {SIGNED} and {DYNAMIC} may be given')
+    return path
+
+
+def dotted_name(text: str) -> str:
+    """Return the dotted name of a function, not imported yet."""
+    if not re.fullmatch(r'[^\W\d]\w*(\.[^\W\d]\w*)+', text):
+        raise ValueError(f'{text!r} is no dotted name of a function: write module.function')
+    return text
+
+
+def module_name(text: str) -> str:
+    """Return the dotted name of a module or package, not imported yet."""
+    if not re.fullmatch(r'[^\W\d]\w*(\.[^\W\d]\w*)*', text):
+        raise ValueError(f'{text!r} is no name of a module or package')
+    return text

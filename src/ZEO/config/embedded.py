@@ -1,0 +1,175 @@
+"""A server inside a program or beside it, for tests and for trying things out: ZEO.server().
+
+Enters: what to serve, as Python values or pieces of configuration.  Leaves: the address of a
+running server and a function that stops it.  Fails: :class:`ConfigurationError` of one line.
+
+A server in a process of its own runs this module.  It reads what to serve from its standard
+input, answers with its address on its standard output, and ends when the input does, so that it
+never outlives the program that started it.
+"""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ZEO.config.datatypes import bind_address
+from ZEO.config.loading import load_text
+from ZEO.config.server import Settings, open_server, settings
+from ZEO.Exceptions import ConfigurationError
+from ZEO.net.addresses import Address, parse
+
+#: Seconds that a server may take to end.  Closing a large FileStorage writes its index.
+STOP_TIMEOUT = 99.0
+
+
+def run(path: str | None, blob_dir: str | None, storage_conf: str | None,
+        zeo_conf: str | dict[str, Any] | None, port: Any, threaded: bool, *,
+        name: str | None = None, start_timeout: float = 60.0, protocol: Any = None,
+        log: Any = None, debug: Any = None, suicide: Any = None, show_config: Any = None,
+        ) -> tuple[Address, Callable[..., None]]:
+    """Start a server; arguments and returned values are those of :func:`ZEO.server`.
+
+    :param name: the name of its thread.
+    :param start_timeout: seconds that a process may take to start.
+    :param protocol: this, `log`, `debug`, `suicide` and `show_config` are accepted since other
+        versions have them, and have no effect.
+    """
+    text = configuration(path, blob_dir, storage_conf, zeo_conf)
+    where = _where(port)
+    if threaded:
+        return _in_a_thread(text, where, name or 'ZEO server')
+    return _in_a_process(text, where, start_timeout)
+
+
+def _where(port: Any) -> Address:
+    if isinstance(port, int):
+        port = '127.0.0.1', port
+    elif isinstance(port, str) and ':' in port and '/' not in port:
+        port = bind_address(port)
+    return parse(port)
+
+
+def configuration(path: str | None, blob_dir: str | None, storage_conf: str | None,
+                  zeo_conf: str | dict[str, Any] | None) -> str:
+    """Return a configuration file's text; arguments as of :func:`ZEO.server`."""
+    if isinstance(zeo_conf, dict):
+        lines = [f'{key.replace("_", "-")} {_value(value)}' for key, value in zeo_conf.items()]
+        zeo_conf = '\n'.join(lines)
+    if '<zeo' not in (zeo_conf or ''):
+        zeo_conf = f'<zeo>\n{zeo_conf or ""}\n</zeo>'
+    storage = storage_conf or _storage(path, blob_dir)
+    if blob_dir and (storage_conf or not path):
+        storage = f'<blobstorage>\nblob-dir {_value(blob_dir)}\n{storage}\n</blobstorage>'
+    return f'{zeo_conf}\n{storage}\n'
+
+
+def _storage(path: str | None, blob_dir: str | None) -> str:
+    if not path:
+        return '<mappingstorage>\n</mappingstorage>'
+    blobs = f'blob-dir {_value(blob_dir)}\n' if blob_dir else ''
+    return f'<filestorage>\npath {_value(path)}\n{blobs}</filestorage>'
+
+
+def _value(value: Any) -> str:
+    """Return a value as a configuration file writes it."""
+    if isinstance(value, bool):
+        return 'on' if value else 'off'
+    text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    if '\n' in text:
+        raise ConfigurationError(f'{text!r} does not fit on one line of a configuration')
+    return text.replace('$', '$$')
+
+
+def _settings(text: str, where: Address) -> Settings:
+    found = settings(load_text(text, 'the configuration given to ZEO.server'))
+    found.addresses = found.addresses or [where]
+    return found
+
+
+def _reachable(address: Address) -> Address:
+    """Return where clients on this machine reach a server that listens on every network."""
+    if isinstance(address, tuple) and address[0] in ('', '0.0.0.0', '::'):
+        return '127.0.0.1', address[1]
+    return address
+
+
+def _in_a_thread(text: str, where: Address, name: str) -> tuple[Address, Callable[..., None]]:
+    server = open_server(_settings(text, where))
+    thread = threading.Thread(target=server.serve_forever, name=name, daemon=True)
+    thread.start()
+
+    def stop(stop_timeout: float = STOP_TIMEOUT) -> None:
+        """Stop the server and wait until it has ended, at most so many seconds."""
+        server.stop()
+        thread.join(stop_timeout)
+        server.close()
+
+    return _reachable(server.addr), stop
+
+
+def _in_a_process(text: str, where: Address, start_timeout: float,
+                  ) -> tuple[Address, Callable[..., None]]:
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(path or '.' for path in sys.path)}
+    process = subprocess.Popen([sys.executable, '-m', 'ZEO.config.embedded'], env=environment,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None
+
+    def stop(stop_timeout: float = STOP_TIMEOUT) -> None:
+        """Stop the server and wait until it has ended; kill it after so many seconds."""
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.close()
+        try:
+            process.wait(stop_timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+    watchdog = threading.Timer(start_timeout, process.kill)
+    watchdog.start()
+    try:
+        process.stdin.write(json.dumps([text, where]).encode() + b'\n')
+        process.stdin.flush()
+        answer = process.stdout.readline()
+    except BrokenPipeError:
+        answer = b''
+    finally:
+        watchdog.cancel()
+    if not answer:
+        stop()
+        raise ConfigurationError(f'the server did not start (exit status {process.returncode})')
+    address, error = json.loads(answer)
+    if error:
+        stop()
+        raise ConfigurationError(error)
+    return parse(address), stop
+
+
+def _child() -> None:
+    """Be the server in a process of its own."""
+    answer = os.fdopen(os.dup(1), 'w')
+    os.dup2(2, 1)   # whatever a storage prints must not pass for the answer
+    text, where = json.loads(sys.stdin.buffer.readline())
+    try:
+        server = open_server(_settings(text, parse(where)))
+    except ConfigurationError as error:
+        print(json.dumps([None, str(error)]), file=answer, flush=True)
+        return
+    print(json.dumps([_reachable(server.addr), None]), file=answer, flush=True)
+    threading.Thread(target=_stop_at_end_of_input, args=(server,), daemon=True).start()
+    server.serve_forever()
+    server.close()
+
+
+def _stop_at_end_of_input(server: Any) -> None:
+    sys.stdin.buffer.read()
+    server.stop()
+
+
+if __name__ == '__main__':
+    _child()
