@@ -4,6 +4,7 @@ Every import counts, also one inside a function or under TYPE_CHECKING.
 """
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,19 @@ def test_clocks_and_threads_come_from_net(module):
 @pytest.mark.parametrize('module', sorted(MODULES))
 def test_every_module_says_what_it_is_for(module):
     assert ast.get_docstring(ast.parse(MODULES[module].read_text(encoding='utf-8')))
+
+
+def test_the_picture_of_the_rooms_is_true():
+    """docs/architecture.rst shows every module, and none that is not there."""
+    text = (Path(__file__).parent.parent / 'docs' / 'architecture.rst').read_text(encoding='utf-8')
+    picture = re.search(r'\.\. rooms\n\n::\n\n((?:    .*\n)+)', text)[1]
+    shown, here = set(), ''
+    for line in picture.splitlines():
+        heading = re.match(r'    (\S.*?)(?:   |$)', line)
+        if heading:
+            here = heading[1] if heading[1].endswith('/') else ''
+        else:
+            shown.add(here + line.split()[0].removesuffix('.py'))
+    packages = {module for module in MODULES if module.endswith('/__init__')}
+    commands = {module for module in MODULES if room(module) == 'commands'}
+    assert shown == set(MODULES) - packages - commands

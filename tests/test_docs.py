@@ -1,0 +1,134 @@
+"""The examples in the documentation, run as they stand.
+
+A page with the comment ``.. examples: tested`` is typed in from top to bottom, in an empty
+directory: a code block with a caption is a file of that name, and in a ``console`` block each
+line that starts with ``$`` is a command, the lines below it what it prints.  There ``...`` stands
+for anything.  What starts with ``Listening on`` is a server, and runs until the page ends.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import ZEO.start
+
+TOP = Path(__file__).parent.parent
+SOURCES = Path(ZEO.start.__file__).parent.parent
+PAGES = sorted(
+    path.name
+    for path in (TOP / 'docs').glob('*.rst')
+    if '.. examples: tested\n' in path.read_text(encoding='utf-8')
+)
+COMMANDS = {'python': '', 'start.py': '-m ZEO.start', 'runzeo': '-m ZEO.runzeo'}
+BLOCK = re.compile(
+    r'^\.\. code-block:: (?P<language>\w+)\n(?P<options>(?:   :.*\n)*)\n(?P<body>(?:   .*\n|\n)+)',
+    re.M,
+)
+
+
+class Reader:
+    """Somebody who types in what a page says, in a directory of their own."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.servers = []
+        self.ports = {}
+        programs = directory / '.bin'
+        programs.mkdir()
+        for name, arguments in COMMANDS.items():
+            program = programs / name
+            program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n')
+            program.chmod(0o755)
+        path = os.pathsep.join([str(programs), os.environ['PATH']])
+        self.environ = {**os.environ, 'PATH': path, 'PYTHONPATH': str(SOURCES)}
+        for name in 'ZEO_CLIENT', 'INSTANCE_HOME', 'ZEO_SERVER_PID':
+            self.environ.pop(name, None)
+
+    def here(self, text):
+        """Return a text with free ports of this machine in place of 9100, 9200, …"""
+        return re.sub(r'\b9[1-9]00\b', lambda found: str(self.port(found[0])), text)
+
+    def port(self, name):
+        """Return the port that stands for one in the text."""
+        if name not in self.ports:
+            with socket.create_server(('127.0.0.1', 0)) as probe:
+                self.ports[name] = probe.getsockname()[1]
+        return self.ports[name]
+
+    def follow(self, text):
+        """Do what a page says."""
+        for block in BLOCK.finditer(text):
+            body = self.here(textwrap.dedent(block['body']).strip('\n') + '\n')
+            caption = re.search(r':caption: (\S+)', block['options'])
+            if caption:
+                (self.directory / caption[1]).write_text(body)
+            elif block['language'] == 'console':
+                for command, output in re.findall(r'^\$ (.*)\n((?:(?!\$ ).*\n)*)', body, re.M):
+                    self.run(command, output)
+
+    def run(self, command, output):
+        """Run a command and compare what it prints."""
+        process = subprocess.Popen(
+            ['/bin/sh', '-c', command if '=' in command.split()[0] else f'exec {command}'],
+            cwd=self.directory,
+            env=self.environ,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        if output.startswith('Listening on'):
+            self.servers.append(process)
+            printed = ''.join(process.stdout.readline() for _ in output.splitlines())
+        else:
+            printed = process.communicate()[0]
+        pattern = re.escape(output).replace(r'\.\.\.', '.*')
+        assert re.fullmatch(pattern, printed), f'$ {command}\n{printed}'
+
+    def leave(self):
+        """End the servers that still run; return their exit codes."""
+        for server in self.servers:
+            server.send_signal(signal.SIGTERM)
+        for server in self.servers:
+            server.communicate(timeout=30)
+        return [server.returncode for server in self.servers]
+
+
+@pytest.fixture
+def reader(tmp_path):
+    somebody = Reader(tmp_path)
+    yield somebody
+    for server in somebody.servers:
+        server.kill()
+        server.communicate()
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_page(page, reader):
+    reader.follow((TOP / 'docs' / page).read_text(encoding='utf-8'))
+    assert set(reader.leave()) <= {0}
+
+
+def test_readme(reader):
+    """Each of its Python examples runs beside the server that it starts."""
+    text = (TOP / 'README.rst').read_text(encoding='utf-8')
+    examples = re.findall(r'::\n\n((?:    .*\n|\n)+)', text)
+    programs = [textwrap.dedent(example) for example in examples if 'import ZEO' in example]
+    assert len(programs) == 2
+    reader.run(reader.here('start.py -p 9100'), 'Listening on ...\nServing storage 1: ...\n')
+    for program in programs:
+        (reader.directory / 'example.py').write_text(reader.here(program) + 'Storage.close()\n')
+        reader.run('python example.py', '')
+    assert reader.leave() == [0]
+
+
+def test_a_wrong_page_is_noticed(reader):
+    page = '.. code-block:: console\n\n   $ echo one\n   two\n\n'
+    with pytest.raises(AssertionError, match='one'):
+        reader.follow(page)
