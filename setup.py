@@ -14,7 +14,9 @@ EXTRAS = {
         'msgpack',
         'pytest >= 7.4',
         'pytest-timeout',
+        'setuptools >= 70.1',  # builds a wheel to test
         'trustme',
+        'zdaemon',
         'zope.testing',
     ],
     'docs': ['sphinx'],

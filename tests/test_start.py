@@ -17,7 +17,7 @@ from ZODB.FileStorage import FileStorage
 
 import ZEO.start
 from ZEO.Exceptions import ConfigurationError
-from ZEO.start import OneLine, Options, User, parse
+from ZEO.start import OneLine, Options, Stopper, User, main, parse
 
 MODULE = [sys.executable, '-m', 'ZEO.start']
 FILE = [sys.executable, str(Path(ZEO.start.__file__))]
@@ -210,6 +210,19 @@ class TestStopping:
         assert server.stop() == (0, '', '')
         assert not (tmp_path / 'zeo.sock').exists()
 
+    def test_a_signal_between_opening_and_serving_is_not_lost(self):
+        class Server:
+            stopped = False
+
+            def stop(self):
+                self.stopped = True
+
+        stopper, server = Stopper(), Server()
+        with stopper.installed():
+            signal.raise_signal(signal.SIGTERM)
+            stopper.watch(server)
+        assert server.stopped
+
     def test_nohup_is_respected(self, start):
         ignoring = (
             'import signal, runpy; signal.signal(signal.SIGHUP, signal.SIG_IGN);'
@@ -264,6 +277,12 @@ class TestRefusals:
     def test_a_port_in_use(self, start, refusal):
         port = port_in(start('-p', '0').lines_until('Serving')[0])
         assert f'127.0.0.1:{port}: Address already in use' in refusal('-p', str(port), 'other.fs')
+
+    def test_the_storages_are_closed_then(self, start, tmp_path, capsys):
+        port = port_in(start('-p', '0').lines_until('Serving')[0])
+        assert main(['-p', str(port), str(tmp_path / 'other.fs')]) == 2
+        assert 'Address already in use' in capsys.readouterr().err
+        FileStorage(str(tmp_path / 'other.fs')).close()
 
     def test_a_socket_in_use(self, start, refusal):
         start('-U', 'zeo.sock').lines_until('Serving')

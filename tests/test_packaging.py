@@ -1,0 +1,87 @@
+"""What pip installs from this checkout: a wheel, in a directory of its own."""
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parent.parent
+MODULES = sorted(path.relative_to(TOP / 'src') for path in (TOP / 'src' / 'ZEO').rglob('*.py'))
+SCHEMAS = sorted(path.relative_to(TOP / 'src') for path in (TOP / 'src' / 'ZEO').rglob('*.xml'))
+COMMANDS = 'start.py runzeo zeoctl zeo-nagios zeopack zeo-cache zeo-status'.split()
+
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory):
+    """A directory with nothing in it but an installed ZEO."""
+    copy = tmp_path_factory.mktemp('copy')
+    for name in 'setup.py', 'pyproject.toml', 'README.rst', 'CHANGES.rst', 'LICENSE':
+        shutil.copy(TOP / name, copy)
+    ignored = shutil.ignore_patterns('__pycache__', '*.egg-info')
+    shutil.copytree(TOP / 'src', copy / 'src', ignore=ignored)
+    target = tmp_path_factory.mktemp('site')
+    arguments = '--quiet --no-deps --no-build-isolation --no-index --target'.split()
+    done = subprocess.run(
+        [sys.executable, '-m', 'pip', 'install', *arguments, str(target), str(copy)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def run(site, *command):
+    """Run a command with that ZEO; return the finished process."""
+    return subprocess.run(
+        command,
+        env={**os.environ, 'PYTHONPATH': str(site)},
+        cwd=site,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+
+
+def test_modules_and_schemas_are_there(site):
+    assert SCHEMAS
+    assert [name for name in [*MODULES, *SCHEMAS] if not (site / name).is_file()] == []
+
+
+def test_metadata(site):
+    (ours,) = importlib.metadata.distributions(path=[str(site)])
+    assert ours.metadata['Name'] == 'ZEO'
+    assert ours.metadata['Requires-Python'] == '>=3.10'
+    needed = [line for line in ours.requires if 'extra ==' not in line]
+    assert sorted(needed) == ['ZODB', 'persistent', 'transaction', 'zc.lockfile']
+    assert {'test', 'docs', 'msgpack', 'zdaemon', 'plot', 'uvloop'} <= set(
+        ours.metadata.get_all('Provides-Extra')
+    )
+
+
+def test_every_command_has_its_function(site):
+    (ours,) = importlib.metadata.distributions(path=[str(site)])
+    assert {point.name for point in ours.entry_points} == set(COMMANDS)
+    for point in ours.entry_points:
+        found = run(site, sys.executable, '-c', f'from {point.module} import {point.attr} as main')
+        assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_every_command_tells_how_it_is_used(site, command):
+    done = run(site, sys.executable, str(site / 'bin' / command), '--help')
+    if command == 'zeoctl' and importlib.util.find_spec('zdaemon') is None:
+        assert done.returncode and 'zdaemon' in done.stderr and done.stderr.count('\n') == 1
+        return
+    assert done.returncode == 0, done.stderr
+    assert command.removesuffix('.py') in done.stdout
+
+
+@pytest.mark.smoke
+def test_the_installed_package_is_what_is_imported(site):
+    done = run(site, sys.executable, '-c', 'import ZEO.start; print(ZEO.start.__file__)')
+    assert done.stdout.strip() == str(site / 'ZEO' / 'start.py')
