@@ -29,6 +29,8 @@ class Process:
 
     def __init__(self, directory, args, environ, command=MODULE):
         environ = {**os.environ, 'PYTHONPATH': SOURCES, **environ}
+        if command is FILE:  # which finds the package by itself
+            del environ['PYTHONPATH']
         self.popen = subprocess.Popen(
             [*command, *args],
             cwd=directory,

@@ -165,13 +165,15 @@ class TestModules:
         (stores / 'link').symlink_to(stores)
         os.chdir(stores)
         write(stores / 'more.py', MAPPING + 'a, b = M(), M()')
-        serve(
+        storages = serve(
             f'a={stores}/fs:a',
             'b=./fs.py:b',
             'c=more:a',
             'd=link/more.py:b',
         )
         assert sys.modules['marks'].made == [1]
+        assert storages['c'] is sys.modules['more'].a
+        assert storages['d'] is sys.modules['more'].b
 
     @pytest.mark.parametrize('spelled', ['fs', './fs', 'fs.py', '{stores}/fs', '../stores/fs.py'])
     def test_spellings_of_a_path(self, serve, stores, spelled):
@@ -201,6 +203,11 @@ class TestModules:
         )
         storages = serve(f'demo={stores}/hosted_demo', f's={stores}/hosted_data')
         assert storages['demo'].base is storages['s']
+
+    def test_neighbours_do_not_hide_what_is_installed(self, serve, stores):
+        write(stores / 'colorsys.py', 'raise AssertionError')
+        write(stores / 'fs.py', 'import colorsys\n' + textwrap.dedent(TWO_STORAGES))
+        serve(f'scott={stores}/fs')
 
     def test_a_name_that_something_installed_has(self, serve, stores):
         """A module may be called like one that it imports itself."""
