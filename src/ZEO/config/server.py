@@ -7,7 +7,6 @@ Enters: ZConfig's configuration object, and what the command line overrides.  Le
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from ZEO.config.loading import wrong
 from ZEO.config.tls import TlsSection
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import Address
+from ZEO.net.tls import SSLContext
 from ZEO.serving.hosting import DEFAULT_NAME, close_all, describe, open_file
 from ZEO.serving.limits import Limits
 from ZEO.serving.resolve import DEFAULT_MODULES
@@ -111,7 +111,7 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
             found.warnings.append(str(wrong(zeo, f'{key.replace("_", "-")} is ignored: {became}')))
 
 
-def _tls(section: TlsSection) -> ssl.SSLContext:
+def _tls(section: TlsSection) -> SSLContext:
     try:
         return section.server_context()
     except ConfigurationError as error:

@@ -5,11 +5,10 @@ Enters: its keys.  Leaves: the context for a server or a client.  Fails: with
 """
 from __future__ import annotations
 
-import ssl
 from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
-from ZEO.net.tls import client_context, server_context
+from ZEO.net.tls import SSLContext, client_context, server_context
 
 
 class TlsSection:
@@ -29,7 +28,7 @@ class TlsSection:
         """Whether a server would take clients that have no certificate."""
         return not self._authenticate
 
-    def server_context(self) -> ssl.SSLContext:
+    def server_context(self) -> SSLContext:
         """Return the context for a server.
 
         :raises ConfigurationError: when the section is not one for a server, or a file is wrong.
@@ -44,7 +43,7 @@ class TlsSection:
         return server_context(self._certificate, self._key, self._password_function,
                               self._authenticate)
 
-    def client_context(self) -> ssl.SSLContext:
+    def client_context(self) -> SSLContext:
         """Return the context for a client.
 
         :raises ConfigurationError: when a file is wrong.

@@ -14,8 +14,11 @@ from importlib import import_module
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.tls_errors import TlsError, explain, reason
 
-__all__ = ['DYNAMIC', 'SIGNED', 'TlsCodec', 'TlsError', 'client_context', 'explain',
-           'server_context']
+__all__ = ['DYNAMIC', 'SIGNED', 'SSLContext', 'TlsCodec', 'TlsError', 'client_context',
+           'explain', 'server_context']
+
+#: The class of the contexts, for those who don't import the ssl module.
+SSLContext = ssl.SSLContext
 
 #: Value of ``authenticate``: trust what the authorities that this system trusts have signed.
 SIGNED = 'SIGNED'

@@ -1,0 +1,49 @@
+"""What several commands have in common: their parser, and the switches for TLS.
+
+Enters: a command line.  Leaves: what it says, and a client's TLS context.  Fails:
+:class:`ConfigurationError` of one line.
+"""
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from ZEO.Exceptions import ConfigurationError
+from ZEO.net.tls import SSLContext, client_context
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises what is wrong with a command line, instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError(f'{message}; see {self.prog} --help')
+
+
+def add_tls(parser: argparse.ArgumentParser) -> None:
+    """Add the switches by which a command reaches a server that speaks TLS."""
+    group = parser.add_argument_group('for servers that speak TLS')
+    group.add_argument('--tls', action='store_true',
+                       help='speak TLS; implied by the other switches of this group')
+    group.add_argument('--authenticate', metavar='PATH',
+                       help="the file or directory of certificates that the server's must be "
+                            'signed by; the default is what this machine trusts')
+    group.add_argument('--certificate', metavar='FILE',
+                       help='the certificate to show, for servers that ask for one')
+    group.add_argument('--key', metavar='FILE', help="its key, if that is in a file of its own")
+    group.add_argument('--server-hostname', metavar='NAME',
+                       help="the name that the server's certificate is for, if not the host's")
+    group.add_argument('--no-check-hostname', action='store_true',
+                       help="accept the server's certificate whatever name it is for")
+
+
+def tls_options(args: Any) -> dict[str, Any]:
+    """Return the keyword arguments ``ssl`` and ``server_hostname`` that the switches ask for.
+
+    :raises ConfigurationError: when a file can't be used.
+    """
+    context: SSLContext | None = None
+    if (args.tls or args.authenticate or args.certificate or args.key or args.server_hostname
+            or args.no_check_hostname):
+        context = client_context(args.certificate, args.key, None, args.authenticate,
+                                 not args.no_check_hostname)
+    return {'ssl': context, 'server_hostname': args.server_hostname}

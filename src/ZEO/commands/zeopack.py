@@ -1,0 +1,224 @@
+"""The command ``zeopack``: pack storages of servers.
+
+Enters: servers and storages, and up to when.  Leaves: packed storages; on a terminal, a bar that
+shows how far it is; exit status 0.  Fails: with one line for each storage that could not be
+packed, after which it goes on with the next, and exit status 1; 2 for a wrong command line.
+"""
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import IO, Any, NamedTuple
+
+from ZODB.POSException import POSError
+
+from ZEO.commands.options import Parser, add_tls, tls_options
+from ZEO.commands.probing import parse
+from ZEO.Exceptions import ConfigurationError
+from ZEO.net.addresses import show
+from ZEO.net.system import REAL
+
+#: Seconds to wait for a server.
+WAIT = 30.0
+
+#: Seconds between two looks of the bar, and its width in letters.
+_STEP, _WIDTH = 0.5, 30
+
+
+class Target(NamedTuple):
+    """One storage to pack."""
+
+    addresses: tuple[Any, ...]   # of one server, which may be reached by any of them
+    storage: str
+
+    def __str__(self) -> str:
+        return f'storage {self.storage} of {show(self.addresses[0])}'
+
+
+# -- The command line
+
+def parser() -> Parser:
+    """Return what reads the command line."""
+    made = Parser('zeopack', add_help=False, usage='zeopack [options] [HOST:PORT[:STORAGE] ...]',
+                  description='''Pack storages of servers: remove what is old and not needed any
+                  more.  Blobs that are still needed stay.  Without a STORAGE it is 1.''')
+    add = made.add_argument
+    add('servers', metavar='HOST:PORT[:STORAGE]', nargs='*', default=[], help=argparse.SUPPRESS)
+    add('--help', action='help', help='show this help message and exit')
+    add('-d', '--days', type=float, default=0.0,
+        help='keep what is not older than this many days; the default is 0')
+    add('-t', '--time', metavar='HH[:MM[:SS]]',
+        help='keep what is newer than this time of the day; the default is now')
+    add('-u', '--unix', metavar='PATH[:STORAGE]', action='append', default=[],
+        help='a server that listens on a Unix socket; may be repeated')
+    old = made.add_argument_group('old forms of naming one server')
+    old.add_argument('-h', metavar='HOST', dest='host', help='the host, for -p')
+    old.add_argument('-p', metavar='PORT', dest='port', help='the port; the default of -h is '
+                     'this machine')
+    old.add_argument('-U', metavar='PATH', dest='socket', help='a Unix socket')
+    old.add_argument('-S', metavar='STORAGE', dest='name', default='1',
+                     help='the storage, for -p and -U; the default is 1')
+    add_tls(made)
+    return made
+
+
+def targets(options: Any) -> list[Target]:
+    """Return what a command line wants to be packed.
+
+    :raises ConfigurationError: when that makes no sense, or is nothing.
+    """
+    found = []
+    if options.host and not options.port:
+        raise ConfigurationError('-h HOST needs a port: give -p PORT')
+    if options.port:
+        hosts = [options.host] if options.host else [platform.node(), 'localhost']
+        addresses = tuple(parse(f'{host}:{options.port}') for host in hosts)
+        found.append(Target(addresses, options.name))
+    if options.socket:
+        found.append(Target((options.socket,), options.name))
+    found += [_tcp(text) for text in options.servers]
+    for text in options.unix:
+        path, _, storage = text.partition(':')
+        found.append(Target((path,), storage or '1'))
+    if not found:
+        raise ConfigurationError('no server to pack: give HOST:PORT, or -u PATH')
+    return found
+
+
+def _tcp(text: str) -> Target:
+    host, _, rest = text.rpartition(']') if text.startswith('[') else text.partition(':')
+    if text.startswith('['):
+        host, rest = host + ']', rest.removeprefix(':')
+    port, _, storage = rest.partition(':')
+    if not host or not port.isdigit():
+        raise ConfigurationError(f'{text}: give a server as HOST:PORT or HOST:PORT:STORAGE')
+    return Target((parse(f'{host}:{port}'),), storage or '1')
+
+
+def pack_time(clock: str | None, days: float, now: float) -> float:
+    """Return up to when to pack, in seconds since the epoch.
+
+    :param clock: a time of today, local time, as HH[:MM[:SS]]; None for `now`.
+    :param days: that much before it.
+    :raises ConfigurationError: when `clock` is no time.
+    """
+    at = datetime.fromtimestamp(now)
+    if clock is not None:
+        try:
+            parts = [int(part) for part in clock.split(':')]
+            hour, minute, second = (*parts, 0, 0)[:max(3, len(parts))]
+            at = at.replace(hour=hour, minute=minute, second=second, microsecond=0)
+        except ValueError:
+            raise ConfigurationError(f'-t {clock}: give a time of the day, HH[:MM[:SS]]') from None
+    return (at - timedelta(days=days)).timestamp()
+
+
+# -- Packing
+
+def pack(target: Target, time: float, tls: dict[str, Any]) -> None:
+    """Pack one storage and wait until that is done.
+
+    :param time: up to when, in seconds since the epoch.
+    :param tls: ``ssl`` and ``server_hostname`` as the switches say.
+    :raises POSError: when it fails, or the server can't be reached.
+    """
+    from ZEO.ClientStorage import ClientStorage
+
+    # Read-only: a server that serves nothing else can be packed, too.
+    storage = ClientStorage(list(target.addresses), target.storage, cache_size=2**20,
+                            read_only=True, wait_timeout=WAIT, client_label='zeopack',
+                            ssl=tls['ssl'], ssl_server_hostname=tls['server_hostname'])
+    try:
+        storage.pack(time, wait=True)
+    finally:
+        storage.close()
+
+
+class Bar:
+    """A line on a terminal that shows how many storages are packed, and since when."""
+
+    def __init__(self, total: int, out: IO[str]) -> None:
+        self._total = total
+        self._out = out
+
+    @contextmanager
+    def showing(self, done: int, target: Target) -> Iterator[None]:
+        """Show, inside, that `target` is being packed after `done` others."""
+        ended = threading.Event()
+        began = REAL.now()
+
+        def draw() -> None:
+            while True:
+                self._draw(done, f'{target}, {REAL.now() - began:.0f} s')
+                if ended.wait(_STEP):
+                    return
+
+        thread = threading.Thread(target=draw, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self._out.write('\r\x1b[K')
+
+    def finish(self, done: int) -> None:
+        """Show how it has ended."""
+        self._draw(done, 'done')
+        self._out.write('\n')
+
+    def _draw(self, done: int, text: str) -> None:
+        full = _WIDTH * done // self._total
+        self._out.write(f'\r\x1b[K[{"#" * full}{"." * (_WIDTH - full)}] '
+                        f'{done}/{self._total} {text}')
+        self._out.flush()
+
+
+def pack_all(wanted: list[Target], time: float, tls: dict[str, Any], out: IO[str]) -> int:
+    """Pack storages one after the other; return how many could not be.
+
+    :param out: where a bar is shown, if it is a terminal.
+    """
+    bar = Bar(len(wanted), out) if out.isatty() else None
+    failed = 0
+    for done, target in enumerate(wanted):
+        try:
+            if bar is None:
+                pack(target, time, tls)
+            else:
+                with bar.showing(done, target):
+                    pack(target, time, tls)
+        except (POSError, ValueError, OSError) as error:
+            text = ' '.join(str(error).split()) or type(error).__name__
+            print(f'zeopack: {target}: {text}', file=sys.stderr)
+            failed += 1
+    if bar is not None:
+        bar.finish(len(wanted) - failed)
+    return failed
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status.
+
+    :param args: the command line without the command's name; the process's own by default.
+    """
+    args = sys.argv[1:] if args is None else list(args)
+    try:
+        if not args:
+            parser().print_help()
+            return 0
+        options = parser().parse_args(args)
+        time = pack_time(options.time, options.days, REAL.wall_clock())
+        return 1 if pack_all(targets(options), time, tls_options(options), sys.stdout) else 0
+    except ConfigurationError as error:
+        print(f'zeopack: {error}', file=sys.stderr)
+        return 2
+
+
+if __name__ == '__main__':
+    sys.exit(main())

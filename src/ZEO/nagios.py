@@ -1,0 +1,155 @@
+"""The monitoring plugin: ``zeo-nagios localhost:8100``.
+
+Enters: a server's address, and a file that keeps figures between two runs.  Leaves: one line for
+the monitoring program, metrics behind a bar, and the exit status 0 (in order), 1 (a warning) or
+2 (no answer).  Fails: never otherwise; whatever is wrong is printed and said by the status.
+"""
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ZEO.commands.options import Parser, add_tls, tls_options
+from ZEO.commands.probing import NoAnswer, parse, probe
+from ZEO.Exceptions import ConfigurationError
+from ZEO.net.addresses import Address
+from ZEO.net.system import REAL
+
+OK, WARNING, ERROR = 0, 1, 2
+
+#: Figures as they are, and figures that are counters and become rates.
+LEVELS = ('active_txns', 'connections', 'waiting')
+COUNTERS = ('aborts', 'commits', 'conflicts', 'conflicts_resolved', 'loads', 'stores')
+
+#: Seconds of each unit that a rate may be per.
+UNITS = {'seconds': 1, 'minutes': 60, 'hours': 3600, 'days': 86400}
+
+#: When the figures of the status file were taken; not a name that a server uses.
+SAMPLED = 'sample-time'
+
+_NO_TRANSACTION = '0' * 16
+
+
+def check(address: Address, with_metrics: bool = False, status_path: str | None = None,
+          unit: str = 'minutes', **tls: Any) -> int:
+    """Print what a monitoring program should know of a server.
+
+    :param with_metrics: whether to print figures, too.
+    :param status_path: the file that keeps the figures for the next run, which rates need.
+    :param unit: what rates are per, a key of UNITS.
+    :param tls: ``ssl`` and ``server_hostname`` as of :func:`ZEO.commands.probing.probe`.
+    :returns: the exit status.
+    """
+    try:
+        status = probe(address, **tls)
+    except NoAnswer as error:
+        print(f"Can't connect {error}")
+        return ERROR
+    now = REAL.wall_clock()
+    before = _read(status_path) if status_path else {}
+    problems = [] if status else ['No storages']
+    metrics = []
+    for name, figures in sorted(status.items()):
+        if figures.get('last-transaction') == _NO_TRANSACTION:
+            problems.append(f'Empty storage {name!r}')
+        if with_metrics:
+            label = '' if name == '1' else f'{name}:'
+            metrics += [f'{label}{metric}={figures[metric]}' for metric in LEVELS
+                        if metric in figures]
+    if with_metrics:
+        for name, figures in sorted(status.items()):
+            metrics += _rates(name, figures, before.get(name), now, UNITS[unit])
+    if status_path:
+        problems += _write(status_path, status, now)
+    _print(problems or ['OK'], metrics)
+    return WARNING if problems else OK
+
+
+def _rates(name: str, figures: dict[str, Any], before: dict[str, Any] | None, now: float,
+           unit: int) -> list[str]:
+    """Return the counters' rates since `before`, none if they started anew meanwhile."""
+    if before is None or before.get('start') != figures.get('start'):
+        return []
+    elapsed = now - before.get(SAMPLED, now)
+    if elapsed <= 0:
+        return []
+    label = '' if name == '1' else f'{name}:'
+    grown = {metric: figures[metric] - before[metric]
+             for metric in COUNTERS if metric in figures and metric in before}
+    return [f'{label}{metric}={by * unit / elapsed}' for metric, by in grown.items() if by >= 0]
+
+
+def _print(messages: list[str], metrics: list[str]) -> None:
+    """Print in the form of the plugins: text|metric, more text, | more metrics."""
+    lines = list(messages)
+    if metrics:
+        lines[0] += f'|{metrics[0]}'
+        if len(metrics) > 1:
+            lines.append(f'| {metrics[1]}')
+            lines += [f' {metric}' for metric in metrics[2:]]
+    print('\n'.join(lines))
+
+
+def _read(path: str) -> dict[str, dict[str, Any]]:
+    """Return the figures of the last run; none if there are none that can be used."""
+    try:
+        with open(path, encoding='utf-8') as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: str, status: dict[str, dict[str, Any]], now: float) -> list[str]:
+    """Keep the figures for the next run; return what went wrong."""
+    sampled = {name: {**figures, SAMPLED: now} for name, figures in status.items()}
+    try:
+        temporary = f'{path}.{os.getpid()}'
+        with open(temporary, 'w', encoding='utf-8') as file:
+            json.dump(sampled, file)
+        os.replace(temporary, path)
+    except OSError as error:
+        return [f'Cannot write {path}: {error.strerror}']
+    return []
+
+
+def parser() -> Parser:
+    """Return what reads the command line."""
+    made = Parser('zeo-nagios', description='''Check a storage server for a monitoring program
+        such as Nagios.  The exit status is 0 when all is in order, 1 for a warning, as of a
+        storage without any transaction, and 2 when the server does not answer.''')
+    made.add_argument('address', help='HOST:PORT, [IPV6]:PORT, or the path of a Unix socket')
+    made.add_argument('-m', '--output-metrics', action='store_true', help='print metrics, too')
+    made.add_argument('-s', '--status-path', metavar='FILE',
+                      help='keep figures in this file between runs, which rates need')
+    made.add_argument('-u', '--time-units', choices=UNITS, default='minutes',
+                      help='what rates are per; the default is minutes')
+    add_tls(made)
+    return made
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status.
+
+    :param args: the command line without the command's name; the process's own by default.
+    """
+    try:
+        options = parser().parse_args(sys.argv[1:] if args is None else list(args))
+        return check(_address(options.address), options.output_metrics, options.status_path,
+                     options.time_units, **tls_options(options))
+    except ConfigurationError as error:
+        print(f'zeo-nagios: {error}', file=sys.stderr)
+        return ERROR
+
+
+def _address(text: str) -> Address:
+    """Return the address of a command line, where a name without a port is a Unix socket."""
+    is_path = not text.isdigit() and ':' not in text
+    return text if is_path else parse(text)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
