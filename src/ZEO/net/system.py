@@ -5,8 +5,10 @@ Enters and leaves: nothing but time and callables.  A simulator puts another :cl
 from __future__ import annotations
 
 import os
+import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +24,10 @@ class System:
         """Return the seconds since the epoch."""
         return time.time()
 
+    def sleep(self, seconds: float) -> None:
+        """Let the calling thread wait."""
+        time.sleep(seconds)
+
     def spawn(self, name: str, target: Callable[..., None], *args: Any) -> threading.Thread:
         """Run `target` in a new thread, which does not keep the process alive; return the thread."""
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)
@@ -32,6 +38,14 @@ class System:
         """Return a new lock, not held."""
         return threading.Lock()
 
+    def queue(self) -> Any:
+        """Return a new queue that threads put to and get from."""
+        return queue.SimpleQueue()
+
+    def condition(self) -> threading.Condition:
+        """Return a new condition with its lock."""
+        return threading.Condition()
+
     def event(self) -> threading.Event:
         """Return a new event, not set."""
         return threading.Event()
@@ -40,10 +54,16 @@ class System:
         """Return a number that tells the calling thread from others."""
         return threading.get_ident()
 
-    def after_fork_in_child(self, function: Callable[[], None]) -> None:
-        """Have `function` called in every child process that is forked from now on."""
+    def after_fork_in_child(self, method: Callable[[], None]) -> None:
+        """Have a bound method called in every child process that is forked while its object lives."""
+        reference = weakref.WeakMethod(method)
+
+        def call() -> None:
+            alive = reference()
+            if alive is not None:
+                alive()
         if hasattr(os, 'register_at_fork'):
-            os.register_at_fork(after_in_child=function)
+            os.register_at_fork(after_in_child=call)
 
 
 REAL = System()

@@ -287,13 +287,19 @@ class Commit:
         """Tell the storage, a bit between two yields."""
         storage = self.hosted.storage
         if not self._begun:
-            storage.tpc_begin(self.transaction, self._tid, self._status)
+            storage.tpc_begin(self.transaction, *self._given())
             self._begun = True
         for name, data, args in self.log.drain():
             getattr(self, '_' + name)(data, *args)
             yield
         if not self._conflicts:
             self._note_new_serials(storage.tpc_vote(self.transaction))
+
+    def _given(self) -> tuple[Any, ...]:
+        """The optional arguments of tpc_begin that matter: not every storage knows them."""
+        if self._status != ' ':
+            return self._tid, self._status
+        return () if self._tid is None else (self._tid,)
 
     def _note_new_serials(self, voted: Any) -> None:
         for oid in voted or ():

@@ -113,6 +113,11 @@ class ClientSession(_Session):
         self._message_size = message_size
         self.answer = b''   # to be sent as soon as it is not empty: our part of the greeting
 
+    @property
+    def is_greeted(self) -> bool:
+        """Whether the server has said which protocol it speaks."""
+        return self._codec is not None
+
     def received(self, count: int) -> list[Message]:
         """Take note of `count` bytes in the buffer; return the messages that are complete now.
 

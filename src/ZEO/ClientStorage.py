@@ -1,0 +1,507 @@
+"""The ZODB storage that lives on a server: the storage API over a link and a cache.
+
+Enters: calls of ZODB's storage interfaces, from any thread.  Leaves: objects, from the cache where it has them; transactions
+on the server; invalidations of the database, as they arrive.  Fails: ClientDisconnected where a call needs the server and
+there is none; what the server raises, as ZODB's own exceptions.
+"""
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Any
+
+import zope.interface
+from ZODB import interfaces
+from ZODB.blob import copyTransactionsFromTo
+from ZODB.ConflictResolution import ConflictResolvingStorage
+from ZODB.POSException import POSKeyError, ReadOnlyError, StorageTransactionError
+from ZODB.utils import maxtid, z64
+
+from ZEO.Exceptions import ClientDisconnected, ClientStorageError
+from ZEO.interfaces import StaleCache, notify
+from ZEO.link import options
+from ZEO.link.blobs import BlobStore, no_blobs
+from ZEO.link.buffer import CommitBuffer
+from ZEO.link.connector import Connected
+from ZEO.link.iterators import StorageIterator
+from ZEO.link.link import Link
+from ZEO.link.prefetch import Prefetched
+from ZEO.link.state import ClientState
+from ZEO.net.addresses import parse_all, same, show
+from ZEO.net.system import REAL, System
+
+__all__ = ['ClientStorage']
+
+log = logging.getLogger('ZEO.ClientStorage')
+
+#: Seconds that one thread waits for another's commit, on a server that takes one at a time.
+_TURN = 300.0
+
+#: What a client can stand in for; it provides those of them that the server's storage provides.
+_REMOTE = {interface.__name__: interface for interface in (
+    interfaces.IStorageUndoable, interfaces.IStorageIteration, interfaces.IStorageRestoreable,
+    interfaces.IStorageCurrentRecordIteration, interfaces.IBlobStorage, interfaces.IBlobStorageRestoreable,
+    interfaces.IExternalGC)}
+
+
+@zope.interface.implementer(interfaces.IMultiCommitStorage)
+class ClientStorage(ConflictResolvingStorage):
+    """A storage that a ZEO server hosts.
+
+    :param addr: where the server listens: ``(host, port)``, a port number, the path of a Unix socket, or a list of these.
+    :param storage: the name of the storage on the server.
+    :param cache_size: bytes that the client cache may take.
+    :param name: the storage's name for people, instead of one made of the address.
+    :param client: the name of a persistent cache; without it, the environment's ``ZEO_CLIENT``.
+    :param var: the directory of persistent caches; without it, ``$INSTANCE_HOME/var`` or the working directory.
+    :param cache: a cache file's path, or an object with the interface of :class:`ZEO.cache.memory_cache.MemoryCache`.
+    :param debug: a non-empty text has this client log what it does.
+    :param wait: whether to wait for a connection before the constructor returns.
+    :param wait_timeout: seconds that a call waits for a connection (30).
+    :param read_only: open the storage for reading only.
+    :param read_only_fallback: be content with reading while no server lets us write.
+    :param blob_dir: the directory of blob files; with `shared_blob_dir` the server's own, else a cache of `blob_cache_size` bytes
+        (None: without bound), looked after whenever `blob_cache_size_check` per cent of that have come in.
+    :param client_label: what the server's log calls this client.
+    :param ssl: an ``ssl.SSLContext`` to speak TLS; `ssl_server_hostname` is the name that the certificate must have.
+    :param server_sync: whether :meth:`sync` makes a round trip to the server.
+    :param min_disconnect_poll: seconds between the first attempts to connect; `max_disconnect_poll` between later ones.
+    :param drop_cache_rather_verify: drop the cache whenever it is not up to date on connect.
+    :param drop_cache_if_older: drop the cache, instead of refusing to work, when the server has gone back in time.
+    :param username: with `password`, `realm` and `credentials`: accepted for old configurations, and ignored.
+    :raises ClientDisconnected: with `wait`, when no server is there in time.
+    :raises ClientStorageError: when the server does not have the storage, or is none of ours.
+    :raises ReadOnlyError: when the storage can only be read.
+    :raises ConfigurationError: when an argument is wrong.
+    """
+
+    def __init__(self, addr: object, storage: str = '1', cache_size: int | None = options.CACHE_SIZE, name: str | None = '',
+                 wait_timeout: float | None = None, wait: bool | None = True, read_only: bool | None = False,
+                 read_only_fallback: bool | None = False, client: str | None = None, var: str | None = None, cache: Any = None,
+                 debug: str | None = None, blob_dir: str | None = None, shared_blob_dir: bool | None = False,
+                 blob_cache_size: int | None = None, blob_cache_size_check: int | None = 10, client_label: str | None = None,
+                 ssl: Any = None, ssl_server_hostname: str | None = None, server_sync: bool | None = False,
+                 min_disconnect_poll: float | None = None, max_disconnect_poll: float | None = None,
+                 disconnect_poll: float | None = None, drop_cache_rather_verify: bool | None = False,
+                 drop_cache_if_older: bool = False, username: str | None = None, password: str | None = None,
+                 realm: str | None = None, credentials: Any = None, wait_for_server_on_startup: bool | None = None,
+                 system: System = REAL) -> None:
+        if debug:
+            log.setLevel(logging.DEBUG)
+        if any((username, password, realm, credentials)):
+            log.warning('username, password, realm and credentials are ignored: use TLS certificates to say who may connect')
+        addresses = parse_all(addr)
+        self._storage = storage or '1'
+        self._name = name or f'{show(addresses[0])}/{self._storage}'
+        self._sort_key = f'{self._storage}:{same(addresses[0])}'
+        self._is_read_only = bool(read_only)
+        self._server_sync = bool(server_sync)
+        self._cache_size = options.CACHE_SIZE if cache_size is None else cache_size
+        self._cache = options.open_cache(cache, client, var, self._storage, self._cache_size)
+        self._state = ClientState(self._cache)
+        self._system = system
+        self._make_locks()
+        self._commits: dict[int, CommitBuffer] = {}      # id of the transaction object -> what it has changed
+        self._txn_ids = count(1)                         # the server tells our transactions by them
+        self._oids: list[bytes] = []                     # fresh ones, to be given out
+        self._extensions: frozenset[str] = frozenset()   # what the server can do beyond the protocol
+        self._makeshift = False                          # connected read-only, because there is no better server
+        self._prefetched = Prefetched()
+        self._blobs = BlobStore(blob_dir, bool(shared_blob_dir), blob_cache_size, blob_cache_size_check or 10,
+                                self._fetch_blob) if blob_dir else None
+        if self._blobs is not None:
+            self._state.blob_arrived = self._blobs.arrived
+            self.fshelper = self._blobs.fshelper         # where programs that know FileStorage look for blob files
+        registration = options.registration(
+            self._storage, self._is_read_only, bool(read_only_fallback), client_label or '', ssl, ssl_server_hostname,
+            bool(drop_cache_if_older), bool(drop_cache_rather_verify))
+        self._server = Link(addresses, registration, self._state, 30.0 if wait_timeout is None else wait_timeout,
+                            self._on_connected, options.pauses(min_disconnect_poll, max_disconnect_poll, disconnect_poll), system)
+        self._closed = False
+        system.after_fork_in_child(self._after_fork)
+        if wait_for_server_on_startup is not None:
+            wait = wait_for_server_on_startup
+        self._start(True if wait is None else wait)
+
+    def _start(self, wait: bool) -> None:
+        self._server.start()
+        if wait:
+            try:
+                self._server.wait()
+            except BaseException:
+                self.close()
+                raise
+
+    def _make_locks(self) -> None:
+        self._oid_lock = self._system.lock()
+        self._one_commit = self._system.lock()           # held from begin to end, for servers that can do one at a time
+
+    # What the link tells, in its connecting thread.
+
+    def _on_connected(self, connected: Connected) -> None:
+        self._extensions = frozenset(connected.info.get('extensions', ()))
+        self._makeshift = connected.read_only
+        with self._oid_lock:
+            self._oids = []   # another server may give them out as well
+        self._prefetched.clear()
+        self._provide(connected.info.get('interfaces', ()))
+        if connected.cache_dropped:
+            notify(StaleCache(self))
+
+    def _provide(self, names: Iterable[tuple[str, str]]) -> None:
+        """Provide what the server's storage provides, as far as it can be had over the wire."""
+        provided = [_REMOTE[name] for module, name in names if module == 'ZODB.interfaces' and name in _REMOTE]
+        if self._blobs is None:
+            provided = [interface for interface in provided if not interface.isOrExtends(interfaces.IBlobStorage)]
+        zope.interface.directlyProvides(self, *provided)
+
+    def _after_fork(self) -> None:
+        """In a forked child: share neither the connection nor the cache file with the parent."""
+        self._make_locks()
+        self._cache = self._state.cache = options.after_fork(self._cache, self._cache_size)
+        self._commits.clear()
+        self._oids = []
+        self._prefetched.clear()
+        self._server.after_fork()
+
+    # Names and figures.
+
+    def getName(self) -> str:
+        """Return the storage's name and whether it is connected."""
+        return f'{self._name} ({"connected" if self.is_connected() else "disconnected"})'
+
+    @property
+    def __name__(self) -> str:
+        """The storage's name, as other storages have it."""
+        return self.getName()
+
+    def sortKey(self) -> str:
+        """Return a text that is the same in every client of the same storage; two-phase commit orders storages by it."""
+        return self._sort_key
+
+    def getSize(self) -> int:
+        """Return the size of the server's storage in bytes, as it was last told."""
+        return self._info().get('size', 0)
+
+    def __len__(self) -> int:
+        """Return the number of objects in the server's storage, as it was last told."""
+        return self._info().get('length', 0)
+
+    def supportsUndo(self) -> bool:
+        """Tell whether transactions can be undone."""
+        return bool(self._info().get('supportsUndo', False))
+
+    def isReadOnly(self) -> bool:
+        """Tell whether the storage can only be read, by our wish or for want of a better server."""
+        return self._is_read_only or self._makeshift
+
+    is_read_only = isReadOnly
+
+    def is_connected(self, test: bool = False) -> bool:
+        """Tell whether there is a connection.
+
+        :param test: make sure by asking the server.
+        """
+        if test:
+            try:
+                self.ping()
+            except ClientDisconnected:
+                return False
+        connection = self._server.connection
+        return connection is not None and connection.lost is None
+
+    def _info(self) -> dict[str, Any]:
+        if not self._state.info:
+            self._server.wait()
+        return self._state.info
+
+    def server_status(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return the server's figures; see :class:`ZEO.serving.stats.Stats`."""
+        return self._server.call('server_status')
+
+    def ping(self) -> None:
+        """Return when the server has answered."""
+        self._server.call('ping')
+
+    def sync(self, force: bool = True) -> None:
+        """Apply what the server has sent by now; with `server_sync`, what it has done by now."""
+        if self._server_sync:
+            try:
+                self.ping()
+            except ClientDisconnected:   # there is nothing newer to be had
+                pass
+            return
+        connection = self._server.connection
+        if connection is None:
+            self._server.start()   # in a forked child nobody has done so
+        else:
+            connection.drain()
+
+    def registerDB(self, db: Any) -> None:
+        """Tell `db` of invalidations from now on."""
+        super().registerDB(db)
+        self._state.database = db
+
+    def new_addr(self, addr: object) -> None:
+        """Use the server at another address, or one of other addresses."""
+        self._server.new_addresses(parse_all(addr))
+
+    def close(self) -> None:
+        """End the connection and close the cache."""
+        if self._closed:
+            return
+        self._closed = True
+        self._server.close()
+        self._cache.close()
+
+    # Reading.
+
+    def loadBefore(self, oid: bytes, tid: bytes) -> tuple[bytes, bytes, bytes | None] | None:
+        """Return ``(data, tid, end tid or None)`` of the revision that was current just before `tid`, or None.
+
+        :raises POSKeyError: when there is no such object.
+        """
+        found = self._cache.loadBefore(oid, tid)
+        if found is None and self._prefetched.pending and self._prefetched.wait_for(oid, tid):
+            found = self._cache.loadBefore(oid, tid)
+        if found is None:
+            state = self._state
+            return self._server.load_before(oid, tid, lambda result: state.loaded(oid, result))
+        return found
+
+    def load(self, oid: bytes, version: str = '') -> tuple[bytes, bytes]:
+        """Return ``(data, tid)`` of the current revision."""
+        found = self._cache.load(oid) or self.loadBefore(oid, maxtid)
+        if found is None:
+            raise POSKeyError(oid)
+        return found[0], found[1]
+
+    def loadSerial(self, oid: bytes, serial: bytes) -> bytes:
+        """Return the record that the transaction `serial` has stored."""
+        return self._server.call('loadSerial', oid, serial)
+
+    def getTid(self, oid: bytes) -> bytes:
+        """Return the tid of the current revision."""
+        return self._server.call('getTid', oid)
+
+    def lastTransaction(self) -> bytes:
+        """Return the last transaction that the database was told of."""
+        if self._state.last_tid is None:
+            self._server.wait()
+        return self._state.last_tid or z64
+
+    def history(self, oid: bytes, size: int = 1) -> list[dict[str, Any]]:
+        """Return descriptions of the last `size` transactions that changed an object."""
+        return self._server.call('history', oid, size)
+
+    def prefetch(self, oids: Iterable[bytes], tid: bytes) -> None:
+        """Have objects come into the cache, without waiting for them."""
+        wanted = [oid for oid in oids if self._cache.loadBefore(oid, tid) is None]
+        connection = self._server.connection
+        if wanted and connection is not None:
+            try:
+                self._prefetched.start(connection, self._state, wanted, tid, 'batches' in self._extensions)
+            except ClientDisconnected:   # nobody waits for them yet
+                pass
+
+    def undoLog(self, first: int = 0, last: int = -20, filter: Any = None) -> list[dict[str, Any]]:
+        """Return descriptions of transactions that can be undone, the newest first."""
+        if filter is not None:   # code does not travel
+            return []
+        return self._server.call('undoLog', first, last)
+
+    def undoInfo(self, first: int = 0, last: int = -20, specification: Any = None) -> list[dict[str, Any]]:
+        """The same, of those that match `specification`."""
+        return self._server.call('undoInfo', first, last, specification)
+
+    def iterator(self, start: bytes | None = None, stop: bytes | None = None) -> StorageIterator:
+        """Iterate over the transactions from `start` to `stop`, both included."""
+        return StorageIterator(self._server.wait(), start, stop, 'batches' in self._extensions)
+
+    def record_iternext(self, next: Any = None) -> tuple[bytes, bytes, bytes, Any]:
+        """Return ``(oid, tid, data, next)`` of the current record after the one that gave this `next`."""
+        return self._server.call('record_iternext', next)
+
+    def pack(self, t: float | None = None, referencesf: Any = None, wait: bool = True, days: float = 0) -> None:
+        """Remove what is older than a time and not needed any more.
+
+        :param t: seconds since the epoch; now by default.
+        :param referencesf: not used: the server has its own.
+        :param wait: whether to return only when it is done.
+        :param days: that much before `t`.
+        """
+        self._server.call('pack', (self._system.wall_clock() if t is None else t) - days * 86400, wait)
+
+    # Writing.
+
+    def new_oid(self) -> bytes:
+        """Return an oid that no object has."""
+        self._check_writable()
+        with self._oid_lock:
+            if not self._oids:
+                self._oids = list(reversed(self._server.call('new_oids')))
+            return self._oids.pop()
+
+    def tpc_begin(self, transaction: Any, tid: bytes | None = None, status: str = ' ') -> None:
+        """Begin a transaction.
+
+        :raises ClientDisconnected: when there is no server.
+        """
+        self._check_writable()
+        if id(transaction) in self._commits:
+            raise StorageTransactionError('this transaction was begun already')
+        connection = self._server.wait()
+        exclusive = 'multi_commit' not in self._extensions
+        if exclusive and not self._one_commit.acquire(timeout=_TURN):
+            raise ClientStorageError(f'another thread has been committing for {_TURN:.0f} s, and the server takes one at a time')
+        try:
+            buffer = CommitBuffer(transaction, next(self._txn_ids), connection, exclusive)
+            connection.send('tpc_begin', (buffer.txn_id, transaction.user, transaction.description,
+                                          options.extension(transaction, self._extensions), tid, status))
+        except BaseException:
+            if exclusive:
+                self._one_commit.release()
+            raise
+        self._commits[id(transaction)] = buffer
+
+    def store(self, oid: bytes, serial: bytes, data: bytes, version: str, transaction: Any) -> None:
+        """Store a record in a transaction."""
+        buffer = self._buffer(transaction)
+        buffer.connection.send('storea', (oid, serial, data, buffer.txn_id))
+        buffer.store(oid, data)
+
+    def restore(self, oid: bytes, serial: bytes, data: bytes | None, version: str, prev_txn: bytes | None,
+                transaction: Any) -> None:
+        """Store a record as it was in another storage, without a look at what is there."""
+        buffer = self._buffer(transaction)
+        buffer.connection.send('restorea', (oid, serial, data, prev_txn, buffer.txn_id))
+        buffer.store(oid, data)
+
+    def checkCurrentSerialInTransaction(self, oid: bytes, serial: bytes, transaction: Any) -> None:
+        """Have the vote fail with ReadConflictError if the object has another serial by then."""
+        buffer = self._buffer(transaction)
+        buffer.connection.send('checkCurrentSerialInTransaction', (oid, serial, buffer.txn_id))
+
+    def deleteObject(self, oid: bytes, serial: bytes, transaction: Any) -> None:
+        """Delete an object."""
+        buffer = self._buffer(transaction)
+        buffer.connection.send('deleteObject', (oid, serial, buffer.txn_id))
+        buffer.store(oid, None)
+
+    def undo(self, transaction_id: bytes, transaction: Any) -> tuple[None, list[bytes]]:
+        """Undo a transaction; which objects that changes is known after the vote."""
+        buffer = self._buffer(transaction)
+        buffer.connection.send('undoa', (transaction_id, buffer.txn_id))
+        return None, []
+
+    def tpc_vote(self, transaction: Any) -> list[bytes]:
+        """Have the server make sure that it can commit; returns the oids whose new record is not the one that was stored."""
+        buffer = self._buffer(transaction)
+        resolved: list[bytes] = []
+        while True:
+            answer = buffer.connection.call('vote', (buffer.txn_id,)) or []
+            conflicts = [item for item in answer if isinstance(item, dict)]
+            for oid in answer if not conflicts else ():
+                buffer.resolved(oid)
+                resolved.append(oid)
+            if not conflicts:
+                return resolved
+            for conflict in conflicts:
+                self._resolve(buffer, **conflict)
+                resolved.append(conflict['oid'])
+
+    def _resolve(self, buffer: CommitBuffer, oid: bytes, serials: tuple[bytes, bytes], data: bytes) -> None:
+        """The server leaves a conflict to us: merge the records, and store again over the committed one."""
+        committed, old = serials
+        merged = self.tryToResolveConflict(oid, committed, old, data)
+        buffer.connection.send('storea', (oid, committed, merged, buffer.txn_id))
+        buffer.store(oid, merged)
+
+    def tpc_finish(self, transaction: Any, f: Callable[[bytes], Any] = lambda tid: None) -> bytes:
+        """Commit; `f` is called with the tid before anybody else can see it."""
+        buffer = self._buffer(transaction)
+
+        def applied(tid: bytes) -> bytes:
+            self._state.committed(tid, buffer.changes(), f)
+            return tid
+        try:
+            tid = buffer.connection.call('tpc_finish', (buffer.txn_id,), applied)
+            if self._blobs is not None:
+                self._blobs.committed(buffer.blobs, tid)
+            return tid
+        finally:
+            self._forget(buffer)
+
+    def tpc_abort(self, transaction: Any, timeout: float | None = None) -> None:
+        """Give a transaction up; harmless when there is none."""
+        buffer = self._commits.get(id(transaction))
+        if buffer is None:
+            return
+        try:
+            buffer.connection.call('tpc_abort', (buffer.txn_id,))
+        except ClientDisconnected:   # which aborts as well
+            pass
+        finally:
+            self._forget(buffer)
+            if self._blobs is not None:
+                self._blobs.aborted(buffer.blobs)
+
+    def tpc_transaction(self) -> Any:
+        """Return the transaction that is being committed, or None; of several, one."""
+        return next((buffer.transaction for buffer in list(self._commits.values())), None)
+
+    def copyTransactionsFrom(self, other: Any) -> None:
+        """Copy all transactions of another storage, blobs included."""
+        copyTransactionsFromTo(other, self)
+
+    def _buffer(self, transaction: Any) -> CommitBuffer:
+        buffer = self._commits.get(id(transaction))
+        if buffer is None:
+            self._check_writable()
+            raise StorageTransactionError('this transaction was not begun on this storage')
+        return buffer
+
+    def _forget(self, buffer: CommitBuffer) -> None:
+        if self._commits.pop(id(buffer.transaction), None) is not None and buffer.exclusive:
+            self._one_commit.release()
+
+    def _check_writable(self) -> None:
+        if self.isReadOnly():
+            raise ReadOnlyError(f'{self._name} was opened read-only')
+
+    # Blobs.
+
+    def storeBlob(self, oid: bytes, serial: bytes, data: bytes, blobfilename: str, version: str, transaction: Any) -> None:
+        """Store a record with its blob's file, which is taken away."""
+        buffer = self._buffer(transaction)
+        self._need_blobs().send(buffer, 'storeBlob', oid, serial, data, blobfilename)
+        buffer.store(oid, data)
+
+    def restoreBlob(self, oid: bytes, serial: bytes, data: bytes, blobfilename: str, prev_txn: bytes | None,
+                    transaction: Any) -> None:
+        """Store a record with its blob's file as they were in another storage."""
+        buffer = self._buffer(transaction)
+        if 'restore_blob' in self._extensions:
+            self._need_blobs().send(buffer, 'restoreBlob', oid, serial, data, blobfilename, prev_txn)
+        else:   # the protocol has no other way to bring a blob
+            self._need_blobs().send(buffer, 'storeBlob', oid, serial, data, blobfilename)
+        buffer.store(oid, data)
+
+    def loadBlob(self, oid: bytes, serial: bytes) -> str:
+        """Return the path of a committed blob's file."""
+        return self._need_blobs().load(oid, serial)
+
+    def openCommittedBlobFile(self, oid: bytes, serial: bytes, blob: Any = None) -> Any:
+        """Return a committed blob's file, open for reading."""
+        return self._need_blobs().open(oid, serial, blob)
+
+    def temporaryDirectory(self) -> str:
+        """Return the directory in which to make files that are to become blobs."""
+        return self._need_blobs().temporary_directory
+
+    def _fetch_blob(self, oid: bytes, serial: bytes) -> None:
+        self._server.call('sendBlob', oid, serial)
+
+    def _need_blobs(self) -> BlobStore:
+        return self._blobs if self._blobs is not None else no_blobs()

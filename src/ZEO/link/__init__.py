@@ -1,0 +1,1 @@
+"""What a client does with its server: connecting, calling, checking its cache."""

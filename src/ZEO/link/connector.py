@@ -1,0 +1,198 @@
+"""Finding a usable server: addresses side by side, retries with back-off, read-only as a fallback.
+
+Enters: addresses, and what to register for.  Leaves: a connection that is registered, with a checked cache.  Fails:
+:class:`Refused` when every address has a server and none will have us; :class:`Unreachable` when none is usable right now.
+
+Connecting and the greeting run side by side, in a thread for each address; registration and the cache check one after the
+other, in the caller's thread, so that no two servers ever have us at once.
+"""
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ZODB.POSException import ReadOnlyError
+
+from ZEO.Exceptions import ClientDisconnected, ClientStorageError, ProtocolError, StaleServerError
+from ZEO.link import verify
+from ZEO.link.connection import Connection
+from ZEO.link.state import ClientState
+from ZEO.net import stream
+from ZEO.net.addresses import Address, show
+from ZEO.net.system import System
+from ZEO.net.tls_errors import TlsError
+
+log = logging.getLogger('ZEO.ClientStorage')
+
+#: Seconds that one address may take to accept a connection and to greet us.
+GREETING = 10.0
+
+
+class Unreachable(Exception):
+    """No server is usable now; later one may be."""
+
+
+class Refused(Exception):
+    """Every server refuses; `error` is what the application is to see."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass
+class Registration:
+    """What a client wants of a server.
+
+    :param fallback: whether a server that lets us only read will do until another one is found.
+    """
+
+    storage: str
+    read_only: bool
+    fallback: bool
+    label: str
+    ssl: Any
+    ssl_server_hostname: str | None
+    drop_cache_if_older: bool
+    drop_cache_rather_verify: bool
+    message_size: int
+
+
+@dataclass
+class Connected:
+    """A usable connection."""
+
+    connection: Connection
+    address: Address
+    read_only: bool            # by the server's word, not by our wish
+    info: dict[str, Any]
+    cache_dropped: bool
+
+
+class Attempt:
+    """One round over all addresses."""
+
+    def __init__(self, wanted: Registration, state: ClientState, events: Any, system: System,
+                 still_wanted: Callable[[], bool], retire: Callable[[], None]) -> None:
+        self._wanted = wanted
+        self._state = state
+        self._events = events
+        self._system = system
+        self._still_wanted = still_wanted     # False once the client was closed
+        self._retire = retire                 # ends the connection that the new one replaces, before the cache check
+
+    def run(self, addresses: list[Address], writable_only: bool = False) -> Connected:
+        """Return the first usable server's connection.
+
+        :param writable_only: do not fall back to reading only.
+        :raises Unreachable: when there is none.
+        :raises Refused: when all refuse.
+        """
+        greeted = self._system.queue()
+        for address in addresses:
+            self._system.spawn(f'ZEO connecting to {show(address)}', self._greet, address, greeted)
+        errors: list[BaseException] = []
+        only_readable: list[tuple[Address, Connection]] = []
+        found: Connected | None = None
+        for _ in addresses:
+            address, result = greeted.get()
+            if isinstance(result, BaseException):
+                errors.append(result)
+            elif found is not None or not self._still_wanted():
+                _discard(result)
+            else:
+                found = self._try(address, result, self._wanted.read_only, errors, only_readable)
+        for address, connection in only_readable:
+            if found is None and not writable_only and self._still_wanted():
+                found = self._try(address, connection, True, errors, [])
+            else:
+                _discard(connection)
+        if found is not None:
+            return found
+        raise self._failure(errors)
+
+    def _greet(self, address: Address, greeted: Any) -> None:
+        """In a thread of its own: connect and wait for the greeting."""
+        try:
+            link = stream.connect(address, GREETING, self._wanted.ssl, self._wanted.ssl_server_hostname)
+            connection = Connection(link, show(address), self._events, self._wanted.message_size, self._system)
+            try:
+                connection.greet(self._system.now() + GREETING)
+            except BaseException:
+                _discard(connection)
+                raise
+        # The thread's boundary: whatever went wrong is told by whoever waits for it.
+        except BaseException as error:
+            greeted.put((address, _with_address(error, address)))
+        else:
+            greeted.put((address, connection))
+
+    def _try(self, address: Address, connection: Connection, read_only: bool, errors: list[BaseException],
+             only_readable: list[tuple[Address, Connection]]) -> Connected | None:
+        """Register; a server that lets us only read is remembered, where that may do."""
+        wanted = self._wanted
+        try:
+            return self._register(address, connection, read_only)
+        except ReadOnlyError as error:
+            if wanted.fallback and not read_only:
+                only_readable.append((address, connection))
+                return None
+            errors.append(ReadOnlyError(*error.args) if error.args else ReadOnlyError(
+                f'{connection.where}: the storage {wanted.storage!r} can only be read: open it with read_only=True'))
+        except ValueError as error:
+            errors.append(ClientStorageError(f'{connection.where}: {error}'))
+        except ClientStorageError as error:
+            errors.append(error)
+        # What a server fails with while we check the cache is one more reason to try another.
+        except Exception as error:
+            log.exception('%s: connecting failed', connection.where)
+            errors.append(ClientDisconnected(f'{connection.where}: {type(error).__name__}: {error}'))
+        _discard(connection)
+        return None
+
+    def _register(self, address: Address, connection: Connection, read_only: bool) -> Connected:
+        wanted, state = self._wanted, self._state
+        tid = connection.call('register', (wanted.storage, read_only))
+        self._retire()
+        state.hold()
+        if not isinstance(tid, bytes):   # older servers
+            tid = connection.call('lastTransaction', ())
+        info = connection.call('get_info', ())
+        label = wanted.label
+        if 'resolves' in info.get('extensions', ()):
+            label += '\nresolves'
+        if label:
+            connection.send('set_client_label', (label,))
+        dropped = verify.check(state, connection, tid, wanted.drop_cache_if_older, wanted.drop_cache_rather_verify)
+        state.info = info
+        state.release()
+        return Connected(connection, address, read_only and not wanted.read_only, info, dropped)
+
+    def _failure(self, errors: list[BaseException]) -> Exception:
+        """All refused for good: that error; else one text for everything that was tried."""
+        final = [error for error in errors if _is_refusal(error)]
+        if final and len(final) == len(errors):
+            return Refused(final[0])
+        return Unreachable('; '.join(dict.fromkeys(map(str, errors))) or 'the client was closed')
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether trying again can't help."""
+    if isinstance(error, ClientDisconnected):
+        return isinstance(error.__cause__, (ProtocolError, TlsError))
+    return isinstance(error, (ReadOnlyError, StaleServerError, ClientStorageError))
+
+
+def _with_address(error: BaseException, address: Address) -> BaseException:
+    if isinstance(error, ClientDisconnected) and isinstance(error.__cause__, (ProtocolError, TlsError)):
+        return type(error.__cause__)(f'{show(address)}: {error}')
+    if isinstance(error, OSError):
+        return OSError(f'{show(address)}: {error.strerror or error}')
+    return error
+
+
+def _discard(connection: Connection) -> None:
+    connection.lose('not needed')
+    connection.free()

@@ -1,0 +1,123 @@
+"""What this client knows: its cache, the last transaction it has heard of, and the database to be told.
+
+Enters: what the server sends, in the order in which it arrived, by whichever thread reads the connection.  Leaves: an up to
+date cache, calls of the database's ``invalidate``.  Fails: ProtocolError for a message that makes no sense.
+
+One order holds throughout: first the cache, then the database, then :attr:`ClientState.last_tid`.  A connection of ZODB's that
+sees the new tid has been told what changed, and a process that is killed in between finds a cache that claims less than it has.
+"""
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ZODB.utils import z64
+
+from ZEO.Exceptions import ProtocolError
+
+log = logging.getLogger('ZEO.ClientStorage')
+
+Loaded = tuple[bytes, bytes, Any]     # data, tid, end tid or None
+
+
+class ClientState:
+    """Takes all arrivals.
+
+    :param cache: a client cache, see :mod:`ZEO.cache`.
+    """
+
+    def __init__(self, cache: Any) -> None:
+        self.cache = cache
+        self.database: Any = None                              # set by registerDB
+        self.last_tid: bytes | None = cache.getLastTid()       # the last transaction that was applied
+        self.info: dict[str, Any] = {}                         # what get_info said, kept up to date
+        self.blob_arrived: Callable[[str, tuple[Any, ...]], None] | None = None   # takes receiveBlob… messages
+        self._held: list[tuple[bytes, list[bytes]]] | None = None   # invalidations that came during a cache check
+
+    # What arrives.
+
+    def on_message(self, name: str, args: Any) -> None:
+        """Apply a one-way message of the server's."""
+        if name == 'invalidateTransaction':
+            self._on_invalidation(*_as_invalidation(args))
+        elif name == 'info' and args and isinstance(args[0], dict):
+            self.info = {**self.info, **args[0]}
+        elif self.blob_arrived is not None and name.startswith('receiveBlob'):
+            self.blob_arrived(name, args)
+        else:
+            raise ProtocolError(f'the server sent {name[:60]!r}, which is no message of a server')
+
+    def loaded(self, oid: bytes, result: Loaded | None) -> Loaded | None:
+        """Apply the answer to a loadBefore; returns it."""
+        if result is not None:
+            data, tid, end = result
+            self.cache.store(oid, tid, end, data)
+        return result
+
+    def committed(self, tid: bytes, changes: Iterable[tuple[bytes, bytes | None]], callback: Callable[[bytes], Any]) -> None:
+        """Apply our own commit.
+
+        :param changes: the oids, each with its new record, or None where that is not known.
+        :param callback: is called with the tid before any other thread can see it.
+        """
+        for oid, data in changes:
+            self.cache.invalidate(oid, tid)
+            if data is not None:
+                self.cache.store(oid, tid, None, data)
+        callback(tid)
+        self._advance(tid)
+
+    def _on_invalidation(self, tid: bytes, oids: list[bytes]) -> None:
+        if self._held is not None:
+            self._held.append((tid, oids))
+        else:
+            self._invalidate(tid, oids)
+
+    def _invalidate(self, tid: bytes, oids: list[bytes]) -> None:
+        for oid in oids:
+            self.cache.invalidate(oid, tid)
+        if self.database is not None:
+            self.database.invalidate(tid, oids)
+        self._advance(tid)
+
+    def _advance(self, tid: bytes) -> None:
+        if self.last_tid is None or tid > self.last_tid:
+            self.cache.setLastTid(tid)
+            self.last_tid = tid
+
+    # The cache check on connect.
+
+    def hold(self) -> None:
+        """From now on keep invalidations back, until :meth:`checked` or :meth:`dropped`."""
+        self._held = []
+
+    def changed(self, tid: bytes, oids: list[bytes]) -> None:
+        """While away, these oids changed, one time or several, up to and including the transaction `tid`."""
+        for oid in oids:
+            self.cache.invalidate(oid, None)   # since when is not known
+        if self.database is not None:
+            self.database.invalidate(tid, oids)
+        self.cache.setLastTid(tid)
+        self.last_tid = tid
+
+    def unknown(self, tid: bytes) -> None:
+        """While away, anything may have changed, up to and including the transaction `tid`."""
+        self.cache.clear()
+        if self.database is not None:
+            self.database.invalidateCache()
+        self.cache.setLastTid(tid)
+        self.last_tid = tid
+
+    def release(self) -> None:
+        """Apply what was held back and is newer than the check."""
+        held, self._held = self._held or [], None
+        for tid, oids in held:
+            if tid > (self.last_tid or z64):
+                self._invalidate(tid, oids)
+
+
+def _as_invalidation(args: Any) -> tuple[bytes, list[bytes]]:
+    if len(args) >= 2 and isinstance(args[0], bytes) and isinstance(args[1], (list, tuple)):
+        return args[0], list(args[1])
+    raise ProtocolError('an invalidation that is no (tid, oids)')
