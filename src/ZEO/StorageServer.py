@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
+from ZEO.interfaces import Closed, Serving, notify
 from ZEO.net import addresses
 from ZEO.net.acceptor import Acceptor
 from ZEO.net.addresses import Address
@@ -28,7 +29,7 @@ from ZEO.wire import messages
 from ZEO.wire.frames import READ_SIZE
 from ZEO.wire.session import ServerSession
 
-__all__ = ['Limits', 'StorageServer']
+__all__ = ['Closed', 'Limits', 'Serving', 'StorageServer']
 
 log = logging.getLogger('ZEO.StorageServer')
 
@@ -80,6 +81,7 @@ class StorageServer:
             self._stop_listening()
             self._loop.close()
             raise
+        notify(Serving(self, address=self.addr))
 
     @property
     def addresses(self) -> list[Address]:
@@ -121,6 +123,7 @@ class StorageServer:
                 hosted.close()
             except Exception:   # the others are to be closed all the same
                 log.exception('the storage %s failed to close', hosted.name)
+        notify(Closed(self))
 
     def _listen(self, wanted: Iterable[Address]) -> None:
         for address in wanted:
