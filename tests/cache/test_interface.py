@@ -3,12 +3,16 @@
 import pytest
 from ZODB.utils import p64
 
-from ZEO.cache import MemoryCache
+from ZEO.cache import ClientCache, MemoryCache
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", "file", "temporary"])
 def cache(request, tmp_path):
-    made = MemoryCache(1_000_000)
+    if request.param == "memory":
+        made = MemoryCache(1_000_000)
+    else:
+        path = str(tmp_path / "x.zec") if request.param == "file" else None
+        made = ClientCache(path, 1_000_000)
     yield made
     made.close()
 

@@ -107,13 +107,13 @@ class Clock:
 class S3Fifo:
     """A small queue that filters, a main clock that keeps, and the names of what was filtered out.
 
-    New records pass through the small queue, a tenth of the space; those used there move to the main
-    clock, the others only leave their names behind. A record that comes back while its name is still
-    known goes to the main clock directly.
+    New records pass through the small queue, a tenth of the space; those used there move to the
+    main clock, the others only leave their names behind. A record that comes back while its name
+    is still known goes to the main clock directly.
     """
 
     def __init__(self, capacity: int, small: float = 0.1, needed: int = 1, limit: int = 3) -> None:
-        """Make an empty model. capacity: bytes; needed: hits that move a record to the main clock."""
+        """Make an empty model. capacity: bytes; needed: hits that admit to the main clock."""
         self._small_capacity = int(capacity * small)
         self._needed = needed
         self._main = Clock(capacity - self._small_capacity, limit)

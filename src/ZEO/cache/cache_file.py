@@ -1,0 +1,188 @@
+"""The cache's file as an open descriptor: its lock, its states, reads and writes in units.
+
+In: a path (None: a temporary file that leaves nothing behind). Out: bytes. Fails: OSError from
+reads and writes, for the caller to judge; ClientStorageError when another process has the file
+or it cannot be opened at all.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import threading
+import uuid
+
+import zc.lockfile
+
+from ZEO.cache import format
+from ZEO.Exceptions import ClientStorageError
+
+_OPEN_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+UNKNOWN_BOOT = b"\0" * 16
+
+
+if hasattr(os, "pread"):
+    pread, pwrite = os.pread, os.pwrite
+else:  # pragma: no cover - Windows
+    _position = threading.Lock()  # a file has one position
+
+    def pread(fd: int, length: int, offset: int, /) -> bytes:
+        """Read at an offset."""
+        with _position:
+            os.lseek(fd, offset, os.SEEK_SET)
+            return os.read(fd, length)
+
+    def pwrite(fd: int, data: bytes | memoryview, offset: int, /) -> int:
+        """Write at an offset."""
+        with _position:
+            os.lseek(fd, offset, os.SEEK_SET)
+            return os.write(fd, data)
+
+
+def boot_id() -> bytes:
+    """Return 16 bytes that differ between boots of this machine, or UNKNOWN_BOOT."""
+    try:
+        with open(_BOOT_ID) as source:
+            return uuid.UUID(source.read().strip()).bytes
+    except (OSError, ValueError):
+        return UNKNOWN_BOOT
+
+
+class FileLock(zc.lockfile.LockFile):
+    """The lock beside the file, which a forked child can let go of without unlocking it."""
+
+    def abandon(self) -> None:
+        """Close the child's copy of the descriptor; the parent's lock stays."""
+        if self._fp is not None:
+            self._fp.close()
+            self._fp = None
+
+
+def take_lock(path: str) -> FileLock:
+    """Lock the cache file at path. Raises ClientStorageError when another process has it."""
+    try:
+        return FileLock(path + ".lock")
+    except zc.lockfile.LockError as error:
+        raise ClientStorageError(
+            f"The cache file {path} is in use by another process. Give each process a client name"
+            " of its own (ZEO_CLIENT in the environment, or client=), or none, for a temporary one."
+        ) from error
+
+
+def open_file(path: str | None) -> CacheFile:
+    """Open the file at path, or make it; None: a temporary one. Raises ClientStorageError."""
+    try:
+        if path is None:
+            with tempfile.TemporaryFile(prefix="zeo-", suffix=".zec") as temporary:
+                return CacheFile(os.dup(temporary.fileno()), None)
+        return CacheFile(os.open(path, _OPEN_FLAGS, 0o600), path)
+    except OSError as error:
+        raise ClientStorageError(
+            f"Cannot open the cache file {path or 'in the temporary directory'}: {error}."
+            " Check that its directory (var=) exists and may be written to."
+        ) from error
+
+
+class CacheFile:
+    """An open cache file. Writes need the caller's lock, reads do not."""
+
+    start = format.RING_START // format.UNIT  # units; where the ring begins
+
+    def __init__(self, fd: int = -1, path: str | None = None) -> None:
+        """Take over a descriptor; -1: there is no file, and reading or writing raises OSError."""
+        self.fd = fd
+        self.path = path
+        self.state = format.State()
+        self.end = self.start  # units; where the ring ends
+
+    def create(self, size: int, identity: str) -> None:
+        """Make the file an empty cache of `size` bytes. Raises OSError."""
+        os.ftruncate(self.fd, 0)
+        os.ftruncate(self.fd, size)
+        self.set_size(size)
+        self.state = format.State(salt=secrets.randbits(31) + 1, boot=boot_id())
+        self.state.hand, self.state.gap_end = self.start, self.end
+        self.write(0, format.pack_header(size, identity))
+        self.write_state(both=True)
+        self.write_gap(self.start, self.end - self.start)
+
+    def set_size(self, size: int) -> None:
+        """Take over the size in bytes that the header tells."""
+        self.end = size // format.UNIT
+
+    def load_state(self) -> bool:
+        """Take over the newest valid state; return whether there was one. Raises OSError."""
+        found = [
+            format.parse_state(self.read(place, format.STATE_LENGTH))
+            for place in format.STATE_PLACES
+        ]
+        valid = [state for state in found if state is not None]
+        if valid:
+            self.state = max(valid, key=lambda state: state.sequence)
+        return bool(valid)
+
+    def write_state(self, both: bool = False) -> None:
+        """Write the state beside the one before; both: over that one too, to make it void."""
+        for _ in range(2 if both else 1):
+            self.state.sequence += 1
+            place = format.STATE_PLACES[self.state.sequence % 2]
+            self.write(place, format.pack_state(self.state))
+
+    def seed(self, place: int) -> int:
+        """Return what the CRCs of the record at place (units) start from."""
+        return self.state.salt + place
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return up to length bytes at the byte offset. Raises OSError."""
+        return pread(self.fd, length, offset)
+
+    def read_units(self, place: int, length: int) -> bytes:
+        """Return up to length bytes at place. Raises OSError."""
+        return pread(self.fd, length, place * format.UNIT)
+
+    def read_header(self, place: int) -> format.RecordHeader | None:
+        """Return the header of the record at place, None if there is none. Raises OSError."""
+        buffer = self.read_units(place, format.RECORD_HEADER)
+        return format.parse_record_header(buffer, self.seed(place))
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write all of data at the byte offset, front to back. Raises OSError."""
+        view = memoryview(data)
+        while view:
+            written = pwrite(self.fd, view, offset)
+            view = view[written:]
+            offset += written
+
+    def write_units(self, place: int, data: bytes) -> None:
+        """Write all of data at place. Raises OSError."""
+        self.write(place * format.UNIT, data)
+
+    def write_gap(self, place: int, length: int) -> None:
+        """Declare `length` units at place to hold nothing. Raises OSError."""
+        if length:
+            self.write_units(place, format.pack_gap(length, self.seed(place)))
+
+    def end_record(self, place: int, header: format.RecordHeader, end: bytes) -> None:
+        """Write into the record at place that it ended at the tid `end`. Raises OSError."""
+        offset = place * format.UNIT + format.END_PLACE
+        self.write(offset, format.pack_end(header, end, self.seed(place)))
+
+    def sync(self) -> None:
+        """Return when all that was written is on disk. Raises OSError."""
+        os.fsync(self.fd)
+
+    def void(self) -> None:
+        """Make sure that nobody opens what is in the file: empty it, or at least remove it."""
+        try:
+            os.ftruncate(self.fd, 0)  # works on a full disk, and gives the space back
+        except OSError:
+            if self.path is not None:
+                os.unlink(self.path)
+
+    def close(self) -> None:
+        """Close the descriptor; nothing is written."""
+        fd, self.fd = self.fd, -1  # a late reader gets EBADF, not another file
+        if fd >= 0:
+            os.close(fd)

@@ -1,0 +1,172 @@
+"""The hand that goes round the ring, writes new records and decides which ones have to leave.
+
+In: records to place. Out: their places. Fails: NotStored when only the new record could not be
+written; OSError when the file may now hold records that the index has let go of; DamagedCache when
+what lies before the hand is no record.
+
+Between `hand` and `gap_end` is a gap, in which no record header is left. A new record goes to the
+hand. If the gap is too small, the records behind it are taken in one by one: those worth keeping
+slide down to the hand, the others are forgotten. What slid down, the new record and the rest of the
+gap go out in one write, which by construction covers the header of every record passed. So whatever
+part of that write a kill leaves undone, the file never holds a record that the index has let go of.
+
+Worth keeping is a current record that was used since the hand last passed (its uses, up to three,
+are worth a round each), or any current record while an eighth of the ring or more is taken by other
+revisions, so that those leave first. What one write may slide down is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ZEO.cache import format
+from ZEO.cache.cache_file import CacheFile
+from ZEO.cache.index import PLACE_SHIFT, USES, Index
+
+CLOSED_SHARE = 8  # one part in so many of the ring: more revisions that are not current go first
+MOST_KEPT = 64 * 1024 // format.UNIT  # units slid down per record written, so that none takes long
+KEPT_PER_UNIT = 8  # the same for large records
+
+
+class DamagedCache(Exception):
+    """What is in the file is not what this process wrote."""
+
+
+class NotStored(Exception):
+    """The new record could not be written (a full disk?), and nothing else has changed."""
+
+
+@dataclass
+class _Kept:
+    oid: int
+    value: int  # for the index
+    units: int
+    packed: bytes
+
+
+class Ring:
+    """Placing and eviction. Every method needs the cache's lock."""
+
+    def __init__(self, file: CacheFile, index: Index) -> None:
+        """Take over the hand's place from the file's state."""
+        self._file = file
+        self._index = index
+        self.hand = file.state.hand  # units; where the next record goes
+        self.gap_end = file.state.gap_end  # units; up to where there is nothing
+        self.closed_units = file.state.closed_units  # taken by revisions that are not current
+        self._exposed = False  # the gap may hold headers of records already forgotten
+
+    def holds(self, length: int) -> bool:
+        """Tell whether a record with `length` bytes of data may be placed at all."""
+        return format.units(length) * 2 <= self._file.end - self._file.start
+
+    def place(self, length: int, pack: Callable[[int], bytes]) -> int:
+        """Write a record or a saved index and return its place.
+
+        length: units; pack(place) returns its bytes. Raises NotStored, OSError, DamagedCache.
+        """
+        kept = self._make_room(length) if self.gap_end - self.hand < length else []
+        self._note(kept)
+        at = self.hand + sum(record.units for record in kept)
+        parts = [record.packed for record in kept]
+        parts.append(pack(at))
+        rest = self.gap_end - at - length
+        if rest:
+            parts.append(format.pack_gap(rest, self._file.seed(at + length)))
+        self._write(parts)
+        self.hand = at + length
+        return at
+
+    def reset(self) -> None:
+        """Make the whole ring one gap. Raises OSError."""
+        self.hand, self.gap_end = self._file.start, self._file.end
+        self.closed_units = 0
+        self._exposed = False
+        self._file.write_gap(self.hand, self.gap_end - self.hand)
+
+    def save(self) -> None:
+        """Put the hand's place into the file's state, which the caller writes."""
+        state = self._file.state
+        state.hand, state.gap_end, state.closed_units = self.hand, self.gap_end, self.closed_units
+
+    def _make_room(self, length: int) -> list[_Kept]:
+        kept: list[_Kept] = []
+        at = self.hand
+        allowance = max(MOST_KEPT, KEPT_PER_UNIT * length)
+        while self.gap_end - at < length:
+            if self.gap_end >= self._file.end:
+                self._turn(at, kept)
+                kept, at = [], self.hand
+                continue
+            self._exposed = True
+            record = self._pass_one(at, allowance)
+            if record is not None:
+                kept.append(record)
+                at += record.units
+                allowance -= record.units
+        return kept
+
+    def _turn(self, at: int, kept: list[_Kept]) -> None:
+        """Write out what is kept, leave nothing from `at` to the ring's end, go to its start."""
+        self._note(kept)
+        parts = [record.packed for record in kept]
+        rest = self._file.end - at
+        if rest:
+            gap = format.pack_gap(rest, self._file.seed(at))
+            parts.append(gap.ljust(rest * format.UNIT, b"\0"))
+        self._write(parts)
+        self.hand = self.gap_end = self._file.start
+
+    def _note(self, kept: list[_Kept]) -> None:
+        # Before they are written: a reader that is too early finds nothing that checks, and waits.
+        for record in kept:
+            self._index.set(record.oid, record.value)
+
+    def _write(self, parts: list[bytes]) -> None:
+        try:
+            self._file.write_units(self.hand, b"".join(parts))
+        except OSError as error:
+            if self._exposed:
+                raise
+            self._file.write_gap(self.hand, self.gap_end - self.hand)  # over what was written
+            raise NotStored(str(error)) from error
+        self._exposed = False
+
+    def _pass_one(self, at: int, allowance: int) -> _Kept | None:
+        """Take what begins at gap_end into the gap; return it if it is to slide down to `at`."""
+        place = self.gap_end
+        seed = self._file.seed(place)
+        buffer = self._file.read_units(place, format.RECORD_HEADER)
+        gap = format.parse_gap(buffer, seed)
+        if gap is not None:
+            self._extend(gap)
+            return None
+        header = format.parse_record_header(buffer, seed)
+        if header is None:
+            raise DamagedCache(f"no record at {place * format.UNIT}")
+        self._extend(header.units)
+        oid = int.from_bytes(header.oid, "big")
+        value = self._index.get(oid)
+        if value is None or value >> PLACE_SHIFT != place:
+            self.closed_units -= self._index.remove_closed(oid, place) * header.units
+            return None
+        if header.units <= allowance and self._worth_keeping(value):
+            body = self._file.read_units(place, format.RECORD_HEADER + header.length)[format.BODY :]
+            if format.body_checks(header, body, seed):
+                moved = at << PLACE_SHIFT | max((value & USES) - 1, 0)
+                packed = format.pack_record(
+                    header.oid, header.tid, header.end, body[16:], self._file.seed(at)
+                )
+                return _Kept(oid, moved, header.units, packed)
+        self._index.remove(oid)
+        return None
+
+    def _worth_keeping(self, value: int) -> bool:
+        size = self._file.end - self._file.start
+        return bool(value & USES) or self.closed_units * CLOSED_SHARE >= size
+
+    def _extend(self, length: int) -> None:
+        if self.gap_end + length > self._file.end:
+            raise DamagedCache(f"what is at {self.gap_end * format.UNIT} does not fit")
+        self.gap_end += length
