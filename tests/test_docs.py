@@ -109,6 +109,7 @@ def reader(tmp_path):
         server.communicate()
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize('page', PAGES)
 def test_page(page, reader):
     reader.follow((TOP / 'docs' / page).read_text(encoding='utf-8'))

@@ -20,6 +20,8 @@ TWO_STORAGES = """
     lender = object()
 """
 
+pytestmark = pytest.mark.smoke
+
 
 @pytest.fixture(autouse=True)
 def own_imports(monkeypatch, tmp_path):
