@@ -47,9 +47,9 @@ def probe(address: Address, timeout: float = TIMEOUT, ssl: SSLContext | None = N
     :param address: ``(host, port)`` or the path of a Unix socket.
     :param timeout: seconds for all of it.
     :param ssl: the context of a client, for a server that speaks TLS.
-    :param server_hostname: the name that the server's certificate is for, if not the host.
+    :param server_hostname: the name that the server's certificate is for, if not the host;
+        ``localhost`` for a Unix socket.
     :raises NoAnswer: when there is no answer, or none that a ZEO server gives.
-    :raises ConfigurationError: when `ssl` checks host names and there is none.
     """
     deadline = REAL.now() + timeout
     try:
@@ -58,8 +58,6 @@ def probe(address: Address, timeout: float = TIMEOUT, ssl: SSLContext | None = N
             return _ask(_secured(raw, address, ssl, server_hostname), raw, deadline)
         finally:
             raw.close()
-    except ConfigurationError:   # there is no host name to check the certificate for
-        raise
     except TimeoutError:
         raise NoAnswer(f'no answer within {timeout:g} seconds') from None
     except OSError as error:
@@ -74,15 +72,13 @@ def _secured(raw: Any, address: Address, ssl: SSLContext | None,
              server_hostname: str | None) -> Any:
     if ssl is None:
         return raw
-    if server_hostname is None and isinstance(address, tuple):
-        server_hostname = address[0]
-    return TlsSocket(raw, TlsCodec(ssl, server_side=False, server_hostname=server_hostname))
+    host = address[0] if isinstance(address, tuple) else 'localhost'
+    codec = TlsCodec(ssl, server_side=False, server_hostname=server_hostname or host)
+    return TlsSocket(raw, codec)
 
 
 def _ask(stream: Any, raw: Any, deadline: float) -> dict[str, dict[str, Any]]:
     reader = FrameReader(_LIMIT)
-    if hasattr(stream, 'flush'):
-        stream.flush()   # TLS: the client speaks first
     greeting, *rest = _frames(reader, stream, raw, deadline)
     if greeting[1:] != b'5':
         raise ProtocolError('no greeting of a ZEO server')

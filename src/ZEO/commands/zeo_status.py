@@ -33,6 +33,8 @@ LABELS = {
     'conflicts': 'conflicts',
     'conflicts_resolved': 'conflicts resolved',
     'last-transaction': 'last transaction',
+    'packing': 'packing',
+    'pack-start': 'packing since',
 }
 
 #: Figures that are of no use to people.

@@ -7,6 +7,7 @@ packed, after which it goes on with the next, and exit status 1; 2 for a wrong c
 from __future__ import annotations
 
 import argparse
+import logging
 import platform
 import sys
 import threading
@@ -208,6 +209,7 @@ def main(args: Sequence[str] | None = None) -> int:
     :param args: the command line without the command's name; the process's own by default.
     """
     args = sys.argv[1:] if args is None else list(args)
+    logging.getLogger('ZEO').addHandler(logging.NullHandler())   # what goes wrong is printed here
     try:
         if not args:
             parser().print_help()

@@ -184,8 +184,8 @@ class TlsCodec:
                  server_hostname: str | None = None) -> None:
         if context.check_hostname and not server_side and not server_hostname:
             raise ConfigurationError(
-                'there is no host name to check the certificate of the server for, as on a Unix '
-                'socket: configure server-hostname, or set check-hostname off')
+                'there is no host name to check the certificate of the server for: '
+                'configure server-hostname, or set check-hostname off')
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side,

@@ -29,6 +29,7 @@ class TlsSocket:
         self._output_lock = threading.Lock()   # the order of ciphertext on the socket
         self._plain = memoryview(b'')          # decrypted, not yet read
         self._unsent = b''                     # encrypted, not yet sent
+        self.flush()                           # a client speaks first
 
     @property
     def has_input(self) -> bool:
@@ -45,6 +46,8 @@ class TlsSocket:
         while not self._plain:
             data = self._socket.recv(_READ, flags)
             if not data:
+                with self._codec_lock:
+                    self._codec.receive(b'')   # raises within a handshake
                 return 0
             try:
                 with self._codec_lock:

@@ -1,0 +1,88 @@
+"""The values of configuration keys, good ones and others."""
+from __future__ import annotations
+
+import pytest
+
+from ZEO.config import datatypes
+
+
+@pytest.mark.parametrize('text, value', [
+    ('30', 30.0), ('0', 0.0), ('0.5', 0.5), ('30s', 30.0), ('5 m', 300.0), ('2H', 7200.0),
+    ('1d', 86400.0)])
+def test_seconds(text, value):
+    assert datatypes.seconds(text) == value
+
+
+@pytest.mark.parametrize('text', ['', 'soon', '5 years', '-1', '1e3', 'nan'])
+def test_no_seconds(text):
+    with pytest.raises(ValueError, match='is no time'):
+        datatypes.seconds(text)
+
+
+@pytest.mark.parametrize('text, address', [
+    ('8100', ('', 8100)), (':8100', ('', 8100)), ('0', ('', 0)), ('Localhost:8100',
+     ('localhost', 8100)), ('10.0.0.1:1', ('10.0.0.1', 1)), ('[::1]:8100', ('::1', 8100)),
+    ('./zeo.sock', './zeo.sock'), ('/run/zeo:1', '/run/zeo:1')])
+def test_addresses(text, address):
+    assert datatypes.bind_address(text) == address
+
+
+def test_a_port_to_connect_to_is_of_this_machine():
+    assert datatypes.connect_address('8100') == ('127.0.0.1', 8100)
+    assert datatypes.connect_address(':8100') == ('127.0.0.1', 8100)
+
+
+@pytest.mark.parametrize('text', ['localhost', 'localhost:', 'localhost:http', '65536', '::1:8100',
+                                  '', '-1', 'a:\u0663'])
+def test_no_addresses(text):
+    for function in datatypes.bind_address, datatypes.connect_address:
+        with pytest.raises(ValueError, match='is no address'):
+            function(text)
+
+
+def test_home_directories(monkeypatch, tmp_path):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'file').touch()
+    assert datatypes.bind_address('~/s') == f'{tmp_path}/s'
+    assert datatypes.existing_file('~/file') == f'{tmp_path}/file'
+    assert datatypes.authenticate('~/') == f'{tmp_path}/'
+    assert datatypes.file_in_existing_directory('~/new') == f'{tmp_path}/new'
+
+
+def test_files_that_are_not_there(tmp_path):
+    for function in datatypes.existing_file, datatypes.authenticate:
+        with pytest.raises(ValueError, match='there is no file'):
+            function(str(tmp_path / 'missing'))
+    with pytest.raises(ValueError, match='there is no file'):
+        datatypes.existing_file(str(tmp_path))
+    with pytest.raises(ValueError, match='there is no directory'):
+        datatypes.file_in_existing_directory(str(tmp_path / 'missing' / 'file'))
+    assert datatypes.file_in_existing_directory('file') == 'file'
+
+
+def test_words_of_authenticate():
+    assert datatypes.authenticate('SIGNED') == 'SIGNED'
+    assert datatypes.authenticate('DYNAMIC') == 'DYNAMIC'
+
+
+def test_numbers():
+    assert datatypes.positive('3') == 3
+    assert datatypes.percentage('100') == 100
+    assert datatypes.size('2KB') == 2048
+    assert datatypes.size('7') == 7
+    for function, texts in [(datatypes.positive, ['0', '-1', 'x', '']),
+                            (datatypes.percentage, ['0', '101', 'x']),
+                            (datatypes.size, ['0', '-1KB', 'x', ''])]:
+        for text in texts:
+            with pytest.raises(ValueError):
+                function(text)
+
+
+def test_names():
+    assert datatypes.dotted_name('package.module.function') == 'package.module.function'
+    assert datatypes.module_name('package') == 'package'
+    for text in 'function', 'a.', 'a.1', 'a b.c', '':
+        with pytest.raises(ValueError):
+            datatypes.dotted_name(text)
+    with pytest.raises(ValueError):
+        datatypes.module_name('a..b')

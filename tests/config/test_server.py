@@ -1,0 +1,160 @@
+"""What a server's configuration means."""
+from __future__ import annotations
+
+import pytest
+import trustme
+from ZODB.FileStorage import FileStorage
+from ZODB.MappingStorage import MappingStorage
+
+from ZEO.config.loading import load_text
+from ZEO.config.server import LIMITS, OLD_KEYS, open_server, settings
+from ZEO.Exceptions import ConfigurationError
+from ZEO.serving.limits import Limits
+from ZEO.serving.resolve import DEFAULT_MODULES
+
+MAPPING = '<mappingstorage>\n</mappingstorage>\n'
+
+
+def zeo(*lines, storages=MAPPING):
+    """Return the settings of a <zeo> section with these lines."""
+    section = '\n'.join(['<zeo>', 'address 127.0.0.1:0', *lines, '</zeo>', ''])
+    return settings(load_text(section + storages, 'zeo.conf'))
+
+
+def test_defaults():
+    found = zeo()
+    assert found.addresses == [('127.0.0.1', 0)]
+    assert list(found.storages) == ['1']
+    assert found.options == {
+        'read_only': False, 'invalidation_queue_size': 100, 'client_conflict_resolution': False,
+        'msgpack': False, 'limits': Limits(), 'conflict_modules': list(DEFAULT_MODULES)}
+    assert found.pid_file is None and not found.warnings and not found.loggers
+
+
+def test_every_key(tmp_path):
+    found = zeo(f'address {tmp_path}/s', 'address [::1]:8100', 'read-only on',
+                'invalidation-queue-size 7', 'invalidation-age 2m', 'transaction-timeout 1h',
+                f'pid-filename {tmp_path}/pid', 'client-conflict-resolution on', 'msgpack on',
+                'conflict-module shop.basket', 'conflict-module Products',
+                'max-connections 5', 'max-message-size 1GB', 'max-handshake-size 1KB',
+                'handshake-timeout 3', 'output-buffer-size 2MB', 'commit-buffer-size 3MB',
+                'max-iterators 4')
+    assert found.addresses == [('127.0.0.1', 0), f'{tmp_path}/s', ('::1', 8100)]
+    assert found.pid_file == f'{tmp_path}/pid'
+    assert found.options == {
+        'read_only': True, 'invalidation_queue_size': 7, 'invalidation_age': 120.0,
+        'transaction_timeout': 3600.0, 'client_conflict_resolution': True, 'msgpack': True,
+        'conflict_modules': [*DEFAULT_MODULES, 'shop.basket', 'Products'],
+        'limits': Limits(connections=5, message_size=2**30, handshake_size=2**10, handshake_time=3,
+                         output_buffer=2**21, commit_memory=3 * 2**20, iterators=4)}
+
+
+def test_every_limit_has_a_key():
+    assert sorted(LIMITS.values()) == sorted(Limits.__dataclass_fields__)
+
+
+def test_no_timeout():
+    assert zeo('transaction-timeout 0').options['transaction_timeout'] is None
+
+
+@pytest.mark.parametrize('key', OLD_KEYS)
+def test_old_keys_are_accepted_with_a_warning(key):
+    found = zeo(f'{key.replace("_", "-")} 8200')
+    [warning] = found.warnings
+    assert warning.startswith(f'zeo.conf, line 1: {key.replace("_", "-")} is ignored: ')
+
+
+def test_names_of_storages():
+    found = zeo(storages=MAPPING + '<mappingstorage two>\n</mappingstorage>')
+    assert list(found.storages) == ['1', 'two']
+
+
+def test_one_name_for_two_storages():
+    with pytest.raises(ConfigurationError, match="line 6: there are two storages of the name '1'"):
+        zeo(storages=MAPPING + MAPPING)
+
+
+def test_nothing_to_serve_and_nowhere():
+    with pytest.raises(ConfigurationError, match='no storage to serve'):
+        zeo(storages='').check()
+    with pytest.raises(ConfigurationError, match='nowhere to listen'):
+        settings(load_text(MAPPING, 'zeo.conf')).check()
+
+
+def test_a_log_in_a_missing_directory():
+    with pytest.raises(ConfigurationError, match='line 7: there is no directory /missing'):
+        zeo(storages=MAPPING + '<eventlog>\n<logfile>\npath /missing/log\n</logfile>\n</eventlog>')
+
+
+def test_loggers():
+    found = zeo(storages=MAPPING + '<logger>\nname ZEO\n</logger>\n<eventlog>\n</eventlog>')
+    assert found.has_eventlog and len(found.loggers) == 2
+    assert found.loggers[0].name is None
+
+
+def opened(text):
+    """Open a server from a configuration, and close it; return its storages."""
+    server = open_server(zeo(storages=text))
+    storages = server.storages
+    server.close()
+    return storages
+
+
+def test_opening(tmp_path):
+    storages = opened(f'<filestorage>\npath {tmp_path}/a.fs\n</filestorage>\n'
+                      f'<demostorage demo>\n{MAPPING}</demostorage>')
+    assert isinstance(storages['1'], FileStorage)
+    assert isinstance(storages['demo'].base, MappingStorage)
+
+
+@pytest.mark.parametrize('text, words', [
+    ('<filestorage>\npath {}/a.fs\nread-only on\n</filestorage>', 'No such file'),
+    ('<blobstorage>\nblob-dir {}/b\n</blobstorage>', 'AttributeError'),
+    ('<clientstorage>\nserver {}/s\nwait-timeout 0.1\n</clientstorage>', 'ClientDisconnected')])
+def test_storages_that_do_not_open(tmp_path, text, words):
+    with pytest.raises(ConfigurationError, match="line 4: cannot open storage '1'.*" + words):
+        opened(text.format(tmp_path))
+
+
+def test_storages_are_closed_when_the_start_fails(tmp_path):
+    file = f'<filestorage>\npath {tmp_path}/a.fs\n</filestorage>\n'
+    with pytest.raises(ConfigurationError, match=f"line 7: cannot open storage 'two'.*open alr"):
+        opened(file + file.replace('<filestorage>', '<filestorage two>'))
+    FileStorage(f'{tmp_path}/a.fs').close()   # not locked any more
+    found = zeo(storages=file)
+    found.addresses = [f'{tmp_path}/missing/s']
+    with pytest.raises(ConfigurationError, match='cannot listen on'):
+        open_server(found)
+    FileStorage(f'{tmp_path}/a.fs').close()
+
+
+# -- TLS
+
+@pytest.fixture(scope='module')
+def certificate(tmp_path_factory):
+    path = tmp_path_factory.mktemp('certificate') / 'server.pem'
+    trustme.CA().issue_cert('localhost').private_key_and_cert_chain_pem.write_to_path(str(path))
+    return path
+
+
+def test_tls(certificate):
+    found = zeo('<ssl>', f'certificate {certificate}', f'authenticate {certificate}', '</ssl>')
+    assert found.options['ssl'].verify_mode.name == 'CERT_REQUIRED'
+    assert not found.warnings
+
+
+def test_tls_for_clients_without_certificate(certificate):
+    found = zeo('<ssl>', f'certificate {certificate}', '</ssl>')
+    assert found.options['ssl'].verify_mode.name == 'CERT_NONE'
+    assert 'clients need no certificate' in found.warnings[0]
+
+
+@pytest.mark.parametrize('lines, words', [
+    ([], 'a server needs a certificate'),
+    (['certificate {}', 'check-hostname no'], 'check-hostname belongs to'),
+    (['certificate {}', 'server-hostname a'], 'server-hostname belongs to'),
+    (['certificate ' + __file__], 'no certificate with its private key'),
+    (['certificate {}', 'password-function os.nonsense'], 'cannot be imported')])
+def test_wrong_tls(certificate, lines, words):
+    with pytest.raises(ConfigurationError, match=f'^zeo.conf, line 3: .*{words}'):
+        zeo('<ssl>', *(line.format(certificate) for line in lines), '</ssl>')
