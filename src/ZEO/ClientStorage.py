@@ -99,7 +99,7 @@ class ClientStorage(ConflictResolvingStorage):
         self._server_sync = bool(server_sync)
         self._cache_size = options.CACHE_SIZE if cache_size is None else cache_size
         self._cache = options.open_cache(cache, client, var, self._storage, self._cache_size)
-        self._state = ClientState(self._cache)
+        self._state = ClientState(self._cache, system)
         self._system = system
         self._make_locks()
         self._commits: dict[int, CommitBuffer] = {}      # id of the transaction object -> what it has changed
@@ -289,7 +289,7 @@ class ClientStorage(ConflictResolvingStorage):
         """Return the last transaction that the database was told of."""
         if self._state.last_tid is None:
             self._server.wait()
-        return self._state.last_tid or z64
+        return self._state.settled_tid() or z64
 
     def history(self, oid: bytes, size: int = 1) -> list[dict[str, Any]]:
         """Return descriptions of the last `size` transactions that changed an object."""

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, NoReturn
 
 import zc.lockfile
-from ZODB.blob import BlobFile, FilesystemHelper, rename_or_copy_blob
+from ZODB.blob import LAYOUTS, BlobFile, FilesystemHelper, rename_or_copy_blob
 from ZODB.POSException import POSKeyError, Unsupported
+from ZODB.utils import u64
 
 from ZEO.link.buffer import CommitBuffer
 from ZEO.net.system import REAL, System
@@ -28,7 +29,23 @@ CHUNK = 59_000
 #: Seconds for which a file that was asked for is not removed: its path was given out, it may be about to be opened.
 IN_USE = 60.0
 
-_LAYOUT = 'zeocache'    # ZODB's flat directory of buckets, which suits a cache
+#: The layout's name in the directory's marker file, which caches of earlier releases have as well.
+_LAYOUT = 'zeocache'
+
+_BUCKETS = 997
+
+
+class _CacheLayout:
+    """Where a cached blob's file is: in one of many directories, all of one depth."""
+
+    def oid_to_path(self, oid: bytes) -> str:
+        return str(u64(oid) % _BUCKETS)
+
+    def getBlobFilePath(self, oid: bytes, tid: bytes) -> str:
+        return os.path.join(self.oid_to_path(oid), f'{oid.hex()}.{tid.hex()}.blob')
+
+
+LAYOUTS[_LAYOUT] = _CacheLayout()
 
 
 class _Download:
@@ -73,6 +90,7 @@ class BlobStore:
         self._check_after = 0 if size is None else size * check // 100
         self._fetch = fetch
         self._system = system
+        directory = os.path.abspath(directory)
         self.fshelper = FilesystemHelper(directory, 'automatic' if shared else _LAYOUT)
         self.fshelper.create()
         self.temporary_directory = self.fshelper.temp_dir

@@ -15,6 +15,7 @@ from typing import Any
 from ZODB.utils import z64
 
 from ZEO.Exceptions import ProtocolError
+from ZEO.net.system import REAL, System
 
 log = logging.getLogger('ZEO.ClientStorage')
 
@@ -27,10 +28,11 @@ class ClientState:
     :param cache: a client cache, see :mod:`ZEO.cache`.
     """
 
-    def __init__(self, cache: Any) -> None:
+    def __init__(self, cache: Any, system: System = REAL) -> None:
         self.cache = cache
         self.database: Any = None                              # set by registerDB
         self.last_tid: bytes | None = cache.getLastTid()       # the last transaction that was applied
+        self._committing = system.reentrant_lock()             # held while our own commit is applied
         self.info: dict[str, Any] = {}                         # what get_info said, kept up to date
         self.blob_arrived: Callable[[str, tuple[Any, ...]], None] | None = None   # takes receiveBlob… messages
         self._held: list[tuple[bytes, list[bytes]]] | None = None   # invalidations that came during a cache check
@@ -61,12 +63,18 @@ class ClientState:
         :param changes: the oids, each with its new record, or None where that is not known.
         :param callback: is called with the tid before any other thread can see it.
         """
-        for oid, data in changes:
-            self.cache.invalidate(oid, tid)
-            if data is not None:
-                self.cache.store(oid, tid, None, data)
-        callback(tid)
-        self._advance(tid)
+        with self._committing:
+            for oid, data in changes:
+                self.cache.invalidate(oid, tid)
+                if data is not None:
+                    self.cache.store(oid, tid, None, data)
+            callback(tid)
+            self._advance(tid)
+
+    def settled_tid(self) -> bytes | None:
+        """Return the last transaction; while a commit of our own is being applied, wait until it is."""
+        with self._committing:
+            return self.last_tid
 
     def _on_invalidation(self, tid: bytes, oids: list[bytes]) -> None:
         if self._held is not None:

@@ -38,6 +38,10 @@ class System:
         """Return a new lock, not held."""
         return threading.Lock()
 
+    def reentrant_lock(self) -> Any:
+        """Return a new lock that its holder may take again."""
+        return threading.RLock()
+
     def queue(self) -> Any:
         """Return a new queue that threads put to and get from."""
         return queue.SimpleQueue()
