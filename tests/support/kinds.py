@@ -1,57 +1,69 @@
 """The storages that ZODB's tests run on: what the server hosts and how the client opens it.
 
-Enters: a directory.  Leaves: ZConfig text for the server, and options for the client.
+Enters: directories.  Leaves: ZConfig text for the server, and options for the client.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ZODB.tests.hexstorage import HexStorage
+from ZODB.tests import hexstorage as wrappers
 
 
-def filestorage(directory: str, more: str = '') -> str:
-    """Return the section of a FileStorage, `more` lines in it."""
+class HexStorage(wrappers.HexStorage):
+    """ZODB's wrapper, which hands invalidations on with an argument that databases do not take."""
+
+    def invalidate(self, transaction_id: bytes, oids: Any) -> None:
+        """Hand on what other clients have changed."""
+        self.db.invalidate(transaction_id, oids)
+
+
+def _filestorage(directory: str, more: str) -> str:
     return f'<filestorage>\n path {directory}/data.fs\n{more}\n</filestorage>\n'
 
 
-def filestorage_with_blobs(directory: str) -> str:
+def filestorage(directory: str, blobs: str) -> str:
+    """Return the section of a FileStorage."""
+    return _filestorage(directory, '')
+
+
+def filestorage_with_blobs(directory: str, blobs: str) -> str:
     """Return the section of a FileStorage that has blobs."""
-    return filestorage(directory, f'blob-dir {directory}/blobs')
+    return _filestorage(directory, f'blob-dir {blobs}')
 
 
-def filestorage_without_gc(directory: str) -> str:
+def filestorage_without_gc(directory: str, blobs: str) -> str:
     """Return the section of a FileStorage whose pack leaves collecting garbage to others."""
-    return filestorage(directory, f'blob-dir {directory}/blobs\n pack-gc false')
+    return _filestorage(directory, f'blob-dir {blobs}\n pack-gc false')
 
 
-def mappingstorage(directory: str) -> str:
+def mappingstorage(directory: str, blobs: str) -> str:
     """Return the section of a MappingStorage."""
     return '<mappingstorage>\n</mappingstorage>\n'
 
 
-def mappingstorage_with_blobs(directory: str) -> str:
+def mappingstorage_with_blobs(directory: str, blobs: str) -> str:
     """Return the section of a MappingStorage with a blob directory."""
-    inner = mappingstorage(directory)
-    return f'<blobstorage>\n blob-dir {directory}/blobs\n{inner}</blobstorage>\n'
+    inner = mappingstorage(directory, blobs)
+    return f'<blobstorage>\n blob-dir {blobs}\n{inner}</blobstorage>\n'
 
 
-def demostorage(directory: str) -> str:
+def demostorage(directory: str, blobs: str) -> str:
     """Return the section of a DemoStorage: changes in memory over an empty base."""
     return '<demostorage>\n</demostorage>\n'
 
 
-def hexstorage(directory: str) -> str:
+def hexstorage(directory: str, blobs: str) -> str:
     """Return a FileStorage in a wrapper that writes every record in hexadecimal."""
-    return f'%import ZODB.tests\n<hexstorage>\n{filestorage_with_blobs(directory)}</hexstorage>\n'
+    inner = filestorage_with_blobs(directory, blobs)
+    return f'%import ZODB.tests\n<hexstorage>\n{inner}</hexstorage>\n'
 
 
-def hexstorage_of_clients(directory: str) -> str:
+def hexstorage_of_clients(directory: str, blobs: str) -> str:
     """Return a FileStorage whose records the clients' wrapper writes in hexadecimal."""
-    inner = filestorage_with_blobs(directory)
+    inner = filestorage_with_blobs(directory, blobs)
     return f'%import ZODB.tests\n<serverhexstorage>\n{inner}</serverhexstorage>\n'
 
 
@@ -59,27 +71,16 @@ def hexstorage_of_clients(directory: str) -> str:
 class Kind:
     """What is served, and how a client opens it."""
 
-    conf: Callable[[str], str]  # directory -> sections
+    conf: Callable[[str, str], str]  # directory of its files, directory of its blobs -> sections
     blobs: str = ''  # '', 'shared' or 'transferred'
     wrap: Callable[[Any], Any] | None = None  # put around the client
-
-    def client_options(self, server_directory: str, blob_dir: str) -> dict[str, Any]:
-        """Return the options of a client.
-
-        :param server_directory: where the server's files are.
-        :param blob_dir: for the client's own copies of blobs, when they are transferred.
-        """
-        if self.blobs == 'shared':
-            return {'blob_dir': os.path.join(server_directory, 'blobs'), 'shared_blob_dir': True}
-        if self.blobs == 'transferred':
-            return {'blob_dir': blob_dir, 'shared_blob_dir': False}
-        return {}
 
 
 FILE = Kind(filestorage)
 FILE_SHARED_BLOBS = Kind(filestorage_with_blobs, 'shared')
 FILE_TRANSFERRED_BLOBS = Kind(filestorage_with_blobs, 'transferred')
-FILE_WITHOUT_GC = Kind(filestorage_without_gc, 'transferred')
+FILE_WITHOUT_GC = Kind(filestorage_without_gc)
+FILE_SHARED_BLOBS_WITHOUT_GC = Kind(filestorage_without_gc, 'shared')
 MAPPING = Kind(mappingstorage)
 MAPPING_SHARED_BLOBS = Kind(mappingstorage_with_blobs, 'shared')
 MAPPING_TRANSFERRED_BLOBS = Kind(mappingstorage_with_blobs, 'transferred')

@@ -8,10 +8,10 @@ ClientStorage on a fresh storage for every test.  A class has one server process
 from __future__ import annotations
 
 import os
-import tempfile
 from typing import Any, ClassVar
 
 from ZODB.tests.StorageTestBase import StorageTestBase
+from zope.testing import setupstack
 
 from support.children import Child, ChildFailed
 from support.kinds import FILE, Kind
@@ -29,18 +29,28 @@ class Servers:
         self._child: Child | None = None
         self._clients: list[Any] = []
 
-    def serve(self, kind: Kind, directory: str, slot: str = '', **options: Any) -> Any:
-        """Serve a storage whose files are in a directory; return its address."""
-        os.makedirs(os.path.join(directory, 'blobs'), exist_ok=True)
+    def serve(self, kind: Kind, directory: str, blobs: str, slot: str = '', **options: Any) -> Any:
+        """Serve a storage; return its address.
+
+        :param directory: of its files, made if it is missing; `blobs`: the same for its blobs.
+        :param slot: name of this storage among those that are served at a time.
+        :param options: of the server, by the names of StorageServer's arguments.
+        """
+        os.makedirs(directory, exist_ok=True)
+        os.makedirs(blobs, exist_ok=True)
         if self._child is None:
             self._child = Child(server_side(), 'support.host', cwd='/tmp')
-        conf = kind.conf(directory)
+        conf = kind.conf(directory, os.path.abspath(blobs))
         return self._child.call('serve', storage=conf, options=options, slot=slot)
 
-    def open(self, kind: Kind, address: Any, directory: str, blob_dir: str, **options: Any) -> Any:
-        """Return a client of a storage that is served at an address."""
-        options = {'wait_timeout': WAIT, **kind.client_options(directory, blob_dir), **options}
-        client = ClientStorage(address, **options)
+    def open(self, kind: Kind, address: Any, blobs: str, **options: Any) -> Any:
+        """Return a client of a storage that is served at an address.
+
+        :param blobs: the server's directory when the kind shares it, else the client's own.
+        """
+        if kind.blobs:
+            options = {'blob_dir': blobs, 'shared_blob_dir': kind.blobs == 'shared', **options}
+        client = ClientStorage(address, **{'wait_timeout': WAIT, **options})
         self._clients.append(client)
         return kind.wrap(client) if kind.wrap else client
 
@@ -95,8 +105,9 @@ class Served(StorageTestBase):
     def setUp(self) -> None:
         """Serve a fresh storage and open a client, in a new working directory."""
         super().setUp()
-        self._directory = os.path.abspath('server')
-        self._address = self.servers.serve(self.kind, self._directory, **self.server_options)
+        # A test whose set-up fails is not torn down; twice does no harm.
+        self.addCleanup(setupstack.tearDown, self)
+        self._address, self._blobs = self.serve('server')
         self.open()
 
     def tearDown(self) -> None:
@@ -112,8 +123,14 @@ class Served(StorageTestBase):
         """Open a client as the storage under test; ZODB's tests call it again after a close."""
         self._storage = self._new_storage_client(read_only=read_only, **options)
 
-    def _new_storage_client(self, **options: Any) -> Any:
-        blob_dir = tempfile.mkdtemp(prefix='client-blobs-')
-        return self.servers.open(
-            self.kind, self._address, self._directory, blob_dir, **options
+    def serve(self, name: str) -> tuple[Any, str]:
+        """Serve a fresh storage in a directory; return its address and a client's blob directory."""
+        directory = os.path.abspath(name)
+        blobs = f'{directory}-blobs'
+        address = self.servers.serve(
+            self.kind, directory, blobs, slot=name, **self.server_options
         )
+        return address, blobs if self.kind.blobs == 'shared' else f'{directory}-client-blobs'
+
+    def _new_storage_client(self, **options: Any) -> Any:
+        return self.servers.open(self.kind, self._address, self._blobs, **options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ZODB.tests import (
     BasicStorage,
     ConflictResolution,
@@ -60,17 +62,32 @@ class Iteration(
     """History, and walking over all transactions."""
 
 
+class PackWithoutGC(Served, PackableStorage.PackableStorageBase):
+    """Packing on a server whose storage does not collect garbage.
+
+    That is the storage's setting; the wire has no word for it.
+    """
+
+    testPackAllRevisionsNoGC = PackableStorage.PackableStorageWithOptionalGC.testPackAllRevisionsNoGC
+
+    def open(self, **options: Any) -> None:
+        """Open a client that takes ``gc=False`` for what the server does anyway."""
+        super().open(**options)
+        pack = self._storage.pack
+        self._storage.pack = lambda time, references, gc: pack(time, references)
+
+
 class Recovery(Served, RecoveryStorage.RecoveryStorage):
     """Copying from one server to another."""
 
     def setUp(self) -> None:
         """Serve and open a second storage, the one to copy to."""
         super().setUp()
-        directory = self._directory + '-destination'
-        address = self.servers.serve(self.kind, directory, slot='destination')
-        blob_dir = directory + '-client-blobs'
-        self._dst = self.servers.open(self.kind, address, directory, blob_dir)
+        address, blobs = self.serve('destination')
+        self._dst = self.servers.open(self.kind, address, blobs)
 
 
 class Everything(Basics, Undo, Iteration):
     """All but copying, for storages with undo."""
+
+    testLoadBeforeUndo = Undo.testLoadBeforeUndo

@@ -1,0 +1,24 @@
+"""ZODB's tests of history, iteration and copying, on clients of server processes."""
+
+from support import kinds, sets
+
+
+class TestFileStorage(sets.Iteration):
+    """A FileStorage; what leaves it are extensions, and not the bytes that the file has of them."""
+
+    kind = kinds.FILE
+    use_extension_bytes = False
+
+
+class TestMappingStorage(sets.Iteration):
+    """A MappingStorage."""
+
+    kind = kinds.MAPPING
+
+    testUndoZombie = None  # it has no undo
+
+
+class TestFileStorageRecovery(sets.Recovery):
+    """From one FileStorage to another."""
+
+    kind = kinds.FILE_SHARED_BLOBS
