@@ -159,7 +159,7 @@ def main(args: Sequence[str] | None = None) -> None:
             run(found, switches.profile)
     except ConfigurationError as error:
         print(f'runzeo: {error}', file=sys.stderr)
-        if found is not None and found.has_eventlog and not switches.test:
+        if found is not None and found.has_eventlog and logging.getLogger().hasHandlers():
             log.error('%s', error)
         raise SystemExit(2) from None
 

@@ -1,0 +1,404 @@
+"""runzeo as its users run it: real processes, signals, files and exit codes."""
+from __future__ import annotations
+
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import trustme
+
+import ZEO
+from ZEO import runzeo
+from ZEO.commands.probing import NoAnswer, probe
+
+SOURCES = str(Path(ZEO.__file__).parent.parent)
+MAPPING = '<mappingstorage>\n</mappingstorage>\n'
+
+
+class Process:
+    """A runzeo in a directory."""
+
+    def __init__(self, directory, args, environ):
+        clean = {name: value for name, value in os.environ.items()
+                 if name not in ('INSTANCE', 'INSTANCE_HOME')}
+        self.popen = subprocess.Popen(
+            [sys.executable, '-m', 'ZEO.runzeo', *args], cwd=directory, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, env={**clean, 'PYTHONPATH': SOURCES, **environ})
+        self.seen = ''
+
+    def wait_for(self, pattern, patience=40):
+        """Return the match of `pattern` in standard error, waiting for it."""
+        deadline = time.monotonic() + patience
+        while not (match := re.search(pattern, self.seen)):
+            left = deadline - time.monotonic()
+            ready = left > 0 and select.select([self.popen.stderr], [], [], left)[0]
+            data = os.read(self.popen.stderr.fileno(), 65536) if ready else b''
+            assert data, f'no {pattern!r} in: {self.seen}'
+            self.seen += data.decode()
+        return match
+
+    def port(self):
+        """Return where it listens on 127.0.0.1."""
+        return '127.0.0.1', int(self.wait_for(r'listening on 127.0.0.1:(\d+)')[1])
+
+    def end(self, number=None):
+        """Send a signal, if one is given; return (exit status, standard output, all errors)."""
+        if number is not None:
+            self.popen.send_signal(number)
+        out, error = self.popen.communicate(timeout=40)
+        self.seen += error.decode()
+        return self.popen.returncode, out.decode(), self.seen
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start servers that end with the test."""
+    processes = []
+
+    def start_process(*args, directory=tmp_path, **environ):
+        processes.append(Process(directory, args, environ))
+        return processes[-1]
+
+    yield start_process
+    for process in processes:
+        process.popen.kill()
+        process.popen.communicate()
+
+
+@pytest.fixture
+def serve(start, tmp_path):
+    """Start a server with a configuration file."""
+    def serve_text(text, *args, **environ):
+        (tmp_path / 'zeo.conf').write_text(text)
+        return start('-C', 'zeo.conf', *args, **environ)
+    return serve_text
+
+
+def refusal(process):
+    """Return the one line of a server that does not start."""
+    status, out, error = process.end()
+    assert (status, out) == (2, ''), (status, out, error)
+    [line] = [line for line in error.splitlines() if line.startswith('runzeo: ')]
+    assert error.splitlines()[-1] == line, error
+    assert 'Traceback' not in error
+    return line
+
+
+def zeo(*lines, storages=MAPPING):
+    return '\n'.join(['<zeo>', 'address 127.0.0.1:0', *lines, '</zeo>', storages])
+
+
+# -- Serving and stopping
+
+@pytest.mark.smoke
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_serve_and_stop(serve, tmp_path, number):
+    process = serve(zeo(f'address {tmp_path}/s', f'pid-filename {tmp_path}/pid',
+                        storages=f'<filestorage>\npath {tmp_path}/Data.fs\n</filestorage>'))
+    address = process.port()
+    connection = ZEO.connection(address)
+    connection.root()['x'] = 1
+    connection.transaction_manager.commit()
+    connection.close()
+    assert probe(address)['1']['commits'] == 2   # the first made the root
+    assert list(probe(f'{tmp_path}/s')) == ['1']
+    assert int((tmp_path / 'pid').read_text()) == process.popen.pid
+    status, out, error = process.end(number)
+    assert (status, out) == (0, '')
+    assert f'stopped by {number.name}' in error and 'Traceback' not in error
+    assert not (tmp_path / 'pid').exists() and not (tmp_path / 's').exists()
+    assert (tmp_path / 'Data.fs.index').exists()   # the storage was closed
+
+
+def test_a_killed_server_leaves_nothing_that_hinders_the_next(serve, tmp_path):
+    text = zeo(f'address {tmp_path}/s', f'pid-filename {tmp_path}/pid',
+               storages=f'<filestorage>\npath {tmp_path}/Data.fs\n</filestorage>')
+    process = serve(text)
+    process.port()
+    process.end(signal.SIGKILL)
+    assert (tmp_path / 's').exists()
+    process = serve(text)
+    process.port()
+    assert list(probe(f'{tmp_path}/s')) == ['1']
+    assert process.end(signal.SIGTERM)[0] == 0
+
+
+def test_switches_without_a_file(start, tmp_path):
+    process = start('-a', '127.0.0.1:0', '--address', f'{tmp_path}/s', '-f', 'Data.fs', '-t', '5',
+                    '--pid-file', 'the.pid', '-m', '8200')
+    process.port()
+    process.wait_for('serving storage 1: FileStorage')
+    assert '-m is ignored' in process.seen
+    assert (tmp_path / 'the.pid').exists()
+    assert process.end(signal.SIGTERM)[0] == 0
+
+
+def test_switches_override_the_file(serve, tmp_path):
+    process = serve(zeo(f'pid-filename {tmp_path}/a.pid', storages=MAPPING + '<mappingstorage two>'
+                        '\n</mappingstorage>'),
+                    '-a', f'{tmp_path}/s', '-f', 'Data.fs', '--pid-file', f'{tmp_path}/b.pid')
+    process.wait_for('serving storage 1: FileStorage')
+    assert 'two' not in process.seen and '127.0.0.1' not in process.seen
+    assert list(probe(f'{tmp_path}/s')) == ['1']
+    assert (tmp_path / 'b.pid').exists() and not (tmp_path / 'a.pid').exists()
+
+
+def test_instance_home(serve, tmp_path):
+    (tmp_path / 'var').mkdir()
+    process = serve('<zeo>\naddress $INSTANCE/s\naddress 127.0.0.1:0\n</zeo>\n' + MAPPING,
+                    INSTANCE_HOME=str(tmp_path))
+    process.port()
+    assert list(probe(f'{tmp_path}/s')) == ['1']
+    assert (tmp_path / 'var' / 'ZEO.pid').exists()
+    assert process.end(signal.SIGTERM)[0] == 0
+    assert not (tmp_path / 'var' / 'ZEO.pid').exists()
+
+
+def test_a_profile(serve, tmp_path):
+    process = serve(zeo(), '--profile', 'stats')
+    process.port()
+    assert process.end(signal.SIGTERM)[0] == 0
+    assert (tmp_path / 'stats').stat().st_size
+
+
+def test_old_keys_and_zdaemons_section(serve):
+    process = serve(zeo('monitor-address 8200', 'authentication-protocol digest',
+                        'authentication-database x', 'authentication-realm y')
+                    + '<runner>\nprogram runzeo\nuser nobody\n</runner>\n')
+    process.port()
+    for key in 'monitor-address', 'authentication-protocol', 'authentication-realm':
+        assert f'{key} is ignored' in process.seen
+    assert process.end(signal.SIGTERM)[0] == 0
+
+
+def test_fan_out(serve, tmp_path):
+    address, stop = ZEO.server(port=f'{tmp_path}/s')
+    try:
+        process = serve('%import ZEO\n' + zeo(
+            storages=f'<clientstorage>\nserver {address}\n</clientstorage>'))
+        with ZEO.DB(address).transaction() as connection:
+            connection.root()['x'] = 1
+        connection = ZEO.connection(process.port())
+        assert connection.root()['x'] == 1
+        connection.close()
+        assert process.end(signal.SIGTERM)[0] == 0
+    finally:
+        stop()
+
+
+@pytest.fixture(scope='module')
+def certificates(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('certificates')
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / 'ca.pem'))
+    blob = authority.issue_cert('localhost', '127.0.0.1').private_key_and_cert_chain_pem
+    blob.write_to_path(str(folder / 'server.pem'))
+    return folder
+
+
+def test_tls(serve, certificates):
+    from ZEO.net.tls import client_context
+
+    process = serve(zeo('<ssl>', f'certificate {certificates}/server.pem', '</ssl>'))
+    address = process.port()
+    context = client_context(authenticate=f'{certificates}/ca.pem')
+    assert list(probe(address, ssl=context)) == ['1']
+    with pytest.raises(NoAnswer, match='not for the name'):
+        probe(address, ssl=context, server_hostname='other')
+
+
+# -- Logs
+
+@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGUSR2])
+def test_logs_are_opened_again(serve, tmp_path, number):
+    log = tmp_path / 'zeo.log'
+    process = serve(zeo() + f'<eventlog>\nlevel info\n<logfile>\npath {log}\n</logfile>\n'
+                    '</eventlog>\n')
+    wait_until(lambda: log.exists() and 'listening on' in log.read_text())
+    log.rename(tmp_path / 'zeo.log.1')
+    process.popen.send_signal(number)
+    wait_until(lambda: log.exists() and 'reopened' in log.read_text())
+    status, out, error = process.end(signal.SIGTERM)
+    assert (status, error) == (0, '')
+    assert 'stopped by SIGTERM' in log.read_text()
+    assert 'stopped' not in (tmp_path / 'zeo.log.1').read_text()
+
+
+def wait_until(condition, patience=40):
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_hangup_without_log_files_changes_nothing(serve):
+    process = serve(zeo())
+    address = process.port()
+    process.popen.send_signal(signal.SIGHUP)
+    process.wait_for('reopened')
+    assert list(probe(address)) == ['1']
+
+
+def test_failures_are_in_the_log_too(serve, tmp_path):
+    line = refusal(serve(zeo(
+        'address 127.0.0.1:0', storages='<filestorage>\npath Data.fs\nread-only on\n</filestorage>'
+        '\n<eventlog>\n<logfile>\npath zeo.log\n</logfile>\n</eventlog>\n')))
+    assert line.removeprefix('runzeo: ') in (tmp_path / 'zeo.log').read_text()
+
+
+# -- What is wrong
+
+def test_checking_touches_nothing(serve, tmp_path):
+    text = zeo(f'pid-filename {tmp_path}/pid', 'monitor-address 8200',
+               storages='<filestorage>\npath Data.fs\n</filestorage>\n<eventlog>\n<logfile>\n'
+               'path zeo.log\n</logfile>\n</eventlog>\n')
+    for switch in '--test', '--check':
+        status, out, error = serve(text, switch).end()
+        assert (status, error) == (0, '')
+        assert 'in order' in out and 'monitor-address is ignored' in out
+    assert [path.name for path in tmp_path.iterdir()] == ['zeo.conf']
+
+
+@pytest.mark.parametrize('text, words', [
+    (zeo('adress 1'), "zeo.conf, line 3: 'adress' is not a known key name; is address meant?"),
+    (zeo('pid-filename /missing/pid'), 'zeo.conf, line 3: there is no directory /missing'),
+    (zeo('<ssl>', '</ssl>'), 'zeo.conf, line 3: a server needs a certificate'),
+    (zeo(storages=MAPPING + MAPPING), "zeo.conf, line 6: there are two storages of the name '1'"),
+    (zeo(storages=''), 'no storage to serve'),
+    (MAPPING, 'nowhere to listen'),
+    (zeo() + '<eventlog>\n<logfile>\npath /missing/l\n</logfile>\n</eventlog>',
+     'zeo.conf, line 7: there is no directory /missing'),
+])
+@pytest.mark.parametrize('switches', [[], ['--test']])
+def test_wrong_files(serve, text, words, switches):
+    assert words in refusal(serve(text, *switches))
+
+
+@pytest.mark.parametrize('args, words', [
+    ([], 'no storage to serve'), (['-f', 'x'], 'nowhere to listen'),
+    (['-a', '1'], 'no storage to serve'), (['-a', 'x', '-f', 'x'], "-a: 'x' is no address"),
+    (['-a', '1', '-f', 'x', '-t', 'soon'], "-t: 'soon' is no time"),
+    (['-C', 'missing.conf'], 'missing.conf'), (['--nonsense'], 'see runzeo --help'),
+    (['-a', '127.0.0.1:0', '-f', 'missing/x'], 'there is no directory'),
+    (['-a', '127.0.0.1:0', '-f', 'x', '--pid-file', 'missing/x'], '--pid-file: there is no'),
+])
+def test_wrong_switches(start, args, words):
+    assert words in refusal(start(*args))
+
+
+def test_a_port_in_use(serve):
+    (host, port), stop = ZEO.server()
+    try:
+        line = refusal(serve(f'<zeo>\naddress {host}:{port}\n</zeo>\n{MAPPING}'))
+        assert f'cannot listen on 127.0.0.1:{port}: Address already in use' in line
+    finally:
+        stop()
+
+
+def test_a_locked_file(serve, tmp_path):
+    address, stop = ZEO.server(f'{tmp_path}/Data.fs')
+    try:
+        line = refusal(serve(zeo(storages='<filestorage>\npath Data.fs\n</filestorage>')))
+        assert "zeo.conf, line 4: cannot open storage '1'" in line and 'open already' in line
+    finally:
+        stop()
+
+
+def test_a_missing_file_that_may_not_be_made(serve):
+    line = refusal(serve(zeo(
+        storages='<filestorage>\npath Data.fs\nread-only on\n</filestorage>')))
+    assert "zeo.conf, line 4: cannot open storage '1'" in line and 'No such file' in line
+
+
+def test_a_log_that_cannot_be_written(serve, tmp_path):
+    (tmp_path / 'zeo.log').mkdir()
+    assert 'cannot open the log' in refusal(
+        serve(zeo() + '<eventlog>\n<logfile>\npath zeo.log\n</logfile>\n</eventlog>\n'))
+
+
+def test_a_signal_while_storages_are_opened(serve, tmp_path):
+    (tmp_path / 'slow.py').write_text(
+        'import sys, time\nprint("opening", file=sys.stderr, flush=True)\ntime.sleep(60)\n')
+    process = serve(zeo(storages='<filestorage>\npath Data.fs\npacker slow:x\n</filestorage>'),
+                    PYTHONPATH=f'{SOURCES}{os.pathsep}{tmp_path}')
+    process.wait_for('opening')
+    assert process.end(signal.SIGTERM)[0] == 0
+
+
+# -- As a function
+
+def test_help_and_version(capsys):
+    for switch in '--help', '-h', '--version':
+        with pytest.raises(SystemExit) as caught:
+            runzeo.main([switch])
+        assert caught.value.code == 0
+    assert 'usage: runzeo' in capsys.readouterr().out
+
+
+def test_main_says_what_is_wrong_by_its_exit(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        runzeo.main(['-C', str(tmp_path / 'missing.conf')])
+    assert caught.value.code == 2
+    assert 'missing.conf' in capsys.readouterr().err
+
+
+def test_main_in_another_thread(tmp_path, monkeypatch):
+    servers = []
+    monkeypatch.setattr(runzeo, 'open_server',
+                        lambda found, real=runzeo.open_server: servers.append(real(found))
+                        or servers[0])
+    thread = threading.Thread(target=runzeo.main, args=(
+        ['-a', f'{tmp_path}/s', '-f', f'{tmp_path}/Data.fs'],))
+    thread.start()
+    wait_until(lambda: servers and (tmp_path / 's').exists())
+    assert list(probe(f'{tmp_path}/s')) == ['1']
+    servers[0].stop()
+    thread.join(40)
+    assert not thread.is_alive()
+
+
+def test_the_schema_of_zeoctl_is_beside_it():
+    from ZEO import zeoctl
+
+    assert os.path.isfile(zeoctl.SCHEMA)
+
+
+def test_zeoctl_without_zdaemon(monkeypatch, capsys):
+    from ZEO import zeoctl
+
+    monkeypatch.setitem(sys.modules, 'zdaemon', None)
+    monkeypatch.setitem(sys.modules, 'zdaemon.zdctl', None)
+    with pytest.raises(SystemExit) as caught:
+        zeoctl.main(['-C', 'zeo.conf', 'status'])
+    assert caught.value.code == 2
+    assert 'ZEO[zdaemon]' in capsys.readouterr().err
+
+
+def test_zeoctl_with_zdaemon(tmp_path):
+    pytest.importorskip('zdaemon')
+    (tmp_path / 'zeo.conf').write_text(
+        f'<runner>\nprogram {sys.executable} -m ZEO.runzeo -C {tmp_path}/zeo.conf\n'
+        f'socket-name {tmp_path}/zdsock\n</runner>\n' + zeo(f'address {tmp_path}/s'))
+    control = [sys.executable, '-m', 'ZEO.zeoctl', '-C', str(tmp_path / 'zeo.conf')]
+
+    def run(action):
+        return subprocess.run([*control, action], capture_output=True, text=True, timeout=50,
+                              env={**os.environ, 'PYTHONPATH': SOURCES}).stdout
+
+    try:
+        assert 'started' in run('start')
+        wait_until(lambda: (tmp_path / 's').exists())
+        assert list(probe(f'{tmp_path}/s')) == ['1']
+        assert 'running' in run('status')
+    finally:
+        run('stop')
+    wait_until(lambda: not (tmp_path / 's').exists())
+    shutil.rmtree(tmp_path)
