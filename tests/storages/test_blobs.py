@@ -1,10 +1,11 @@
 """ZODB's tests of blobs, and of deleting objects, on clients of a server process."""
 
 import pytest
-from support import kinds, suites
-from support.served import Servers
 from ZODB.tests.PackableStorage import IExternalGC_suite
 from ZODB.tests.testblob import storage_reusable_suite
+
+from support import kinds, suites
+from support.served import Servers
 
 SERVERS = Servers()
 

@@ -13,11 +13,15 @@ from ZODB.tests import hexstorage as wrappers
 
 
 class HexStorage(wrappers.HexStorage):
-    """ZODB's wrapper, which hands invalidations on with an argument that databases do not take."""
+    """ZODB's wrapper, made fit for invalidations of other clients.
+
+    It hands them on with an argument that databases do not take, and before there is a database.
+    """
 
     def invalidate(self, transaction_id: bytes, oids: Any) -> None:
         """Hand on what other clients have changed."""
-        self.db.invalidate(transaction_id, oids)
+        if 'db' in vars(self):
+            self.db.invalidate(transaction_id, oids)
 
 
 def _filestorage(directory: str, more: str) -> str:
