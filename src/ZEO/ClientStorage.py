@@ -331,7 +331,8 @@ class ClientStorage(ConflictResolvingStorage):
         :param wait: whether to return only when it is done.
         :param days: that much before `t`.
         """
-        self._server.call('pack', (self._system.wall_clock() if t is None else t) - days * 86400, wait)
+        self._server.call('pack', (self._system.wall_clock() if t is None else t) - days * 86400, wait,
+                          applied=self._state.packed if wait else None)
 
     # Writing.
 
@@ -376,7 +377,7 @@ class ClientStorage(ConflictResolvingStorage):
         """Store a record as it was in another storage, without a look at what is there."""
         buffer = self._buffer(transaction)
         buffer.connection.send('restorea', (oid, serial, data, prev_txn, buffer.txn_id))
-        buffer.store(oid, data)
+        buffer.store(oid, None)   # who copies a database does not read it
 
     def checkCurrentSerialInTransaction(self, oid: bytes, serial: bytes, transaction: Any) -> None:
         """Have the vote fail with ReadConflictError if the object has another serial by then."""

@@ -7,7 +7,7 @@ class TestFileStorage(sets.Iteration):
     """A FileStorage; what leaves it are extensions, and not the bytes that the file has of them."""
 
     kind = kinds.FILE
-    use_extension_bytes = False
+    use_extension_bytes = True
 
 
 class TestMappingStorage(sets.Iteration):

@@ -95,6 +95,12 @@ class MemoryCache:
         with self._lock:
             self._last_tid = tid
 
+    def drop_noncurrent(self) -> None:
+        """Forget every revision that has ended: after a pack the storage may not have it any more."""
+        with self._lock:
+            for oid, tid in list(self._closed):
+                self._drop_closed(oid, tid)
+
     def clear(self) -> None:
         """Forget every revision and the last tid."""
         with self._lock:

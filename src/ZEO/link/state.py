@@ -44,7 +44,7 @@ class ClientState:
         if name == 'invalidateTransaction':
             self._on_invalidation(*_as_invalidation(args))
         elif name == 'info' and args and isinstance(args[0], dict):
-            self.info = {**self.info, **args[0]}
+            self._on_info(args[0])
         elif self.blob_arrived is not None and name.startswith('receiveBlob'):
             self.blob_arrived(name, args)
         else:
@@ -75,6 +75,15 @@ class ClientState:
         """Return the last transaction; while a commit of our own is being applied, wait until it is."""
         with self._committing:
             return self.last_tid
+
+    def packed(self, result: Any = None) -> None:
+        """A pack is done: what is not current may not be in the storage any more."""
+        getattr(self.cache, 'drop_noncurrent', self.cache.clear)()
+
+    def _on_info(self, news: dict[str, Any]) -> None:
+        if news.pop('packed', False):
+            self.packed()
+        self.info = {**self.info, **news}
 
     def _on_invalidation(self, tid: bytes, oids: list[bytes]) -> None:
         if self._held is not None:

@@ -75,7 +75,7 @@ class Iterators:
                 records = iter(transaction)
             taken, complete = _take(records, room)
             self._records_of[number] = None if complete else (transaction, records)
-            found.append((described(transaction), taken, complete))
+            found.append((exactly_described(transaction), taken, complete))
             room -= sum(len(record[2] or b'') for record in taken) + 100
         return found, False
 
@@ -110,6 +110,12 @@ def described(transaction: Any) -> Transaction:
     if not is_plain(extension):
         extension = transaction.extension_bytes
     return transaction.tid, transaction.status, transaction.user, transaction.description, extension
+
+
+def exactly_described(transaction: Any) -> Transaction:
+    """The same with the extension as the bytes it was stored as, so that a copy is equal to the byte."""
+    tid, status, user, description, extension = described(transaction)
+    return tid, status, user, description, getattr(transaction, 'extension_bytes', extension)
 
 
 def _take(records: Iterator[Any], room: int) -> tuple[list[Record], bool]:

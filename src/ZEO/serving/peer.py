@@ -264,7 +264,7 @@ class Peer:
 
         def done(_: Any) -> None:
             stats.pack_since = None
-            hosted.tell(None, 'info', hosted.sizes())
+            hosted.tell(None, 'info', {**hosted.sizes(), 'packed': True})
             answer.answer(None)
 
         def failed(error: BaseException) -> None:
