@@ -100,7 +100,9 @@ def _read(path: str) -> dict[str, dict[str, Any]]:
             found = json.load(file)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: figures for name, figures in found.items() if isinstance(figures, dict)}
 
 
 def _write(path: str, status: dict[str, dict[str, Any]], now: float) -> list[str]:

@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Writes into the documentation what the code says: the configuration keys, the commands' help.
+
+Enters: the schema files, and what commands print for --help.  Leaves: the parts of pages between
+``.. generated: …`` and ``.. end of generated`` written anew.  Fails: with exit status 1 and a line
+for each page that would change, when it is run with --check.
+
+Run it after a change of a schema or a command's switches, with ZEO importable.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).resolve().parent.parent / 'docs'
+PAGES = 'configuration.rst', 'commands.rst'
+
+PART = re.compile(
+    r'^\.\. generated: (?P<kind>section|help) (?P<name>\S+)\n(?:.*\n)*?\.\. end of generated\n', re.M
+)
+
+#: What the datatypes are called for people who write configuration files.
+VALUES = {
+    'asBoolean': '``on`` or ``off``',
+    'seconds': 'time',
+    'size': 'size',
+    'SuffixMultiplier': 'size',
+    'positive': 'number',
+    'percentage': 'percent',
+    'bind_address': 'address',
+    'connect_address': 'address',
+    'existing_file': 'file',
+    'file_in_existing_directory': 'file',
+    'authenticate': 'file, directory or word',
+    'dotted_name': 'dotted name',
+    'module_name': 'dotted name',
+    'null_conversion': 'text',
+    'str': 'text',
+}
+
+#: The modules of the commands.
+MODULES = {
+    'start.py': 'ZEO.start',
+    'runzeo': 'ZEO.runzeo',
+    'zeo-nagios': 'ZEO.nagios',
+    'zeo-status': 'ZEO.commands.zeo_status',
+    'zeopack': 'ZEO.commands.zeopack',
+    'zeo-cache': 'ZEO.commands.zeo_cache',
+}
+
+
+def section(name: str) -> str:
+    """Return the reference of one section type."""
+    import ZConfig
+
+    from ZEO.config.loading import SCHEMA
+
+    kind = ZConfig.loadSchema(SCHEMA).gettype(name)
+    return '\n'.join([*_paragraph(kind.description or ''), '', *_keys(kind)])
+
+
+def _keys(kind: Any) -> Iterator[str]:
+    for key, info in kind:
+        if info.issection():
+            yield f'``<{info.sectiontype.name}>``'
+        else:
+            notes = [VALUES[_datatype(info)]]
+            if info.minOccurs:
+                notes.append('required')
+            if info.ismulti():
+                notes.append('may be repeated')
+            default = None if info.ismulti() else info.getdefault()
+            if default is not None and default.value:
+                notes.append(f'default ``{default.value}``')
+            yield f'``{key}`` ({", ".join(notes)})'
+        yield from _paragraph(info.description or '', '   ')
+        yield ''
+
+
+def _datatype(info: Any) -> str:
+    return getattr(info.datatype, '__name__', None) or type(info.datatype).__name__
+
+
+def _paragraph(text: str, indent: str = '') -> list[str]:
+    return textwrap.wrap(' '.join(text.split()), 100, initial_indent=indent,
+                         subsequent_indent=indent, break_on_hyphens=False)
+
+
+def help_of(name: str) -> str:
+    """Return what a command prints for --help, as a block of text."""
+    environ = {**os.environ, 'COLUMNS': '80', 'NO_COLOR': '1'}
+    result = subprocess.run([sys.executable, '-m', MODULES[name], '--help'], env=environ,
+                            capture_output=True, text=True, timeout=50, check=True)
+    return '.. code-block:: none\n\n' + textwrap.indent(result.stdout.rstrip(), '   ')
+
+
+def renewed(page: str) -> str:
+    """Return a page's text with its generated parts as they should be."""
+
+    def part(match: re.Match[str]) -> str:
+        made = section(match['name']) if match['kind'] == 'section' else help_of(match['name'])
+        return (f'.. generated: {match["kind"]} {match["name"]}\n\n{made.rstrip()}\n\n'
+                '.. end of generated\n')
+
+    return PART.sub(part, (DOCS / page).read_text(encoding='utf-8'))
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    changed = {page: text for page in PAGES
+               if (text := renewed(page)) != (DOCS / page).read_text(encoding='utf-8')}
+    for page, text in changed.items():
+        if '--check' in sys.argv[1:]:
+            print(f'docs/{page} is not what the code says: run {Path(__file__).name}')
+        else:
+            (DOCS / page).write_text(text, encoding='utf-8')
+    return 1 if changed and '--check' in sys.argv[1:] else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Asking a server for its status."""
+from __future__ import annotations
+
+import pytest
+import trustme
+from support.probed import FIGURES, Stand
+
+import ZEO
+from ZEO.commands.probing import NoAnswer, parse, probe
+from ZEO.Exceptions import ConfigurationError
+from ZEO.net.tls import client_context
+
+#: The figures that monitoring programs have always had.
+KEYS = set(FIGURES)
+
+
+@pytest.fixture(scope='module')
+def server():
+    address, stop = ZEO.server(
+        storage_conf='<mappingstorage>\n</mappingstorage>\n<mappingstorage two>\n</mappingstorage>')
+    yield address
+    stop()
+
+
+@pytest.mark.smoke
+def test_a_real_server(server):
+    report = probe(server)
+    assert set(report) == {'1', 'two'}
+    for figures in report.values():
+        assert KEYS <= set(figures)
+
+
+def test_what_is_asked():
+    with Stand({'1': FIGURES}) as stand:
+        assert probe(stand.address) == {'1': FIGURES}
+    assert stand.asked == [b'\0\0\0\4ruok']
+
+
+def test_a_server_of_msgpack():
+    with Stand({'1': FIGURES}, greeting=b'M5') as stand:
+        assert probe(stand.address) == {'1': FIGURES}
+
+
+@pytest.mark.parametrize('answers, greeting, words', [
+    ([None], b'Z5', 'closed|reset'), ([b'junk'], b'Z5', 'no ZEO server'),
+    ([b'[]'], b'Z5', 'no ZEO server'), ([b'{"1": 2}'], b'Z5', 'no ZEO server'),
+    ([b'\xff'], b'Z5', 'no ZEO server'), ([b''], b'HTTP', 'no ZEO server')])
+def test_other_things_that_listen(answers, greeting, words):
+    with Stand(*answers, greeting=greeting) as stand:
+        with pytest.raises(NoAnswer, match=words):
+            probe(stand.address)
+
+
+def test_silence():
+    with Stand(b'', greeting=None) as stand:
+        with pytest.raises(NoAnswer, match='no answer within 0.2 seconds'):
+            probe(stand.address, timeout=0.2)
+
+
+def test_nobody_there(tmp_path):
+    with pytest.raises(NoAnswer, match='No such file'):
+        probe(str(tmp_path / 'nobody'))
+
+
+def test_tls(tmp_path):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / 'ca.pem'))
+    blob = authority.issue_cert('localhost', '127.0.0.1').private_key_and_cert_chain_pem
+    blob.write_to_path(str(tmp_path / 'server.pem'))
+    context = client_context(authenticate=str(tmp_path / 'ca.pem'))
+    tls = f'<ssl>\ncertificate {tmp_path}/server.pem\nauthenticate {tmp_path}/ca.pem\n</ssl>'
+    for port in 0, str(tmp_path / 's'):
+        address, stop = ZEO.server(port=port, zeo_conf=tls.replace('authenticate', '#'))
+        try:
+            assert list(probe(address, ssl=context)) == ['1']
+            with pytest.raises(NoAnswer, match="not for the name 'other'"):
+                probe(address, ssl=context, server_hostname='other')
+            with pytest.raises(NoAnswer, match='no answer within'):   # each waits for the other
+                probe(address, timeout=0.2)
+        finally:
+            stop()
+    address, stop = ZEO.server(zeo_conf=tls)
+    with pytest.raises(NoAnswer, match='requires a certificate of ours'):
+        probe(address, ssl=context)
+    stop()
+
+
+def test_tls_to_a_server_without(server):
+    with pytest.raises(NoAnswer, match='does not speak TLS'):
+        probe(server, ssl=client_context())
+
+
+def test_addresses_of_command_lines():
+    assert parse('localhost:8100') == ('localhost', 8100)
+    assert parse('8100') == ('127.0.0.1', 8100)
+    assert parse('[::1]:8100') == ('::1', 8100)
+    assert parse('./s') == './s'
+    with pytest.raises(ConfigurationError, match='is no address'):
+        parse('nowhere')

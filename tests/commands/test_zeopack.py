@@ -1,0 +1,188 @@
+"""zeopack: which storages, up to when, and real packs."""
+from __future__ import annotations
+
+import io
+import os
+import time
+from datetime import datetime, timedelta
+
+import pytest
+import transaction
+from ZODB.blob import Blob
+
+import ZEO
+from ZEO.commands import zeopack
+from ZEO.commands.zeopack import Bar, Target, main, pack_time, parser, targets
+from ZEO.Exceptions import ConfigurationError
+
+
+def wanted(*args):
+    return [(target.addresses, target.storage) for target in targets(parser().parse_args(args))]
+
+
+def test_servers():
+    assert wanted('localhost:8100', 'db:8200:two', '[::1]:8300', '[::1]:8300:three') == [
+        ((('localhost', 8100),), '1'), ((('db', 8200),), 'two'),
+        ((('::1', 8300),), '1'), ((('::1', 8300),), 'three')]
+
+
+def test_unix_sockets():
+    assert wanted('-u', '/run/s', '--unix', '/run/t:two') == [
+        (('/run/s',), '1'), (('/run/t',), 'two')]
+
+
+def test_old_forms():
+    assert wanted('-h', 'db', '-p', '8100', '-S', 'two') == [((('db', 8100),), 'two')]
+    assert wanted('-U', '/run/s', '-S', 'two') == [(('/run/s',), 'two')]
+    [(addresses, storage)] = wanted('-p', '8100')
+    assert addresses[-1] == ('localhost', 8100) and storage == '1'
+    assert len(wanted('-p', '8100', '-U', '/run/s', 'db:8200', '-u', '/run/t')) == 4
+
+
+@pytest.mark.parametrize('args', [[], ['localhost'], ['8100'], [':8100'], ['db:http'],
+                                  ['[::1]'], ['-h', 'db'], ['-p', 'http'], ['-S', 'two'],
+                                  ['db:99999']])
+def test_no_servers(args):
+    with pytest.raises(ConfigurationError):
+        wanted(*args)
+
+
+def test_times():
+    now = datetime(2026, 11, 23, 13, 4, 45, 250000)
+    today = datetime(2026, 11, 23)
+    for clock, days, at in [
+            (None, 0, now), (None, 2, now - timedelta(days=2)),
+            (None, 0.5, now - timedelta(hours=12)),
+            ('12', 0, today.replace(hour=12)), ('12:30', 0, today.replace(hour=12, minute=30)),
+            ('23:59:10', 2, datetime(2026, 11, 21, 23, 59, 10))]:
+        assert pack_time(clock, days, now.timestamp()) == at.timestamp()
+
+
+@pytest.mark.parametrize('clock', ['', 'noon', '25', '12:60', '1:2:3:4', '2026-01-01'])
+def test_no_times(clock):
+    with pytest.raises(ConfigurationError, match='give a time of the day'):
+        pack_time(clock, 0, 0.0)
+
+
+# -- With real servers
+
+@pytest.fixture
+def served(tmp_path):
+    """Serve two storages with blobs; return the address."""
+    address, stop = ZEO.server(storage_conf='\n'.join(
+        f'<filestorage {name}>\npath {tmp_path}/{name}.fs\nblob-dir {tmp_path}/{name}.blobs\n'
+        '</filestorage>' for name in ('1', 'two')))
+    yield address
+    stop()
+
+
+def write(address, folder, storage='1'):
+    """Write the same object over and over, with a blob at the end."""
+    connection = ZEO.connection(address, storage, blob_dir=str(folder / f'cache-{storage}'))
+    for value in range(5):
+        connection.root()['x'] = str(value) * 1000
+        transaction.commit()
+    connection.root()['blob'] = Blob(b'some data')
+    transaction.commit()
+    connection.close()
+
+
+def revisions(address, storage='1'):
+    client = ZEO.client(address, storage, read_only=True)
+    count = len(client.history(b'\0' * 8, 100))
+    client.close()
+    return count
+
+
+def test_packing(served, tmp_path, capsys):
+    for storage in '1', 'two':
+        write(served, tmp_path, storage)
+    server = '{}:{}'.format(*served)
+    assert main([server]) == 0
+    assert capsys.readouterr() == ('', '')
+    assert revisions(served) == 1 and revisions(served, 'two') > 1
+    assert main(['-d', '1', f'{server}:two']) == 0
+    assert revisions(served, 'two') > 1
+    assert main([f'{server}:two', '-d', '0']) == 0
+    assert revisions(served, 'two') == 1
+    connection = ZEO.connection(served, blob_dir=str(tmp_path / 'other-cache'))
+    with connection.root()['blob'].open() as file:
+        assert file.read() == b'some data'
+    connection.close()
+
+
+def test_a_read_only_server_is_packed(tmp_path, capsys):
+    path = str(tmp_path / 's')
+    address, stop = ZEO.server(str(tmp_path / 'a.fs'))
+    connection = ZEO.connection(address)
+    for value in range(5):
+        connection.root()['x'] = value
+        transaction.commit()
+    connection.close()
+    stop()
+    address, stop = ZEO.server(str(tmp_path / 'a.fs'), port=path, zeo_conf={'read_only': True})
+    try:
+        assert main(['-U', path]) == 0, capsys.readouterr()
+        assert revisions(path) == 1
+    finally:
+        stop()
+
+
+def test_one_failure_does_not_keep_others_from_being_packed(served, tmp_path, capsys):
+    write(served, tmp_path)
+    server = '{}:{}'.format(*served)
+    assert main([f'{server}:missing', server]) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith(f'zeopack: storage missing of {server}: ') and err.count('\n') == 1
+    assert revisions(served) == 1
+
+
+def test_nobody_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(zeopack, 'WAIT', 0.1)
+    path = str(tmp_path / 'nobody')
+    assert main(['-u', path]) == 1
+    assert capsys.readouterr().err.startswith(f'zeopack: storage 1 of {path}: no connection')
+
+
+def test_wrong_command_lines(capsys):
+    for args in ['nowhere'], ['--nonsense'], ['a:1', '-t', 'x'], ['-h', 'a'], ['--tls']:
+        assert main(args) == 2
+        assert capsys.readouterr().err.startswith('zeopack: ')
+
+
+def test_without_arguments_it_explains_itself(capsys):
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(['--help'])
+    assert capsys.readouterr().out == out and '--days' in out
+
+
+# -- On a terminal
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_on_a_terminal(served, monkeypatch, capsys):
+    terminal = Terminal()
+    monkeypatch.setattr('sys.stdout', terminal)
+    server = '{}:{}'.format(*served)
+    assert main([server, f'{server}:two', f'{server}:missing']) == 1
+    shown = terminal.getvalue()
+    assert f'0/3 storage 1 of {server}, 0 s' in shown
+    assert f'1/3 storage two of {server}' in shown
+    assert shown.endswith('[####################..........] 2/3 done\n')
+
+
+def test_the_bar_goes_on_while_a_pack_runs(monkeypatch):
+    monkeypatch.setattr(zeopack, '_STEP', 0.001)
+    terminal = Terminal()
+    with Bar(2, terminal).showing(1, Target((('a', 1),), 'x')):
+        deadline = time.monotonic() + 30
+        while terminal.getvalue().count('1/2 storage x of a:1') < 3:
+            assert time.monotonic() < deadline
+            os.sched_yield()
+    assert terminal.getvalue().startswith('\r\x1b[K[###############...............] 1/2 ')
+    assert terminal.getvalue().endswith('\r\x1b[K')
