@@ -73,7 +73,7 @@ class StorageIterator:
     def _fetch_batch(self) -> None:
         while True:
             batch, ended = self._connection.call('iterator_batch', (self._id,))
-            for described, records, complete in batch:
+            for described, records, _ in batch:
                 if self._fetched and self._fetched[-1].tid == described[0]:
                     self._fetched[-1]._records.extend(records)
                 else:

@@ -44,7 +44,7 @@ def open_cache(cache: Any, client: str | None, var: str | None, storage: str, si
     directory = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(directory):
         raise ConfigurationError(f'there is no directory {directory} for the client cache: make it, or name another with var=')
-    from ZEO.cache.client_cache import ClientCache   # most clients have no persistent cache
+    from ZEO.cache.client_cache import ClientCache  # most clients have no persistent cache
     return ClientCache(path, size)
 
 

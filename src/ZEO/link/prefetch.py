@@ -51,7 +51,7 @@ class Prefetched:
 
     def _ask(self, connection: Connection, state: ClientState, oids: list[bytes], tid: bytes, batches: bool) -> None:
         def applied(result: Any) -> None:
-            for oid, loaded in zip(oids, result if batches else [result]):
+            for oid, loaded in zip(oids, result if batches else [result], strict=True):
                 state.loaded(oid, loaded)
         name, args = ('load_many', (oids, tid)) if batches else ('loadBefore', (oids[0], tid))
         begun = connection.begin(name, args, applied)

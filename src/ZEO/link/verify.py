@@ -37,8 +37,8 @@ def check(state: ClientState, connection: Connection, server_tid: bytes, drop_wh
         if not drop_when_older:
             raise StaleServerError(
                 f'the server {connection.where} is older than this client: its last transaction is {server_tid.hex()}, but this '
-                f'client has seen {known.hex()}. Was it restored from a backup, or is it another database? If the server is right, '
-                'remove the client\'s cache file, or open the storage with drop_cache_if_older=True')
+                f'client has seen {known.hex()}. Was it restored from a backup, or is it another database? If the server is '
+                'right, remove the client\'s cache file, or open the storage with drop_cache_if_older=True')
         log.warning('%s: the server is older than the cache: the cache is dropped', connection.where)
         state.unknown(server_tid)
         return True

@@ -11,11 +11,11 @@ import os
 import socket
 import stat
 from collections.abc import Iterable
-from typing import Union
+from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
 
-Address = Union[tuple[str, int], str]
+Address = tuple[str, int] | str
 
 #: How many connections may wait to be accepted: a thousand clients reconnect at once after a server's restart.
 BACKLOG = 1024
@@ -158,7 +158,7 @@ def bound(listener: socket.socket) -> Address:
     return (name[0], name[1]) if isinstance(name, tuple) else name
 
 
-def candidates(address: Address) -> list[tuple[int, Address]]:
+def candidates(address: Address) -> list[tuple[int, Any]]:
     """Return the (family, socket address) pairs by which `address` may be reached, the likeliest first.
 
     :raises OSError: when a host name has no address.

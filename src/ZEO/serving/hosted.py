@@ -29,6 +29,10 @@ log = logging.getLogger('ZEO.StorageServer')
 #: What a storage must have to be served.
 _NEEDED = 'loadBefore lastTransaction tpc_begin store tpc_vote tpc_finish tpc_abort new_oid getName'.split()
 
+#: Some storages look at every object to tell their size: that may take one part in so many of the time, unless it takes
+#: fewer seconds than the second figure.
+SIZES_SHARE, CHEAP = 100, 0.00005
+
 #: What our server can do beyond the protocol; a client of ours asks get_info for it, others do not look.
 EXTENSIONS = ('batches', 'multi_commit', 'resolves', 'extension_bytes', 'restore_blob')
 
@@ -55,6 +59,9 @@ class HostedStorage:
         self.stats = Stats(loop.system.wall_clock())
         self.peers: dict[Any, None] = {}                     # in order of their registration
         self.invalidations = Invalidations(storage, queue_size, queue_age, loop.system.wall_clock)
+        self._sizes: dict[str, Any] = {}                     # as they were found last
+        self._sizes_until = 0.0                              # when they may be looked for again
+        self._sizes_due = False                              # they will be
         policy.apply_to(storage)
         self._database = _Database(self)
         self.references = self._database.references          # record data -> oids it refers to, for pack
@@ -82,7 +89,30 @@ class HostedStorage:
 
     def sizes(self) -> dict[str, Any]:
         """Return what changes with every commit."""
-        return {'length': len(self.storage), 'size': self.storage.getSize()}
+        began = self.loop.system.now()
+        self._sizes = {'length': len(self.storage), 'size': self.storage.getSize()}
+        cost = self.loop.system.now() - began
+        self._sizes_until = began + cost * SIZES_SHARE if cost > CHEAP else 0.0
+        return self._sizes
+
+    def tell_sizes(self, peer: Any) -> None:
+        """Send the sizes to a client; those that are dear to find come late instead of often."""
+        wait = self._sizes_until - self.loop.system.now()
+        if wait <= 0:
+            self.tell_one(peer, self.sizes())
+            return
+        self.tell_one(peer, self._sizes)
+        if not self._sizes_due:
+            self._sizes_due = True
+            self.loop.later(wait, self._tell_sizes_late)
+
+    def tell_one(self, peer: Any, news: dict[str, Any]) -> None:
+        """Send news to one client."""
+        peer.push(frame(peer.codec.send('info', (news,))))
+
+    def _tell_sizes_late(self) -> None:
+        self._sizes_due = False
+        self.tell(None, 'info', self.sizes())
 
     def status(self) -> dict[str, Any]:
         """Return what server_status answers."""

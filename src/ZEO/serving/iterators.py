@@ -118,7 +118,7 @@ def exactly_described(transaction: Any) -> Transaction:
     return tid, status, user, description, getattr(transaction, 'extension_bytes', extension)
 
 
-def _take(records: Iterator[Any], room: int) -> tuple[list[Record], bool]:
+def _take(records: Any, room: int) -> tuple[list[Record], bool]:
     taken: list[Record] = []
     for record in islice(records, BATCH_ITEMS):
         taken.append((record.oid, record.tid, record.data, record.data_txn))

@@ -26,7 +26,6 @@ from ZEO.serving.iterators import Iterators
 from ZEO.serving.later import Later
 from ZEO.wire import session
 from ZEO.wire.calls import Does, Method
-from ZEO.wire.frames import frame
 from ZEO.wire.messages import Codec, Message
 from ZEO.wire.plain import plain
 
@@ -362,7 +361,7 @@ class Peer:
 
     def _finished(self, txn_id: Any, tid: bytes) -> bytes:
         self._commits.pop(txn_id, None)
-        self.push(frame(self.codec.send('info', (self.hosted.sizes(),))))
+        self.hosted.tell_sizes(self)
         return tid
 
     def tpc_abort(self, txn_id: Any) -> None:
