@@ -6,12 +6,12 @@ from ZODB.utils import p64
 from ZEO.cache import ClientCache, MemoryCache
 
 
-@pytest.fixture(params=["memory", "file", "temporary"])
+@pytest.fixture(params=['memory', 'file', 'temporary'])
 def cache(request, tmp_path):
-    if request.param == "memory":
+    if request.param == 'memory':
         made = MemoryCache(1_000_000)
     else:
-        path = str(tmp_path / "x.zec") if request.param == "file" else None
+        path = str(tmp_path / 'x.zec') if request.param == 'file' else None
         made = ClientCache(path, 1_000_000)
     yield made
     made.close()
@@ -26,88 +26,88 @@ def test_empty(cache):
 
 
 def test_current_revision(cache):
-    cache.store(p64(1), p64(5), None, b"data")
-    assert cache.load(p64(1)) == (b"data", p64(5))
-    assert cache.loadBefore(p64(1), p64(6)) == (b"data", p64(5), None)
+    cache.store(p64(1), p64(5), None, b'data')
+    assert cache.load(p64(1)) == (b'data', p64(5))
+    assert cache.loadBefore(p64(1), p64(6)) == (b'data', p64(5), None)
     assert cache.loadBefore(p64(1), p64(5)) is None
 
 
 def test_invalidation_closes_the_revision(cache):
-    cache.store(p64(1), p64(5), None, b"5")
+    cache.store(p64(1), p64(5), None, b'5')
     cache.invalidate(p64(1), p64(8))
     assert cache.load(p64(1)) is None
-    assert cache.loadBefore(p64(1), p64(8)) == (b"5", p64(5), p64(8))
+    assert cache.loadBefore(p64(1), p64(8)) == (b'5', p64(5), p64(8))
     assert cache.loadBefore(p64(1), p64(9)) is None
-    cache.store(p64(1), p64(8), None, b"8")
-    assert cache.load(p64(1)) == (b"8", p64(8))
-    assert cache.loadBefore(p64(1), p64(9)) == (b"8", p64(8), None)
-    assert cache.loadBefore(p64(1), p64(8)) == (b"5", p64(5), p64(8))
+    cache.store(p64(1), p64(8), None, b'8')
+    assert cache.load(p64(1)) == (b'8', p64(8))
+    assert cache.loadBefore(p64(1), p64(9)) == (b'8', p64(8), None)
+    assert cache.loadBefore(p64(1), p64(8)) == (b'5', p64(5), p64(8))
     assert set(cache.contents()) == {(p64(1), p64(5), p64(8)), (p64(1), p64(8), None)}
     assert len(cache) == 2
 
 
 def test_invalidation_not_newer_than_the_revision_changes_nothing(cache):
-    cache.store(p64(1), p64(5), None, b"5")
+    cache.store(p64(1), p64(5), None, b'5')
     cache.invalidate(p64(1), p64(5))
     cache.invalidate(p64(1), p64(4))
     cache.invalidate(p64(2), p64(9))
-    assert cache.load(p64(1)) == (b"5", p64(5))
+    assert cache.load(p64(1)) == (b'5', p64(5))
 
 
 def test_invalidation_without_tid_forgets_all(cache):
-    cache.store(p64(1), p64(5), None, b"5")
+    cache.store(p64(1), p64(5), None, b'5')
     cache.invalidate(p64(1), p64(8))
-    cache.store(p64(1), p64(8), None, b"8")
+    cache.store(p64(1), p64(8), None, b'8')
     cache.invalidate(p64(1), None)
     assert len(cache) == 0
     assert cache.loadBefore(p64(1), p64(8)) is None
 
 
 def test_store_of_closed_revisions(cache):
-    cache.store(p64(1), p64(3), p64(5), b"3")
-    cache.store(p64(1), p64(7), p64(8), b"7")
+    cache.store(p64(1), p64(3), p64(5), b'3')
+    cache.store(p64(1), p64(7), p64(8), b'7')
     assert cache.load(p64(1)) is None
-    assert cache.loadBefore(p64(1), p64(5)) == (b"3", p64(3), p64(5))
+    assert cache.loadBefore(p64(1), p64(5)) == (b'3', p64(3), p64(5))
     assert cache.loadBefore(p64(1), p64(6)) is None
-    assert cache.loadBefore(p64(1), p64(8)) == (b"7", p64(7), p64(8))
+    assert cache.loadBefore(p64(1), p64(8)) == (b'7', p64(7), p64(8))
 
 
 def test_late_store_of_what_is_no_longer_current(cache):
-    cache.store(p64(1), p64(5), None, b"5")
+    cache.store(p64(1), p64(5), None, b'5')
     cache.invalidate(p64(1), p64(8))
-    cache.store(p64(1), p64(5), None, b"5")
+    cache.store(p64(1), p64(5), None, b'5')
     assert cache.load(p64(1)) is None
-    cache.store(p64(1), p64(8), None, b"8")
-    cache.store(p64(1), p64(6), None, b"6")
-    assert cache.load(p64(1)) == (b"8", p64(8))
+    cache.store(p64(1), p64(8), None, b'8')
+    cache.store(p64(1), p64(6), None, b'6')
+    assert cache.load(p64(1)) == (b'8', p64(8))
 
 
 def test_store_with_end_of_the_current_revision_ends_it(cache):
-    cache.store(p64(1), p64(5), None, b"5")
-    cache.store(p64(1), p64(5), p64(8), b"5")
+    cache.store(p64(1), p64(5), None, b'5')
+    cache.store(p64(1), p64(5), p64(8), b'5')
     assert cache.load(p64(1)) is None
-    assert cache.loadBefore(p64(1), p64(8)) == (b"5", p64(5), p64(8))
+    assert cache.loadBefore(p64(1), p64(8)) == (b'5', p64(5), p64(8))
 
 
 def test_newer_current_revision_without_invalidation_replaces(cache):
-    cache.store(p64(1), p64(5), None, b"5")
-    cache.store(p64(1), p64(8), None, b"8")
-    assert cache.load(p64(1)) == (b"8", p64(8))
+    cache.store(p64(1), p64(5), None, b'5')
+    cache.store(p64(1), p64(8), None, b'8')
+    assert cache.load(p64(1)) == (b'8', p64(8))
     assert cache.loadBefore(p64(1), p64(7)) is None  # the end of the first is not known
 
 
 def test_last_tid_and_clear(cache):
-    cache.store(p64(1), p64(5), None, b"5")
+    cache.store(p64(1), p64(5), None, b'5')
     cache.setLastTid(p64(5))
     assert cache.getLastTid() == p64(5)
     cache.clear()
     assert cache.getLastTid() is None
     assert len(cache) == 0
     assert cache.load(p64(1)) is None
-    cache.store(p64(1), p64(5), None, b"5")
-    assert cache.load(p64(1)) == (b"5", p64(5))
+    cache.store(p64(1), p64(5), None, b'5')
+    assert cache.load(p64(1)) == (b'5', p64(5))
 
 
 def test_empty_data(cache):
-    cache.store(p64(1), p64(5), None, b"")
-    assert cache.load(p64(1)) == (b"", p64(5))
+    cache.store(p64(1), p64(5), None, b'')
+    assert cache.load(p64(1)) == (b'', p64(5))

@@ -11,10 +11,10 @@ def test_evicts_unused_before_used():
     record = 100 + RECORD_OVERHEAD
     cache = MemoryCache(10 * record)
     for i in range(10):
-        cache.store(p64(i), p64(1), None, b"x" * 100)
+        cache.store(p64(i), p64(1), None, b'x' * 100)
     cache.load(p64(0))
     for i in range(10, 19):
-        cache.store(p64(i), p64(1), None, b"x" * 100)
+        cache.store(p64(i), p64(1), None, b'x' * 100)
     assert cache.load(p64(0)) is not None
     assert cache.load(p64(1)) is None
     assert len(cache) == 10
@@ -24,47 +24,47 @@ def test_noncurrent_revisions_are_the_first_to_go():
     record = 100 + RECORD_OVERHEAD
     cache = MemoryCache(10 * record)
     for i in range(10):
-        cache.store(p64(i), p64(1), None, b"x" * 100)
+        cache.store(p64(i), p64(1), None, b'x' * 100)
     for i in range(5, 10):
         cache.invalidate(p64(i), p64(2))
     for i in range(10, 15):
-        cache.store(p64(i), p64(3), None, b"x" * 100)
+        cache.store(p64(i), p64(3), None, b'x' * 100)
     assert {oid for oid, _, _ in cache.contents()} == {p64(i) for i in (*range(5), *range(10, 15))}
 
 
 def test_record_larger_than_the_cache_is_not_kept():
     cache = MemoryCache(1000)
-    cache.store(p64(1), p64(1), None, b"x" * 2000)
+    cache.store(p64(1), p64(1), None, b'x' * 2000)
     assert len(cache) == 0
-    cache.store(p64(1), p64(1), None, b"x" * 20)
-    assert cache.load(p64(1)) == (b"x" * 20, p64(1))
+    cache.store(p64(1), p64(1), None, b'x' * 20)
+    assert cache.load(p64(1)) == (b'x' * 20, p64(1))
 
 
 def test_touched_set_does_not_outgrow_the_cache():
     cache = MemoryCache(10 * RECORD_OVERHEAD)
     for i in range(1000):
-        cache.store(p64(i), p64(1), None, b"")
+        cache.store(p64(i), p64(1), None, b'')
         cache.load(p64(i))
     assert len(cache._touched) <= 10
 
 
 def test_readers_while_another_thread_invalidates():
     cache = MemoryCache(10_000_000)
-    cache.store(p64(1), p64(1), None, b"1")
+    cache.store(p64(1), p64(1), None, b'1')
     done = threading.Event()
     wrong = []
 
     def read():
         while not done.is_set():
             found = cache.loadBefore(p64(1), p64(2))
-            if found is None or found[:2] != (b"1", p64(1)):
+            if found is None or found[:2] != (b'1', p64(1)):
                 wrong.append(found)
 
     thread = threading.Thread(target=read)
     thread.start()
     for i in range(2, 2000):
         cache.invalidate(p64(1), p64(i))
-        cache.store(p64(1), p64(i), None, b"%d" % i)
+        cache.store(p64(1), p64(i), None, b'%d' % i)
     done.set()
     thread.join()
     assert wrong == []
@@ -73,5 +73,5 @@ def test_readers_while_another_thread_invalidates():
 def test_touch_of_what_has_just_left_is_forgotten():
     cache = MemoryCache(10 * RECORD_OVERHEAD)
     cache._touched.update(p64(i) for i in range(100, 200))  # as if readers lost the race
-    cache.store(p64(1), p64(1), None, b"")
+    cache.store(p64(1), p64(1), None, b'')
     assert not cache._touched

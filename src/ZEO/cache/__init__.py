@@ -7,4 +7,4 @@ have the same interface, and ClientStorage takes any object that has it.
 from ZEO.cache.client_cache import ClientCache
 from ZEO.cache.memory_cache import MemoryCache
 
-__all__ = ["ClientCache", "MemoryCache"]
+__all__ = ['ClientCache', 'MemoryCache']

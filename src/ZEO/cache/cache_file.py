@@ -12,18 +12,19 @@ import secrets
 import tempfile
 import threading
 import uuid
+from typing import Any, TextIO
 
 import zc.lockfile
 
 from ZEO.cache import format
 from ZEO.Exceptions import ClientStorageError
 
-_OPEN_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
-UNKNOWN_BOOT = b"\0" * 16
+_OPEN_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, 'O_BINARY', 0)
+_BOOT_ID = '/proc/sys/kernel/random/boot_id'
+UNKNOWN_BOOT = b'\0' * 16
 
 
-if hasattr(os, "pread"):
+if hasattr(os, 'pread'):
     pread, pwrite = os.pread, os.pwrite
 else:  # pragma: no cover - Windows
     _position = threading.Lock()  # a file has one position
@@ -34,7 +35,7 @@ else:  # pragma: no cover - Windows
             os.lseek(fd, offset, os.SEEK_SET)
             return os.read(fd, length)
 
-    def pwrite(fd: int, data: bytes | memoryview, offset: int, /) -> int:
+    def pwrite(fd: int, data: Any, offset: int, /) -> int:
         """Write at an offset."""
         with _position:
             os.lseek(fd, offset, os.SEEK_SET)
@@ -53,6 +54,8 @@ def boot_id() -> bytes:
 class FileLock(zc.lockfile.LockFile):
     """The lock beside the file, which a forked child can let go of without unlocking it."""
 
+    _fp: TextIO | None
+
     def abandon(self) -> None:
         """Close the child's copy of the descriptor; the parent's lock stays."""
         if self._fp is not None:
@@ -63,11 +66,11 @@ class FileLock(zc.lockfile.LockFile):
 def take_lock(path: str) -> FileLock:
     """Lock the cache file at path. Raises ClientStorageError when another process has it."""
     try:
-        return FileLock(path + ".lock")
+        return FileLock(path + '.lock')
     except zc.lockfile.LockError as error:
         raise ClientStorageError(
-            f"The cache file {path} is in use by another process. Give each process a client name"
-            " of its own (ZEO_CLIENT in the environment, or client=), or none, for a temporary one."
+            f'The cache file {path} is in use by another process. Give each process a client name'
+            ' of its own (ZEO_CLIENT in the environment, or client=), or none, for a temporary one.'
         ) from error
 
 
@@ -75,13 +78,13 @@ def open_file(path: str | None) -> CacheFile:
     """Open the file at path, or make it; None: a temporary one. Raises ClientStorageError."""
     try:
         if path is None:
-            with tempfile.TemporaryFile(prefix="zeo-", suffix=".zec") as temporary:
+            with tempfile.TemporaryFile(prefix='zeo-', suffix='.zec') as temporary:
                 return CacheFile(os.dup(temporary.fileno()), None)
         return CacheFile(os.open(path, _OPEN_FLAGS, 0o600), path)
     except OSError as error:
         raise ClientStorageError(
-            f"Cannot open the cache file {path or 'in the temporary directory'}: {error}."
-            " Check that its directory (var=) exists and may be written to."
+            f'Cannot open the cache file {path or "in the temporary directory"}: {error}.'
+            ' Check that its directory (var=) exists and may be written to.'
         ) from error
 
 
@@ -114,10 +117,7 @@ class CacheFile:
 
     def load_state(self) -> bool:
         """Take over the newest valid state; return whether there was one. Raises OSError."""
-        found = [
-            format.parse_state(self.read(place, format.STATE_LENGTH))
-            for place in format.STATE_PLACES
-        ]
+        found = [format.parse_state(self.read(place, format.STATE_LENGTH)) for place in format.STATE_PLACES]
         valid = [state for state in found if state is not None]
         if valid:
             self.state = max(valid, key=lambda state: state.sequence)

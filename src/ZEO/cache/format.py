@@ -30,29 +30,29 @@ RING_START = 4096  # bytes; one page for header and states
 STATE_PLACES = (2048, 3072)  # bytes; in different disk sectors, for one is spoilt alone
 MAX_SIZE = UNIT << 30  # bytes; the index has 30 bits for a place
 
-MAGIC = b"ZEOcach\n"
+MAGIC = b'ZEOcach\n'
 VERSION = 1
-_HEADER = struct.Struct("<8sHHQ")  # magic, version, length of identity, size
+_HEADER = struct.Struct('<8sHHQ')  # magic, version, length of identity, size
 _MAX_IDENTITY = 1024  # bytes; longer ones are hashed
 
-RECORD_MAGIC = b"zR\xc3\xa9"
-GAP_MAGIC = b"zG\xc3\xa5"
-NO_TID = b"\0" * 8  # as an end tid: the revision is current
+RECORD_MAGIC = b'zR\xc3\xa9'
+GAP_MAGIC = b'zG\xc3\xa5'
+NO_TID = b'\0' * 8  # as an end tid: the revision is current
 
 RECORD_HEADER = 40  # bytes
 # magic, CRC of the rest of these 40 bytes, end tid, length, CRC of oid + tid + data, oid, tid
-_RECORD = struct.Struct("<4sI8sII8s8s")
+_RECORD = struct.Struct('<4sI8sII8s8s')
 CHECKED_FROM = 8  # where what the first CRC covers begins
 BODY = 24  # oid and tid, which the second CRC covers together with the data
 # The CRC and end tid of _RECORD: all that is written when a revision ends.
-END_FIELDS = struct.Struct("<I8s")
+END_FIELDS = struct.Struct('<I8s')
 END_PLACE = 4  # where in the record they are
-_GAP = struct.Struct("<4sIQ")  # magic, CRC, units
+_GAP = struct.Struct('<4sIQ')  # magic, CRC, units
 
 # What a hit needs of _RECORD: end tid, length, CRC, oid, tid.
-unpack_hit = struct.Struct("<8x8sII8s8s").unpack_from
+unpack_hit = struct.Struct('<8x8sII8s8s').unpack_from
 
-_STATE = struct.Struct("<Q8sII16sQQQQQIQQQ")
+_STATE = struct.Struct('<Q8sII16sQQQQQIQQQ')
 _FLAG_TID, _FLAG_CLEAN = 1, 2
 
 
@@ -68,21 +68,21 @@ def pack_header(size: int, identity: str) -> bytes:
     """Return the file's header. size: bytes; identity: whose data this is."""
     name = _identity_bytes(identity)
     packed = _HEADER.pack(MAGIC, VERSION, len(name), size) + name
-    return packed + struct.pack("<I", crc32(packed))
+    return packed + struct.pack('<I', crc32(packed))
 
 
 def parse_header(page: bytes) -> tuple[int, bytes]:
     """Return (size in bytes, identity) from the first page. Raises ValueError saying why not."""
     if len(page) < _HEADER.size + 4:
-        raise ValueError("it is too short")
+        raise ValueError('it is too short')
     magic, version, name_length, size = _HEADER.unpack_from(page)
     if magic != MAGIC:
-        raise ValueError("it is not a cache file of this kind")
+        raise ValueError('it is not a cache file of this kind')
     if version != VERSION:
-        raise ValueError(f"its format version is {version}, ours is {VERSION}")
+        raise ValueError(f'its format version is {version}, ours is {VERSION}')
     end = _HEADER.size + name_length
-    if len(page) < end + 4 or page[end : end + 4] != struct.pack("<I", crc32(page[:end])):
-        raise ValueError("its header is damaged")
+    if len(page) < end + 4 or page[end : end + 4] != struct.pack('<I', crc32(page[:end])):
+        raise ValueError('its header is damaged')
     return size, page[_HEADER.size : end]
 
 
@@ -92,7 +92,7 @@ def same_identity(stored: bytes, identity: str) -> bool:
 
 
 def _identity_bytes(identity: str) -> bytes:
-    name = identity.encode("utf-8", "surrogateescape")
+    name = identity.encode('utf-8', 'surrogateescape')
     return name if len(name) <= _MAX_IDENTITY else sha256(name).hexdigest().encode()
 
 
@@ -107,7 +107,7 @@ class State:
     last_tid: bytes | None = None  # every invalidation up to it is in the file
     clean: bool = False  # closed properly: the saved index is right and everything is on disk
     salt: int = 0  # what CRCs start from; another one makes all records void
-    boot: bytes = b"\0" * 16  # which boot of the machine wrote this; zeros: unknown
+    boot: bytes = b'\0' * 16  # which boot of the machine wrote this; zeros: unknown
     hand: int = 0  # units; where the next record goes
     gap_end: int = 0  # units; where the space before the next record ends
     closed_units: int = 0  # units taken by revisions that are not current
@@ -127,14 +127,14 @@ def pack_state(state: State) -> bytes:
         state.gap_end, state.closed_units, state.index_at, state.index_length, state.index_crc,
         state.hits, state.misses, state.stores,
     )  # fmt: skip
-    return packed + struct.pack("<I", crc32(packed))
+    return packed + struct.pack('<I', crc32(packed))
 
 
 def parse_state(packed: bytes) -> State | None:
     """Return the state in these bytes, or None if they do not check."""
     if len(packed) < _STATE.size + 4:
         return None
-    if packed[_STATE.size : _STATE.size + 4] != struct.pack("<I", crc32(packed[: _STATE.size])):
+    if packed[_STATE.size : _STATE.size + 4] != struct.pack('<I', crc32(packed[: _STATE.size])):
         return None
     sequence, tid, flags, *rest = _STATE.unpack_from(packed)
     last_tid = tid if flags & _FLAG_TID else None
@@ -168,7 +168,7 @@ def pack_record(oid: bytes, tid: bytes, end: bytes, data: bytes, seed: int) -> b
     body_crc = crc32(data, crc32(oid + tid, seed))
     head_crc = _head_crc(end, len(data), body_crc, oid, tid, seed)
     packed = _RECORD.pack(RECORD_MAGIC, head_crc, end, len(data), body_crc, oid, tid)
-    return b"".join((packed, data, b"\0" * (-(RECORD_HEADER + len(data)) % UNIT)))
+    return b''.join((packed, data, b'\0' * (-(RECORD_HEADER + len(data)) % UNIT)))
 
 
 def pack_end(header: RecordHeader, end: bytes, seed: int) -> bytes:
@@ -195,7 +195,7 @@ def body_checks(header: RecordHeader, body: bytes, seed: int) -> bool:
 
 def pack_gap(length: int, seed: int) -> bytes:
     """Return the header of a gap of `length` units."""
-    return _GAP.pack(GAP_MAGIC, crc32(b"%d" % length, seed & 0xFFFFFFFF), length)
+    return _GAP.pack(GAP_MAGIC, crc32(b'%d' % length, seed & 0xFFFFFFFF), length)
 
 
 def parse_gap(buffer: bytes, seed: int, at: int = 0) -> int | None:
@@ -203,11 +203,11 @@ def parse_gap(buffer: bytes, seed: int, at: int = 0) -> int | None:
     if len(buffer) < at + _GAP.size:
         return None
     magic, crc, length = _GAP.unpack_from(buffer, at)
-    if magic != GAP_MAGIC or crc32(b"%d" % length, seed & 0xFFFFFFFF) != crc or length < 1:
+    if magic != GAP_MAGIC or crc32(b'%d' % length, seed & 0xFFFFFFFF) != crc or length < 1:
         return None
     return int(length)
 
 
 def _head_crc(end: bytes, length: int, body_crc: int, oid: bytes, tid: bytes, seed: int) -> int:
-    checked = _RECORD.pack(b"", 0, end, length, body_crc, oid, tid)[CHECKED_FROM:]
+    checked = _RECORD.pack(b'', 0, end, length, body_crc, oid, tid)[CHECKED_FROM:]
     return crc32(checked, seed & 0xFFFFFFFF)

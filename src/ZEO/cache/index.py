@@ -26,7 +26,7 @@ PLACE_SHIFT = 2
 
 _LOW = (1 << 32) - 1
 _SHRINK_EVERY = 1024  # removals; a bucket gives no memory back by itself
-_BUCKET = struct.Struct("<QI")  # oid >> SHIFT, records
+_BUCKET = struct.Struct('<QI')  # oid >> SHIFT, records
 
 
 class Index:
@@ -126,35 +126,33 @@ class Index:
 
     def dump(self) -> bytes:
         """Return the index as bytes."""
-        parts = [struct.pack("<QQ", len(self.buckets), self._closed_count)]
+        parts = [struct.pack('<QQ', len(self.buckets), self._closed_count)]
         for high, bucket in self.buckets.items():
             parts.append(_BUCKET.pack(high, len(bucket)))
-            parts.append(_little(array("H", bucket.keys())))
-            parts.append(_little(array("I", bucket.values())))
+            parts.append(_little(array('H', bucket.keys())))
+            parts.append(_little(array('I', bucket.values())))
         closed = list(self.closed_items())
-        parts.append(_little(array("Q", [oid for oid, _ in closed])))
-        parts.append(_little(array("I", [place for _, place in closed])))
-        return b"".join(parts)
+        parts.append(_little(array('Q', [oid for oid, _ in closed])))
+        parts.append(_little(array('I', [place for _, place in closed])))
+        return b''.join(parts)
 
     def load(self, saved: bytes) -> None:
         """Take over what dump() made; the index is empty before. Raises ValueError."""
         try:
             reader = _Reader(saved)
-            buckets, closed = reader.unpack(struct.Struct("<QQ"))
+            buckets, closed = reader.unpack(struct.Struct('<QQ'))
             for _ in range(buckets):
                 high, count = reader.unpack(_BUCKET)
                 flat = [0] * (2 * count)
-                flat[::2] = reader.array("H", count)
-                flat[1::2] = reader.array("I", count)
+                flat[::2] = reader.array('H', count)
+                flat[1::2] = reader.array('I', count)
                 bucket = self.buckets[high] = UUBucket()
                 bucket.__setstate__((tuple(flat),))  # much quicker than one by one
                 self._current_count += count
-            for oid, place in zip(
-                reader.array("Q", closed), reader.array("I", closed), strict=True
-            ):
+            for oid, place in zip(reader.array('Q', closed), reader.array('I', closed), strict=True):
                 self.add_closed(oid, place)
         except (struct.error, MemoryError, OverflowError) as error:
-            raise ValueError(f"not a saved index: {error}") from error
+            raise ValueError(f'not a saved index: {error}') from error
 
 
 class _Reader:
@@ -173,7 +171,7 @@ class _Reader:
         items = array(typecode)
         length = count * items.itemsize
         if self._at + length > len(self._saved):
-            raise ValueError("not a saved index: too short")
+            raise ValueError('not a saved index: too short')
         items.frombytes(self._saved[self._at : self._at + length])
         self._at += length
         return _swapped(items)
@@ -184,6 +182,6 @@ def _little(items: array[int]) -> bytes:
 
 
 def _swapped(items: array[int]) -> array[int]:
-    if sys.byteorder == "big":
+    if sys.byteorder == 'big':
         items.byteswap()
     return items

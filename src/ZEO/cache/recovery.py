@@ -20,13 +20,13 @@ from ZEO.cache.index import PLACE_SHIFT, USES, Index
 from ZEO.cache.ring import Ring
 from ZEO.Exceptions import ClientStorageError
 
-log = logging.getLogger("ZEO.cache")
+log = logging.getLogger('ZEO.cache')
 
 MIN_SIZE = 2 * format.RING_START  # bytes; header and a ring of one page
-RESIZED = ".resized"  # added to the path while a file of another size is being made
+RESIZED = '.resized'  # added to the path while a file of another size is being made
 _CHUNK = 4 * 1024 * 1024  # bytes read at once by a scan
-_ANY_MAGIC = re.compile(re.escape(format.RECORD_MAGIC) + b"|" + re.escape(format.GAP_MAGIC))
-_FOREIGN = (b"FS21", b"FS30")  # a FileStorage: somebody's database, whatever cache= says
+_ANY_MAGIC = re.compile(re.escape(format.RECORD_MAGIC) + b'|' + re.escape(format.GAP_MAGIC))
+_FOREIGN = (b'FS21', b'FS30')  # a FileStorage: somebody's database, whatever cache= says
 
 
 @dataclass
@@ -87,16 +87,16 @@ def _load(file: CacheFile, identity: str) -> Parts | None:
     if not page:
         return None  # new
     if page.startswith(_FOREIGN):
-        raise ClientStorageError(f"{file.path} is a FileStorage, not a cache file: check cache=")
+        raise ClientStorageError(f'{file.path} is a FileStorage, not a cache file: check cache=')
     try:
         size, whose = format.parse_header(page)
         check_usable(file, size, whose, identity)
     except ValueError as error:
-        log.warning("Cache file %s cannot be used: %s; it starts empty", file.path, error)
+        log.warning('Cache file %s cannot be used: %s; it starts empty', file.path, error)
         return None
     index = Index()
     if not (file.state.clean and load_index(file, index)):
-        log.info("Cache file %s has no valid index (not closed?); scanning it", file.path)
+        log.info('Cache file %s has no valid index (not closed?); scanning it', file.path)
         if os.fstat(file.fd).st_size != size:
             os.ftruncate(file.fd, size)
         index.clear()
@@ -107,17 +107,15 @@ def _load(file: CacheFile, identity: str) -> Parts | None:
 def check_usable(file: CacheFile, size: int, whose: bytes, identity: str) -> None:
     """Raise ValueError saying why this file's contents may not be served; load its state."""
     if not format.same_identity(whose, identity):
-        raise ValueError(f"it belongs to {whose.decode(errors='replace')}, not to {identity}")
+        raise ValueError(f'it belongs to {whose.decode(errors="replace")}, not to {identity}')
     if size < MIN_SIZE or size > format.MAX_SIZE:
-        raise ValueError("its header is damaged")
+        raise ValueError('its header is damaged')
     if not file.load_state():
-        raise ValueError("its state is damaged")
+        raise ValueError('its state is damaged')
     file.set_size(size)
     boot = boot_id()
     if not file.state.clean and (boot == UNKNOWN_BOOT or file.state.boot != boot):
-        raise ValueError(
-            "it was not closed before the machine went down, and parts may not have reached the disk"
-        )
+        raise ValueError('it was not closed before the machine went down, and parts may not have reached the disk')
 
 
 def load_index(file: CacheFile, index: Index) -> bool:
@@ -153,7 +151,7 @@ class Found:
 def walk(file: CacheFile) -> Iterator[Found]:
     """Yield everything in the ring, in order and without holes. Raises OSError."""
     place = file.start
-    chunk, chunk_place = b"", place
+    chunk, chunk_place = b'', place
     while place < file.end:
         at = (place - chunk_place) * format.UNIT
         found = _parse(file, chunk, at, place)
@@ -187,7 +185,7 @@ def _large_or_damaged(file: CacheFile, chunk: bytes, place: int) -> tuple[bytes,
         whole = file.read_units(place, header.units * format.UNIT)
         found = _parse(file, whole, 0, place)
         if found is not None:
-            return b"", place + found.units, found
+            return b'', place + found.units, found
     for match in _ANY_MAGIC.finditer(chunk, 1):
         at = match.start()
         next_place = place + at // format.UNIT
@@ -196,15 +194,12 @@ def _large_or_damaged(file: CacheFile, chunk: bytes, place: int) -> tuple[bytes,
     # The end of the chunk may cut a header in two, so the last two units are looked at again.
     length = max(len(chunk) // format.UNIT - 2, 1) if len(chunk) >= _CHUNK else file.end - place
     length = min(length, file.end - place)
-    return b"", place + length, Found(place, length)
+    return b'', place + length, Found(place, length)
 
 
 def _begins(file: CacheFile, chunk: bytes, at: int, place: int) -> bool:
     seed = file.seed(place)
-    return (
-        format.parse_record_header(chunk, seed, at) is not None
-        or format.parse_gap(chunk, seed, at) is not None
-    )
+    return format.parse_record_header(chunk, seed, at) is not None or format.parse_gap(chunk, seed, at) is not None
 
 
 def scan(file: CacheFile, index: Index) -> None:
@@ -229,7 +224,7 @@ def scan(file: CacheFile, index: Index) -> None:
                 continue
             closed[header.oid, header.tid] = found.place
             closed_units += found.units
-            index.add_closed(int.from_bytes(header.oid, "big"), found.place)
+            index.add_closed(int.from_bytes(header.oid, 'big'), found.place)
         else:
             _add_current(file, index, current_tids, found, header)
     file.state.closed_units = closed_units
@@ -243,7 +238,7 @@ def _add_current(
     found: Found,
     header: format.RecordHeader,
 ) -> None:
-    oid = int.from_bytes(header.oid, "big")
+    oid = int.from_bytes(header.oid, 'big')
     known = index.get(oid)
     if known is not None:
         if tids[oid] >= header.tid:
@@ -275,13 +270,13 @@ def _resize(parts: Parts, size: int, identity: str) -> Parts:
     """Copy what fits into a file of the new size, and put it in the place of the old one."""
     old = parts.file
     assert old.path is not None
-    log.info("Resizing cache file %s to %s bytes", old.path, size)
+    log.info('Resizing cache file %s to %s bytes', old.path, size)
     new_path = old.path + RESIZED
     new = _create(open_file(new_path), size, identity)
     try:
         for place, oid, value in _what_fits(parts, new):
             _copy(parts, new, place, oid, value)
-        for name in ("last_tid", "hits", "misses", "stores"):
+        for name in ('last_tid', 'hits', 'misses', 'stores'):
             setattr(new.file.state, name, getattr(old.state, name))
         new.ring.save()
         new.file.write_state(both=True)

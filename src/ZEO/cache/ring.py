@@ -52,6 +52,7 @@ class Ring:
         """Take over the hand's place from the file's state."""
         self._file = file
         self._index = index
+        self.is_hot: Callable[[bytes], bool] = lambda oid: False  # used, but not seen in the index
         self.hand = file.state.hand  # units; where the next record goes
         self.gap_end = file.state.gap_end  # units; up to where there is nothing
         self.closed_units = file.state.closed_units  # taken by revisions that are not current
@@ -114,7 +115,7 @@ class Ring:
         rest = self._file.end - at
         if rest:
             gap = format.pack_gap(rest, self._file.seed(at))
-            parts.append(gap.ljust(rest * format.UNIT, b"\0"))
+            parts.append(gap.ljust(rest * format.UNIT, b'\0'))
         self._write(parts)
         self.hand = self.gap_end = self._file.start
 
@@ -125,7 +126,7 @@ class Ring:
 
     def _write(self, parts: list[bytes]) -> None:
         try:
-            self._file.write_units(self.hand, b"".join(parts))
+            self._file.write_units(self.hand, b''.join(parts))
         except OSError as error:
             if self._exposed:
                 raise
@@ -144,29 +145,28 @@ class Ring:
             return None
         header = format.parse_record_header(buffer, seed)
         if header is None:
-            raise DamagedCache(f"no record at {place * format.UNIT}")
+            raise DamagedCache(f'no record at {place * format.UNIT}')
         self._extend(header.units)
-        oid = int.from_bytes(header.oid, "big")
+        oid = int.from_bytes(header.oid, 'big')
         value = self._index.get(oid)
         if value is None or value >> PLACE_SHIFT != place:
             self.closed_units -= self._index.remove_closed(oid, place) * header.units
             return None
-        if header.units <= allowance and self._worth_keeping(value):
+        if header.units <= allowance and self._worth_keeping(header.oid, value):
             body = self._file.read_units(place, format.RECORD_HEADER + header.length)[format.BODY :]
             if format.body_checks(header, body, seed):
                 moved = at << PLACE_SHIFT | max((value & USES) - 1, 0)
-                packed = format.pack_record(
-                    header.oid, header.tid, header.end, body[16:], self._file.seed(at)
-                )
+                packed = format.pack_record(header.oid, header.tid, header.end, body[16:], self._file.seed(at))
                 return _Kept(oid, moved, header.units, packed)
         self._index.remove(oid)
         return None
 
-    def _worth_keeping(self, value: int) -> bool:
-        size = self._file.end - self._file.start
-        return bool(value & USES) or self.closed_units * CLOSED_SHARE >= size
+    def _worth_keeping(self, oid: bytes, value: int) -> bool:
+        if value & USES or self.is_hot(oid):
+            return True
+        return self.closed_units * CLOSED_SHARE >= self._file.end - self._file.start
 
     def _extend(self, length: int) -> None:
         if self.gap_end + length > self._file.end:
-            raise DamagedCache(f"what is at {self.gap_end * format.UNIT} does not fit")
+            raise DamagedCache(f'what is at {self.gap_end * format.UNIT} does not fit')
         self.gap_end += length

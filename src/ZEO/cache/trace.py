@@ -17,23 +17,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-log = logging.getLogger("ZEO.cache")
+log = logging.getLogger('ZEO.cache')
 
-SUFFIX = ".trace"  # added to the cache file's path
-_MAGIC = b"ZEOtrc1\n"
-_ENTRY = struct.Struct("<dBI8s8s8s")  # seconds since 1970, what, size in bytes, oid, tid, end or before
-_NO_TID = b"\0" * 8
+SUFFIX = '.trace'  # added to the cache file's path
+_MAGIC = b'ZEOtrc1\n'
+_ENTRY = struct.Struct('<dBI8s8s8s')  # seconds since 1970, what, size in bytes, oid, tid, end or before
+_NO_TID = b'\0' * 8
 
 LOAD_HIT, LOAD_MISS, BEFORE_HIT, BEFORE_MISS, STORE, INVALIDATE, CLEAR, OPEN = range(8)
 NAMES = (
-    "load hit",
-    "load miss",
-    "loadBefore hit",
-    "loadBefore miss",
-    "store",
-    "invalidate",
-    "clear",
-    "open",
+    'load hit',
+    'load miss',
+    'loadBefore hit',
+    'loadBefore miss',
+    'store',
+    'invalidate',
+    'clear',
+    'open',
 )
 
 
@@ -55,7 +55,7 @@ class Trace:
     def __init__(self, path: str) -> None:
         """Append to the trace at path, or begin it. Raises OSError."""
         self._path = path
-        self._file: BinaryIO | None = open(path, "ab")
+        self._file: BinaryIO | None = open(path, 'ab')
         if self._file.tell() == 0:
             self._file.write(_MAGIC)
         self.record(OPEN)
@@ -63,7 +63,7 @@ class Trace:
     def record(
         self,
         what: int,
-        oid: bytes = b"",
+        oid: bytes = b'',
         tid: bytes | None = None,
         end: bytes | None = None,
         size: int = 0,
@@ -73,12 +73,10 @@ class Trace:
         if file is None:
             return
         try:
-            file.write(
-                _ENTRY.pack(time.time(), what, size, oid, tid or _NO_TID, end or _NO_TID)
-            )
+            file.write(_ENTRY.pack(time.time(), what, size, oid, tid or _NO_TID, end or _NO_TID))
         except (OSError, ValueError) as error:  # ValueError: another thread has closed it
             self._file = None
-            log.warning("Cache trace %s ends, it cannot be written: %s", self._path, error)
+            log.warning('Cache trace %s ends, it cannot be written: %s', self._path, error)
 
     def close(self) -> None:
         """Write what is buffered and close the file; never raises OSError."""
@@ -87,29 +85,29 @@ class Trace:
             try:
                 file.close()
             except OSError as error:
-                log.warning("Cache trace %s is incomplete: %s", self._path, error)
+                log.warning('Cache trace %s is incomplete: %s', self._path, error)
 
 
 def wanted(path: str | None) -> Trace | None:
     """Return a trace for the cache file at path if ZEO_CACHE_TRACE says so, else None."""
-    if path is None or not os.environ.get("ZEO_CACHE_TRACE"):
+    if path is None or not os.environ.get('ZEO_CACHE_TRACE'):
         return None
     try:
         return Trace(path + SUFFIX)
     except OSError as error:
-        log.warning("No cache trace: %s", error)
+        log.warning('No cache trace: %s', error)
         return None
 
 
 def read(path: str) -> Iterator[Event]:
     """Yield the events of the trace at path. Raises OSError, ValueError."""
-    with open(path, "rb") as file:
+    with open(path, 'rb') as file:
         if file.read(len(_MAGIC)) != _MAGIC:
-            raise ValueError(f"{path} is not a cache trace")
+            raise ValueError(f'{path} is not a cache trace')
         while len(entry := file.read(_ENTRY.size)) == _ENTRY.size:
             when, what, size, oid, tid, end = _ENTRY.unpack(entry)
             if what >= len(NAMES):
-                raise ValueError(f"{path} is damaged")
+                raise ValueError(f'{path} is damaged')
             yield Event(when, what, size, oid, _or_none(tid), _or_none(end))
 
 

@@ -1,0 +1,238 @@
+"""What may be done to the revisions in a cache file: the file first, then the index.
+
+In: revisions, invalidations, tids. Out: revisions. Fails: NotStored when just the new record could
+not be written; OSError and DamagedCache when file and index may differ and the file must be given up.
+
+Every method needs the cache's lock. The order of writes is what makes a killed process harmless: the
+file's last tid is written after the invalidations it covers, a record that is closed or dropped is
+so in the file before the index says it, and no record leaves the index but stays in the file.
+"""
+
+from __future__ import annotations
+
+import secrets
+from zlib import crc32
+
+from ZEO.cache import format
+from ZEO.cache.hot import HotRecords
+from ZEO.cache.index import PLACE_SHIFT
+from ZEO.cache.recovery import Parts
+
+_HEADER, _UNIT, _NO_TID = format.RECORD_HEADER, format.UNIT, format.NO_TID
+# A hit reads one and a half times the mean record: reading the end of a larger record costs another
+# call, reading too much of a small one a little time.
+_LEAST_READ, _MOST_READ = 512, 16384  # bytes
+_FIRST_MEAN = 500.0  # bytes; ZODB records are often that small
+_MEAN_WEIGHT = 0.02  # of the latest record in the running mean
+
+
+class Revisions:
+    """The revisions in one cache file."""
+
+    def __init__(self, parts: Parts, hot: HotRecords) -> None:
+        """Take over the parts. hot: holds some current revisions in memory as well."""
+        self._file, self._index, self._ring = parts.file, parts.index, parts.ring
+        self._hot = hot
+        self._ring.is_hot = hot.records.__contains__
+        self.salt = self._file.state.salt  # what CRCs start from
+        self._mean = _FIRST_MEAN  # running mean of the length of records in bytes
+        self.read_length = _LEAST_READ  # bytes that a hit should read
+        used = self._file.end - self._file.start - (self._ring.gap_end - self._ring.hand)
+        if len(self._index):
+            self._note_length(used * _UNIT / len(self._index), 1.0)
+
+    # --- reading ---
+
+    def read_current(self, oid: bytes) -> tuple[bytes, bytes] | None:
+        """Return (data, tid) of the current revision, None if there is none or it is damaged."""
+        value = self._index.get(int.from_bytes(oid, 'big'))
+        if value is None:
+            return None
+        header, data = self._record(value >> PLACE_SHIFT)
+        if header is None or header.oid != oid or header.end != _NO_TID:
+            return None
+        return data, header.tid
+
+    def read_closed(self, oid: bytes, before: bytes) -> tuple[bytes, bytes, bytes] | None:
+        """Return (data, tid, end tid) of the revision that ended but was valid before `before`."""
+        for place in self._index.closed(int.from_bytes(oid, 'big')):
+            header = self.header(place)
+            if header is not None and header.tid < before <= header.end:
+                header, data = self._record(place)
+                if header is not None and header.oid == oid:
+                    return data, header.tid, header.end
+        return None
+
+    def places(self) -> list[int]:
+        """Return where all revisions are."""
+        current = [value >> PLACE_SHIFT for _, value in self._index.current_items()]
+        return current + [place for _, place in self._index.closed_items()]
+
+    def header(self, place: int) -> format.RecordHeader | None:
+        """Return the header of the record at place, None if there is none to be read."""
+        try:
+            return self._file.read_header(place)
+        except OSError:
+            return None
+
+    def _record(self, place: int) -> tuple[format.RecordHeader | None, bytes]:
+        header = self.header(place)
+        if header is None:
+            return None, b''
+        try:
+            record = self._file.read_units(place, _HEADER + header.length)
+        except OSError:
+            return None, b''
+        if not format.body_checks(header, record[format.BODY :], self._file.seed(place)):
+            return None, b''
+        return header, record[_HEADER:]
+
+    # --- changing ---
+
+    def store(self, oid: bytes, tid: bytes, end_tid: bytes | None, data: bytes) -> None:
+        """Add a revision, unless the cache knows better."""
+        number = int.from_bytes(oid, 'big')
+        value = self._index.get(number)
+        if value is not None and self._settled(oid, number, value >> PLACE_SHIFT, tid, end_tid):
+            return
+        if self._index.closed_count and self._has_closed(number, tid):
+            return
+        if not self._ring.holds(len(data)):
+            return
+        length = format.units(len(data))
+        end = end_tid or _NO_TID
+        place = self._ring.place(length, lambda at: format.pack_record(oid, tid, end, data, self.salt + at))
+        if end_tid is None:
+            self._hot.discard(oid)
+            self._index.set(number, place << PLACE_SHIFT)
+        else:
+            self._index.add_closed(number, place)
+            self._ring.closed_units += length
+        self._file.state.stores += 1
+        self._note_length(_HEADER + len(data), _MEAN_WEIGHT)
+
+    def _settled(self, oid: bytes, number: int, place: int, tid: bytes, end_tid: bytes | None) -> bool:
+        """Settle what a new revision means for the current one; return whether that was all."""
+        header = self.header(place)
+        if header is not None and header.tid == tid and end_tid is not None:
+            self._end(oid, number, place, header, end_tid)
+            return True
+        if end_tid is not None:
+            return False
+        if header is not None and header.tid >= tid:
+            return True
+        self.drop_current(oid)  # when it ended is not known
+        return False
+
+    def _has_closed(self, number: int, tid: bytes) -> bool:
+        headers = map(self.header, self._index.closed(number))
+        return any(header is not None and header.tid == tid for header in headers)
+
+    def invalidate(self, oid: bytes, tid: bytes | None) -> None:
+        """End the current revision at tid if it is older; None: drop all revisions."""
+        number = int.from_bytes(oid, 'big')
+        if tid is None:
+            for place in self._index.closed(number):
+                self._ring.closed_units -= self._erase(place)
+                self._index.remove_closed(number, place)
+            self.drop_current(oid)
+            return
+        record = self._hot.records.get(oid)
+        if record is not None and record[1] < tid:
+            self._hot.discard(oid)
+        value = self._index.get(number)
+        if value is None:
+            return
+        place = value >> PLACE_SHIFT
+        header = self.header(place)
+        if header is None:
+            self.drop_current(oid)
+        elif header.tid < tid:
+            self._end(oid, number, place, header, tid)
+
+    def _end(self, oid: bytes, number: int, place: int, header: format.RecordHeader, tid: bytes) -> None:
+        self._hot.discard(oid)
+        self._file.end_record(place, header, tid)
+        self._index.remove(number)
+        self._index.add_closed(number, place)
+        self._ring.closed_units += header.units
+
+    def drop_current(self, oid: bytes) -> None:
+        """Drop the current revision, if there is one."""
+        self._hot.discard(oid)
+        number = int.from_bytes(oid, 'big')
+        value = self._index.get(number)
+        if value is not None:
+            self._erase(value >> PLACE_SHIFT)
+            self._index.remove(number)
+
+    def _erase(self, place: int) -> int:
+        """Make the record at place a gap; return its units, 0 if there is none to be read."""
+        header = self._file.read_header(place)
+        if header is None:
+            return 0
+        self._file.write_gap(place, header.units)
+        return header.units
+
+    def set_last_tid(self, tid: bytes | None) -> None:
+        """Write that every invalidation up to tid is in the file."""
+        before = self._file.state.last_tid
+        self._file.state.last_tid = tid
+        self._ring.save()
+        self._file.write_state(both=tid is None or before is None or tid < before)
+
+    def clear(self) -> None:
+        """Drop everything at once."""
+        self._hot.clear()
+        self._index.clear()
+        state = self._file.state
+        state.last_tid = None
+        state.salt = self.salt = secrets.randbits(31) + 1  # no record checks any more
+        self._file.write_state(both=True)
+        self._ring.reset()
+
+    def _note_length(self, length: float, weight: float) -> None:
+        self._mean += (length - self._mean) * weight
+        self.read_length = min(max(int(self._mean * 1.5), _LEAST_READ), _MOST_READ)
+
+    # --- the file as a whole ---
+
+    def save(self, hits: int, misses: int) -> None:
+        """Make the file one that opens quickly, even after the machine went down."""
+        state = self._file.state
+        length = 1 + -(-self._index.saved_length() // _UNIT)
+        if length * 2 <= self._file.end - self._file.start:
+            state.index_at = self._ring.place(length, lambda at: self._pack_index(at, length))
+            self._ring.hand = state.index_at  # once it has been read, it is room again
+        self._file.sync()
+        state.clean = True
+        state.hits, state.misses = hits, misses
+        self._ring.save()
+        self._file.write_state()
+        self._file.sync()
+
+    def _pack_index(self, at: int, length: int) -> bytes:
+        saved = self._index.dump()
+        state = self._file.state
+        state.index_length, state.index_crc = len(saved), crc32(saved)
+        gap = format.pack_gap(length, self.salt + at).ljust(_UNIT, b'\0')
+        return (gap + saved).ljust(length * _UNIT, b'\0')
+
+    def abandon(self) -> None:
+        """Serve nothing more, and make the file void. Raises OSError if that cannot be done."""
+        self._hot.clear()
+        self._index.clear()
+        self._file.void()
+
+    def emptied(self, identity: str) -> Parts:
+        """Make the file anew and return its parts. Raises OSError."""
+        self._hot.clear()
+        self._index.clear()
+        self._file.create(self._file.end * _UNIT, identity)
+        return Parts.around(self._file)
+
+    def close(self) -> None:
+        """Serve nothing more and close the file; nothing is written."""
+        self._hot.clear()
+        self._index.clear()
+        self._file.close()
