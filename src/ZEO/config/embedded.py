@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ZEO.config.datatypes import bind_address
@@ -122,7 +123,8 @@ def _in_a_process(text: str, where: Address, start_timeout: float,
     def stop(stop_timeout: float = STOP_TIMEOUT) -> None:
         """Stop the server and wait until it has ended; kill it after so many seconds."""
         assert process.stdin is not None and process.stdout is not None
-        process.stdin.close()
+        with suppress(BrokenPipeError):  # what it could not be told any more; the file is closed
+            process.stdin.close()
         try:
             process.wait(stop_timeout)
         except subprocess.TimeoutExpired:
