@@ -7,6 +7,7 @@ or it cannot be opened at all.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import tempfile
@@ -20,6 +21,7 @@ from ZEO.cache import format
 from ZEO.Exceptions import ClientStorageError
 
 _OPEN_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, 'O_BINARY', 0)
+_FULL = errno.ENOSPC, errno.EDQUOT
 _BOOT_ID = '/proc/sys/kernel/random/boot_id'
 UNKNOWN_BOOT = b'\0' * 16
 
@@ -64,7 +66,11 @@ class FileLock(zc.lockfile.LockFile):
 
 
 def take_lock(path: str) -> FileLock:
-    """Lock the cache file at path. Raises ClientStorageError when another process has it."""
+    """Lock the cache file at path.
+
+    Raises ClientStorageError when another process has it or its directory is no good, OSError when
+    the disk is full.
+    """
     try:
         return FileLock(path + '.lock')
     except zc.lockfile.LockError as error:
@@ -72,20 +78,29 @@ def take_lock(path: str) -> FileLock:
             f'The cache file {path} is in use by another process. Give each process a client name'
             ' of its own (ZEO_CLIENT in the environment, or client=), or none, for a temporary one.'
         ) from error
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise _cannot_open(path, error) from error
+
+
+def _cannot_open(path: str, error: OSError) -> ClientStorageError:
+    return ClientStorageError(
+        f'Cannot open the cache file {path}: {error}. Check that its directory (var=) exists and may be written to.'
+    )
 
 
 def open_file(path: str | None) -> CacheFile:
-    """Open the file at path, or make it; None: a temporary one. Raises ClientStorageError."""
+    """Open the file at path, or make it; None: a temporary one. Raises as take_lock."""
     try:
         if path is None:
             with tempfile.TemporaryFile(prefix='zeo-', suffix='.zec') as temporary:
                 return CacheFile(os.dup(temporary.fileno()), None)
         return CacheFile(os.open(path, _OPEN_FLAGS, 0o600), path)
     except OSError as error:
-        raise ClientStorageError(
-            f'Cannot open the cache file {path or "in the temporary directory"}: {error}.'
-            ' Check that its directory (var=) exists and may be written to.'
-        ) from error
+        if error.errno in _FULL:
+            raise
+        raise _cannot_open(path or 'in the temporary directory', error) from error
 
 
 class CacheFile:

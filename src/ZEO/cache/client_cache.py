@@ -65,9 +65,9 @@ class ClientCache:
         self._open()
 
     def _open(self) -> None:
-        if self.path is not None:
-            self._file_lock = take_lock(self.path)
         try:
+            if self.path is not None:
+                self._file_lock = take_lock(self.path)
             self._take(open_parts(self.path, self.size, self._identity))
             self._storing = True
         except ClientStorageError:

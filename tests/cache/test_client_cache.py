@@ -1,0 +1,505 @@
+"""The client cache in a file: what it keeps, whom it refuses, and what it does when it cannot write."""
+
+import errno
+import logging
+import os
+import random
+import resource
+import threading
+
+import pytest
+from support.cache_stream import Stream, data_of, wrong_records
+from ZODB.utils import p64
+
+from ZEO.cache import ClientCache, cache_file, recovery
+from ZEO.Exceptions import ClientStorageError
+
+SIZE = 1_000_000
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / 'x-1.zec')
+
+
+def fill(cache, count, size=100, tid=1):
+    for i in range(count):
+        cache.store(p64(i), p64(tid), None, bytes([i % 256]) * size)
+
+
+def leave(cache):
+    """Let go of the file as a killed process does."""
+    cache._revisions._file.close()
+    cache._unlock()
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_kept_from_one_run_to_the_next(path):
+    cache = ClientCache(path, SIZE)
+    fill(cache, 1000)
+    cache.invalidate(p64(7), p64(5))
+    cache.setLastTid(p64(5))
+    before = set(cache.contents())
+    cache.close()
+    cache = ClientCache(path, SIZE)
+    assert set(cache.contents()) == before
+    assert len(cache) == 1000
+    assert cache.getLastTid() == p64(5)
+    assert cache.load(p64(8)) == (b'\x08' * 100, p64(1))
+    assert cache.loadBefore(p64(7), p64(5)) == (b'\x07' * 100, p64(1), p64(5))
+    cache.close()
+    assert os.path.getsize(path) <= SIZE
+
+
+def test_saved_index_is_used_and_void_once_the_file_is_open(path, monkeypatch):
+    cache = ClientCache(path, SIZE)
+    fill(cache, 100)
+    cache.close()
+    scans = []
+    real = recovery.scan
+    monkeypatch.setattr(recovery, 'scan', lambda *args: scans.append(1) or real(*args))
+    cache = ClientCache(path, SIZE)
+    assert scans == []
+    cache.store(p64(1000), p64(1), None, b'new')
+    leave(cache)
+    cache = ClientCache(path, SIZE)
+    assert scans == [1]
+    assert len(cache) == 101
+    cache.close()
+
+
+def test_invalidation_is_in_the_file_too(path):
+    cache = ClientCache(path, SIZE)
+    cache.store(p64(1), p64(1), None, b'1')
+    cache.invalidate(p64(1), p64(2))
+    cache.setLastTid(p64(2))
+    leave(cache)
+    cache = ClientCache(path, SIZE)
+    assert cache.load(p64(1)) is None
+    assert cache.loadBefore(p64(1), p64(2)) == (b'1', p64(1), p64(2))
+    cache.close()
+
+
+def test_forgotten_and_replaced_revisions_are_gone_from_the_file(path):
+    cache = ClientCache(path, SIZE)
+    cache.store(p64(1), p64(1), None, b'1')
+    cache.invalidate(p64(1), None)
+    cache.store(p64(2), p64(1), None, b'1')
+    cache.store(p64(2), p64(3), None, b'3')
+    leave(cache)
+    cache = ClientCache(path, SIZE)
+    assert list(cache.contents()) == [(p64(2), p64(3), None)]
+    cache.close()
+
+
+def test_clear_is_in_the_file_too(path):
+    cache = ClientCache(path, SIZE)
+    fill(cache, 100)
+    cache.setLastTid(p64(1))
+    cache.clear()
+    cache.store(p64(1), p64(2), None, b'after')
+    leave(cache)
+    cache = ClientCache(path, SIZE)
+    assert list(cache.contents()) == [(p64(1), p64(2), None)]
+    assert cache.getLastTid() is None
+    cache.close()
+
+
+def test_hot_records_follow_invalidations(path):
+    cache = ClientCache(path, SIZE)
+    cache.store(p64(1), p64(1), None, b'1')
+    for _ in range(5):
+        cache.load(p64(1))
+    assert p64(1) in cache._hot.records
+    cache.invalidate(p64(1), p64(1))
+    assert cache.load(p64(1)) == (b'1', p64(1))
+    cache.invalidate(p64(1), p64(2))
+    assert cache.load(p64(1)) is None
+    assert cache.loadBefore(p64(1), p64(2)) == (b'1', p64(1), p64(2))
+    cache.store(p64(1), p64(2), None, b'2')
+    for _ in range(5):
+        cache.load(p64(1))
+    cache.store(p64(1), p64(3), None, b'3')
+    assert cache.load(p64(1)) == (b'3', p64(3))
+    cache.clear()
+    assert cache.load(p64(1)) is None
+    cache.close()
+
+
+def test_large_records(path):
+    cache = ClientCache(path, SIZE)
+    cache.store(p64(1), p64(1), None, b'x' * 300_000)
+    cache.store(p64(2), p64(1), None, b'x' * 600_000)  # more than half of the file
+    leave(cache)
+    cache = ClientCache(path, SIZE)
+    assert cache.load(p64(1)) == (b'x' * 300_000, p64(1))
+    assert cache.load(p64(2)) is None
+    cache.close()
+
+
+def test_size_is_never_exceeded_and_what_is_used_stays(path):
+    cache = ClientCache(path, SIZE)
+    fill(cache, 100, size=1000)
+    for i in range(1000, 6000):
+        cache.store(p64(i), p64(1), None, b'x' * 1000)
+        cache.load(p64(i % 100))
+    assert sum(cache.load(p64(i)) is not None for i in range(100)) == 100
+    assert os.path.getsize(path) <= SIZE
+    cache.close()
+
+
+def test_revisions_that_are_not_current_go_first(path):
+    cache = ClientCache(path, SIZE)
+    fill(cache, 900, size=1000)
+    for i in range(0, 900, 2):
+        cache.invalidate(p64(i), p64(2))
+    for i in range(1000, 1300):
+        cache.store(p64(i), p64(1), None, b'x' * 1000)
+    assert all(cache.load(p64(i)) is not None for i in range(1, 900, 2))
+    assert all(cache.load(p64(i)) is not None for i in range(1000, 1300))
+    cache.close()
+
+
+@pytest.mark.parametrize('crash', [False, True])
+def test_growing_loses_nothing(path, crash):
+    cache = ClientCache(path, SIZE)
+    fill(cache, 700, size=1000)
+    cache.invalidate(p64(1), p64(2))
+    cache.setLastTid(p64(2))
+    before = set(cache.contents())
+    leave(cache) if crash else cache.close()
+    cache = ClientCache(path, 2 * SIZE)
+    assert set(cache.contents()) == before
+    assert cache.getLastTid() == p64(2)
+    for i in range(1000, 1800):
+        cache.store(p64(i), p64(1), None, b'x' * 1000)
+    assert before <= set(cache.contents())
+    cache.close()
+
+
+def test_shrinking_keeps_what_fits(path):
+    cache = ClientCache(path, SIZE)
+    fill(cache, 300, size=1000)
+    for i in range(100):
+        cache.invalidate(p64(i), p64(2))
+    cache.setLastTid(p64(2))
+    cache.close()
+    cache = ClientCache(path, SIZE // 4)
+    assert {oid for oid, _, _ in cache.contents()} >= {p64(i) for i in range(100, 300)}
+    assert cache.getLastTid() == p64(2)
+    assert os.path.getsize(path) <= SIZE // 4
+    cache.close()
+    cache = ClientCache(path, SIZE // 10)
+    assert 80 < len(cache) < 100
+    cache.close()
+
+
+def test_other_identity_starts_empty(path, caplog):
+    cache = ClientCache(path, SIZE, identity='server a, storage 1')
+    fill(cache, 10)
+    cache.close()
+    cache = ClientCache(path, SIZE, identity='server a, storage 1')
+    assert len(cache) == 10
+    cache.close()
+    assert warnings(caplog) == []
+    cache = ClientCache(path, SIZE, identity='server b, storage 1')
+    assert len(cache) == 0
+    cache.close()
+    assert 'belongs to server a, storage 1' in warnings(caplog)[0]
+
+
+@pytest.mark.parametrize(('place', 'said'), [(0, 'not a cache file'), (8, 'format version'), (12, 'header is damaged')])
+def test_file_of_another_kind_starts_empty(path, caplog, place, said):
+    cache = ClientCache(path, SIZE)
+    fill(cache, 10)
+    cache.close()
+    with open(path, 'r+b') as file:
+        file.seek(place)
+        file.write(b'\7\7')
+    cache = ClientCache(path, SIZE)
+    assert len(cache) == 0
+    fill(cache, 10)
+    assert len(cache) == 10
+    cache.close()
+    assert said in warnings(caplog)[0]
+
+
+def test_a_database_is_never_overwritten(path):
+    with open(path, 'wb') as file:
+        file.write(b'FS21' + b'x' * 100)
+    with pytest.raises(ClientStorageError, match='check cache='):
+        ClientCache(path, SIZE)
+    assert os.path.getsize(path) == 104
+
+
+def test_not_closed_under_another_boot_starts_empty(path, caplog, monkeypatch):
+    monkeypatch.setattr(cache_file, 'boot_id', lambda: b'1' * 16)
+    monkeypatch.setattr(recovery, 'boot_id', lambda: b'1' * 16)
+    cache = ClientCache(path, SIZE)
+    fill(cache, 10)
+    leave(cache)
+    monkeypatch.setattr(recovery, 'boot_id', lambda: b'2' * 16)
+    cache = ClientCache(path, SIZE)
+    assert len(cache) == 0
+    assert 'before the machine went down' in warnings(caplog)[0]
+    fill(cache, 10)
+    cache.close()
+    monkeypatch.setattr(recovery, 'boot_id', lambda: b'3' * 16)
+    cache = ClientCache(path, SIZE)
+    assert len(cache) == 10  # closed properly: another boot does not matter
+    leave(cache)
+    monkeypatch.setattr(recovery, 'boot_id', lambda: cache_file.UNKNOWN_BOOT)
+    cache = ClientCache(path, SIZE)
+    assert len(cache) == 0
+    cache.close()
+
+
+def test_second_cache_on_the_same_file_is_refused(path):
+    cache = ClientCache(path, SIZE)
+    with pytest.raises(ClientStorageError, match='in use by another process.*ZEO_CLIENT'):
+        ClientCache(path, SIZE)
+    cache.close()
+    ClientCache(path, SIZE).close()
+
+
+def test_directory_that_is_not_there(tmp_path):
+    with pytest.raises(ClientStorageError, match='Cannot open the cache file'):
+        ClientCache(str(tmp_path / 'none' / 'x.zec'), SIZE)
+
+
+def test_temporary_cache_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    cache = ClientCache(None, SIZE)
+    fill(cache, 10)
+    assert os.listdir(tmp_path) == []
+    assert cache.load(p64(1)) == (b'\1' * 100, p64(1))
+    cache.close()
+
+
+def test_after_close_nothing_is_found_and_nothing_raises(path):
+    cache = ClientCache(path, SIZE)
+    fill(cache, 10)
+    cache.close()
+    fill(cache, 20)
+    cache.invalidate(p64(1), p64(2))
+    cache.setLastTid(p64(2))
+    cache.clear()
+    cache.close()
+    assert cache.load(p64(1)) is None
+    assert len(cache) == 0
+
+
+# --- when it cannot write -----------------------------------------------------------------------
+
+
+class Full:
+    """Makes writes fail while `full` is set, after half of the bytes went out."""
+
+    def __init__(self, monkeypatch, error=errno.ENOSPC):
+        self.full = False
+        self.error = error
+        self.real = cache_file.pwrite
+        monkeypatch.setattr(cache_file, 'pwrite', self.pwrite)
+
+    def pwrite(self, fd, data, offset):
+        if self.full and len(data) > 16:  # a gap's header fits into a block that is there
+            self.real(fd, data[: len(data) // 2], offset)
+            raise OSError(self.error, os.strerror(self.error))
+        return self.real(fd, data, offset)
+
+
+def test_full_disk_goes_on_without_storing(path, monkeypatch, caplog):
+    disk = Full(monkeypatch)
+    cache = ClientCache(path, SIZE)
+    fill(cache, 100)
+    cache.setLastTid(p64(1))
+    disk.full = True
+    for i in range(200, 300):
+        cache.store(p64(i), p64(1), None, b'x' * 100)
+    assert len(cache) == 100
+    assert cache.load(p64(5)) == (b'\5' * 100, p64(1))
+    cache.invalidate(p64(5), p64(2))
+    assert cache.load(p64(5)) is None
+    assert len(warnings(caplog)) == 1
+    assert 'without storing' in warnings(caplog)[0]
+    disk.full = False
+    cache.store(p64(200), p64(2), None, b'y' * 100)
+    assert cache.load(p64(200)) == (b'y' * 100, p64(2))
+    cache.setLastTid(p64(2))
+    leave(cache)
+    cache = ClientCache(path, SIZE)
+    assert len(cache) == 101
+    assert cache.load(p64(201)) is None
+    cache.close()
+
+
+def test_no_write_in_the_ring_possible(path, monkeypatch, caplog):
+    disk = Full(monkeypatch, errno.EIO)
+    cache = ClientCache(path, SIZE)
+    fill(cache, 2000, size=1000)  # more than once round: the next store has to evict
+    disk.full = True
+    cache.store(p64(5000), p64(1), None, b'x' * 1000)
+    cache.store(p64(5001), p64(1), None, b'x' * 1000)
+    cache.invalidate(p64(1999), p64(2))
+    cache.setLastTid(p64(2))
+    assert len(cache) == 0
+    assert cache.getLastTid() == p64(2)
+    assert len(warnings(caplog)) == 1
+    cache.close()
+    disk.full = False
+    cache = ClientCache(path, SIZE)
+    assert len(cache) == 0
+    cache.close()
+
+
+def test_invalidation_that_cannot_be_written_leaves_no_stale_file(path, monkeypatch):
+    cache = ClientCache(path, SIZE)
+    fill(cache, 10)
+    cache.setLastTid(p64(1))
+
+    def fail(fd, data, offset):
+        raise OSError(errno.EIO, 'broken disk')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_file, 'pwrite', fail)
+        cache.invalidate(p64(1), p64(2))
+        cache.close()
+    cache = ClientCache(path, SIZE)
+    assert cache.load(p64(1)) is None
+    cache.close()
+
+
+def test_interrupted_change_leaves_no_stale_file(path, monkeypatch):
+    cache = ClientCache(path, SIZE)
+    fill(cache, 10)
+    cache.setLastTid(p64(1))
+
+    def interrupt(fd, data, offset):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_file, 'pwrite', interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            cache.invalidate(p64(1), p64(2))
+    cache.setLastTid(p64(2))
+    cache.close()
+    cache = ClientCache(path, SIZE)
+    assert cache.load(p64(1)) is None
+    cache.close()
+
+
+def test_full_disk_when_it_is_made(path, monkeypatch, caplog):
+    Full(monkeypatch).full = True
+    cache = ClientCache(path, SIZE)
+    fill(cache, 10)
+    assert cache.load(p64(1)) is None
+    cache.setLastTid(p64(1))
+    cache.close()
+    assert 'There is no client cache' in warnings(caplog)[0]
+
+
+def test_real_limit_on_the_file_size(path):
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            _fill_under_a_limit(path)
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    cache = ClientCache(path, SIZE)
+    assert 0 < len(cache) < 1000
+    cache.close()
+
+
+def _fill_under_a_limit(path):
+    cache = ClientCache(path, SIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, SIZE))
+    fill(cache, 2000, size=1000)
+    assert 0 < len(cache) < 1000
+    assert all(cache.load(oid) is not None for oid, _, _ in list(cache.contents()))
+
+
+# --- other threads and processes ----------------------------------------------------------------
+
+
+def test_forked_child_leaves_the_parents_file_alone(path):
+    cache = ClientCache(path, SIZE)
+    fill(cache, 10)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            cache.detach()
+            fill(cache, 10, tid=9)
+            cache.invalidate(p64(1), p64(10))
+            status = 0 if cache.load(p64(2)) == (b'\2' * 100, p64(9)) else 2
+            cache.close()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with pytest.raises(ClientStorageError):
+        ClientCache(path, SIZE)  # the parent's lock is still there
+    assert cache.load(p64(1)) == (b'\1' * 100, p64(1))
+    cache.close()
+    cache = ClientCache(path, SIZE)
+    assert set(cache.contents()) == {(p64(i), p64(1), None) for i in range(10)}
+    cache.close()
+
+
+def test_readers_while_records_move_and_change(path):
+    cache = ClientCache(path, 100_000, hot_size=10_000)
+    done = threading.Event()
+    wrong = []
+    oids = [p64(i) for i in range(300)]
+
+    def read():
+        choose = random.Random(1).choice
+        while not done.is_set():
+            oid = choose(oids)
+            found = cache.load(oid)
+            if found is not None and found[0] != data_of(oid, found[1]):
+                wrong.append((oid, found))
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        chooser = random.Random(2)
+        for tid in map(p64, range(2, 4000)):
+            oid = chooser.choice(oids)
+            cache.invalidate(oid, tid)
+            cache.store(oid, tid, None, data_of(oid, tid))
+            found = cache.load(oid)
+            if found != (data_of(oid, tid), tid):
+                wrong.append((oid, found))
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    cache.close()
+    assert wrong == []
+
+
+def test_model(path):
+    for seed in range(15):
+        size = random.Random(seed).choice([9_000, 30_000, 200_000])
+        cache = ClientCache(path, size)
+        cache.clear()
+        stream = Stream(seed)
+        for step in range(150):
+            stream.transaction(cache)
+            if step % 50 == 49:
+                assert wrong_records(cache, stream.history) == []
+            if step % 40 == 39:
+                leave(cache) if seed % 2 else cache.close()
+                cache = ClientCache(path, size)
+                assert cache.getLastTid() == p64(stream.tid)
+        if size == 200_000:
+            missing = [oid for oid, tids in stream.history.items() if len(tids) > 1 and not cache.load(oid)]
+            assert len(missing) < len(stream.history) / 2
+        cache.close()
