@@ -245,7 +245,7 @@ class Connection:
                 return True
         except ProtocolError as error:
             log.error('%s: the connection is closed: %s', self.where, error)
-            self.lose(str(error), error)
+            self.lose(f'{self.where}: {error}', error)
         except (OSError, TlsError) as error:
             self.lose(f'{self.where}: {getattr(error, "strerror", None) or error}', error)
         else:

@@ -26,8 +26,9 @@ from ZEO.net.tls_errors import TlsError
 
 log = logging.getLogger('ZEO.ClientStorage')
 
-#: Seconds that one address may take to accept a connection and to greet us.
-GREETING = 10.0
+#: Seconds that one address may take to accept a connection and to greet us: less than a server waits for a TLS handshake, so that
+#: a client without TLS can say what may be wrong.
+GREETING = 8.0
 
 
 class Unreachable(Exception):
@@ -187,7 +188,7 @@ def _is_refusal(error: BaseException) -> bool:
 
 def _with_address(error: BaseException, address: Address) -> BaseException:
     if isinstance(error, ClientDisconnected) and isinstance(error.__cause__, (ProtocolError, TlsError)):
-        return type(error.__cause__)(f'{show(address)}: {error}')
+        return type(error.__cause__)(str(error))
     if isinstance(error, OSError):
         return OSError(f'{show(address)}: {error.strerror or error}')
     return error

@@ -123,6 +123,8 @@ class Channel:
                 self._read()
         except (ProtocolError, TlsError) as error:
             self.close(f'closed by us: {error}')
+        except MemoryError:
+            self.close('closed by us: there is no memory for its message')
         except Probed:
             self._owner.probed()
         except OSError as error:

@@ -192,7 +192,7 @@ class TlsCodec:
                                      server_hostname=server_hostname)
         self._server_side = server_side
         self._hostname = server_hostname
-        self._waiting: list[bytes] = []   # plaintext that can't be encrypted yet
+        self._waiting: list[bytes] = []   # plaintext, until the handshake is done
         self.handshaken = False           # whether the handshake is done
         self.closed = False               # whether the other side has ended the stream
         if not server_side:
@@ -211,7 +211,9 @@ class TlsCodec:
             except ssl.SSLError as error:
                 raise self._failed(error) from None
             self.handshaken = True
-            self._send_waiting()
+            waiting, self._waiting = self._waiting, []
+            for data in waiting:
+                self.send(data)
         return True
 
     def receive(self, data: bytes | memoryview) -> bytes:
@@ -230,10 +232,7 @@ class TlsCodec:
                            'it does not speak TLS, or has refused us, and its log says why')
         if self.closed or not self.do_handshake():
             return b''
-        plain = self._read_all()
-        if self._waiting:
-            self._send_waiting()
-        return plain
+        return self._read_all()
 
     def _read_all(self) -> bytes:
         pieces: list[bytes] = []
@@ -251,18 +250,10 @@ class TlsCodec:
 
     def send(self, data: bytes | memoryview) -> None:
         """Take plaintext; :meth:`take` has its ciphertext once the handshake is done."""
-        if self._waiting or not self.handshaken:
+        if not self.handshaken:
             self._waiting.append(bytes(data))
         elif data:
-            try:
-                self._tls.write(data)
-            except ssl.SSLWantReadError:   # renegotiating, which an application's context may allow
-                self._waiting.append(bytes(data))
-
-    def _send_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for data in waiting:
-            self.send(data)
+            self._tls.write(data)
 
     def take(self) -> bytes:
         """Return the ciphertext that waits to be written to the stream."""

@@ -350,7 +350,7 @@ class Commit:
             self._new_serials[oid] = None
 
     def _finish_storage(self) -> bytes:
-        """Returns the tid.  A remote storage shows the change to others once its callback has returned: they are told in there."""
+        """Returns the tid.  A remote storage shows the change to others once its callback has returned: it tells them."""
         tids: list[bytes] = []
         remote = self.hosted.is_remote
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 from ZODB.POSException import POSError
@@ -14,7 +15,7 @@ from ZODB.POSException import POSError
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
-from ZEO.serving.later import Later
+from ZEO.serving.later import Later, Workers
 from ZEO.wire import calls
 from ZEO.wire.calls import Method
 from ZEO.wire.frames import frame
@@ -40,6 +41,9 @@ class Callee(Protocol):
     def allow(self, method: Method) -> None:
         """Raise where the client may not call that."""
 
+    def worker(self, method: Method) -> Workers | None:
+        """Return the threads to run that call in, if it is not to be run in the loop's."""
+
     def failed_one_way(self, name: str, error: BaseException) -> None:
         """A call that nobody waits for has failed."""
 
@@ -54,7 +58,9 @@ def dispatch(peer: Callee, channel: Channel, loop: Loop, message: Message) -> No
         raise ProtocolError(f'it called {name[:60]!r}, which is no call')
     try:
         peer.allow(method)
-        result = getattr(peer, name)(*args)
+        handler = getattr(peer, name)
+        workers = peer.worker(method)
+        result = handler(*args) if workers is None else workers.run(partial(handler, *args))
     except ProtocolError:
         raise
     # The one boundary where everything a storage may raise becomes an answer to the client.
@@ -77,10 +83,16 @@ def _reply(peer: Callee, channel: Channel, loop: Loop, message_id: Any, name: st
         loop.take_posts()   # a storage's own thread may have told of a change that this result is newer than
     if channel.is_closed:
         return
-    if name == 'loadBefore' and result is not None:
-        channel.send(frame(peer.codec.loaded(message_id, *result)))
+    try:
+        if name == 'loadBefore' and result is not None:
+            data = peer.codec.loaded(message_id, *result)
+        else:
+            data = peer.codec.reply(message_id, result)
+    # A storage's own objects may refuse to be encoded in any way they like.
+    except Exception as error:
+        _failed(peer, channel, message_id, False, name, error)
     else:
-        channel.send(frame(peer.codec.reply(message_id, result)))
+        channel.send(frame(data))
 
 
 def _failed(peer: Callee, channel: Channel, message_id: Any, one_way: bool, name: str, error: BaseException) -> None:

@@ -7,6 +7,7 @@ storage.  All in the loop's thread, except what a storage's own threads call on 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,6 +21,7 @@ from ZEO.serving.commitlock import CommitLock
 from ZEO.serving.invalidations import Invalidations
 from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
+from ZEO.serving.remote import RemoteLoads
 from ZEO.serving.resolve import ConflictPolicy
 from ZEO.serving.stats import Stats
 from ZEO.wire.frames import frame
@@ -55,6 +57,7 @@ class HostedStorage:
         self.transaction_timeout = transaction_timeout
         self.client_resolves = policy.client_only
         self.is_remote = hasattr(storage, 'is_connected')    # its calls may wait for a network
+        self.remote_loads = RemoteLoads(storage, workers)
         self.lock = CommitLock(loop.soon)
         self.stats = Stats(loop.system.wall_clock())
         self.peers: dict[Any, None] = {}                     # in order of their registration
@@ -84,7 +87,7 @@ class HostedStorage:
             'supports_record_iternext': hasattr(storage, 'record_iternext'),
             'interfaces': tuple((interface.__module__, interface.__name__)
                                 for interface in zope.interface.providedBy(storage)),
-            'extensions': EXTENSIONS,
+            'extensions': tuple(name for name in EXTENSIONS if not (self.is_remote and name == 'batches')),
         }
 
     def sizes(self) -> dict[str, Any]:
@@ -123,12 +126,24 @@ class HostedStorage:
             'timeout-thread-is-alive': True,
             'last-transaction': last.hex() if last else '',
             'connections': len(self.peers),
+            'pack-progress': self._pack_progress(),
         }
+
+    def _pack_progress(self) -> float | None:
+        """How much of a running pack is done, 0 to 1, by the file that a FileStorage makes; None where it can't be seen."""
+        name = getattr(self.storage, '_file_name', None)
+        if self.stats.pack_since is None or not isinstance(name, str):
+            return None
+        try:
+            return min(1.0, os.path.getsize(name + '.pack') / max(1, self.storage.getSize()))
+        except OSError:   # still looking for what to keep, or just done
+            return 0.0
 
     def committed(self, committer: Any, tid: bytes, oids: Iterable[bytes]) -> None:
         """Note a transaction and tell every client but `committer`."""
         oids = list(oids)
         self.invalidations.add(tid, oids)
+        self.remote_loads.changed(oids)
         self.tell(committer, 'invalidateTransaction', tid, oids)
 
     def tell(self, but: Any, name: str, *args: Any) -> None:

@@ -23,9 +23,9 @@ from ZEO.serving.commit import Commit
 from ZEO.serving.dispatch import Streamed, dispatch
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.iterators import Iterators
-from ZEO.serving.later import Later
+from ZEO.serving.later import Later, Workers
 from ZEO.wire import session
-from ZEO.wire.calls import Does, Method
+from ZEO.wire.calls import MAY_WAIT, Does, Method
 from ZEO.wire.messages import Codec, Message
 from ZEO.wire.plain import plain
 
@@ -75,6 +75,11 @@ class Peer:
         self._channel = channel
         self._handshake = self._loop.later(handshake_time, partial(self.close, 'it did not register in time'))
         channel.send(self._session.greeting)
+
+    def worker(self, method: Method) -> Workers | None:
+        """Return the threads to run a call in, if it may have to wait for a network."""
+        hosted = self._hosted
+        return hosted.workers if hosted is not None and hosted.is_remote and method.name in MAY_WAIT else None
 
     def close(self, reason: str) -> None:
         """End the connection."""
@@ -181,7 +186,7 @@ class Peer:
         hosted = self.hosted
         hosted.stats.loads += 1
         if hosted.is_remote:
-            return hosted.workers.run(partial(hosted.storage.loadBefore, oid, tid))
+            return hosted.remote_loads.load(oid, tid)
         return hosted.storage.loadBefore(oid, tid)
 
     def load_many(self, oids: list[bytes], tid: bytes) -> list[Any]:

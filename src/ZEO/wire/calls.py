@@ -43,5 +43,10 @@ OF_CLIENT: dict[str, Method] = {
     **_rows(Does.WRITES, False, 'restoreBlobEnd restoreBlobShared'),   # of ours only, announced in get_info
 }
 
+#: Calls that have to wait for a network where the storage is on another server.
+MAY_WAIT = frozenset('''
+    new_oids loadSerial getTid record_iternext
+    iterator_start iterator_next iterator_record_start iterator_record_next'''.split())
+
 #: What a server may send besides replies; none is answered.
 OF_SERVER = frozenset('invalidateTransaction info receiveBlobStart receiveBlobChunk receiveBlobStop'.split())

@@ -128,7 +128,7 @@ class MsgpackCodec:
             import msgpack
         except ImportError:
             raise ConfigurationError('the protocol M5 needs the package msgpack: pip install "ZEO[msgpack]"') from None
-        self._pack = msgpack.Packer(use_bin_type=True).pack
+        self._pack = msgpack.packb   # a Packer of our own would not stand several threads
         self._unpack = msgpack.unpackb
 
     def decode(self, data: bytes | bytearray) -> Message:

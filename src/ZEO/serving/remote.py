@@ -1,0 +1,67 @@
+"""Loads from a storage that is itself on a network: in worker threads, and never older than what was said already.
+
+Enters: loads, and the oids of every transaction that clients are told of.  Leaves: answers.  Fails: what the storage raises.
+
+Between the worker's reading and the answer's leaving, a transaction may come in that ends the revision.  A client that
+heard of it first would keep the answer as current for ever, so such a load is made again.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from ZEO.serving.later import Later, Workers
+
+
+class _Load:
+    """One load under way."""
+
+    __slots__ = ('overtaken',)
+
+    def __init__(self) -> None:
+        self.overtaken = False
+
+
+class RemoteLoads:
+    """The loads under way from `storage`; all in the loop's thread, but for the reading itself."""
+
+    def __init__(self, storage: Any, workers: Workers) -> None:
+        self._storage = storage
+        self._workers = workers
+        self._under_way: dict[bytes, list[_Load]] = {}
+
+    def load(self, oid: bytes, tid: bytes) -> Later:
+        """Answer with what loadBefore returns."""
+        answer = Later()
+        self._read(oid, tid, answer)
+        return answer
+
+    def changed(self, oids: Iterable[bytes]) -> None:
+        """Clients are about to be told that these have new revisions."""
+        if self._under_way:
+            for oid in oids:
+                for load in self._under_way.get(oid, ()):
+                    load.overtaken = True
+
+    def _read(self, oid: bytes, tid: bytes, answer: Later) -> None:
+        load = _Load()
+        self._under_way.setdefault(oid, []).append(load)
+
+        def done(result: Any) -> None:
+            self._ended(oid, load)
+            if load.overtaken and result is not None and result[2] is None:
+                self._read(oid, tid, answer)
+            else:
+                answer.answer(result)
+
+        def failed(error: BaseException) -> None:
+            self._ended(oid, load)
+            answer.fail(error)
+        self._workers.run(partial(self._storage.loadBefore, oid, tid)).then(done, failed)
+
+    def _ended(self, oid: bytes, load: _Load) -> None:
+        loads = self._under_way[oid]
+        loads.remove(load)
+        if not loads:
+            del self._under_way[oid]
