@@ -1,0 +1,130 @@
+"""What arrives is applied in the order in which it arrived, and only then is it visible as the last transaction."""
+
+import threading
+
+import pytest
+from support.scripted import Running, invalidation, oid, tid
+from ZODB.utils import maxtid
+
+from ZEO.cache.memory_cache import MemoryCache
+
+pytestmark = pytest.mark.smoke
+
+
+def test_a_load_that_an_invalidation_overtakes_is_not_current_in_the_cache(connected, logged_cache):
+    """The answer (t1, current) and the invalidation t2 arrive together, read by another thread than the loader's."""
+    client, server = connected(tid(1), cache=logged_cache)
+    reader = Running(client.ping)
+    ping = server.expect('ping')
+    loader = Running(client.loadBefore, oid(7), maxtid)
+    load = server.expect('loadBefore')
+    server.send(load.reply((b'old', tid(1), None)), invalidation(tid(2), oid(7)), ping.reply(None))
+    reader.result()
+    assert loader.result() == (b'old', tid(1), None)
+    assert logged_cache.log == [('store', oid(7), tid(1), None), ('invalidate', oid(7), tid(2))]
+    again = Running(client.load, oid(7))
+    server.send(server.expect('loadBefore').reply((b'new', tid(2), None)))
+    assert again.result() == (b'new', tid(2))
+
+
+def test_a_lone_loader_leaves_nothing_stale_either(connected):
+    """The same with one thread: the invalidation behind its own answer is applied before the next look at the cache."""
+    client, server = connected(tid(1))
+    loader = Running(client.loadBefore, oid(7), maxtid)
+    server.send(server.expect('loadBefore').reply((b'old', tid(1), None)), invalidation(tid(2), oid(7)))
+    loader.result()
+    client.sync()
+    assert client.lastTransaction() == tid(2)
+    again = Running(client.load, oid(7))
+    server.send(server.expect('loadBefore').reply((b'new', tid(2), None)))
+    assert again.result() == (b'new', tid(2))
+
+
+def test_a_prefetched_object_that_an_invalidation_overtakes_is_not_current_in_the_cache(connected, logged_cache):
+    """Nobody waits for a prefetch, and its answer is applied all the same before the invalidation behind it."""
+    client, server = connected(tid(1), cache=logged_cache)
+    client.prefetch([oid(7)], maxtid)
+    server.send(server.expect('loadBefore').reply((b'old', tid(1), None)), invalidation(tid(2), oid(7)))
+    ping = Running(client.ping)
+    server.send(server.expect('ping').reply(None))
+    ping.result()
+    assert logged_cache.log == [('store', oid(7), tid(1), None), ('invalidate', oid(7), tid(2))]
+    again = Running(client.loadBefore, oid(7), maxtid)
+    server.send(server.expect('loadBefore').reply((b'new', tid(2), None)))
+    assert again.result() == (b'new', tid(2), None)
+
+
+def test_an_answer_behind_its_invalidation_is_current(connected):
+    """The server computed it after the transaction, so the cache may keep it."""
+    client, server = connected(tid(1))
+    loader = Running(client.load, oid(7))
+    server.send(invalidation(tid(2), oid(7)), server.expect('loadBefore').reply((b'new', tid(2), None)))
+    assert loader.result() == (b'new', tid(2))
+    assert client.load(oid(7)) == (b'new', tid(2))   # of the cache: the server is not asked
+
+
+def test_the_last_transaction_moves_after_cache_and_database_know_what_changed(connected, database):
+    """A connection that opened at t2 without t2's invalidation would keep its old objects."""
+    cache = MemoryCache()
+    cache.store(oid(7), tid(1), None, b'old')
+    cache.setLastTid(tid(1))
+    client, server = connected(tid(1), cache=cache)
+    seen = database(lambda: (client.lastTransaction(), cache.getLastTid(), cache.load(oid(7))))
+    client.registerDB(seen)
+    server.send(invalidation(tid(2), oid(7)))
+    ping = Running(client.ping)
+    server.send(server.expect('ping').reply(None))
+    ping.result()
+    assert seen.log == [(tid(2), [oid(7)], (tid(1), tid(1), None))]
+    assert client.lastTransaction() == cache.getLastTid() == tid(2)
+
+
+def test_our_own_commit_is_the_last_transaction_after_its_callback(connected, metadata):
+    """A thread that asks while the callback tells the other connections must not see the new tid yet."""
+    client, server = connected(tid(1))
+    client.tpc_begin(metadata)
+    finishing = threading.Event()
+    early = []
+
+    def ask():
+        finishing.wait()
+        early.append((client.lastTransaction(), told))
+
+    told = False
+    asker = Running(ask)
+
+    def callback(committed):
+        nonlocal told
+        finishing.set()
+        waiting_asker = threading.Event()
+        waiting_asker.wait(0.2)   # time for the asker to do it wrong; it waits for this callback when it is right
+        told = True
+
+    commit = Running(client.tpc_finish, metadata, callback)
+    server.send(server.expect('tpc_begin', 'tpc_finish').reply(tid(2)))
+    assert commit.result() == tid(2)
+    asker.result()
+    assert early in ([(tid(2), True)], [(tid(1), False)])
+
+
+def test_invalidations_during_the_cache_check_wait_for_its_answer(scripted, clients, database):
+    """One newer than the answer is applied after it; one that the answer covers is dropped."""
+    cache = MemoryCache()
+    for number in (6, 7, 8):
+        cache.store(oid(number), tid(1), None, b'old')
+    cache.setLastTid(tid(1))
+    server = scripted()
+    opening = Running(lambda: clients(server.address, cache=cache, wait=False))
+    client = opening.result()
+    told = database()
+    client.registerDB(told)
+    talk = server.client()
+    talk.send(talk.expect('register').reply(tid(2)), invalidation(tid(2), oid(6)))
+    talk.send(talk.expect('get_info').reply({'interfaces': (), 'extensions': ()}), invalidation(tid(3), oid(7)))
+    talk.send(talk.expect('getInvalidations').reply((tid(2), [oid(6), oid(8)])), invalidation(tid(4), oid(8)))
+    ping = Running(client.ping)
+    talk.send(talk.expect('ping').reply(None))
+    ping.result()
+    assert told.log == [(tid(2), [oid(6), oid(8)], None), (tid(3), [oid(7)], None), (tid(4), [oid(8)], None)]
+    assert client.lastTransaction() == cache.getLastTid() == tid(4)
+    assert [cache.load(oid(number)) for number in (6, 7, 8)] == [None] * 3
