@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.probed import FIGURES, Stand
 
 import ZEO
+from support.probed import FIGURES, Stand
 from ZEO import nagios
 from ZEO.net.system import REAL
 

@@ -1,11 +1,14 @@
 """Asking a server for its status."""
 from __future__ import annotations
 
+import socket
+import threading
+
 import pytest
 import trustme
-from support.probed import FIGURES, Stand
 
 import ZEO
+from support.probed import FIGURES, Stand
 from ZEO.commands.probing import NoAnswer, parse, probe
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.tls import client_context
@@ -44,7 +47,7 @@ def test_a_server_of_msgpack():
 @pytest.mark.parametrize('answers, greeting, words', [
     ([None], b'Z5', 'closed|reset'), ([b'junk'], b'Z5', 'no ZEO server'),
     ([b'[]'], b'Z5', 'no ZEO server'), ([b'{"1": 2}'], b'Z5', 'no ZEO server'),
-    ([b'\xff'], b'Z5', 'no ZEO server'), ([b''], b'HTTP', 'no ZEO server')])
+    ([b'\xff'], b'Z5', 'no ZEO server'), ([{'1': FIGURES}], b'HTTP', 'no ZEO server')])
 def test_other_things_that_listen(answers, greeting, words):
     with Stand(*answers, greeting=greeting) as stand:
         with pytest.raises(NoAnswer, match=words):
@@ -55,6 +58,26 @@ def test_silence():
     with Stand(b'', greeting=None) as stand:
         with pytest.raises(NoAnswer, match='no answer within 0.2 seconds'):
             probe(stand.address, timeout=0.2)
+
+
+def test_a_trickle():
+    ended = threading.Event()
+    listener = socket.create_server(('127.0.0.1', 0))
+
+    def trickle():
+        with listener, listener.accept()[0] as stream:
+            stream.sendall(b'\0\1\0\0')   # a frame that never comes to its end
+            while not ended.wait(0.01):
+                stream.sendall(b'.')
+
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    try:
+        with pytest.raises(NoAnswer, match='no answer within 0.2 seconds'):
+            probe(listener.getsockname(), timeout=0.2)
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_nobody_there(tmp_path):

@@ -4,9 +4,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.probed import FIGURES, Stand
 
 import ZEO
+from support.probed import FIGURES, Stand
 from ZEO.commands import zeo_status
 from ZEO.commands.zeo_status import describe, main
 

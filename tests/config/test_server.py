@@ -118,7 +118,7 @@ def test_storages_that_do_not_open(tmp_path, text, words):
 
 def test_storages_are_closed_when_the_start_fails(tmp_path):
     file = f'<filestorage>\npath {tmp_path}/a.fs\n</filestorage>\n'
-    with pytest.raises(ConfigurationError, match=f"line 7: cannot open storage 'two'.*open alr"):
+    with pytest.raises(ConfigurationError, match="line 7: cannot open storage 'two'.*open alr"):
         opened(file + file.replace('<filestorage>', '<filestorage two>'))
     FileStorage(f'{tmp_path}/a.fs').close()   # not locked any more
     found = zeo(storages=file)

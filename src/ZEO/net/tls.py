@@ -230,7 +230,7 @@ class TlsCodec:
         else:
             raise TlsError('the other side closed the connection during the TLS handshake: '
                            'it does not speak TLS, or has refused us, and its log says why')
-        if self.closed or not self.do_handshake():
+        if not self.do_handshake():
             return b''
         return self._read_all()
 

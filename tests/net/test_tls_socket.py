@@ -1,0 +1,115 @@
+"""A socket that speaks TLS, over a pair of real sockets."""
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+import trustme
+
+from ZEO.net.tls import TlsCodec, TlsError, client_context, server_context
+from ZEO.net.tls_socket import TlsSocket
+
+
+@pytest.fixture(scope='module')
+def contexts(tmp_path_factory):
+    """Return the contexts of a server and of a client."""
+    folder = tmp_path_factory.mktemp('certificates')
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / 'ca.pem'))
+    blob = authority.issue_cert('localhost').private_key_and_cert_chain_pem
+    blob.write_to_path(str(folder / 'server.pem'))
+    return (server_context(str(folder / 'server.pem')),
+            client_context(authenticate=str(folder / 'ca.pem')))
+
+
+@pytest.fixture
+def streams():
+    """Return two connected sockets, with a timeout that a test never needs."""
+    one, other = socket.socketpair()
+    with one, other:
+        for stream in one, other:
+            stream.settimeout(20)
+        yield one, other
+
+
+def read(stream, count):
+    """Return the next `count` bytes."""
+    data = memoryview(bytearray(count))
+    done = 0
+    while done < count:
+        got = stream.recv_into(data[done:])
+        assert got
+        done += got
+    return bytes(data)
+
+
+def at_once(*functions):
+    """Run functions, each in a thread of its own; return their results."""
+    results = [None] * len(functions)
+
+    def run(index):
+        results[index] = functions[index]()
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(len(functions))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    return results
+
+
+def test_both_ways_at_once(contexts, streams):
+    server = TlsSocket(streams[0], TlsCodec(contexts[0], True))
+    client = TlsSocket(streams[1], TlsCodec(contexts[1], False, 'localhost'))
+    data = bytes(range(256)) * 4096
+
+    def send(stream):
+        rest = memoryview(data)
+        while rest:
+            rest = rest[stream.send(rest):]
+
+    server.send(b'Z5')
+    results = at_once(lambda: read(client, 2 + len(data)), lambda: read(server, len(data)),
+                      lambda: send(server), lambda: send(client))
+    assert results[:2] == [b'Z5' + data, data]
+
+
+def test_what_is_read_in_small_pieces(contexts, streams):
+    server = TlsSocket(streams[0], TlsCodec(contexts[0], True))
+    client = TlsSocket(streams[1], TlsCodec(contexts[1], False, 'localhost'))
+    server.send(b'hello')
+    first, _ = at_once(lambda: read(client, 1), lambda: read(server, 1) if client.send(b'x') else 0)
+    assert first == b'h' and client.has_input
+    assert read(client, 4) == b'ello' and not client.has_input
+
+
+def test_an_end_within_the_handshake_is_told(contexts, streams):
+    client = TlsSocket(streams[1], TlsCodec(contexts[1], False, 'localhost'))
+    streams[0].shutdown(socket.SHUT_WR)
+    with pytest.raises(TlsError, match='during the TLS handshake'):
+        client.recv_into(memoryview(bytearray(10)))
+
+
+def test_an_end_after_the_handshake_is_an_end(contexts, streams):
+    server = TlsSocket(streams[0], TlsCodec(contexts[0], True))
+    client = TlsSocket(streams[1], TlsCodec(contexts[1], False, 'localhost'))
+    server.send(b'Z5')
+    client.send(b'x')
+    at_once(lambda: read(client, 2), lambda: read(server, 1))
+    streams[0].shutdown(socket.SHUT_WR)
+    assert client.recv_into(memoryview(bytearray(10))) == 0
+
+
+def test_why_the_other_side_is_refused_reaches_it(contexts, streams):
+    server = TlsSocket(streams[0], TlsCodec(contexts[0], True))
+    client = TlsSocket(streams[1], TlsCodec(contexts[1], False, 'elsewhere'))
+
+    def refusal(stream):
+        with pytest.raises(TlsError) as caught:
+            read(stream, 1)
+        return str(caught.value)
+
+    by_server, by_client = at_once(lambda: refusal(server), lambda: refusal(client))
+    assert "not for the name 'elsewhere'" in by_client
+    assert 'did not accept our certificate' in by_server
