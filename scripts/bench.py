@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure this ZEO and the ZEO 6 of PyPI with the same work, in turn, and print a table.
 
-    python scripts/bench.py                         everything (about an hour)
+    python scripts/bench.py                         everything (half an hour)
     python scripts/bench.py --quick                 small sizes: does it run?
     python scripts/bench.py --only 'load-*,ping'    some workloads, and the limits they refer to
 
@@ -41,7 +41,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     add = parser.add_argument
     add('--peer-python', metavar='PYTHON', help='a Python that has ZEO 6 from PyPI; '
-        'default: that of .peer-env, which is made if it is not there')
+        'default: an environment made below build/bench')
+    add('--peer-path', metavar='DIR', default='', help="what comes first on the peer's path")
+    add('--uvloop', action='store_true', help='make that environment with uvloop, with which '
+        'ZEO 6 is faster')
     add('--our-python', metavar='PYTHON', help='a Python that has ZODB, to run this ZEO')
     add('--our-path', metavar='DIR', default=str(ROOT / 'src'),
         help="what comes first on our Python's path ('' for nothing); default: %(default)s")
@@ -69,10 +72,10 @@ def list_rows() -> None:
 
 def implementations(options: argparse.Namespace) -> tuple[Implementation, Implementation]:
     """Return the peer and ours."""
-    peer = options.peer_python or make_peer()
+    peer = options.peer_python or make_peer(options.uvloop)
     ours = options.our_python or our_python(peer)
-    return Implementation(peer), Implementation(ours, (options.our_path,) if options.our_path
-                                                else ())
+    return (Implementation(peer, tuple(filter(None, [options.peer_path]))),
+            Implementation(ours, tuple(filter(None, [options.our_path]))))
 
 
 def facts_about(peer: Implementation, ours: Implementation,

@@ -87,10 +87,17 @@ LOAD_ROWS = [
         {'seconds': 1.0, 'transport': 'tcp'}, SHORT, limit=True),
     Row('redis-get', 'for scale: redis-py GET of 1 KB, Unix socket', 'redis_get',
         {'seconds': 1.0}, SHORT, limit=True),
+    Row('bare-unix-1-core', 'limit: two bare processes, Unix socket, one core', 'bare_messages',
+        {'seconds': 1.0, 'transport': 'unix', 'cores': 1}, SHORT, limit=True),
+    Row('redis-get-1-core', 'for scale: redis-py GET of 1 KB, Unix socket, one core', 'redis_get',
+        {'seconds': 1.0, 'cores': 1}, SHORT, limit=True),
     _cold('load-unix', '1 thread, Unix socket',
           (Target(6), Target(1 / 7, False, metric='client_us'), _bare('unix'),
            Target(1, against='redis-get'))),
     _cold('load-tcp', '1 thread, TCP', (Target(6), _bare('tcp')), transport='tcp'),
+    _cold('load-unix-1-core', '1 thread, Unix socket, one core',
+          (Target(6), _bare('unix-1-core'), Target(1, against='redis-get-1-core')), cores=1),
+    _cold('load-tcp-1-core', '1 thread, TCP, one core', (Target(6),), transport='tcp', cores=1),
     _cold('load-memory', '1 thread, Unix socket, in-memory storage', kind='memory'),
     _cold('load-disk-cache', '1 thread, Unix socket, disk cache', (Target(4),), disk_cache=True),
     _cold('load-4-threads', '4 threads, Unix socket', (Target(4),), threads=4),
@@ -102,6 +109,7 @@ LOAD_ROWS = [
     Row('hit-disk', 'warm hit, disk cache', 'warm_hit', {**LOADS, 'disk_cache': True}, FEW,
         targets=(Target(3),)),
     Row('ping', 'ping', 'ping', {'seconds': 1.0}, SHORT),
+    Row('ping-tcp', 'ping, TCP', 'ping', {'seconds': 1.0, 'transport': 'tcp'}, SHORT),
     Row('prefetch', 'prefetch of 100 and their loads, per object', 'prefetch', LOADS, FEW,
         targets=(Target(3),)),
     Row('iterate', 'storage.iterator() over the wire, per record', 'iterate', LOADS, FEW,
@@ -125,6 +133,10 @@ COMMIT_ROWS = [
     Row('bare-commit-100', 'limit: FileStorage in-process, commit of 100', 'commit_in_process',
         {'objects': 100, 'seconds': 1.0}, SHORT, limit=True),
     _commit('memory', 1, (Target(6),)),
+    Row('commit-1-memory-tcp', 'commit of 1, in-memory storage, TCP', 'commit_one_client',
+        {'objects': 1, 'kind': 'memory', 'seconds': 1.0, 'transport': 'tcp'}, SHORT),
+    Row('commit-1-1-core', 'commit of 1, in-memory storage, one core', 'commit_one_client',
+        {'objects': 1, 'kind': 'memory', 'seconds': 1.0, 'cores': 1}, SHORT, targets=(Target(6),)),
     _commit('memory', 10, ()),
     _commit('memory', 100, (Target(5),)),
     _commit('memory', 1000, ()),
@@ -139,6 +151,9 @@ COMMIT_ROWS = [
 ]
 
 FLEET_ROWS = [
+    Row('bare-fan-out', 'limit: one send of the same bytes to each of 200', 'bare_fan_out',
+        {'connections': 200, 'messages': 200}, {'connections': 20, 'messages': 5}, 'delivery_us',
+        'µs', limit=True),
     *(Row(f'fan-out-{count}', f'invalidation to {count} connections, server CPU of each',
           'fan_out', {'connections': count, 'commits': commits},
           {'connections': 20, 'commits': 5}, 'delivery_us', 'µs',
@@ -181,8 +196,8 @@ LIFE_ROWS = [
     _warm('close', 'close it', 'close_s', 's'),
     *(Row(f'cached-{count}', f'warm hits, {count:,} records in the disk cache', 'growth_of_cache',
           {'count': count, 'seconds': 0.5}, {'count': min(count, 2000), 'seconds': 0.1},
-          rounds=2, timeout=300)
-      for count in (1000, 10_000, 100_000)),
+          rounds=1 if count == 1_000_000 else 2, timeout=600)
+      for count in (1000, 10_000, 100_000, 1_000_000)),
 ]
 
 

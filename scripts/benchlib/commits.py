@@ -14,10 +14,11 @@ from .records import commit, expect, make_record, oids_from
 from .servers import Address, Server, open_client
 
 
-def commit_one_client(objects: int, seconds: float, kind: str, size: int = 1024) -> Metrics:
+def commit_one_client(objects: int, seconds: float, kind: str, transport: str = 'unix',
+                      size: int = 1024) -> Metrics:
     """Transactions that update `objects` records each; per transaction."""
     oids, data = oids_from(1, objects), make_record(size)
-    with Server(kind) as server:
+    with Server(kind, transport) as server:
         storage = open_client(server.address)
         serial = commit(storage, oids, z64, data)
         meter, count = Meter(server.pid), 0

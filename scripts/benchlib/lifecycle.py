@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from statistics import median
+from typing import Any
 
 from ZODB.utils import z64
 
@@ -29,7 +30,7 @@ def server_start(count: int, repeats: int, size: int = 1024) -> Metrics:
     return {'start_s': median(times)}
 
 
-def _warm_client(address: Address, cache_size: int) -> object:
+def _warm_client(address: Address, cache_size: int) -> Any:
     return open_client(address, cache_size=cache_size, client='x', var='.')
 
 
@@ -44,9 +45,7 @@ def opener(stage: Stage, address: Address, cache_size: int, count: int, size: in
         storage = _warm_client(address, cache_size)
     result = {'open_s': meter.seconds, 'open_cpu': meter.client,
               'memory': resident_bytes(os.getpid()) - memory}
-    before = after(storage)
-    for oid in oids_from(count // 2, SAMPLE):
-        expect('size of a record', len(storage.loadBefore(oid, before)[0]), size)
+    _expect_warm(storage, oids_from(count // 2, SAMPLE), size)
     stage.report(result)
     if restart:
         _wait_for_restart(stage, storage)
@@ -55,7 +54,14 @@ def opener(stage: Stage, address: Address, cache_size: int, count: int, size: in
     stage.report({'close_s': time.perf_counter() - begin})
 
 
-def _wait_for_restart(stage: Stage, storage: object) -> None:
+def _expect_warm(storage: Any, oids: list[bytes], size: int) -> None:
+    before, loads = after(storage), storage.server_status()['loads']
+    for oid in oids:
+        expect('size of a record', len(storage.loadBefore(oid, before)[0]), size)
+    expect('loads that went to the server', storage.server_status()['loads'] - loads, 0)
+
+
+def _wait_for_restart(stage: Stage, storage: Any) -> None:
     while storage.is_connected():
         time.sleep(0.002)
     stage.report({})

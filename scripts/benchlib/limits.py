@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import selectors
 import shutil
 import socket
 import struct
@@ -74,6 +75,44 @@ def bare_messages(seconds: float, transport: str, count: int = 2000, size: int =
         expect('bytes loaded', total, done * size)
         sock.close()
         return meter.per_operation(done)
+
+
+def bare_receiver(stage: Stage, address: Address, connections: int) -> None:
+    """Child: reads from many connections until they are closed."""
+    socks = [connect(address) for _ in range(connections)]
+    selector = selectors.DefaultSelector()
+    for sock in socks:
+        selector.register(sock, selectors.EVENT_READ)
+    stage.ready()
+    while selector.get_map():
+        for key, _ in selector.select():
+            if not key.fileobj.recv(1 << 16):       # type: ignore[union-attr]
+                selector.unregister(key.fileobj)
+    stage.report({})
+
+
+def bare_fan_out(connections: int, messages: int, size: int = 300) -> Metrics:
+    """One send of the same bytes to each of many connections: what an invalidation costs at least.
+
+    delivery_us: CPU microseconds of the sender for each message to each connection.
+    """
+    path, message = os.path.join(os.getcwd(), 'z'), bytes(size)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(connections)
+        with Crew('bare_receiver', path, [{'connections': connections}]) as crew:
+            socks = [listener.accept()[0] for _ in range(connections)]
+            crew.go()
+            meter = Meter()
+            for _ in range(messages):
+                with meter:
+                    for sock in socks:
+                        sock.send(message)
+                time.sleep(0.001)       # as the next commit's other work would take
+            for sock in socks:
+                sock.close()
+            crew.results()
+    return {'delivery_us': meter.client / (messages * connections) * 1e6}
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ def draw(lines: list[Line], results: Results, quick: bool, path: str) -> None:
     figure.savefig(path)
 
 
-def _bars(axes, lines: list[Line]) -> None:     # type: ignore[no-untyped-def]
+def _bars(axes, lines: list[Line]) -> None:
     shown = [line for line in reversed(lines) if line.ratio]
     places = range(len(shown))
     missed = [any(not met for _, _, met in line.verdicts) for line in shown]
@@ -44,7 +44,7 @@ def _bars(axes, lines: list[Line]) -> None:     # type: ignore[no-untyped-def]
     axes.set_title('ours to ZEO 6 (rates: right is better; times and bytes: left is)')
 
 
-def _curves(axes, results: Results, quick: bool,    # type: ignore[no-untyped-def]
+def _curves(axes, results: Results, quick: bool,
             prefix: str, metric: str, title: str) -> None:
     for side, label in ((PEER, 'ZEO 6'), (OURS, 'ours')):
         points = []

@@ -73,13 +73,13 @@ def run_rounds(rows: list[Row], peer: Implementation, ours: Implementation, roun
     jobs: dict[str, Row] = {}
     for row in rows:
         jobs.setdefault(row.key(quick), row)
-    for key in jobs:
-        results[key] = {}
     for number in range(rounds):
         order = [(PEER, peer), (OURS, ours)][::-1 if number % 2 else 1]
         for key, row in jobs.items():
             if number >= row.rounds:
                 continue
+            if number == 0:
+                results[key] = {}
             for side, implementation in [(LIMIT, ours)] if row.limit else order:
                 given = run_job(implementation, row, quick)
                 if 'skipped' in given and row.limit:

@@ -22,6 +22,7 @@ from .servers import Address, Server, open_client
 
 READS_PER_TRANSACTION = 10
 WRITES_IN_TEN = 2               # transactions of ten that also write
+HOT_KEYS = 20                   # what is written is one of these, so that conflicts do occur
 
 
 def make_tree(keys: int, revisions: int = 1) -> None:
@@ -39,7 +40,7 @@ def make_tree(keys: int, revisions: int = 1) -> None:
 
 
 def mixer(stage: Stage, address: Address, keys: int, seconds: float, seed: int) -> None:
-    """Child: transactions of ten BTree reads at random, two of ten also write one of the values.
+    """Child: transactions of ten BTree reads at random, two of ten also write a hot value.
 
     The ZODB object cache is small (400 objects), so that most reads go to ZEO's client cache or
     to the server, as in an application whose data does not fit into the object cache.
@@ -70,7 +71,7 @@ def _one_transaction(connection: Any, choose: random.Random, keys: int) -> None:
         value = tree[choose.randrange(keys)]
         expect('length of a value', len(value['text']), 900)
     if choose.randrange(10) < WRITES_IN_TEN:
-        value['version'] += 1
+        tree[choose.randrange(HOT_KEYS)]['version'] += 1
     transaction.commit()
 
 
