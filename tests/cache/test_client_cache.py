@@ -8,9 +8,9 @@ import resource
 import threading
 
 import pytest
-from support.cache_stream import Stream, data_of, wrong_records
 from ZODB.utils import p64
 
+from support.cache_stream import Stream, data_of, wrong_records
 from ZEO.cache import ClientCache, cache_file, recovery
 from ZEO.Exceptions import ClientStorageError
 

@@ -6,8 +6,8 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.cache_stream import Stream, wrong_records
 
+from support.cache_stream import Stream, wrong_records
 from ZEO.cache import ClientCache, cache_file
 
 SIZE = 24 * 1024  # small, so that the hand goes round the ring many times

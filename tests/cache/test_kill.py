@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from support.cache_stream import Stream, wrong_records
 from ZODB.utils import p64, u64
 
+from support.cache_stream import Stream, wrong_records
 from ZEO.cache import ClientCache
 
 SIZE = 24 * 1024

@@ -1,0 +1,170 @@
+"""zeo-cache: look at client cache files and their traces.
+
+In: command line arguments. Out: text, and the exit status: 0 all is well, 1 something is wrong with
+the file, 2 wrong usage. Fails: never with a traceback for what a user can do wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from ZEO.cache import inspection, simulate, trace, workloads
+from ZEO.Exceptions import ClientStorageError
+
+EVERYTHING_IS_WELL, SOMETHING_IS_WRONG, WRONG_USAGE = range(3)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command with args (sys.argv's if None) and return the exit status."""
+    options = _parser().parse_args(args)
+    try:
+        return int(options.run(options))
+    except (OSError, ValueError, ClientStorageError) as error:
+        print(f'zeo-cache: {error}', file=sys.stderr)
+        return WRONG_USAGE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='zeo-cache', description='Look at ZEO client caches.')
+    commands = parser.add_subparsers(title='commands', required=True)
+    for run, text in ((check, 'verify a cache file'), (stats, 'tell what is in a cache file')):
+        command = commands.add_parser(run.__name__, help=text, description=run.__doc__)
+        command.add_argument('file', help='cache file (.zec) that no process has open')
+        command.set_defaults(run=run)
+    command = commands.add_parser('trace', help='print or sum up a trace', description=show_trace.__doc__)
+    command.add_argument('file', help='trace file (.zec.trace)')
+    command.add_argument('--events', action='store_true', help='print every event')
+    command.set_defaults(run=show_trace)
+    command = commands.add_parser('simulate', help='hit rates at several sizes', description=simulated.__doc__)
+    _simulate_arguments(command)
+    command.set_defaults(run=simulated)
+    return parser
+
+
+def _simulate_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument('file', nargs='?', help='trace file (.zec.trace)')
+    command.add_argument('--workload', choices=sorted(workloads.WORKLOADS), help='made-up accesses instead of a trace')
+    command.add_argument('--loads', type=int, default=200_000, help='made-up loads')
+    command.add_argument('--objects', type=int, default=20_000, help='made-up objects of 1 KB')
+    command.add_argument('--sizes', type=_size, nargs='+', metavar='SIZE', help='cache sizes: 500KB, 20MB, 2GB ...')
+    command.add_argument('--policies', nargs='+', choices=sorted(simulate.POLICIES), default=['clock', 'ring'])
+    command.add_argument('--plot', metavar='PNG', help='draw a picture too (needs matplotlib)')
+
+
+def check(options: argparse.Namespace) -> int:
+    """Read a whole cache file and verify every checksum; exit status 1 if anything is wrong."""
+    report = inspection.inspect(options.file)
+    for problem in report.problems:
+        print(f'{options.file}: {problem}')
+    if not report.problems:
+        print(f'{options.file}: {report.records} records, all is well')
+    return SOMETHING_IS_WRONG if report.problems else EVERYTHING_IS_WELL
+
+
+def stats(options: argparse.Namespace) -> int:
+    """Tell what is in a cache file, and how it has served."""
+    report = inspection.inspect(options.file)
+    for name, value in report.lines():
+        print(f'{name:<24}{value}')
+    return SOMETHING_IS_WRONG if report.problems else EVERYTHING_IS_WELL
+
+
+def show_trace(options: argparse.Namespace) -> int:
+    """Sum up what a cache was asked while ZEO_CACHE_TRACE was set."""
+    counts: Counter[int] = Counter()
+    first = last = None
+    for event in trace.read(options.file):
+        counts[event.what] += 1
+        first = event.time if first is None else first
+        last = event.time
+        if options.events:
+            print(_event_line(event))
+    if first is None or last is None:
+        raise ValueError(f'{options.file} has no events')
+    print(f'from {_when(first)} to {_when(last)}')
+    for what, name in enumerate(trace.NAMES):
+        if counts[what]:
+            print(f'{name:<16}{counts[what]:>10}')
+    hits = counts[trace.LOAD_HIT] + counts[trace.BEFORE_HIT]
+    loads = hits + counts[trace.LOAD_MISS] + counts[trace.BEFORE_MISS]
+    if loads:
+        print(f'{"hit rate":<16}{100 * hits / loads:>9.1f}%')
+    return EVERYTHING_IS_WELL
+
+
+def _event_line(event: trace.Event) -> str:
+    tids = ' '.join(tid.hex() for tid in (event.tid, event.end) if tid is not None)
+    size = f' {event.size} bytes' if event.size else ''
+    return f'{_when(event.time)} {trace.NAMES[event.what]} {event.oid.hex()} {tids}{size}'
+
+
+def _when(seconds: float) -> str:
+    return time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(seconds))
+
+
+def simulated(options: argparse.Namespace) -> int:
+    """Replay a trace, or made-up accesses, at several cache sizes and with several policies."""
+    if options.workload:
+        make = workloads.WORKLOADS[options.workload]
+        oids = make(options.loads, options.objects, random.Random(1))
+        accesses = [(oid, 1000) for oid in oids]
+    elif options.file:
+        accesses = simulate.accesses_of(trace.read(options.file))
+    else:
+        raise ValueError('name a trace file, or a --workload')
+    sizes = options.sizes or _some_sizes(accesses)
+    rates = simulate.table(accesses, sizes, options.policies)
+    labels = [_size_text(size) for size in sizes]
+    print('hit rate, %'.ljust(14) + ''.join(label.rjust(10) for label in labels))
+    for name, values in rates.items():
+        print(name.ljust(14) + ''.join(f'{100 * value:10.1f}' for value in values))
+    print()
+    print(simulate.text_plot(rates, labels))
+    if options.plot:
+        _draw(rates, sizes, options.plot)
+    return EVERYTHING_IS_WELL
+
+
+def _some_sizes(accesses: Sequence[simulate.Access]) -> list[int]:
+    whole = sum({oid: size for oid, size in accesses if size}.values())
+    return [max(int(whole * share), 1) for share in (0.02, 0.05, 0.1, 0.2, 0.5)]
+
+
+def _draw(rates: dict[str, list[float]], sizes: Sequence[int], path: str) -> None:
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ValueError('--plot needs matplotlib: pip install ZEO[plot]') from error
+    for name, values in rates.items():
+        pyplot.plot(sizes, [100 * value for value in values], marker='o', label=name)
+    pyplot.xlabel('cache size in bytes')
+    pyplot.ylabel('hit rate in %')
+    pyplot.legend()
+    pyplot.savefig(path)
+
+
+_UNITS = {'GB': 1024**3, 'MB': 1024**2, 'KB': 1024}
+
+
+def _size(text: str) -> int:
+    """Return the bytes that '20MB' or '500000' means."""
+    for unit, factor in _UNITS.items():
+        if text.upper().endswith(unit):
+            return int(float(text[:-2]) * factor)
+    return int(text)
+
+
+def _size_text(size: int) -> str:
+    for unit, factor in _UNITS.items():
+        if size >= factor:
+            return f'{size / factor:.3g}{unit}'
+    return str(size)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
