@@ -28,8 +28,8 @@ def scripted(sockets):
     """A function that starts a scripted server."""
     servers = []
 
-    def start():
-        servers.append(ScriptedServer(sockets()))
+    def start(**options):
+        servers.append(ScriptedServer(sockets(), **options))
         return servers[-1]
     yield start
     for server in servers:

@@ -7,7 +7,9 @@ import pytest
 from support.scripted import Running, oid, tid
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ConflictError
-from ZODB.utils import z64
+from ZODB.utils import maxtid, z64
+
+from ZEO.net.system import System
 
 pytestmark = pytest.mark.smoke
 
@@ -65,26 +67,48 @@ def test_whichever_way_the_holder_ends_the_next_one_gets_the_lock(serving, raw, 
     assert (status['waiting'], status['lock_time'], status['active_txns']) == (0, None, 0)
 
 
+class Clock(System):
+    """Time that passes when the test says so."""
+
+    def __init__(self):
+        self.passed = 0
+
+    def now(self):
+        return self.passed
+
+    def let_pass(self, server, seconds):
+        self.passed += seconds
+        server._loop.from_thread(lambda: None)   # has it look at its timers
+
+
 def test_who_holds_the_lock_too_long_loses_it_and_is_told(serving, raw):
     """The transaction is aborted in the storage, the next one commits, and finish says what happened."""
-    server = serving(MappingStorage(), transaction_timeout=0.1)
-    holder, second = raw(server), raw(server)
+    clock = Clock()
+    server = serving(MappingStorage(), transaction_timeout=30, system=clock)
+    holder, second, observer = raw(server), raw(server), raw(server)
     _votes(holder, 1)
-    _votes(second, 2, 2)
+    vote = _waits(second, 2, observer)
+    clock.let_pass(server, 31)
+    assert second.answer(vote) == []
+    second.call('tpc_finish', 2)
     with pytest.raises(LookupError, match='transaction-timeout'):
-        second.call('tpc_finish', 2) and holder.call('tpc_finish', 1)
-    with pytest.raises(LookupError):
-        second.call('loadBefore', oid(1), b'\x7f' + 7 * b'\xff')
+        holder.call('tpc_finish', 1)
+    with pytest.raises(LookupError, match='POSKeyError'):
+        observer.call('loadBefore', oid(1), maxtid)
 
 
 def test_time_spent_waiting_for_the_lock_does_not_count(serving, raw):
-    """A client that waited longer than the timeout still has all of it for itself once it holds the lock."""
-    server = serving(MappingStorage(), transaction_timeout=0.3)
-    holder, second, third, observer = raw(server), raw(server), raw(server), raw(server)
+    """A client that waited long still has the whole time for itself once it holds the lock."""
+    clock = Clock()
+    server = serving(MappingStorage(), transaction_timeout=30, system=clock)
+    holder, second, observer = raw(server), raw(server), raw(server)
     _votes(holder, 1)
     vote = _waits(second, 2, observer)
-    _waits(third, 3, observer, 2)
-    assert second.answer(vote) == []     # the holder has run out of time
+    clock.let_pass(server, 29)
+    holder.call('tpc_finish', 1)
+    assert second.answer(vote) == []
+    clock.let_pass(server, 29)
+    observer.call('ping')
     assert len(second.call('tpc_finish', 2)) == 8
 
 

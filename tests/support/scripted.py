@@ -54,6 +54,9 @@ def framed(data: bytes) -> bytes:
     return struct.pack('>I', len(data)) + data
 
 
+GREETING = framed(b'Z5')
+
+
 def invalidation(tid: bytes, *oids: bytes) -> bytes:
     """Return the message that tells of a transaction."""
     return message(0, True, 'invalidateTransaction', (tid, list(oids)))
@@ -143,10 +146,11 @@ class ServedClient(Conversation):
 
 
 class ScriptedServer:
-    """Listens; whoever connects is greeted, and then waits for what the test does with him."""
+    """Listens; whoever connects is greeted, unless the test wants to do that, and then waits for what the test does with him."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, greets: bool = True) -> None:
         self.address = path
+        self._greets = greets
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(path)
         self._listener.listen(10)
@@ -158,7 +162,8 @@ class ScriptedServer:
         while True:
             try:
                 client = ServedClient(self._listener.accept()[0])
-                client.send(framed(b'Z5'))
+                if self._greets:
+                    client.send(GREETING)
             except OSError:
                 return
             self._clients.append(client)
