@@ -25,9 +25,18 @@ class _Frozen(type):
         raise ForbiddenPickle(f'a message tries to change the class {cls.__name__}')
 
 
+class _Binary(bytes, metaclass=_Frozen):
+    """Bytes from bytes; the builtin type would also make as many zeros as a number says, which costs their sender nothing."""
+
+    def __new__(cls, data: bytes = b'') -> Any:
+        if type(data) is not bytes:
+            raise ForbiddenPickle(f'a message makes bytes of {type(data).__name__}')
+        return data
+
+
 #: (module, name) -> class: what a message may hold beyond plain data.  zodbpickle.binary marks bytes for Python 2 and is
-#: bytes otherwise; the builtin type can't be changed by a pickle, zodbpickle's class could.
-ALLOWED: dict[tuple[str, str], Any] = {('zodbpickle', 'binary'): bytes}
+#: bytes otherwise; zodbpickle's class could be changed by a pickle.
+ALLOWED: dict[tuple[str, str], Any] = {('zodbpickle', 'binary'): _Binary}
 
 try:
     from ZopeUndo.Prefix import Prefix
