@@ -66,9 +66,12 @@ def test_a_trickle():
 
     def trickle():
         with listener, listener.accept()[0] as stream:
-            stream.sendall(b'\0\1\0\0')   # a frame that never comes to its end
-            while not ended.wait(0.01):
-                stream.sendall(b'.')
+            stream.sendall(b'\1\0\0\0')   # a frame that comes byte by byte, 16 MB of them
+            try:
+                while not ended.is_set():
+                    stream.sendall(b'.')
+            except OSError:   # nobody listens any more
+                pass
 
     thread = threading.Thread(target=trickle)
     thread.start()
