@@ -130,6 +130,12 @@ class Child(Process):
     def __init__(self, side: Side, module: str, **options: Any) -> None:
         """Start ``python -m module``."""
         super().__init__(side, ['python', '-m', module], **options)
+        self._unanswered = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it runs and has answered everything."""
+        return self.popen.poll() is None and not self._unanswered
 
     def call(self, command: str, patience: float = PATIENCE, **arguments: Any) -> Any:
         """Return a command's result."""
@@ -138,6 +144,7 @@ class Child(Process):
 
     def send(self, command: str, **arguments: Any) -> None:
         """Give a command whose result is fetched later."""
+        self._unanswered += 1
         try:
             self.popen.stdin.write(jsonlines.dumps({'command': command, **arguments}))
             self.popen.stdin.flush()
@@ -149,6 +156,7 @@ class Child(Process):
         line = self.output.line(patience)
         if line is None:
             raise self.complain('no answer')
+        self._unanswered -= 1
         answer = jsonlines.loads(line)
         if 'error' in answer:
             raise RemoteError(answer['error'])

@@ -1,0 +1,101 @@
+"""Servers as their operators start them: ``start.py`` and ``runzeo``, ours and those of ZEO 6.
+
+Enters: a directory, and lines for the configuration.  Leaves: a process that serves on a Unix
+socket, and can be killed and started again at the same place.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+from support.children import Process
+from support.sides import OURS, SOURCES, Side
+
+#: Seconds in which a server has to listen, after its process was started.
+START = 20.0
+
+
+class ServerCommand:
+    """A server process on a Unix socket, with its files in a directory."""
+
+    def __init__(self, side: Side, directory: Path, storage: str = '', options: str = '') -> None:
+        """Write its configuration; :meth:`start` starts it.
+
+        :param storage: storage sections; without any, a FileStorage in the directory.
+        :param options: lines for the ``<zeo>`` section.
+        """
+        self.side = side
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        # Socket paths must be short, which pytest's directories are not.
+        self._short = tempfile.TemporaryDirectory(prefix='zeo-', dir='/tmp')
+        self.address = f'{self._short.name}/s'
+        self._process: Process | None = None
+        self._conf = directory / 'zeo.conf'
+        storage = storage or f'<filestorage 1>\n path {directory}/data.fs\n</filestorage>'
+        self._conf.write_text(f'<zeo>\n address {self.address}\n{options}\n</zeo>\n{storage}\n')
+
+    def start(self) -> ServerCommand:
+        """Start the process and wait until it listens."""
+        if self.side is OURS:
+            command = ['python', '-m', 'ZEO.runzeo', '-C', str(self._conf)]
+        else:
+            command = [self.side.script('runzeo'), '-C', str(self._conf)]
+        return self._start(command)
+
+    def start_classic(self) -> ServerCommand:
+        """Start ``start.py`` with the FileStorage instead, without a configuration file."""
+        file = str(self.directory / 'data.fs')
+        return self._start(['python', '-m', 'ZEO.start', '-U', self.address, file])
+
+    def _start(self, command: list[str]) -> ServerCommand:
+        # The server has no way to the tests' modules, as it has none to an application's.
+        path = str(SOURCES) if self.side is OURS else ''
+        environ = self.side.environ(PYTHONPATH=path)
+        self._process = Process(self.side, command, env=environ, cwd=self.directory)
+        deadline = time.monotonic() + START
+        while not self._listens():
+            if self._process.popen.poll() is not None or time.monotonic() > deadline:
+                raise self._process.complain('the server does not listen')
+            time.sleep(0.02)
+        return self
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(self.address)
+            except OSError:
+                return False
+        return True
+
+    def kill(self) -> None:
+        """End it as the kernel does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+        # What a killed process leaves behind would look like a listening one to nobody, but its
+        # successor has to get rid of it by itself.
+
+    def stop(self) -> int:
+        """Stop it as an operator does; return its exit status."""
+        assert self._process is not None
+        self._process.popen.send_signal(signal.SIGTERM)
+        self._process.end(20)
+        status = self._process.popen.returncode
+        self._process = None
+        return status
+
+    def errors(self) -> str:
+        """Return what it has written to standard error."""
+        return self._process.errors() if self._process else ''
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.kill()
+        if os.path.exists(self._short.name):
+            self._short.cleanup()
