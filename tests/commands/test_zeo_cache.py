@@ -1,0 +1,79 @@
+"""zeo-cache: what it says, and its exit status."""
+
+import pytest
+from ZODB.utils import p64
+
+from ZEO.cache import ClientCache
+from ZEO.commands.zeo_cache import main
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    monkeypatch.setenv('ZEO_CACHE_TRACE', '1')
+    path = str(tmp_path / 'x-1.zec')
+    cache = ClientCache(path, 100_000, identity='here')
+    for i in range(20):
+        if cache.load(p64(i % 15)) is None:
+            cache.store(p64(i % 15), p64(1), None, b'x' * 500)
+    cache.invalidate(p64(1), p64(2))
+    cache.setLastTid(p64(2))
+    cache.close()
+    return path
+
+
+def test_check(path, capsys):
+    before = open(path, 'rb').read()
+    assert main(['check', path]) == 0
+    assert '15 records, all is well' in capsys.readouterr().out
+    assert open(path, 'rb').read() == before
+    with open(path, 'r+b') as file:
+        file.seek(5000)
+        file.write(b'zzz')
+    assert main(['check', path]) == 1
+    assert 'are damaged' in capsys.readouterr().out
+
+
+def test_check_of_what_is_no_cache(tmp_path, capsys):
+    other = tmp_path / 'other'
+    other.write_bytes(b'x' * 9000)
+    assert main(['check', str(other)]) == 1
+    assert 'it is not a cache file' in capsys.readouterr().out
+    assert main(['check', str(tmp_path / 'none')]) == 2
+    assert 'No such file' in capsys.readouterr().err
+
+
+def test_file_in_use(path, capsys):
+    cache = ClientCache(path, 100_000)
+    assert main(['check', path]) == 2
+    assert 'in use by another process' in capsys.readouterr().err
+    cache.close()
+
+
+def test_stats(path, capsys):
+    assert main(['stats', path]) == 0
+    said = capsys.readouterr().out
+    assert 'belongs to              here' in said
+    assert 'current revisions       14' in said
+    assert 'hits so far             5 of 20 loads (25.0 %)' in said
+
+
+def test_trace(path, capsys):
+    assert main(['trace', path + '.trace']) == 0
+    assert 'hit rate             25.0%' in capsys.readouterr().out
+    assert main(['trace', '--events', path + '.trace']) == 0
+    assert f'store {p64(3).hex()} {p64(1).hex()} 500 bytes' in capsys.readouterr().out
+    assert main(['trace', path]) == 2
+
+
+def test_simulate(path, capsys):
+    assert main(['simulate', path + '.trace', '--sizes', '1KB', '1MB']) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[1].split() == ['clock', '0.0', '25.0']
+    assert main(['simulate', '--workload', 'zipf', '--loads', '500', '--objects', '50']) == 0
+    assert main(['simulate']) == 2
+
+
+def test_plot_says_what_it_needs(path, capsys, monkeypatch):
+    monkeypatch.setitem(__import__('sys').modules, 'matplotlib', None)
+    assert main(['simulate', path + '.trace', '--plot', 'x.png']) == 2
+    assert 'needs matplotlib' in capsys.readouterr().err
