@@ -44,6 +44,7 @@ class Loop:
         self._numbers = count()
         self._soon: deque[Callable[[], None]] = deque()        # to be called at the end of this wake-up
         self._from_threads: deque[Callable[[], None]] = deque()
+        self._taking = False                                   # those of _from_threads are being called
         self._running = False
         self._stopped = False
         self._bell, self._ringer = socket.socketpair()         # other threads wake the loop by it
@@ -99,9 +100,15 @@ class Loop:
         return bool(self._from_threads)
 
     def take_posts(self) -> None:
-        """Call what other threads have posted so far."""
-        while self._from_threads:
-            self._from_threads.popleft()()
+        """Call what other threads have posted so far, each in its turn: harmless in a function that is being called so."""
+        if self._taking:
+            return
+        self._taking = True
+        try:
+            while self._from_threads:
+                self._from_threads.popleft()()
+        finally:
+            self._taking = False
 
     def run(self) -> None:
         """Run until :meth:`stop`."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 import time
 import weakref
@@ -33,6 +34,12 @@ class System:
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)
         thread.start()
         return thread
+
+    def switch_threads_every(self, seconds: float) -> float:
+        """Have threads that compute give way to others so often; returns what it was before."""
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(seconds)
+        return before
 
     def lock(self) -> Any:
         """Return a new lock, not held."""

@@ -193,6 +193,7 @@ class TlsCodec:
         self._server_side = server_side
         self._hostname = server_hostname
         self._waiting: list[bytes] = []   # plaintext, until the handshake is done
+        self._has_read = False            # whether plaintext has come
         self.handshaken = False           # whether the handshake is done
         self.closed = False               # whether the other side has ended the stream
         if not server_side:
@@ -225,14 +226,24 @@ class TlsCodec:
         """
         if data:
             self._incoming.write(data)
-        elif self.handshaken:
-            self._incoming.write_eof()
         else:
-            raise TlsError('the other side closed the connection during the TLS handshake: '
-                           'it does not speak TLS, or has refused us, and its log says why')
+            self._end()
         if not self.do_handshake():
             return b''
-        return self._read_all()
+        plain = self._read_all()
+        self._has_read = self._has_read or bool(plain)
+        return plain
+
+    def _end(self) -> None:
+        """Take note that the stream has ended, and say if that came too early."""
+        if not self.handshaken:
+            raise TlsError('the other side closed the connection during the TLS handshake: '
+                           'it does not speak TLS, or has refused us, and its log says why')
+        if not (self._server_side or self._has_read):
+            # TLS 1.3 tells a client last whether its certificate is good, and some servers don't.
+            raise TlsError('the server closed the connection right after the TLS handshake: '
+                           'it may not accept our certificate, or require one; its log says why')
+        self._incoming.write_eof()
 
     def _read_all(self) -> bytes:
         pieces: list[bytes] = []

@@ -24,6 +24,11 @@ from ZEO.wire.messages import REPLY, Codec, Message
 log = logging.getLogger('ZEO.StorageServer')
 
 
+#: Their answers never let a change that was told meanwhile go first: a revision that it ended would come behind it as current.
+#: The other way round is harmless, since no invalidation ends a revision that is newer.
+_LOADS = ('loadBefore', 'load_many')
+
+
 class Streamed:
     """An answer of many messages; `chunks` makes them, given the id of the call."""
 
@@ -79,7 +84,7 @@ def dispatch(peer: Callee, channel: Channel, loop: Loop, message: Message) -> No
 
 
 def _reply(peer: Callee, channel: Channel, loop: Loop, message_id: Any, name: str, result: Any) -> None:
-    if loop.has_posts:
+    if loop.has_posts and name not in _LOADS:
         loop.take_posts()   # a storage's own thread may have told of a change that this result is newer than
     if channel.is_closed:
         return

@@ -159,7 +159,7 @@ class HostedStorage:
 
     def forget_changes(self) -> None:
         """The storage can't say what changed: every client has to check its whole cache."""
-        self.invalidations.clear(self.storage.lastTransaction())
+        self.invalidations.clear()
         for peer in tuple(self.peers):
             peer.close('the storage has lost track of its changes')
 
@@ -178,7 +178,8 @@ class _Database:
 
     def invalidate(self, tid: bytes, oids: Iterable[bytes], version: str = '') -> None:
         oids = list(oids)
-        self._hosted.loop.from_thread(lambda: self._hosted.committed(None, tid, oids))
+        if oids:   # none are told when it is not known what has changed: that is no news to hand on
+            self._hosted.loop.from_thread(lambda: self._hosted.committed(None, tid, oids))
 
     def invalidateCache(self) -> None:
         self._hosted.loop.from_thread(self._hosted.forget_changes)

@@ -32,18 +32,23 @@ class Invalidations:
 
     def add(self, tid: bytes, oids: Iterable[bytes]) -> None:
         """Take note of a transaction."""
+        if self._known_after is None:   # what was before it is not known, and it may have changed more than it says
+            self._known_after = tid
+            return
         if len(self._recent) == self._recent.maxlen:
             self._known_after = self._recent[-1][0]
         self._recent.appendleft((tid, list(oids)))
 
-    def clear(self, last: bytes) -> None:
-        """Forget everything up to and including the transaction `last`."""
+    def clear(self) -> None:
+        """Know nothing, up to the next transaction."""
         self._recent.clear()
-        self._known_after = last
+        self._known_after = None
 
-    def since(self, tid: bytes) -> Changes | None:
-        """Return the last tid and the oids that changed after `tid`, or None when that is not known."""
-        last = self._storage.lastTransaction()
+    def since(self, tid: bytes, last: bytes) -> Changes | None:
+        """Return the last tid and the oids that changed after `tid`, or None when that is not known.
+
+        :param last: the storage's last transaction, as it was before the latest :meth:`add`.
+        """
         if tid == last:
             return last, []
         if self._known_after is None or tid < self._known_after:

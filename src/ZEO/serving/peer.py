@@ -180,7 +180,10 @@ class Peer:
         return self.hosted.storage.lastTransaction()
 
     def getInvalidations(self, tid: bytes) -> Any:
-        return self.hosted.invalidations.since(tid)
+        hosted = self.hosted
+        last = hosted.storage.lastTransaction()
+        self._loop.take_posts()   # a storage's own thread posts what changed before it says that it did
+        return hosted.invalidations.since(tid, last)
 
     def loadBefore(self, oid: bytes, tid: bytes) -> Any:
         hosted = self.hosted

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from ZEO.Exceptions import ConfigurationError, ProtocolError
 from ZEO.wire import faults, pickles
+from ZEO.wire.plain import is_plain
 
 Message = tuple[Any, Any, str, Any]
 
@@ -62,6 +63,14 @@ def checked(message: Any) -> Message:
     raise ProtocolError('a message that is no (id, flags, name, args)')
 
 
+def requested(message: Any) -> Message:
+    """The same for a request, whose id has to be something that can be sent back."""
+    message = checked(message)
+    if type(message[0]) is not int and not is_plain(message[0]):
+        raise ProtocolError('a message whose id is no plain data')
+    return message
+
+
 class EchoedId(bytes):
     """A message id as its pickle's opcodes: a server only ever gives it back, so it need not know what it is."""
 
@@ -88,7 +97,7 @@ class PickleCodec:
             message_id, oid, tid = load.groups()
             return EchoedId(message_id), False, 'loadBefore', (bytes(oid), bytes(tid))
         pickles.check(data)
-        return checked(pickles.loads(data))
+        return requested(pickles.loads(data))
 
     def call(self, message_id: int, name: str, args: tuple[Any, ...]) -> bytes:
         return pickles.dumps((message_id, False, name, args))
@@ -140,7 +149,8 @@ class MsgpackCodec:
             raise ProtocolError(f'a message that is not msgpack: {type(error).__name__}: {error}') from None
         return checked(message)
 
-    decode_request = decode
+    def decode_request(self, data: bytes | bytearray) -> Message:
+        return requested(self.decode(data))
 
     def call(self, message_id: int, name: str, args: tuple[Any, ...]) -> bytes:
         return self._pack((message_id, False, name, args))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
+import re
 from typing import Any
 
 from ZEO.Exceptions import ProtocolError
@@ -48,7 +49,14 @@ else:
 #: A request nests a few tuples; hashing thousands of nested ones would overrun the C stack.
 MAX_TUPLES = 1000
 
+#: What a short pickle needs to hurt: one of the opcodes that put something into the memo at an index of their own.
+_MEMO_INDEX = re.compile(rb'r|p[\s\d+_-]')
+
 _TUPLE_MAKERS = frozenset(b'\x85\x86\x87t\x91R\x81\x92o')
+
+#: No peer writes these.  Those that give an object a second time would let a few bytes stand for any number of objects.
+_REFUSED = frozenset('GET BINGET LONG_BINGET DUP PUT PERSID EXT1 EXT2 EXT4 NEXT_BUFFER READONLY_BUFFER'.split())
+
 _FORBIDDEN, _COUNTED_1, _COUNTED_4, _COUNTED_8, _LINE, _LINES, _MEMO_4 = -1, -2, -3, -4, -5, -6, -7
 
 
@@ -61,7 +69,7 @@ def _steps() -> list[int]:
              'floatnl': _LINE, 'stringnl_noescape_pair': _LINES}
     steps = [_FORBIDDEN] * 256
     for opcode in pickletools.opcodes:
-        if opcode.name not in ('PUT', 'GET', 'PERSID', 'EXT1', 'EXT2', 'EXT4', 'NEXT_BUFFER', 'READONLY_BUFFER'):
+        if opcode.name not in _REFUSED:
             steps[ord(opcode.code)] = kinds.get(opcode.arg.name, _FORBIDDEN) if opcode.arg else 0
     steps[ord('r')] = _MEMO_4
     return steps
@@ -73,12 +81,14 @@ _STEPS = _steps()
 def check(data: bytes | bytearray) -> None:
     """Walk over a pickle from somebody who is not trusted, before the unpickler sees it.
 
-    The unpickler sizes its memo by the largest index that it meets, and hashes nested tuples recursively: both let a few
-    bytes take down the process.
+    The unpickler sizes its memo by the largest index that it meets, and hashes nested tuples recursively; and what holds one
+    object many times, on many levels, is more than anybody can look through: each lets a few bytes take down the process.
 
     :raises ProtocolError: for such a pickle, and for bytes that are no pickle.
     """
     position, end, tuples = 0, len(data), 0
+    if end < MAX_TUPLES and not _MEMO_INDEX.search(data):   # each tuple takes a byte
+        return
     try:
         while (opcode := data[position]) != 46:   # '.', the end
             position += 1
