@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ZEO.commands.options import Parser, add_tls, tls_options
+from ZEO.commands.options import Parser, add_tls, output, tls_options
 from ZEO.commands.probing import NoAnswer, parse, probe
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import Address
@@ -90,7 +90,8 @@ def _print(messages: list[str], metrics: list[str]) -> None:
         if len(metrics) > 1:
             lines.append(f'| {metrics[1]}')
             lines += [f' {metric}' for metric in metrics[2:]]
-    print('\n'.join(lines))
+    with output():
+        print('\n'.join(lines))
 
 
 def _read(path: str) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +80,14 @@ def test_impatience(capsys):
 def test_wrong_command_lines(args, capsys):
     assert main(args) == 2
     assert capsys.readouterr().err.startswith('zeo-status: ')
+
+
+def test_nobody_reads_on():
+    sources = str(Path(ZEO.__file__).parent.parent)
+    read, write = os.pipe()
+    os.close(read)
+    with Stand({'1': FIGURES}) as stand, os.fdopen(write) as out:
+        result = subprocess.run([sys.executable, '-m', 'ZEO.commands.zeo_status', stand.text],
+                                stdout=out, stderr=subprocess.PIPE, timeout=50,
+                                env={**os.environ, 'PYTHONPATH': sources})
+    assert (result.returncode, result.stderr) == (0, b'')

@@ -138,9 +138,18 @@ def test_goodbye(files):
 
 def test_end_of_stream_without_goodbye(files):
     server, client = pair(server_context(files.server), client_context(authenticate=files.ca))
+    server.send(b'Z5')
     shake(server, client)
-    assert client.receive(b'') == b''
-    assert client.closed
+    for codec in client, server:
+        assert codec.receive(b'') == b''
+        assert codec.closed
+
+
+def test_end_of_stream_right_after_the_handshake(files):
+    server, client = pair(server_context(files.server), client_context(authenticate=files.ca))
+    shake(server, client)
+    with pytest.raises(TlsError, match='may not accept our certificate, or require one'):
+        client.receive(b'')
 
 
 def test_end_of_stream_within_the_handshake(files):

@@ -6,6 +6,10 @@ Enters: a command line.  Leaves: what it says, and a client's TLS context.  Fail
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from ZEO.Exceptions import ConfigurationError
@@ -47,3 +51,13 @@ def tls_options(args: Any) -> dict[str, Any]:
         context = client_context(args.certificate, args.key, None, args.authenticate,
                                  not args.no_check_hostname)
     return {'ssl': context, 'server_hostname': args.server_hostname}
+
+
+@contextmanager
+def output() -> Iterator[None]:
+    """Print inside to whoever reads it; when nobody does any more, as behind ``| head``, stop."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # for the flush at exit

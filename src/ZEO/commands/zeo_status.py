@@ -13,7 +13,7 @@ from typing import Any
 
 from persistent.TimeStamp import TimeStamp
 
-from ZEO.commands.options import Parser, add_tls, tls_options
+from ZEO.commands.options import Parser, add_tls, output, tls_options
 from ZEO.commands.probing import TIMEOUT, NoAnswer, parse, probe
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import show
@@ -112,10 +112,11 @@ def _show(wanted: list[Any], options: Any) -> int:
         except NoAnswer as error:
             print(f'zeo-status: {show(address)}: {error}', file=sys.stderr)
             failed = True
-    if options.json:
-        print(json.dumps(found, indent=2, sort_keys=True))
-    else:
-        _print(found)
+    with output():
+        if options.json:
+            print(json.dumps(found, indent=2, sort_keys=True))
+        else:
+            _print(found)
     return 2 if failed else 0
 
 
