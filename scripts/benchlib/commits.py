@@ -46,8 +46,11 @@ def commit_in_process(objects: int, seconds: float, size: int = 1024) -> Metrics
 
 
 def committer(stage: Stage, address: Address, first: int, objects: int, seconds: float,
-              size: int) -> None:
-    """Child: updates its own `objects` records, from number `first` on, until time is over."""
+              size: int, interval: float = 0.0) -> None:
+    """Child: updates its own `objects` records, from number `first` on, until time is over.
+
+    interval: seconds from the start of one commit to the start of the next, at least.
+    """
     oids, data = oids_from(first, objects), make_record(size)
     storage = open_client(address)
     serial = commit(storage, oids, z64, data)
@@ -55,9 +58,11 @@ def committer(stage: Stage, address: Address, first: int, objects: int, seconds:
     stage.ready()
     with meter:
         end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
+        while (now := time.perf_counter()) < end:
             serial = commit(storage, oids, serial, data)
             count += 1
+            if interval:
+                time.sleep(max(0.0, now + interval - time.perf_counter()))
     stage.report({'count': count, 'seconds': meter.seconds, 'client': meter.client})
     storage.close()
 

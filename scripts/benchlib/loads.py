@@ -43,18 +43,21 @@ def cold_load(count: int, seconds: float, kind: str = 'file', transport: str = '
     with Server(kind, transport) as server:
         fill_memory(server, kind, oids, size)
         meter = Meter(server.pid)
+        storage = _cold_client(server, disk_cache, 'warmup')
+        load_all(storage, oids[:WARM_UP], after(storage))
+        storage.close()
         while meter.seconds < seconds:
-            cache = {'client': f'c{loaded}', 'var': '.'} if disk_cache else {}
-            storage = open_client(server.address, **cache)
-            if not loaded:
-                load_all(storage, oids[:WARM_UP], after(storage))
-                storage.close()
-                storage = open_client(server.address)
+            storage = _cold_client(server, disk_cache, f'c{loaded}')
             total = _load_in_threads(storage, oids, threads, meter)
             expect('bytes loaded', total, count * size)
             storage.close()
             loaded += count
         return meter.per_operation(loaded)
+
+
+def _cold_client(server: Server, disk_cache: bool, name: str) -> Any:
+    """Return a client whose cache, in memory or a new file on disk, is empty."""
+    return open_client(server.address, **({'client': name, 'var': '.'} if disk_cache else {}))
 
 
 def _load_in_threads(storage: Any, oids: list[bytes], threads: int, meter: Meter) -> int:

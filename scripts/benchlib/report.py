@@ -14,7 +14,7 @@ from typing import Any
 from .catalogue import LIMIT, OURS, PEER, ROWS, Row, Target
 from .runner import Results
 
-HEADINGS = ['workload', 'ZEO 6', 'ours', 'ratio', 'client µs', 'server µs', 'targets']
+HEADINGS = ['workload', 'ZEO 6', 'ours', 'ratio', 'client µs', 'server µs', 'CPU less', 'targets']
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Line:
     ratio: float | None
     client: str
     server: str
+    saving: str
     verdicts: list[tuple[Target, float, bool]]
 
     def cells(self) -> list[str]:
@@ -34,7 +35,8 @@ class Line:
         ratio = '' if self.ratio is None else f'{self.ratio:.2f}'
         verdicts = '; '.join(f'{target}: {value:.2f} {"met" if met else "MISSED"}'
                              for target, value, met in self.verdicts)
-        return [self.row.title, self.peer, self.ours, ratio, self.client, self.server, verdicts]
+        return [self.row.title, self.peer, self.ours, ratio, self.client, self.server,
+                self.saving, verdicts]
 
 
 def number(value: float) -> str:
@@ -97,6 +99,20 @@ def _cpu(results: Results, row: Row, quick: bool, metric: str) -> str:
     return ' → '.join('?' if value is None else number(value) for value in values)
 
 
+def _saving(results: Results, row: Row, quick: bool) -> str:
+    """Return how many times less CPU time client and server take together: steadier than rates."""
+    if row.metric != 'rate' or row.limit:
+        return ''
+    sums: list[list[Any]] = []
+    for side in (PEER, OURS):
+        client, server = (_figures(results, row, quick, side, metric)
+                          for metric in ('client_us', 'server_us'))
+        sums.append([(c or 0) + s if s is not None else None
+                     for c, s in zip(client, server, strict=True)])
+    ratio = ratio_of(*sums)
+    return '' if ratio is None else f'{number(ratio)}×'
+
+
 def make_lines(rows: list[Row], results: Results, quick: bool) -> list[Line]:
     """Return the table's lines: the rows that have been measured."""
     lines = []
@@ -110,6 +126,7 @@ def make_lines(rows: list[Row], results: Results, quick: bool) -> list[Line]:
             row, '' if row.limit else _shown(results, row, quick, PEER),
             _shown(results, row, quick, LIMIT if row.limit else OURS), ratio,
             _cpu(results, row, quick, 'client_us'), _cpu(results, row, quick, 'server_us'),
+            _saving(results, row, quick),
             _verdicts(results, row, quick)))
     return lines
 
@@ -147,7 +164,7 @@ def as_rst(lines: list[Line], facts: dict[str, Any]) -> str:
     text = ['.. Written by scripts/bench.py --rst; changes made by hand are lost.', '']
     for name, value in facts.items():
         text.append(f':{name}: {value}')
-    text += ['', '.. list-table::', '   :header-rows: 1', '   :widths: 30 10 10 7 12 12 19', '']
+    text += ['', '.. list-table::', '   :header-rows: 1', '   :widths: 28 9 9 6 11 11 7 19', '']
     for cells in [HEADINGS, *(line.cells() for line in lines)]:
         for i, cell in enumerate(cells):
             text.append(('   * - ' if i == 0 else '     - ') + cell.replace('*', '\\*'))

@@ -22,6 +22,8 @@ from .servers import Address, Server, open_client
 
 READS_PER_TRANSACTION = 10
 WRITES_IN_TEN = 2               # transactions of ten that also write
+PROBE_INTERVAL = 0.001          # seconds between two loads: the same work for fast and slow
+COMMIT_INTERVAL = 0.025         # seconds between two commits of another client
 HOT_KEYS = 20                   # what is written is one of these, so that conflicts do occur
 
 
@@ -103,7 +105,7 @@ def packer(stage: Stage, address: Address) -> None:
 
 
 def _probe(server: Server, crew: Crew, oids: list[bytes]) -> Metrics:
-    """Load cold objects one by one while the crew works; return the latencies."""
+    """Load a cold object every millisecond while the crew works; return the latencies."""
     samples: list[float] = []
     storage = open_client(server.address)
     before, position = after(storage), 0
@@ -114,6 +116,7 @@ def _probe(server: Server, crew: Crew, oids: list[bytes]) -> Metrics:
             storage.close()
             storage, position = open_client(server.address), 0
             before = after(storage)
+        time.sleep(PROBE_INTERVAL)
         begin = time.perf_counter()
         loaded = storage.loadBefore(oids[position], before)
         samples.append(time.perf_counter() - begin)
@@ -127,10 +130,11 @@ def _probe(server: Server, crew: Crew, oids: list[bytes]) -> Metrics:
 
 def latency_while_committing(count: int, seconds: float, objects: int = 100,
                              size: int = 1024) -> Metrics:
-    """Load latency while one other client commits `objects` records at a time, without a pause."""
+    """Load latency while one other client commits `objects` records, forty times a second."""
     oids = fill_file(count, size)
     with Server() as server:
-        parameters = {'first': count + 1, 'objects': objects, 'seconds': seconds, 'size': size}
+        parameters = {'first': count + 1, 'objects': objects, 'seconds': seconds, 'size': size,
+                      'interval': COMMIT_INTERVAL}
         with Crew('committer', server.address, [parameters]) as crew:
             return _probe(server, crew, oids)
 

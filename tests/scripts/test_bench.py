@@ -1,0 +1,189 @@
+"""The benchmark: its table, its arithmetic, and that a run ends with figures or a reason.
+
+No time is asserted anywhere.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'scripts'))
+
+from benchlib import report, runner  # noqa: E402
+from benchlib.catalogue import LIMIT, OURS, PEER, ROWS, Row, Target, select  # noqa: E402
+from benchlib.environments import Implementation  # noqa: E402
+from benchlib.rawclient import RawClient, encode  # noqa: E402
+from benchlib.worker import JOBS  # noqa: E402
+
+SOURCE = str(ROOT / 'src')
+
+
+def row(**changes):
+    return Row(**{'name': 'r', 'title': 'a row', 'job': 'ping', 'parameters': {'seconds': 0.05},
+                  **changes})
+
+
+def test_every_row_has_its_own_name_and_a_job():
+    assert len({r.name for r in ROWS}) == len(ROWS)
+    assert {r.job for r in ROWS} <= set(JOBS)
+
+
+def test_targets_refer_to_the_peer_or_to_a_limit():
+    limits = {r.name for r in ROWS if r.limit}
+    assert {t.against for r in ROWS for t in r.targets} <= limits | {PEER}
+
+
+def test_rows_that_share_a_job_allow_it_the_same_rounds_and_time():
+    first = {}
+    for r in ROWS:
+        seen = first.setdefault(r.key(False), r)
+        assert (r.rounds, r.timeout, r.limit) == (seen.rounds, seen.timeout, seen.limit)
+
+
+def test_choosing_rows_brings_the_limits_they_refer_to():
+    assert [r.name for r in select('commit-1-file')] == ['bare-commit-1', 'commit-1-file']
+    assert {'load-1mb', 'load-unix'} < {r.name for r in select('load-*')}
+
+
+def test_an_unknown_workload_is_an_error():
+    with pytest.raises(ValueError, match='nosuch'):
+        select('nosuch')
+
+
+def test_a_ratio_is_the_median_of_the_rounds_that_have_both():
+    assert report.ratio_of([10, None, 30, 80], [5, 1, 10, 10]) == 3
+    assert report.ratio_of([None], [1]) is None
+
+
+@pytest.mark.parametrize('target, ratio, met', [
+    (Target(6), 6.0, True), (Target(6), 5.99, False),
+    (Target(1 / 7, False), 0.1, True), (Target(1 / 7, False), 0.2, False)])
+def test_a_target_is_met_on_its_own_side(target, ratio, met):
+    assert target.met(ratio) is met
+
+
+def test_the_table_shows_figures_ratio_and_missed_targets():
+    r = row(targets=(Target(6),))
+    results = {r.key(False): {PEER: [{'rate': 100.0, 'client_us': 90.0, 'server_us': 10.0}],
+                              OURS: [{'rate': 400.0, 'client_us': 20.0, 'server_us': 5.0}]}}
+    lines = report.make_lines([r], results, False)
+    assert lines[0].cells() == ['a row', '100 /s', '400 /s', '4.00', '90 → 20', '10 → 5', '4×',
+                                '≥ 6: 4.00 MISSED']
+    assert 'Missed: r (≥ 6).' in report.as_text(lines)
+    assert '     - 400 /s' in report.as_rst(lines, {'cores': '2'})
+
+
+def test_the_table_shows_why_a_figure_is_missing():
+    r = row(limit=True)
+    lines = report.make_lines([r], {r.key(False): {LIMIT: [{'skipped': 'no redis'}]}}, False)
+    assert lines[0].cells()[2] == 'skipped: no redis'
+
+
+def test_a_raw_client_cuts_frames_at_any_byte():
+    client = RawClient.__new__(RawClient)
+    client.buffer = bytearray()
+    stream, found = encode(1, False, 'ping', ()) + encode(2, False, 'ping', ()), []
+    for i in range(len(stream)):
+        client.buffer += stream[i:i + 1]
+        found += client.frames()
+    assert found == [encode(1, False, 'ping', ())[4:], encode(2, False, 'ping', ())[4:]]
+
+
+def living(group):
+    """The processes of a group; those that only wait for init to take note of their end left out."""
+    found = []
+    for process in Path('/proc').glob('[0-9]*'):
+        try:
+            state, _, process_group = (process / 'stat').read_text().rpartition(')')[2].split()[:3]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(process_group) == group and state not in 'ZX':
+            found.append(process.name)
+    return found
+
+
+def expect_none_living(groups):
+    """A killed process may take a moment to go; one that was not killed never goes."""
+    deadline = time.monotonic() + 20
+    while any(living(group) for group in groups) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [living(group) for group in groups] == [[] for _ in groups]
+
+
+@pytest.fixture
+def groups(monkeypatch):
+    """The process groups that the runner has killed, for a look whether anyone lives in them."""
+    seen, kill = [], runner._kill_group
+
+    def remember(group):
+        seen.append(group)
+        kill(group)
+    monkeypatch.setattr(runner, '_kill_group', remember)
+    return seen
+
+
+def test_a_failing_job_gives_its_error_and_leaves_no_process(groups, tmp_path):
+    broken = tmp_path / 'ZEO'
+    broken.mkdir()
+    (broken / '__init__.py').write_text('raise ImportError("broken on purpose")')
+    result = runner.run_job(Implementation(sys.executable, (str(tmp_path),)), row(), False)
+    assert 'the server did not start' in result['error']
+    assert 'broken on purpose' in result['error']
+    expect_none_living(groups)
+
+
+def test_a_job_that_takes_too_long_is_ended(groups):
+    slow = row(parameters={'seconds': 3600}, timeout=0.5)
+    result = runner.run_job(Implementation(sys.executable, (SOURCE,)), slow, False)
+    assert result['error']
+    expect_none_living(groups)
+
+
+def test_a_job_ends_when_its_driver_is_gone(tmp_path):
+    implementation = Implementation(sys.executable, (SOURCE,))
+    worker = subprocess.Popen(
+        [sys.executable, '-m', 'benchlib.worker', 'ping', '{"seconds": 3600}'], cwd=tmp_path,
+        env=implementation.environment(), stdin=subprocess.PIPE, start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / 'server.out').exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    worker.stdin.close()
+    worker.wait(30)
+    expect_none_living([worker.pid])
+
+
+COMMAND = [sys.executable, str(ROOT / 'scripts' / 'bench.py'), '--quick',
+           '--peer-python', sys.executable, '--peer-path', SOURCE, '--our-python', sys.executable]
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_shows_what_it_has():
+    command = subprocess.Popen([*COMMAND, '--rounds', '1000', '--only', 'ping'], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    for line in command.stderr:
+        if 'round 2' in line:
+            break
+    command.send_signal(signal.SIGINT)
+    output, errors = command.communicate(timeout=30)
+    assert command.returncode == 0 and 'interrupted' in errors
+    assert output.splitlines()[2].startswith('ping ')
+
+
+@pytest.mark.slow
+def test_the_command_measures_and_prints_a_table(tmp_path):
+    done = subprocess.run(
+        [*COMMAND, '--rounds', '1', '--only', 'ping,load-memory', '--json',
+         str(tmp_path / 'all.json'), '--rst', str(tmp_path / 'table.rst')],
+        capture_output=True, text=True, timeout=55)
+    assert done.returncode == 0, done.stderr
+    assert 'cold load, 1 thread, Unix socket, in-memory storage' in done.stdout
+    for job in json.loads((tmp_path / 'all.json').read_text())['results'].values():
+        for runs in job.values():
+            assert [run['count'] > 0 for run in runs] == [True], done.stderr
+    assert (tmp_path / 'table.rst').read_text().count('   * -') == 3
