@@ -6,9 +6,9 @@ import tempfile
 import threading
 
 import pytest
-from support.scripted import RawClient, Running, ScriptedServer
 from ZODB.Connection import TransactionMetaData
 
+from support.scripted import RawClient, Running, ScriptedServer
 from ZEO.cache.memory_cache import MemoryCache
 from ZEO.ClientStorage import ClientStorage
 from ZEO.StorageServer import StorageServer
@@ -42,7 +42,7 @@ def clients():
     opened = []
 
     def open_client(address, **options):
-        client = ClientStorage(address, **{'wait_timeout': 20, 'min_disconnect_poll': 0.01, 'max_disconnect_poll': 0.05, **options})
+        client = ClientStorage(address, **{'wait_timeout': 20, 'disconnect_poll': 0.02, **options})
         opened.append(client)
         return client
     yield open_client

@@ -123,8 +123,11 @@ class ClientState:
         self.cache.clear()
         if self.database is not None:
             self.database.invalidateCache()
+            self.database.invalidate(tid, [])   # from now on its snapshots are as new as that
         self.cache.setLastTid(tid)
         self.last_tid = tid
+        if self.database is not None:
+            self.database.invalidateCache()   # again, for those who have taken an older snapshot since the first time
 
     def release(self) -> None:
         """Apply what was held back and is newer than the check."""
