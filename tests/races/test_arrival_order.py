@@ -3,9 +3,9 @@
 import threading
 
 import pytest
-from support.scripted import Running, invalidation, oid, tid
 from ZODB.utils import maxtid
 
+from support.scripted import Running, invalidation, oid, tid
 from ZEO.cache.memory_cache import MemoryCache
 
 pytestmark = pytest.mark.smoke

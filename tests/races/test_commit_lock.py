@@ -4,11 +4,11 @@ import errno
 import threading
 
 import pytest
-from support.scripted import Running, oid, tid
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ConflictError
 from ZODB.utils import maxtid, z64
 
+from support.scripted import Running, oid, tid
 from ZEO.net.system import System
 
 pytestmark = pytest.mark.smoke

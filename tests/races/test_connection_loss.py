@@ -2,11 +2,11 @@
 
 import pytest
 import ZODB
-from support.scripted import Running, invalidation, oid, tid
 from ZODB.Connection import TransactionMetaData
 from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import maxtid, z64
 
+from support.scripted import Running, invalidation, oid, tid
 from ZEO.cache.memory_cache import MemoryCache
 from ZEO.Exceptions import ClientDisconnected
 

@@ -3,9 +3,10 @@
 import select
 
 import pytest
-from support.scripted import GREETING, Running, tid
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ReadOnlyError
+
+from support.scripted import GREETING, Running, tid
 
 pytestmark = pytest.mark.smoke
 

@@ -1,0 +1,148 @@
+"""A storage whose changes come from its own threads, as a client of another server is: reads and news of changes cross."""
+
+import threading
+
+import pytest
+import ZODB
+from ZODB.MappingStorage import MappingStorage
+from ZODB.utils import maxtid
+
+from support.scripted import oid, tid
+from ZEO.Exceptions import ClientDisconnected
+
+pytestmark = pytest.mark.smoke
+
+
+class Upstream(MappingStorage):
+    """Tells of a change, t2 of the object 7, in the middle of something else."""
+
+    last = tid(1)
+    meanwhile = staticmethod(lambda: None)   # called after the result was found, and before it is returned
+
+    def registerDB(self, database):
+        self.database = database
+
+    def tell(self):
+        """What a reading thread does: the database first, then the last transaction."""
+        telling = threading.Thread(target=self.database.invalidate, args=(tid(2), [oid(7)]))
+        telling.start()
+        telling.join()
+        self.last = tid(2)
+
+    def loadBefore(self, oid, before):
+        found = b'%d' % self.last[-1], self.last, None
+        self.meanwhile()
+        return found
+
+    def lastTransaction(self):
+        self.meanwhile()
+        return self.last
+
+
+class Remote(Upstream):
+    """Its calls run in the server's worker threads."""
+
+    def is_connected(self):
+        return True
+
+
+def _once(upstream):
+    """Have the change come during the next call."""
+    def tell():
+        del upstream.meanwhile
+        upstream.tell()
+    upstream.meanwhile = tell
+
+
+@pytest.mark.parametrize('kind', [Upstream, Remote])
+def test_an_answer_that_was_read_before_a_change_does_not_leave_behind_its_invalidation(serving, raw, kind):
+    """A client would take it for current, for ever."""
+    upstream = kind()
+    client = raw(serving(upstream))
+    _once(upstream)
+    number = client.ask('loadBefore', oid(7), maxtid)
+    read = client.answer(number)
+    before = bool(client.told)
+    client.call('ping')
+    assert [args[0] for name, args in client.told] == [tid(2)]
+    assert tuple(read) == ((b'2', tid(2), None) if before else (b'1', tid(1), None))
+
+
+def test_an_answer_that_waits_while_a_change_is_told_is_read_again(serving, raw):
+    """The worker has read, the change is told to all, and only then the worker's answer comes to the loop."""
+    upstream = Remote()
+    server = serving(upstream)
+    client = raw(server)
+    told, read = threading.Event(), threading.Event()
+
+    def tell_and_wait():
+        del upstream.meanwhile
+        upstream.tell()
+        server._loop.from_thread(told.set)
+        assert told.wait(20)
+        read.set()
+    upstream.meanwhile = tell_and_wait
+    assert tuple(client.call('loadBefore', oid(7), maxtid)) == (b'2', tid(2), None)
+    assert read.is_set()
+
+
+def test_an_answer_that_the_loop_has_not_taken_yet_leaves_before_a_change_that_came_after_it(serving, raw):
+    """Both wait at the loop's door, the answer first."""
+    upstream = Remote()
+    server = serving(upstream)
+    client = raw(server)
+    loop, gate, shut = server._loop, threading.Event(), threading.Event()
+
+    def wait():
+        shut.set()
+        gate.wait(20)
+
+    def close_gate():
+        del upstream.meanwhile
+        loop.from_thread(wait)
+        assert shut.wait(20)
+    upstream.meanwhile = close_gate
+    number = client.ask('loadBefore', oid(7), maxtid)
+    assert shut.wait(20)
+    while not loop.has_posts:
+        pass
+    upstream.tell()
+    gate.set()
+    assert tuple(client.answer(number)) == (b'1', tid(1), None)
+    assert client.told == []
+    client.call('ping')
+    assert [args[0] for name, args in client.told] == [tid(2)]
+
+
+def test_a_cache_check_does_not_forget_a_change_that_is_about_to_be_told(serving, raw):
+    """The storage is at t2 already, and the loop has not yet taken the news of it."""
+    upstream = Upstream()
+    client = raw(serving(upstream))
+    _once(upstream)
+    last, changed = client.call('getInvalidations', tid(1))
+    assert (last, changed) in ((tid(2), [oid(7)]), (tid(1), [])), client.told
+
+
+def test_a_client_checks_its_cache_again_when_the_storage_has_lost_track(serving, clients, sockets):
+    """Two servers in a row; the first is away for more changes than it remembers, and the second can't tell what changed."""
+    storage = MappingStorage()
+    storage.close = lambda: None
+    with ZODB.DB(storage).transaction() as other:
+        other.root()['x'] = 0
+    address = sockets()
+    first = serving(storage, address, invalidation_queue_size=1)
+    middle = serving(clients(address))
+    reader = ZODB.DB(clients(middle.addr))
+    reading = reader.open()
+    assert reading.root()['x'] == 0
+    first.close()
+    for value in (1, 2):
+        with ZODB.DB(storage).transaction() as other:
+            other.root()['x'] = value
+    serving(storage, address, invalidation_queue_size=1)
+    while reading.root()['x'] != 2:
+        try:
+            reader.storage.ping()
+        except ClientDisconnected:
+            pass
+        reading.sync()
