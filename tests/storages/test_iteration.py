@@ -14,6 +14,7 @@ class TestMappingStorage(sets.Iteration):
     """A MappingStorage."""
 
     kind = kinds.MAPPING
+    use_extension_bytes = False  # it has none
 
     testUndoZombie = None  # it has no undo
 

@@ -7,14 +7,12 @@ class TestSharedBlobs(sets.Everything):
     """A blob directory that server and client share."""
 
     kind = kinds.FILE_SHARED_BLOBS
-    use_extension_bytes = True
 
 
 class TestTransferredBlobs(sets.Everything):
     """Blobs that travel over the wire."""
 
     kind = kinds.FILE_TRANSFERRED_BLOBS
-    use_extension_bytes = True
 
 
 class TestTransferredBlobsRecovery(sets.Recovery):

@@ -20,13 +20,13 @@ class TestHexOnClient(sets.Everything):
     test_race_load_vs_external_invalidate = None
     # It hands out the transactions of the client, of which setting the extension does not change the bytes.
     testTransactionExtensionFromIterator = None
-    use_extension_bytes = True  # the wrapper does not let anybody change what a transaction has
 
 
 class TestDemoStorage(sets.Basics, sets.Iteration):
     """A DemoStorage."""
 
     kind = kinds.DEMO
+    use_extension_bytes = False  # it has none
 
     testOversizeNote = None  # asserts a limit of FileStorage's format
     testUndoZombie = None  # it has no undo

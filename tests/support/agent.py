@@ -13,7 +13,7 @@ from typing import Any
 
 import transaction
 import ZODB
-from ZODB.blob import Blob
+from ZODB.blob import Blob, is_blob_record
 from ZODB.Connection import TransactionMetaData
 from ZODB.serialize import referencesf
 from ZODB.utils import z64
@@ -124,6 +124,19 @@ class Agent:
         finally:
             other.close()
 
+    def do_records(self) -> list[Any]:
+        """Return all current records, as ``[oid, tid, data]``."""
+        records, following = [], None
+        while True:
+            oid, tid, data, following = self.storage.record_iternext(following)
+            records.append([oid, tid, data])
+            if following is None:
+                return records
+
+    def do_await_smaller(self, size: int, patience: float = 20.0) -> None:
+        """Wait until the storage is known to have become smaller."""
+        self._await(lambda: self.storage.getSize() < size, patience)
+
     def do_pack(self) -> None:
         """Pack up to now."""
         self.storage.pack(time.time(), referencesf, wait=True)
@@ -205,6 +218,30 @@ class Agent:
         with self.manager:
             with self.connection.root()[key].open() as file:
                 return file.read()
+
+    def do_blobs(self) -> list[Any]:
+        """Return all revisions of all blobs, as ``[oid, tid, content]``."""
+        found = []
+        for txn in self.storage.iterator():
+            for record in txn:
+                if is_blob_record(record.data):
+                    with open(self.storage.loadBlob(record.oid, record.tid), 'rb') as file:
+                        found.append([record.oid, record.tid, file.read()])
+        return found
+
+    def do_await_key(self, key: str, patience: float = 20.0) -> None:
+        """Wait until a new transaction sees something under a key."""
+        self._await(lambda: self.do_get(key) is not None, patience)
+
+    def do_await_blob(self, key: str, content: bytes, patience: float = 20.0) -> None:
+        """Wait until a new transaction sees a blob's new content."""
+        self._await(lambda: self.do_get_blob(key) == content, patience)
+
+    def do_await_synced(self) -> None:
+        """Wait until all that was committed before has arrived, which one answer's arrival shows."""
+        self.storage.ping()
+        with self.manager:
+            pass
 
     def do_root_serial(self) -> bytes:
         """Return the serial of the root as the storage loads it now."""

@@ -46,11 +46,18 @@ def describe(error: BaseException) -> dict[str, Any]:
     classes = [f'{cls.__module__}.{cls.__qualname__}' for cls in type(error).__mro__]
     return {
         'classes': classes,
-        'text': str(error),
+        'text': _text(error),
         'attributes': _plain(vars(error)),
         'args': _plain(error.args),
         'traceback': ''.join(traceback.format_exception(type(error), error, error.__traceback__)),
     }
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failure:  # some of ZODB's can't be shown once they have been on a wire
+        return f'{error.args} (its text failed: {failure})'
 
 
 def serve(commands: Any) -> None:

@@ -61,6 +61,8 @@ class Iteration(
 ):
     """History, and walking over all transactions."""
 
+    use_extension_bytes = True  # a server of ours sends them as its storage has them
+
 
 class PackWithoutGC(Served, PackableStorage.PackableStorageBase):
     """Packing on a server whose storage does not collect garbage.
