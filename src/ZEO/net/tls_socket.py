@@ -18,6 +18,8 @@ _READ = 64 * 1024
 #: How much plaintext is made ciphertext at a time, which bounds the memory that a large message costs.
 _WRITE = 256 * 1024
 
+_DONT_WAIT = getattr(socket, 'MSG_DONTWAIT', 0)
+
 
 class TlsSocket:
     """`stream` spoken through `codec`."""
@@ -78,15 +80,17 @@ class TlsSocket:
     def flush(self, wait: bool = True) -> None:
         """Give the socket the ciphertext that it takes.
 
-        :param wait: when another thread is doing that, whether to wait; it will send everything there is by then.
+        :param wait: whether to wait for the socket, and for another thread that does this, which sends everything there is by
+            then.  A thread that reads must not: if both sides' did, both would wait for the other to read.
         """
+        flags = 0 if wait else _DONT_WAIT
         if not self._output_lock.acquire(blocking=wait):
             return
         try:
             with self._codec_lock:
                 self._unsent += self._codec.take()
             while self._unsent:
-                self._unsent = self._unsent[self._socket.send(self._unsent):]
+                self._unsent = self._unsent[self._socket.send(self._unsent, flags):]
         except BlockingIOError:
             pass
         finally:
