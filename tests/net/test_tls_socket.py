@@ -60,10 +60,30 @@ def at_once(*functions):
     return results
 
 
+@pytest.mark.timeout(15)
+def test_reading_goes_on_while_the_socket_takes_nothing(contexts):
+    """What another thread has encrypted and not sent yet must not keep the reader."""
+    one, other = socket.socketpair()
+    with one, other:
+        codec = TlsCodec(contexts[1], False, 'localhost')
+        server, client = TlsSocket(one, TlsCodec(contexts[0], True)), TlsSocket(other, codec)
+        client.send(b'x')
+        server.send(b'Z5')
+        at_once(lambda: read(client, 2), lambda: read(server, 1))
+        server.send(b'hello')
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                other.send(bytes(65536))   # nobody reads it
+        other.setblocking(True)
+        codec.send(b'more')
+        assert read(client, 5) == b'hello'
+
+
 @pytest.mark.timeout(30)
 def test_both_ways_at_once(contexts):
     """Each side has a thread that sends and one that reads, and the kernel's buffers are small."""
-    data = bytes(range(256)) * 32768
+    data = bytes(range(256)) * 8192
     raw = socket.socketpair()
     server = Stream(raw[0], TlsCodec(contexts[0], True))
     client = Stream(raw[1], TlsCodec(contexts[1], False, 'localhost'))
