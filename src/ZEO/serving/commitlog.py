@@ -39,9 +39,12 @@ class CommitLog:
     def close(self) -> None:
         """Forget everything."""
         self._operations = []
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except OSError:   # the disk is full, and Python tries once more to write what nobody needs now
+                pass
 
     def _spool(self, data: bytes) -> tuple[int, int]:
         if self._file is None:
