@@ -1,0 +1,20 @@
+"""An application forks after opening: parent and child do not share one socket."""
+
+import pytest
+from ZODB.MappingStorage import MappingStorage
+
+from support.children import Process
+from support.sides import OURS
+
+pytestmark = pytest.mark.smoke
+
+
+def test_parent_and_child_go_on_with_a_connection_each(serving):
+    """Both commit at the same time while a thread of the parent keeps the link busy; the parent keeps its connection."""
+    server = serving(MappingStorage())
+    process = Process(OURS, ['python', '-m', 'support.forker', str(server.addr)])
+    try:
+        lines = [process.output.line(40), process.output.line(40)]
+        assert lines == [b'child 2', b'parent 20 20 0'], process.errors()
+    finally:
+        process.end()

@@ -1,0 +1,77 @@
+"""A pack on the server, and what clients remember of what it removed."""
+
+import threading
+import time
+
+import pytest
+from ZODB.FileStorage import FileStorage
+from ZODB.POSException import POSKeyError
+from ZODB.utils import maxtid, z64
+
+from support.scripted import Running, oid
+
+pytestmark = pytest.mark.smoke
+
+
+class Packable(FileStorage):
+    """A FileStorage of which everything but the current revisions is removed, garbage or not."""
+
+    packing = staticmethod(lambda: None)   # called in the middle of a pack
+
+    def pack(self, t, referencesf, gc=True):
+        self.packing()
+        super().pack(t, referencesf, gc=False)
+
+
+def _three_revisions(client):
+    """Store an object three times; return the tids."""
+    tids = [z64]
+    for number in (1, 2, 3):
+        tids.append(client.commit(number, (oid(1), tids[-1], b'%d' % number)))
+    return tids[1:]
+
+
+@pytest.mark.parametrize('packs_itself', [True, False])
+def test_old_revisions_in_a_client_cache_do_not_outlive_a_pack(serving, raw, clients, tmp_path, packs_itself):
+    """What the server does not have any more, no client answers with; what is current stays in the cache."""
+    server = serving(Packable(str(tmp_path / 'data.fs')))
+    other = raw(server)
+    first, second, third = _three_revisions(other)
+    client = clients(server.addr)
+    assert client.loadBefore(oid(1), second) == (b'1', first, second)
+    assert client.loadBefore(oid(1), third) == (b'2', second, third)
+    assert client.load(oid(1)) == (b'3', third)
+    if packs_itself:
+        client.pack(time.time() + 1)
+    else:
+        other.call('pack', time.time() + 1, True)
+        client.ping()   # behind the news of the pack
+    assert _removed(client, second) and _removed(client, third)
+    loads = client.server_status()['loads']
+    assert client.load(oid(1)) == (b'3', third)
+    assert client.server_status()['loads'] == loads
+
+
+def _removed(client, before):
+    try:
+        return client.loadBefore(oid(1), before) is None
+    except POSKeyError:
+        return True
+
+
+def test_others_load_and_commit_while_a_pack_runs(serving, raw, tmp_path):
+    """The pack is in a worker thread; only a commit that comes at its very end waits for it."""
+    inside, go_on = threading.Event(), threading.Event()
+    storage = Packable(str(tmp_path / 'data.fs'))
+    storage.packing = lambda: (inside.set(), go_on.wait(20))
+    server = serving(storage)
+    packer, other = raw(server), raw(server)
+    tids = _three_revisions(other)
+    packing = Running(packer.call, 'pack', time.time() + 1, True)
+    assert inside.wait(20)
+    assert other.call('loadBefore', oid(1), maxtid) == (b'3', tids[-1], None)
+    other.commit(4, (oid(1), tids[-1], b'4'))
+    assert other.call('server_status')['packing']
+    go_on.set()
+    assert packing.result() is None
+    assert other.call('loadBefore', oid(1), maxtid)[0] == b'4'

@@ -1,0 +1,73 @@
+"""A program that forks while its client storage is in use: ``python -m support.forker ADDRESS``.
+
+Each side commits to an object of its own.  Standard output: one line of each side, the parent's last.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+import transaction
+import ZODB
+from persistent.mapping import PersistentMapping
+
+from ZEO.ClientStorage import ClientStorage
+
+#: Commits of each side.
+COMMITS = 20
+
+
+def main(address: str) -> None:
+    """Open, fork, and use the database on both sides."""
+    storage = ClientStorage(address, wait_timeout=20)
+    connection = ZODB.DB(storage).open()
+    for side in ('parent', 'child'):
+        connection.root()[side] = PersistentMapping(count=0)
+    transaction.commit()
+    stop = threading.Event()
+    busy = threading.Thread(target=_use, args=(storage, stop), daemon=True)
+    busy.start()
+    receiver, sender = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _child(storage, connection, receiver)
+    _commit(connection, 'parent')
+    os.write(sender, b'!')
+    status = os.waitpid(pid, 0)[1]
+    stop.set()
+    busy.join()
+    connection.sync()
+    counts = [connection.root()[side]['count'] for side in ('parent', 'child')]
+    print('parent', *counts, os.waitstatus_to_exitcode(status), flush=True)
+    storage.close()
+
+
+def _use(storage: ClientStorage, stop: threading.Event) -> None:
+    """Have the link's locks held by somebody whenever the process forks."""
+    while not stop.is_set():
+        storage.ping()
+
+
+def _child(storage: ClientStorage, connection: ZODB.Connection.Connection, receiver: int) -> None:
+    """Commit, and end without the parent's cleaning up."""
+    status = 1
+    try:
+        _commit(connection, 'child')
+        os.read(receiver, 1)  # until the parent has done so as well
+        print('child', storage.server_status()['connections'], flush=True)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _commit(connection: ZODB.Connection.Connection, side: str) -> None:
+    for _ in range(COMMITS):
+        connection.sync()
+        connection.root()[side]['count'] += 1
+        transaction.commit()
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])
