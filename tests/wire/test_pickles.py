@@ -202,8 +202,9 @@ def test_other_deep_nesting_is_no_harm():
 
 def test_a_counted_argument_that_reaches_beyond_the_end():
     for opcode in (b'C\xff', b'B\xff\xff\xff\xff', b'\x8e' + b'\xff' * 8, b'\x8b\xff\xff\xff\xff', b'X\xff\xff\xff\x7f', b'I1'):
-        with pytest.raises(ProtocolError):
-            check(b'\x80\x04' + opcode + b'.')
+        for padding in (b'', b'N0' * 1000):
+            with pytest.raises(ProtocolError):
+                both(b'\x80\x04' + padding + opcode + b'.')
 
 
 def test_the_walk_agrees_with_the_standard_library():
@@ -212,5 +213,7 @@ def test_the_walk_agrees_with_the_standard_library():
         for protocol in (3, 4, 5):
             data = pickle.dumps(value, protocol)
             check(data)
+            padded = data[:2] + b'N0' * 1000 + data[2:]   # long enough not to be spared the walk
+            check(padded)
             with pytest.raises(ProtocolError):
-                check(data[:-1])   # the end is found where it is, not within an argument
+                check(padded[:-1])   # the end is found where it is, not within an argument

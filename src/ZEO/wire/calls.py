@@ -35,7 +35,7 @@ OF_CLIENT: dict[str, Method] = {
     **_rows(Does.READS, True, '''
         lastTransaction getInvalidations loadBefore loadSerial getTid history undoLog undoInfo record_iternext
         iterator_start iterator_next iterator_record_start iterator_record_next sendBlob pack'''),
-    **_rows(Does.READS, True, 'load_many iterator_batch record_batch'),   # of ours only, announced in get_info
+    **_rows(Does.READS, True, 'load_many iterator_batch'),   # of ours only, announced in get_info
     **_rows(Does.WRITES, True, 'new_oids vote tpc_finish tpc_abort'),
     **_rows(Does.WRITES, False, '''
         tpc_begin storea restorea checkCurrentSerialInTransaction deleteObject undoa

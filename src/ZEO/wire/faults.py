@@ -61,18 +61,41 @@ def restore(description: Any, server: str) -> BaseException:
     if not (isinstance(description, tuple) and len(description) == 2 and isinstance(description[0], str)):
         raise ProtocolError(f'a fault that is no (class name, args) came from {server}')
     name, args = description
-    kind = _KNOWN.get(name)
-    if kind is None or not isinstance(args, (dict, tuple)):
-        return ServerException(f'{name}: {_text(args)} (raised on the server {server})')
-    return _make(kind, args)
+    error = _restored(description)
+    return error if error is not None else ServerException(f'{name}: {_text(args)} (raised on the server {server})')
+
+
+def _restored(value: Any) -> BaseException | None:
+    """The exception that `value` describes, or None where it describes none that this side can make."""
+    if not (type(value) is tuple and len(value) == 2 and type(value[0]) is str and isinstance(value[1], (dict, tuple))):
+        return None
+    kind = _KNOWN.get(value[0])
+    if kind is None:
+        return None
+    try:
+        return _make(kind, _errors_restored(value[1]))
+    except (TypeError, ValueError):   # a group of exceptions, for one, wants exceptions
+        return None
+
+
+def _errors_restored(value: Any) -> Any:
+    """The reverse of :func:`_errors_described`."""
+    if type(value) is dict:
+        return {key: _errors_restored(item) for key, item in value.items()}
+    if type(value) is tuple:
+        error = _restored(value)
+        return tuple(_errors_restored(item) for item in value) if error is None else error
+    return value
 
 
 def _make(kind: type[BaseException], args: dict[str, Any] | tuple[Any, ...]) -> BaseException:
-    """An exception of that class as it was, without its constructor, which might not take what we have."""
+    """An exception of that class as it was; not by a constructor of its own, which might not take what we have."""
     if isinstance(args, dict):
         error = kind.__new__(kind)
         error.__dict__.update(args)
         return error
+    if kind.__module__ == 'builtins':   # some keep what they are given where only their constructor can put it
+        return kind(*args)
     error = kind.__new__(kind, *args)
     error.args = args
     return error

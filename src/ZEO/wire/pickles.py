@@ -49,8 +49,8 @@ else:
 #: A request nests a few tuples; hashing thousands of nested ones would overrun the C stack.
 MAX_TUPLES = 1000
 
-#: What a short pickle needs to hurt: one of the opcodes that put something into the memo at an index of their own.
-_MEMO_INDEX = re.compile(rb'r|p[\s\d+_-]')
+#: What a short pickle needs to hurt: one of the opcodes that put something into the memo, or on the stack once more.
+_MEMO = re.compile(rb'[2qr\x94]|p[\s\d+_-]')
 
 _TUPLE_MAKERS = frozenset(b'\x85\x86\x87t\x91R\x81\x92o')
 
@@ -87,7 +87,7 @@ def check(data: bytes | bytearray) -> None:
     :raises ProtocolError: for such a pickle, and for bytes that are no pickle.
     """
     position, end, tuples = 0, len(data), 0
-    if end < MAX_TUPLES and not _MEMO_INDEX.search(data):   # each tuple takes a byte
+    if end < MAX_TUPLES and not _MEMO.search(data):   # each tuple takes a byte
         return
     try:
         while (opcode := data[position]) != 46:   # '.', the end

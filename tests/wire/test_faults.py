@@ -1,0 +1,138 @@
+"""Exceptions come back from the wire as what they were, and unknown ones say what they were and where."""
+
+import builtins
+import pickle
+
+import pytest
+import ZODB.POSException
+from ZODB.POSException import ConflictError, MultipleUndoErrors, POSKeyError, ReadOnlyError, StorageError, UndoError
+
+from ZEO import Exceptions
+from ZEO.Exceptions import ProtocolError, ServerException
+from ZEO.wire import pickles
+from ZEO.wire.faults import describe, restore
+
+OID, TID, OLD = b'\0' * 7 + b'\1', b'\0' * 7 + b'\3', b'\0' * 7 + b'\2'
+WHERE = 'localhost:9100'
+
+SPECIAL = {
+    UnicodeDecodeError: ('utf-8', b'\xff', 0, 1, 'bad'), UnicodeEncodeError: ('ascii', 'ä', 0, 1, 'bad'),
+    UnicodeTranslateError: ('ä', 0, 1, 'bad'), ConflictError: ('message',),
+}
+LEFT_OUT = {'BaseExceptionGroup', 'ExceptionGroup', 'KeyboardInterrupt', 'SystemExit', 'GeneratorExit'}
+
+
+def classes(module):
+    for name, value in vars(module).items():
+        if isinstance(value, type) and issubclass(value, BaseException) and value.__module__ == module.__name__:
+            if name not in LEFT_OUT and value.__name__ == name:
+                yield value
+
+
+def over_the_wire(error):
+    return restore(pickles.loads(pickles.dumps(describe(error))), WHERE)
+
+
+@pytest.mark.parametrize('kind', [*classes(builtins), *classes(ZODB.POSException), *classes(Exceptions)],
+                         ids=lambda kind: f'{kind.__module__}.{kind.__name__}')
+def test_every_class_comes_back(kind):
+    try:
+        error = kind(*SPECIAL.get(kind, ('what happened',)))
+    except TypeError:
+        error = kind.__new__(kind)   # it wants arguments that only its storage has
+        error.__dict__.update(some='attribute')
+    found = over_the_wire(error)
+    assert type(found) is kind
+    assert found.args == error.args or error.__dict__
+    assert found.__dict__ == error.__dict__
+    if not error.__dict__:
+        assert str(found) == str(error)
+
+
+def test_described_as_peers_do():
+    assert describe(POSKeyError(OID)) == ('ZODB.POSException.POSKeyError', (OID,))
+    assert describe(ReadOnlyError()) == ('ZODB.POSException.ReadOnlyError', ())
+    assert describe(ValueError('x')) == ('builtins.ValueError', ('x',))
+    name, args = describe(UndoError('it is not the last', OID))
+    assert (name, args) == ('ZODB.POSException.UndoError', {'_reason': 'it is not the last', '_oid': OID})
+
+
+def test_conflict_error_keeps_what_a_database_asks_it():
+    found = over_the_wire(ConflictError(oid=OID, serials=(TID, OLD)))
+    assert (found.get_oid(), found.get_serials(), found.get_old_serial()) == (OID, (TID, OLD), OLD)
+    assert str(found) == str(ConflictError(oid=OID, serials=(TID, OLD)))
+
+
+def test_os_error_keeps_its_number():
+    found = over_the_wire(OSError(28, 'No space left on device'))
+    assert (found.errno, found.strerror) == (28, 'No space left on device')
+    assert type(over_the_wire(FileNotFoundError(2, 'x', '/a'))) is FileNotFoundError
+
+
+def test_several_undo_errors():
+    errors = [(OID, UndoError('one', OID)), (TID, UndoError('other', TID))]
+    found = over_the_wire(MultipleUndoErrors(errors))
+    assert type(found) is MultipleUndoErrors
+    assert [oid for oid, _ in found._errs] == [OID, TID]
+    for text in ('one', 'other'):
+        assert text in str(found)
+
+
+class Strange(Exception):
+    """A class that no other process knows."""
+
+
+def test_an_unknown_class_becomes_text():
+    found = over_the_wire(Strange('what happened', 5))
+    assert type(found) is ServerException
+    assert isinstance(found, StorageError)
+    for part in (f'{__name__}.Strange', 'what happened', '5', WHERE):
+        assert part in str(found)
+
+
+def test_an_unknown_class_with_attributes():
+    error = Strange('x')
+    error.where = 'there'
+    assert 'where=' in str(over_the_wire(error)) and 'there' in str(over_the_wire(error))
+
+
+def test_what_is_not_plain_becomes_text():
+    error = ValueError(Strange, object, {1: Strange('inner')})
+    name, args = describe(error)
+    assert name == 'builtins.ValueError'
+    assert isinstance(args[0], str)
+    pickles.loads(pickles.dumps((name, args)))   # names no global
+
+
+def test_groups_are_told_all_the_same():
+    group = getattr(builtins, 'ExceptionGroup', None)
+    if group is None:
+        pytest.skip('there are none in this Python')
+    found = over_the_wire(group('several', [ValueError(1), KeyError(2)]))
+    assert 'several' in str(found)
+
+
+@pytest.mark.parametrize('name', ['KeyboardInterrupt', 'SystemExit', 'GeneratorExit'])
+def test_no_server_ends_a_client(name):
+    assert type(restore((f'builtins.{name}', ()), WHERE)) is ServerException
+
+
+@pytest.mark.parametrize('description', [
+    None, 5, 'builtins.ValueError', ('builtins.ValueError',), (5, ()), ['builtins.ValueError', ()], ('a', 'b', 'c')])
+def test_what_is_no_description(description):
+    with pytest.raises(ProtocolError, match=WHERE):
+        restore(description, WHERE)
+
+
+@pytest.mark.parametrize('description', [
+    ('builtins.ValueError', 'text'), ('builtins.eval', ('1',)), ('builtins.object', ()), ('os.system', ('x',)), ('', ()),
+    ('builtins.UnicodeDecodeError', ()), ('builtins.ExceptionGroup', ()), ('builtins.ExceptionGroup', {'a': 1}),
+    ('builtins.OSError', (1, 2, 3, 4, 5, 6)), ('ZODB.POSException.StorageError', {5: 6})])
+def test_a_description_of_any_content_is_an_exception(description):
+    found = restore(description, WHERE)
+    assert isinstance(found, Exception)
+    assert isinstance(str(found), str)
+
+
+def test_restored_errors_can_be_pickled_by_applications():
+    assert pickle.loads(pickle.dumps(over_the_wire(POSKeyError(OID)))).args == (OID,)
