@@ -54,6 +54,7 @@ def test_an_unknown_storage_is_an_error(new_agent, server):
     assert 'nothing' in caught.value.text
 
 
+@pytest.mark.smoke
 def test_load_and_store(pair):
     """What one stores the other loads, with the same tids."""
     writer, reader = pair
@@ -92,6 +93,7 @@ def test_what_is_not_there(pair):
         assert caught.value.values == [oid]
 
 
+@pytest.mark.smoke
 def test_invalidation(pair):
     """A change of one is seen by the other, who had the object loaded."""
     writer, reader = pair
@@ -119,6 +121,7 @@ def test_snapshot(pair):
     assert reader.call('get', key='other') is None
 
 
+@pytest.mark.smoke
 def test_conflict(pair):
     """A conflict is a ConflictError with oid, class and both serials."""
     writer, reader = pair

@@ -1,8 +1,11 @@
 """ZODB's tests of history, iteration and copying, on clients of server processes."""
 
+import pytest
+
 from support import kinds, sets
 
 
+@pytest.mark.smoke
 class TestFileStorage(sets.Iteration):
     """A FileStorage; what leaves it are extensions, and not the bytes that the file has of them."""
 

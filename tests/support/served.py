@@ -15,7 +15,7 @@ from zope.testing import setupstack
 
 from support.children import Child, ChildFailed
 from support.kinds import FILE, Kind
-from support.sides import server_side
+from support.sides import SERVER, Side
 from ZEO.ClientStorage import ClientStorage
 
 #: Seconds in which a client has to reach a server that listens already.
@@ -25,7 +25,12 @@ WAIT = 20
 class Servers:
     """One server process, and clients of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, side: Side = SERVER) -> None:
+        """Get ready; the process starts with the first storage.
+
+        :param side: of the server.
+        """
+        self._side = side
         self._child: Child | None = None
         self._clients: list[Any] = []
 
@@ -39,7 +44,7 @@ class Servers:
         os.makedirs(directory, exist_ok=True)
         os.makedirs(blobs, exist_ok=True)
         if self._child is None:
-            self._child = Child(server_side(), 'support.host', cwd='/tmp')
+            self._child = Child(self._side, 'support.host', cwd='/tmp')
         conf = kind.conf(directory, os.path.abspath(blobs))
         return self._child.call('serve', storage=conf, options=options, slot=slot)
 
@@ -79,6 +84,8 @@ class Served(StorageTestBase):
     kind: ClassVar[Kind] = FILE
     #: Options of the server, by the names of StorageServer's arguments.
     server_options: ClassVar[dict[str, Any]] = {}
+    #: The side of the server.
+    side: ClassVar[Side] = SERVER
     servers: ClassVar[Servers]
 
     def __init_subclass__(cls) -> None:
@@ -94,8 +101,8 @@ class Served(StorageTestBase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        """Get ready for a server process, which starts with the first storage."""
-        cls.servers = Servers()
+        """Get ready for a server process."""
+        cls.servers = Servers(cls.side)
 
     @classmethod
     def tearDownClass(cls) -> None:

@@ -47,17 +47,13 @@ PEER = Side('peer', _peer_python, (str(TESTS),)) if _peer_python else None
 
 WHY_NO_PEER = (
     'set ZEO_PEER_PYTHON to the Python of another environment that has ZEO 6 installed;'
-    ' scripts/run-tests makes one'
+    ' scripts/test makes one'
 )
 
 
-def server_side() -> Side:
-    """Return the side that serves in the storage tests.
-
-    ``ZEO_TEST_SERVER=peer`` turns all of them into tests of our client on a server of ZEO 6.
-    """
-    if os.environ.get('ZEO_TEST_SERVER', 'ours') == 'peer':
-        if PEER is None:
-            raise RuntimeError(WHY_NO_PEER)
-        return PEER
-    return OURS
+#: The side that serves in the storage tests.  ZEO_TEST_SERVER and ZEO_TEST_SERVER_PATH, a Python and
+#: its path, are set where these tests run in ZEO 6's own environment, on a server of ours.
+SERVER = OURS
+if 'ZEO_TEST_SERVER' in os.environ:
+    _path = os.environ['ZEO_TEST_SERVER_PATH'].split(os.pathsep)
+    SERVER = Side('server', os.environ['ZEO_TEST_SERVER'], tuple(_path))
