@@ -1,0 +1,300 @@
+"""A channel on a socketpair: what it buffers is bounded, what it sends arrives whole, and its end is told once."""
+
+import socket
+
+import pytest
+
+from ZEO.net import channel as channel_module
+from ZEO.net.channel import STREAM_AHEAD, Channel
+from ZEO.net.loop import Loop
+from ZEO.wire.frames import FrameReader, FrameTooLarge, frame
+from ZEO.wire.session import Probed
+
+LIMIT = 1_000_000
+
+
+class Frames(FrameReader):
+    """A session whose messages are frames."""
+
+
+class Owner:
+    """Notes what it is told."""
+
+    def __init__(self):
+        self.messages = []
+        self.reasons = []
+        self.probes = 0
+        self.on_message = lambda message: None
+
+    def handle(self, messages):
+        self.messages += messages
+        for message in messages:
+            self.on_message(message)
+
+    def probed(self):
+        self.probes += 1
+
+    def closed(self, reason):
+        self.reasons.append(reason)
+
+
+class Setup:
+    """A channel and the other end of its socket."""
+
+    def __init__(self, limit=LIMIT, frame_limit=10 * LIMIT):
+        self.loop = Loop()
+        here, self.there = socket.socketpair()
+        for end in (here, self.there):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)
+            end.setblocking(False)
+        self.owner = Owner()
+        self.session = Frames(frame_limit)
+        self.channel = Channel(self.loop, here, self.session, self.owner, limit)
+
+    def turn(self, times=5):
+        for _ in range(times):
+            self.loop.run_once(0)
+
+    def read(self):
+        """Return all that can be read now, with the loop running in between."""
+        data, idle = b'', 0
+        while idle < 3:
+            self.turn(2)
+            try:
+                more = self.there.recv(100_000)
+            except BlockingIOError:
+                idle += 1
+                continue
+            except ConnectionResetError:   # closed with something unread
+                break
+            if not more:
+                break
+            data, idle = data + more, 0
+        return data
+
+    def fill(self, data):
+        """Send until the socket takes no more; return how much."""
+        try:
+            return self.there.send(data)
+        except BlockingIOError:
+            return 0
+
+
+@pytest.fixture
+def setup():
+    setups = []
+
+    def make(**options):
+        setups.append(Setup(**options))
+        return setups[-1]
+    yield make
+    for one in setups:
+        one.channel.close('the test is over')
+        one.there.close()
+        one.loop.close()
+
+
+def test_messages_come_and_go(setup):
+    one = setup()
+    one.there.send(frame(b'first') + frame(b'second')[:5])
+    one.turn()
+    assert one.owner.messages == [b'first']
+    one.there.send(frame(b'second')[5:])
+    one.turn()
+    assert one.owner.messages == [b'first', b'second']
+    one.channel.send(frame(b'answer'))
+    assert one.read() == frame(b'answer')
+
+
+def test_all_answers_of_a_wake_up_leave_together(setup, monkeypatch):
+    one, sends = setup(), []
+    one.owner.on_message = lambda message: one.channel.send(frame(message))
+    monkeypatch.setattr(channel_module.Channel, '_write_once', lambda self, original=Channel._write_once: (
+        sends.append(1), original(self))[1])
+    one.there.send(b''.join(frame(b'%d' % n) for n in range(100)))
+    assert one.read() == b''.join(frame(b'%d' % n) for n in range(100))
+    assert len(sends) == 1
+
+
+@pytest.mark.parametrize('sizes', [[3_000_000], [1, 200_000, 5, 64 * 1024, 64 * 1024 - 1, 100_000], [10] * 30_000, [0, 0, 1]])
+def test_everything_arrives_in_order_in_spite_of_partial_writes(setup, sizes):
+    one = setup(limit=10 * LIMIT)
+    pieces = [bytes([number % 251]) * size for number, size in enumerate(sizes)]
+    for piece in pieces:
+        one.channel.send(piece)
+    assert one.read() == b''.join(pieces)
+    assert one.channel._pending == 0
+
+
+def test_nothing_is_read_from_a_client_that_does_not_read(setup):
+    """It asks and asks; past the bound its requests stay where they are, in its own socket."""
+    one = setup(limit=100_000)
+    one.owner.on_message = lambda message: one.channel.send(b'a' * 10_000)
+    for _ in range(300):
+        one.fill(frame(b'please' * 100))
+        one.turn(2)
+    answered = len(one.owner.messages)
+    assert answered < 100   # the bound, what the kernel took, and what the last read brought
+    assert one.fill(b'x' * 100_000) < 100_000
+    one.turn()
+    assert len(one.owner.messages) == answered
+
+
+def test_it_is_read_again_once_it_reads(setup):
+    one = setup(limit=100_000)
+    one.channel.send(b'a' * 500_000)
+    one.turn()
+    one.there.send(frame(b'hello'))
+    one.turn()
+    assert one.owner.messages == []
+    assert len(one.read()) == 500_000
+    one.turn()
+    assert one.owner.messages == [b'hello']
+
+
+def test_what_nobody_asked_for_is_bounded(setup):
+    one = setup(limit=100_000)
+    for _ in range(200):
+        one.channel.push(b'i' * 1000)
+        one.turn(1)
+    assert one.owner.reasons == ['it does not read what it is sent']
+    assert not one.channel._out
+
+
+def test_pushes_to_one_who_reads_are_not(setup):
+    one = setup(limit=100_000)
+    for _ in range(500):
+        one.channel.push(b'i' * 1000)
+        assert one.read() == b'i' * 1000
+    assert not one.owner.reasons
+
+
+def test_large_answers_do_not_count_as_pushes(setup):
+    one = setup(limit=100_000)
+    one.channel.send(b'a' * 1_000_000)
+    one.turn()
+    one.channel.push(b'i')
+    assert len(one.read()) == 1_000_001
+
+
+def test_a_stream_costs_little_memory_however_long(setup):
+    one, most = setup(limit=10 * LIMIT), 0
+
+    def chunks():
+        nonlocal most
+        for _ in range(200):
+            most = max(most, one.channel._pending)
+            yield b'c' * 50_000
+    one.channel.stream(chunks())
+    assert len(one.read()) == 200 * 50_000
+    assert most < STREAM_AHEAD
+
+
+def test_streams_take_turns_with_each_other_and_with_answers(setup):
+    one = setup(limit=10 * LIMIT)
+    for name in (b'a', b'b'):
+        one.channel.stream(iter([name * 60_000] * 50))
+    one.turn(1)
+    one.channel.send(b'!')
+    got = one.read()
+    assert len(got) == 100 * 60_000 + 1
+    assert got.index(b'b') == 60_000
+    assert got.index(b'!') < len(got) // 4
+    assert got[::60_000].count(b'a') in (49, 50, 51)
+
+
+def test_a_stream_is_closed_with_its_channel(setup):
+    one, closed = setup(), []
+
+    def chunks():
+        try:
+            while True:
+                yield b'c' * 60_000
+        finally:
+            closed.append(1)
+    one.channel.stream(chunks())
+    one.turn()
+    one.channel.close('now')
+    assert closed == [1]
+
+
+def test_a_stream_whose_file_fails_ends_the_connection(setup):
+    one = setup()
+
+    def chunks():
+        yield b'some'
+        raise OSError(5, 'Input/output error')
+    one.channel.stream(chunks())
+    one.turn()
+    assert one.owner.reasons == ['the connection broke: Input/output error']
+
+
+def test_last_words_are_said_and_nothing_is_heard_after_them(setup):
+    one = setup()
+    one.channel.send_last(b'l' * 300_000)
+    one.there.send(frame(b'too late'))
+    assert one.read() == b'l' * 300_000
+    one.turn()
+    assert one.owner.reasons == ['done']
+    assert one.owner.messages == []
+
+
+def test_the_end_is_told_once(setup):
+    one = setup()
+    one.channel.send(b'x')
+    one.channel.close('enough')
+    one.channel.close('again')
+    one.channel.send(b'y')
+    one.channel.push(b'z')
+    one.turn()
+    assert one.owner.reasons == ['enough']
+
+
+def test_the_other_side_closes(setup):
+    one = setup()
+    one.there.close()
+    one.turn()
+    assert one.owner.reasons == ['the other side has closed']
+
+
+def test_the_other_side_breaks_off(setup):
+    one = setup()
+    one.channel.send(b'x' * 500_000)
+    one.turn()
+    one.there.close()
+    one.turn()
+    assert len(one.owner.reasons) == 1
+
+
+@pytest.mark.parametrize('error, reason', [
+    (FrameTooLarge('too much'), 'closed by us: too much'), (MemoryError(), 'closed by us: there is no memory for its message')])
+def test_what_a_session_refuses_closes(setup, error, reason):
+    one = setup()
+
+    def refuse(message):
+        raise error
+    one.owner.on_message = refuse
+    one.there.send(frame(b'x'))
+    one.turn()
+    assert one.owner.reasons == [reason]
+
+
+def test_a_probe_is_told(setup, monkeypatch):
+    one = setup()
+
+    def probe(count):
+        raise Probed
+    monkeypatch.setattr(one.session, 'received', probe)
+    one.there.send(b'x')
+    one.turn()
+    assert one.owner.probes == 1
+
+
+def test_a_channel_closed_in_its_own_wake_up_is_left_alone(setup):
+    """Two are ready at once, and the first closes the second."""
+    one = setup()
+    one.there.send(frame(b'x'))
+    one.channel.is_closed = True
+    one.turn()
+    assert one.owner.messages == []
+    one.channel.is_closed = False

@@ -1,0 +1,103 @@
+"""A channel that speaks TLS, over a socketpair."""
+
+import socket
+import ssl
+import threading
+
+import pytest
+import trustme
+
+from ZEO.net.channel import Channel
+from ZEO.net.loop import Loop
+from ZEO.net.tls import TlsCodec
+from ZEO.net.tls_socket import TlsSocket
+from ZEO.wire.frames import FrameReader, frame
+
+LIMIT = 1_000_000
+
+
+class Echo:
+    """An owner that sends back what comes, and ends the loop at the end."""
+
+    def __init__(self):
+        self.loop, self.reasons, self.channel = Loop(), [], None
+
+    def handle(self, messages):
+        for message in messages:
+            self.channel.send(frame(message))
+
+    def closed(self, reason):
+        self.reasons.append(reason)
+        self.loop.stop()
+
+
+@pytest.fixture(scope='module')
+def contexts():
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert('localhost').configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client
+
+
+@pytest.fixture
+def served(contexts):
+    """The plain end of a socketpair whose other end is a channel with TLS, and its owner, in a thread."""
+    owner = Echo()
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    there.settimeout(20)
+    owner.channel = Channel(owner.loop, TlsSocket(here, TlsCodec(contexts[0], True)), FrameReader(LIMIT), owner, LIMIT)
+    owner.channel.send(frame(b'greeting'))   # waits for the handshake
+    thread = threading.Thread(target=owner.loop.run, daemon=True)
+    thread.start()
+    owner.ended = lambda: thread.join(20)
+    yield there, owner
+    there.close()
+    owner.loop.stop()
+    thread.join(20)
+    owner.loop.close()
+
+
+def exactly(stream, size):
+    data = b''
+    while len(data) < size:
+        data += stream.recv(size - len(data))
+    return data
+
+
+@pytest.mark.parametrize('size', [1, 16_385, 700_000])
+def test_there_and_back(served, contexts, size):
+    there, owner = served
+    with contexts[1].wrap_socket(there, server_hostname='localhost') as client:
+        assert exactly(client, 12) == frame(b'greeting')
+        message = frame(b'm' * size)
+        threading.Thread(target=client.sendall, args=(message,), daemon=True).start()
+        assert exactly(client, len(message)) == message
+    owner.ended()
+    assert len(owner.reasons) == 1
+
+
+def test_many_small_messages(served, contexts):
+    """Several come in one TLS record: those that the selector does not see must not wait."""
+    there, _ = served
+    with contexts[1].wrap_socket(there, server_hostname='localhost') as client:
+        messages = b''.join(frame(b'%d' % number) for number in range(2000))
+        client.sendall(messages)
+        assert exactly(client, 12 + len(messages)) == frame(b'greeting') + messages
+
+
+def test_what_is_no_tls(served):
+    there, owner = served
+    there.sendall(frame(b'Z5'))
+    owner.ended()
+    assert owner.reasons[0].startswith('closed by us:')
+
+
+def test_gone_in_the_middle_of_the_handshake(served):
+    there, owner = served
+    there.sendall(b'\x16\x03\x01')
+    there.close()
+    owner.ended()
+    assert len(owner.reasons) == 1

@@ -1,0 +1,217 @@
+"""The loop: timers in their order, files, and the one door for other threads; time is a fake clock where it matters."""
+
+import socket
+import threading
+
+import pytest
+
+from ZEO.net.loop import READ, WRITE, Loop
+from ZEO.net.system import System
+
+
+class Clock(System):
+    """Time that passes when a test says so."""
+
+    time = 100.0
+
+    def now(self):
+        return self.time
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def loop(clock):
+    loop = Loop(clock)
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def pair():
+    one, other = socket.socketpair()
+    one.setblocking(False)
+    with one, other:
+        yield one, other
+
+
+def test_timers_run_when_due_in_the_order_of_their_times(loop, clock):
+    ran = []
+    for seconds in (3, 1, 2, 1):
+        loop.later(seconds, lambda seconds=seconds: ran.append(seconds))
+    loop.run_once(0)
+    assert ran == []
+    clock.time += 2
+    loop.run_once(0)
+    assert ran == [1, 1, 2]
+    clock.time += 1
+    loop.run_once(0)
+    loop.run_once(0)
+    assert ran == [1, 1, 2, 3]
+
+
+def test_a_cancelled_timer_does_not_run(loop, clock):
+    ran = []
+    timer = loop.later(1, lambda: ran.append(1))
+    loop.later(1, timer.cancel).cancel()
+    timer.cancel()
+    clock.time += 5
+    loop.run_once(0)
+    assert ran == []
+
+
+def test_a_timer_may_cancel_another_that_is_due(loop, clock):
+    ran = []
+    loop.later(1, lambda: other.cancel())
+    other = loop.later(2, lambda: ran.append(1))
+    clock.time += 5
+    loop.run_once(0)
+    assert ran == []
+
+
+def test_a_timer_that_sets_itself_again_waits_for_its_time(loop, clock):
+    ran = []
+
+    def again():
+        ran.append(clock.time)
+        loop.later(1, again)
+    loop.later(1, again)
+    clock.time += 1
+    loop.run_once(0)
+    assert ran == [101]
+
+
+def test_soon_comes_after_the_files_of_the_wake_up(loop, pair):
+    one, other = pair
+    order = []
+    loop.add(one, READ, lambda events: (loop.soon(lambda: order.append('soon')), order.append('file')))
+    other.send(b'x')
+    loop.run_once(1)
+    assert order == ['file', 'soon']
+
+
+def test_ready_events_are_told(loop, pair):
+    one, other = pair
+    told = []
+    loop.add(one, READ | WRITE, told.append)
+    loop.run_once(1)
+    other.send(b'x')
+    loop.run_once(1)
+    assert told == [WRITE, READ | WRITE]
+
+
+def test_a_paused_file_is_left_alone_until_it_is_wanted_again(loop, pair):
+    one, other = pair
+    told = []
+    loop.add(one, READ, told.append)
+    loop.change(one, 0, told.append)
+    other.send(b'x')
+    loop.run_once(0)
+    assert told == []
+    loop.change(one, READ, told.append)
+    loop.run_once(1)
+    assert told == [READ]
+
+
+def test_removing_twice_and_removing_a_closed_file_is_no_harm(loop, pair):
+    one, _ = pair
+    loop.add(one, READ, print)
+    loop.remove(one)
+    loop.remove(one)
+    one.close()
+    loop.remove(one)
+
+
+def test_a_callback_may_remove_another_file_that_is_ready(loop):
+    """Whoever is removed may still be called in the same wake-up; he has to look, as Channel does, and nothing else breaks."""
+    pairs = [socket.socketpair() for _ in range(2)]
+    gone = set()
+
+    def callback(number):
+        def called(events):
+            if number not in gone:
+                other = 1 - number
+                gone.add(other)
+                loop.remove(pairs[other][0])
+                pairs[other][0].close()
+        return called
+    for number, (one, other) in enumerate(pairs):
+        loop.add(one, READ, callback(number))
+        other.send(b'x')
+    loop.run_once(1)
+    loop.run_once(0)
+    assert len(gone) == 1
+    for one, other in pairs:
+        one.close()
+        other.close()
+
+
+def running(loop):
+    thread = threading.Thread(target=loop.run, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_stop_from_another_thread_wakes_a_loop_that_has_nothing_to_do():
+    loop = Loop()
+    thread = running(loop)
+    loop.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+    loop.close()
+
+
+def test_stop_before_run():
+    loop = Loop()
+    loop.stop()
+    loop.run()
+    loop.close()
+
+
+def test_functions_of_other_threads_run_in_the_loops_thread_and_in_their_order():
+    loop = Loop()
+    thread = running(loop)
+    calls, done = [], threading.Event()
+    senders = [threading.Thread(target=lambda sender=sender: [
+        loop.from_thread(lambda number=number: calls.append((sender, number, threading.current_thread())))
+        for number in range(500)]) for sender in range(4)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join(20)
+    loop.from_thread(done.set)
+    assert done.wait(20)
+    assert {call[2] for call in calls} == {thread}
+    for sender in range(4):
+        assert [call[1] for call in calls if call[0] == sender] == list(range(500))
+    loop.stop()
+    thread.join(20)
+    loop.close()
+
+
+def test_a_post_may_post(loop):
+    order = []
+    loop.from_thread(lambda: (order.append(1), loop.from_thread(lambda: order.append(2))))
+    assert loop.has_posts
+    loop.run_once(1)
+    loop.run_once(0)
+    assert order == [1, 2]
+    assert not loop.has_posts
+
+
+def test_posts_can_be_taken_early_and_are_called_once(loop):
+    order = []
+    loop.from_thread(lambda: order.append(1))
+    loop.take_posts()
+    loop.run_once(0)
+    assert order == [1]
+
+
+def test_posting_to_a_closed_loop_is_no_harm():
+    loop = Loop()
+    loop.close()
+    loop.from_thread(print)
+    loop.stop()
