@@ -11,7 +11,7 @@ import pytest
 from ZODB.utils import p64
 
 from support.cache_stream import Stream, data_of, wrong_records
-from ZEO.cache import ClientCache, cache_file, recovery
+from ZEO.cache import ClientCache, cache_file, format, recovery
 from ZEO.Exceptions import ClientStorageError
 
 SIZE = 1_000_000
@@ -126,6 +126,70 @@ def test_hot_records_follow_invalidations(path):
     assert cache.load(p64(1)) == (b'3', p64(3))
     cache.clear()
     assert cache.load(p64(1)) is None
+    cache.close()
+
+
+def test_hot_record_that_the_file_has_lost_is_invalidated_too(path):
+    cache = ClientCache(path, SIZE)
+    cache.store(p64(1), p64(1), None, b'1')
+    for _ in range(5):
+        cache.load(p64(1))
+    cache._index.remove(1)  # as an eviction that could keep nothing more
+    assert cache.load(p64(1)) == (b'1', p64(1))
+    cache.invalidate(p64(1), p64(2))
+    assert cache.load(p64(1)) is None
+    cache.close()
+
+
+def test_hot_record_whose_end_the_server_tells(path):
+    cache = ClientCache(path, SIZE)
+    cache.store(p64(1), p64(1), None, b'1')
+    for _ in range(5):
+        cache.load(p64(1))
+    cache.store(p64(1), p64(1), p64(2), b'1')
+    assert cache.load(p64(1)) is None
+    cache.close()
+
+
+def test_reader_that_finds_an_ended_revision_does_not_serve_it(path):
+    cache = ClientCache(path, SIZE)
+    cache.store(p64(1), p64(1), None, b'1')
+    value = cache._index.get(1)
+    cache.invalidate(p64(1), p64(2))
+    cache._index.set(1, value)  # what a reader saw just before
+    assert cache.load(p64(1)) is None
+    cache.close()
+
+
+@pytest.mark.parametrize('place', format.STATE_PLACES)
+def test_no_state_from_before_opening_is_left(path, place):
+    cache = ClientCache(path, SIZE)
+    fill(cache, 10)
+    cache.setLastTid(p64(1))
+    cache.close()
+    cache = ClientCache(path, SIZE)
+    cache.store(p64(20), p64(2), None, b'new')
+    leave(cache)
+    with open(path, 'r+b') as file:
+        file.seek(place)
+        file.write(b'damage')
+    cache = ClientCache(path, SIZE)
+    assert cache.load(p64(20)) == (b'new', p64(2))  # it was scanned, not taken for closed properly
+    cache.close()
+
+
+def test_no_record_is_left_behind_the_last_one(path):
+    cache = ClientCache(path, 10_000)
+    for i in range(500):
+        cache.store(p64(i), p64(1), None, b'x' * (i * 37 % 900))
+        ring = cache._revisions._ring
+        with open(path, 'rb') as file:
+            file.seek(ring.hand * format.UNIT)
+            gap = file.read((ring.gap_end - ring.hand) * format.UNIT)
+            assert format.RECORD_MAGIC not in gap
+            file.seek(0)
+            records = file.read().count(format.RECORD_MAGIC)
+        assert records == len(cache)
     cache.close()
 
 
@@ -336,6 +400,29 @@ def test_full_disk_goes_on_without_storing(path, monkeypatch, caplog):
     cache.close()
 
 
+def test_record_written_before_the_write_failed_is_not_found_later(path, monkeypatch):
+    cache = ClientCache(path, SIZE)
+    fill(cache, 10)
+    real = cache_file.pwrite
+
+    def pwrite(fd, data, offset):
+        written = real(fd, data, offset)
+        if len(data) > 100:
+            raise OSError(errno.EIO, 'all of it is there')
+        return written
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_file, 'pwrite', pwrite)
+        cache.store(p64(20), p64(1), None, b'x' * 100)
+    cache.invalidate(p64(20), p64(2))
+    cache.setLastTid(p64(2))
+    leave(cache)
+    cache = ClientCache(path, SIZE)
+    assert cache.load(p64(20)) is None
+    assert len(cache) == 10
+    cache.close()
+
+
 def test_no_write_in_the_ring_possible(path, monkeypatch, caplog):
     disk = Full(monkeypatch, errno.EIO)
     cache = ClientCache(path, SIZE)
@@ -343,6 +430,7 @@ def test_no_write_in_the_ring_possible(path, monkeypatch, caplog):
     disk.full = True
     cache.store(p64(5000), p64(1), None, b'x' * 1000)
     cache.store(p64(5001), p64(1), None, b'x' * 1000)
+    assert len(cache) == 0  # evicted records may still be in the file, so none of it is used
     cache.invalidate(p64(1999), p64(2))
     cache.setLastTid(p64(2))
     assert len(cache) == 0
