@@ -84,7 +84,7 @@ def test_our_own_commit_is_the_last_transaction_after_its_callback(connected, me
     client, server = connected(tid(1))
     client.tpc_begin(metadata)
     finishing = threading.Event()
-    early = []
+    early, inside = [], []
 
     def ask():
         finishing.wait()
@@ -95,6 +95,7 @@ def test_our_own_commit_is_the_last_transaction_after_its_callback(connected, me
 
     def callback(committed):
         nonlocal told
+        inside.append(client.lastTransaction())
         finishing.set()
         waiting_asker = threading.Event()
         waiting_asker.wait(0.2)   # time for the asker to do it wrong; it waits for this callback when it is right
@@ -104,7 +105,22 @@ def test_our_own_commit_is_the_last_transaction_after_its_callback(connected, me
     server.send(server.expect('tpc_begin', 'tpc_finish').reply(tid(2)))
     assert commit.result() == tid(2)
     asker.result()
-    assert early in ([(tid(2), True)], [(tid(1), False)])
+    assert (inside, early) == ([tid(1)], [(tid(2), True)])
+
+
+def test_our_own_commit_that_a_later_one_overtakes_is_not_current_in_the_cache(connected, metadata):
+    """A server between us and another one may tell of t3 before it answers the finish of t2."""
+    client, server = connected(tid(1))
+    client.tpc_begin(metadata)
+    client.store(oid(7), tid(1), b'mine', '', metadata)
+    commit = Running(client.tpc_finish, metadata)
+    finish = server.expect('tpc_begin', 'storea', 'tpc_finish')
+    server.send(invalidation(tid(3), oid(7)), finish.reply(tid(2)))
+    assert commit.result() == tid(2)
+    assert client.lastTransaction() == tid(3)
+    loading = Running(client.load, oid(7))
+    server.send(server.expect('loadBefore').reply((b'theirs', tid(3), None)))
+    assert loading.result() == (b'theirs', tid(3))
 
 
 def test_invalidations_during_the_cache_check_wait_for_its_answer(scripted, clients, database):

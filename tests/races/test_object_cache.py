@@ -1,6 +1,7 @@
 """ZODB's own cache of objects, which knows nothing of tids but what the storage tells the database."""
 
 import pytest
+import transaction
 import ZODB
 from ZODB.MappingStorage import MappingStorage
 
@@ -76,6 +77,24 @@ def test_a_reconnect_between_snapshot_and_drain_is_not_swallowed(outage, monkeyp
     assert there.seen() in ([0, 0], [changes, changes])
     there.connection.sync()
     assert there.seen() == [changes, changes]
+
+
+def test_a_snapshot_taken_in_the_middle_of_the_cache_check_is_not_the_last_old_one(outage, monkeypatch):
+    """A connection opens just after the database was told to forget everything, and before the last transaction moves."""
+    there = outage()
+    database, opened = there.client._state.database, []
+    forget = database.invalidateCache
+
+    def forget_and_open():
+        monkeypatch.setattr(database, 'invalidateCache', forget)
+        forget()
+        opened.append(there.connection.db().open(transaction_manager=transaction.TransactionManager()))
+    monkeypatch.setattr(database, 'invalidateCache', forget_and_open)
+    there.miss(2)
+    root = opened[0].root()
+    assert [root[name]['value'] for name in 'xy'] in ([0, 0], [2, 2])
+    opened[0].sync()
+    assert [root[name]['value'] for name in 'xy'] == [2, 2]
 
 
 def test_an_invalidation_between_snapshot_and_drain_is_not_swallowed(serving, clients, monkeypatch):

@@ -64,9 +64,11 @@ class ClientState:
         :param callback: is called with the tid before any other thread can see it.
         """
         with self._committing:
+            # A server that is a client itself may tell of a later transaction first: it may have ended what we have stored.
+            is_latest = self.last_tid is None or tid > self.last_tid
             for oid, data in changes:
                 self.cache.invalidate(oid, tid)
-                if data is not None:
+                if data is not None and is_latest:
                     self.cache.store(oid, tid, None, data)
             callback(tid)
             self._advance(tid)
