@@ -43,7 +43,7 @@ def suite(name, kind, **options):
 
 
 @suites.parameters(
-    suite('Shared', kinds.FILE_SHARED_BLOBS, test_packing=True),
+    suite('Shared', kinds.FILE_SHARED_BLOBS, test_packing=True, test_blob_storage_recovery=True),
 )
 def test_file_storage_with_shared_blobs(case):
     """A blob directory that server and client share."""
@@ -51,7 +51,7 @@ def test_file_storage_with_shared_blobs(case):
 
 
 @suites.parameters(
-    suite('Transferred', kinds.FILE_TRANSFERRED_BLOBS),
+    suite('Transferred', kinds.FILE_TRANSFERRED_BLOBS, test_blob_storage_recovery=True),
 )
 def test_file_storage_with_transferred_blobs(case):
     """Blobs that travel over the wire."""

@@ -7,10 +7,9 @@ from support import kinds, sets
 
 @pytest.mark.smoke
 class TestFileStorage(sets.Iteration):
-    """A FileStorage; what leaves it are extensions, and not the bytes that the file has of them."""
+    """A FileStorage."""
 
     kind = kinds.FILE
-    use_extension_bytes = True
 
 
 class TestMappingStorage(sets.Iteration):

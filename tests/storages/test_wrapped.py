@@ -7,19 +7,12 @@ class TestHexOnServer(sets.Everything):
     """The server hosts a wrapper that transforms every record."""
 
     kind = kinds.HEX_ON_SERVER
-    use_extension_bytes = True
 
 
 class TestHexOnClient(sets.Everything):
     """The wrapper is around the client; the server has its other half, to read references."""
 
     kind = kinds.HEX_ON_CLIENT
-
-    # The wrapper passes on three arguments where ZODB's databases take two.
-    test_race_external_invalidate_vs_disconnect = None
-    test_race_load_vs_external_invalidate = None
-    # It hands out the transactions of the client, of which setting the extension does not change the bytes.
-    testTransactionExtensionFromIterator = None
 
 
 class TestDemoStorage(sets.Basics, sets.Iteration):
