@@ -60,6 +60,36 @@ def at_once(*functions):
     return results
 
 
+@pytest.mark.timeout(30)
+def test_much_that_is_sent_before_the_handshake(contexts):
+    """The reader sends it, a little at a time, since the sender believes it gone."""
+    data = bytes(600_000)
+    raw = socket.socketpair()
+    server = Stream(raw[0], TlsCodec(contexts[0], True))
+    client = Stream(raw[1], TlsCodec(contexts[1], False, 'localhost'))
+    ended = threading.Event()
+
+    def read_all():
+        found, buffer = 0, memoryview(bytearray(65536))
+        while found < len(data):
+            found += server.receive(buffer) or 0
+        server.send(b'Z5')   # so that the other reader wakes
+        ended.set()
+        return found
+
+    def keep_reading():
+        buffer = memoryview(bytearray(65536))
+        while not ended.is_set():
+            client.receive(buffer)
+
+    try:
+        client.send(data)
+        assert at_once(read_all, keep_reading)[0] == len(data)
+    finally:
+        server.close()
+        client.close()
+
+
 @pytest.mark.timeout(15)
 def test_reading_goes_on_while_the_socket_takes_nothing(contexts):
     """What another thread has encrypted and not sent yet must not keep the reader."""
@@ -88,13 +118,16 @@ def test_both_ways_at_once(contexts):
     server = Stream(raw[0], TlsCodec(contexts[0], True))
     client = Stream(raw[1], TlsCodec(contexts[1], False, 'localhost'))
 
-    def received(stream):
+    def received(stream, size=8192 * 256):
         found, buffer = bytearray(), memoryview(bytearray(65536))
-        while len(found) < len(data):
+        while len(found) < size:
             found += buffer[:stream.receive(buffer) or 0]
         return bytes(found)
 
     try:
+        server.send(b'Z5')
+        client.send(b'x')
+        at_once(lambda: received(client, 2), lambda: received(server, 1))   # shakes hands
         results = at_once(lambda: received(client), lambda: received(server),
                           lambda: server.send(data), lambda: client.send(data))
         assert results[:2] == [data, data]

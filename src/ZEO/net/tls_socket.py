@@ -46,6 +46,8 @@ class TlsSocket:
     def recv_into(self, buffer: memoryview, nbytes: int = 0, flags: int = 0) -> int:
         """Read plaintext into `buffer`; returns how many bytes, 0 at the end of the stream."""
         while not self._plain:
+            if self._unsent:
+                self.flush(wait=False)   # what a reader could not send before; nobody else may come to send it
             data = self._socket.recv(_READ, flags)
             if not data:
                 with self._codec_lock:
