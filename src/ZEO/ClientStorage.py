@@ -159,7 +159,8 @@ class ClientStorage(ConflictResolvingStorage):
     def _after_fork(self) -> None:
         """In a forked child: share neither the connection nor the cache file with the parent."""
         self._make_locks()
-        self._cache = self._state.cache = options.after_fork(self._cache, self._cache_size)
+        self._cache = options.after_fork(self._cache, self._cache_size)
+        self._state.after_fork(self._cache)
         self._commits.clear()
         self._oids = []
         self._prefetched.clear()

@@ -6,7 +6,7 @@ from ZODB.Connection import TransactionMetaData
 from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import maxtid, z64
 
-from support.scripted import Running, invalidation, oid, tid
+from support.scripted import Running, invalidation, message, oid, tid
 from ZEO.cache.memory_cache import MemoryCache
 from ZEO.Exceptions import ClientDisconnected
 
@@ -129,6 +129,17 @@ def test_what_a_lost_connection_still_brings_is_not_applied_after_the_next_cache
     later = Running(client.load, oid(7))
     again.send(again.expect('loadBefore').reply((b'new', tid(2), None)))
     assert later.result() == (b'new', tid(2))
+
+
+def test_what_arrives_behind_the_end_of_a_connection_is_not_applied(connected, logged_cache):
+    """In one and the same packet: the message for which the client gives the server up, and an answer."""
+    client, server = connected(tid(1), cache=logged_cache)
+    loading = Running(client.loadBefore, oid(7), maxtid)
+    load = server.expect('loadBefore')
+    server.send(message(0, True, 'nonsense', ()), load.reply((b'old', tid(1), None)))
+    with pytest.raises(ClientDisconnected, match='nonsense'):
+        loading.result()
+    assert logged_cache.log == []
 
 
 def test_every_waiting_call_ends_when_the_connection_is_lost(connected):

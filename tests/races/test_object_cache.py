@@ -97,6 +97,25 @@ def test_a_snapshot_taken_in_the_middle_of_the_cache_check_is_not_the_last_old_o
     assert [root[name]['value'] for name in 'xy'] == [2, 2]
 
 
+def test_a_snapshot_of_the_new_state_has_no_objects_of_the_old_one(outage, monkeypatch):
+    """An open connection polls when the database has heard of the new tid, and not yet all that goes with it."""
+    there = outage()
+    assert there.seen() == [0, 0]
+    database = there.client._state.database
+    invalidate = database.invalidate
+
+    def invalidate_and_poll(tid, oids):
+        monkeypatch.setattr(database, 'invalidate', invalidate)
+        invalidate(tid, oids)
+        there.connection.newTransaction(None, False)
+    monkeypatch.setattr(database, 'invalidate', invalidate_and_poll)
+    there.miss(2)
+    is_new = there.connection._storage._start > there.client.lastTransaction()
+    assert there.seen() == ([2, 2] if is_new else [0, 0])
+    there.connection.sync()
+    assert there.seen() == [2, 2]
+
+
 def test_an_invalidation_between_snapshot_and_drain_is_not_swallowed(serving, clients, monkeypatch):
     """The same with a commit of another client, told to a connected one."""
     server = serving(MappingStorage())

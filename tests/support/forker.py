@@ -30,9 +30,13 @@ def main(address: str) -> None:
     busy = threading.Thread(target=_use, args=(storage, stop), daemon=True)
     busy.start()
     receiver, sender = os.pipe()
+    held, forked = threading.Event(), threading.Event()
+    threading.Thread(target=_hold, args=(storage, held, forked), daemon=True).start()
+    held.wait()
     pid = os.fork()
     if pid == 0:
         _child(storage, connection, receiver)
+    forked.set()
     _commit(connection, 'parent')
     os.write(sender, b'!')
     status = os.waitpid(pid, 0)[1]
@@ -42,6 +46,13 @@ def main(address: str) -> None:
     counts = [connection.root()[side]['count'] for side in ('parent', 'child')]
     print('parent', *counts, os.waitstatus_to_exitcode(status), flush=True)
     storage.close()
+
+
+def _hold(storage: ClientStorage, held: threading.Event, forked: threading.Event) -> None:
+    """Hold every lock that a thread may hold just then, as a call in each of these places would."""
+    with storage._server._changed, storage._oid_lock, storage._state._committing, storage._cache._lock:
+        held.set()
+        forked.wait()
 
 
 def _use(storage: ClientStorage, stop: threading.Event) -> None:

@@ -32,6 +32,7 @@ class ClientState:
         self.cache = cache
         self.database: Any = None                              # set by registerDB
         self.last_tid: bytes | None = cache.getLastTid()       # the last transaction that was applied
+        self._system = system
         self._committing = system.reentrant_lock()             # held while our own commit is applied
         self.info: dict[str, Any] = {}                         # what get_info said, kept up to date
         self.blob_arrived: Callable[[str, tuple[Any, ...]], None] | None = None   # takes receiveBlob… messages
@@ -104,6 +105,11 @@ class ClientState:
         if self.last_tid is None or tid > self.last_tid:
             self.cache.setLastTid(tid)
             self.last_tid = tid
+
+    def after_fork(self, cache: Any) -> None:
+        """In a forked child: another cache, and a lock that no thread of the parent's holds."""
+        self.cache = cache
+        self._committing = self._system.reentrant_lock()
 
     # The cache check on connect.
 
