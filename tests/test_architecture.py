@@ -24,9 +24,9 @@ BELOW = {
     'wire': {'Exceptions'},
     'net': {'wire', 'Exceptions'},
     'cache': {'wire', 'interfaces', 'Exceptions'},
-    'serving': {'net', 'wire', 'interfaces', 'Exceptions'},
+    'serving': {'cache', 'net', 'wire', 'interfaces', 'Exceptions'},
     'link': {'cache', 'net', 'wire', 'interfaces', 'Exceptions'},
-    'StorageServer': {'serving', 'net', 'wire', 'interfaces', 'Exceptions'},
+    'StorageServer': {'serving', 'cache', 'net', 'wire', 'interfaces', 'Exceptions'},
     'ClientStorage': {'link', 'cache', 'net', 'wire', 'interfaces', 'Exceptions'},
 }
 TOP = {'__init__', 'config', 'commands', 'start', 'runzeo', 'zeoctl', 'nagios'}

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from itertools import count
 from typing import Any
 
 import zope.interface
 from ZODB import interfaces
 from ZODB.blob import copyTransactionsFromTo
 from ZODB.ConflictResolution import ConflictResolvingStorage
-from ZODB.POSException import POSKeyError, ReadOnlyError, StorageTransactionError
+from ZODB.POSException import POSKeyError, ReadOnlyError
 from ZODB.utils import maxtid, z64
 
-from ZEO.Exceptions import ClientDisconnected, ClientStorageError
+from ZEO.Exceptions import ClientDisconnected
 from ZEO.interfaces import StaleCache, notify
 from ZEO.link import options
 from ZEO.link.blobs import BlobStore, no_blobs
 from ZEO.link.buffer import CommitBuffer
+from ZEO.link.commits import Commits
 from ZEO.link.connector import Connected
 from ZEO.link.iterators import StorageIterator
 from ZEO.link.link import Link
@@ -34,9 +34,6 @@ from ZEO.net.system import REAL, System
 __all__ = ['ClientStorage']
 
 log = logging.getLogger('ZEO.ClientStorage')
-
-#: Seconds that one thread waits for another's commit, on a server that takes one at a time.
-_TURN = 300.0
 
 #: What a client can stand in for; it provides those of them that the server's storage provides.
 _REMOTE = {interface.__name__: interface for interface in (
@@ -101,11 +98,8 @@ class ClientStorage(ConflictResolvingStorage):
         self._cache = options.open_cache(cache, client, var, self._storage, self._cache_size)
         self._state = ClientState(self._cache, system)
         self._system = system
-        self._make_locks()
-        self._commits: dict[int, CommitBuffer] = {}      # id of the transaction object -> what it has changed
-        self._txn_ids = count(1)                         # the server tells our transactions by them
+        self._oid_lock = system.lock()
         self._oids: list[bytes] = []                     # fresh ones, to be given out
-        self._extensions: frozenset[str] = frozenset()   # what the server can do beyond the protocol
         self._makeshift = False                          # connected read-only, because there is no better server
         self._prefetched = Prefetched()
         self._blobs = BlobStore(blob_dir, bool(shared_blob_dir), blob_cache_size, blob_cache_size_check or 10,
@@ -118,6 +112,7 @@ class ClientStorage(ConflictResolvingStorage):
             bool(drop_cache_if_older), bool(drop_cache_rather_verify))
         self._server = Link(addresses, registration, self._state, 30.0 if wait_timeout is None else wait_timeout,
                             self._on_connected, options.pauses(min_disconnect_poll, max_disconnect_poll, disconnect_poll), system)
+        self._commits = Commits(self._server, self._state, self.tryToResolveConflict, system)
         self._closed = False
         system.after_fork_in_child(self._after_fork)
         if wait_for_server_on_startup is not None:
@@ -133,14 +128,9 @@ class ClientStorage(ConflictResolvingStorage):
                 self.close()
                 raise
 
-    def _make_locks(self) -> None:
-        self._oid_lock = self._system.lock()
-        self._one_commit = self._system.lock()           # held from begin to end, for servers that can do one at a time
-
     # What the link tells, in its connecting thread.
 
     def _on_connected(self, connected: Connected) -> None:
-        self._extensions = frozenset(connected.info.get('extensions', ()))
         self._makeshift = connected.read_only
         with self._oid_lock:
             self._oids = []   # another server may give them out as well
@@ -158,10 +148,10 @@ class ClientStorage(ConflictResolvingStorage):
 
     def _after_fork(self) -> None:
         """In a forked child: share neither the connection nor the cache file with the parent."""
-        self._make_locks()
+        self._oid_lock = self._system.lock()
         self._cache = options.after_fork(self._cache, self._cache_size)
         self._state.after_fork(self._cache)
-        self._commits.clear()
+        self._commits.start_afresh()
         self._oids = []
         self._prefetched.clear()
         self._server.after_fork()
@@ -302,7 +292,7 @@ class ClientStorage(ConflictResolvingStorage):
         connection = self._server.connection
         if wanted and connection is not None:
             try:
-                self._prefetched.start(connection, self._state, wanted, tid, 'batches' in self._extensions)
+                self._prefetched.start(connection, self._state, wanted, tid, 'batches' in self._state.abilities)
             except ClientDisconnected:   # nobody waits for them yet
                 pass
 
@@ -318,7 +308,7 @@ class ClientStorage(ConflictResolvingStorage):
 
     def iterator(self, start: bytes | None = None, stop: bytes | None = None) -> StorageIterator:
         """Iterate over the transactions from `start` to `stop`, both included."""
-        return StorageIterator(self._server.wait(), start, stop, 'batches' in self._extensions)
+        return StorageIterator(self._server.wait(), start, stop, 'batches' in self._state.abilities)
 
     def record_iternext(self, next: Any = None) -> tuple[bytes, bytes, bytes, Any]:
         """Return ``(oid, tid, data, next)`` of the current record after the one that gave this `next`."""
@@ -351,122 +341,61 @@ class ClientStorage(ConflictResolvingStorage):
         :raises ClientDisconnected: when there is no server.
         """
         self._check_writable()
-        if id(transaction) in self._commits:
-            raise StorageTransactionError('this transaction was begun already')
-        connection = self._server.wait()
-        exclusive = 'multi_commit' not in self._extensions
-        if exclusive and not self._one_commit.acquire(timeout=_TURN):
-            raise ClientStorageError(f'another thread has been committing for {_TURN:.0f} s, and the server takes one at a time')
-        try:
-            buffer = CommitBuffer(transaction, next(self._txn_ids), connection, exclusive)
-            connection.send('tpc_begin', (buffer.txn_id, transaction.user, transaction.description,
-                                          options.extension(transaction, self._extensions), tid, status))
-        except BaseException:
-            if exclusive:
-                self._one_commit.release()
-            raise
-        self._commits[id(transaction)] = buffer
+        self._commits.begin(transaction, tid, status)
 
     def store(self, oid: bytes, serial: bytes, data: bytes, version: str, transaction: Any) -> None:
         """Store a record in a transaction."""
-        buffer = self._buffer(transaction)
-        buffer.connection.send('storea', (oid, serial, data, buffer.txn_id))
-        buffer.store(oid, data)
+        self._in(transaction, 'storea', oid, serial, data).store(oid, data)
 
     def restore(self, oid: bytes, serial: bytes, data: bytes | None, version: str, prev_txn: bytes | None,
                 transaction: Any) -> None:
         """Store a record as it was in another storage, without a look at what is there."""
-        buffer = self._buffer(transaction)
-        buffer.connection.send('restorea', (oid, serial, data, prev_txn, buffer.txn_id))
+        buffer = self._in(transaction, 'restorea', oid, serial, data, prev_txn)
         buffer.store(oid, None)   # who copies a database does not read it
 
     def checkCurrentSerialInTransaction(self, oid: bytes, serial: bytes, transaction: Any) -> None:
         """Have the vote fail with ReadConflictError if the object has another serial by then."""
-        buffer = self._buffer(transaction)
-        buffer.connection.send('checkCurrentSerialInTransaction', (oid, serial, buffer.txn_id))
+        self._in(transaction, 'checkCurrentSerialInTransaction', oid, serial)
 
     def deleteObject(self, oid: bytes, serial: bytes, transaction: Any) -> None:
         """Delete an object."""
-        buffer = self._buffer(transaction)
-        buffer.connection.send('deleteObject', (oid, serial, buffer.txn_id))
-        buffer.store(oid, None)
+        self._in(transaction, 'deleteObject', oid, serial).store(oid, None)
 
     def undo(self, transaction_id: bytes, transaction: Any) -> tuple[None, list[bytes]]:
         """Undo a transaction; which objects that changes is known after the vote."""
-        buffer = self._buffer(transaction)
-        buffer.connection.send('undoa', (transaction_id, buffer.txn_id))
+        self._in(transaction, 'undoa', transaction_id)
         return None, []
 
     def tpc_vote(self, transaction: Any) -> list[bytes]:
         """Have the server make sure that it can commit; returns the oids whose new record is not the one that was stored."""
-        buffer = self._buffer(transaction)
-        resolved: list[bytes] = []
-        while True:
-            answer = buffer.connection.call('vote', (buffer.txn_id,)) or []
-            conflicts = [item for item in answer if isinstance(item, dict)]
-            for oid in answer if not conflicts else ():
-                buffer.resolved(oid)
-                resolved.append(oid)
-            if not conflicts:
-                return resolved
-            for conflict in conflicts:
-                self._resolve(buffer, **conflict)
-                resolved.append(conflict['oid'])
-
-    def _resolve(self, buffer: CommitBuffer, oid: bytes, serials: tuple[bytes, bytes], data: bytes) -> None:
-        """The server leaves a conflict to us: merge the records, and store again over the committed one."""
-        committed, old = serials
-        merged = self.tryToResolveConflict(oid, committed, old, data)
-        buffer.connection.send('storea', (oid, committed, merged, buffer.txn_id))
-        buffer.store(oid, merged)
+        self._check_writable()
+        return self._commits.vote(transaction)
 
     def tpc_finish(self, transaction: Any, f: Callable[[bytes], Any] = lambda tid: None) -> bytes:
         """Commit; `f` is called with the tid before anybody else can see it."""
-        buffer = self._buffer(transaction)
-
-        def applied(tid: bytes) -> bytes:
-            self._state.committed(tid, buffer.changes(), f)
-            return tid
-        try:
-            tid = buffer.connection.call('tpc_finish', (buffer.txn_id,), applied)
-            if self._blobs is not None:
-                self._blobs.committed(buffer.blobs, tid)
-            return tid
-        finally:
-            self._forget(buffer)
+        tid, buffer = self._commits.finish(transaction, f)
+        if self._blobs is not None:
+            self._blobs.committed(buffer.blobs, tid)
+        return tid
 
     def tpc_abort(self, transaction: Any, timeout: float | None = None) -> None:
         """Give a transaction up; harmless when there is none."""
-        buffer = self._commits.get(id(transaction))
-        if buffer is None:
-            return
-        try:
-            buffer.connection.call('tpc_abort', (buffer.txn_id,))
-        except ClientDisconnected:   # which aborts as well
-            pass
-        finally:
-            self._forget(buffer)
-            if self._blobs is not None:
-                self._blobs.aborted(buffer.blobs)
+        buffer = self._commits.abort(transaction)
+        if buffer is not None and self._blobs is not None:
+            self._blobs.aborted(buffer.blobs)
 
     def tpc_transaction(self) -> Any:
         """Return the transaction that is being committed, or None; of several, one."""
-        return next((buffer.transaction for buffer in list(self._commits.values())), None)
+        return self._commits.any()
 
     def copyTransactionsFrom(self, other: Any) -> None:
         """Copy all transactions of another storage, blobs included."""
         copyTransactionsFromTo(other, self)
 
-    def _buffer(self, transaction: Any) -> CommitBuffer:
-        buffer = self._commits.get(id(transaction))
-        if buffer is None:
-            self._check_writable()
-            raise StorageTransactionError('this transaction was not begun on this storage')
-        return buffer
-
-    def _forget(self, buffer: CommitBuffer) -> None:
-        if self._commits.pop(id(buffer.transaction), None) is not None and buffer.exclusive:
-            self._one_commit.release()
+    def _in(self, transaction: Any, call: str, *args: Any) -> CommitBuffer:
+        """Send part of a transaction; returns what it has changed so far."""
+        self._check_writable()
+        return self._commits.send(transaction, call, *args)
 
     def _check_writable(self) -> None:
         if self.isReadOnly():
@@ -476,15 +405,15 @@ class ClientStorage(ConflictResolvingStorage):
 
     def storeBlob(self, oid: bytes, serial: bytes, data: bytes, blobfilename: str, version: str, transaction: Any) -> None:
         """Store a record with its blob's file, which is taken away."""
-        buffer = self._buffer(transaction)
+        buffer = self._commits.find(transaction)
         self._need_blobs().send(buffer, 'storeBlob', oid, serial, data, blobfilename)
         buffer.store(oid, data)
 
     def restoreBlob(self, oid: bytes, serial: bytes, data: bytes, blobfilename: str, prev_txn: bytes | None,
                     transaction: Any) -> None:
         """Store a record with its blob's file as they were in another storage."""
-        buffer = self._buffer(transaction)
-        if 'restore_blob' in self._extensions:
+        buffer = self._commits.find(transaction)
+        if 'restore_blob' in self._state.abilities:
             self._need_blobs().send(buffer, 'restoreBlob', oid, serial, data, blobfilename, prev_txn)
         else:   # the protocol has no other way to bring a blob
             self._need_blobs().send(buffer, 'storeBlob', oid, serial, data, blobfilename)

@@ -207,7 +207,6 @@ def scan(file: CacheFile, index: Index) -> None:
 
     Raises OSError.
     """
-    closed: dict[tuple[bytes, bytes], int] = {}
     current_tids: dict[int, bytes] = {}
     free: list[Found] = []
     closed_units = 0
@@ -218,11 +217,6 @@ def scan(file: CacheFile, index: Index) -> None:
                 file.write_gap(found.place, found.units)
             free.append(found)
         elif header.end != format.NO_TID:
-            # A record that was being moved is there twice; any of the two will do.
-            if (header.oid, header.tid) in closed:
-                file.write_gap(found.place, found.units)
-                continue
-            closed[header.oid, header.tid] = found.place
             closed_units += found.units
             index.add_closed(int.from_bytes(header.oid, 'big'), found.place)
         else:
@@ -240,7 +234,7 @@ def _add_current(
 ) -> None:
     oid = int.from_bytes(header.oid, 'big')
     known = index.get(oid)
-    if known is not None:
+    if known is not None:  # one that was being moved is there twice: any of the two will do
         if tids[oid] >= header.tid:
             file.write_gap(found.place, found.units)
             return

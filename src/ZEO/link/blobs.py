@@ -11,13 +11,14 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import zc.lockfile
 from ZODB.blob import LAYOUTS, BlobFile, FilesystemHelper, rename_or_copy_blob
 from ZODB.POSException import POSKeyError, Unsupported
 from ZODB.utils import u64
 
+from ZEO.cache.arriving import ArrivingFile, remove
 from ZEO.link.buffer import CommitBuffer
 from ZEO.net.system import REAL, System
 
@@ -48,31 +49,6 @@ class _CacheLayout:
 LAYOUTS[_LAYOUT] = _CacheLayout()
 
 
-class _Download:
-    """One blob on its way in; the thread that reads the connection writes it."""
-
-    def __init__(self, directory: str) -> None:
-        self.error: OSError | None = None
-        descriptor, self.path = tempfile.mkstemp('.blob', 'fetch-', directory)
-        self._file: IO[bytes] | None = os.fdopen(descriptor, 'wb', buffering=0)
-
-    def add(self, chunk: bytes) -> None:
-        if self.error is None and self._file is not None:
-            try:
-                self._file.write(chunk)
-            except OSError as error:
-                self.error = error
-
-    def end(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def discard(self) -> None:
-        self.end()
-        _remove(self.path)
-
-
 class BlobStore:
     """The blob files of one client storage.
 
@@ -94,7 +70,7 @@ class BlobStore:
         self.fshelper = FilesystemHelper(directory, 'automatic' if shared else _LAYOUT)
         self.fshelper.create()
         self.temporary_directory = self.fshelper.temp_dir
-        self._downloads: dict[tuple[bytes, bytes], _Download] = {}
+        self._downloads: dict[tuple[bytes, bytes], ArrivingFile] = {}
         self._fetching: dict[tuple[bytes, bytes], Any] = {}   # a lock for each blob that a thread is fetching
         self._guard = system.lock()                           # of _fetching
         self._uploading = system.lock()                       # the server takes the chunks of one blob at a time
@@ -110,13 +86,13 @@ class BlobStore:
         :param call: ``storeBlob`` or ``restoreBlob``, which has `previous`.
         """
         connection, txn_id = buffer.connection, buffer.txn_id
-        mine = self._take(path)
+        mine = self._take(oid, path)
         buffer.blobs.append((oid, mine))
+        if call == 'storeBlob':
+            connection.send('storea', (oid, serial, data, txn_id))
         if self._shared:
             connection.send(call + 'Shared', (oid, serial, data, *previous, os.path.basename(mine), txn_id))
             return
-        if call == 'storeBlob':
-            connection.send('storea', (oid, serial, data, txn_id))
         with self._uploading, open(mine, 'rb') as file:
             connection.send('storeBlobStart', ())
             while chunk := file.read(CHUNK):
@@ -135,14 +111,13 @@ class BlobStore:
     def aborted(self, blobs: list[tuple[bytes, str]]) -> None:
         """Our own blobs did not get into the database."""
         for _, path in blobs:
-            _remove(path)
+            remove(path)
         blobs.clear()
 
-    def _take(self, path: str) -> str:
-        """Move a file into our temporary directory, under a name that nobody else has."""
-        if self._shared and os.path.dirname(os.path.abspath(path)) == os.path.abspath(self.temporary_directory):
-            return path
-        descriptor, mine = tempfile.mkstemp('.blob', 'store-', self.temporary_directory)
+    def _take(self, oid: bytes, path: str) -> str:
+        """Move a file to where it is ours alone: in a shared directory, to where the server looks for it."""
+        folder = self.fshelper.getPathForOID(oid, create=True) if self._shared else self.temporary_directory
+        descriptor, mine = tempfile.mkstemp('.tmp', 'store-', folder)
         os.close(descriptor)
         os.unlink(mine)
         rename_or_copy_blob(path, mine, chmod=False)
@@ -180,10 +155,10 @@ class BlobStore:
         raise AssertionError
 
     def _fetch_to(self, path: str, oid: bytes, serial: bytes) -> None:
-        download = self._downloads[oid, serial] = _Download(self.temporary_directory)
+        download = self._downloads[oid, serial] = ArrivingFile(self.temporary_directory, 'fetch-')
         try:
             self._fetch(oid, serial)
-            download.end()
+            download.close()
             if download.error is not None:
                 raise download.error
             size = os.path.getsize(download.path)
@@ -209,7 +184,7 @@ class BlobStore:
         if name == 'receiveBlobChunk':
             download.add(args[2])
         elif name == 'receiveBlobStop':
-            download.end()
+            download.close()
 
     # The bound.
 
@@ -244,7 +219,7 @@ class BlobStore:
         for used, size, path in files:
             if total <= self._size or used > too_new:
                 break
-            if _remove(path):
+            if remove(path):
                 total -= size
 
     def _files(self) -> Iterator[tuple[float, int, str]]:
@@ -275,12 +250,4 @@ def _touch(path: str) -> bool:
         return False
     except PermissionError:   # another user's file: it is there all the same
         return True
-    return True
-
-
-def _remove(path: str) -> bool:
-    try:
-        os.unlink(path)
-    except OSError:
-        return False
     return True

@@ -38,6 +38,11 @@ class ClientState:
         self.blob_arrived: Callable[[str, tuple[Any, ...]], None] | None = None   # takes receiveBlob… messages
         self._held: list[tuple[bytes, list[bytes]]] | None = None   # invalidations that came during a cache check
 
+    @property
+    def abilities(self) -> frozenset[str]:
+        """What the server can do beyond the protocol."""
+        return frozenset(self.info.get('extensions', ()))
+
     # What arrives.
 
     def on_message(self, name: str, args: Any) -> None:

@@ -1,18 +1,18 @@
-"""Blobs on the server: files that arrive in chunks, files that are sent in chunks, files in a shared directory.
+"""Blobs on the server: files that are sent in chunks, files in a shared directory.
 
-Enters: chunks from a client, or the name of a committed blob.  Leaves: a temporary file that the storage can take, or an
-iterator of messages.  Fails: OSError where a disk is full or a file is gone; ProtocolError for chunks without a start.
+Enters: the path of a committed blob, or a name that a client gives.  Leaves: an iterator of messages, or a path.  Fails:
+OSError for a file that is gone; ProtocolError for a name that is none of a shared file's.
 """
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 from ZODB.interfaces import IBlobStorage
 from ZODB.POSException import Unsupported
 
+from ZEO.cache.arriving import remove
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire.frames import frame
 from ZEO.wire.messages import Codec
@@ -27,57 +27,22 @@ def require(storage: Any) -> None:
         raise Unsupported(f'the storage {storage.getName()} has no blob directory')
 
 
-class Upload:
-    """One blob on its way in; an error of the disk is kept for the vote."""
+def shared_path(storage: Any, oid: bytes, name: str) -> str:
+    """Return the path of a temporary file that a client has put into the shared directory, where the blobs of `oid` are.
 
-    def __init__(self, directory: str) -> None:
-        self.error: OSError | None = None
-        self.path = ''
-        self._file: IO[bytes] | None = None
-        try:
-            descriptor, self.path = tempfile.mkstemp('.blob', 'zeo-', directory)
-            self._file = os.fdopen(descriptor, 'wb', buffering=0)
-        except OSError as error:
-            self.error = error
-
-    def add(self, chunk: bytes) -> None:
-        """Append a chunk."""
-        if self.error is None and self._file is not None:
-            try:
-                self._file.write(chunk)
-            except OSError as error:
-                self.error = error
-
-    def complete(self) -> str:
-        """Return the path of the whole file."""
-        if self._file is not None:
-            self._file.close()
-        return self.path
-
-    def discard(self) -> None:
-        """Remove the file."""
-        self.complete()
-        remove_files([self.path])
-
-
-def shared_path(storage: Any, name: str) -> str:
-    """Return the path of a file that a client has put into the storage's own temporary directory.
-
-    :raises ProtocolError: for a name that is more than a file's in that directory, or that of no regular file there.
+    :raises ProtocolError: for a name that is more than a file's, that of a committed blob, or that of no regular file there.
     """
-    path = os.path.join(storage.temporaryDirectory(), name)
-    if os.path.basename(name) != name or name in ('', '.', '..') or os.path.islink(path) or not os.path.isfile(path):
-        raise ProtocolError(f'{name!r} is no file of the shared blob directory')
+    path = os.path.join(storage.fshelper.getPathForOID(oid), name)
+    if (os.path.basename(name) != name or name in ('', '.', '..') or name.endswith('.blob') or os.path.islink(path)
+            or not os.path.isfile(path)):
+        raise ProtocolError(f'{name!r} is no temporary file of the shared blob directory')
     return path
 
 
 def remove_files(paths: list[str]) -> None:
-    """Remove what is still there of some temporary files."""
+    """Remove what is still there of some temporary files: the storage takes those that it can use."""
     for path in paths:
-        try:
-            os.unlink(path)
-        except OSError:   # the storage has taken it
-            pass
+        remove(path)
     paths.clear()
 
 

@@ -65,6 +65,8 @@ class Collecting(Phase):
     def add(self, name: str, data: bytes | None, *args: Any) -> None:
         commit = self.commit
         if commit.error is None:
+            if name == 'store_blob':   # whose record most clients send twice, before the blob and with it
+                commit.log.take_back('store', args[:2])
             try:
                 commit.log.add(name, data, *args)
             except OSError as error:   # nobody waits for an answer to a one-way call: the vote will tell

@@ -30,6 +30,13 @@ class CommitLog:
         else:
             self._operations.append((name, self._spool(data), args))
 
+    def take_back(self, name: str, args: tuple[Any, ...]) -> bool:
+        """Take back the last operation if it is this one; tell whether it was."""
+        if self._operations and self._operations[-1][0] == name and self._operations[-1][2] == args:
+            self._operations.pop()
+            return True
+        return False
+
     def drain(self) -> Iterator[tuple[str, bytes | None, tuple[Any, ...]]]:
         """Yield the operations as ``(name, data, other arguments)``, each once."""
         operations, self._operations = self._operations, []

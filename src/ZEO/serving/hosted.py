@@ -86,7 +86,7 @@ class HostedStorage:
             'supportsUndo': bool(getattr(storage, 'supportsUndo', bool)()),
             'supports_record_iternext': hasattr(storage, 'record_iternext'),
             'interfaces': tuple((interface.__module__, interface.__name__)
-                                for interface in zope.interface.providedBy(storage)),
+                                for interface in zope.interface.providedBy(storage).flattened()),
             'extensions': tuple(name for name in EXTENSIONS if not (self.is_remote and name == 'batches')),
         }
 

@@ -14,6 +14,7 @@ from ZODB.Connection import TransactionMetaData
 from ZODB.POSException import POSKeyError, ReadOnlyError, StorageTransactionError
 from ZODB.utils import maxtid
 
+from ZEO.cache.arriving import ArrivingFile
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.addresses import show
 from ZEO.net.channel import Channel
@@ -50,7 +51,7 @@ class Peer:
         self._read_only = False                           # for this client
         self._resolves = False                            # whether the client resolves conflicts
         self._commits: dict[Any, Commit] = {}             # the client's transaction id -> what became of it
-        self._upload: blobs.Upload | None = None          # a blob whose chunks come in
+        self._upload: ArrivingFile | None = None          # a blob whose chunks come in
         self._handshake: Timer | None = None              # runs until register has succeeded
         self._channel: Channel | None = None              # set by start
         self._iterators: Iterators | None = None          # made when there is the first one
@@ -320,7 +321,7 @@ class Peer:
         blobs.require(storage)
         if self._upload is not None:
             self._upload.discard()
-        self._upload = blobs.Upload(storage.temporaryDirectory())
+        self._upload = ArrivingFile(storage.temporaryDirectory(), 'zeo-')
 
     def storeBlobChunk(self, chunk: bytes) -> None:
         if self._upload is None:
@@ -332,7 +333,7 @@ class Peer:
 
     def storeBlobShared(self, oid: bytes, serial: bytes, data: bytes, name: str, txn_id: Any) -> None:
         blobs.require(self.hosted.storage)
-        self._add_blob('store_blob', txn_id, blobs.shared_path(self.hosted.storage, name), data, oid, serial)
+        self._add_blob('store_blob', txn_id, blobs.shared_path(self.hosted.storage, oid, name), data, oid, serial)
 
     def restoreBlobEnd(self, oid: bytes, serial: bytes, data: bytes, previous: bytes | None, txn_id: Any) -> None:
         """As storeBlobEnd, for a transaction that is copied."""
@@ -341,7 +342,7 @@ class Peer:
     def restoreBlobShared(self, oid: bytes, serial: bytes, data: bytes, previous: bytes | None, name: str, txn_id: Any) -> None:
         """As storeBlobShared, for a transaction that is copied."""
         blobs.require(self.hosted.storage)
-        self._add_blob('restore_blob', txn_id, blobs.shared_path(self.hosted.storage, name), data, oid, serial, previous)
+        self._add_blob('restore_blob', txn_id, blobs.shared_path(self.hosted.storage, oid, name), data, oid, serial, previous)
 
     def _uploaded(self, txn_id: Any) -> str:
         upload, self._upload = self._upload, None
@@ -349,7 +350,8 @@ class Peer:
             raise ProtocolError('it ended a blob that it did not start')
         if upload.error is not None:
             self._commit(txn_id).fail_at_vote(upload.error)
-        return upload.complete()
+        upload.close()
+        return upload.path
 
     def _add_blob(self, operation: str, txn_id: Any, path: str, data: bytes, *args: Any) -> None:
         commit = self._commit(txn_id)
