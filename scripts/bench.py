@@ -53,6 +53,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add('--rounds', type=int, default=4, metavar='N', help='times that each workload runs on each '
         'of the two; default: %(default)s')
     add('--quick', action='store_true', help='small sizes, for a smoke test')
+    add('--nice', type=int, default=0, metavar='N', help='priority of what is measured; -15, for '
+        'root only, where others use the machine too')
     add('--list', action='store_true', help='show the workloads and their targets')
     add('--load', metavar='FILE', help='take the results of an earlier --json; what is measured '
         'now replaces them')
@@ -74,8 +76,8 @@ def implementations(options: argparse.Namespace) -> tuple[Implementation, Implem
     """Return the peer and ours."""
     peer = options.peer_python or make_peer(options.uvloop)
     ours = options.our_python or our_python(peer)
-    return (Implementation(peer, tuple(filter(None, [options.peer_path]))),
-            Implementation(ours, tuple(filter(None, [options.our_path]))))
+    return (Implementation(peer, tuple(filter(None, [options.peer_path])), options.nice),
+            Implementation(ours, tuple(filter(None, [options.our_path])), options.nice))
 
 
 def facts_about(peer: Implementation, ours: Implementation,

@@ -44,10 +44,18 @@ class EnvironmentFailed(Exception):
 
 @dataclass(frozen=True)
 class Implementation:
-    """A Python and what comes first on its path: enough to run server and clients."""
+    """A Python and what comes first on its path: enough to run server and clients.
+
+    nice: the priority its processes get, below zero for a higher one (for root only).
+    """
 
     python: str
     path: tuple[str, ...] = ()
+    nice: int = 0
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line that runs its Python with these arguments."""
+        return ['nice', '-n', str(self.nice), self.python, *arguments]
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of its processes."""

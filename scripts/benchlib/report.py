@@ -55,9 +55,11 @@ def _median(figures: list[Any]) -> float | None:
 
 
 def _shown(results: Results, row: Row, quick: bool, side: str) -> str:
-    value = _median(_figures(results, row, quick, side, row.metric))
+    figures = _figures(results, row, quick, side, row.metric)
+    value, failed = _median(figures), figures.count(None)
     if value is not None:
-        return f'{number(value)} {row.unit}'.strip()
+        rest = f' ({failed} of {len(figures)} failed)' if failed else ''
+        return f'{number(value)} {row.unit}'.strip() + rest
     runs = results.get(row.key(quick), {}).get(side, [])
     for run in runs:
         for problem in ('error', 'skipped'):

@@ -31,8 +31,8 @@ def run_job(implementation: Implementation, row: Row, quick: bool) -> Result:
     try:
         with open(os.path.join(directory, 'err'), 'wb') as errors:
             process = subprocess.Popen(
-                [implementation.python, '-m', 'benchlib.worker', row.job,
-                 json.dumps(row.arguments(quick))],
+                implementation.command('-m', 'benchlib.worker', row.job,
+                                       json.dumps(row.arguments(quick))),
                 env=implementation.environment(), cwd=directory, text=True, stderr=errors,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         return _collect(process, row, Path(directory))
