@@ -114,6 +114,26 @@ def test_an_answer_that_the_loop_has_not_taken_yet_leaves_before_a_change_that_c
     assert [args[0] for name, args in client.told] == [tid(2)]
 
 
+def test_a_commit_is_answered_before_a_later_one_is_told(serving, raw):
+    """The storage's thread tells of t2 when our commit, t1, is done and the worker that made it has not returned yet."""
+    class Committing(Remote):
+        def tpc_finish(self, transaction, callback):
+            callback(tid(1))
+            self.tell()
+            return tid(1)
+
+    upstream = Committing()
+    server = serving(upstream)
+    client, other = raw(server), raw(server)
+    assert client.commit(1, (oid(7), tid(0), b'mine')) == tid(1)
+    assert [name for name, args in client.told] == ['info']
+    while upstream.last != tid(2):
+        pass
+    for each, tids in ((client, [2]), (other, [1, 2])):
+        each.call('ping')
+        assert [args[0] for name, args in each.told if name == 'invalidateTransaction'] == [tid(number) for number in tids]
+
+
 def test_a_cache_check_does_not_forget_a_change_that_is_about_to_be_told(serving, raw):
     """The storage is at t2 already, and the loop has not yet taken the news of it."""
     upstream = Upstream()

@@ -197,17 +197,33 @@ class Commit:
     def finish(self) -> bytes | Later:
         """Have the storage make it permanent; tell everybody; return the tid."""
         if self.hosted.is_remote:
-            self.phase = Finishing(self)
-            later = Later()
-            self.hosted.workers.run(self._finish_storage).then(
-                lambda tid: later.answer(self._finished(tid)), lambda error: later.fail(self._not_finished(error)))
-            return later
+            return self._finish_remotely()
         try:
             tid = self._finish_storage()
         except BaseException as error:   # told to the client by whoever called; here only the lock matters
             raise self._not_finished(error) from None
         self.hosted.committed(self.peer, tid, list(self._changed))
         return self._finished(tid)
+
+    def _finish_remotely(self) -> Later:
+        """The same in a worker thread.
+
+        A remote storage calls its callback between telling of the transactions before this one and those after it: what is
+        posted there comes to the loop in that order.  The worker's own return may come behind a later transaction.
+        """
+        self.phase = Finishing(self)
+        answer = Later()
+
+        def told(tid: bytes) -> None:
+            if isinstance(self.phase, Finishing):
+                self.hosted.committed(self.peer, tid, list(self._changed))
+                answer.answer(self._finished(tid))
+
+        def finish() -> bytes:
+            return self.hosted.storage.tpc_finish(
+                self.transaction, lambda tid: self.hosted.loop.from_thread(lambda: told(tid)))
+        self.hosted.workers.run(finish).then(told, lambda error: answer.fail(self._not_finished(error)))
+        return answer
 
     def end(self, reason: BaseException | None) -> None:
         """Be over, without having changed anything; harmless when it is over."""
@@ -352,16 +368,9 @@ class Commit:
             self._new_serials[oid] = None
 
     def _finish_storage(self) -> bytes:
-        """Returns the tid.  A remote storage shows the change to others once its callback has returned: it tells them."""
+        """Returns the tid, which some storages tell the callback only."""
         tids: list[bytes] = []
-        remote = self.hosted.is_remote
-
-        def finished(tid: bytes) -> None:
-            tids.append(tid)
-            if remote:
-                self.hosted.loop.from_thread(lambda: self.hosted.committed(self.peer, tid, list(self._changed)))
-
-        returned = self.hosted.storage.tpc_finish(self.transaction, finished)
+        returned = self.hosted.storage.tpc_finish(self.transaction, tids.append)
         return returned if returned is not None else tids[0]
 
     def _finished(self, tid: bytes) -> bytes:
