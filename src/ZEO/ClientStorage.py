@@ -416,8 +416,14 @@ class ClientStorage(ConflictResolvingStorage):
         if 'restore_blob' in self._state.abilities:
             self._need_blobs().send(buffer, 'restoreBlob', oid, serial, data, blobfilename, prev_txn)
         else:   # the protocol has no other way to bring a blob
-            self._need_blobs().send(buffer, 'storeBlob', oid, serial, data, blobfilename)
+            self._need_blobs().send(buffer, 'storeBlob', oid, self._current_serial(oid), data, blobfilename)
         buffer.store(oid, data)
+
+    def _current_serial(self, oid: bytes) -> bytes:
+        try:
+            return self.getTid(oid)
+        except POSKeyError:
+            return z64
 
     def loadBlob(self, oid: bytes, serial: bytes) -> str:
         """Return the path of a committed blob's file."""

@@ -89,7 +89,7 @@ class PickleCodec:
     _pack_long = Struct('<cI').pack
 
     def decode(self, data: bytes | bytearray) -> Message:
-        return checked(pickles.loads(data))
+        return checked(pickles.loads(data, answer=True))
 
     def decode_request(self, data: bytes | bytearray) -> Message:
         load = self._LOAD_REQUEST.fullmatch(data)

@@ -10,6 +10,7 @@ import io
 import pickle
 import pickletools
 import re
+from functools import partial
 from typing import Any
 
 from ZEO.Exceptions import ProtocolError
@@ -149,14 +150,31 @@ class _PlainUnpickler(pickle.Unpickler):
             raise ForbiddenPickle(f'a message names {module}.{name}, which is not plain data') from None
 
 
-def loads(data: bytes | bytearray) -> Any:
+class _AnswerUnpickler(_PlainUnpickler):
+    """Reads ZODB's errors as (class name, state): other servers put some into an answer as they are."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == 'ZODB.POSException':
+            return partial(_description) if name == '_recon' else f'{module}.{name}'
+        return super().find_class(module, name)
+
+
+def _description(name: str, state: dict[str, Any]) -> tuple[str, Any]:
+    if type(name) is not str or type(state) is not dict:
+        raise ForbiddenPickle('a message makes an error of what is none')
+    args = state.pop('args', ())
+    return name, state or args
+
+
+def loads(data: bytes | bytearray, answer: bool = False) -> Any:
     """Return the plain data that the pickle `data` describes.
 
+    :param answer: it is a server's, in which ZODB's errors are read as their descriptions.
     :raises ForbiddenPickle: when it names a global that is not in :data:`ALLOWED`.
     :raises ProtocolError: when it is not a well-formed pickle.
     """
     try:
-        return _PlainUnpickler(_Whole(data)).load()
+        return (_AnswerUnpickler if answer else _PlainUnpickler)(_Whole(data)).load()
     except ForbiddenPickle:
         raise
     # The unpickler has no one error for bad bytes: any builtin exception may come out of it.
