@@ -221,13 +221,13 @@ class Agent:
 
     def do_blobs(self) -> list[Any]:
         """Return all revisions of all blobs, as ``[oid, tid, content]``."""
-        found = []
+        found = {}  # a server of ZEO 6 writes a blob's record twice
         for txn in self.storage.iterator():
             for record in txn:
                 if is_blob_record(record.data):
                     with open(self.storage.loadBlob(record.oid, record.tid), 'rb') as file:
-                        found.append([record.oid, record.tid, file.read()])
-        return found
+                        found[record.oid, record.tid] = file.read()
+        return [[*revision, content] for revision, content in found.items()]
 
     def do_await_key(self, key: str, patience: float = 20.0) -> None:
         """Wait until a new transaction sees something under a key."""

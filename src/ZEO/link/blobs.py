@@ -88,8 +88,6 @@ class BlobStore:
         connection, txn_id = buffer.connection, buffer.txn_id
         mine = self._take(oid, path)
         buffer.blobs.append((oid, mine))
-        if call == 'storeBlob':
-            connection.send('storea', (oid, serial, data, txn_id))
         if self._shared:
             connection.send(call + 'Shared', (oid, serial, data, *previous, os.path.basename(mine), txn_id))
             return
