@@ -193,6 +193,30 @@ def test_no_record_is_left_behind_the_last_one(path):
     cache.close()
 
 
+def test_use_that_is_counted_late_brings_nothing_back(path):
+    cache = ClientCache(path, SIZE)
+    cache.store(p64(1), p64(1), None, b'1')
+    cache.load(p64(1))
+    cache.load(p64(1))
+    value = cache._index.get(1)
+    cache.invalidate(p64(1), p64(2))
+    cache._count_use(p64(1), 1, value, (b'1', p64(1)))  # by a reader that was held up
+    assert cache.load(p64(1)) is None
+    cache.close()
+
+
+def test_hot_records_stay_in_the_file(path):
+    cache = ClientCache(path, SIZE)
+    cache.store(p64(1), p64(1), None, b'hot')
+    for i in range(1000, 9000):
+        cache.store(p64(i), p64(1), None, b'x' * 1000)
+        cache.load(p64(1))
+    cache.close()
+    cache = ClientCache(path, SIZE)
+    assert cache.load(p64(1)) == (b'hot', p64(1))
+    cache.close()
+
+
 def test_large_records(path):
     cache = ClientCache(path, SIZE)
     cache.store(p64(1), p64(1), None, b'x' * 300_000)

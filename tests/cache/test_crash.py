@@ -6,9 +6,11 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from ZODB.utils import p64
 
 from support.cache_stream import Stream, wrong_records
 from ZEO.cache import ClientCache, cache_file
+from ZEO.cache.inspection import inspect
 
 SIZE = 24 * 1024  # small, so that the hand goes round the ring many times
 
@@ -25,6 +27,12 @@ def writes(monkeypatch):
 
     monkeypatch.setattr(cache_file, 'pwrite', pwrite)
     return log
+
+
+def leave(cache):
+    """Let go of the file as a killed process does."""
+    cache._revisions._file.close()
+    cache._unlock()
 
 
 def replay(path, writes, count, torn):
@@ -181,11 +189,44 @@ def test_nothing_from_before_clear_comes_back(tmp_path):
     for _ in range(50):
         stream.transaction(cache)
     cache.clear()
-    cache._revisions._file.close()
-    cache._unlock()
+    leave(cache)
     with open(path, 'r+b') as file:
         file.seek(4096)
         file.write(b'damage')  # to the gap that says there is nothing
     cache = ClientCache(str(path), SIZE)
     assert len(cache) == 0
     cache.close()
+
+
+@pytest.mark.parametrize('tids', [(1, 1), (1, 2), (2, 1)])
+def test_record_that_is_there_twice_is_invalidated_in_both_places(tmp_path, tids):
+    path = str(tmp_path / 'twice.zec')
+    cache = ClientCache(path, SIZE)
+    for tid in tids:
+        cache.store(p64(7), p64(tid), None, b'data')
+        cache._index.clear()  # so that the next one does not know of it
+    leave(cache)
+    cache = ClientCache(path, SIZE)
+    assert cache.load(p64(7)) == (b'data', p64(max(tids)))
+    cache.invalidate(p64(7), p64(3))
+    cache.setLastTid(p64(3))
+    leave(cache)
+    cache = ClientCache(path, SIZE)
+    assert cache.load(p64(7)) is None
+    cache.close()
+
+
+def test_what_cannot_be_read_becomes_a_gap(tmp_path):
+    path = tmp_path / 'damaged.zec'
+    cache = ClientCache(str(path), SIZE)
+    for oid in range(10):
+        cache.store(p64(oid), p64(1), None, b'x' * 100)
+    leave(cache)
+    with open(path, 'r+b') as file:
+        for place in (330, 1100):
+            file.seek(4096 + place)
+            file.write(b'damage' * 10)
+    assert inspect(str(path)).problems
+    ClientCache(str(path), SIZE).close()
+    report = inspect(str(path))
+    assert report.problems == [] and 5 <= report.records < 9

@@ -5,7 +5,7 @@ import struct
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ZEO.cache.index import PLACE_SHIFT, Index
@@ -14,6 +14,7 @@ oids = st.one_of(st.integers(0, 100), st.integers(0, 2**64 - 1))
 places = st.integers(128, 2**30 - 1)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from('srac'), oids, places), max_size=60))
 def test_like_dictionaries(steps):
     index, current, closed = Index(), {}, set()
@@ -45,6 +46,7 @@ def test_like_dictionaries(steps):
             assert set(each.closed(oid)) == {place for other, place in closed if other == oid}
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_index(saved):
     index = Index()

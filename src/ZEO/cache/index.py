@@ -143,9 +143,9 @@ class Index:
             buckets, closed = reader.unpack(struct.Struct('<QQ'))
             for _ in range(buckets):
                 high, count = reader.unpack(_BUCKET)
+                keys, values = reader.array('H', count), reader.array('I', count)
                 flat = [0] * (2 * count)
-                flat[::2] = reader.array('H', count)
-                flat[1::2] = reader.array('I', count)
+                flat[::2], flat[1::2] = keys, values
                 bucket = self.buckets[high] = UUBucket()
                 bucket.__setstate__((tuple(flat),))  # much quicker than one by one
                 self._current_count += count
