@@ -85,6 +85,8 @@ LOAD_ROWS = [
         {'seconds': 1.0, 'transport': 'unix'}, SHORT, limit=True),
     Row('bare-tcp', 'limit: two bare Python processes, TCP', 'bare_messages',
         {'seconds': 1.0, 'transport': 'tcp'}, SHORT, limit=True),
+    Row('bare-file-load', 'limit: FileStorage in-process, load', 'bare_file_load', LOADS, FEW,
+        limit=True),
     Row('redis-get', 'for scale: redis-py GET of 1 KB, Unix socket', 'redis_get',
         {'seconds': 1.0}, SHORT, limit=True),
     Row('bare-unix-1-core', 'limit: two bare processes, Unix socket, one core', 'bare_messages',

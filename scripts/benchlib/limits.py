@@ -12,10 +12,12 @@ import struct
 import subprocess
 import time
 
+from ZODB.FileStorage import FileStorage
+
 from .children import Crew, Stage
 from .loads import Metrics
 from .meters import Meter, process_cpu
-from .records import expect, make_record, oids_from
+from .records import DATA_FILE, after, expect, fill_file, load_all, make_record, oids_from
 from .servers import Address, connect, free_port
 
 TID = b'\x04' + b'\x01' * 7
@@ -75,6 +77,20 @@ def bare_messages(seconds: float, transport: str, count: int = 2000, size: int =
         expect('bytes loaded', total, done * size)
         sock.close()
         return meter.per_operation(done)
+
+
+def bare_file_load(count: int, seconds: float, size: int = 1024) -> Metrics:
+    """The same loads from a FileStorage in this process: the storage's share of a cold load."""
+    oids = fill_file(count, size)
+    storage = FileStorage(DATA_FILE, read_only=True)
+    before, meter, done, total = after(storage), Meter(), 0, 0
+    while meter.seconds < seconds:
+        with meter:
+            total += load_all(storage, oids, before)
+        done += count
+    expect('bytes loaded', total, done * size)
+    storage.close()
+    return meter.per_operation(done)
 
 
 def bare_receiver(stage: Stage, address: Address, connections: int) -> None:

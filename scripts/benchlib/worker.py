@@ -23,7 +23,7 @@ JOBS = {function.__name__: function for function in (
     bulk.store_record, bulk.load_record, bulk.blob_up, bulk.blob_down,
     fleet.fan_out, fleet.idle, fleet.raw_load,
     lifecycle.server_start, lifecycle.warm_cache, lifecycle.growth_of_cache,
-    limits.bare_messages, limits.bare_fan_out, limits.redis_get,
+    limits.bare_messages, limits.bare_file_load, limits.bare_fan_out, limits.redis_get,
     zodblevel.mix, zodblevel.latency_while_committing, zodblevel.latency_while_packing)}
 
 ROLES = {function.__name__: function for function in (
