@@ -4,6 +4,8 @@ import pytest
 
 from support.children import Child
 from support.commands import ServerCommand
+from support.kinds import FILE, FILE_TRANSFERRED_BLOBS
+from support.served import Servers
 from support.sides import OURS, PEER, WHY_NO_PEER
 
 SIDES = {'ours': OURS, 'peer': PEER}
@@ -60,9 +62,35 @@ def agents(new_agent):
     return new_agent('ours'), new_agent('peer')
 
 
+@pytest.fixture(scope='session')
+def hosts():
+    """Keep a server process of each side, which serves one storage after another."""
+    hosts = {name: Servers(side) for name, side in SIDES.items()}
+    yield hosts
+    for host in hosts.values():
+        host.end()
+
+
+@pytest.fixture
+def serve(hosts, tmp_path):
+    """Serve fresh FileStorages in processes that go on to serve others after the test."""
+    used = []
+
+    def serve_fresh(side, name='server', blobs=False):
+        kind = FILE_TRANSFERRED_BLOBS if blobs else FILE
+        host = hosts[side.name]
+        used.append(host)
+        directory = str(tmp_path / name)
+        return host.serve(kind, directory, f'{directory}/blobs', slot=name)
+
+    yield serve_fresh
+    for host in used:
+        host.stop()
+
+
 @pytest.fixture
 def new_server(tmp_path):
-    """Make server commands; they end with the test."""
+    """Make server commands, which a test can kill and start again; they end with the test."""
     servers = []
 
     def make(side, name='server', **options):

@@ -1,5 +1,7 @@
 """Clients of both sides on one server, of either side: load, store, conflicts, restarts."""
 
+from contextlib import closing
+
 import pytest
 from ZODB.utils import p64, z64
 
@@ -8,28 +10,41 @@ from support.proxy import Proxy
 from support.sides import OURS
 
 
+@pytest.fixture(params=['ours writes', 'peer writes'])
+def both(request, agents):
+    """Return clients of both sides, the one that writes first in front."""
+    return agents if request.param == 'ours writes' else agents[::-1]
+
+
+def opened(agents, address):
+    """Open clients of a server."""
+    for agent in agents:
+        agent.call('open', address=address)
+    return agents
+
+
+@pytest.fixture
+def pair(both, serve, server_side):
+    """Open both on a fresh storage."""
+    return opened(both, serve(server_side))
+
+
 @pytest.fixture
 def server(new_server, server_side):
-    """Serve a FileStorage, on our side by the classic command."""
+    """Start a server that can be stopped, on our side by the classic command."""
     server = new_server(server_side)
-    return server.start_classic() if server_side is OURS else server.start()
+    return restart(server)
+
+
+def restart(server):
+    """Start a server that does not run."""
+    return server.start_classic() if server.side is OURS else server.start()
 
 
 @pytest.fixture
-def proxy(server):
-    """Put a wire between clients and the server that can be cut."""
-    proxy = Proxy(server.address)
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture(params=['ours writes', 'peer writes'])
-def pair(request, agents, server):
-    """Open clients of both sides; return them, the one that writes first in front."""
-    ours, peer = agents
-    for agent in agents:
-        agent.call('open', address=server.address)
-    return (ours, peer) if request.param == 'ours writes' else (peer, ours)
+def pair_to_restart(both, server):
+    """Open both on a server that can be stopped."""
+    return opened(both, server.address)
 
 
 def test_register_tells_what_the_storage_is(pair):
@@ -46,10 +61,10 @@ def test_register_tells_what_the_storage_is(pair):
     assert writer.call('call', method='getSize') > 0
 
 
-def test_an_unknown_storage_is_an_error(new_agent, server):
+def test_an_unknown_storage_is_an_error(new_agent, serve, server_side):
     """Our client says at once that the name is wrong."""
     with pytest.raises(RemoteError) as caught:
-        new_agent('ours').call('open', address=server.address, storage='nothing')
+        new_agent('ours').call('open', address=serve(server_side), storage='nothing')
     assert caught.value.is_a('ClientStorageError')
     assert 'nothing' in caught.value.text
 
@@ -164,29 +179,29 @@ def test_a_commit_ends_with_its_client(pair):
 
 
 @pytest.mark.parametrize('end', ['kill', 'stop'])
-def test_restart(pair, server, end):
+def test_restart(pair_to_restart, server, end):
     """Both come back by themselves after a restart, and see what happened before and after."""
-    writer, reader = pair
+    writer, reader = pair_to_restart
     writer.call('set', key='before')
     reader.call('await_value', key='key', value='before')
     getattr(server, end)()
-    for agent in pair:
+    for agent in pair_to_restart:
         agent.call('await_connected', connected=False)
-    server.start_classic() if server.side is OURS else server.start()
-    for agent in pair:
+    restart(server)
+    for agent in pair_to_restart:
         agent.call('await_connected')
         agent.call('await_value', key='key', value='before')
     writer.call('set', key='after')
     reader.call('await_value', key='key', value='after')
 
 
-def test_a_transaction_does_not_survive_a_restart(pair, server):
+def test_a_transaction_does_not_survive_a_restart(pair_to_restart, server):
     """What was begun before a restart fails with ClientDisconnected, and is not stored."""
-    writer, reader = pair
+    writer, reader = pair_to_restart
     oid = writer.call('call', method='new_oid')
     reader.call('vote', records=[[oid, z64, b'never']])
     server.kill()
-    server.start_classic() if server.side is OURS else server.start()
+    restart(server)
     with pytest.raises(RemoteError) as caught:
         reader.call('finish')
     assert caught.value.is_a('ClientDisconnected')
@@ -197,19 +212,21 @@ def test_a_transaction_does_not_survive_a_restart(pair, server):
 
 
 @pytest.mark.parametrize('reading', ['ours', 'peer'])
-def test_what_was_missed_is_caught_up(reading, new_agent, server, proxy):
+def test_what_was_missed_is_caught_up(reading, new_agent, serve, server_side):
     """A client that was away while another committed sees the change without one more commit."""
     reader, writer = new_agent(reading), new_agent('ours')
-    writer.call('open', address=server.address)
-    reader.call('open', address=proxy.address)
-    writer.call('set', key='before')
-    reader.call('await_value', key='key', value='before')
-    proxy.cut()
-    reader.call('await_connected', connected=False)
-    writer.call('set', key='meanwhile')
-    proxy.mend()
-    reader.call('await_connected')
-    reader.call('await_value', key='key', value='meanwhile')
+    address = serve(server_side)
+    with closing(Proxy(address)) as proxy:
+        writer.call('open', address=address)
+        reader.call('open', address=proxy.address)
+        writer.call('set', key='before')
+        reader.call('await_value', key='key', value='before')
+        proxy.cut()
+        reader.call('await_connected', connected=False)
+        writer.call('set', key='meanwhile')
+        proxy.mend()
+        reader.call('await_connected')
+        reader.call('await_value', key='key', value='meanwhile')
 
 
 def test_status(pair):

@@ -16,6 +16,9 @@ class TestOursOnPeer(sets.Everything):
     side = PEER
     use_extension_bytes = False  # it sends extensions as dicts
 
+    # Sixty-four clients that come and go are slow there; ours run it on a server of ours.
+    test_race_external_invalidate_vs_disconnect = None
+
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize('case', ['Blobs', 'Mapping'])

@@ -9,18 +9,6 @@ from support.sides import OURS
 CHUNK = bytes(range(256)) * 1024  # a blob of several chunks, in pieces that do not fit them
 
 
-def sections(directory, more=''):
-    """Return a FileStorage section."""
-    return f'<filestorage 1>\n path {directory}/data.fs\n {more}\n</filestorage>'
-
-
-@pytest.fixture
-def server(new_server, server_side, tmp_path):
-    """Serve a FileStorage with blobs."""
-    storage = sections(tmp_path, f'blob-dir {tmp_path}/blobs')
-    return new_server(server_side, storage=storage).start()
-
-
 @pytest.fixture(params=['ours writes', 'peer writes'])
 def pair(request, agents):
     """Return clients of both sides, the one that writes first in front."""
@@ -28,10 +16,16 @@ def pair(request, agents):
 
 
 @pytest.fixture
-def opened(pair, server):
+def address(serve, server_side):
+    """Serve a FileStorage with blobs."""
+    return serve(server_side, blobs=True)
+
+
+@pytest.fixture
+def opened(pair, address):
     """Open both."""
     for agent in pair:
-        agent.call('open', address=server.address)
+        agent.call('open', address=address)
     return pair
 
 
@@ -83,14 +77,12 @@ class TestBlobs:
     """Blobs, in a directory that all share, and over the wire."""
 
     @pytest.fixture(params=['shared', 'transferred'])
-    def with_blobs(self, request, pair, server, tmp_path):
+    def with_blobs(self, request, pair, address, tmp_path):
         """Open both clients with a blob directory."""
         for name, agent in zip('ab', pair, strict=True):
             shared = request.param == 'shared'
-            blob_dir = tmp_path / ('blobs' if shared else f'client-{name}')
-            agent.call(
-                'open', address=server.address, blob_dir=str(blob_dir), shared_blob_dir=shared
-            )
+            blob_dir = tmp_path / ('server/blobs' if shared else f'client-{name}')
+            agent.call('open', address=address, blob_dir=str(blob_dir), shared_blob_dir=shared)
         return pair
 
     @pytest.mark.parametrize('times', [0, 1, 20])
@@ -120,20 +112,17 @@ class TestBlobs:
                 agent.call('call', method='loadBlob', args=[b'\0' * 7 + b'\x09', b'\0' * 7 + b'\x01'])
             assert caught.value.is_a('POSKeyError')
 
-    def test_copy(self, with_blobs, new_server, server_side, tmp_path):
+    def test_copy(self, with_blobs, serve, server_side, tmp_path):
         """Our client copies a database with its blobs, all revisions; ZEO 6's clients can not."""
         for content in (CHUNK * 2, b'new'):
             with_blobs[0].call('set_blob', key='blob', content=content)
         ours, peer = sorted(with_blobs, key=lambda agent: agent.side.name)
-        (tmp_path / 'target').mkdir()
-        blobs = f'blob-dir {tmp_path}/target/blobs'
-        other = new_server(server_side, 'other', storage=sections(tmp_path / 'target', blobs))
-        other.start()
-        ours.call('copy_to', address=other.address, blob_dir=str(tmp_path / 'copying'))
+        other = serve(server_side, 'other', blobs=True)
+        ours.call('copy_to', address=other, blob_dir=str(tmp_path / 'copying'))
         before = ours.call('blobs')
         assert [content for *_, content in before] == [CHUNK * 2, b'new']
         peer.call('close')
-        peer.call('open', address=other.address, blob_dir=str(tmp_path / 'reading'))
+        peer.call('open', address=other, blob_dir=str(tmp_path / 'reading'))
         assert peer.call('blobs') == before
         assert peer.call('get_blob', key='blob') == b'new'
 
@@ -153,7 +142,7 @@ class TestIteration:
         assert part == second.call('iterate', start=tids[2], stop=tids[5])
         assert [txn['tid'] for txn in part] == tids[2:6]
 
-    def test_copy(self, opened, new_server, server_side, tmp_path):
+    def test_copy(self, opened, serve, server_side):
         """A copy is the same database, whoever copies and wherever to."""
         first, second = opened
         for n in range(20):
@@ -162,10 +151,10 @@ class TestIteration:
         second.call('undo')
         before = first.call('iterate')
         for name, agent in zip('ab', opened, strict=True):
-            other = new_server(server_side, name).start()
-            agent.call('copy_to', address=other.address)
+            other = serve(server_side, name)
+            agent.call('copy_to', address=other)
             agent.call('close')
-            agent.call('open', address=other.address)
+            agent.call('open', address=other)
             assert agent.call('iterate') == before
 
     def test_record_iteration(self, opened):
@@ -223,10 +212,10 @@ class TestConflictResolution:
     """Conflicts of a class that the server can not import."""
 
     @pytest.fixture
-    def server(self, new_server, server_side):
+    def address(self, new_server, server_side):
         """Serve a FileStorage that leaves conflicts to its clients."""
         options = 'client-conflict-resolution true'
-        return new_server(server_side, options=options).start()
+        return new_server(server_side, options=options).start().address
 
     def test_the_client_resolves(self, opened):
         """The client that comes second resolves, and both see both changes."""
@@ -254,10 +243,12 @@ class TestConflictResolution:
         assert caught.value.attributes['serials'] == [new, old]
 
 
-@pytest.mark.parametrize('server_side', ['ours'], indirect=True)
-def test_conflict_that_only_our_client_can_resolve(opened):
+def test_conflict_that_only_our_client_can_resolve(pair, new_server):
     """Without any setting, our server asks our client; a client of ZEO 6 gets ConflictError."""
-    first, second = opened
+    server = new_server(OURS).start()
+    for agent in pair:
+        agent.call('open', address=server.address)
+    first, second = pair
     first.call('new_counter', key='counter')
     second.call('await_key', key='counter')
     second.call('count', key='counter', steps=10)
@@ -276,12 +267,12 @@ def test_conflict_that_only_our_client_can_resolve(opened):
 class TestReadOnly:
     """Clients and servers that only read."""
 
-    def test_a_client_that_only_reads(self, pair, server):
+    def test_a_client_that_only_reads(self, pair, address):
         """It sees changes, and may not make any."""
         writer, reader = pair
-        writer.call('open', address=server.address)
+        writer.call('open', address=address)
         writer.call('set', key='old')
-        reader.call('open', address=server.address, read_only=True)
+        reader.call('open', address=address, read_only=True)
         assert reader.call('get', key='key') == 'old'
         writer.call('set', key='new')
         reader.call('await_value', key='key', value='new')
@@ -291,16 +282,21 @@ class TestReadOnly:
         assert caught.value.is_a('ReadOnlyError')
 
     @pytest.fixture
-    def read_only_server(self, new_server, server_side, server, pair):
-        """Serve what `server` had, for reading only."""
-        pair[0].call('open', address=server.address)
-        pair[0].call('set', key='old')
-        pair[0].call('close')
+    def server(self, new_server, server_side):
+        """Start a server that can be stopped."""
+        return new_server(server_side).start()
+
+    @pytest.fixture
+    def read_only_server(self, new_server, server_side, server, new_agent):
+        """Serve what `server` had, which is stopped, for reading only."""
+        writer = new_agent('ours')
+        writer.call('open', address=server.address)
+        writer.call('set', key='old')
+        writer.call('close')
         server.stop()
-        directory = server.directory.parent
-        return new_server(
-            server_side, 'readers', storage=sections(directory, 'read-only true'),
-        ).start()
+        path = server.directory / 'data.fs'
+        storage = f'<filestorage 1>\n path {path}\n read-only true\n</filestorage>'
+        return new_server(server_side, 'readers', storage=storage).start()
 
     def test_a_server_that_only_lets_read(self, pair, read_only_server):
         """It refuses who wants to write, and takes who falls back."""
