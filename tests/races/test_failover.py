@@ -6,7 +6,7 @@ import pytest
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ReadOnlyError
 
-from support.scripted import GREETING, Running, tid
+from support.scripted import GREETING, PATIENCE, Running, tid
 
 pytestmark = pytest.mark.smoke
 
@@ -30,8 +30,12 @@ def test_a_slow_server_is_let_go_when_another_has_the_client(scripted, clients):
     late = slow.client(greeted=False)
     talk = quick.client()
     talk.register(tid(1))
-    late.send(GREETING)
     assert opening.result().lastTransaction() == tid(1)
+    late.stream.setblocking(False)
+    with pytest.raises(BlockingIOError):   # it was not given up, and still the client is ready
+        late.stream.recv(1)
+    late.stream.settimeout(PATIENCE)
+    late.send(GREETING)
     assert late.ended() == []
 
 

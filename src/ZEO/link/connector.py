@@ -97,14 +97,18 @@ class Attempt:
         errors: list[BaseException] = []
         only_readable: list[tuple[Address, Connection]] = []
         found: Connected | None = None
-        for _ in addresses:
+        for still_to_come in reversed(range(len(addresses))):
             address, result = greeted.get()
             if isinstance(result, BaseException):
                 errors.append(result)
-            elif found is not None or not self._still_wanted():
+            elif not self._still_wanted():
                 _discard(result)
             else:
                 found = self._try(address, result, self._wanted.read_only, errors, only_readable)
+            if found is not None:
+                if still_to_come:   # some address may take its whole time to be found dead
+                    self._system.spawn('ZEO connecting in vain', _discard_rest, greeted, still_to_come)
+                break
         for address, connection in only_readable:
             if found is None and not writable_only and self._still_wanted():
                 found = self._try(address, connection, True, errors, [])
@@ -192,6 +196,14 @@ def _with_address(error: BaseException, address: Address) -> BaseException:
     if isinstance(error, OSError):
         return OSError(f'{show(address)}: {error.strerror or error}')
     return error
+
+
+def _discard_rest(greeted: Any, count: int) -> None:
+    """In a thread of its own: let those go that greet after one was found."""
+    for _ in range(count):
+        _, result = greeted.get()
+        if isinstance(result, Connection):
+            _discard(result)
 
 
 def _discard(connection: Connection) -> None:
