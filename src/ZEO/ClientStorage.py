@@ -95,7 +95,8 @@ class ClientStorage(ConflictResolvingStorage):
         self._is_read_only = bool(read_only)
         self._server_sync = bool(server_sync)
         self._cache_size = options.CACHE_SIZE if cache_size is None else cache_size
-        self._cache = options.open_cache(cache, client, var, self._storage, self._cache_size)
+        self._cache = options.open_cache(cache, client, var, self._storage, self._cache_size,
+                                         f'{self._storage}@{",".join(sorted(map(same, addresses)))}')
         self._state = ClientState(self._cache, system)
         self._system = system
         self._oid_lock = system.lock()

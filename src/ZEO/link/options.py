@@ -25,12 +25,13 @@ CACHE_SIZE = 20_000_000
 MESSAGE_SIZE = 2**32 - 1
 
 
-def open_cache(cache: Any, client: str | None, var: str | None, storage: str, size: int) -> Any:
+def open_cache(cache: Any, client: str | None, var: str | None, storage: str, size: int, database: str) -> Any:
     """Return the client cache.
 
     :param cache: a path, or a cache that is there already.
     :param client: the name of a persistent cache; without it, the environment's ``ZEO_CLIENT``.
     :param var: the directory of persistent caches.
+    :param database: what tells the storage from others of its name; a file of another one is not used.
     :raises ConfigurationError: when the directory is not there, or the size is none.
     """
     if not isinstance(size, int) or size < 0:
@@ -45,7 +46,7 @@ def open_cache(cache: Any, client: str | None, var: str | None, storage: str, si
     if not os.path.isdir(directory):
         raise ConfigurationError(f'there is no directory {directory} for the client cache: make it, or name another with var=')
     from ZEO.cache.client_cache import ClientCache  # most clients have no persistent cache
-    return ClientCache(path, size)
+    return ClientCache(path, size, identity=database)
 
 
 def cache_path(client: str, var: str | None, storage: str) -> str:
@@ -60,9 +61,10 @@ def cache_path(client: str, var: str | None, storage: str) -> str:
 def after_fork(cache: Any, size: int) -> Any:
     """Return the cache of a forked child, whose parent keeps the file."""
     detach = getattr(cache, 'detach', None)
-    if detach is not None:
-        detach()
-    return MemoryCache(size)
+    if detach is None:
+        return MemoryCache(size)
+    detach()
+    return cache
 
 
 def registration(storage: str, read_only: bool, fallback: bool, label: str, ssl: Any, ssl_server_hostname: str | None,

@@ -305,8 +305,8 @@ class Commit:
         """Tell the storage, a bit between two yields."""
         storage = self.hosted.storage
         if not self._begun:
+            self._begun = True   # before it is: a storage may take its lock first and then refuse what it was given
             storage.tpc_begin(self.transaction, *self._given())
-            self._begun = True
         for name, data, args in self.log.drain():
             getattr(self, '_' + name)(data, *args)
             yield

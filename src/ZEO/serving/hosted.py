@@ -56,7 +56,7 @@ class HostedStorage:
         self.read_only = read_only or bool(storage.isReadOnly())
         self.transaction_timeout = transaction_timeout
         self.client_resolves = policy.client_only
-        self.is_remote = hasattr(storage, 'is_connected')    # its calls may wait for a network
+        self.is_remote = _is_remote(storage)           # its calls may wait for a network
         self.remote_loads = RemoteLoads(storage, workers)
         self.lock = CommitLock(loop.soon)
         self.stats = Stats(loop.system.wall_clock())
@@ -166,6 +166,15 @@ class HostedStorage:
     def close(self) -> None:
         """Close the storage."""
         self.storage.close()
+
+
+def _is_remote(storage: Any) -> bool:
+    """Whether it is a client of a server, or wrapped around one: wrappers keep what they wrap as `base`."""
+    while storage is not None:
+        if hasattr(storage, 'is_connected'):
+            return True
+        storage = getattr(storage, '__dict__', {}).get('base')
+    return False
 
 
 @zope.interface.implementer(IStorageWrapper)

@@ -302,16 +302,16 @@ class Peer:
         self._commits[txn_id] = Commit(self.hosted, self, metadata, tid, status, self._resolves)
 
     def storea(self, oid: bytes, serial: bytes, data: bytes, txn_id: Any) -> None:
-        self._commit(txn_id).phase.add('store', data, oid, serial)
+        self._add('store', txn_id, data, oid, serial)
 
     def restorea(self, oid: bytes, serial: bytes, data: bytes | None, previous: bytes | None, txn_id: Any) -> None:
-        self._commit(txn_id).phase.add('restore', data, oid, serial, previous)
+        self._add('restore', txn_id, data, oid, serial, previous)
 
     def checkCurrentSerialInTransaction(self, oid: bytes, serial: bytes, txn_id: Any) -> None:
-        self._commit(txn_id).phase.add('check_current', None, oid, serial)
+        self._add('check_current', txn_id, None, oid, serial)
 
     def deleteObject(self, oid: bytes, serial: bytes, txn_id: Any) -> None:
-        self._commit(txn_id).phase.add('delete', None, oid, serial)
+        self._add('delete', txn_id, None, oid, serial)
 
     def undoa(self, undo_id: bytes, txn_id: Any) -> None:
         self._commit(txn_id).phase.add('undo', None, undo_id)
@@ -354,9 +354,16 @@ class Peer:
         return upload.path
 
     def _add_blob(self, operation: str, txn_id: Any, path: str, data: bytes, *args: Any) -> None:
-        commit = self._commit(txn_id)
-        commit.add_blob_file(path)
-        commit.phase.add(operation, data, *args, path)
+        self._commit(txn_id).add_blob_file(path)
+        self._add(operation, txn_id, data, *args, path)
+
+    def _add(self, operation: str, txn_id: Any, data: bytes | None, oid: bytes, serial: bytes | None, *args: Any) -> None:
+        """Take an operation, if it is about what a storage can keep: not all of them look before they write."""
+        needs_data = operation.startswith('store')
+        if not (isinstance(oid, bytes) and len(oid) == 8 and (serial is None or isinstance(serial, (bytes, str)))
+                and (isinstance(data, bytes) or (data is None and not needs_data))):
+            raise ProtocolError(f'it sent to {operation} what is no record of an object')
+        self._commit(txn_id).phase.add(operation, data, oid, serial, *args)
 
     def vote(self, txn_id: Any) -> Later:
         return self._commit(txn_id).phase.vote()
