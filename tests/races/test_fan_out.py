@@ -46,6 +46,14 @@ class Remote(Upstream):
         return True
 
 
+class Wrapper(Upstream):
+    """A storage wrapper that says nothing of its own about what it wraps."""
+
+    def __init__(self):
+        super().__init__()
+        self.base = Remote()
+
+
 def _once(upstream):
     """Have the change come during the next call."""
     def tell():
@@ -68,9 +76,10 @@ def test_an_answer_that_was_read_before_a_change_does_not_leave_behind_its_inval
     assert tuple(read) == ((b'2', tid(2), None) if before else (b'1', tid(1), None))
 
 
-def test_an_answer_that_waits_while_a_change_is_told_is_read_again(serving, raw):
+@pytest.mark.parametrize('kind', [Remote, Wrapper])
+def test_an_answer_that_waits_while_a_change_is_told_is_read_again(serving, raw, kind):
     """The worker has read, the change is told to all, and only then the worker's answer comes to the loop."""
-    upstream = Remote()
+    upstream = kind()
     server = serving(upstream)
     client = raw(server)
     told, read = threading.Event(), threading.Event()
