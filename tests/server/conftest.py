@@ -48,10 +48,14 @@ class Service:
         """Commit with the good client."""
         meta = TransactionMetaData()
         self.good.tpc_begin(meta)
-        for oid in oids:
-            self.good.store(oid, z64, data, '', meta)
-        self.good.tpc_vote(meta)
-        return self.good.tpc_finish(meta)
+        try:
+            for oid in oids:
+                self.good.store(oid, z64, data, '', meta)
+            self.good.tpc_vote(meta)
+            return self.good.tpc_finish(meta)
+        except BaseException:
+            self.good.tpc_abort(meta)
+            raise
 
     def works(self):
         """Show that the good client is served."""

@@ -296,6 +296,8 @@ class Peer:
                   status: str = ' ') -> None:
         if not isinstance(txn_id, (int, str, bytes)):
             raise ProtocolError('a transaction id that is no number or text')
+        if not (tid is None or (isinstance(tid, bytes) and len(tid) == 8)):
+            raise ProtocolError('it began a transaction with a tid that is none')
         if txn_id in self._commits:
             raise StorageTransactionError(f'transaction {txn_id!r} was begun already')
         metadata = TransactionMetaData(user, description, extension)
