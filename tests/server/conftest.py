@@ -107,3 +107,33 @@ def service(serve):
 def in_memory(serve):
     """A server of a MappingStorage with nothing configured."""
     return serve(MappingStorage())
+
+
+@pytest.fixture
+def sockets_of_strangers(tmp_path):
+    """A function that returns the address of a server that says one thing and knows no more."""
+    folder = tempfile.mkdtemp(prefix='zeo-', dir='/tmp')
+    listeners = []
+
+    def listen(says):
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(os.path.join(folder, str(len(listeners))))
+        listener.listen()
+        listeners.append(listener)
+
+        def serve():
+            while True:
+                try:
+                    stream, _ = listener.accept()
+                except OSError:
+                    return
+                with stream:
+                    stream.sendall(says)
+                    stream.recv(100)
+        threading.Thread(target=serve, daemon=True).start()
+        return listener.getsockname()
+    yield listen
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+    shutil.rmtree(folder)
