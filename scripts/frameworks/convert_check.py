@@ -4,6 +4,7 @@ Enters: the run.  Leaves: PASS and FAIL lines.  Fails: as the commands do.
 """
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def check_tools(run: Any) -> None:
                        'c.close()\n')
             run_command([python, '-c', program, port, 40])
             _backup(run, directory, '-F')
+            time.sleep(1.1)   # repozo names its files by the second, and two backups in one get in each other's way
             run_command([python, '-c', program, port, 20])
             _backup(run, directory)
             run.report.say('40 transactions, a full backup, 20 more, an incremental one, with the server running')

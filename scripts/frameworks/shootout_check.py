@@ -27,7 +27,7 @@ CONF = """\
   </zeoclient>
 </zodb>
 """
-BENCHMARKS = ['add', 'update', 'conflicts', 'cold', 'warm', 'readCurrent', 'new_oid', 'store', 'tpc']
+BENCHMARKS = ['add', 'update', 'cold', 'warm', 'new_oid', 'store', 'tpc']
 
 
 def check_zodbshootout(run: Any) -> None:

@@ -14,6 +14,15 @@ CUSTOM_ZODB = """\
 import ZEO.ClientStorage
 Storage=ZEO.ClientStorage.ClientStorage(('',{port}))
 """
+# Zope's management pages show the databases of zope.conf; this entry gives them that of custom_zodb, which has ZODB's default
+# name.  Its own storage is never opened.
+UNNAMED = """\
+<zodb_db unnamed>
+  <mappingstorage>
+  </mappingstorage>
+  mount-point /
+</zodb_db>
+"""
 ZEOCLIENT = """\
 <zodb_db main>
   <zeoclient>
@@ -87,6 +96,7 @@ def configure(instance: Path, way: str, server: int, name: str, http: int) -> Pa
     conf = etc / f'zope-{name or "nameless"}.conf'
     text = f'instancehome {instance}\n'
     if way == 'custom_zodb':
+        text += UNNAMED
         (instance / 'custom_zodb.py').write_text(CUSTOM_ZODB.format(port=server))
     elif way == 'zeoclient':
         text += ZEOCLIENT.format(port=server, instance=instance, client=f'client {name}' if name else '')

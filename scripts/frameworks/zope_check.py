@@ -71,7 +71,6 @@ class Site:
         self.directory = processes.directory
         self.instance = self.directory / 'instance'
         self.way = way
-        # custom_zodb's database has no name in zope.conf, so ZODB's default for one
         self.database = 'Control_Panel/Database/' + ('unnamed' if way == 'custom_zodb' else 'main')
         self.port, *self._http = free_ports(3)
         self._processes = processes
