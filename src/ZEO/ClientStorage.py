@@ -155,6 +155,8 @@ class ClientStorage(ConflictResolvingStorage):
         self._commits.start_afresh()
         self._oids = []
         self._prefetched.clear()
+        if self._blobs is not None:
+            self._blobs.start_afresh()
         self._server.after_fork()
 
     # Names and figures.

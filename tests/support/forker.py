@@ -1,4 +1,4 @@
-"""A program that forks while its client storage is in use: ``python -m support.forker ADDRESS``.
+"""A program that forks while its client storage is in use: ``python -m support.forker ADDRESS BLOB_DIRECTORY``.
 
 Each side commits to an object of its own.  Standard output: one line of each side, the parent's last.
 """
@@ -12,6 +12,9 @@ import threading
 import transaction
 import ZODB
 from persistent.mapping import PersistentMapping
+from ZODB.blob import Blob
+from ZODB.POSException import POSKeyError
+from ZODB.utils import p64, z64
 
 from ZEO.ClientStorage import ClientStorage
 
@@ -19,9 +22,9 @@ from ZEO.ClientStorage import ClientStorage
 COMMITS = 20
 
 
-def main(address: str) -> None:
+def main(address: str, blobs: str) -> None:
     """Open, fork, and use the database on both sides."""
-    storage = ClientStorage(address, wait_timeout=20)
+    storage = ClientStorage(address, wait_timeout=20, blob_dir=blobs)
     connection = ZODB.DB(storage).open()
     for side in ('parent', 'child'):
         connection.root()[side] = PersistentMapping(count=0)
@@ -50,7 +53,9 @@ def main(address: str) -> None:
 
 def _hold(storage: ClientStorage, held: threading.Event, forked: threading.Event) -> None:
     """Hold every lock that a thread may hold just then, as a call in each of these places would."""
-    with storage._server._changed, storage._oid_lock, storage._state._committing, storage._cache._lock:
+    blobs = storage._blobs
+    with storage._server._changed, storage._oid_lock, storage._state._committing, storage._cache._lock, \
+            blobs._guard, blobs._uploading, blobs._cleaning:
         held.set()
         forked.wait()
 
@@ -66,11 +71,22 @@ def _child(storage: ClientStorage, connection: ZODB.Connection.Connection, recei
     status = 1
     try:
         _commit(connection, 'child')
+        _commit_blob(connection)
         os.read(receiver, 1)  # until the parent has done so as well
         print('child', storage.server_status()['connections'], flush=True)
         status = 0
     finally:
         os._exit(status)
+
+
+def _commit_blob(connection: ZODB.Connection.Connection) -> None:
+    """Upload a blob, and look for one that is not there."""
+    connection.root()['child']['blob'] = Blob(b'of the child')
+    transaction.commit()
+    try:
+        connection.db().storage.loadBlob(z64, p64(1))
+    except POSKeyError:
+        pass
 
 
 def _commit(connection: ZODB.Connection.Connection, side: str) -> None:
@@ -81,4 +97,4 @@ def _commit(connection: ZODB.Connection.Connection, side: str) -> None:
 
 
 if __name__ == '__main__':
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -70,13 +70,17 @@ class BlobStore:
         self.fshelper = FilesystemHelper(directory, 'automatic' if shared else _LAYOUT)
         self.fshelper.create()
         self.temporary_directory = self.fshelper.temp_dir
+        self._come_in = self._check_after                     # bytes since the last look at the bound: look at the start
+        self.start_afresh()
+        self._clean_if_due(0)
+
+    def start_afresh(self) -> None:
+        """Have no thread at anything: new, or in a forked child, where other threads' locks stay held."""
         self._downloads: dict[tuple[bytes, bytes], ArrivingFile] = {}
         self._fetching: dict[tuple[bytes, bytes], Any] = {}   # a lock for each blob that a thread is fetching
-        self._guard = system.lock()                           # of _fetching
-        self._uploading = system.lock()                       # the server takes the chunks of one blob at a time
-        self._come_in = self._check_after                     # bytes since the last look at the bound: look at the start
-        self._cleaning = system.lock()
-        self._clean_if_due(0)
+        self._guard = self._system.lock()                     # of _fetching
+        self._uploading = self._system.lock()                 # the server takes the chunks of one blob at a time
+        self._cleaning = self._system.lock()
 
     # Storing.
 
