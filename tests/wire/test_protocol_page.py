@@ -1,0 +1,23 @@
+"""docs/protocol.rst names every message there is, and none that there is not."""
+
+import re
+from pathlib import Path
+
+from ZEO.serving.hosted import EXTENSIONS
+from ZEO.wire import calls
+
+PAGE = (Path(__file__).parents[2] / 'docs' / 'protocol.rst').read_text(encoding='utf-8')
+NAMED = set(re.findall(r'``(\w+)``', PAGE))
+
+
+def test_every_message_is_named():
+    assert set(calls.OF_CLIENT) | calls.OF_SERVER <= NAMED
+
+
+def test_every_extension_is_named():
+    assert set(EXTENSIONS) <= NAMED
+
+
+def test_nothing_else_is():
+    others = {'Z5', 'M5', 'ruok', 'length', 'size', 'extensions', 'packed'}
+    assert NAMED - set(calls.OF_CLIENT) - calls.OF_SERVER - set(EXTENSIONS) == others
