@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 import sys
 import time
 from typing import Any
@@ -39,8 +40,18 @@ class Agent:
     connection: Any = None
     manager: Any = None
 
-    def do_open(self, address: Any, database: bool = True, **options: Any) -> None:
-        """Open a client, and a database on it."""
+    def do_open(
+        self, address: Any, database: bool = True, tls: Any = None, **options: Any
+    ) -> None:
+        """Open a client, and a database on it.
+
+        :param tls: files, a list: of the authority, and of the client's own certificate and key.
+        """
+        if tls is not None:
+            authority, *own = tls
+            options['ssl'] = ssl.create_default_context(cafile=authority)
+            options['ssl'].load_cert_chain(*own)
+            options['ssl_server_hostname'] = 'localhost'
         self.storage = ClientStorage(_address(address), **{'wait_timeout': 20, **options})
         if database:
             self.do_open_database()

@@ -1,7 +1,7 @@
 """Servers as their operators start them: ``start.py`` and ``runzeo``, ours and those of ZEO 6.
 
-Enters: a directory, and lines for the configuration.  Leaves: a process that serves on a Unix
-socket, and can be killed and started again at the same place.
+Enters: a directory, and lines for the configuration.  Leaves: a process that serves, and
+can be killed and started again at the same place.
 """
 
 from __future__ import annotations
@@ -21,9 +21,16 @@ START = 20.0
 
 
 class ServerCommand:
-    """A server process on a Unix socket, with its files in a directory."""
+    """A server process on a Unix socket, or a port of this machine, with its files in a directory."""
 
-    def __init__(self, side: Side, directory: Path, storage: str = '', options: str = '') -> None:
+    def __init__(
+        self,
+        side: Side,
+        directory: Path,
+        storage: str = '',
+        options: str = '',
+        tcp: bool = False,
+    ) -> None:
         """Write its configuration; :meth:`start` starts it.
 
         :param storage: storage sections; without any, a FileStorage in the directory.
@@ -34,11 +41,12 @@ class ServerCommand:
         directory.mkdir(parents=True, exist_ok=True)
         # Socket paths must be short, which pytest's directories are not.
         self._short = tempfile.TemporaryDirectory(prefix='zeo-', dir='/tmp')
-        self.address = f'{self._short.name}/s'
-        self._process: Process | None = None
+        self.address = ('127.0.0.1', _free_port()) if tcp else f'{self._short.name}/s'
+        self._process: Process | None = None  # while it runs
         self._conf = directory / 'zeo.conf'
         storage = storage or f'<filestorage 1>\n path {directory}/data.fs\n</filestorage>'
-        self._conf.write_text(f'<zeo>\n address {self.address}\n{options}\n</zeo>\n{storage}\n')
+        where = '{}:{}'.format(*self.address) if tcp else self.address
+        self._conf.write_text(f'<zeo>\n address {where}\n{options}\n</zeo>\n{storage}\n')
 
     def start(self) -> ServerCommand:
         """Start the process and wait until it listens."""
@@ -66,7 +74,8 @@ class ServerCommand:
         return self
 
     def _listens(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as probe:
+        family = socket.AF_UNIX if isinstance(self.address, str) else socket.AF_INET
+        with socket.socket(family) as probe:
             try:
                 probe.connect(self.address)
             except OSError:
@@ -78,8 +87,6 @@ class ServerCommand:
         if self._process is not None:
             self._process.kill()
             self._process = None
-        # What a killed process leaves behind would look like a listening one to nobody, but its
-        # successor has to get rid of it by itself.
 
     def stop(self) -> int:
         """Stop it as an operator does; return its exit status."""
@@ -99,3 +106,10 @@ class ServerCommand:
         self.kill()
         if os.path.exists(self._short.name):
             self._short.cleanup()
+
+
+def _free_port() -> int:
+    """Return a port that nobody listens on now; ZEO 6 does not tell which one it has picked."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
