@@ -1,0 +1,138 @@
+"""The commit lock is handed on in order; the commit log keeps operations in order, in memory or on disk."""
+
+import io
+import tempfile
+from collections import deque
+
+import pytest
+
+from ZEO.serving.commitlock import CommitLock
+from ZEO.serving.commitlog import CommitLog
+
+
+class Soon(deque):
+    """What is called at the end of a wake-up."""
+
+    def run(self):
+        while self:
+            self.popleft()()
+
+
+@pytest.fixture
+def soon():
+    return Soon()
+
+
+@pytest.fixture
+def lock(soon):
+    return CommitLock(soon.append)
+
+
+def test_first_come_first_served(lock, soon):
+    order = []
+    for who in 'abc':
+        lock.acquire(who, lambda who=who: order.append(who))
+    assert (order, lock.holder, lock.waiting) == (['a'], 'a', 2)
+    for who in 'abc':
+        lock.release(who)
+        soon.run()
+    assert order == ['a', 'b', 'c']
+    assert lock.holder is None
+
+
+def test_who_gives_up_waiting_is_not_handed_the_lock(lock, soon):
+    order = []
+    for who in 'abc':
+        lock.acquire(who, lambda who=who: order.append(who))
+    lock.release('b')
+    lock.release('a')
+    soon.run()
+    assert order == ['a', 'c'] and lock.holder == 'c'
+
+
+def test_releasing_without_it_is_no_harm(lock):
+    lock.acquire('a', lambda: None)
+    lock.release('other')
+    assert lock.holder == 'a'
+    lock.release('a')
+    lock.release('a')
+    assert lock.holder is None
+
+
+def test_nobody_overtakes_whoever_was_handed_the_lock(lock, soon):
+    order = []
+    lock.acquire('a', lambda: order.append('a'))
+    lock.acquire('b', lambda: order.append('b'))
+    lock.release('a')
+    lock.acquire('c', lambda: order.append('c'))   # before b was told
+    soon.run()
+    assert order == ['a', 'b']
+
+
+def test_a_thousand_waiters_are_not_a_thousand_calls_deep(lock, soon):
+    for who in range(5000):
+        lock.acquire(who, lambda who=who: lock.release(who))
+    soon.run()
+    assert lock.holder is None and lock.waiting == 0
+
+
+SIZES = [10, 200, 0, 5, 1000, 1]
+OPERATIONS = [*(('store', b'a' * size, (number,)) for number, size in enumerate(SIZES)), ('undo', None, (b'id',))]
+
+
+@pytest.mark.parametrize('memory', [0, 50, 10_000])
+def test_operations_come_back_in_order_from_memory_or_disk(memory):
+    log = CommitLog(memory)
+    for name, data, args in OPERATIONS:
+        log.add(name, data, *args)
+    assert len(log) == len(OPERATIONS)
+    assert list(log.drain()) == OPERATIONS
+    assert list(log.drain()) == []
+    assert (log._file is not None) == (memory < 1000)
+    log.close()
+
+
+def test_memory_is_bounded():
+    log = CommitLog(1000)
+    for _ in range(100):
+        log.add('store', b'd' * 100)
+    assert log._in_memory <= 1000
+    log.close()
+
+
+def test_it_goes_on_after_being_drained():
+    log = CommitLog(10)
+    log.add('store', b'one' * 10)
+    assert [data for _, data, _ in log.drain()] == [b'one' * 10]
+    log.add('store', b'two' * 10)
+    assert [data for _, data, _ in log.drain()] == [b'two' * 10]
+    log.close()
+
+
+def test_closing_frees_the_file():
+    log = CommitLog(0)
+    log.add('store', b'data')
+    file = log._file
+    log.close()
+    log.close()
+    assert file.closed and len(log) == 0
+
+
+def test_a_full_disk(monkeypatch):
+    """Whether the write fails, or what was buffered does when it is read back, somebody is told."""
+    monkeypatch.setattr(tempfile, 'TemporaryFile', lambda **options: open('/dev/full', 'w+b', buffering=io.DEFAULT_BUFFER_SIZE))
+    log = CommitLog(0)
+    with pytest.raises(OSError, match='No space left'):
+        for number in range(10):
+            log.add('store', b'd' * 5000, number)
+        list(log.drain())
+
+
+def test_no_room_for_a_file_at_all(monkeypatch):
+    def fail(**options):
+        raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(tempfile, 'TemporaryFile', fail)
+    log = CommitLog(0)
+    with pytest.raises(OSError):
+        log.add('store', b'data')
+    assert len(log) == 0
