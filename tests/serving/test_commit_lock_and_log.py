@@ -10,6 +10,10 @@ from ZEO.serving.commitlock import CommitLock
 from ZEO.serving.commitlog import CommitLog
 
 
+#: Who wants the lock is told apart by identity.
+WHO = ['a', 'b', 'c']
+
+
 class Soon(deque):
     """What is called at the end of a wake-up."""
 
@@ -30,10 +34,10 @@ def lock(soon):
 
 def test_first_come_first_served(lock, soon):
     order = []
-    for who in 'abc':
+    for who in WHO:
         lock.acquire(who, lambda who=who: order.append(who))
     assert (order, lock.holder, lock.waiting) == (['a'], 'a', 2)
-    for who in 'abc':
+    for who in WHO:
         lock.release(who)
         soon.run()
     assert order == ['a', 'b', 'c']
@@ -42,10 +46,10 @@ def test_first_come_first_served(lock, soon):
 
 def test_who_gives_up_waiting_is_not_handed_the_lock(lock, soon):
     order = []
-    for who in 'abc':
+    for who in WHO:
         lock.acquire(who, lambda who=who: order.append(who))
-    lock.release('b')
-    lock.release('a')
+    lock.release(WHO[1])
+    lock.release(WHO[0])
     soon.run()
     assert order == ['a', 'c'] and lock.holder == 'c'
 
