@@ -27,6 +27,7 @@ from ZEO.link.connector import Connected
 from ZEO.link.iterators import StorageIterator
 from ZEO.link.link import Link
 from ZEO.link.prefetch import Prefetched
+from ZEO.link.provided import provided
 from ZEO.link.state import ClientState
 from ZEO.net.addresses import parse_all, same, show
 from ZEO.net.system import REAL, System
@@ -34,12 +35,6 @@ from ZEO.net.system import REAL, System
 __all__ = ['ClientStorage']
 
 log = logging.getLogger('ZEO.ClientStorage')
-
-#: What a client can stand in for; it provides those of them that the server's storage provides.
-_REMOTE = {interface.__name__: interface for interface in (
-    interfaces.IStorageUndoable, interfaces.IStorageIteration, interfaces.IStorageRestoreable,
-    interfaces.IStorageCurrentRecordIteration, interfaces.IBlobStorage, interfaces.IBlobStorageRestoreable,
-    interfaces.IExternalGC)}
 
 
 @zope.interface.implementer(interfaces.IMultiCommitStorage)
@@ -136,16 +131,9 @@ class ClientStorage(ConflictResolvingStorage):
         with self._oid_lock:
             self._oids = []   # another server may give them out as well
         self._prefetched.clear()
-        self._provide(connected.info.get('interfaces', ()))
+        zope.interface.directlyProvides(self, *provided(connected.info.get('interfaces', ()), self._blobs is not None))
         if connected.cache_dropped:
             notify(StaleCache(self))
-
-    def _provide(self, names: Iterable[tuple[str, str]]) -> None:
-        """Provide what the server's storage provides, as far as it can be had over the wire."""
-        provided = [_REMOTE[name] for module, name in names if module == 'ZODB.interfaces' and name in _REMOTE]
-        if self._blobs is None:
-            provided = [interface for interface in provided if not interface.isOrExtends(interfaces.IBlobStorage)]
-        zope.interface.directlyProvides(self, *provided)
 
     def _after_fork(self) -> None:
         """In a forked child: share neither the connection nor the cache file with the parent."""

@@ -21,6 +21,10 @@ log = logging.getLogger('ZEO.ClientStorage')
 #: The bytes of a client cache, as the first release had it.
 CACHE_SIZE = 20_000_000
 
+#: The pauses that ZODB's <zeoclient> section passes when the configuration names none.  Meant as they stand, they would keep a
+#: client away from a server for minutes after it is back.
+_UNSAID = 5, 300
+
 #: The largest message that a client takes from its server: what both sides' lengths can say.
 MESSAGE_SIZE = 2**32 - 1
 
@@ -80,6 +84,8 @@ def pauses(first: float | None, last: float | None, both: float | None) -> tuple
     """Return the first and the last pause between two rounds of connecting, in seconds."""
     first = both if first is None else first
     last = both if last is None else last
+    if (first, last) == _UNSAID:
+        first = last = None
     if first is None:
         first = FIRST_PAUSE if last is None else min(FIRST_PAUSE, last)
     return first, max(first, LAST_PAUSE if last is None else last)
