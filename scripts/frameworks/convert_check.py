@@ -41,10 +41,13 @@ def check_relstorage(run: Any) -> None:
                                 + destination.format(role='destination', name='returned', port=port, directory=directory))
                 said = run_command([convert, conf], cwd=directory)
                 run.report.say(f'zodbconvert {conf.name}: {said.strip().splitlines()[-1][-150:] if said.strip() else "done"}')
+        if run.client == 'peer':
+            run.report.say('blobs are left out of the comparison: with ZEO 6 as the client, zodbconvert leaves them behind')
         original = _shown(run, directory, 'original')
         run.report.check("the server's storage equals the original", _shown(run, directory, 'served') == original)
+        blobs = ' and blobs' if run.client == 'ours' else ''
         run.report.check(f'what came back equals the original: {len(original)} transactions, with users, descriptions, '
-                         'extensions, records and blobs', _shown(run, directory, 'returned') == original)
+                         f'extensions, records{blobs}', _shown(run, directory, 'returned') == original)
         _check_scripts(run, directory, 'returned')
 
 
@@ -90,7 +93,8 @@ def _made(run: Any, name: str) -> Path:
 
 def _shown(run: Any, directory: Path, name: str) -> list[str]:
     python = run.python('relstorage', run.client)
-    return run_command([python, DATA, 'show', directory / f'{name}.fs', directory / f'{name}-blobs']).splitlines()
+    command = 'show-without-blobs' if run.client == 'peer' else 'show'
+    return run_command([python, DATA, command, directory / f'{name}.fs', directory / f'{name}-blobs']).splitlines()
 
 
 def _backup(run: Any, directory: Path, *switches: str) -> None:

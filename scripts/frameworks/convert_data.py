@@ -2,6 +2,7 @@
 
     python convert_data.py make DATA.FS BLOBS       a storage with revisions, an undo, blobs and transaction metadata
     python convert_data.py show DATA.FS BLOBS       each transaction as a line of JSON
+    python convert_data.py show-without-blobs DATA.FS BLOBS
 """
 import hashlib
 import json
@@ -12,7 +13,6 @@ import ZODB
 from BTrees.OOBTree import OOBTree
 from ZODB.blob import Blob
 from ZODB.FileStorage import FileStorage
-from ZODB.interfaces import IBlobStorage  # noqa: F401
 from ZODB.POSException import POSKeyError
 
 
@@ -40,14 +40,20 @@ def make(path, blobs):
     db.close()
 
 
-def show(path, blobs):
+def show(path, blobs, with_blobs=True):
     """Print each transaction with all that it has."""
     storage = FileStorage(path, blob_dir=blobs, read_only=True)
     for txn in storage.iterator():
-        records = [(record.oid.hex(), record.tid.hex(), digest(record.data), blob(storage, record)) for record in txn]
+        records = [(record.oid.hex(), record.tid.hex(), digest(record.data), with_blobs and blob(storage, record))
+                   for record in txn]
         print(json.dumps([txn.tid.hex(), txn.status, txn.user.decode(), txn.description.decode(), sorted(txn.extension.items()),
                           sorted(records)]))
     storage.close()
+
+
+def show_without_blobs(path, blobs):
+    """Print each transaction, but for the blobs."""
+    show(path, blobs, with_blobs=False)
 
 
 def blob(storage, record):
@@ -64,4 +70,4 @@ def digest(data):
 
 
 if __name__ == '__main__':
-    {'make': make, 'show': show}[sys.argv[1]](*sys.argv[2:])
+    {'make': make, 'show': show, 'show-without-blobs': show_without_blobs}[sys.argv[1]](*sys.argv[2:])
