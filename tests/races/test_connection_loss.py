@@ -1,5 +1,7 @@
 """A connection is lost at the worst of times; nothing half-done is committed, and nothing that was missed stays unknown."""
 
+import threading
+
 import pytest
 import ZODB
 from ZODB.Connection import TransactionMetaData
@@ -9,6 +11,7 @@ from ZODB.utils import maxtid, z64
 from support.scripted import Running, invalidation, message, oid, tid
 from ZEO.cache.memory_cache import MemoryCache
 from ZEO.Exceptions import ClientDisconnected
+from ZEO.StorageServer import Limits
 
 pytestmark = pytest.mark.smoke
 
@@ -39,18 +42,13 @@ def test_a_client_that_is_dropped_in_the_middle_of_telling_all_hides_nothing_fro
             self.database = database
 
     storage = Elsewhere()
-    server = serving(storage, limits=_small_output())
+    server = serving(storage, limits=Limits(output_buffer=60_000))   # more than one of these invalidations, less than two
     before, stalled, behind = raw(server), raw(server, receive_buffer=4096), raw(server)
     for number in range(1, 41):
         storage.database.invalidate(tid(number), [oid(10**6 + some) for some in range(3000)])
         assert before.next()[3][0] == behind.next()[3][0] == tid(number)
     assert before.call('server_status')['connections'] == 2
     assert 0 < len(stalled.ended()) < 40
-
-
-def _small_output():
-    from ZEO.StorageServer import Limits
-    return Limits(output_buffer=60_000)   # more than one of these invalidations, less than two
 
 
 def test_a_store_that_was_accepted_and_never_sent_fails_the_vote(connected, metadata):
@@ -159,7 +157,6 @@ def test_every_waiting_call_ends_when_the_connection_is_lost(connected):
 
 def test_invalidations_are_seen_by_a_client_that_does_nothing(connected):
     """The watcher reads while nobody calls; the database hears of it without a sync."""
-    import threading
     client, server = connected(tid(1))
     heard = threading.Event()
 
