@@ -28,7 +28,9 @@ class ArrivingFile:
         """Append a chunk."""
         if self.error is None and self._file is not None:
             try:
-                self._file.write(chunk)
+                rest = memoryview(chunk)
+                while rest:   # a disk that is nearly full takes a part, and says nothing
+                    rest = rest[self._file.write(rest):]
             except OSError as error:
                 self.error = error
 
