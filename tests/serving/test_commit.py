@@ -1,0 +1,144 @@
+"""The phases of a commit: what each allows, and that every way out gives the lock back."""
+
+import pytest
+from ZODB.Connection import TransactionMetaData
+from ZODB.MappingStorage import MappingStorage
+from ZODB.POSException import StorageTransactionError
+from ZODB.utils import p64, z64
+
+from ZEO.net.loop import Loop
+from ZEO.net.system import System
+from ZEO.serving.commit import Commit
+from ZEO.serving.hosted import HostedStorage
+from ZEO.serving.later import Workers
+from ZEO.serving.limits import Limits
+from ZEO.serving.resolve import ConflictPolicy
+
+OID = p64(1)
+
+
+class Clock(System):
+    """Time that passes when a test says so."""
+
+    time = 100.0
+
+    def now(self):
+        return self.time
+
+
+@pytest.fixture
+def hosted():
+    loop = Loop(Clock())
+    yield HostedStorage('1', MappingStorage(), loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None)
+    loop.close()
+
+
+def collecting(hosted):
+    commit = Commit(hosted, None, TransactionMetaData(), None, ' ', False)
+    commit.phase.add('store', b'data', OID, z64)
+    return commit
+
+
+def waiting(hosted):
+    hosted.lock.acquire('other', lambda: None)
+    commit = collecting(hosted)
+    commit.phase.vote()
+    return commit
+
+
+def voted(hosted):
+    commit = collecting(hosted)
+    commit.phase.vote()
+    return commit
+
+
+def ended(hosted):
+    commit = voted(hosted)
+    commit.phase.abort()
+    return commit
+
+
+def finished(hosted):
+    commit = voted(hosted)
+    commit.phase.finish()
+    return commit
+
+
+ALLOWED = {collecting: {'add', 'vote'}, waiting: set(), voted: {'finish'}, ended: {'add'}, finished: {'add'}}
+CALLS = {'add': ('store', b'data', OID, z64), 'vote': (), 'finish': ()}
+
+
+@pytest.mark.parametrize('phase, call', [(phase, call) for phase in ALLOWED for call in CALLS if call not in ALLOWED[phase]],
+                         ids=lambda value: getattr(value, '__name__', value))
+def test_calls_that_do_not_go_with_a_phase(hosted, phase, call):
+    commit = phase(hosted)
+    with pytest.raises(StorageTransactionError, match='does not go with a transaction that is'):
+        getattr(commit.phase, call)(*CALLS[call])
+
+
+@pytest.mark.parametrize('phase', ALLOWED, ids=lambda phase: phase.__name__)
+def test_aborting_in_each_phase(hosted, phase):
+    commit = phase(hosted)
+    commit.phase.abort()
+    commit.phase.abort()
+    hosted.lock.release('other')
+    hosted.loop.run_once(0)
+    assert hosted.lock.holder is None and hosted.lock.waiting == 0
+    assert hosted.stats.active_txns == 0
+    assert hosted.stats.lock_since is None
+    assert hosted.storage._transaction is None   # nor is the storage within a transaction
+    if phase is not finished:
+        finished(hosted)
+
+
+def test_an_error_in_aborting_keeps_the_lock_from_nobody(hosted, monkeypatch):
+    commit = voted(hosted)
+
+    def fail(transaction):
+        raise OSError(5, 'Input/output error')
+    monkeypatch.setattr(hosted.storage, 'tpc_abort', fail)
+    commit.phase.abort()
+    assert hosted.lock.holder is None
+
+
+def test_the_timeout_counts_from_holding_the_lock(hosted):
+    clock = hosted.loop.system
+    commit = waiting(hosted)
+    clock.time += 29
+    hosted.lock.release('other')
+    hosted.loop.run_once(0)   # it has voted
+    clock.time += 29
+    hosted.loop.run_once(0)
+    assert hosted.lock.holder is commit
+    clock.time += 2
+    hosted.loop.run_once(0)
+    assert hosted.lock.holder is None
+    for call in ('vote', 'finish'):
+        with pytest.raises(StorageTransactionError, match='transaction-timeout'):
+            getattr(commit.phase, call)()
+
+
+def test_no_timeout_after_the_end(hosted):
+    finished(hosted)
+    hosted.loop.system.time += 100
+    hosted.loop.run_once(0)
+    assert hosted.stats.aborts == 0 and hosted.stats.commits == 1
+
+
+def test_an_error_of_a_one_way_call_is_told_by_the_vote(hosted):
+    commit = collecting(hosted)
+    commit.fail_at_vote(OSError(28, 'No space left on device'))
+    commit.fail_at_vote(ValueError('a later one'))
+    commit.phase.add('store', b'more', OID, z64)
+    with pytest.raises(OSError, match='No space left'):
+        commit.phase.vote()
+    assert hosted.lock.holder is None and hosted.stats.active_txns == 0
+
+
+def test_temporary_files_are_removed(hosted, tmp_path):
+    path = tmp_path / 'blob'
+    path.write_bytes(b'blob')
+    commit = collecting(hosted)
+    commit.add_blob_file(str(path))
+    commit.phase.abort()
+    assert not path.exists()
