@@ -44,7 +44,7 @@ def failed(problem, request):
 
 
 def main(port, uri, second_uri):
-    settings = {'zodbconn.uri': uri, 'zodbconn.uri.second': second_uri, 'retry.attempts': 50,
+    settings = {'zodbconn.uri': uri, 'zodbconn.uri.second': second_uri, 'retry.attempts': 500,
                 'tm.manager_hook': 'pyramid_tm.explicit_manager'}
     with Configurator(settings=settings) as config:
         config.include('pyramid_retry')
