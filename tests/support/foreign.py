@@ -10,7 +10,7 @@ class Blobs(sets.Everything):
     """A FileStorage with blobs."""
 
     kind = kinds.FILE_TRANSFERRED_BLOBS
-    use_extension_bytes = False  # the client takes extensions as dicts
+    testTransactionExtensionFromIterator = None  # pickles the class of a dict, which we refuse
 
     # Sixty-four of its clients that come and go are slow, and not what is tested here.
     test_race_external_invalidate_vs_disconnect = None
@@ -20,10 +20,10 @@ class Mapping(sets.Basics, sets.Iteration):
     """A MappingStorage."""
 
     kind = kinds.MAPPING
-    use_extension_bytes = False
 
     test_race_external_invalidate_vs_disconnect = None  # as above
     testOversizeNote = None  # asserts a limit of FileStorage's format
+    testTransactionExtensionFromIterator = None  # as above
     testResolve = None  # a storage that resolves nothing, and a client that does not do it for it
     testUndoZombie = None  # it has no undo
     testUnresolvable = None  # as testResolve

@@ -98,7 +98,7 @@ def extension(transaction: Any, extensions: frozenset[str]) -> Any:
     """
     if 'extension_bytes' in extensions:
         return transaction.extension_bytes
-    plain = transaction.extension or {}
+    plain = dict(transaction.extension or {})   # some have a class of their own, which says nothing
     if not is_plain(plain):
         raise ConfigurationError('the extension of this transaction holds objects, and this server takes plain data only')
     return plain
