@@ -5,6 +5,7 @@ import shutil
 import pytest
 import ZODB
 from ZODB.FileStorage import FileStorage
+from ZODB.utils import z64
 
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected, StaleServerError
@@ -65,6 +66,21 @@ def test_a_client_may_be_told_to_drop_its_newer_cache(backup, tmp_path):
         assert connection.root()['x'] == 1
         connection.root()['x'] = 4
     client.close()
+
+
+def test_a_backup_that_has_moved_on_is_not_mixed_with_what_was_lost(backup, clients, tmp_path):
+    """The server's last transaction is newer than the cache's, which the backup does not have: what else it lacks nobody knows."""
+    cache = str(tmp_path / 'client.zec')
+    reader = clients(backup.address, cache=cache)
+    with ZODB.DB(reader).transaction() as connection:
+        assert connection.root()['x'] == 2
+    reader.close()
+    backup.restore()
+    with ZODB.DB(clients(backup.address)).transaction() as connection:
+        connection.root()._p_jar.add(new := type(connection.root())(y=1))
+    assert new._p_serial > z64
+    with ZODB.DB(clients(backup.address, cache=cache)).transaction() as connection:
+        assert connection.root()['x'] == 1
 
 
 def test_a_running_client_does_not_go_back_in_time(backup, clients):

@@ -90,6 +90,21 @@ def test_a_transaction_that_was_not_told_of_yet_is_left_out():
     assert recent.since(p64(100), last) == (last, [A])
 
 
+def test_a_transaction_that_never_was_tells_of_another_history():
+    """What it has changed as well, and what was changed before it, is not known here: a backup was restored."""
+    storage = Bare()
+    recent = queue(storage)
+    fill(recent, storage, [A])
+    storage.last = p64(110)
+    recent.add(storage.last, [B])
+    assert since(recent, p64(105)) is None
+    stored = MappingStorage()
+    tids = committed(stored, [A], [B], [C])
+    between = p64(int.from_bytes(tids[0], 'big') + 1)
+    assert since(queue(stored), between) is None
+    assert since(queue(stored, size=1, age=3600), between) is None
+
+
 def test_after_a_restart_the_storage_is_asked():
     storage = MappingStorage()
     tids = committed(storage, [A], [B], [C, A], [B])

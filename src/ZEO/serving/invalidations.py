@@ -53,11 +53,12 @@ class Invalidations:
             return last, []
         if self._known_after is None or tid < self._known_after:
             return self._from_storage(tid)
+        if tid != self._known_after and all(changed_at != tid for changed_at, _ in self._recent):
+            return None   # not a transaction of ours (a backup was restored?): what else we lack is not known
         changed: set[bytes] = set()
         for changed_at, oids in self._recent:
-            if changed_at <= tid:
-                break
-            changed.update(oids)
+            if changed_at > tid:
+                changed.update(oids)
         return last, list(changed)
 
     def _from_storage(self, tid: bytes) -> Changes | None:
@@ -67,12 +68,14 @@ class Invalidations:
         if self._wall_clock() - TimeStamp(tid).timeTime() > self._age:
             return None
         changed: set[bytes] = set()
-        last = tid
+        last, is_ours = tid, False
         for transaction in self._storage.iterator(start=tid):
             last = transaction.tid
             if last > tid:
                 changed.update(record.oid for record in transaction)
-        return (last, list(changed)) if last > tid else None
+            else:
+                is_ours = True   # as in since
+        return (last, list(changed)) if is_ours and last > tid else None
 
     def _refill(self) -> None:
         """Know the last transactions after a restart of the server as well, where the storage can be iterated."""
