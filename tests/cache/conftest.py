@@ -50,10 +50,10 @@ def var(tmp_path):
 
 @pytest.fixture
 def processes(tmp_path):
-    """A function that starts a client process; see :mod:`support.agent`."""
+    """A function that starts a client process, see :mod:`support.agent`; its warnings are in ``.errors()``."""
     with contextlib.ExitStack() as stack:
         def start(module='support.agent'):
-            child = Child(OURS, module, cwd=str(tmp_path))
+            child = Child(OURS, module, cwd=str(tmp_path), env=OURS.environ(SUPPORT_LOG='WARNING'))
             stack.callback(child.end)
             return child
         yield start

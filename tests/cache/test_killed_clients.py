@@ -1,4 +1,4 @@
-"""SIGKILL, at random moments, to client processes that work with a server while others commit: no record in the cache is wrong."""
+"""SIGKILL, at random moments, to client processes that work with a server while others commit: no record in a cache is wrong."""
 
 import random
 import shutil
