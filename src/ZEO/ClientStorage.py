@@ -28,7 +28,7 @@ from ZEO.link.iterators import StorageIterator
 from ZEO.link.link import Link
 from ZEO.link.prefetch import Prefetched
 from ZEO.link.provided import provided
-from ZEO.link.state import ClientState
+from ZEO.link.state import ClientState, Nobody
 from ZEO.net.addresses import parse_all, same, show
 from ZEO.net.system import REAL, System
 
@@ -234,6 +234,7 @@ class ClientStorage(ConflictResolvingStorage):
         if self._closed:
             return
         self._closed = True
+        self._state.database = Nobody()   # it is being taken apart already
         self._server.close()
         self._cache.close()
 

@@ -22,6 +22,16 @@ log = logging.getLogger('ZEO.ClientStorage')
 Loaded = tuple[bytes, bytes, Any]     # data, tid, end tid or None
 
 
+class Nobody:
+    """The database of a storage that has none, or has been closed."""
+
+    def invalidate(self, tid: bytes, oids: Iterable[bytes]) -> None:
+        """Do not care."""
+
+    def invalidateCache(self) -> None:
+        """Do not care."""
+
+
 class ClientState:
     """Takes all arrivals.
 
@@ -30,7 +40,7 @@ class ClientState:
 
     def __init__(self, cache: Any, system: System = REAL) -> None:
         self.cache = cache
-        self.database: Any = None                              # set by registerDB
+        self.database: Any = Nobody()                          # set by registerDB
         self.last_tid: bytes | None = cache.getLastTid()       # the last transaction that was applied
         self._system = system
         self._committing = system.reentrant_lock()             # held while our own commit is applied
@@ -102,8 +112,7 @@ class ClientState:
     def _invalidate(self, tid: bytes, oids: list[bytes]) -> None:
         for oid in oids:
             self.cache.invalidate(oid, tid)
-        if self.database is not None:
-            self.database.invalidate(tid, oids)
+        self.database.invalidate(tid, oids)
         self._advance(tid)
 
     def _advance(self, tid: bytes) -> None:
@@ -126,21 +135,18 @@ class ClientState:
         """While away, these oids changed, one time or several, up to and including the transaction `tid`."""
         for oid in oids:
             self.cache.invalidate(oid, None)   # since when is not known
-        if self.database is not None:
-            self.database.invalidate(tid, oids)
+        self.database.invalidate(tid, oids)
         self.cache.setLastTid(tid)
         self.last_tid = tid
 
     def unknown(self, tid: bytes) -> None:
         """While away, anything may have changed, up to and including the transaction `tid`."""
         self.cache.clear()
-        if self.database is not None:
-            self.database.invalidateCache()
-            self.database.invalidate(tid, [])   # from now on its snapshots are as new as that
+        self.database.invalidateCache()
+        self.database.invalidate(tid, [])   # from now on its snapshots are as new as that
         self.cache.setLastTid(tid)
         self.last_tid = tid
-        if self.database is not None:
-            self.database.invalidateCache()   # again, for those who have taken an older snapshot since the first time
+        self.database.invalidateCache()   # again, for those who have taken an older snapshot since the first time
 
     def release(self) -> None:
         """Apply what was held back and is newer than the check."""

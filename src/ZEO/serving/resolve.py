@@ -55,7 +55,7 @@ class ConflictPolicy:
             # A class's own code: whatever it raises, the conflict stands.
             except Exception:
                 log.exception('conflict resolution on %s failed', oid.hex())
-            raise ConflictError(oid=oid, serials=(committed, old), data=data)
+            raise ConflictError(oid=oid, serials=(committed, old), data=storage._crs_untransform_record_data(data))
         return resolve
 
     def _resolve(self, storage: Any, oid: bytes, committed: bytes, old: bytes, data: bytes, committed_data: bytes) -> bytes:

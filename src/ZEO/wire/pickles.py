@@ -37,8 +37,12 @@ class _Binary(bytes, metaclass=_Frozen):
 
 
 #: (module, name) -> class: what a message may hold beyond plain data.  zodbpickle.binary marks bytes for Python 2 and is
-#: bytes otherwise; zodbpickle's class could be changed by a pickle.
-ALLOWED: dict[tuple[str, str], Any] = {('zodbpickle', 'binary'): _Binary}
+#: bytes otherwise; zodbpickle's class could be changed by a pickle.  Protocol 3 has no opcodes for sets, nor for the dicts that a
+#: subclass makes of itself; those three run nothing, and allocate no more than they are given.
+ALLOWED: dict[tuple[str, str], Any] = {
+    ('zodbpickle', 'binary'): _Binary,
+    **{('builtins', kind.__name__): kind for kind in (dict, set, frozenset)},
+}
 
 try:
     from ZopeUndo.Prefix import Prefix
