@@ -69,7 +69,7 @@ def test_a_client_may_be_told_to_drop_its_newer_cache(backup, tmp_path):
 
 
 def test_a_backup_that_has_moved_on_is_not_mixed_with_what_was_lost(backup, clients, tmp_path):
-    """The server's last transaction is newer than the cache's, which the backup does not have: what else it lacks nobody knows."""
+    """The server is newer than the cache's, which the backup does not have: nobody knows what else it lacks."""
     cache = str(tmp_path / 'client.zec')
     reader = clients(backup.address, cache=cache)
     with ZODB.DB(reader).transaction() as connection:
