@@ -13,6 +13,7 @@ check.  Exit code 0: nothing failed; 1: something did; 2: the command line is wr
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -74,6 +75,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))   # so that what was started is ended
     report = Report()
     with tempfile.TemporaryDirectory(prefix='zeo-') as scratch:
         run = Run(options, report, Path(scratch))
