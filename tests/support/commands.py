@@ -6,9 +6,11 @@ can be killed and started again at the same place.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -65,7 +67,9 @@ class ServerCommand:
         # The server has no way to the tests' modules, as it has none to an application's.
         path = str(SOURCES) if self.side is OURS else ''
         environ = self.side.environ(PYTHONPATH=path)
-        self._process = Process(self.side, command, env=environ, cwd=self.directory)
+        self._process = Process(
+            self.side, command, env=environ, cwd=self.directory, preexec_fn=_end_with_parent
+        )
         deadline = time.monotonic() + START
         while not self._listens():
             if self._process.popen.poll() is not None or time.monotonic() > deadline:
@@ -106,6 +110,15 @@ class ServerCommand:
         self.kill()
         if os.path.exists(self._short.name):
             self._short.cleanup()
+
+
+def _end_with_parent() -> None:
+    """In the child: be killed when the tests' process is, in which case nobody would stop it.
+
+    Our own children see the end of their input instead; a server does not read any.
+    """
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _free_port() -> int:
