@@ -9,7 +9,6 @@ import pytest
 from ZEO.serving.commitlock import CommitLock
 from ZEO.serving.commitlog import CommitLog
 
-
 #: Who wants the lock is told apart by identity.
 WHO = ['a', 'b', 'c']
 

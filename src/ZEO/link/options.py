@@ -10,6 +10,7 @@ import os
 import re
 from typing import Any
 
+from ZEO.cache.client_cache import ClientCache
 from ZEO.cache.memory_cache import MemoryCache
 from ZEO.Exceptions import ConfigurationError
 from ZEO.link.connector import Registration
@@ -18,7 +19,8 @@ from ZEO.wire.plain import is_plain
 
 log = logging.getLogger('ZEO.ClientStorage')
 
-#: The bytes of a client cache, as the first release had it.
+#: The bytes of a client cache, as the first release had it.  A temporary cache of that size is kept in memory; of a larger one
+#: the records are in a temporary file.
 CACHE_SIZE = 20_000_000
 
 #: The pauses that ZODB's <zeoclient> section passes when the configuration names none.  Meant as they stand, they would keep a
@@ -44,12 +46,11 @@ def open_cache(cache: Any, client: str | None, var: str | None, storage: str, si
         return cache
     client = client or os.environ.get('ZEO_CLIENT')
     if cache is None and not client:
-        return MemoryCache(size)
+        return MemoryCache(size) if size <= CACHE_SIZE else ClientCache(None, size)
     path = os.fspath(cache) if cache is not None else cache_path(str(client), var, storage)
     directory = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(directory):
         raise ConfigurationError(f'there is no directory {directory} for the client cache: make it, or name another with var=')
-    from ZEO.cache.client_cache import ClientCache  # most clients have no persistent cache
     return ClientCache(path, size, identity=database)
 
 

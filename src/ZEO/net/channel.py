@@ -62,7 +62,7 @@ class Channel:
         self._tls = stream if isinstance(stream, TlsSocket) else None
         self._out: deque[Any] = deque()              # what waits to be sent, bytes or views on them
         self._pending = 0                            # how many bytes that is
-        self._unasked = 0                            # how many of them were sent by push(); 0 again whenever all is sent
+        self._unasked = 0                            # how many of them push() may have sent
         self._streams: deque[Iterator[bytes]] = deque()   # pulled in turn while little waits to be sent
         self._events = READ                          # what the loop waits for
         self._flush_due = False                      # a flush is to come in this wake-up
@@ -197,6 +197,7 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             return False
         self._pending -= count
+        self._unasked = min(self._unasked, self._pending)
         if count == len(offered):
             out.popleft()
             return True
