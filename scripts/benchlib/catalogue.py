@@ -97,6 +97,7 @@ LOAD_ROWS = [
           (Target(6), Target(1 / 7, False, metric='client_us'), _bare('unix'),
            Target(1, against='redis-get'))),
     _cold('load-tcp', '1 thread, TCP', (Target(6), _bare('tcp')), transport='tcp'),
+    _cold('load-tls', '1 thread, TLS over TCP', transport='tls'),
     _cold('load-unix-1-core', '1 thread, Unix socket, one core',
           (Target(6), _bare('unix-1-core'), Target(1, against='redis-get-1-core')), cores=1),
     _cold('load-tcp-1-core', '1 thread, TCP, one core', (Target(6),), transport='tcp', cores=1),

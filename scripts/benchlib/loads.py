@@ -57,7 +57,7 @@ def cold_load(count: int, seconds: float, kind: str = 'file', transport: str = '
 
 def _cold_client(server: Server, disk_cache: bool, name: str) -> Any:
     """Return a client whose cache, in memory or a new file on disk, is empty."""
-    return open_client(server.address, **({'client': name, 'var': '.'} if disk_cache else {}))
+    return open_client(server.address, **server.client_options, **({'client': name, 'var': '.'} if disk_cache else {}))
 
 
 def _load_in_threads(storage: Any, oids: list[bytes], threads: int, meter: Meter) -> int:

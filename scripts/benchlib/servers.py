@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ START_TIMEOUT = 60.0
 CONFIGURATION = """\
 <zeo>
   address {address}
+  {ssl}
 </zeo>
 {storage}
 <eventlog>
@@ -39,6 +41,13 @@ STORAGES = {
     'memory': '<mappingstorage 1>\n</mappingstorage>',
 }
 
+#: Both sides show the same certificate, which signs itself, and accept no other.
+SSL = """<ssl>
+    certificate cert.pem
+    key key.pem
+    authenticate cert.pem
+  </ssl>"""
+
 Address = str | tuple[str, int]
 
 
@@ -51,6 +60,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         return probe.getsockname()[1]
+
+
+def make_certificate() -> None:
+    """Make cert.pem and key.pem in the working directory."""
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
+                    '-keyout', 'key.pem', '-out', 'cert.pem', '-days', '2', '-subj', '/CN=localhost',
+                    '-addext', 'subjectAltName=DNS:localhost'], check=True, capture_output=True)
 
 
 def connect(address: Address, timeout: float = 60.0) -> socket.socket:
@@ -71,7 +87,7 @@ def connect(address: Address, timeout: float = 60.0) -> socket.socket:
 class Server:
     """``python -m ZEO.runzeo -C FILE`` in the working directory; a context manager.
 
-    kind: 'file', 'blob' (a FileStorage with blobs) or 'memory'; transport: 'unix' or 'tcp'.
+    kind: 'file', 'blob' (a FileStorage with blobs) or 'memory'; transport: 'unix', 'tcp' or 'tls'.
     """
 
     def __init__(self, kind: str = 'file', transport: str = 'unix'):
@@ -79,8 +95,11 @@ class Server:
         self.address: Address = (f'{here}/z' if transport == 'unix'
                                  else ('127.0.0.1', free_port()))
         text = self.address if isinstance(self.address, str) else '{}:{}'.format(*self.address)
-        Path('server.conf').write_text(
-            CONFIGURATION.format(address=text, storage=STORAGES[kind]))
+        self._tls = transport == 'tls'
+        if self._tls:
+            make_certificate()
+        Path('server.conf').write_text(CONFIGURATION.format(
+            address=text, storage=STORAGES[kind], ssl=SSL if self._tls else ''))
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> float:
@@ -99,7 +118,7 @@ class Server:
     def _greets(self) -> bool:
         try:
             with connect(self.address) as sock:
-                return len(sock.recv(6)) > 0
+                return self._tls or len(sock.recv(6)) > 0   # with TLS the client speaks first
         except OSError:
             return False
 
@@ -128,6 +147,15 @@ class Server:
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
+
+    @property
+    def client_options(self) -> dict[str, Any]:
+        """What clients of it need besides its address."""
+        if not self._tls:
+            return {}
+        context = ssl.create_default_context(cafile='cert.pem')
+        context.load_cert_chain('cert.pem', 'key.pem')
+        return {'ssl': context, 'ssl_server_hostname': 'localhost'}
 
     @property
     def pid(self) -> int:
