@@ -1,0 +1,176 @@
+"""The blob cache: its bound, what stays, and what a broken transfer leaves."""
+
+import os
+
+import pytest
+from ZODB.POSException import POSKeyError, Unsupported
+
+from ZEO.link.blobs import IN_USE, BlobStore, no_blobs
+from ZEO.net.system import System
+
+
+def oid(number):
+    """Return an oid, or a tid."""
+    return number.to_bytes(8, 'big')
+
+
+class Stopped(System):
+    """A clock that is set, and threads that run at once."""
+
+    time = 1_000_000_000.0
+
+    def wall_clock(self):
+        return self.time
+
+    def spawn(self, name, target, *args):
+        target(*args)
+
+
+class Server:
+    """Sends blobs of one size, or breaks off."""
+
+    def __init__(self, size=100):
+        self.size = size
+        self.sent = []
+        self.breaks_off = False
+        self.store = None
+
+    def fetch(self, number, serial):
+        self.sent.append(number)
+        self.store.arrived('receiveBlobStart', (number, serial))
+        self.store.arrived('receiveBlobChunk', (number, serial, b'x' * self.size))
+        if self.breaks_off:
+            raise ConnectionError
+        self.store.arrived('receiveBlobStop', (number, serial))
+
+
+@pytest.fixture
+def server():
+    return Server()
+
+
+@pytest.fixture
+def system():
+    return Stopped()
+
+
+@pytest.fixture
+def open_store(tmp_path, server, system):
+    """A function that opens a store on one directory."""
+    def opened(size=None, shared=False):
+        server.store = BlobStore(str(tmp_path / 'blobs'), shared, size, 10, server.fetch, system)
+        return server.store
+    return opened
+
+
+def use(store, number, system, when):
+    """Load a blob as if at another time."""
+    path = store.load(oid(number), oid(1))
+    os.utime(path, (when, when))
+    return path
+
+
+def test_a_blob_is_fetched_once(open_store, server):
+    store = open_store()
+    paths = {store.load(oid(1), oid(1)) for _ in range(3)}
+    assert server.sent == [oid(1)]
+    with store.open(oid(1), oid(1)) as file:
+        assert file.read() == b'x' * 100
+    assert not os.access(paths.pop(), os.W_OK) or os.geteuid() == 0
+
+
+def test_another_process_finds_it_there(open_store, server):
+    open_store().load(oid(1), oid(1))
+    open_store().load(oid(1), oid(1))
+    assert server.sent == [oid(1)]
+
+
+def test_the_least_recently_used_go(open_store, system):
+    store = open_store(size=350)
+    long_ago = system.time - 10 * IN_USE
+    paths = [use(store, number, system, long_ago + number) for number in (2, 3, 1)]
+    use(store, 4, system, system.time)
+    assert [os.path.exists(path) for path in paths] == [True, True, False]
+
+
+def test_what_was_just_asked_for_stays(open_store, system):
+    store = open_store(size=150)
+    paths = [use(store, number, system, system.time - 1) for number in range(1, 5)]
+    assert all(map(os.path.exists, paths))
+
+
+def test_without_a_bound_all_stay(open_store, system):
+    store = open_store()
+    paths = [use(store, number, system, 0) for number in range(1, 20)]
+    assert all(map(os.path.exists, paths))
+
+
+def test_an_open_file_stays_readable(open_store, system):
+    store = open_store(size=100)
+    use(store, 1, system, 0)
+    with store.open(oid(1), oid(1)) as file:
+        os.utime(file.name, (0, 0))
+        for number in range(2, 6):
+            use(store, number, system, 0)
+        assert not os.path.exists(file.name)
+        assert file.read() == b'x' * 100
+
+
+def test_a_broken_transfer_leaves_nothing(open_store, server):
+    store = open_store()
+    server.breaks_off = True
+    with pytest.raises(ConnectionError):
+        store.load(oid(1), oid(1))
+    assert [name for _, _, names in os.walk(store.fshelper.base_dir) for name in names] == ['.layout']
+    server.breaks_off = False
+    assert os.path.getsize(store.load(oid(1), oid(1))) == 100
+
+
+def test_a_removed_file_is_fetched_again(open_store, server):
+    store = open_store()
+    os.unlink(store.load(oid(1), oid(1)))
+    with store.open(oid(1), oid(1)) as file:
+        assert len(file.read()) == 100
+    assert len(server.sent) == 2
+
+
+def test_a_full_disk_is_told_to_who_loads(open_store, server, monkeypatch):
+    store = open_store()
+
+    def full(number, serial):
+        download = store._downloads[number, serial]
+        download._file.close()
+        download._file = open('/dev/full', 'wb', buffering=0)
+        Server.fetch(server, number, serial)
+    monkeypatch.setattr(store, '_fetch', full)
+    with pytest.raises(OSError, match='No space'):
+        store.load(oid(1), oid(1))
+
+
+def test_a_shared_directory_has_what_the_server_has(open_store, server):
+    store = open_store(shared=True)
+    with pytest.raises(POSKeyError, match='No blob file'):
+        store.load(oid(1), oid(1))
+    assert server.sent == []
+
+
+def test_two_downloads_do_not_mix(open_store, server):
+    store = open_store()
+    fetched = {}
+
+    def fetch(number, serial):
+        store.arrived('receiveBlobChunk', (number, serial, number))
+        if number == oid(1):
+            fetched[2] = store.load(oid(2), serial)   # comes in between
+        store.arrived('receiveBlobChunk', (number, serial, number))
+        store.arrived('receiveBlobStop', (number, serial))
+    store._fetch = fetch
+    fetched[1] = store.load(oid(1), oid(1))
+    for number, path in fetched.items():
+        with open(path, 'rb') as file:
+            assert file.read() == 2 * oid(number)
+
+
+def test_without_a_directory():
+    with pytest.raises(Unsupported, match='blob_dir'):
+        no_blobs()
