@@ -103,10 +103,14 @@ def our_python(peer_python: str) -> str:
 
 
 def machine() -> dict[str, str]:
-    """Return what the figures depend on: processor, cores, memory, system."""
+    """Return what the figures depend on: processor, cores, memory, system, and who else works.
+
+    A load average that is not near zero before anything is measured means a busy machine.
+    """
     model = next((line.partition(':')[2].strip()
                   for line in Path('/proc/cpuinfo').read_text().splitlines()
                   if line.startswith('model name')), platform.machine())
     pages = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
     return {'processor': model, 'cores': str(os.cpu_count()), 'memory': f'{pages / 2**30:.0f} GiB',
-            'system': f'{platform.system()} {platform.release()}'}
+            'system': f'{platform.system()} {platform.release()}',
+            'load average before': f'{os.getloadavg()[0]:.1f}'}
