@@ -206,6 +206,30 @@ def test_what_the_cache_check_has_found_survives_a_kill(serve, processes, client
     assert alone.call('call', method='lastTransaction') == other.lastTransaction()
 
 
+@pytest.mark.parametrize('ended', ['closed', 'killed'])
+def test_a_pack_leaves_what_is_current(serve, processes, clients, var, ended):
+    """Old revisions leave the file, as the storage may not have them any more; the rest serves on, without a server as well."""
+    address = serve()
+    other = clients(address, cache_size=0)
+    change(other, x=0, y=0)
+    x = oid_of(other, 'x')
+    app, alone = processes(), processes()
+    app.call('open', address=address, client='app', var=var)
+    app.call('count', key='x', steps=1)
+    app.call('commit')
+    old = app.call('call', method='loadBefore', args=[x, app.call('call', method='load', args=[x, ''])[1]])
+    assert old is not None
+    app.call('counted', key='y')
+    app.call('pack')
+    if ended == 'closed':
+        app.call('close')
+    app.kill()
+    serve.stop()
+    alone.call('open', address=address, client='app', var=var, **ALONE)
+    assert [alone.call('counted', key=key) for key in 'xy'] == [1, 0]
+    disconnected(alone, 'call', method='loadBefore', args=[x, old[2]])
+
+
 # Full disks.
 
 

@@ -197,6 +197,10 @@ class ClientCache:
         self._last_tid = tid
         self._change(self._revisions.set_last_tid, tid)
 
+    def drop_noncurrent(self) -> None:
+        """Forget every revision that has ended: after a pack the storage may not have it any more."""
+        self._change(self._revisions.drop_noncurrent)
+
     def clear(self) -> None:
         """Forget every revision and the last tid."""
         if self._trace is not None:

@@ -166,6 +166,12 @@ class Revisions:
             self._erase(value >> PLACE_SHIFT)
             self._index.remove(number)
 
+    def drop_noncurrent(self) -> None:
+        """Drop all revisions that are not current."""
+        for number, place in list(self._index.closed_items()):
+            self._ring.closed_units -= self._erase(place)
+            self._index.remove_closed(number, place)
+
     def _erase(self, place: int) -> int:
         """Make the record at place a gap; return its units, 0 if there is none to be read."""
         header = self._file.read_header(place)
