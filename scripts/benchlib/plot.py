@@ -5,6 +5,8 @@ Needs matplotlib, which is an extra; PlotFailed says so when it is missing.
 
 from __future__ import annotations
 
+from statistics import median
+
 from .catalogue import OURS, PEER, ROWS
 from .report import Line
 from .runner import Results
@@ -50,9 +52,9 @@ def _curves(axes, results: Results, quick: bool,
         points = []
         for row in ROWS:
             runs = results.get(row.key(quick), {}).get(side, [])
-            figures = sorted(run[metric] for run in runs if metric in run)
+            figures = [run[metric] for run in runs if metric in run]
             if row.name.startswith(prefix) and figures:
-                points.append((int(row.name.removeprefix(prefix)), figures[len(figures) // 2]))
+                points.append((int(row.name.removeprefix(prefix)), median(figures)))
         axes.plot(*zip(*points, strict=True) if points else ([], []), marker='o', label=label)
     axes.set_xscale('log')
     axes.set_ylim(bottom=0)
