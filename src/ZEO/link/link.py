@@ -20,7 +20,7 @@ from ZEO.net.system import REAL, System
 log = logging.getLogger('ZEO.ClientStorage')
 
 #: Seconds between two rounds of connecting: from the first, doubled, to the second.
-FIRST_PAUSE, LAST_PAUSE = 0.05, 5.0
+FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
 
 #: Seconds between two looks for a writable server while there is only a read-only one.
 LOOK_FOR_WRITABLE = 5.0
