@@ -64,7 +64,7 @@ class HostedStorage:
         self.invalidations = Invalidations(storage, queue_size, queue_age, loop.system.wall_clock)
         self._sizes: dict[str, Any] = {}                     # as they were found last
         self._sizes_until = 0.0                              # when they may be looked for again
-        self._sizes_due = False                              # they will be
+        self._owed_sizes: set[Any] = set()                   # who will be told then
         policy.apply_to(storage)
         self._database = _Database(self)
         self.references = self._database.references          # record data -> oids it refers to, for pack
@@ -105,17 +105,19 @@ class HostedStorage:
             self.tell_one(peer, self.sizes())
             return
         self.tell_one(peer, self._sizes)
-        if not self._sizes_due:
-            self._sizes_due = True
+        if not self._owed_sizes:
             self.loop.later(wait, self._tell_sizes_late)
+        self._owed_sizes.add(peer)
 
     def tell_one(self, peer: Any, news: dict[str, Any]) -> None:
         """Send news to one client."""
         peer.push(frame(peer.codec.send('info', (news,))))
 
     def _tell_sizes_late(self) -> None:
-        self._sizes_due = False
-        self.tell(None, 'info', self.sizes())
+        owed, self._owed_sizes = self._owed_sizes & self.peers.keys(), set()
+        sizes = self.sizes()
+        for peer in owed:
+            self.tell_one(peer, sizes)
 
     def status(self) -> dict[str, Any]:
         """Return what server_status answers."""

@@ -1,0 +1,83 @@
+"""Sizes that are dear to find come late, and only to those who have committed."""
+
+import pytest
+from ZODB.MappingStorage import MappingStorage
+
+from ZEO.net.loop import Loop
+from ZEO.net.system import System
+from ZEO.serving.hosted import CHEAP, SIZES_SHARE, HostedStorage
+from ZEO.serving.later import Workers
+from ZEO.serving.limits import Limits
+from ZEO.serving.resolve import ConflictPolicy
+from ZEO.wire.messages import codec
+
+
+class Clock(System):
+    """A clock that is set."""
+
+    time = 100.0
+
+    def now(self):
+        return self.time
+
+
+class Sized(MappingStorage):
+    """Looking takes as long as is said."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.clock, self.cost, self.size = clock, 0.0, 1
+
+    def getSize(self):
+        self.clock.time += self.cost
+        return self.size
+
+
+class Peer:
+    """Remembers what it was sent."""
+
+    codec = codec(b'Z5')
+
+    def __init__(self):
+        self.sizes = []
+
+    def push(self, data):
+        self.sizes.append(self.codec.decode(data[4:])[3][0]['size'])
+
+
+@pytest.fixture
+def hosted():
+    clock = Clock()
+    loop = Loop(clock)
+    yield HostedStorage('1', Sized(clock), loop, Workers(loop), Limits(), False, None, ConflictPolicy(), 10, None)
+    loop.close()
+
+
+def test_cheap_ones_are_always_new(hosted):
+    peer = Peer()
+    for hosted.storage.size in (1, 2, 3):
+        hosted.tell_sizes(peer)
+    assert peer.sizes == [1, 2, 3]
+
+
+def test_dear_ones_come_late_to_who_is_owed_them(hosted):
+    committer, reader = Peer(), Peer()
+    hosted.peers = {committer: None, reader: None}
+    hosted.storage.cost = 10 * CHEAP
+    for hosted.storage.size in (1, 2, 3):
+        hosted.tell_sizes(committer)
+    assert committer.sizes == [1, 1, 1]
+    hosted.loop.system.time += 10 * CHEAP * SIZES_SHARE
+    hosted.loop.run_once(0)
+    assert committer.sizes == [1, 1, 1, 3]
+    assert reader.sizes == []
+
+
+def test_who_is_gone_is_not_told(hosted):
+    committer = Peer()
+    hosted.storage.cost = 10 * CHEAP
+    hosted.tell_sizes(committer)
+    hosted.tell_sizes(committer)
+    hosted.loop.system.time += 1
+    hosted.loop.run_once(0)
+    assert committer.sizes == [1, 1]
