@@ -8,7 +8,7 @@ import ZODB
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
 from ZODB.POSException import ConflictError, ReadOnlyError, StorageTransactionError
-from ZODB.utils import maxtid, z64
+from ZODB.utils import maxtid, p64, z64
 
 from support.counters import Counter
 from ZEO.ClientStorage import ClientStorage
@@ -67,6 +67,21 @@ class TestConflicts:
         manager.begin()
         assert connection.root()['counter'].value == 2
         assert service.hosted.stats.conflicts == 1
+
+    @pytest.mark.parametrize('client_resolves', [True, False])
+    def test_a_record_that_is_no_pickle_is_a_conflict_too(self, serve, open_client, monkeypatch, client_resolves):
+        if not client_resolves:
+            monkeypatch.setattr('ZEO.serving.hosted.EXTENSIONS', ())
+        client, meta = open_client(serve().server.addr), TransactionMetaData()
+        for serial in (z64, p64(1)):
+            client.tpc_begin(meta)
+            client.store(p64(7), serial, b'cno line ends here', '', meta)
+            if serial == z64:
+                client.tpc_vote(meta)
+                client.tpc_finish(meta)
+        with pytest.raises(ConflictError) as caught:
+            client.tpc_vote(meta)
+        assert caught.value.oid == p64(7)
 
     def test_the_server_resolves_what_it_may_load(self, serve, open_client):
         service = serve(conflict_modules=['support'])

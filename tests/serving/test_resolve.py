@@ -109,6 +109,15 @@ def test_a_record_that_names_code_runs_nothing(storage):
             storage.tryToResolveConflict(OID, p64(2), p64(1), data, data)
 
 
+@pytest.mark.parametrize('client_only', [False, True])
+def test_a_record_whose_class_has_no_readable_name(storage, client_only):
+    """It is a conflict as any other: ZODB's error alone would fail to be made."""
+    ConflictPolicy(client_only).apply_to(storage)
+    with pytest.raises(ConflictError) as caught:
+        storage.tryToResolveConflict(OID, p64(2), p64(1), b'cno line ends here', b'')
+    assert caught.value.serials == (p64(2), p64(1))
+
+
 def test_a_storage_within_another(storage):
     """A wrapper's base is asked just the same."""
     wrapper = DemoStorage(base=storage)

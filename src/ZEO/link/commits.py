@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from ZODB.POSException import StorageTransactionError
+from ZODB.POSException import ConflictError, StorageTransactionError
 
 from ZEO.Exceptions import ClientDisconnected, ClientStorageError
 from ZEO.link import options
@@ -18,6 +18,7 @@ from ZEO.link.buffer import CommitBuffer
 from ZEO.link.link import Link
 from ZEO.link.state import ClientState
 from ZEO.net.system import System
+from ZEO.wire.faults import conflict
 
 #: Seconds that one thread waits for another's commit, on a server that takes one at a time.
 TURN = 300.0
@@ -96,7 +97,12 @@ class Commits:
     def _resolve(self, buffer: CommitBuffer, oid: bytes, serials: tuple[bytes, bytes], data: bytes) -> None:
         """The server leaves a conflict to us: merge the records, and store again over the committed one."""
         committed, old = serials
-        merged = self._merge(oid, committed, old, data)
+        try:
+            merged = self._merge(oid, committed, old, data)
+        except ConflictError:
+            raise
+        except Exception as error:   # ZODB means to say that it is a conflict, but can't read the name of the class
+            raise conflict(oid, serials, data) from error
         buffer.connection.send('storea', (oid, committed, merged, buffer.txn_id))
         buffer.store(oid, merged)
 

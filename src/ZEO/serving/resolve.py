@@ -15,6 +15,8 @@ from ZODB import ConflictResolution
 from ZODB._compat import PersistentPickler, PersistentUnpickler
 from ZODB.POSException import ConflictError
 
+from ZEO.wire.faults import conflict
+
 log = logging.getLogger('ZEO.StorageServer')
 
 #: Packages whose classes a server loads unless told otherwise: data structures with a resolution of their own, no application.
@@ -44,7 +46,7 @@ class ConflictPolicy:
             storage = vars(storage).get('base') if hasattr(storage, '__dict__') else None
 
     def _refuse(self, oid: bytes, committed: bytes, old: bytes, data: bytes, committed_data: bytes = b'') -> bytes:
-        raise ConflictError(oid=oid, serials=(committed, old), data=data)
+        raise conflict(oid, (committed, old), data)
 
     def _resolver(self, storage: Any) -> Callable[..., bytes]:
         def resolve(oid: bytes, committed: bytes, old: bytes, data: bytes, committed_data: bytes = b'') -> bytes:
@@ -55,7 +57,7 @@ class ConflictPolicy:
             # A class's own code: whatever it raises, the conflict stands.
             except Exception:
                 log.exception('conflict resolution on %s failed', oid.hex())
-            raise ConflictError(oid=oid, serials=(committed, old), data=storage._crs_untransform_record_data(data))
+            raise conflict(oid, (committed, old), storage._crs_untransform_record_data(data))
         return resolve
 
     def _resolve(self, storage: Any, oid: bytes, committed: bytes, old: bytes, data: bytes, committed_data: bytes) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 
 import ZODB.interfaces
 import ZODB.POSException
+from ZODB.POSException import ConflictError
 
 from ZEO import Exceptions
 from ZEO.Exceptions import ProtocolError, ServerException
@@ -99,6 +100,18 @@ def _make(kind: type[BaseException], args: dict[str, Any] | tuple[Any, ...]) -> 
     error = kind.__new__(kind, *args)
     error.args = args
     return error
+
+
+def conflict(oid: bytes, serials: tuple[bytes, bytes], data: bytes) -> ConflictError:
+    """Return the error for a record that lost against another.
+
+    :param serials: the tids of the committed record and of the one that `data` was made from.
+    :param data: the lost record; one that doesn't begin with a class is lost as well, only that its class has no name.
+    """
+    try:
+        return ConflictError(oid=oid, serials=serials, data=data)
+    except Exception:   # ZODB splits and unpickles what may be any bytes
+        return ConflictError(oid=oid, serials=serials)
 
 
 def _text(args: Any) -> str:
