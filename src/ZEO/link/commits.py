@@ -90,9 +90,9 @@ class Commits:
                 for oid in answer:
                     buffer.resolved(oid)
                 return changed + list(answer)
-            for conflict in conflicts:
-                self._resolve(buffer, **conflict)
-                changed.append(conflict['oid'])
+            for lost in conflicts:
+                self._resolve(buffer, **lost)
+                changed.append(lost['oid'])
 
     def _resolve(self, buffer: CommitBuffer, oid: bytes, serials: tuple[bytes, bytes], data: bytes) -> None:
         """The server leaves a conflict to us: merge the records, and store again over the committed one."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+from ZEO.net.busy_poll import BusyPoll
 from ZEO.net.system import REAL, System
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -40,6 +41,7 @@ class Loop:
     def __init__(self, system: System = REAL) -> None:
         self.system = system
         self._selector = selectors.DefaultSelector()
+        self._busy_poll = BusyPoll(system)                     # the next request often comes at once
         self._timers: list[tuple[float, int, Timer]] = []      # a heap; the number keeps equal times comparable
         self._numbers = count()
         self._soon: deque[Callable[[], None]] = deque()        # to be called at the end of this wake-up
@@ -121,12 +123,16 @@ class Loop:
 
     def run_once(self, timeout: float | None) -> None:
         """Wait at most so many seconds for something to do, and do it."""
-        for key, events in self._selector.select(timeout):
+        ready = self._busy_poll.poll(self._look) if timeout != 0 else []
+        for key, events in ready or self._selector.select(timeout):
             key.data(events)
         if self._timers:
             self._run_timers()
         while self._soon:
             self._soon.popleft()()
+
+    def _look(self) -> list[tuple[selectors.SelectorKey, int]]:
+        return self._selector.select(0)
 
     def stop(self) -> None:
         """End :meth:`run` soon; from any thread or signal handler."""

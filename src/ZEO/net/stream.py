@@ -14,6 +14,8 @@ import struct
 
 from ZEO.net import addresses
 from ZEO.net.addresses import Address
+from ZEO.net.busy_poll import BusyPoll
+from ZEO.net.system import REAL, System
 from ZEO.net.tls import TlsCodec
 from ZEO.net.tls_socket import TlsSocket
 
@@ -29,12 +31,15 @@ _DONT_WAIT = getattr(socket, 'MSG_DONTWAIT', 0)
 class Stream:
     """A connected socket, spoken through `tls` where that is given."""
 
-    def __init__(self, raw: socket.socket, tls: TlsCodec | None = None) -> None:
+    def __init__(self, raw: socket.socket, tls: TlsCodec | None = None, system: System = REAL) -> None:
         raw.settimeout(None)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(TICK))
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(STALLED))
         self._raw = raw
         self._socket: socket.socket | TlsSocket = TlsSocket(raw, tls) if tls is not None else raw
+        self._busy_poll = BusyPoll(system)   # most answers come at once
+        self._readable = select.poll()
+        self._readable.register(raw, select.POLLIN)
         self._is_tls = tls is not None
 
     def send(self, data: bytes) -> None:
@@ -54,10 +59,15 @@ class Stream:
 
     def receive(self, buffer: memoryview) -> int | None:
         """Wait for bytes; returns how many came, 0 at the end of the stream, None after a tick without any."""
+        if not (self._is_tls and self._socket.has_input):   # type: ignore[union-attr]
+            self._busy_poll.poll(self._look)
         try:
             return self._socket.recv_into(buffer)
         except (BlockingIOError, InterruptedError):
             return None
+
+    def _look(self) -> list[tuple[int, int]]:
+        return self._readable.poll(0)
 
     def receive_available(self, buffer: memoryview) -> int | None:
         """The same without waiting."""

@@ -11,11 +11,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 
 class System:
     """What a machine offers besides its network."""
+
+    #: Lets others have the processor, if they want it.
+    give_way: Callable[[], None] = staticmethod(getattr(os, 'sched_yield', partial(time.sleep, 0)))
 
     def now(self) -> float:
         """Return the seconds of a clock that never goes back."""
