@@ -83,7 +83,7 @@ class ClientCache:
         self._hot.clear()
         self._revisions = Revisions(parts, self._hot)
         self._fd = parts.file.fd
-        self._buckets = parts.index.buckets
+        self._pages = parts.index.pages
         self._index = parts.index
         self._last_tid = parts.file.state.last_tid
         self._hits, self._misses = parts.file.state.hits, parts.file.state.misses
@@ -120,8 +120,10 @@ class ClientCache:
     def _read_current(self, oid: bytes) -> tuple[bytes, bytes] | None:
         number = int.from_bytes(oid, 'big')
         try:
-            value = self._buckets[number >> SHIFT][number & MASK]
+            value = self._pages[number >> SHIFT][number & MASK]
         except KeyError:
+            return None
+        if not value:
             return None
         place = value >> PLACE_SHIFT
         revisions = self._revisions

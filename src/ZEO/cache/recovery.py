@@ -125,14 +125,30 @@ def load_index(file: CacheFile, index: Index) -> bool:
         return False
     if os.fstat(file.fd).st_size != file.end * format.UNIT:
         return False
-    saved = file.read_units(state.index_at + 1, state.index_length)
-    if crc32(saved) != state.index_crc:
-        return False
+    saved = _Saved(file, (state.index_at + 1) * format.UNIT, state.index_length)
     try:
-        index.load(saved)
+        index.load(saved.read)
     except ValueError:
         return False
-    return True
+    return saved.crc == state.index_crc
+
+
+class _Saved:
+    """The saved index, read piece by piece."""
+
+    def __init__(self, file: CacheFile, offset: int, length: int) -> None:
+        self._file = file
+        self._offset = offset
+        self._left = length  # bytes
+        self.crc = 0  # of what has been read
+
+    def read(self, length: int) -> bytes:
+        """Return the next `length` bytes, or what is left. Raises OSError."""
+        piece = self._file.read(self._offset, min(length, self._left))
+        self._offset += len(piece)
+        self._left -= len(piece)
+        self.crc = crc32(piece, self.crc)
+        return piece
 
 
 # --- scanning -----------------------------------------------------------------------------------
@@ -207,54 +223,46 @@ def scan(file: CacheFile, index: Index) -> None:
 
     Raises OSError.
     """
-    current_tids: dict[int, bytes] = {}
-    free: list[Found] = []
+    gap, gap_behind = None, None  # the first one, and the first one from where the hand was
+    last_hand = file.state.hand
     closed_units = 0
     for found in walk(file):
         header = found.header
         if header is None:
             if not found.is_gap:
                 file.write_gap(found.place, found.units)
-            free.append(found)
+            gap = gap or found
+            if gap_behind is None and found.place + found.units > last_hand:
+                gap_behind = found
         elif header.end != format.NO_TID:
             closed_units += found.units
             index.add_closed(int.from_bytes(header.oid, 'big'), found.place)
         else:
-            _add_current(file, index, current_tids, found, header)
+            _add_current(file, index, found, header)
     file.state.closed_units = closed_units
-    _choose_hand(file, free)
+    _choose_hand(file, gap_behind or gap)
 
 
-def _add_current(
-    file: CacheFile,
-    index: Index,
-    tids: dict[int, bytes],
-    found: Found,
-    header: format.RecordHeader,
-) -> None:
+def _add_current(file: CacheFile, index: Index, found: Found, header: format.RecordHeader) -> None:
     oid = int.from_bytes(header.oid, 'big')
     known = index.get(oid)
     if known is not None:  # one that was being moved is there twice: any of the two will do
-        if tids[oid] >= header.tid:
+        place = known >> PLACE_SHIFT
+        other = file.read_header(place)
+        if other is not None and other.tid >= header.tid:
             file.write_gap(found.place, found.units)
             return
-        place = known >> PLACE_SHIFT
-        older = file.read_header(place)
-        if older is not None:
-            file.write_gap(place, older.units)
-    tids[oid] = header.tid
+        if other is not None:
+            file.write_gap(place, other.units)
     index.set(oid, found.place << PLACE_SHIFT)
 
 
-def _choose_hand(file: CacheFile, free: list[Found]) -> None:
-    """Go on at the first gap from where the hand was; with no gap at all, from the start."""
+def _choose_hand(file: CacheFile, gap: Found | None) -> None:
+    """Go on at this gap; with none, from the start."""
     state = file.state
-    last_hand = state.hand
     state.hand = state.gap_end = file.start
-    if free:
-        behind = [found for found in free if found.place + found.units > last_hand]
-        chosen = (behind or free)[0]
-        state.hand, state.gap_end = chosen.place, chosen.place + chosen.units
+    if gap is not None:
+        state.hand, state.gap_end = gap.place, gap.place + gap.units
 
 
 # --- resizing -----------------------------------------------------------------------------------

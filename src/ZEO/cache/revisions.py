@@ -218,11 +218,15 @@ class Revisions:
         self._file.sync()
 
     def _pack_index(self, at: int, length: int) -> bytes:
-        saved = self._index.dump()
+        parts = [format.pack_gap(length, self.salt + at).ljust(_UNIT, b'\0')]
         state = self._file.state
-        state.index_length, state.index_crc = len(saved), crc32(saved)
-        gap = format.pack_gap(length, self.salt + at).ljust(_UNIT, b'\0')
-        return (gap + saved).ljust(length * _UNIT, b'\0')
+        state.index_length = state.index_crc = 0
+        for piece in self._index.dump():
+            parts.append(piece)
+            state.index_length += len(piece)
+            state.index_crc = crc32(piece, state.index_crc)
+        parts.append(b'\0' * ((length - 1) * _UNIT - state.index_length))
+        return b''.join(parts)
 
     def abandon(self) -> None:
         """Serve nothing more, and make the file void. Raises OSError if that cannot be done."""
