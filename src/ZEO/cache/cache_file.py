@@ -112,6 +112,7 @@ class CacheFile:
         """Take over a descriptor; -1: there is no file, and reading or writing raises OSError."""
         self.fd = fd
         self.path = path
+        self.scratch = path is None  # nobody else will open it, so that its header, states and gaps do not matter
         self.state = format.State()
         self.end = self.start  # units; where the ring ends
 
@@ -122,7 +123,7 @@ class CacheFile:
         self.set_size(size)
         self.state = format.State(salt=secrets.randbits(31) + 1, boot=boot_id())
         self.state.hand, self.state.gap_end = self.start, self.end
-        self.write(0, format.pack_header(size, identity))
+        self._write_for_later(0, format.pack_header(size, identity))
         self.write_state(both=True)
         self.write_gap(self.start, self.end - self.start)
 
@@ -143,7 +144,7 @@ class CacheFile:
         for _ in range(2 if both else 1):
             self.state.sequence += 1
             place = format.STATE_PLACES[self.state.sequence % 2]
-            self.write(place, format.pack_state(self.state))
+            self._write_for_later(place, format.pack_state(self.state))
 
     def seed(self, place: int) -> int:
         """Return what the CRCs of the record at place (units) start from."""
@@ -177,12 +178,26 @@ class CacheFile:
     def write_gap(self, place: int, length: int) -> None:
         """Declare `length` units at place to hold nothing. Raises OSError."""
         if length:
-            self.write_units(place, format.pack_gap(length, self.seed(place)))
+            self._write_for_later(place * format.UNIT, format.pack_gap(length, self.seed(place)))
 
     def end_record(self, place: int, header: format.RecordHeader, end: bytes) -> None:
         """Write into the record at place that it ended at the tid `end`. Raises OSError."""
         offset = place * format.UNIT + format.END_PLACE
-        self.write(offset, format.pack_end(header, end, self.seed(place)))
+        self._write_for_later(offset, format.pack_end(header, end, self.seed(place)))
+
+    def _write_for_later(self, offset: int, data: bytes) -> None:
+        """Write what only who opens the file would read. Raises OSError."""
+        try:
+            self.write(offset, data)
+        except OSError:
+            if not self.scratch:
+                raise
+
+    def leave(self) -> None:
+        """Go on as a temporary file, without a name. Raises OSError."""
+        if self.path is not None:
+            os.unlink(self.path)
+        self.scratch = True
 
     def sync(self) -> None:
         """Return when all that was written is on disk. Raises OSError."""

@@ -223,8 +223,8 @@ class ClientCache:
                 log.warning('Cache file %s is damaged: %s; it starts empty', self.path, error)
                 self._start_anew()
             except OSError as error:
-                self._complain('The client cache stops', error)
-                self._abandon()
+                self._complain('The client cache goes on as a temporary one', error)
+                self._leave_file(change, *args)
             except BaseException:
                 # Such as KeyboardInterrupt: half a change would make the file serve stale data.
                 self._abandon()
@@ -237,6 +237,18 @@ class ClientCache:
             self._complained = True
             name = self.path or 'its temporary file'
             log.warning('%s, %s cannot be written: %s', consequence, name, error)
+
+    def _leave_file(self, change: Callable[..., None], *args: Any) -> None:
+        """Keep what there is for this process only: the file may say something else from now on."""
+        try:
+            if self._revisions.leave_file():
+                change(*args)
+                return
+        except NotStored:
+            return
+        except (OSError, DamagedCache):
+            pass  # such as a name that cannot be removed
+        self._abandon()
 
     def _abandon(self) -> None:
         """Serve nothing more, and leave no file that anybody could open."""
@@ -266,6 +278,11 @@ class ClientCache:
         self._unlock()
         if self._trace is not None:
             self._trace.close()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it holds anything: not if its file could not be made."""
+        return self._storing
 
     def detach(self) -> None:
         """In a forked child: leave the parent's file alone, go on with an empty temporary one."""

@@ -17,7 +17,7 @@ from zlib import crc32
 from ZEO.cache import format
 from ZEO.cache.cache_file import UNKNOWN_BOOT, CacheFile, boot_id, open_file
 from ZEO.cache.index import PLACE_SHIFT, USES, Index
-from ZEO.cache.ring import Ring
+from ZEO.cache.ring import NotStored, Ring
 from ZEO.Exceptions import ClientStorageError
 
 log = logging.getLogger('ZEO.cache')
@@ -58,7 +58,7 @@ def open_parts(path: str | None, size: int, identity: str) -> Parts:
         if parts is None:
             return _create(file, size, identity)
         if parts.file.end != size // format.UNIT:
-            parts = _resize(parts, size, identity)
+            parts = _resized_if_possible(parts, size, identity)
         _mark_open(parts)
         return parts
     except BaseException:
@@ -67,7 +67,11 @@ def open_parts(path: str | None, size: int, identity: str) -> Parts:
 
 
 def _create(file: CacheFile, size: int, identity: str) -> Parts:
-    file.create(size, identity)
+    try:
+        file.create(size, identity)
+    except OSError:
+        file.void()  # half of a cache file would only be complained of the next time
+        raise
     return Parts.around(file)
 
 
@@ -266,6 +270,22 @@ def _choose_hand(file: CacheFile, gap: Found | None) -> None:
 
 
 # --- resizing -----------------------------------------------------------------------------------
+
+
+def _resized_if_possible(parts: Parts, size: int, identity: str) -> Parts:
+    try:
+        return _resize(parts, size, identity)
+    except (OSError, NotStored, ClientStorageError) as error:
+        log.warning('Cache file %s keeps its size for now: %s', parts.file.path, error)
+        _remove(f'{parts.file.path}{RESIZED}')
+        return parts
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # it was never made, or goes the next time
 
 
 def _resize(parts: Parts, size: int, identity: str) -> Parts:

@@ -10,6 +10,7 @@ so in the file before the index says it, and no record leaves the index but stay
 
 from __future__ import annotations
 
+import logging
 import secrets
 from zlib import crc32
 
@@ -17,6 +18,9 @@ from ZEO.cache import format
 from ZEO.cache.hot import HotRecords
 from ZEO.cache.index import PLACE_SHIFT
 from ZEO.cache.recovery import Parts
+from ZEO.cache.ring import NotStored
+
+log = logging.getLogger('ZEO.cache')
 
 _HEADER, _UNIT, _NO_TID = format.RECORD_HEADER, format.UNIT, format.NO_TID
 # A hit reads one and a half times the mean record: reading the end of a larger record costs another
@@ -205,11 +209,16 @@ class Revisions:
 
     def save(self, hits: int, misses: int) -> None:
         """Make the file one that opens quickly, even after the machine went down."""
+        if self._file.scratch:
+            return
         state = self._file.state
         length = 1 + -(-self._index.saved_length() // _UNIT)
         if length * 2 <= self._file.end - self._file.start:
-            state.index_at = self._ring.place(length, lambda at: self._pack_index(at, length))
-            self._ring.hand = state.index_at  # once it has been read, it is room again
+            try:
+                state.index_at = self._ring.place(length, lambda at: self._pack_index(at, length))
+                self._ring.hand = state.index_at  # once it has been read, it is room again
+            except NotStored as error:  # it takes longer to open, that is all
+                log.info('No index in cache file %s: %s', self._file.path, error)
         self._file.sync()
         state.clean = True
         state.hits, state.misses = hits, misses
@@ -227,6 +236,13 @@ class Revisions:
             state.index_crc = crc32(piece, state.index_crc)
         parts.append(b'\0' * ((length - 1) * _UNIT - state.index_length))
         return b''.join(parts)
+
+    def leave_file(self) -> bool:
+        """Go on with the file as a temporary one; return whether it was another before. Raises OSError."""
+        if self._file.scratch:
+            return False
+        self._file.leave()
+        return True
 
     def abandon(self) -> None:
         """Serve nothing more, and make the file void. Raises OSError if that cannot be done."""

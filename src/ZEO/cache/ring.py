@@ -56,7 +56,7 @@ class Ring:
         self.hand = file.state.hand  # units; where the next record goes
         self.gap_end = file.state.gap_end  # units; up to where there is nothing
         self.closed_units = file.state.closed_units  # taken by revisions that are not current
-        self._exposed = False  # the gap may hold headers of records already forgotten
+        self._passed: list[int] = []  # places in the gap that may hold records already forgotten
 
     def holds(self, length: int) -> bool:
         """Tell whether a record with `length` bytes of data may be placed at all."""
@@ -68,14 +68,12 @@ class Ring:
         length: units; pack(place) returns its bytes. Raises NotStored, OSError, DamagedCache.
         """
         kept = self._make_room(length) if self.gap_end - self.hand < length else []
-        self._note(kept)
         at = self.hand + sum(record.units for record in kept)
-        parts = [record.packed for record in kept]
-        parts.append(pack(at))
+        parts = [pack(at)]
         rest = self.gap_end - at - length
         if rest:
             parts.append(format.pack_gap(rest, self._file.seed(at + length)))
-        self._write(parts)
+        self._write(kept, at, parts)
         self.hand = at + length
         return at
 
@@ -83,7 +81,7 @@ class Ring:
         """Make the whole ring one gap. Raises OSError."""
         self.hand, self.gap_end = self._file.start, self._file.end
         self.closed_units = 0
-        self._exposed = False
+        self._passed.clear()
         self._file.write_gap(self.hand, self.gap_end - self.hand)
 
     def save(self) -> None:
@@ -100,7 +98,6 @@ class Ring:
                 self._turn(at, kept)
                 kept, at = [], self.hand
                 continue
-            self._exposed = True
             record = self._pass_one(at, allowance)
             if record is not None:
                 kept.append(record)
@@ -110,29 +107,33 @@ class Ring:
 
     def _turn(self, at: int, kept: list[_Kept]) -> None:
         """Write out what is kept, leave nothing from `at` to the ring's end, go to its start."""
-        self._note(kept)
-        parts = [record.packed for record in kept]
         rest = self._file.end - at
-        if rest:
-            gap = format.pack_gap(rest, self._file.seed(at))
-            parts.append(gap.ljust(rest * format.UNIT, b'\0'))
-        self._write(parts)
+        gap = format.pack_gap(rest, self._file.seed(at)).ljust(rest * format.UNIT, b'\0') if rest else b''
+        self._write(kept, at, [gap])
         self.hand = self.gap_end = self._file.start
 
-    def _note(self, kept: list[_Kept]) -> None:
-        # Before they are written: a reader that is too early finds nothing that checks, and waits.
-        for record in kept:
+    def _write(self, kept: list[_Kept], at: int, parts: list[bytes]) -> None:
+        """Write what is kept, and from `at` on the parts."""
+        for record in kept:  # before it is written: a reader that is too early finds nothing that checks, and waits
             self._index.set(record.oid, record.value)
-
-    def _write(self, parts: list[bytes]) -> None:
         try:
-            self._file.write_units(self.hand, b''.join(parts))
+            self._file.write_units(self.hand, b''.join([record.packed for record in kept] + parts))
         except OSError as error:
-            if self._exposed:
-                raise
-            self._file.write_gap(self.hand, self.gap_end - self.hand)  # over what was written
+            self._take_back(kept, at)
             raise NotStored(str(error)) from error
-        self._exposed = False
+        self._passed.clear()
+
+    def _take_back(self, kept: list[_Kept], at: int) -> None:
+        """After a write that failed in the middle leave no record in the gap. Raises OSError."""
+        for record in kept:
+            self._index.remove(record.oid)
+        # Few bytes each, in blocks that the disk has already. The gap as a whole comes last: until then
+        # nothing depends on it.
+        for place in [*self._passed, *(record.value >> PLACE_SHIFT for record in kept), at]:
+            if place < self._file.end:
+                self._file.write_gap(place, 1)
+        self._file.write_gap(self.hand, self.gap_end - self.hand)
+        self._passed.clear()
 
     def _pass_one(self, at: int, allowance: int) -> _Kept | None:
         """Take what begins at gap_end into the gap; return it if it is to slide down to `at`."""
@@ -143,6 +144,7 @@ class Ring:
         if gap is not None:
             self._extend(gap)
             return None
+        self._passed.append(place)
         header = format.parse_record_header(buffer, seed)
         if header is None:
             raise DamagedCache(f'no record at {place * format.UNIT}')

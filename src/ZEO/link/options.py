@@ -51,7 +51,12 @@ def open_cache(cache: Any, client: str | None, var: str | None, storage: str, si
     directory = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(directory):
         raise ConfigurationError(f'there is no directory {directory} for the client cache: make it, or name another with var=')
-    return ClientCache(path, size, identity=database)
+    opened = ClientCache(path, size, identity=database)
+    if opened.is_usable:
+        return opened
+    opened.close()
+    log.warning('A client cache in memory takes the place of %s until the next start', path)
+    return MemoryCache(min(size, CACHE_SIZE))
 
 
 def cache_path(client: str, var: str | None, storage: str) -> str:
