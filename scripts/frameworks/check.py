@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from convert_check import check_relstorage, check_tools  # noqa: E402
 from environments import TOP, Environments  # noqa: E402
+from plone_check import check_plone  # noqa: E402
 from pyramid_check import check_pyramid  # noqa: E402
 from report import Report  # noqa: E402
 from shootout_check import check_zodbshootout  # noqa: E402
@@ -53,8 +54,8 @@ def zope(run: Run) -> None:
 
 
 CHECKS: dict[str, Callable[[Run], None]] = {
-    'zope': zope, 'pyramid': check_pyramid, 'zodbshootout': check_zodbshootout, 'relstorage': check_relstorage,
-    'tools': check_tools,
+    'zope': zope, 'plone': check_plone, 'pyramid': check_pyramid, 'zodbshootout': check_zodbshootout,
+    'relstorage': check_relstorage, 'tools': check_tools,
 }
 
 

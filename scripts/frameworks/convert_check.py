@@ -9,17 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from environments import run as run_command
-from processes import Processes, free_ports
+from processes import Processes, configuration, free_ports
 
-SERVER = """\
-<zeo>
-  address 127.0.0.1:{port}
-</zeo>
-<filestorage 1>
-  path {directory}/served.fs
-  blob-dir {directory}/served-blobs
-</filestorage>
-"""
 FILE = '<filestorage {role}>\n  path {directory}/{name}.fs\n  blob-dir {directory}/{name}-blobs\n</filestorage>\n'
 ZEO = ('<zeoclient {role}>\n  server 127.0.0.1:{port}\n  blob-dir {directory}/client-blobs-{role}\n</zeoclient>\n')
 DATA = Path(__file__).with_name('convert_data.py')
@@ -79,7 +70,7 @@ def check_tools(run: Any) -> None:
 
 
 def _serve(run: Any, processes: Processes, port: int) -> None:
-    conf = SERVER.format(port=port, directory=processes.directory)
+    conf = configuration(port, processes.directory, 'served')
     processes.serve(run.python('relstorage', run.server), conf, ('127.0.0.1', port))
 
 

@@ -21,12 +21,17 @@ PEER = 'ZEO[msgpack]>=6,<7'
 REQUIREMENTS = {
     'zope': ['Zope', 'waitress'],
     'pyramid': ['pyramid', 'pyramid_zodbconn', 'pyramid_tm', 'pyramid_retry', 'zodburi', 'waitress', 'pytest'],
+    # CMFPlone asks for plone.app.layout>=6.0.0a3, which makes pip take an alpha version of 7 that does not fit the rest.
+    # zdaemon is what the recipe's control script runs.
+    'plone': ['Products.CMFPlone', 'plone.app.layout<7', 'plone.restapi', 'plone.recipe.zeoserver', 'plone.recipe.zope2instance',
+              'zc.buildout', 'zdaemon', 'waitress'],
     'relstorage': ['RelStorage'],
     # pyperf 2.6 has a switch --profile, which zodbshootout 0.8 defines as well: argparse refuses to have it twice.
     # zodbshootout imports six without requiring it.
     'zodbshootout': ['zodbshootout', 'pyperf==2.3.0', 'six'],
 }
-SHOWN = ('Zope', 'pyramid', 'pyramid_zodbconn', 'zodburi', 'RelStorage', 'zodbshootout', 'ZODB', 'ZEO', 'transaction', 'waitress')
+SHOWN = ('Zope', 'Products.CMFPlone', 'plone.recipe.zeoserver', 'plone.recipe.zope2instance', 'pyramid', 'pyramid_zodbconn',
+         'zodburi', 'RelStorage', 'zodbshootout', 'ZODB', 'ZEO', 'transaction', 'waitress')
 INSTALL_TIMEOUT = 900.0   # seconds; RelStorage may have to be compiled
 
 

@@ -14,6 +14,16 @@ from pathlib import Path
 
 from environments import clean_environment
 
+CONFIGURATION = """\
+<zeo>
+  address 127.0.0.1:{port}
+</zeo>
+<filestorage 1>
+  path {directory}/{name}.fs
+  blob-dir {directory}/{name}-blobs
+</filestorage>
+"""
+
 
 class Trouble(Exception):
     """A process did not do what it was started for."""
@@ -79,6 +89,11 @@ class Processes:
         server = self.start('runzeo', [python.parent / 'runzeo', '-C', 'zeo.conf'])
         server.wait_until(lambda: listens(address), 30)
         return server
+
+
+def configuration(port: int, directory: Path, name: str = 'Data') -> str:
+    """Return what a server of one FileStorage with blobs is configured by; `name` is that of its file, without ``.fs``."""
+    return CONFIGURATION.format(port=port, directory=directory, name=name)
 
 
 def listens(address: tuple[str, int] | str) -> bool:

@@ -8,17 +8,8 @@ import json
 from typing import Any
 
 from environments import run as run_command
-from processes import Processes, free_ports
+from processes import Processes, configuration, free_ports
 
-SERVER = """\
-<zeo>
-  address 127.0.0.1:{port}
-</zeo>
-<filestorage 1>
-  path {directory}/Data.fs
-  blob-dir {directory}/blobs
-</filestorage>
-"""
 CONF = """\
 <zodb zeo>
   <zeoclient>
@@ -50,7 +41,7 @@ def _shoot(run: Any, side: str) -> dict[str, float]:
     directory.mkdir()
     port, = free_ports(1)
     with Processes(directory) as processes:
-        processes.serve(python, SERVER.format(port=port, directory=directory), ('127.0.0.1', port))
+        processes.serve(python, configuration(port, directory), ('127.0.0.1', port))
         (directory / 'shootout.conf').write_text(CONF.format(port=port))
         command = [python.parent / 'zodbshootout', '--include-mapping', 'no', '-c', '2', '--object-counts', '100', '-p', '1',
                    '-n', '3', '-w', '1', '-l', '1', '-o', 'result.json', 'shootout.conf', *BENCHMARKS]

@@ -4,64 +4,19 @@ Enters: the Pythons for the server and for Zope.  Leaves: PASS and FAIL lines.  
 """
 from __future__ import annotations
 
-import base64
 import re
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 
-from processes import Process, Processes, free_ports, listens
+from browser import Browser, until_done
+from processes import Process, Processes, configuration, free_ports, listens
 from report import Report
 from sites import PASSWORD, USER, WAYS, configure, make_instance
 
-CONF = """\
-<zeo>
-  address 127.0.0.1:{port}
-</zeo>
-<filestorage 1>
-  path {directory}/Data.fs
-  blob-dir {directory}/blobs
-</filestorage>
-"""
 ROUNDS = 20
 # written by this check, by Python, and the process's own .pid and .lock files
 NOT_DATA = ('.conf', '.ini', '.out', '.pyc', '.pid', '.lock')
-
-
-class Browser:
-    """HTTP requests of the site's manager to one Zope process."""
-
-    def __init__(self, port: int) -> None:
-        self._url = f'http://127.0.0.1:{port}/'
-        self._login = 'Basic ' + base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()
-
-    def get(self, path: str) -> str:
-        return self._send(urllib.request.Request(self._url + path))
-
-    def post(self, path: str, **fields: str) -> str:
-        """Send a form; a field ``name__list`` is sent as ``name:list``."""
-        form = {name.replace('__', ':'): value for name, value in fields.items()}
-        return self._send(urllib.request.Request(self._url + path, urllib.parse.urlencode(form).encode()))
-
-    def answers(self) -> bool:
-        try:
-            self.get('')
-        except (OSError, urllib.error.HTTPError):
-            return False
-        return True
-
-    def _send(self, request: urllib.request.Request) -> str:
-        request.add_header('Authorization', self._login)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as response:
-                return response.read().decode('utf-8', 'replace')
-        except urllib.error.HTTPError as error:
-            error.msg += f' for {request.full_url}: {error.read().decode("utf-8", "replace")[-600:]}'
-            raise
 
 
 class Site:
@@ -79,7 +34,7 @@ class Site:
         make_instance(zope_python, self.instance)
 
     def _serve(self) -> Process:
-        conf = CONF.format(port=self.port, directory=self.directory)
+        conf = configuration(self.port, self.directory)
         return self._processes.serve(self._server_python, conf, ('127.0.0.1', self.port))
 
     def start_zope(self, name: str, number: int) -> tuple[Process, Browser]:
@@ -88,7 +43,7 @@ class Site:
         ini = configure(self.instance, self.way, self.port, name, http)
         environment = {'ZEO_CLIENT': name} if name and self.way == 'custom_zodb' else {}
         process = self._processes.start(f'zope-{name or "nameless"}', [self._zope_python.parent / 'runwsgi', ini], **environment)
-        browser = Browser(http)
+        browser = Browser(http, USER, PASSWORD)
         process.wait_until(browser.answers, 60)
         return process, browser
 
@@ -140,7 +95,7 @@ def _check_reads(report: Report, first: Browser, second: Browser, synchronous: b
     for number in range(1, ROUNDS + 1):
         writer, reader = (first, second) if number % 2 else (second, first)
         writer.post('page/manage_edit', title='A page', data=f'round {number}.')
-        tries = _until_done(lambda number=number, reader=reader: reader.get('page').index(f'round {number}.'), 2, pause=0)
+        tries = until_done(lambda number=number, reader=reader: reader.get('page').index(f'round {number}.'), 2, pause=0)
         at_first += tries == 0
         at_all += tries >= 0
     needed = ROUNDS if synchronous else 0
@@ -192,29 +147,16 @@ def _check_restart(report: Report, site: Site, first: Browser, second: Browser) 
     site.restart_server()
     report.check('the server listens again', listens(('127.0.0.1', site.port)))
     began = time.monotonic()
-    errors = _until_done(lambda: first.post('page/manage_edit', title='A page', data='after the restart'))
+    errors = until_done(lambda: first.post('page/manage_edit', title='A page', data='after the restart'))
     seconds = time.monotonic() - began
     report.check(f'a write after the restart, {seconds:.1f} seconds later, with {errors} failed requests before it', errors >= 0)
-    errors = _until_done(lambda: second.get('page').index('after the restart'))
+    errors = until_done(lambda: second.get('page').index('after the restart'))
     report.check(f'the other process reads it, with {errors} stale or failed reads before that', errors >= 0)
 
 
 def _comes(browser: Browser, path: str, text: str) -> bool:
     """Tell whether a page shows a text, at once or in a moment: without server-sync an invalidation may be on its way."""
-    return _until_done(lambda: browser.get(path).index(text), 2, pause=0) >= 0
-
-
-def _until_done(action: Callable[[], object], timeout: float = 60.0, pause: float = 0.2) -> int:
-    """Try until it succeeds and return how often it failed; -1 when it never succeeded."""
-    end, errors = time.monotonic() + timeout, 0
-    while time.monotonic() < end:
-        try:
-            action()
-            return errors
-        except (OSError, ValueError):
-            errors += 1
-            time.sleep(pause)
-    return -1
+    return until_done(lambda: browser.get(path).index(text), 2, pause=0) >= 0
 
 
 def _check_nothing_kept(report: Report, site: Site) -> None:
