@@ -51,8 +51,8 @@ class _Waiting:
 
     __slots__ = ('lock', 'applied', 'done', 'result', 'error')
 
-    def __init__(self, lock: Any, applied: Callable[[Any], Any] | None) -> None:
-        self.lock = lock              # held; released to wake the caller
+    def __init__(self, applied: Callable[[Any], Any] | None) -> None:
+        self.lock: Any = None         # held by the caller who sleeps; released to wake it
         self.applied = applied        # called with the result by the thread that reads; returns the caller's
         self.done = False
         self.result: Any = None
@@ -112,7 +112,7 @@ class Connection:
         :raises Exception: what the server failed with.
         """
         message_id = next(self._ids) % _IDS
-        return self._call(message_id, self._session.codec.call(message_id, name, args), applied)
+        return self._call(message_id, frame(self._session.codec.call(message_id, name, args)), applied)
 
     def load_before(self, oid: bytes, tid: bytes, applied: Callable[[Any], Any]) -> Any:
         """The same for the hot path, ``call('loadBefore', (oid, tid), applied)``."""
@@ -157,19 +157,18 @@ class Connection:
         return waiting.result
 
     def _expect(self, message_id: int, applied: Callable[[Any], Any] | None) -> _Waiting:
-        lock = self._system.lock()
-        lock.acquire()
-        waiting = self._waiting[message_id] = _Waiting(lock, applied)
+        waiting = self._waiting[message_id] = _Waiting(applied)
         self._calls += 1
         return waiting
 
     def _call(self, message_id: int, data: bytes, applied: Callable[[Any], Any] | None) -> Any:
+        """Send the frame `data` of a call, and return the answer."""
         waiting = self._expect(message_id, applied)
         try:
             with self._sending:
                 if self.lost is not None:
                     raise self._disconnected()
-                self._flush(frame(data))
+                self._flush(data)
             self._wait(waiting)
         finally:
             self._waiting.pop(message_id, None)
@@ -197,6 +196,10 @@ class Connection:
                 self._read_until(waiting)
             elif self._reader == self._system.this_thread():
                 self._read_on(waiting)   # called by what is being applied
+            elif waiting.lock is None:
+                lock = self._system.lock()
+                lock.acquire()
+                waiting.lock = lock   # from now on the reader can wake us; look again, it may have stopped before
             else:
                 waiting.lock.acquire()
 
@@ -212,17 +215,18 @@ class Connection:
 
     def _read_on(self, waiting: _Waiting) -> None:
         while not waiting.done:
-            if not self._apply_one() and not waiting.done:
+            if not (self._inbox and self._apply_one()):
                 self._receive(wait=True)
 
     def _stop_reading(self) -> None:
         """Give up the reader's role; wake one who waits, to take it."""
         self._reader = None
         self._reading.release()
-        for other in tuple(self._waiting.values()):
-            if not other.done:
-                _wake(other)
-                break
+        if self._waiting:
+            for other in tuple(self._waiting.values()):
+                if not other.done and other.lock is not None:
+                    _wake(other)
+                    break
 
     # Reading; the reading lock is held.
 
@@ -406,7 +410,8 @@ class Connection:
 
 
 def _wake(waiting: _Waiting) -> None:
-    try:
-        waiting.lock.release()
-    except RuntimeError:   # woken already, and on its way
-        pass
+    if waiting.lock is not None:
+        try:
+            waiting.lock.release()
+        except RuntimeError:   # woken already, and on its way
+            pass

@@ -120,7 +120,9 @@ class Channel:
             if events & WRITE:
                 self._flush()
             if events & READ and not self.is_closed and not self._last_words:
-                self._read()
+                self._read_once()
+                if self._tls is not None:
+                    self._read_on()
         except (ProtocolError, TlsError) as error:
             self.close(f'closed by us: {error}')
         except MemoryError:
@@ -130,11 +132,12 @@ class Channel:
         except OSError as error:
             self.close(f'the connection broke: {error.strerror or error}')
 
-    def _read(self) -> None:
-        self._read_once()
-        while self._tls is not None and self._tls.has_input and not self.is_closed:
+    def _read_on(self) -> None:
+        """Read what the selector does not see."""
+        assert self._tls is not None
+        while self._tls.has_input and not self.is_closed:
             self._read_once()
-        if self._tls is not None and self._tls.has_output:
+        if self._tls.has_output:
             self.send(b'')
 
     def _read_once(self) -> None:
@@ -154,9 +157,11 @@ class Channel:
         if self.is_closed:
             return
         try:
-            self._produce()
-            while self._out and self._write_once():
+            if self._streams:
                 self._produce()
+            while self._out and self._write_once():
+                if self._streams:
+                    self._produce()
             if self._tls is not None:
                 self._tls.flush()
         except OSError as error:
@@ -166,6 +171,8 @@ class Channel:
             self._unasked = 0
             if self._last_words:
                 self.close('done')
+                return
+            if self._events == READ:
                 return
         self._wait_for_the_right_events()
 
@@ -189,7 +196,8 @@ class Channel:
             offered = out[0]
         else:
             offered = self._joined()
-        if not len(offered):
+        size = len(offered)
+        if not size:
             out.popleft()
             return True
         try:
@@ -197,8 +205,9 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             return False
         self._pending -= count
-        self._unasked = min(self._unasked, self._pending)
-        if count == len(offered):
+        if self._unasked > self._pending:
+            self._unasked = self._pending
+        if count == size:
             out.popleft()
             return True
         out[0] = offered[count:] if isinstance(offered, memoryview) else memoryview(offered)[count:]

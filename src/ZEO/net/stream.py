@@ -44,16 +44,12 @@ class Stream:
 
     def send(self, data: bytes) -> None:
         """Send all of `data`."""
-        count = self._send(data)
-        if count == len(data):
-            return
-        rest = memoryview(data)[count:]
-        while rest:
-            rest = rest[self._send(rest):]
-
-    def _send(self, data: bytes | memoryview) -> int:
         try:
-            return self._socket.send(data)
+            count = self._socket.send(data)
+            if count < len(data):
+                rest = memoryview(data)[count:]
+                while rest:
+                    rest = rest[self._socket.send(rest):]
         except BlockingIOError:
             raise OSError(errno.ETIMEDOUT, f'the server took nothing for {STALLED:.0f} s') from None
 

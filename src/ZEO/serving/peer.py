@@ -21,7 +21,7 @@ from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop, Timer
 from ZEO.serving import blobs
 from ZEO.serving.commit import Commit
-from ZEO.serving.dispatch import Streamed, dispatch
+from ZEO.serving.dispatch import Streamed, answer_load, dispatch
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.iterators import Iterators
 from ZEO.serving.later import Later, Workers
@@ -48,6 +48,7 @@ class Peer:
         self._address = show(address)
         self._label = ''                                  # what the client calls itself
         self._hosted: HostedStorage | None = None         # set by register
+        self._load: Callable[..., Any] | None = None      # its loadBefore, if that never waits for a network
         self._read_only = False                           # for this client
         self._resolves = False                            # whether the client resolves conflicts
         self._commits: dict[Any, Commit] = {}             # the client's transaction id -> what became of it
@@ -96,11 +97,16 @@ class Peer:
 
     def handle(self, messages: list[Message]) -> None:
         """Messages have come."""
-        assert self._channel is not None
+        channel = self._channel
+        assert channel is not None
         for message in messages:
-            if self._channel.is_closed:
+            if channel.is_closed:
                 break
-            dispatch(self, self._channel, self._loop, message)
+            if message[2] == 'loadBefore' and not message[1] and self._load is not None:
+                self.hosted.stats.loads += 1
+                answer_load(self, channel, self._load, message)
+            else:
+                dispatch(self, channel, self._loop, message)
 
     def probed(self) -> None:
         """Answer a monitoring program."""
@@ -151,6 +157,7 @@ class Peer:
             raise ReadOnlyError(f'the storage {name!r} is served read-only')
         tid = hosted.storage.lastTransaction()
         self._hosted, self._read_only = hosted, bool(read_only)
+        self._load = None if hosted.is_remote else hosted.storage.loadBefore
         self._resolves = hosted.client_resolves
         hosted.peers[self] = None
         self._session.registered()
@@ -189,9 +196,7 @@ class Peer:
     def loadBefore(self, oid: bytes, tid: bytes) -> Any:
         hosted = self.hosted
         hosted.stats.loads += 1
-        if hosted.is_remote:
-            return hosted.remote_loads.load(oid, tid)
-        return hosted.storage.loadBefore(oid, tid)
+        return hosted.remote_loads.load(oid, tid) if hosted.is_remote else hosted.storage.loadBefore(oid, tid)
 
     def load_many(self, oids: list[bytes], tid: bytes) -> list[Any]:
         """Return what loadBefore returns, for each of some oids; None too where there is no such object."""

@@ -66,6 +66,8 @@ class FrameReader:
         data = self._scratch[:count].tobytes()
         if self._rest:
             data = self._rest + data
+        elif count - 4 == int.from_bytes(data[:4], 'big') <= self.limit:   # just one frame, as mostly
+            return [data[4:]]
         return self._split(data)
 
     def feed(self, data: bytes) -> list[bytes | bytearray]:

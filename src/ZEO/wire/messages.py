@@ -9,11 +9,13 @@ There is one codec per protocol of :data:`CODECS`: `Z5` pickles, `M5` packs with
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from struct import Struct
 from typing import Any, Protocol
 
 from ZEO.Exceptions import ConfigurationError, ProtocolError
 from ZEO.wire import faults, pickles
+from ZEO.wire.frames import SIZE, frame
 from ZEO.wire.plain import is_plain
 
 Message = tuple[Any, Any, str, Any]
@@ -21,6 +23,9 @@ Message = tuple[Any, Any, str, Any]
 REPLY = '.reply'
 FAULT = 2            # the flags of a reply that holds a fault
 KEEP_ALIVE_ID = -1
+
+#: Bytes of a record from which on it is not worth a copy to send it in one piece with what is around it.
+_LARGE = 32 * 1024
 
 
 class Codec(Protocol):
@@ -41,13 +46,13 @@ class Codec(Protocol):
         """Return the message that calls `name` one way."""
 
     def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
-        """Return the message of the hot path, ``call(message_id, 'loadBefore', (oid, tid))``."""
+        """Return the frame of the hot path, that of ``call(message_id, 'loadBefore', (oid, tid))``."""
 
     def reply(self, message_id: Any, result: Any) -> bytes:
         """Return the answer to the call with that id."""
 
-    def loaded(self, message_id: Any, data: bytes, tid: bytes, end: bytes | None) -> bytes:
-        """Return the answer of the hot path, ``reply(message_id, (data, tid, end))``."""
+    def loaded(self, message_id: Any, data: bytes, tid: bytes, end: bytes | None) -> Sequence[bytes]:
+        """Return the frame of the hot path's answer, ``reply(message_id, (data, tid, end))``, in pieces."""
 
     def failure(self, message_id: Any, error: BaseException) -> bytes:
         """Return the answer that tells of `error`."""
@@ -79,16 +84,26 @@ class PickleCodec:
     """Protocol `Z5`: each message a pickle.
 
     loadBefore and its answer are most of all traffic.  They have one form, so they are written and recognised as templates:
-    that saves the server the walk over the pickle and both sides a pickler.
+    that saves the server the walk over the pickle and both sides a pickler, and a large record a copy.
     """
 
     name = b'Z5'
 
     _LOAD_REQUEST = re.compile(
         rb'\x80\x03\((K.|M..|J....|C\x08.{8}C\x08.{8}\x86)\x89X\x0a\0\0\0loadBeforeC\x08(.{8})C\x08(.{8})\x86t\.', re.DOTALL)
+    _LOAD_ANSWER = re.compile(rb'\x80\x03\(J(.{4})K\0X\x06\0\0\0\.reply(?:B(.{4})|C(.))', re.DOTALL)
+    _LOAD_FRAME = b'\0\0\0\x2f\x80\x03(J%b\x89X\x0a\0\0\0loadBeforeC\x08%bC\x08%b\x86t.'
     _pack_long = Struct('<cI').pack
 
     def decode(self, data: bytes | bytearray) -> Message:
+        answer = self._LOAD_ANSWER.match(data)
+        if answer is not None and type(data) is bytes:
+            message_id, long, short = answer.groups()
+            start = answer.end()
+            stop = start + (int.from_bytes(long, 'little') if short is None else short[0])
+            # What follows is the tid, and no end.
+            if data[stop:stop + 2] == b'C\x08' and data[stop + 10:] == b'N\x87t.':
+                return int.from_bytes(message_id, 'little', signed=True), 0, REPLY, (data[start:stop], data[stop + 2:-4], None)
         return checked(pickles.loads(data, answer=True))
 
     def decode_request(self, data: bytes | bytearray) -> Message:
@@ -106,18 +121,24 @@ class PickleCodec:
         return pickles.dumps((0, True, name, args))
 
     def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
-        return b'\x80\x03(J%b\x89X\x0a\0\0\0loadBeforeC\x08%bC\x08%b\x86t.' % (message_id.to_bytes(4, 'little'), oid, tid)
+        if len(oid) != 8 or len(tid) != 8:
+            return frame(self.call(message_id, 'loadBefore', (oid, tid)))
+        return self._LOAD_FRAME % (message_id.to_bytes(4, 'little'), oid, tid)
 
     def reply(self, message_id: Any, result: Any) -> bytes:
         return pickles.dumps((self._plain(message_id), 0, REPLY, result))
 
-    def loaded(self, message_id: Any, data: bytes, tid: bytes, end: bytes | None) -> bytes:
+    def loaded(self, message_id: Any, data: bytes, tid: bytes, end: bytes | None) -> Sequence[bytes]:
         if type(message_id) is not EchoedId:
-            return self.reply(message_id, (data, tid, end))
+            return frame(self.reply(message_id, (data, tid, end))),
         size = len(data)
-        head = b'C%c' % size if size < 256 else self._pack_long(b'B', size)
-        return b''.join((b'\x80\x03(', message_id, b'K\0X\6\0\0\0.reply', head, data, b'C\x08', tid,
-                         b'N' if end is None else b'C\x08' + end, b'\x87t.'))
+        counted = b'C%c' % size if size < 256 else self._pack_long(b'B', size)
+        tail = b'C\x08%bN\x87t.' % tid if end is None else b'C\x08%bC\x08%b\x87t.' % (tid, end)
+        head = b'\x80\x03(%bK\0X\6\0\0\0.reply%b' % (message_id, counted)
+        size_of_all = SIZE.pack(len(head) + size + len(tail))
+        if size < _LARGE:
+            return b''.join((size_of_all, head, data, tail)),
+        return size_of_all + head, data, tail
 
     def failure(self, message_id: Any, error: BaseException) -> bytes:
         return pickles.dumps((self._plain(message_id), FAULT, REPLY, faults.describe(error)))
@@ -159,13 +180,13 @@ class MsgpackCodec:
         return self._pack((0, True, name, args))
 
     def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
-        return self._pack((message_id, False, 'loadBefore', (oid, tid)))
+        return frame(self._pack((message_id, False, 'loadBefore', (oid, tid))))
 
     def reply(self, message_id: Any, result: Any) -> bytes:
         return self._pack((message_id, 0, REPLY, result))
 
-    def loaded(self, message_id: Any, data: bytes, tid: bytes, end: bytes | None) -> bytes:
-        return self._pack((message_id, 0, REPLY, (data, tid, end)))
+    def loaded(self, message_id: Any, data: bytes, tid: bytes, end: bytes | None) -> Sequence[bytes]:
+        return frame(self._pack((message_id, 0, REPLY, (data, tid, end)))),
 
     def failure(self, message_id: Any, error: BaseException) -> bytes:
         return self._pack((message_id, FAULT, REPLY, faults.describe(error)))
