@@ -254,6 +254,22 @@ def test_revisions_that_are_not_current_go_first(path):
     cache.close()
 
 
+def test_an_object_that_changes_all_the_time_keeps_its_last_revisions(path):
+    cache = ClientCache(path, SIZE)
+    for tid in range(1, 30):
+        cache.invalidate(p64(1), p64(tid))
+        cache.store(p64(1), p64(tid), None, b'%d' % tid)
+    last = [(p64(1), p64(tid), p64(tid + 1)) for tid in range(21, 29)]
+    assert sorted(cache.contents(), key=lambda revision: revision[1]) == [*last, (p64(1), p64(29), None)]
+    cache.store(p64(1), p64(5), p64(6), b'5')   # older than all of them
+    assert cache.loadBefore(p64(1), p64(6)) is None
+    assert cache.loadBefore(p64(1), p64(22)) == (b'21', p64(21), p64(22))
+    leave(cache)
+    cache = ClientCache(path, SIZE)
+    assert len(cache) == 9
+    cache.close()
+
+
 @pytest.mark.parametrize('crash', [False, True])
 def test_growing_loses_nothing(path, crash):
     cache = ClientCache(path, SIZE)

@@ -75,3 +75,16 @@ def test_touch_of_what_has_just_left_is_forgotten():
     cache._touched.update(p64(i) for i in range(100, 200))  # as if readers lost the race
     cache.store(p64(1), p64(1), None, b'')
     assert not cache._touched
+
+
+def test_revisions_of_one_object_in_any_order():
+    cache = MemoryCache()
+    for tid in (5, 1, 9, 3, 7):
+        cache.store(p64(1), p64(tid), p64(tid + 1), b'%d' % tid)
+    for before in range(1, 12):
+        found = cache.loadBefore(p64(1), p64(before))
+        tid = before - 1
+        assert found == ((b'%d' % tid, p64(tid), p64(before)) if tid % 2 else None)
+    cache.size = 0
+    cache.store(p64(2), p64(1), None, b'')   # everything has to leave
+    assert len(cache) == 0 and cache.loadBefore(p64(1), p64(6)) is None

@@ -11,6 +11,7 @@ A hit therefore only adds its oid to a set, and takes no lock.
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Iterator
 
@@ -27,7 +28,8 @@ class MemoryCache:
         self._lock = threading.Lock()  # taken by everything that changes something
         self._current: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()  # oid: (data, tid)
         self._touched: set[bytes] = set()  # oids hit since eviction last looked at them
-        # (oid, tid): (data, tid, end tid), oldest first; and the tids there are for one oid
+        # (oid, tid): (data, tid, end tid), oldest first; and the tids there are for one oid, sorted: a counter
+        # that is written all the time may have thousands
         self._closed: OrderedDict[tuple[bytes, bytes], tuple[bytes, bytes, bytes]] = OrderedDict()
         self._closed_tids: dict[bytes, list[bytes]] = {}
         self._used = 0  # bytes, overhead included
@@ -49,9 +51,11 @@ class MemoryCache:
         if oid not in self._closed_tids:
             return None  # no lock for a miss
         with self._lock:
-            for tid in self._closed_tids.get(oid, ()):
-                revision = self._closed[oid, tid]
-                if tid < before <= revision[2]:
+            tids = self._closed_tids.get(oid, [])
+            place = bisect_left(tids, before)
+            if place:
+                revision = self._closed[oid, tids[place - 1]]
+                if before <= revision[2]:
                     return revision
         return None
 
@@ -63,7 +67,7 @@ class MemoryCache:
         with self._lock:
             current = self._current.get(oid)
             if end_tid is None:
-                if tid in self._closed_tids.get(oid, ()) or (current and current[1] >= tid):
+                if (oid, tid) in self._closed or (current and current[1] >= tid):
                     return
                 self._drop_current(oid)  # its end is not known
                 self._add_current(oid, data, tid)
@@ -147,13 +151,13 @@ class MemoryCache:
         if (oid, tid) in self._closed:
             return
         self._closed[oid, tid] = data, tid, end_tid
-        self._closed_tids.setdefault(oid, []).append(tid)
+        insort(self._closed_tids.setdefault(oid, []), tid)
         self._used += len(data) + RECORD_OVERHEAD
 
     def _drop_closed(self, oid: bytes, tid: bytes) -> None:
         self._used -= len(self._closed.pop((oid, tid))[0]) + RECORD_OVERHEAD
         tids = self._closed_tids[oid]
-        tids.remove(tid)
+        del tids[bisect_left(tids, tid)]
         if not tids:
             del self._closed_tids[oid]
 

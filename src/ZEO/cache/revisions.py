@@ -28,6 +28,9 @@ _HEADER, _UNIT, _NO_TID = format.RECORD_HEADER, format.UNIT, format.NO_TID
 _LEAST_READ, _MOST_READ = 512, 16384  # bytes
 _FIRST_MEAN = 500.0  # bytes; ZODB records are often that small
 _MEAN_WEIGHT = 0.02  # of the latest record in the running mean
+# Revisions of one object that are kept besides the current one. Each takes a look into the file whenever
+# the object changes, and a counter that all write has as many as the file has room for.
+_MOST_CLOSED = 8
 
 
 class Revisions:
@@ -110,8 +113,7 @@ class Revisions:
             self._hot.discard(oid)
             self._index.set(number, place << PLACE_SHIFT)
         else:
-            self._index.add_closed(number, place)
-            self._ring.closed_units += length
+            self._add_closed(number, place, length)
         self._file.state.stores += 1
         self._note_length(_HEADER + len(data), _MEAN_WEIGHT)
 
@@ -137,8 +139,7 @@ class Revisions:
         number = int.from_bytes(oid, 'big')
         if tid is None:
             for place in self._index.closed(number):
-                self._ring.closed_units -= self._erase(place)
-                self._index.remove_closed(number, place)
+                self._drop_closed(number, place)
             self.drop_current(oid)
             return
         record = self._hot.records.get(oid)
@@ -158,8 +159,22 @@ class Revisions:
         self._hot.discard(oid)
         self._file.end_record(place, header, tid)
         self._index.remove(number)
+        self._add_closed(number, place, header.units)
+
+    def _add_closed(self, number: int, place: int, units: int) -> None:
         self._index.add_closed(number, place)
-        self._ring.closed_units += header.units
+        self._ring.closed_units += units
+        places = self._index.closed(number)
+        if len(places) > _MOST_CLOSED:
+            self._drop_closed(number, min(places, key=self._tid_at))
+
+    def _drop_closed(self, number: int, place: int) -> None:
+        self._ring.closed_units -= self._erase(place)
+        self._index.remove_closed(number, place)
+
+    def _tid_at(self, place: int) -> bytes:
+        header = self.header(place)
+        return b'' if header is None else header.tid
 
     def drop_current(self, oid: bytes) -> None:
         """Drop the current revision, if there is one."""
@@ -173,8 +188,7 @@ class Revisions:
     def drop_noncurrent(self) -> None:
         """Drop all revisions that are not current."""
         for number, place in list(self._index.closed_items()):
-            self._ring.closed_units -= self._erase(place)
-            self._index.remove_closed(number, place)
+            self._drop_closed(number, place)
 
     def _erase(self, place: int) -> int:
         """Make the record at place a gap; return its units, 0 if there is none to be read."""

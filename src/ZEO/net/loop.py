@@ -19,20 +19,25 @@ from ZEO.net.system import REAL, System
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
+#: Cancelled timers that are left where they are; of more than these the heap is cleared, once they are half of it.
+MOST_CANCELLED = 100
+
 
 class Timer:
     """A call at a later time; :meth:`cancel` takes it back."""
 
-    __slots__ = ('when', 'function', 'cancelled')
+    __slots__ = ('when', 'function', '_cancelled')
 
-    def __init__(self, when: float, function: Callable[[], None]) -> None:
+    def __init__(self, when: float, function: Callable[[], None], cancelled: Callable[[], None]) -> None:
         self.when = when
-        self.function = function
-        self.cancelled = False
+        self.function: Callable[[], None] | None = function   # None: cancelled, or called already
+        self._cancelled = cancelled                           # told of a cancellation
 
     def cancel(self) -> None:
         """Make sure that it is not called; harmless when it already was."""
-        self.cancelled = True
+        if self.function is not None:
+            self.function = None
+            self._cancelled()
 
 
 class Loop:
@@ -43,6 +48,7 @@ class Loop:
         self._selector = selectors.DefaultSelector()
         self._busy_poll = BusyPoll(system)                     # the next request often comes at once
         self._timers: list[tuple[float, int, Timer]] = []      # a heap; the number keeps equal times comparable
+        self._cancelled = 0                                    # so many of them will not be called
         self._numbers = count()
         self._soon: deque[Callable[[], None]] = deque()        # to be called at the end of this wake-up
         self._from_threads: deque[Callable[[], None]] = deque()
@@ -78,9 +84,17 @@ class Loop:
 
     def later(self, seconds: float, function: Callable[[], None]) -> Timer:
         """Call `function` once after so many seconds."""
-        timer = Timer(self.system.now() + seconds, function)
+        timer = Timer(self.system.now() + seconds, function, self._note_cancelled)
         heapq.heappush(self._timers, (timer.when, next(self._numbers), timer))
         return timer
+
+    def _note_cancelled(self) -> None:
+        """Every commit has a timer and cancels it: they may not wait in the heap for a time that is long to come."""
+        self._cancelled += 1
+        if self._cancelled > MOST_CANCELLED and self._cancelled > len(self._timers) // 2:
+            self._timers = [entry for entry in self._timers if entry[2].function is not None]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
 
     def soon(self, function: Callable[[], None]) -> None:
         """Call `function` after the callbacks of this wake-up; for the loop's own thread."""
@@ -150,8 +164,9 @@ class Loop:
     def _next_timeout(self) -> float | None:
         if self._soon:
             return 0
-        while self._timers and self._timers[0][2].cancelled:
+        while self._timers and self._timers[0][2].function is None:
             heapq.heappop(self._timers)
+            self._cancelled -= 1
         if not self._timers:
             return None
         return max(0.0, self._timers[0][0] - self.system.now())
@@ -160,9 +175,11 @@ class Loop:
         now = self.system.now()
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
-            if not timer.cancelled:
-                timer.cancelled = True
-                timer.function()
+            function, timer.function = timer.function, None
+            if function is None:
+                self._cancelled -= 1
+            else:
+                function()
 
     def _on_bell(self, events: int) -> None:
         try:

@@ -121,8 +121,7 @@ class Finishing(Phase):
 class Ended(Phase):
     """It is over; `reason` says why when that was not the client's wish."""
 
-    def __init__(self, commit: Commit, reason: BaseException | None) -> None:
-        super().__init__(commit)
+    def __init__(self, reason: BaseException | None) -> None:   # and no commit: it is garbage at once, not when it is looked for
         self._reason = reason
 
     def add(self, name: str, data: bytes | None, *args: Any) -> None:
@@ -229,7 +228,7 @@ class Commit:
         """Be over, without having changed anything; harmless when it is over."""
         if isinstance(self.phase, Ended):
             return
-        self.phase = Ended(self, reason)
+        self.phase = Ended(reason)
         self.hosted.stats.aborts += 1
         try:
             if self._begun:
@@ -377,7 +376,7 @@ class Commit:
         stats = self.hosted.stats
         stats.commits += 1
         stats.stores += len(self._changed)
-        self.phase = Ended(self, None)
+        self.phase = Ended(None)
         self._release()
         return tid
 

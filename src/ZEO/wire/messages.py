@@ -8,14 +8,12 @@ There is one codec per protocol of :data:`CODECS`: `Z5` pickles, `M5` packs with
 """
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from struct import Struct
 from typing import Any, Protocol
 
 from ZEO.Exceptions import ConfigurationError, ProtocolError
-from ZEO.wire import faults, pickles
-from ZEO.wire.frames import SIZE, frame
+from ZEO.wire import faults, pickles, templates
+from ZEO.wire.frames import frame
 from ZEO.wire.plain import is_plain
 
 Message = tuple[Any, Any, str, Any]
@@ -23,9 +21,6 @@ Message = tuple[Any, Any, str, Any]
 REPLY = '.reply'
 FAULT = 2            # the flags of a reply that holds a fault
 KEEP_ALIVE_ID = -1
-
-#: Bytes of a record from which on it is not worth a copy to send it in one piece with what is around it.
-_LARGE = 32 * 1024
 
 
 class Codec(Protocol):
@@ -81,36 +76,27 @@ class EchoedId(bytes):
 
 
 class PickleCodec:
-    """Protocol `Z5`: each message a pickle.
-
-    loadBefore and its answer are most of all traffic.  They have one form, so they are written and recognised as templates:
-    that saves the server the walk over the pickle and both sides a pickler, and a large record a copy.
-    """
+    """Protocol `Z5`: each message a pickle; the most frequent ones by way of :mod:`ZEO.wire.templates`."""
 
     name = b'Z5'
 
-    _LOAD_REQUEST = re.compile(
-        rb'\x80\x03\((K.|M..|J....|C\x08.{8}C\x08.{8}\x86)\x89X\x0a\0\0\0loadBeforeC\x08(.{8})C\x08(.{8})\x86t\.', re.DOTALL)
-    _LOAD_ANSWER = re.compile(rb'\x80\x03\(J(.{4})K\0X\x06\0\0\0\.reply(?:B(.{4})|C(.))', re.DOTALL)
-    _LOAD_FRAME = b'\0\0\0\x2f\x80\x03(J%b\x89X\x0a\0\0\0loadBeforeC\x08%bC\x08%b\x86t.'
-    _pack_long = Struct('<cI').pack
-
     def decode(self, data: bytes | bytearray) -> Message:
-        answer = self._LOAD_ANSWER.match(data)
-        if answer is not None and type(data) is bytes:
-            message_id, long, short = answer.groups()
-            start = answer.end()
-            stop = start + (int.from_bytes(long, 'little') if short is None else short[0])
-            # What follows is the tid, and no end.
-            if data[stop:stop + 2] == b'C\x08' and data[stop + 10:] == b'N\x87t.':
-                return int.from_bytes(message_id, 'little', signed=True), 0, REPLY, (data[start:stop], data[stop + 2:-4], None)
+        if type(data) is bytes:
+            loaded = templates.read_loaded(data)
+            if loaded is not None:
+                message_id, record, tid = loaded
+                return message_id, 0, REPLY, (record, tid, None)
         return checked(pickles.loads(data, answer=True))
 
     def decode_request(self, data: bytes | bytearray) -> Message:
-        load = self._LOAD_REQUEST.fullmatch(data)
+        load = templates.read_load(data)
         if load is not None:
-            message_id, oid, tid = load.groups()
-            return EchoedId(message_id), False, 'loadBefore', (bytes(oid), bytes(tid))
+            message_id, oid, tid = load
+            return EchoedId(message_id), False, 'loadBefore', (oid, tid)
+        if type(data) is bytes:
+            store = templates.read_store(data)
+            if store is not None:
+                return 0, True, 'storea', store
         pickles.check(data)
         return requested(pickles.loads(data))
 
@@ -118,12 +104,10 @@ class PickleCodec:
         return pickles.dumps((message_id, False, name, args))
 
     def send(self, name: str, args: tuple[Any, ...]) -> bytes:
-        return pickles.dumps((0, True, name, args))
+        return (name == 'storea' and templates.store(*args)) or pickles.dumps((0, True, name, args))
 
     def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
-        if len(oid) != 8 or len(tid) != 8:
-            return frame(self.call(message_id, 'loadBefore', (oid, tid)))
-        return self._LOAD_FRAME % (message_id.to_bytes(4, 'little'), oid, tid)
+        return templates.load(message_id, oid, tid) or frame(self.call(message_id, 'loadBefore', (oid, tid)))
 
     def reply(self, message_id: Any, result: Any) -> bytes:
         return pickles.dumps((self._plain(message_id), 0, REPLY, result))
@@ -131,14 +115,7 @@ class PickleCodec:
     def loaded(self, message_id: Any, data: bytes, tid: bytes, end: bytes | None) -> Sequence[bytes]:
         if type(message_id) is not EchoedId:
             return frame(self.reply(message_id, (data, tid, end))),
-        size = len(data)
-        counted = b'C%c' % size if size < 256 else self._pack_long(b'B', size)
-        tail = b'C\x08%bN\x87t.' % tid if end is None else b'C\x08%bC\x08%b\x87t.' % (tid, end)
-        head = b'\x80\x03(%bK\0X\6\0\0\0.reply%b' % (message_id, counted)
-        size_of_all = SIZE.pack(len(head) + size + len(tail))
-        if size < _LARGE:
-            return b''.join((size_of_all, head, data, tail)),
-        return size_of_all + head, data, tail
+        return templates.loaded(message_id, data, tid, end)
 
     def failure(self, message_id: Any, error: BaseException) -> bytes:
         return pickles.dumps((self._plain(message_id), FAULT, REPLY, faults.describe(error)))

@@ -6,7 +6,6 @@ for bytes that are no pickle, or one made to hurt; whatever a pickle says, nothi
 """
 from __future__ import annotations
 
-import io
 import pickle
 import pickletools
 import re
@@ -186,10 +185,36 @@ def loads(data: bytes | bytearray, answer: bool = False) -> Any:
         raise ProtocolError(f'a message that is no pickle: {type(error).__name__}: {error}') from None
 
 
-def dumps(value: Any) -> bytes:
-    """Return `value` as a pickle of protocol 3 without memo, as every version of the protocol's peers reads it."""
-    out = io.BytesIO()
+class _Out:
+    """What a pickler writes to."""
+
+    __slots__ = ('parts', 'write')
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []      # large data comes in parts
+        self.write = self.parts.append
+
+
+#: Picklers to be used again, since making one takes four times as long as a short message does.  One that is in use is not
+#: here, so that neither other threads nor what it calls can have it as well; one that has failed does not come back.
+_idle: list[tuple[pickle.Pickler, list[bytes]]] = []
+
+
+def _new_pickler() -> tuple[pickle.Pickler, list[bytes]]:
+    out = _Out()
     pickler = pickle.Pickler(out, 3)
     pickler.fast = True
+    return pickler, out.parts
+
+
+def dumps(value: Any) -> bytes:
+    """Return `value` as a pickle of protocol 3 without memo, as every version of the protocol's peers reads it."""
+    try:
+        pickler, parts = _idle.pop()
+    except IndexError:
+        pickler, parts = _new_pickler()
     pickler.dump(value)
-    return out.getvalue()
+    data = parts[0] if len(parts) == 1 else b''.join(parts)
+    parts.clear()
+    _idle.append((pickler, parts))
+    return data
