@@ -177,6 +177,50 @@ def test_large_answers_do_not_count_as_pushes(setup):
     assert len(one.read()) == 1_000_001
 
 
+def test_what_goes_to_many_leaves_at_once(setup):
+    one = setup()
+    one.channel.push_now(b'news')
+    assert one.there.recv(100) == b'news'   # the loop did not run
+    assert not one.channel._out
+
+
+def test_what_goes_to_many_keeps_its_place(setup):
+    one = setup()
+    one.channel.send(b'first')
+    one.channel.push_now(b' second')
+    one.channel.stream(iter([b' third']))
+    one.channel.push_now(b'?')
+    assert one.read() == b'first second? third'
+    one.channel.stream(iter([b'1' * 1000, b'2' * 1000]))
+    one.turn()
+    one.channel.push_now(b'3')
+    assert one.read() == b'1' * 1000 + b'2' * 1000 + b'3'
+
+
+def test_what_goes_to_many_is_bounded_too(setup):
+    one = setup(limit=100_000)
+    for _ in range(300):
+        one.channel.push_now(b'n' * 1000)
+    assert one.owner.reasons == ['it does not read what it is sent']
+
+
+def test_what_goes_to_many_is_taken_up_where_the_socket_was_full(setup):
+    one = setup()
+    sent = b''.join(b'%06d' % number for number in range(20_000))
+    for start in range(0, len(sent), 600):
+        one.channel.push_now(sent[start:start + 600])
+    assert one.channel._out
+    assert one.read() == sent
+
+
+def test_what_goes_to_many_meets_one_who_has_gone(setup):
+    one = setup()
+    one.there.close()
+    one.channel.push_now(b'news')
+    one.channel.push_now(b'more')
+    assert one.owner.reasons == ['the connection broke: Broken pipe']
+
+
 def test_a_stream_costs_little_memory_however_long(setup):
     one, most = setup(limit=10 * LIMIT), 0
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from ZEO.net.loop import READ, WRITE, Loop
+from ZEO.net.loop import MOST_CANCELLED, READ, WRITE, Loop
 from ZEO.net.system import System
 
 
@@ -61,6 +61,25 @@ def test_a_cancelled_timer_does_not_run(loop, clock):
     clock.time += 5
     loop.run_once(0)
     assert ran == []
+
+
+def test_cancelled_timers_do_not_pile_up(loop, clock):
+    ran = []
+    last = loop.later(30, lambda: ran.append('last'))
+    for number in range(10_000):
+        timer = loop.later(20, lambda: ran.append('cancelled'))
+        if number == 5000:
+            loop.later(10, lambda: ran.append('first'))
+        timer.cancel()
+        timer.cancel()
+        assert len(loop._timers) <= 2 * MOST_CANCELLED + 4
+    clock.time += 25
+    loop.run_once(0)
+    assert ran == ['first']
+    last.cancel()
+    clock.time += 25
+    loop.run_once(0)
+    assert ran == ['first'] and not loop._timers and loop._cancelled == 0
 
 
 def test_a_timer_may_cancel_another_that_is_due(loop, clock):

@@ -17,6 +17,10 @@ DATA = st.binary(max_size=300) | st.sampled_from([b'', b'd' * 255, b'd' * 256, b
 MESSAGE_IDS = (st.integers(0, 2**31 - 1) | st.sampled_from([0, 255, 256, 65_535, 65_536]) | st.tuples(IDS, IDS))
 
 
+# Not with the opcodes of the memo, which make the unpickler allocate what a number says: a server is trusted with that.
+HARMLESS = st.binary(max_size=40).map(lambda data: data.translate(None, b'rqp\x94'))
+
+
 def unframed(pieces):
     """The message in a frame."""
     whole = b''.join(pieces)
@@ -78,6 +82,37 @@ def test_the_request_of_the_hot_path(message_id, oid, tid):
     assert type(PickleCodec().decode_request(request)[0]) is EchoedId
 
 
+@given(st.integers(0, 2**31 - 1) | st.sampled_from([0, 255, 256, 65_535, 65_536, 2**31, 2**70]), DATA, IDS)
+def test_a_store_is_what_a_pickler_makes(txn_id, data, serial):
+    z5 = PickleCodec()
+    args = OID, serial, data, txn_id
+    assert pickle.loads(z5.send('storea', args)) == (0, True, 'storea', args)
+    for message in (z5.send('storea', args), dumps((0, True, 'storea', args))):
+        assert z5.decode_request(message) == (0, True, 'storea', args)
+        assert z5.decode_request(bytearray(message)) == (0, True, 'storea', args)   # which no template is tried on
+    if txn_id > 65_535:
+        assert z5.send('storea', args) == dumps((0, True, 'storea', args))
+
+
+@pytest.mark.parametrize('args', [
+    (b'short', TID, b'', 1), (OID, None, b'', 1), (OID, TID, None, 1), (None, TID, b'', 1), (OID, 'text', b'', 1),
+    (OID, TID, 'text', 1), (OID, TID, b'', -1), (OID, TID, b'', 'one')])
+def test_a_store_of_anything_else_is_sent_as_it_is(either, args):
+    assert either.decode_request(either.send('storea', args)) == (0, True, 'storea', args)
+
+
+@given(HARMLESS, st.integers(24, 60), st.integers(0, 40))
+def test_what_only_looks_like_a_store_is_read_in_full(inserted, start, cut):
+    z5 = PickleCodec()
+    message = z5.send('storea', (OID, TID, b'some data', 70_000))
+    data = message[:start] + inserted + message[start + cut:]
+    try:
+        read = z5.decode_request(data)
+    except ProtocolError:
+        return
+    assert read == z5.decode_request(bytearray(data))
+
+
 def test_an_oid_or_tid_of_another_length_is_sent_as_it_is(either):
     for oid, tid in ((b'short', TID), (OID, b''), (OID, None), (5, TID)):
         try:
@@ -86,10 +121,6 @@ def test_an_oid_or_tid_of_another_length_is_sent_as_it_is(either):
             assert not isinstance(oid, bytes) or not isinstance(tid, bytes)
         else:
             assert either.decode_request(unframed([request])) == (5, False, 'loadBefore', (oid, tid))
-
-
-# Not with the opcodes of the memo, which make the unpickler allocate what a number says: a server is trusted with that.
-HARMLESS = st.binary(max_size=40).map(lambda data: data.translate(None, b'rqp\x94'))
 
 
 @given(HARMLESS, st.integers(24, 45), st.integers(0, 22))

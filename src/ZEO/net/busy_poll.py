@@ -16,8 +16,9 @@ from ZEO.net.system import System
 
 Event = TypeVar('Event')
 
-#: Looks before sleeping: some 100 microseconds, in which a server answers most calls and a client makes the next one.
-LOOKS = 64
+#: Looks before sleeping: some 400 microseconds, in which a server answers most calls, a commit to a fast disk among them, and a
+#: client makes the next one.
+LOOKS = 256
 
 #: Seconds for one look after which somebody else has had the processor, or this process's other threads the interpreter.
 CONTENDED = 20e-6

@@ -157,7 +157,7 @@ class HostedStorage:
                 data = encoded.get(codec.name)
                 if data is None:
                     data = encoded[codec.name] = frame(codec.send(name, args))
-                peer.push(data)
+                peer.push_now(data)
 
     def forget_changes(self) -> None:
         """The storage can't say what changed: every client has to check its whole cache."""

@@ -93,6 +93,11 @@ class Peer:
         assert self._channel is not None
         self._channel.push(data)
 
+    def push_now(self, data: bytes) -> None:
+        """The same, for one that all clients get."""
+        assert self._channel is not None
+        self._channel.push_now(data)
+
     # What the channel tells.
 
     def handle(self, messages: list[Message]) -> None:

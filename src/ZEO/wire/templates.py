@@ -73,7 +73,8 @@ def read_loaded(message: bytes) -> tuple[int, bytes, bytes] | None:
 
 def store(oid: bytes, serial: bytes, data: bytes, txn_id: int) -> bytes | None:
     """Return the message of a storea."""
-    if not (type(oid) is type(serial) is type(data) is bytes and len(oid) == len(serial) == 8 and txn_id < 2**31):
+    if not (type(oid) is type(serial) is type(data) is bytes and len(oid) == len(serial) == 8 and type(txn_id) is int
+            and 0 <= txn_id < 2**31):
         return None
     return b''.join((_STORE % (oid, serial, _counted(len(data))), data, _STORE_END % txn_id.to_bytes(4, 'little')))
 
