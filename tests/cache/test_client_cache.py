@@ -74,6 +74,25 @@ def test_saved_index_is_used_and_void_once_the_file_is_open(path, monkeypatch):
     cache.close()
 
 
+@pytest.mark.parametrize('seed', range(10))
+def test_saved_index_knows_all_that_is_in_the_file(path, seed):
+    """Records slide on to make room for the index itself: forgotten by it, they could never be invalidated."""
+    chooser = random.Random(seed)
+    cache = ClientCache(path, 32 * 1024)
+    for number in range(300):
+        oid = p64(chooser.randrange(100))
+        cache.invalidate(oid, p64(number + 2))
+        cache.store(oid, p64(number + 2), None, oid * chooser.randrange(1, 40))
+        for oid in chooser.choices(range(100), k=5):
+            cache.load(p64(oid))
+    cache.close()
+    cache = ClientCache(path, 32 * 1024)
+    revisions = cache._revisions
+    assert sorted(revisions.places()) == [found.place for found in recovery.walk(revisions._file) if found.header is not None]
+    assert None not in map(revisions.header, revisions.places())
+    cache.close()
+
+
 def test_invalidation_is_in_the_file_too(path):
     cache = ClientCache(path, SIZE)
     cache.store(p64(1), p64(1), None, b'1')

@@ -69,6 +69,7 @@ class Ring:
         """
         kept = self._make_room(length) if self.gap_end - self.hand < length else []
         at = self.hand + sum(record.units for record in kept)
+        self._note(kept)
         parts = [pack(at)]
         rest = self.gap_end - at - length
         if rest:
@@ -109,13 +110,18 @@ class Ring:
         """Write out what is kept, leave nothing from `at` to the ring's end, go to its start."""
         rest = self._file.end - at
         gap = format.pack_gap(rest, self._file.seed(at)).ljust(rest * format.UNIT, b'\0') if rest else b''
+        self._note(kept)
         self._write(kept, at, [gap])
         self.hand = self.gap_end = self._file.start
 
+    def _note(self, kept: list[_Kept]) -> None:
+        # Before they are written: a reader that is too early finds nothing that checks, and waits. And before
+        # an index is packed that is to say where they are.
+        for record in kept:
+            self._index.set(record.oid, record.value)
+
     def _write(self, kept: list[_Kept], at: int, parts: list[bytes]) -> None:
         """Write what is kept, and from `at` on the parts."""
-        for record in kept:  # before it is written: a reader that is too early finds nothing that checks, and waits
-            self._index.set(record.oid, record.value)
         try:
             self._file.write_units(self.hand, b''.join([record.packed for record in kept] + parts))
         except OSError as error:
