@@ -12,6 +12,7 @@ from ZODB.utils import p64
 
 from support.cache_stream import Stream, data_of, wrong_records
 from ZEO.cache import ClientCache, cache_file, format, recovery
+from ZEO.cache.index import PLACE_SHIFT
 from ZEO.cache.inspection import inspect
 from ZEO.cache.ring import NotStored
 from ZEO.Exceptions import ClientStorageError
@@ -86,11 +87,22 @@ def test_saved_index_knows_all_that_is_in_the_file(path, seed):
         for oid in chooser.choices(range(100), k=5):
             cache.load(p64(oid))
     cache.close()
+    assert inspect(path).problems == []
     cache = ClientCache(path, 32 * 1024)
     revisions = cache._revisions
     assert sorted(revisions.places()) == [found.place for found in recovery.walk(revisions._file) if found.header is not None]
     assert None not in map(revisions.header, revisions.places())
     cache.close()
+
+
+def test_checker_sees_an_index_that_does_not_know_all(path):
+    cache = ClientCache(path, SIZE)
+    fill(cache, 10)
+    cache._index.remove(3)
+    cache._index.set(11, 77 << PLACE_SHIFT)
+    cache.close()
+    assert inspect(path).problems == [
+        'the saved index does not know 1 of the records, and 1 that it tells of are not there']
 
 
 def test_invalidation_is_in_the_file_too(path):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ZEO.cache import format
 from ZEO.cache.cache_file import CacheFile, take_lock
-from ZEO.cache.index import Index
+from ZEO.cache.index import PLACE_SHIFT, Index
 from ZEO.cache.recovery import check_usable, load_index, walk
 
 
@@ -82,17 +82,31 @@ def _inspect(file: CacheFile, report: Report) -> None:
     report.state = file.state
     if report.size != size:
         report.problems.append(f'it should have {size} bytes')
-    if file.state.clean and file.state.index_at and not load_index(file, Index()):
+    places = _inspect_ring(file, report)
+    if file.state.clean and file.state.index_at:
+        _inspect_index(file, places, report)
+
+
+def _inspect_index(file: CacheFile, places: set[int], report: Report) -> None:
+    index = Index()
+    if not load_index(file, index):
         report.problems.append('the saved index is damaged; it would be made anew')
-    _inspect_ring(file, report)
+        return
+    indexed = {value >> PLACE_SHIFT for _, value in index.current_items()} | {place for _, place in index.closed_items()}
+    if indexed != places:
+        report.problems.append(f'the saved index does not know {len(places - indexed)} of the records,'
+                               f' and {len(indexed - places)} that it tells of are not there')
 
 
-def _inspect_ring(file: CacheFile, report: Report) -> None:
+def _inspect_ring(file: CacheFile, report: Report) -> set[int]:
+    """Look at everything in the ring; return the places of the records."""
     current: set[bytes] = set()
+    places: set[int] = set()
     for found in walk(file):
         header = found.header
         length = found.units * format.UNIT
         if header is not None:
+            places.add(found.place)
             report.records += 1
             report.record_bytes += length
             report.data_bytes += header.length
@@ -107,3 +121,4 @@ def _inspect_ring(file: CacheFile, report: Report) -> None:
         else:
             place = found.place * format.UNIT
             report.problems.append(f'{length} bytes at {place} are damaged')
+    return places
