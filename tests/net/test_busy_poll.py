@@ -12,6 +12,10 @@ class Machine(System):
     def __init__(self):
         self.time = 100.0
         self.others_take = CONTENDED / 4
+        self.size = 2
+
+    def processors(self):
+        return self.size
 
     def now(self):
         return self.time
@@ -78,5 +82,16 @@ def test_each_find_makes_it_more_eager(busy_poll):
 
 def test_others_who_want_the_processor_get_it(busy_poll, machine):
     machine.others_take = 2 * CONTENDED
-    assert looks(busy_poll) == (1, [])
+    assert looks(busy_poll) == (2, [])   # once more, in case it was the one who answers
     assert [looks(busy_poll, 1)[0] for _ in range(4)] == [0, 0, 0, 1]   # for longer than when nothing came
+
+
+def test_an_answer_from_one_who_has_had_the_processor_is_found(busy_poll, machine):
+    machine.others_take = 2 * CONTENDED
+    for _ in range(5):
+        assert looks(busy_poll, 2) == (2, ['event'])
+
+
+def test_on_a_single_processor_it_sleeps_at_once(machine):
+    machine.size = 1
+    assert looks(BusyPoll(machine), 1) == (0, [])

@@ -5,7 +5,7 @@ something.  Fails: with what the function raises.
 
 To be woken takes a process 5 to 50 microseconds, and the one that wakes it about as long, which is more than the work on a load;
 both are saved when the other side answers meanwhile.  It is given up for a while wherever it does not help: when nothing
-comes in time, and when others want the processor, which each look offers them.
+comes in time, and when others want the processor, which each look offers them; on a single processor it is not tried.
 """
 from __future__ import annotations
 
@@ -33,26 +33,30 @@ class BusyPoll:
     def __init__(self, system: System) -> None:
         self._now = system.now
         self._give_way = system.give_way
+        self._alone = system.processors() < 2   # nobody can answer while we look
         self._rests = 0       # so many waits sleep at once from now on
         self._penalty = 0     # what _rests was last; the next time in vain doubles it
 
     def poll(self, look: Callable[[], list[Event]]) -> list[Event]:
         """Return the events that `look` finds within a moment, or none."""
+        if self._alone:
+            return []
         if self._rests:
             self._rests -= 1
             return []
-        penalty = self._penalty
+        penalty, contended = self._penalty, False
         before = self._now()
         for _ in range(LOOKS):
             events = look()
-            if events:
+            if events:   # also when it was just the other side that has had the processor meanwhile
                 self._penalty = penalty >> 1
                 return events
-            self._give_way()
-            now = self._now()
-            if now - before > CONTENDED:
+            if contended:
                 penalty = 2 * penalty + 1
                 break
+            self._give_way()
+            now = self._now()
+            contended = now - before > CONTENDED
             before = now
         self._penalty = self._rests = min(2 * penalty + 1, MOST_RESTED)
         return []

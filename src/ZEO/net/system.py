@@ -21,6 +21,12 @@ class System:
     #: Lets others have the processor, if they want it.
     give_way: Callable[[], None] = staticmethod(getattr(os, 'sched_yield', partial(time.sleep, 0)))
 
+    def processors(self) -> int:
+        """Return how many processors this process may use."""
+        if hasattr(os, 'sched_getaffinity'):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+
     def now(self) -> float:
         """Return the seconds of a clock that never goes back."""
         return time.monotonic()
