@@ -62,6 +62,37 @@ def test_waiting_takes_nothing(ends):
     assert stream.receive(buffer()) == 1
 
 
+@pytest.mark.parametrize('pieces', [
+    [b'a', b'', b'b' * 10], [b'head', bytes(range(256)) * 10_000, b'tail'], [b'x' * 1000] * 2000])
+def test_pieces_go_out_whole_and_in_their_order(ends, pieces):
+    stream, there = ends
+    sender = threading.Thread(target=stream.send_all, args=(pieces,), daemon=True)
+    sender.start()
+    data, got = b''.join(pieces), b''
+    while len(got) < len(data):
+        got += there.recv(1_000_000)
+    sender.join(20)
+    assert got == data
+
+
+def test_pieces_that_are_taken_slowly(ends):
+    stream, there = ends
+    data = bytes(range(256)) * 4000
+    sender = threading.Thread(target=stream.send_all, args=([b'head', data],), daemon=True)
+    sender.start()
+    got = b''
+    while len(got) < len(data) + 4:
+        threading.Event().wait(0.06)   # so that a write ends with a part, but never without any
+        got += there.recv(200_000)
+    sender.join(20)
+    assert got == b'head' + data
+
+
+def test_pieces_that_nobody_takes(ends):
+    with pytest.raises(OSError, match='took nothing'):
+        ends[0].send_all([b'head', b'x' * 10_000_000])
+
+
 def test_large_data_goes_out_whole(ends):
     stream, there = ends
     data = bytes(range(256)) * 10_000

@@ -85,3 +85,10 @@ def test_more_work_than_threads(loop):
     told = [listen(workers.run(work)) for _ in range(50)]
     until(loop, lambda: all(told))
     assert most <= 2
+
+
+def test_the_loop_does_not_look_before_sleeping_while_a_worker_computes(loop):
+    workers = Workers(loop)
+    told = listen(workers.run(lambda: loop.shares_interpreter))
+    until(loop, lambda: told and not loop.shares_interpreter)
+    assert told == [('answer', True)]

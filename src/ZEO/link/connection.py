@@ -20,7 +20,7 @@ from ZEO.net.stream import Stream
 from ZEO.net.system import REAL, System
 from ZEO.net.tls import TlsError
 from ZEO.wire import faults
-from ZEO.wire.frames import frame
+from ZEO.wire.frames import frame, framed
 from ZEO.wire.messages import FAULT, KEEP_ALIVE_ID, REPLY, Message
 from ZEO.wire.session import ClientSession
 
@@ -121,12 +121,12 @@ class Connection:
 
     def send(self, name: str, args: tuple[Any, ...]) -> None:
         """Send a one-way message, soon; the next call sends it at the latest."""
-        data = frame(self._session.codec.send(name, args))
+        message = self._session.codec.send(name, args)
         with self._sending:
             if self.lost is not None:
                 raise self._disconnected()
-            self._unsent.append(data)
-            self._unsent_size += len(data)
+            self._unsent += framed(message)
+            self._unsent_size += len(message)
             if self._unsent_size > SEND_AHEAD:
                 self._flush(b'')
 
@@ -178,13 +178,12 @@ class Connection:
 
     def _flush(self, data: bytes) -> None:
         """Send what waits and `data`, the sending lock being held."""
-        if self._unsent:
-            self._unsent.append(data)
-            data = b''.join(self._unsent)
-            self._unsent.clear()
-            self._unsent_size = 0
         try:
-            self._stream.send(data)
+            if self._unsent:
+                unsent, self._unsent, self._unsent_size = self._unsent, [], 0
+                self._stream.send_all([*unsent, data])
+            else:
+                self._stream.send(data)
         except (OSError, TlsError) as error:
             self.lose(f'{self.where}: {getattr(error, "strerror", None) or error}')
             raise self._disconnected() from None

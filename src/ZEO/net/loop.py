@@ -47,6 +47,7 @@ class Loop:
         self.system = system
         self._selector = selectors.DefaultSelector()
         self._busy_poll = BusyPoll(system)                     # the next request often comes at once
+        self.shares_interpreter = False                        # other threads compute: each look would let them go on for a slice
         self._timers: list[tuple[float, int, Timer]] = []      # a heap; the number keeps equal times comparable
         self._cancelled = 0                                    # so many of them will not be called
         self._numbers = count()
@@ -137,7 +138,7 @@ class Loop:
 
     def run_once(self, timeout: float | None) -> None:
         """Wait at most so many seconds for something to do, and do it."""
-        ready = self._busy_poll.poll(self._look) if timeout != 0 else []
+        ready = [] if timeout == 0 or self.shares_interpreter else self._busy_poll.poll(self._look)
         for key, events in ready or self._selector.select(timeout):
             key.data(events)
         if self._timers:

@@ -25,6 +25,9 @@ TICK = 1.0
 #: Seconds for which a blocked write may make no progress.
 STALLED = 60.0
 
+#: Bytes from which on pieces are handed to the kernel as they are, and how many pieces it takes at once (it may be 1024).
+_GATHER, _MOST_PIECES = 32 * 1024, 256
+
 _DONT_WAIT = getattr(socket, 'MSG_DONTWAIT', 0)
 
 
@@ -52,6 +55,19 @@ class Stream:
                     rest = rest[self._socket.send(rest):]
         except BlockingIOError:
             raise OSError(errno.ETIMEDOUT, f'the server took nothing for {STALLED:.0f} s') from None
+
+    def send_all(self, pieces: list[bytes]) -> None:
+        """Send all of some pieces; large ones are not copied."""
+        size = sum(map(len, pieces))
+        if self._is_tls or size < _GATHER or len(pieces) > _MOST_PIECES:
+            self.send(b''.join(pieces))
+            return
+        try:
+            count = self._raw.sendmsg(pieces)
+        except BlockingIOError:
+            count = 0
+        if count < size:   # the connection has stalled for a while
+            self.send(b''.join(pieces)[count:])
 
     def receive(self, buffer: memoryview) -> int | None:
         """Wait for bytes; returns how many came, 0 at the end of the stream, None after a tick without any."""

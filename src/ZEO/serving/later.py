@@ -71,6 +71,7 @@ class Workers:
         if self._running < self._limit:
             if self._running == 0:
                 self._usual_interval = self._loop.system.switch_threads_every(GIVE_WAY)
+                self._loop.shares_interpreter = True
             self._running += 1
             self._loop.system.spawn('ZEO worker', self._serve)
 
@@ -93,6 +94,7 @@ class Workers:
         self._running -= 1
         if self._running == 0:
             self._loop.system.switch_threads_every(self._usual_interval)
+            self._loop.shares_interpreter = False
         if self._work:   # it came in while the last thread was leaving
             self._start_one()
 

@@ -20,6 +20,10 @@ READ_SIZE = 256 * 1024
 FIRST_GROWTH = 1024 * 1024
 
 
+#: Bytes from which on it is not worth a copy to send something in one piece with what is around it.
+LARGE = 32 * 1024
+
+
 class FrameTooLarge(ProtocolError):
     """A frame announces more bytes than the limit allows."""
 
@@ -27,6 +31,11 @@ class FrameTooLarge(ProtocolError):
 def frame(message: bytes) -> bytes:
     """Return `message` with its length in front."""
     return SIZE.pack(len(message)) + message
+
+
+def framed(message: bytes) -> tuple[bytes, ...]:
+    """The same in pieces, for those who send pieces: a large message is not copied."""
+    return (frame(message),) if len(message) < LARGE else (SIZE.pack(len(message)), message)
 
 
 class FrameReader:

@@ -12,10 +12,7 @@ import re
 from collections.abc import Sequence
 from struct import Struct
 
-from ZEO.wire.frames import SIZE
-
-#: Bytes of a record from which on it is not worth a copy to send it in one piece with what is around it.
-LARGE = 32 * 1024
+from ZEO.wire.frames import LARGE, SIZE
 
 _LOAD = b'\0\0\0\x2f\x80\x03(J%b\x89X\x0a\0\0\0loadBeforeC\x08%bC\x08%b\x86t.'
 _IS_LOAD = re.compile(
