@@ -217,3 +217,31 @@ def test_the_walk_agrees_with_the_standard_library():
             check(padded)
             with pytest.raises(ProtocolError):
                 check(padded[:-1])   # the end is found where it is, not within an argument
+
+
+def test_a_pickler_is_used_again_only_where_that_is_cheap(monkeypatch):
+    idle = []
+    monkeypatch.setattr(pickles, '_idle', idle)
+    pickles.dumps((1, 'small'))
+    assert len(idle) == 1
+    kept = idle[0]
+    pickles.dumps((2, 'small'))
+    assert idle == [kept]
+    pickles.dumps([b'x' * 1000] * 100)   # its buffer is that large from now on
+    assert idle == []
+
+
+def test_a_pickler_that_failed_is_not_used_again(monkeypatch):
+    idle = []
+    monkeypatch.setattr(pickles, '_idle', idle)
+    with pytest.raises(Exception, match='pickle'):
+        pickles.dumps([1, lambda: None])
+    assert idle == []
+
+
+def test_pickling_while_pickling():
+    class Inner:
+        def __reduce__(self):
+            assert pickles.dumps('inner') == b'\x80\x03X\x05\x00\x00\x00inner.'
+            return str, ('outer',)
+    assert pickle.loads(pickles.dumps([Inner(), Inner()])) == ['outer', 'outer']

@@ -200,6 +200,10 @@ class _Out:
 _idle: list[tuple[pickle.Pickler, list[bytes]]] = []
 
 
+#: Bytes of a message after which its pickler is not used again: for each later one it would make room for as much.
+_SMALL = 16 * 1024
+
+
 def _new_pickler() -> tuple[pickle.Pickler, list[bytes]]:
     out = _Out()
     pickler = pickle.Pickler(out, 3)
@@ -216,5 +220,6 @@ def dumps(value: Any) -> bytes:
     pickler.dump(value)
     data = parts[0] if len(parts) == 1 else b''.join(parts)
     parts.clear()
-    _idle.append((pickler, parts))
+    if len(data) <= _SMALL:
+        _idle.append((pickler, parts))
     return data
