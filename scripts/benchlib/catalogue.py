@@ -222,7 +222,7 @@ ZODB_ROWS = [
     *_latency('latency-commits', 'while others commit', 'latency_while_committing',
               {'count': 5000, 'seconds': 3.0}, {'count': 500, 'seconds': 0.3}),
     *_latency('latency-pack', 'while a pack runs', 'latency_while_packing',
-              {'keys': 20_000, 'revisions': 3}, {'keys': 500, 'revisions': 2}),
+              {'keys': 60_000, 'revisions': 3}, {'keys': 500, 'revisions': 2}),
 ]
 
 ROWS = [*LOAD_ROWS, *COMMIT_ROWS, *FLEET_ROWS, *BULK_ROWS, *LIFE_ROWS, *ZODB_ROWS]
