@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -74,8 +75,9 @@ def list_rows() -> None:
 
 def implementations(options: argparse.Namespace) -> tuple[Implementation, Implementation]:
     """Return the peer and ours."""
-    peer = options.peer_python or make_peer(options.uvloop)
-    ours = options.our_python or our_python(peer)
+    # Measurements run in directories of their own; and abspath, for resolve() would leave a virtual environment.
+    peer = os.path.abspath(options.peer_python) if options.peer_python else make_peer(options.uvloop)
+    ours = os.path.abspath(options.our_python) if options.our_python else our_python(peer)
     return (Implementation(peer, tuple(filter(None, [options.peer_path])), options.nice),
             Implementation(ours, tuple(filter(None, [options.our_path])), options.nice))
 

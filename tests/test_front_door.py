@@ -75,6 +75,23 @@ def test_a_client_with_options(serve):
     storage.close()
 
 
+def test_names_of_a_client(serve):
+    """Two-phase commit orders storages by sortKey, which may not depend on how a client writes its server's address."""
+    _, port = address = serve()
+    storages = [ZEO.client(addr) for addr in (address, ('localhost', port), ('127.0.0.1', port), ('', port), port)]
+    try:
+        assert len({storage.sortKey() for storage in storages}) == 1
+        assert all(storage.getName().endswith(' (connected)') for storage in storages)
+    finally:
+        for storage in storages:
+            storage.close()
+    assert all(storage.getName().endswith(' (disconnected)') for storage in storages)
+    others = [ZEO.client(addr, storage=name, wait=False) for addr, name in ((port, '2'), (port % 60000 + 1, '1'), ('/sock', '1'))]
+    for storage in others:
+        storage.close()
+    assert len({storage.sortKey() for storage in [storages[0], *others]}) == 4
+
+
 def test_nobody_there(tmp_path):
     for function in ZEO.client, ZEO.DB, ZEO.connection:
         with pytest.raises(ClientDisconnected):
