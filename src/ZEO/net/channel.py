@@ -89,7 +89,7 @@ class Channel:
             self.send(data)
 
     def push_now(self, data: bytes) -> None:
-        """The same for what goes to many: at once where nothing waits, since the way through the queue costs as much again."""
+        """The same for what goes to many: at once where nothing waits, which spares it the way through the queue."""
         if self._out or self._streams or self._tls is not None or self.is_closed:
             self.push(data)
             return

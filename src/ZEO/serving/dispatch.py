@@ -84,7 +84,7 @@ def dispatch(peer: Callee, channel: Channel, loop: Loop, message: Message) -> No
 
 
 def answer_load(peer: Callee, channel: Channel, load: Callable[..., Any], message: Message) -> None:
-    """Answer a loadBefore by `load`: most calls are this one, and the steps of :func:`dispatch` would cost as much as it does."""
+    """Answer a loadBefore by `load`: most calls are this one, which needs few of the steps of :func:`dispatch`."""
     message_id, _, name, args = message
     try:
         found = load(*args)

@@ -195,7 +195,7 @@ class _Out:
         self.write = self.parts.append
 
 
-#: Picklers to be used again, since making one takes four times as long as a short message does.  One that is in use is not
+#: Picklers to be used again, since making one takes several times as long as a short message does.  One that is in use is not
 #: here, so that neither other threads nor what it calls can have it as well; one that has failed does not come back.
 _idle: list[tuple[pickle.Pickler, list[bytes]]] = []
 

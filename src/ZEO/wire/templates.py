@@ -4,7 +4,7 @@ Enters: their parts.  Leaves: the very bytes that a pickler makes, or for bytes 
 others, which are left to the pickler.  Fails: never.
 
 These have one form each, so that a template saves the server the walk over an untrusted pickle, both sides a pickler, and a
-large record a copy.  A load costs the two sides together half of what it costs without.
+large record a copy.
 """
 from __future__ import annotations
 
