@@ -71,7 +71,7 @@ class Channel:
         loop.add(stream, READ, self._on_ready)
 
     def send(self, data: bytes) -> None:
-        """Send `data` after everything sent before; it leaves at the end of the loop's wake-up."""
+        """Send `data` after everything sent before; it leaves when what has come in was handled."""
         if self.is_closed:
             return
         self._out.append(data)
@@ -135,15 +135,18 @@ class Channel:
             if events & WRITE:
                 self._flush()
             if events & READ and not self.is_closed and not self._last_words:
+                self._flush_due = True   # at the end of this very call: answers don't wait for what else has woken the loop
                 self._read_once()
                 if self._tls is not None:
                     self._read_on()
+                self._flush()
         except (ProtocolError, TlsError) as error:
             self.close(f'closed by us: {error}')
         except MemoryError:
             self.close('closed by us: there is no memory for its message')
         except Probed:
             self._owner.probed()
+            self._flush()
         except OSError as error:
             self.close(f'the connection broke: {error.strerror or error}')
 
@@ -182,7 +185,7 @@ class Channel:
         except OSError as error:
             self.close(f'the connection broke: {error.strerror or error}')
             return
-        if not self._has_output():
+        if not self._out and (self._tls is None or not self._tls.has_output):
             self._unasked = 0
             if self._last_words:
                 self.close('done')

@@ -7,7 +7,6 @@ they can answer for.
 from __future__ import annotations
 
 import heapq
-import selectors
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -15,9 +14,15 @@ from itertools import count
 from typing import Any
 
 from ZEO.net.busy_poll import BusyPoll
+from ZEO.net.poller import READ, WRITE, new_poller
 from ZEO.net.system import REAL, System
 
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+__all__ = ['READ', 'WRITE', 'Loop', 'Timer']
+
+#: What is told of a file that is neither readable nor writable: either will say what is wrong with it.
+_BOTH = READ | WRITE
+
+Callback = Callable[[int], None]
 
 #: Cancelled timers that are left where they are; of more than these the heap is cleared, once they are half of it.
 MOST_CANCELLED = 100
@@ -45,7 +50,8 @@ class Loop:
 
     def __init__(self, system: System = REAL) -> None:
         self.system = system
-        self._selector = selectors.DefaultSelector()
+        self._poller = new_poller()
+        self._callbacks: dict[int, Callback] = {}              # of every file that is watched, by its descriptor
         self._busy_poll = BusyPoll(system)                     # the next request often comes at once
         self.shares_interpreter = False                        # other threads compute: each look would let them go on for a slice
         self._timers: list[tuple[float, int, Timer]] = []      # a heap; the number keeps equal times comparable
@@ -60,28 +66,28 @@ class Loop:
         self._bell.setblocking(False)
         self._ringer.setblocking(False)
         self._rung = False
-        self._selector.register(self._bell, READ, self._on_bell)
+        self.add(self._bell, READ, self._on_bell)
 
-    def add(self, file: Any, events: int, callback: Callable[[int], None]) -> None:
+    def add(self, file: Any, events: int, callback: Callback) -> None:
         """Call ``callback(ready events)`` whenever `file` is ready for one of `events`."""
-        self._selector.register(file, events, callback)
+        fd = file.fileno()
+        self._poller.register(fd, events)
+        self._callbacks[fd] = callback
 
-    def change(self, file: Any, events: int, callback: Callable[[int], None]) -> None:
+    def change(self, file: Any, events: int, callback: Callback) -> None:
         """Wait for other events of a file; none (0) is allowed and pauses it."""
-        if events:
-            try:
-                self._selector.modify(file, events, callback)
-            except KeyError:
-                self._selector.register(file, events, callback)
-        else:
+        if not events:
             self.remove(file)
+        elif file.fileno() in self._callbacks:
+            self._poller.modify(file.fileno(), events)
+            self._callbacks[file.fileno()] = callback
+        else:
+            self.add(file, events, callback)
 
     def remove(self, file: Any) -> None:
-        """Forget a file; do so before closing it."""
-        try:
-            self._selector.unregister(file)
-        except (KeyError, ValueError):   # paused, or already forgotten
-            pass
+        """Forget a file; do so before closing it.  Harmless where it is paused, or forgotten already."""
+        if self._callbacks.pop(file.fileno(), None) is not None:
+            self._poller.unregister(file.fileno())
 
     def later(self, seconds: float, function: Callable[[], None]) -> Timer:
         """Call `function` once after so many seconds."""
@@ -139,15 +145,18 @@ class Loop:
     def run_once(self, timeout: float | None) -> None:
         """Wait at most so many seconds for something to do, and do it."""
         ready = [] if timeout == 0 or self.shares_interpreter else self._busy_poll.poll(self._look)
-        for key, events in ready or self._selector.select(timeout):
-            key.data(events)
+        callbacks = self._callbacks
+        for fd, events in ready or self._poller.poll(timeout):
+            callback = callbacks.get(fd)
+            if callback is not None:   # a callback before it may have removed this file
+                callback(events & _BOTH or _BOTH)
         if self._timers:
             self._run_timers()
         while self._soon:
             self._soon.popleft()()
 
-    def _look(self) -> list[tuple[selectors.SelectorKey, int]]:
-        return self._selector.select(0)
+    def _look(self) -> list[tuple[int, int]]:
+        return self._poller.poll(0)
 
     def stop(self) -> None:
         """End :meth:`run` soon; from any thread or signal handler."""
@@ -155,7 +164,7 @@ class Loop:
 
     def close(self) -> None:
         """Release what the loop holds; the files it watched stay open."""
-        self._selector.close()
+        self._poller.close()
         self._bell.close()
         self._ringer.close()
 

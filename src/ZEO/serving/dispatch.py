@@ -15,6 +15,7 @@ from ZODB.POSException import POSError
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
+from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Later, Workers
 from ZEO.wire import calls
 from ZEO.wire.calls import Method
@@ -83,15 +84,16 @@ def dispatch(peer: Callee, channel: Channel, loop: Loop, message: Message) -> No
         _reply(peer, channel, loop, message_id, name, result)
 
 
-def answer_load(peer: Callee, channel: Channel, load: Callable[..., Any], message: Message) -> None:
-    """Answer a loadBefore by `load`: most calls are this one, which needs few of the steps of :func:`dispatch`."""
+def answer_load(peer: Callee, channel: Channel, codec: Codec, hosted: HostedStorage, message: Message) -> None:
+    """Answer a loadBefore, which most calls are: it needs few of the steps of :func:`dispatch`."""
     message_id, _, name, args = message
+    hosted.stats.loads += 1
     try:
-        found = load(*args)
+        found = hosted.storage.loadBefore(*args)
         if found is None:
-            channel.send(frame(peer.codec.reply(message_id, None)))
+            channel.send(frame(codec.reply(message_id, None)))
         else:
-            for piece in peer.codec.loaded(message_id, *found):
+            for piece in codec.loaded(message_id, *found):
                 channel.send(piece)
     # As in dispatch.
     except Exception as error:

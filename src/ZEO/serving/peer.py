@@ -48,7 +48,7 @@ class Peer:
         self._address = show(address)
         self._label = ''                                  # what the client calls itself
         self._hosted: HostedStorage | None = None         # set by register
-        self._load: Callable[..., Any] | None = None      # its loadBefore, if that never waits for a network
+        self._direct: HostedStorage | None = None         # the same, if its loads never wait for a network
         self._read_only = False                           # for this client
         self._resolves = False                            # whether the client resolves conflicts
         self._commits: dict[Any, Commit] = {}             # the client's transaction id -> what became of it
@@ -102,14 +102,13 @@ class Peer:
 
     def handle(self, messages: list[Message]) -> None:
         """Messages have come."""
-        channel = self._channel
+        channel, codec, direct = self._channel, self._session.codec, self._direct
         assert channel is not None
         for message in messages:
             if channel.is_closed:
                 break
-            if message[2] == 'loadBefore' and not message[1] and self._load is not None:
-                self.hosted.stats.loads += 1
-                answer_load(self, channel, self._load, message)
+            if direct is not None and message[2] == 'loadBefore' and not message[1]:
+                answer_load(self, channel, codec, direct, message)
             else:
                 dispatch(self, channel, self._loop, message)
 
@@ -162,7 +161,7 @@ class Peer:
             raise ReadOnlyError(f'the storage {name!r} is served read-only')
         tid = hosted.storage.lastTransaction()
         self._hosted, self._read_only = hosted, bool(read_only)
-        self._load = None if hosted.is_remote else hosted.storage.loadBefore
+        self._direct = None if hosted.is_remote else hosted
         self._resolves = hosted.client_resolves
         hosted.peers[self] = None
         self._session.registered()

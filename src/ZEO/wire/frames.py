@@ -72,12 +72,10 @@ class FrameReader:
         """
         if self._large is not None:
             return self._received_large(count)
-        data = self._scratch[:count].tobytes()
-        if self._rest:
-            data = self._rest + data
-        elif count - 4 == int.from_bytes(data[:4], 'big') <= self.limit:   # just one frame, as mostly
-            return [data[4:]]
-        return self._split(data)
+        scratch = self._scratch
+        if not self._rest and count - 4 == SIZE.unpack_from(scratch)[0] <= self.limit:   # just one frame, as mostly
+            return [scratch[4:count].tobytes()]
+        return self._split(self._rest + scratch[:count].tobytes())
 
     def feed(self, data: bytes) -> list[bytes | bytearray]:
         """Take `data` as the next bytes of the stream; returns and raises as :meth:`received`."""

@@ -89,11 +89,11 @@ class PickleCodec:
         return checked(pickles.loads(data, answer=True))
 
     def decode_request(self, data: bytes | bytearray) -> Message:
-        load = templates.read_load(data)
-        if load is not None:
-            message_id, oid, tid = load
-            return EchoedId(message_id), False, 'loadBefore', (oid, tid)
         if type(data) is bytes:
+            load = templates.read_load(data)
+            if load is not None:
+                message_id, oid, tid = load
+                return EchoedId(message_id), False, 'loadBefore', (oid, tid)
             store = templates.read_store(data)
             if store is not None:
                 return 0, True, 'storea', store

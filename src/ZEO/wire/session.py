@@ -85,6 +85,8 @@ class ServerSession(_Session):
             self._hello(bytes(found.pop(0)))
         decode = self._decode
         assert decode is not None
+        if len(found) == 1:   # a comprehension takes a call more
+            return [decode(found[0])]
         return [decode(data) for data in found]
 
     def registered(self) -> None:

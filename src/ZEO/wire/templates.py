@@ -20,6 +20,9 @@ _IS_LOAD = re.compile(
 
 _IS_LOADED = re.compile(rb'\x80\x03\(J(.{4})K\0X\x06\0\0\0\.reply(?:B(.{4})|C(.))', re.DOTALL)
 
+#: Bytes of it that are always the same, and those of the tid.
+_LOADED = len(b'\x80\x03(K\0X\6\0\0\0.replyC\x08\x87t.') + 8
+
 _STORE = b'\x80\x03(K\0\x88X\x06\0\0\0storea(C\x08%bC\x08%b%b'
 _STORE_END = b'J%btt.'
 _IS_STORE = re.compile(rb'\x80\x03\(K\0\x88X\x06\0\0\0storea\(C\x08(.{8})C\x08(.{8})(?:B(.{4})|C(.))', re.DOTALL)
@@ -35,24 +38,22 @@ def load(message_id: int, oid: bytes, tid: bytes) -> bytes | None:
     return _LOAD % (message_id.to_bytes(4, 'little'), oid, tid)
 
 
-def read_load(data: bytes | bytearray) -> tuple[bytes, bytes, bytes] | None:
+def read_load(message: bytes) -> tuple[bytes, bytes, bytes] | None:
     """Return the id's opcodes, oid and tid of a loadBefore."""
-    found = _IS_LOAD.fullmatch(data)
-    if found is None:
-        return None
-    message_id, oid, tid = found.groups()
-    return bytes(message_id), bytes(oid), bytes(tid)
+    found = _IS_LOAD.fullmatch(message)
+    return found.groups() if found is not None else None   # type: ignore[return-value]
 
 
 def loaded(message_id: bytes, data: bytes, tid: bytes, end: bytes | None) -> Sequence[bytes]:
     """Return the frame of the answer to a loadBefore, in pieces; the id is given as its opcodes."""
     size = len(data)
-    head = b'\x80\x03(%bK\0X\6\0\0\0.reply%b' % (message_id, _counted(size))
-    tail = b'C\x08%bN\x87t.' % tid if end is None else b'C\x08%bC\x08%b\x87t.' % (tid, end)
-    frame_size = SIZE.pack(len(head) + size + len(tail))
+    counted = _counted(size)
+    ended = b'N' if end is None else b'C\x08' + end
+    frame_size = SIZE.pack(_LOADED + len(message_id) + len(counted) + size + len(ended))
+    pieces = (frame_size, b'\x80\x03(', message_id, b'K\0X\6\0\0\0.reply', counted, data, b'C\x08', tid, ended, b'\x87t.')
     if size < LARGE:
-        return b''.join((frame_size, head, data, tail)),
-    return frame_size + head, data, tail
+        return b''.join(pieces),
+    return b''.join(pieces[:5]), data, b''.join(pieces[6:])
 
 
 def read_loaded(message: bytes) -> tuple[int, bytes, bytes] | None:

@@ -1,0 +1,92 @@
+"""Which of many files are ready.
+
+Enters: file descriptors, each with the events to wait for.  Leaves: those that are ready, as pairs of descriptor and events.
+Fails: OSError for a descriptor that can't be waited for.
+
+Where the kernel has epoll it is asked directly: :mod:`selectors` goes over its answer in Python, which takes as long as to
+receive and decode a message.
+"""
+from __future__ import annotations
+
+import select
+import selectors
+from typing import Protocol
+
+#: What to wait for; the numbers are epoll's.
+READ, WRITE = 1, 4
+
+#: Files that are told of at once; the others are told of next time.
+_AT_ONCE = 1024
+
+
+class Poller(Protocol):
+    """What the loop needs."""
+
+    def register(self, fd: int, events: int) -> None:
+        """Wait for these events of a file from now on."""
+
+    def modify(self, fd: int, events: int) -> None:
+        """Wait for others."""
+
+    def unregister(self, fd: int) -> None:
+        """Forget a file."""
+
+    def poll(self, seconds: float | None) -> list[tuple[int, int]]:
+        """Wait at most so long, None: for ever; events beyond READ and WRITE mean that either will tell of a trouble."""
+
+    def close(self) -> None:
+        """Forget all."""
+
+
+class Epoll:
+    """Linux's."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+
+    def register(self, fd: int, events: int) -> None:
+        self._epoll.register(fd, events)
+
+    def modify(self, fd: int, events: int) -> None:
+        self._epoll.modify(fd, events)
+
+    def unregister(self, fd: int) -> None:
+        self._epoll.unregister(fd)
+
+    def poll(self, seconds: float | None) -> list[tuple[int, int]]:
+        return self._epoll.poll(seconds, _AT_ONCE)
+
+    def close(self) -> None:
+        self._epoll.close()
+
+
+class Portable:
+    """Whatever else the system has."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+
+    def register(self, fd: int, events: int) -> None:
+        self._selector.register(fd, _to_selectors(events))
+
+    def modify(self, fd: int, events: int) -> None:
+        self._selector.modify(fd, _to_selectors(events))
+
+    def unregister(self, fd: int) -> None:
+        self._selector.unregister(fd)
+
+    def poll(self, seconds: float | None) -> list[tuple[int, int]]:
+        return [(key.fd, (ready & selectors.EVENT_READ and READ) | (ready & selectors.EVENT_WRITE and WRITE))
+                for key, ready in self._selector.select(seconds)]
+
+    def close(self) -> None:
+        self._selector.close()
+
+
+def _to_selectors(events: int) -> int:
+    return (events & READ and selectors.EVENT_READ) | (events & WRITE and selectors.EVENT_WRITE)
+
+
+def new_poller() -> Poller:
+    """Return the best that this system has."""
+    return Epoll() if hasattr(select, 'epoll') else Portable()
