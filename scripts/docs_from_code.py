@@ -31,6 +31,7 @@ VALUES = {
     'asBoolean': '``on`` or ``off``',
     'seconds': 'time',
     'size': 'size',
+    'size_or_none': 'size',
     'SuffixMultiplier': 'size',
     'positive': 'number',
     'percentage': 'percent',

@@ -38,7 +38,7 @@ def test_every_key(tmp_path):
                 'conflict-module shop.basket', 'conflict-module Products',
                 'max-connections 5', 'max-message-size 1GB', 'max-handshake-size 1KB',
                 'handshake-timeout 3', 'output-buffer-size 2MB', 'commit-buffer-size 3MB',
-                'max-iterators 4')
+                'record-cache-size 0', 'max-iterators 4')
     assert found.addresses == [('127.0.0.1', 0), f'{tmp_path}/s', ('::1', 8100)]
     assert found.pid_file == f'{tmp_path}/pid'
     assert found.options == {
@@ -46,7 +46,7 @@ def test_every_key(tmp_path):
         'transaction_timeout': 3600.0, 'client_conflict_resolution': True, 'msgpack': True,
         'conflict_modules': [*DEFAULT_MODULES, 'shop.basket', 'Products'],
         'limits': Limits(connections=5, message_size=2**30, handshake_size=2**10, handshake_time=3,
-                         output_buffer=2**21, commit_memory=3 * 2**20, iterators=4)}
+                         output_buffer=2**21, commit_memory=3 * 2**20, record_memory=0, iterators=4)}
 
 
 def test_every_limit_has_a_key():

@@ -75,3 +75,13 @@ def test_others_load_and_commit_while_a_pack_runs(serving, raw, tmp_path):
     go_on.set()
     assert packing.result() is None
     assert other.call('loadBefore', oid(1), maxtid)[0] == b'4'
+
+
+def test_an_object_that_was_packed_away_is_not_served_from_the_servers_memory(serving, raw, tmp_path):
+    server = serving(FileStorage(str(tmp_path / 'data.fs')))   # which removes what nothing refers to
+    client = raw(server)
+    client.commit(1, (z64, z64, b'(K\x01t.N.'), (oid(1), z64, b'N.N.'))
+    assert client.call('loadBefore', oid(1), maxtid)[0] == b'N.N.'
+    client.call('pack', time.time() + 1, True)
+    with pytest.raises(Exception, match='POSKeyError|KeyError'):
+        client.call('loadBefore', oid(1), maxtid)

@@ -2,9 +2,10 @@
 
 import pytest
 from ZODB.Connection import TransactionMetaData
+from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import StorageTransactionError
-from ZODB.utils import p64, z64
+from ZODB.utils import maxtid, p64, z64
 
 from ZEO.net.loop import Loop
 from ZEO.net.system import System
@@ -142,3 +143,24 @@ def test_temporary_files_are_removed(hosted, tmp_path):
     commit.add_blob_file(str(path))
     commit.phase.abort()
     assert not path.exists()
+
+
+def test_what_a_storage_that_fails_to_finish_has_written_is_read_from_it(tmp_path, monkeypatch):
+    storage, loop = FileStorage(str(tmp_path / 'd')), Loop(Clock())
+    hosted = HostedStorage('1', storage, loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None)
+    finished(hosted)
+    assert hosted.load_before(OID, maxtid)[0] == b'data'
+    commit = Commit(hosted, None, TransactionMetaData(), None, ' ', False)
+    commit.phase.add('store', b'more', OID, storage.lastTransaction())
+    commit.phase.vote()
+    original = storage.tpc_finish
+
+    def finish(*args):
+        original(*args)
+        raise OSError('the disk is on fire')
+    monkeypatch.setattr(storage, 'tpc_finish', finish)
+    with pytest.raises(OSError):
+        commit.phase.finish()
+    assert hosted.load_before(OID, maxtid)[0] == b'more'
+    storage.close()
+    loop.close()

@@ -47,6 +47,11 @@ def size(text: str) -> int:
     return number
 
 
+def size_or_none(text: str) -> int:
+    """The same, or 0 for none."""
+    return 0 if text.strip() == '0' else size(text)
+
+
 def bind_address(text: str) -> Address:
     """Return an address to listen on; a port alone means every network of the machine."""
     return _address(text, '')

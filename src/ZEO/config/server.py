@@ -29,6 +29,7 @@ LIMITS = {
     'handshake_timeout': 'handshake_time',
     'output_buffer_size': 'output_buffer',
     'commit_buffer_size': 'commit_memory',
+    'record_cache_size': 'record_memory',
     'max_iterators': 'iterators',
 }
 

@@ -383,5 +383,6 @@ class Commit:
     def _not_finished(self, error: BaseException) -> BaseException:
         log.error('%s: the storage %s failed to finish a transaction: %s: %s', self.peer, self.hosted.name,
                   type(error).__name__, error)
+        self.hosted.forget_records()
         self.end(error)
         return error

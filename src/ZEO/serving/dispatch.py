@@ -89,7 +89,7 @@ def answer_load(peer: Callee, channel: Channel, codec: Codec, hosted: HostedStor
     message_id, _, name, args = message
     hosted.stats.loads += 1
     try:
-        found = hosted.storage.loadBefore(*args)
+        found = hosted.load_before(*args)
         if found is None:
             channel.send(frame(codec.reply(message_id, None)))
         else:

@@ -21,6 +21,7 @@ from ZEO.serving.commitlock import CommitLock
 from ZEO.serving.invalidations import Invalidations
 from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
+from ZEO.serving.recent import RecentRecords, keeps_to_itself
 from ZEO.serving.remote import RemoteLoads
 from ZEO.serving.resolve import ConflictPolicy
 from ZEO.serving.stats import Stats
@@ -58,6 +59,9 @@ class HostedStorage:
         self.client_resolves = policy.client_only
         self.is_remote = _is_remote(storage)           # its calls may wait for a network
         self.remote_loads = RemoteLoads(storage, workers)
+        self._recent = RecentRecords(storage, limits.record_memory) if keeps_to_itself(storage) else None
+        #: loadBefore in the loop's thread, for a storage that is not remote
+        self.load_before = storage.loadBefore if self._recent is None else self._recent.load
         self.lock = CommitLock(loop.soon)
         self.stats = Stats(loop.system.wall_clock())
         self.peers: dict[Any, None] = {}                     # in order of their registration
@@ -146,6 +150,8 @@ class HostedStorage:
         oids = list(oids)
         self.invalidations.add(tid, oids)
         self.remote_loads.changed(oids)
+        if self._recent is not None:
+            self._recent.changed(oids)
         self.tell(committer, 'invalidateTransaction', tid, oids)
 
     def tell(self, but: Any, name: str, *args: Any) -> None:
@@ -159,9 +165,15 @@ class HostedStorage:
                     data = encoded[codec.name] = frame(codec.send(name, args))
                 peer.push_now(data)
 
+    def forget_records(self) -> None:
+        """The storage may hold less than it did, or something else."""
+        if self._recent is not None:
+            self._recent.clear()
+
     def forget_changes(self) -> None:
         """The storage can't say what changed: every client has to check its whole cache."""
         self.invalidations.clear()
+        self.forget_records()
         for peer in tuple(self.peers):
             peer.close('the storage has lost track of its changes')
 

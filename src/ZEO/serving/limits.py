@@ -30,5 +30,8 @@ class Limits:
     #: Bytes of one transaction that are kept in memory; what is beyond goes to a temporary file.
     commit_memory: int = 10 * 2**20
 
+    #: Bytes of records that clients have loaded from a FileStorage last; 0 to keep none.
+    record_memory: int = 32 * 2**20
+
     #: Iterators that one client may have open; past it the one that was unused longest ends.
     iterators: int = 1_000

@@ -200,7 +200,7 @@ class Peer:
     def loadBefore(self, oid: bytes, tid: bytes) -> Any:
         hosted = self.hosted
         hosted.stats.loads += 1
-        return hosted.remote_loads.load(oid, tid) if hosted.is_remote else hosted.storage.loadBefore(oid, tid)
+        return hosted.remote_loads.load(oid, tid) if hosted.is_remote else hosted.load_before(oid, tid)
 
     def load_many(self, oids: list[bytes], tid: bytes) -> list[Any]:
         """Return what loadBefore returns, for each of some oids; None too where there is no such object."""
@@ -209,7 +209,7 @@ class Peer:
     def _load_or_none(self, oid: bytes, tid: bytes) -> Any:
         self.hosted.stats.loads += 1
         try:
-            return self.hosted.storage.loadBefore(oid, tid)
+            return self.hosted.load_before(oid, tid)
         except POSKeyError:
             return None
 
@@ -281,11 +281,13 @@ class Peer:
 
         def done(_: Any) -> None:
             stats.pack_since = None
+            hosted.forget_records()
             hosted.tell(None, 'info', {**hosted.sizes(), 'packed': True})
             answer.answer(None)
 
         def failed(error: BaseException) -> None:
             stats.pack_since = None
+            hosted.forget_records()
             log.error('%s: pack of %s failed: %s: %s', self, hosted.name, type(error).__name__, error)
             answer.fail(error)
         packed.then(done, failed)

@@ -1,0 +1,75 @@
+"""The records that clients have loaded last: what one of them asks for, the others soon ask for as well.
+
+Enters: loads, and the oids of everything that changes.  Leaves: what the storage's loadBefore returns.  Fails: with what that
+raises.
+
+Only current revisions are kept, and only of a FileStorage: nobody but the server that holds its file can change it, so
+that every change is told here before anybody can ask again.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ZODB.FileStorage import FileStorage
+
+Found = tuple[bytes, bytes, Any]
+
+#: A record that takes more than one part in so many of the memory is not kept.
+_LARGEST = 16
+
+#: Bytes that a record takes besides its data.
+_OVERHEAD = 200
+
+
+def keeps_to_itself(storage: Any) -> bool:
+    """Whether nobody else changes what `storage` holds, and its records are read from a file."""
+    return isinstance(storage, FileStorage) and type(storage).loadBefore is FileStorage.loadBefore
+
+
+class RecentRecords:
+    """Records of `storage`, in at most `size` bytes of memory; all in the loop's thread.
+
+    There are two tables.  When the younger is full it becomes the older, whose records are given up; those that are asked for
+    again return to the younger.
+    """
+
+    def __init__(self, storage: Any, size: int) -> None:
+        self._storage = storage
+        self._most = size // 2
+        self._young: dict[bytes, Found] = {}   # oid -> (data, tid, None)
+        self._old: dict[bytes, Found] = {}
+        self._young_size = 0
+
+    def load(self, oid: bytes, tid: bytes) -> Found | None:
+        """Return what loadBefore returns."""
+        found = self._young.get(oid)
+        if found is None:
+            found = self._old.pop(oid, None)
+            if found is None:
+                found = self._storage.loadBefore(oid, tid)
+                if found is None or found[2] is not None:
+                    return found
+            self._keep(oid, found)
+        return found if found[1] < tid else self._storage.loadBefore(oid, tid)
+
+    def changed(self, oids: Iterable[bytes]) -> None:
+        """These have new revisions, or none any more."""
+        for oid in oids:
+            self._old.pop(oid, None)
+            gone = self._young.pop(oid, None)
+            if gone is not None:
+                self._young_size -= len(gone[0]) + _OVERHEAD
+
+    def clear(self) -> None:
+        """Anything may have changed."""
+        self._young, self._old, self._young_size = {}, {}, 0
+
+    def _keep(self, oid: bytes, found: Found) -> None:
+        size = len(found[0]) + _OVERHEAD
+        if size > 2 * self._most // _LARGEST:
+            return
+        self._young[oid] = found
+        self._young_size += size
+        if self._young_size > self._most:
+            self._young, self._old, self._young_size = {}, self._young, 0
