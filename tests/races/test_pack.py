@@ -1,5 +1,7 @@
 """A pack on the server, and what clients remember of what it removed."""
 
+import os
+import sys
 import threading
 import time
 
@@ -9,6 +11,7 @@ from ZODB.POSException import POSKeyError
 from ZODB.utils import maxtid, z64
 
 from support.scripted import Running, oid
+from ZEO.net.sharing import NICER
 
 pytestmark = pytest.mark.smoke
 
@@ -85,3 +88,13 @@ def test_an_object_that_was_packed_away_is_not_served_from_the_servers_memory(se
     client.call('pack', time.time() + 1, True)
     with pytest.raises(Exception, match='POSKeyError|KeyError'):
         client.call('loadBefore', oid(1), maxtid)
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='only Linux knows priorities of threads')
+def test_a_pack_goes_second_to_the_loop(serving, raw, tmp_path):
+    storage, seen = Packable(str(tmp_path / 'data.fs')), []
+    storage.packing = lambda: seen.append((len(os.sched_getaffinity(0)), os.getpriority(os.PRIO_PROCESS, 0)))
+    client = raw(serving(storage))
+    client.commit(1, (z64, z64, b'(K\x01t.N.'))
+    client.call('pack', time.time() + 1, True)
+    assert seen == [(1, min(os.getpriority(os.PRIO_PROCESS, 0) + NICER, 19))]

@@ -89,6 +89,6 @@ def test_more_work_than_threads(loop):
 
 def test_the_loop_does_not_look_before_sleeping_while_a_worker_computes(loop):
     workers = Workers(loop)
-    told = listen(workers.run(lambda: loop.shares_interpreter))
-    until(loop, lambda: told and not loop.shares_interpreter)
-    assert told == [('answer', True)]
+    told = listen(workers.run(lambda: loop.sharing.threads))
+    until(loop, lambda: told and not loop.sharing.threads)
+    assert told == [('answer', 1)]

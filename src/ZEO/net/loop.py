@@ -15,6 +15,7 @@ from typing import Any
 
 from ZEO.net.busy_poll import BusyPoll
 from ZEO.net.poller import READ, WRITE, new_poller
+from ZEO.net.sharing import Sharing
 from ZEO.net.system import REAL, System
 
 __all__ = ['READ', 'WRITE', 'Loop', 'Timer']
@@ -53,7 +54,7 @@ class Loop:
         self._poller = new_poller()
         self._callbacks: dict[int, Callback] = {}              # of every file that is watched, by its descriptor
         self._busy_poll = BusyPoll(system)                     # the next request often comes at once
-        self.shares_interpreter = False                        # other threads compute: each look would let them go on for a slice
+        self.sharing = Sharing(system)                         # other threads that want the interpreter
         self._timers: list[tuple[float, int, Timer]] = []      # a heap; the number keeps equal times comparable
         self._cancelled = 0                                    # so many of them will not be called
         self._numbers = count()
@@ -144,7 +145,8 @@ class Loop:
 
     def run_once(self, timeout: float | None) -> None:
         """Wait at most so many seconds for something to do, and do it."""
-        ready = [] if timeout == 0 or self.shares_interpreter else self._busy_poll.poll(self._look)
+        # While others compute, each look would let them go on for a slice.
+        ready = [] if timeout == 0 or self.sharing.threads else self._busy_poll.poll(self._look)
         callbacks = self._callbacks
         for fd, events in ready or self._poller.poll(timeout):
             callback = callbacks.get(fd)

@@ -27,6 +27,33 @@ class System:
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
 
+    def processor(self) -> set[int] | None:
+        """Return the processor that the calling thread runs on, as a set of its number alone; None where that is not known."""
+        try:
+            with open('/proc/thread-self/stat', encoding='latin-1') as file:
+                return {int(file.read().rpartition(')')[2].split()[36])}
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def run_on(self, processors: set[int] | None) -> set[int] | None:
+        """Have the calling thread run on these processors only, as threads that it starts will; None: leave it as it is.
+
+        :returns: those that it could run on before; None where nothing has changed.
+        """
+        if processors is None or not hasattr(os, 'sched_setaffinity'):
+            return None
+        try:
+            before = os.sched_getaffinity(0)
+            os.sched_setaffinity(0, processors)
+        except OSError:   # a container may forbid it
+            return None
+        return before
+
+    def lower_priority(self, by: int) -> None:
+        """Have the calling thread yield to others more, for as long as it lives: only root could take it back."""
+        if sys.platform == 'linux':   # elsewhere threads have no priority of their own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + by)
+
     def now(self) -> float:
         """Return the seconds of a clock that never goes back."""
         return time.monotonic()

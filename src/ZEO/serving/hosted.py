@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import zope.interface
@@ -19,7 +19,7 @@ from ZEO.Exceptions import ConfigurationError
 from ZEO.net.loop import Loop
 from ZEO.serving.commitlock import CommitLock
 from ZEO.serving.invalidations import Invalidations
-from ZEO.serving.later import Workers
+from ZEO.serving.later import Later, Workers
 from ZEO.serving.limits import Limits
 from ZEO.serving.recent import RecentRecords, keeps_to_itself
 from ZEO.serving.remote import RemoteLoads
@@ -53,6 +53,7 @@ class HostedStorage:
         self.storage = storage
         self.loop = loop
         self.workers = workers
+        self._computers = Workers(loop, computing=True)
         self.limits = limits
         self.read_only = read_only or bool(storage.isReadOnly())
         self.transaction_timeout = transaction_timeout
@@ -79,6 +80,10 @@ class HostedStorage:
     def is_slow(self) -> bool:
         """Whether a commit may have to wait inside the storage: for its network, or for a pack that holds its commit lock."""
         return self.is_remote or self.stats.pack_since is not None
+
+    def compute(self, work: Callable[[], Any]) -> Later:
+        """Have the storage do what takes long, in another thread."""
+        return (self.workers if self.is_remote else self._computers).run(work)
 
     def info(self) -> dict[str, Any]:
         """Return what get_info answers."""

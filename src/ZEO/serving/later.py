@@ -45,19 +45,17 @@ class Later:
         (self._answered if good else self._failed)(value)
 
 
-#: Seconds after which a computing worker gives way to the loop.  The loop gives up the interpreter at each of the half a dozen
-#: system calls of a load; with Python's 5 ms a pack would add 30 ms to a load.
-GIVE_WAY = 0.0002
-
-
 class Workers:
-    """The threads in which slow storage calls run: a few, started when there is work, ended when there is none."""
+    """The threads in which slow storage calls run: a few, started when there is work, ended when there is none.
 
-    def __init__(self, loop: Loop, threads: int = 8) -> None:
+    :param computing: they do not wait for something else, but compute; the loop goes first.
+    """
+
+    def __init__(self, loop: Loop, threads: int = 8, computing: bool = False) -> None:
         self._loop = loop
         self._limit = threads
+        self._computing = computing
         self._running = 0
-        self._usual_interval = 0.0          # between switches of threads, to be set again when no worker runs
         self._work: deque[tuple[Callable[[], Any], Later]] = deque()
 
     def run(self, work: Callable[[], Any]) -> Later:
@@ -69,13 +67,12 @@ class Workers:
 
     def _start_one(self) -> None:
         if self._running < self._limit:
-            if self._running == 0:
-                self._usual_interval = self._loop.system.switch_threads_every(GIVE_WAY)
-                self._loop.shares_interpreter = True
             self._running += 1
+            self._loop.sharing.begin(self._computing)
             self._loop.system.spawn('ZEO worker', self._serve)
 
     def _serve(self) -> None:
+        self._loop.sharing.enter(self._computing)
         while True:
             try:
                 work, later = self._work.popleft()
@@ -92,9 +89,7 @@ class Workers:
 
     def _ended(self) -> None:
         self._running -= 1
-        if self._running == 0:
-            self._loop.system.switch_threads_every(self._usual_interval)
-            self._loop.shares_interpreter = False
+        self._loop.sharing.end(self._computing)
         if self._work:   # it came in while the last thread was leaving
             self._start_one()
 

@@ -276,7 +276,7 @@ class Peer:
         hosted = self.hosted
         stats = hosted.stats
         stats.pack_since = stats.pack_since or self._loop.system.wall_clock()
-        packed = hosted.workers.run(lambda: hosted.storage.pack(time, hosted.references))
+        packed = hosted.compute(lambda: hosted.storage.pack(time, hosted.references))
         answer = Later()
 
         def done(_: Any) -> None:
@@ -295,7 +295,7 @@ class Peer:
 
     def _slowly(self, read: Any) -> Later:
         storage = self.hosted.storage
-        return self.hosted.workers.run(lambda: read(storage))
+        return self.hosted.compute(lambda: read(storage))
 
     # Writing.
 

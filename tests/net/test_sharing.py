@@ -1,0 +1,102 @@
+"""The loop's thread has the interpreter when it needs it, and everything is as usual when nobody else works any more."""
+
+import os
+import sys
+import threading
+
+import pytest
+
+from ZEO.net.sharing import GIVE_WAY, NICER, Sharing
+from ZEO.net.system import REAL, System
+
+linux = pytest.mark.skipif(sys.platform != 'linux', reason='only Linux confines single threads')
+
+
+class Fake(System):
+    """Notes what is set."""
+
+    def __init__(self):
+        self.interval = 5.0
+        self.processors_now = {0, 1, 2}
+        self.nicer = 0
+
+    def switch_threads_every(self, seconds):
+        before, self.interval = self.interval, seconds
+        return before
+
+    def processor(self):
+        return {2}
+
+    def run_on(self, processors):
+        if processors is None:
+            return None
+        before, self.processors_now = self.processors_now, processors
+        return before
+
+    def lower_priority(self, by):
+        self.nicer = by
+
+
+@pytest.mark.parametrize('order', [[0, 1, 2], [2, 1, 0], [1, 0, 2]])
+@pytest.mark.parametrize('kinds', [[True, True, True], [False, True, False], [True, False, True]])
+def test_in_whatever_order_threads_end_the_last_one_leaves_everything_as_it_was(order, kinds):
+    system = Fake()
+    sharing = Sharing(system)
+    for computes in kinds:
+        sharing.begin(computes)
+    assert (system.interval, system.processors_now, sharing.threads) == (GIVE_WAY, {2}, 3)
+    for index in order:
+        assert system.interval == GIVE_WAY
+        sharing.end(kinds[index])
+    assert (system.interval, system.processors_now, sharing.threads) == (5.0, {0, 1, 2}, 0)
+
+
+def test_the_loop_is_not_confined_for_threads_that_wait():
+    system = Fake()
+    sharing = Sharing(system)
+    sharing.begin(False)
+    assert system.processors_now == {0, 1, 2}
+
+
+def test_a_thread_that_waits_is_not_confined_with_the_loop():
+    system = Fake()
+    sharing = Sharing(system)
+    sharing.begin(True)
+    sharing.begin(False)
+    sharing.enter(False)
+    assert system.processors_now == {0, 1, 2} and system.nicer == 0
+    sharing.enter(True)
+    assert system.processors_now == {2} and system.nicer == NICER
+
+
+@linux
+def test_a_thread_that_computes_shares_the_loops_processor_and_goes_second():
+    usual, sharing, seen = os.sched_getaffinity(0), Sharing(REAL), []
+
+    def computing():
+        sharing.enter(True)
+        seen.append((os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)))
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    sharing.begin(True)
+    confined = os.sched_getaffinity(0)
+    thread = threading.Thread(target=computing)
+    thread.start()
+    thread.join(10)
+    sharing.end(True)
+    assert len(confined) == 1 and confined <= usual
+    assert seen == [(confined, min(mine + NICER, 19))]
+    assert (os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)) == (usual, mine)
+
+
+@pytest.mark.parametrize('processors', [{10**5}, set()])
+def test_what_the_system_does_not_allow_is_left_as_it_is(processors):
+    assert REAL.run_on(processors) is None
+
+
+def test_where_the_processor_is_not_known_nothing_is_confined(monkeypatch):
+    monkeypatch.setattr(REAL, 'processor', lambda: None)
+    sharing = Sharing(REAL)
+    sharing.begin(True)
+    sharing.enter(False)
+    sharing.end(True)
+    assert sharing.threads == 0
