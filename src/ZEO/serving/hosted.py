@@ -16,6 +16,7 @@ from ZODB.interfaces import IStorageWrapper
 from ZODB.serialize import referencesf
 
 from ZEO.Exceptions import ConfigurationError
+from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
 from ZEO.serving.commitlock import CommitLock
 from ZEO.serving.invalidations import Invalidations
@@ -65,7 +66,7 @@ class HostedStorage:
         self.load_before = storage.loadBefore if self._recent is None else self._recent.load
         self.lock = CommitLock(loop.soon)
         self.stats = Stats(loop.system.wall_clock())
-        self.peers: dict[Any, None] = {}                     # in order of their registration
+        self.peers: dict[Any, tuple[bytes, Channel]] = {}    # in order of their registration, with protocol and channel
         self.invalidations = Invalidations(storage, queue_size, queue_age, loop.system.wall_clock)
         self._sizes: dict[str, Any] = {}                     # as they were found last
         self._sizes_until = 0.0                              # when they may be looked for again
@@ -162,13 +163,12 @@ class HostedStorage:
     def tell(self, but: Any, name: str, *args: Any) -> None:
         """Send a message to every client except one, encoded once for each protocol that is spoken."""
         encoded: dict[bytes, bytes] = {}
-        for peer in tuple(self.peers):   # a client that turns out to be gone leaves this very table
+        for peer, (protocol, channel) in tuple(self.peers.items()):   # a client that turns out to be gone leaves this very table
             if peer is not but:
-                codec = peer.codec
-                data = encoded.get(codec.name)
+                data = encoded.get(protocol)
                 if data is None:
-                    data = encoded[codec.name] = frame(codec.send(name, args))
-                peer.push_now(data)
+                    data = encoded[protocol] = frame(peer.codec.send(name, args))
+                channel.push_now(data)
 
     def forget_records(self) -> None:
         """The storage may hold less than it did, or something else."""

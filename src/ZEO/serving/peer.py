@@ -93,11 +93,6 @@ class Peer:
         assert self._channel is not None
         self._channel.push(data)
 
-    def push_now(self, data: bytes) -> None:
-        """The same, for one that all clients get."""
-        assert self._channel is not None
-        self._channel.push_now(data)
-
     # What the channel tells.
 
     def handle(self, messages: list[Message]) -> None:
@@ -163,7 +158,8 @@ class Peer:
         self._hosted, self._read_only = hosted, bool(read_only)
         self._direct = None if hosted.is_remote else hosted
         self._resolves = hosted.client_resolves
-        hosted.peers[self] = None
+        assert self._channel is not None
+        hosted.peers[self] = self.codec.name, self._channel
         self._session.registered()
         if self._handshake is not None:
             self._handshake.cancel()
