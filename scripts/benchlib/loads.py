@@ -77,9 +77,9 @@ def _load_in_threads(storage: Any, oids: list[bytes], threads: int, meter: Meter
     return sum(totals)
 
 
-def loader(stage: Stage, address: Address, count: int, seconds: float, size: int) -> None:
+def loader(stage: Stage, address: Address, first: int, count: int, seconds: float, size: int) -> None:
     """Child: cold loads until the time is over or all objects have been loaded."""
-    oids = oids_from(1, count)
+    oids = oids_from(first, count)
     storage = open_client(address)
     before = after(storage)
     meter, loaded, total = Meter(), 0, 0
@@ -97,13 +97,14 @@ def loader(stage: Stage, address: Address, count: int, seconds: float, size: int
 
 
 def many_loaders(processes: int, count: int, seconds: float, kind: str = 'file',
-                 size: int = 1024) -> Metrics:
-    """Cold loads by several client processes at once."""
-    oids = prepare(kind, count, size)
+                 size: int = 1024, apart: bool = False) -> Metrics:
+    """Cold loads by several client processes at once, of the same objects or of `count` others each."""
+    oids = prepare(kind, count * processes if apart else count, size)
     with Server(kind) as server:
         fill_memory(server, kind, oids, size)
-        parameters = {'count': count, 'seconds': seconds, 'size': size}
-        with Crew('loader', server.address, [parameters] * processes) as crew:
+        parameters = [{'first': 1 + count * index if apart else 1, 'count': count, 'seconds': seconds, 'size': size}
+                      for index in range(processes)]
+        with Crew('loader', server.address, parameters) as crew:
             meter = Meter(server.pid)
             with meter:
                 crew.go()

@@ -90,14 +90,14 @@ class Channel:
 
     def push_now(self, data: bytes) -> None:
         """The same for what goes to many: at once where nothing waits, which spares it the way through the queue."""
-        if self._out or self._streams or self._tls is not None or self.is_closed:
+        if self._out or self._streams or self._tls is not None:
             self.push(data)
             return
         try:
             count = self._socket.send(data)
         except (BlockingIOError, InterruptedError):
             count = 0
-        except OSError as error:
+        except OSError as error:   # also where it is closed
             self.close(f'the connection broke: {error.strerror or error}')
             return
         if count < len(data):

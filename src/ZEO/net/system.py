@@ -51,8 +51,12 @@ class System:
 
     def lower_priority(self, by: int) -> None:
         """Have the calling thread yield to others more, for as long as it lives: only root could take it back."""
-        if sys.platform == 'linux':   # elsewhere threads have no priority of their own
+        if sys.platform != 'linux':   # elsewhere threads have no priority of their own
+            return
+        try:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + by)
+        except OSError:   # as above
+            pass
 
     def now(self) -> float:
         """Return the seconds of a clock that never goes back."""
