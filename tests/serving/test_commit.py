@@ -164,3 +164,20 @@ def test_what_a_storage_that_fails_to_finish_has_written_is_read_from_it(tmp_pat
     assert hosted.load_before(OID, maxtid)[0] == b'more'
     storage.close()
     loop.close()
+
+
+def test_what_others_have_written_before_a_commit_is_read(tmp_path):
+    """Such as by way of a second name for the same storage; its own commit must not hide that."""
+    storage, loop = FileStorage(str(tmp_path / 'd')), Loop(Clock())
+    one, other = (HostedStorage(name, storage, loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None)
+                  for name in '12')
+    finished(one)
+    assert one.load_before(OID, maxtid)[0] == b'data'
+    for hosted, oid, serial, data in ((other, OID, storage.lastTransaction(), b'theirs'), (one, p64(2), z64, b'ours')):
+        commit = Commit(hosted, None, TransactionMetaData(), None, ' ', False)
+        commit.phase.add('store', data, oid, serial)
+        commit.phase.vote()
+        commit.phase.finish()
+    assert one.load_before(OID, maxtid)[0] == b'theirs'
+    storage.close()
+    loop.close()

@@ -10,7 +10,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import POSKeyError
 from ZODB.tests.hexstorage import HexStorage
-from ZODB.utils import load_current, maxtid, p64
+from ZODB.utils import load_current, maxtid, p64, z64
 
 from ZEO.serving.recent import RecentRecords, keeps_to_itself
 
@@ -25,6 +25,9 @@ class Counted:
     def loadBefore(self, oid, tid):
         self.loads.append(oid)
         return self.records[oid], p64(7), None
+
+    def lastTransaction(self):
+        return p64(7)
 
 
 def test_a_record_is_read_once():
@@ -48,7 +51,7 @@ def test_what_has_changed_is_read_again():
     records = RecentRecords(storage, 10_000)
     for number in (0, 1):
         records.load(p64(number), maxtid)
-    records.changed([p64(1), p64(99)])
+    records.changed(p64(7), [p64(1), p64(99)])
     storage.records[p64(1)] = b'new'
     assert records.load(p64(1), maxtid)[0] == b'new'
     assert records.load(p64(0), maxtid)[0] == b'x' * 10
@@ -65,12 +68,12 @@ def test_memory_is_bounded_and_what_is_used_stays():
         records.load(p64(number), maxtid)
         records.load(p64(0), maxtid)
         if number % 3 == 0:
-            records.changed([p64(number)] if number else [])
+            records.changed(p64(7), [p64(number)] if number else [])
         kept = [*records._young.values(), *records._old.values()]
         assert sum(len(data) for data, _, _ in kept) <= 100_000
     assert storage.loads.count(p64(0)) == 1
     assert len(kept) > 20
-    records.changed(storage.records)
+    records.changed(p64(7), storage.records)
     assert records._young_size == 0 and not records._young and not records._old
 
 
@@ -107,6 +110,18 @@ def test_memory_needs_no_memory():
     assert not keeps_to_itself(MappingStorage())
 
 
+def test_what_others_write_in_this_process_is_seen(tmp_path):
+    storage = FileStorage(str(tmp_path / 'd'))
+    records, database = RecentRecords(storage, 100_000), DB(storage)
+    connection = database.open()
+    for number in range(3):
+        connection.root()['number'] = number
+        transaction.commit()
+        assert records.load(z64, maxtid) == storage.loadBefore(z64, maxtid)
+    connection.close()
+    database.close()
+
+
 @pytest.mark.parametrize('seed', range(5))
 def test_it_always_says_what_the_storage_says(tmp_path, seed):
     """Random commits, undos, packs and loads, as a server would tell of them."""
@@ -127,13 +142,13 @@ def test_it_always_says_what_the_storage_says(tmp_path, seed):
                 root.pop(chance.randrange(8), None)
             transaction.commit()
             tids.append(storage.lastTransaction())
-            records.changed([record.oid for change in storage.iterator(start=tids[-1]) for record in change])
+            records.changed(tids[-1], [record.oid for change in storage.iterator(start=tids[-1]) for record in change])
         elif work < 0.35 and len(database.undoInfo()) > 1:   # there is a root object in any case
             database.undo(database.undoInfo()[0]['id'])
             transaction.commit()
             connection.sync()
             tids.append(storage.lastTransaction())
-            records.changed([record.oid for change in storage.iterator(start=tids[-1]) for record in change])
+            records.changed(tids[-1], [record.oid for change in storage.iterator(start=tids[-1]) for record in change])
         elif work < 0.37:
             database.pack()
             records.clear()

@@ -368,6 +368,7 @@ class Commit:
 
     def _finish_storage(self) -> bytes:
         """Returns the tid, which some storages tell the callback only."""
+        self.hosted.look_for_others()
         tids: list[bytes] = []
         returned = self.hosted.storage.tpc_finish(self.transaction, tids.append)
         return returned if returned is not None else tids[0]

@@ -157,7 +157,7 @@ class HostedStorage:
         self.invalidations.add(tid, oids)
         self.remote_loads.changed(oids)
         if self._recent is not None:
-            self._recent.changed(oids)
+            self._recent.changed(tid, oids)
         self.tell(committer, 'invalidateTransaction', tid, oids)
 
     def tell(self, but: Any, name: str, *args: Any) -> None:
@@ -169,6 +169,11 @@ class HostedStorage:
                 if data is None:
                     data = encoded[protocol] = frame(peer.codec.send(name, args))
                 channel.push_now(data)
+
+    def look_for_others(self) -> None:
+        """Be prepared for a transaction's end; the storage's commit lock is held, so that it is the next one."""
+        if self._recent is not None:
+            self._recent.look_for_others()
 
     def forget_records(self) -> None:
         """The storage may hold less than it did, or something else."""

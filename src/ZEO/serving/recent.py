@@ -3,8 +3,9 @@
 Enters: loads, and the oids of everything that changes.  Leaves: what the storage's loadBefore returns.  Fails: with what that
 raises.
 
-Only current revisions are kept, and only of a FileStorage: nobody but the server that holds its file can change it, so
-that every change is told here before anybody can ask again.
+Only current revisions are kept, and only of a FileStorage: no other process can change its file, so that every change is told
+here before anybody can ask again.  Should something else in this process write to it, such as the same storage
+under a second name, then its last transaction is one that was not told of, and all is forgotten.
 """
 from __future__ import annotations
 
@@ -40,9 +41,12 @@ class RecentRecords:
         self._young: dict[bytes, Found] = {}   # oid -> (data, tid, None)
         self._old: dict[bytes, Found] = {}
         self._young_size = 0
+        self._last = storage.lastTransaction()   # up to which all changes were told
 
     def load(self, oid: bytes, tid: bytes) -> Found | None:
         """Return what loadBefore returns."""
+        if self._storage.lastTransaction() != self._last:
+            self.look_for_others()
         found = self._young.get(oid)
         if found is None:
             found = self._old.pop(oid, None)
@@ -53,8 +57,19 @@ class RecentRecords:
             self._keep(oid, found)
         return found if found[1] < tid else self._storage.loadBefore(oid, tid)
 
-    def changed(self, oids: Iterable[bytes]) -> None:
-        """These have new revisions, or none any more."""
+    def look_for_others(self) -> None:
+        """Forget everything if there was a transaction that we were not told of.
+
+        To be called with the storage's commit lock held before it finishes one that we will be told of, as well.
+        """
+        last = self._storage.lastTransaction()
+        if last != self._last:
+            self.clear()
+            self._last = last
+
+    def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
+        """These have new revisions, or none any more, by the transaction `tid`."""
+        self._last = tid
         for oid in oids:
             self._old.pop(oid, None)
             gone = self._young.pop(oid, None)
