@@ -41,11 +41,12 @@ class RecentRecords:
         self._young: dict[bytes, Found] = {}   # oid -> (data, tid, None)
         self._old: dict[bytes, Found] = {}
         self._young_size = 0
+        self._last_transaction = storage.lastTransaction
         self._last = storage.lastTransaction()   # up to which all changes were told
 
     def load(self, oid: bytes, tid: bytes) -> Found | None:
         """Return what loadBefore returns."""
-        if self._storage.lastTransaction() != self._last:
+        if self._last_transaction() != self._last:
             self.look_for_others()
         found = self._young.get(oid)
         if found is None:
@@ -62,7 +63,7 @@ class RecentRecords:
 
         To be called with the storage's commit lock held before it finishes one that we will be told of, as well.
         """
-        last = self._storage.lastTransaction()
+        last = self._last_transaction()
         if last != self._last:
             self.clear()
             self._last = last
