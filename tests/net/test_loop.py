@@ -1,5 +1,6 @@
 """The loop: timers in their order, files, and the one door for other threads; time is a fake clock where it matters."""
 
+import os
 import select
 import socket
 import threading
@@ -134,6 +135,18 @@ def test_a_file_that_is_closed_at_the_other_end_is_told_of_whatever_is_waited_fo
     loop.change(one, WRITE, lambda events: told.append((WRITE, events)))
     loop.run_once(1)
     assert len(told) == 2 and all(events & wanted for wanted, events in told)
+
+
+def test_a_file_that_is_neither_readable_nor_writable_is_told_of_as_well(loop):
+    """Such as a pipe that nobody can write to any more; without an event its callback would be called for ever."""
+    reading, writing = os.pipe()
+    os.close(writing)
+    told = []
+    with open(reading, 'rb', buffering=0) as file:
+        loop.add(file, READ, told.append)
+        loop.run_once(1)
+        loop.remove(file)
+    assert len(told) == 1 and told[0] & READ
 
 
 def test_a_paused_file_is_left_alone_until_it_is_wanted_again(loop, pair):
