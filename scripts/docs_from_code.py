@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes into the documentation what the code says: the configuration keys, the commands' help.
+"""Writes into the documentation what the code says: configuration keys, limits, the commands' help.
 
-Enters: the schema files, and what commands print for --help.  Leaves: the parts of pages between
+Enters: the schema files, the server's limits, and what commands print for --help.  Leaves: the parts of pages between
 ``.. generated: …`` and ``.. end of generated`` written anew.  Fails: with exit status 1 and a line
 for each page that would change, when it is run with --check.
 
@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent.parent / 'docs'
-PAGES = 'configuration.rst', 'commands.rst'
+PAGES = 'configuration.rst', 'commands.rst', 'operating/limits.rst'
 
 PART = re.compile(
-    r'^\.\. generated: (?P<kind>section|help) (?P<name>\S+)\n(?:.*\n)*?\.\. end of generated\n', re.M
+    r'^\.\. generated: (?P<kind>section|help|table) (?P<name>\S+)\n(?:.*\n)*?\.\. end of generated\n', re.M
 )
 
 #: What the datatypes are called for people who write configuration files.
@@ -102,11 +102,38 @@ def help_of(name: str) -> str:
     return '.. code-block:: none\n\n' + textwrap.indent(result.stdout.rstrip(), '   ')
 
 
+def limits() -> str:
+    """Return the table of the server's limits."""
+    from ZEO.serving.limits import bounds
+
+    lines = ['.. list-table::', '   :header-rows: 1', '', '   * - Limit', '     - Key of ``<zeo>``',
+             '     - Default', '     - What happens past it', '     - Why this default']
+    for bound in bounds():
+        lines += [f'   * - {bound.name.replace("_", " ")}',
+                  f'     - ``{bound.key}``' if bound.key else '     - none',
+                  f'     - {amount(bound.default, bound.unit)}',
+                  f'     - {bound.reached}', f'     - {bound.reason}']
+    return '\n'.join(lines)
+
+
+def amount(value: float, unit: str) -> str:
+    """Return a number with its unit; of bytes in the largest unit that divides it."""
+    if unit == 'bytes':
+        for size, name in (2**30, 'GB'), (2**20, 'MB'), (2**10, 'KB'):
+            if value >= size and (value % size == 0 or value + 1 == 2 * size):
+                return f'{(value + 1) // size if value % size else value // size} {name}'
+    return f'{value:,g} {unit}'
+
+
+#: What makes the part of each kind, given the name behind the kind.
+MAKERS = {'section': section, 'help': help_of, 'table': lambda name: limits()}
+
+
 def renewed(page: str) -> str:
     """Return a page's text with its generated parts as they should be."""
 
     def part(match: re.Match[str]) -> str:
-        made = section(match['name']) if match['kind'] == 'section' else help_of(match['name'])
+        made = MAKERS[match['kind']](match['name'])
         return (f'.. generated: {match["kind"]} {match["name"]}\n\n{made.rstrip()}\n\n'
                 '.. end of generated\n')
 

@@ -17,21 +17,9 @@ from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import Address
 from ZEO.net.tls import SSLContext
 from ZEO.serving.hosting import DEFAULT_NAME, close_all, describe, open_file
-from ZEO.serving.limits import Limits
+from ZEO.serving.limits import KEYS, Limits
 from ZEO.serving.resolve import DEFAULT_MODULES
 from ZEO.StorageServer import StorageServer
-
-#: Keys of <zeo> that are bounds, and the fields of Limits that they set.
-LIMITS = {
-    'max_connections': 'connections',
-    'max_message_size': 'message_size',
-    'max_handshake_size': 'handshake_size',
-    'handshake_timeout': 'handshake_time',
-    'output_buffer_size': 'output_buffer',
-    'commit_buffer_size': 'commit_memory',
-    'record_cache_size': 'record_memory',
-    'max_iterators': 'iterators',
-}
 
 #: Keys of <zeo> that servers once had, and what became of them.
 OLD_KEYS = {
@@ -101,7 +89,7 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
         options['transaction_timeout'] = zeo.transaction_timeout or None
     options['conflict_modules'] = [*DEFAULT_MODULES, *zeo.conflict_module]
     options['limits'] = Limits(**{
-        limit: getattr(zeo, key) for key, limit in LIMITS.items() if getattr(zeo, key) is not None})
+        limit: getattr(zeo, key) for key, limit in KEYS.items() if getattr(zeo, key) is not None})
     if zeo.ssl is not None:
         options['ssl'] = _tls(zeo.ssl)
         if zeo.ssl.lets_anyone_in:

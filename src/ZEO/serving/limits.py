@@ -1,37 +1,67 @@
 """The bounds that keep one client from costing the others anything.
 
-Enters: what the operator configured.  Leaves: the numbers.  Fails: never.
+Enters: what the operator configured.  Leaves: the numbers, and for each its unit, its key and why it is what it is.  Fails:
+never.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
+
+
+class Bound(NamedTuple):
+    """What the documentation says of one limit."""
+
+    name: str              # the field of Limits
+    default: float
+    unit: str
+    key: str | None        # the key of <zeo> that sets it; None where no operator has a reason to
+    reached: str           # what happens then
+    reason: str            # for the default
+
+
+def _bound(default: Any, unit: str, key: str | None, reached: str, reason: str) -> Any:
+    """A field of Limits with its documentation."""
+    return field(default=default, metadata={'unit': unit, 'key': key, 'reached': reached, 'reason': reason})
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server accepts; every figure may be set in its configuration."""
+    """What a server accepts."""
 
-    #: The largest message of a registered client, in bytes.  A pickle of protocol 3 holds bytes up to 4 GiB; half of that
-    #: is what every Python and every 32-bit signed length can handle.
-    message_size: int = 2**31 - 1
+    message_size: int = _bound(
+        2**31 - 1, 'bytes', 'max-message-size', 'the connection is closed',
+        'a pickle of protocol 3 holds 4 GB; half of that is what every signed length can say')
+    handshake_size: int = _bound(
+        64 * 1024, 'bytes', 'max-handshake-size', 'the connection is closed',
+        'a larger message than ``register`` needs comes from a stranger')
+    handshake_time: float = _bound(
+        10.0, 'seconds', 'handshake-timeout', 'the connection is closed',
+        'from accept to ``register``, with the TLS handshake, over any network')
+    output_buffer: int = _bound(
+        64 * 2**20, 'bytes', 'output-buffer-size',
+        'nothing more is read from this client until it has read; one that does not read its invalidations is closed',
+        'a few large records for a slow client')
+    connections: int = _bound(
+        10_000, 'connections', 'max-connections', 'a new connection is closed, with a line in the log',
+        'several times what one loop serves well')
+    commit_memory: int = _bound(
+        10 * 2**20, 'bytes', 'commit-buffer-size', 'the rest of the transaction goes to a temporary file',
+        'nearly all transactions stay in memory')
+    record_memory: int = _bound(
+        32 * 2**20, 'bytes', 'record-cache-size', 'records that were loaded longest ago are forgotten',
+        'what clients load again and again of a FileStorage; for each storage')
+    iterators: int = _bound(
+        1_000, 'iterators', 'max-iterators', 'the iterator that was unused longest ends',
+        'more than a program that does not leak them has')
 
-    #: The largest message before `register`, in bytes: nobody has said yet who he is.
-    handshake_size: int = 64 * 1024
 
-    #: Seconds from accept to `register`, the TLS handshake included.
-    handshake_time: float = 10.0
+def bounds() -> Iterator[Bound]:
+    """Yield the documentation of all limits, in the order of their declaration."""
+    for limit in fields(Limits):
+        yield Bound(limit.name, limit.default, **limit.metadata)   # type: ignore[arg-type]
 
-    #: Bytes that may wait for a client that does not read; past it nothing more is read from it.
-    output_buffer: int = 64 * 2**20
 
-    #: Connections at a time; more are closed at once, with a word in the log.
-    connections: int = 10_000
-
-    #: Bytes of one transaction that are kept in memory; what is beyond goes to a temporary file.
-    commit_memory: int = 10 * 2**20
-
-    #: Bytes of records that clients have loaded from a FileStorage last; 0 to keep none.
-    record_memory: int = 32 * 2**20
-
-    #: Iterators that one client may have open; past it the one that was unused longest ends.
-    iterators: int = 1_000
+#: Keys of <zeo> that are limits, as attributes of ZConfig's section -> the fields of Limits that they set.
+KEYS: dict[str, str] = {bound.key.replace('-', '_'): bound.name for bound in bounds() if bound.key is not None}
