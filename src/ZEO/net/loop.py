@@ -28,6 +28,10 @@ Callback = Callable[[int], None]
 #: Cancelled timers that are left where they are; of more than these the heap is cleared, once they are half of it.
 MOST_CANCELLED = 100
 
+#: Seconds after which the loop looks again where a program has its own use for what tells of signals (signal.set_wakeup_fd): a
+#: handler that ran just before a sleep began is noticed then.
+SIGNALS_UNSEEN = 0.5
+
 
 class Timer:
     """A call at a later time; :meth:`cancel` takes it back."""
@@ -63,6 +67,7 @@ class Loop:
         self._taking = False                                   # those of _from_threads are being called
         self._running = False
         self._stopped = False
+        self._longest: float | None = None                     # seconds of one sleep
         self._bell, self._ringer = socket.socketpair()         # other threads wake the loop by it
         self._bell.setblocking(False)
         self._ringer.setblocking(False)
@@ -138,10 +143,13 @@ class Loop:
         """Run until :meth:`stop`."""
         self._running = True
         try:
-            while not self._stopped:
-                self.run_once(self._next_timeout())
+            with self.system.signals_written_to(self._ringer.fileno()) as rings:
+                self._longest = None if rings else SIGNALS_UNSEEN
+                while not self._stopped:
+                    self.run_once(self._next_timeout())
         finally:
             self._running = False
+            self._longest = None
 
     def run_once(self, timeout: float | None) -> None:
         """Wait at most so many seconds for something to do, and do it."""
@@ -180,8 +188,9 @@ class Loop:
             heapq.heappop(self._timers)
             self._cancelled -= 1
         if not self._timers:
-            return None
-        return max(0.0, self._timers[0][0] - self.system.now())
+            return self._longest
+        left = max(0.0, self._timers[0][0] - self.system.now())
+        return left if self._longest is None else min(left, self._longest)
 
     def _run_timers(self) -> None:
         now = self.system.now()

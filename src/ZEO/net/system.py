@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -105,6 +107,34 @@ class System:
     def this_thread(self) -> int:
         """Return a number that tells the calling thread from others."""
         return threading.get_ident()
+
+    @contextmanager
+    def signals_written_to(self, fd: int) -> Iterator[bool]:
+        """Have every signal of this process write a byte to a descriptor inside, before its handler is called.
+
+        Python calls handlers between two steps of the main thread.  A signal that comes after the last step before a system call
+        is handled when that call returns, which a thread that waits for files may never see: the byte makes it return.
+
+        :returns: False where the calling thread runs handlers and such bytes go elsewhere already, to a program's own loop.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield True   # it runs no handlers: those who do wake it
+            return
+        try:
+            before = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+        except ValueError:   # an interpreter within an interpreter, which has no signals
+            yield True
+            return
+        if before != -1:
+            signal.set_wakeup_fd(before)
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            now = signal.set_wakeup_fd(-1)
+            if now not in (fd, -1):   # a program has put its own in our place meanwhile
+                signal.set_wakeup_fd(now)
 
     def after_fork_in_child(self, method: Callable[[], None]) -> None:
         """Have a bound method called in every child process that is forked while its object lives."""
