@@ -17,6 +17,7 @@ from ZEO.net.acceptor import Acceptor
 from ZEO.net.addresses import Address
 from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
+from ZEO.net.sources import source_of
 from ZEO.net.system import REAL, System
 from ZEO.net.tls import TlsCodec
 from ZEO.net.tls_socket import TlsSocket
@@ -136,7 +137,9 @@ class StorageServer:
 
     def _accepted(self, stream: Any, where: object) -> None:
         if len(self._peers) >= self.limits.connections:
-            log.warning('%s: refused, there are %d connections (limit)', addresses.show(where), len(self._peers))
+            self._loop.reports.write(logging.WARNING, 'refused connections', source_of(where),
+                                     '%s: refused, there are %d connections (max-connections)', addresses.show(where),
+                                     len(self._peers))
             stream.close()
             return
         if self._ssl is not None:

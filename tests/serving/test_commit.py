@@ -27,6 +27,13 @@ class Clock(System):
         return self.time
 
 
+class Committer:
+    """Whoever commits."""
+
+    def report(self, *line):
+        """Take note of nothing."""
+
+
 @pytest.fixture
 def hosted():
     loop = Loop(Clock())
@@ -35,7 +42,7 @@ def hosted():
 
 
 def collecting(hosted):
-    commit = Commit(hosted, None, TransactionMetaData(), None, ' ', False)
+    commit = Commit(hosted, Committer(), TransactionMetaData(), None, ' ', False)
     commit.phase.add('store', b'data', OID, z64)
     return commit
 
@@ -150,7 +157,7 @@ def test_what_a_storage_that_fails_to_finish_has_written_is_read_from_it(tmp_pat
     hosted = HostedStorage('1', storage, loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None)
     finished(hosted)
     assert hosted.load_before(OID, maxtid)[0] == b'data'
-    commit = Commit(hosted, None, TransactionMetaData(), None, ' ', False)
+    commit = Commit(hosted, Committer(), TransactionMetaData(), None, ' ', False)
     commit.phase.add('store', b'more', OID, storage.lastTransaction())
     commit.phase.vote()
     original = storage.tpc_finish
@@ -174,7 +181,7 @@ def test_what_others_have_written_before_a_commit_is_read(tmp_path):
     finished(one)
     assert one.load_before(OID, maxtid)[0] == b'data'
     for hosted, oid, serial, data in ((other, OID, storage.lastTransaction(), b'theirs'), (one, p64(2), z64, b'ours')):
-        commit = Commit(hosted, None, TransactionMetaData(), None, ' ', False)
+        commit = Commit(hosted, Committer(), TransactionMetaData(), None, ' ', False)
         commit.phase.add('store', data, oid, serial)
         commit.phase.vote()
         commit.phase.finish()

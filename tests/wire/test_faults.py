@@ -9,7 +9,7 @@ from ZODB.POSException import ConflictError, MultipleUndoErrors, POSKeyError, Re
 
 from ZEO import Exceptions
 from ZEO.Exceptions import ProtocolError, ServerException
-from ZEO.wire import pickles
+from ZEO.wire import messages, pickles
 from ZEO.wire.faults import describe, restore
 
 OID, TID, OLD = b'\0' * 7 + b'\1', b'\0' * 7 + b'\3', b'\0' * 7 + b'\2'
@@ -47,6 +47,49 @@ def test_every_class_comes_back(kind):
     assert found.__dict__ == error.__dict__
     if not error.__dict__:
         assert str(found) == str(error)
+
+
+class Unshowable(Exception):
+    """Whatever is asked of it fails."""
+
+    def __str__(self):
+        raise RuntimeError('no')
+    __repr__ = __str__
+
+
+def deep(levels):
+    value = ()
+    for _ in range(levels):
+        value = (value,)
+    return value
+
+
+def cyclic():
+    value = []
+    value += [value] * 10
+    error = ValueError('x', value)
+    error.args += (error,)
+    return error
+
+
+def with_attributes(**attributes):
+    error = ValueError('x')
+    error.__dict__.update(attributes)
+    return error
+
+
+@pytest.mark.parametrize('protocol', [b'Z5', b'M5'])
+@pytest.mark.parametrize('error', [
+    POSKeyError(frozenset({10**5000})), POSKeyError(10**5000), ValueError(deep(100_000)), Unshowable(Unshowable()),
+    Unshowable(object()), cyclic(), ValueError(2**64), ValueError(-2**63 - 1), ValueError('\ud800'), ValueError({1, 2}),
+    with_attributes(key={(1, 2): 10**5000, Unshowable(): deep(1000)}), with_attributes(deep=deep(1000)), ValueError(b'x' * 10**6),
+    ValueError(['y' * 1000] * 10**6), KeyError(dict.fromkeys(range(10**5))), ValueError(frozenset({10**5000}))], ids=range(16))
+def test_describing_an_error_never_fails(error, protocol):
+    codec = messages.codec(protocol)
+    message_id, flags, name, description = codec.decode(codec.failure(1, error))
+    found = restore(description, WHERE)
+    assert type(found).__name__ in (type(error).__name__, 'ServerException')
+    str(found)
 
 
 def test_described_as_peers_do():

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from ZEO.net import addresses
 from ZEO.net.loop import READ, Loop
+from ZEO.net.sources import source_of
 
 log = logging.getLogger('ZEO.StorageServer')
 
@@ -72,7 +73,15 @@ class Acceptor:
             except OSError:
                 stream.close()
                 continue
+            self._take(stream, where)
+
+    def _take(self, stream: socket.socket, where: object) -> None:
+        """Hand a connection on; what goes wrong there costs that connection."""
+        try:
             self._accepted(stream, where)
+        except Exception as error:
+            stream.close()
+            self._loop.reports.failed('a new connection failed', source_of(where), error)
 
     def _refuse(self, error: OSError) -> None:
         if not self._told:

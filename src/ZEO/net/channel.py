@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from ZEO.Exceptions import ProtocolError
-from ZEO.net.loop import READ, WRITE, Loop
+from ZEO.net.loop import ENDS, READ, WRITE, Loop
 from ZEO.net.tls import TlsError
 from ZEO.net.tls_socket import TlsSocket
+from ZEO.wire.quoting import explained, text_of
 from ZEO.wire.session import Probed
 
 #: Chunks of a stream are produced while less than this waits to be sent: the memory that a blob costs.
@@ -84,7 +85,7 @@ class Channel:
         """Send `data`, which the other side did not ask for; closes a stream on which too much of that waits."""
         self._unasked += len(data)
         if self._unasked > self._output_limit:
-            self.close('it does not read what it is sent')
+            self.close(f'closed by us: it does not read what it is sent, and more than {self._output_limit} bytes wait for it')
         else:
             self.send(data)
 
@@ -121,11 +122,11 @@ class Channel:
         self._loop.remove(self._socket)
         self._socket.close()
         self._out.clear()
-        for chunks in self._streams:
+        streams, self._streams = self._streams, deque()
+        for chunks in streams:
             close = getattr(chunks, 'close', None)
             if close is not None:
-                close()
-        self._streams.clear()
+                self._loop.attempt(close)
         self._owner.closed(reason)
 
     def _on_ready(self, events: int) -> None:
@@ -140,15 +141,31 @@ class Channel:
                 if self._tls is not None:
                     self._read_on()
                 self._flush()
-        except (ProtocolError, TlsError) as error:
-            self.close(f'closed by us: {error}')
-        except MemoryError:
-            self.close('closed by us: there is no memory for its message')
         except Probed:
+            self._probed()
+        except ENDS:
+            raise
+        except BaseException as error:
+            self._failed(error)
+
+    def _probed(self) -> None:
+        try:
             self._owner.probed()
             self._flush()
-        except OSError as error:
-            self.close(f'the connection broke: {error.strerror or error}')
+        except Exception as error:
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        """What was done for this stream has failed: it ends, and nothing else does."""
+        if isinstance(error, (ProtocolError, TlsError)):
+            self.close(f'closed by us: {text_of(error)}')
+        elif isinstance(error, MemoryError):
+            self.close('closed by us: there is no memory for its message')
+        elif isinstance(error, OSError):
+            self.close(f'the connection broke: {error.strerror or text_of(error)}')
+        else:
+            self._loop.reports.failed('serving a connection failed', 'server', error)
+            self.close(f'closed by us: serving it failed: {explained(error)}')
 
     def _read_on(self) -> None:
         """Read what the selector does not see."""
@@ -182,8 +199,10 @@ class Channel:
                     self._produce()
             if self._tls is not None:
                 self._tls.flush()
-        except OSError as error:
-            self.close(f'the connection broke: {error.strerror or error}')
+        except ENDS:
+            raise
+        except BaseException as error:   # of the socket, or of what makes the chunks of a stream
+            self._failed(error)
             return
         if not self._out and (self._tls is None or not self._tls.has_output):
             self._unasked = 0

@@ -1,8 +1,10 @@
 """The server's select loop: readers, writers, timers, and one door for other threads.
 
 Enters: file objects with a callback, timers, and functions from other threads by :meth:`Loop.from_thread`.  Leaves: calls of
-those, all in the thread that runs :meth:`Loop.run`.  Fails: what a callback raises ends the loop, so callbacks catch what
-they can answer for.
+those, all in the thread that runs :meth:`Loop.run`.  Fails: never by a callback; what one raises is logged and the loop goes on.
+A file whose callback raises is no longer watched, since it may be ready for ever.
+
+Only KeyboardInterrupt and SystemExit leave :meth:`Loop.run`: they come from a signal handler of the program, which wants to end.
 """
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from typing import Any
 
 from ZEO.net.busy_poll import BusyPoll
 from ZEO.net.poller import READ, WRITE, new_poller
+from ZEO.net.reports import Reports
 from ZEO.net.sharing import Sharing
 from ZEO.net.system import REAL, System
 
@@ -24,6 +27,9 @@ __all__ = ['READ', 'WRITE', 'Loop', 'Timer']
 _BOTH = READ | WRITE
 
 Callback = Callable[[int], None]
+
+#: What ends the process, and so the loop.
+ENDS = (KeyboardInterrupt, SystemExit)
 
 #: Cancelled timers that are left where they are; of more than these the heap is cleared, once they are half of it.
 MOST_CANCELLED = 100
@@ -59,6 +65,7 @@ class Loop:
         self._callbacks: dict[int, Callback] = {}              # of every file that is watched, by its descriptor
         self._busy_poll = BusyPoll(system)                     # the next request often comes at once
         self.sharing = Sharing(system)                         # other threads that want the interpreter
+        self.reports = Reports(self.later)                     # lines for the log that others can cause at will
         self._timers: list[tuple[float, int, Timer]] = []      # a heap; the number keeps equal times comparable
         self._cancelled = 0                                    # so many of them will not be called
         self._numbers = count()
@@ -135,7 +142,7 @@ class Loop:
         self._taking = True
         try:
             while self._from_threads:
-                self._from_threads.popleft()()
+                self.attempt(self._from_threads.popleft())
         finally:
             self._taking = False
 
@@ -159,11 +166,36 @@ class Loop:
         for fd, events in ready or self._poller.poll(timeout):
             callback = callbacks.get(fd)
             if callback is not None:   # a callback before it may have removed this file
-                callback(events & _BOTH or _BOTH)
+                try:
+                    callback(events & _BOTH or _BOTH)
+                except ENDS:
+                    raise
+                except BaseException as error:   # the loop is everybody's
+                    self._file_failed(fd, callback, error)
         if self._timers:
             self._run_timers()
-        while self._soon:
-            self._soon.popleft()()
+        soon = self._soon
+        while soon:
+            self.attempt(soon.popleft())
+
+    def attempt(self, function: Callable[[], None]) -> None:
+        """Call `function`; what it raises is logged."""
+        try:
+            function()
+        except ENDS:
+            raise
+        except BaseException as error:
+            self.reports.failed('a task of the server failed', 'server', error)
+
+    def _file_failed(self, fd: int, callback: Callback, error: BaseException) -> None:
+        """Stop watching a file whose callback has failed, and may fail again and again; the bell is never such a file."""
+        self.reports.failed('a connection failed and is watched no more', 'server', error)
+        if self._callbacks.get(fd) is callback:
+            del self._callbacks[fd]
+            try:
+                self._poller.unregister(fd)
+            except (OSError, KeyError, ValueError):   # it was closed, which is as good
+                pass
 
     def _look(self) -> list[tuple[int, int]]:
         return self._poller.poll(0)
@@ -200,12 +232,12 @@ class Loop:
             if function is None:
                 self._cancelled -= 1
             else:
-                function()
+                self.attempt(function)
 
     def _on_bell(self, events: int) -> None:
         try:
             self._bell.recv(4096)
-        except BlockingIOError:
+        except OSError:   # nothing to read after all
             pass
         self._rung = False   # before looking: what comes in from now on rings again
         self.take_posts()

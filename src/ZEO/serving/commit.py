@@ -23,11 +23,10 @@ from ZODB.POSException import ConflictError, POSError, StorageTransactionError
 from ZEO.serving import blobs
 from ZEO.serving.commitlog import CommitLog
 from ZEO.serving.later import Later
+from ZEO.wire.quoting import explained
 
 if TYPE_CHECKING:
     from ZEO.serving.hosted import HostedStorage
-
-log = logging.getLogger('ZEO.StorageServer')
 
 #: Storing many objects gives way to the other clients after so many seconds.
 SLICE = 0.005
@@ -170,7 +169,8 @@ class Commit:
     def fail_at_vote(self, error: BaseException) -> None:
         """Remember the error of a one-way call; the vote will raise it."""
         if self.error is None:
-            log.warning('%s: a transaction can not be committed: %s', self.peer, error)
+            self.peer.report(logging.WARNING, 'transactions that can not be committed', 'a transaction can not be committed: %s',
+                             explained(error))
             self.error = error
             self.log.close()
 
@@ -233,8 +233,8 @@ class Commit:
         try:
             if self._begun:
                 self.hosted.storage.tpc_abort(self.transaction)
-        except Exception:   # the storage's own trouble must not keep the lock from the others
-            log.exception('%s: the storage failed to abort', self.hosted.name)
+        except Exception as error:   # the storage's own trouble must not keep the lock from the others
+            self.hosted.loop.reports.failed('the storage failed to abort', self.hosted.name, error)
         finally:
             self._release()
         self.answer.fail(reason or StorageTransactionError('the transaction was aborted'))
@@ -250,8 +250,9 @@ class Commit:
         self.hosted.lock.release(self)
 
     def _timed_out(self) -> None:
-        log.warning('%s: held the commit lock of %s for %s s without finishing: aborted', self.peer, self.hosted.name,
-                    self.hosted.transaction_timeout)
+        self.peer.report(logging.WARNING, 'transactions that took too long',
+                         'held the commit lock of %s for %s s without finishing: aborted', self.hosted.name,
+                         self.hosted.transaction_timeout)
         error = StorageTransactionError(
             f'the server aborted this transaction: it held the commit lock for {self.hosted.transaction_timeout} s '
             '(transaction-timeout)')
@@ -296,8 +297,8 @@ class Commit:
         if isinstance(error, ConflictError):
             self.hosted.stats.conflicts += 1
         elif not isinstance(error, POSError):
-            log.error('%s: the storage %s failed in a commit: %s: %s', self.peer, self.hosted.name,
-                      type(error).__name__, error)
+            self.peer.report(logging.ERROR, 'failed commits', 'the storage %s failed in a commit: %s', self.hosted.name,
+                             explained(error))
         self.end(error)
 
     def _steps(self) -> Iterator[None]:
@@ -382,8 +383,8 @@ class Commit:
         return tid
 
     def _not_finished(self, error: BaseException) -> BaseException:
-        log.error('%s: the storage %s failed to finish a transaction: %s: %s', self.peer, self.hosted.name,
-                  type(error).__name__, error)
+        self.peer.report(logging.ERROR, 'transactions that failed to finish', 'the storage %s failed to finish a transaction: %s',
+                         self.hosted.name, explained(error))
         self.hosted.forget_records()
         self.end(error)
         return error

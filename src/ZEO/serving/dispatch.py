@@ -14,16 +14,14 @@ from ZODB.POSException import POSError
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.channel import Channel
-from ZEO.net.loop import Loop
+from ZEO.net.loop import ENDS, Loop
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Later, Workers
 from ZEO.wire import calls
 from ZEO.wire.calls import Method
 from ZEO.wire.frames import frame
 from ZEO.wire.messages import REPLY, Codec, Message
-
-log = logging.getLogger('ZEO.StorageServer')
-
+from ZEO.wire.quoting import explained, quoted
 
 #: Their answers never let a change that was told meanwhile go first: a revision that it ended would come behind it as current.
 #: The other way round is harmless, since no invalidation ends a revision that is newer.
@@ -53,6 +51,9 @@ class Callee(Protocol):
     def failed_one_way(self, name: str, error: BaseException) -> None:
         """A call that nobody waits for has failed."""
 
+    def report(self, level: int, kind: str, text: str, *args: Any) -> None:
+        """Write a line about this client into the log, unless there are many of that kind."""
+
 
 def dispatch(peer: Callee, channel: Channel, loop: Loop, message: Message) -> None:
     """Have `peer` do what `message` says, and send the answer."""
@@ -61,16 +62,16 @@ def dispatch(peer: Callee, channel: Channel, loop: Loop, message: Message) -> No
     if method is None:
         if name == REPLY:   # a keep-alive
             return
-        raise ProtocolError(f'it called {name[:60]!r}, which is no call')
+        raise ProtocolError(f'it called {quoted(name, 60)}, which is no call')
     try:
         peer.allow(method)
         handler = getattr(peer, name)
         workers = peer.worker(method)
         result = handler(*args) if workers is None else workers.run(partial(handler, *args))
-    except ProtocolError:
+    except (ProtocolError, *ENDS):
         raise
     # The one boundary where everything a storage may raise becomes an answer to the client.
-    except Exception as error:
+    except BaseException as error:
         _failed(peer, channel, message_id, one_way, name, error)
         return
     if one_way:
@@ -95,8 +96,10 @@ def answer_load(peer: Callee, channel: Channel, codec: Codec, hosted: HostedStor
         else:
             for piece in codec.loaded(message_id, *found):
                 channel.send(piece)
+    except ENDS:
+        raise
     # As in dispatch.
-    except Exception as error:
+    except BaseException as error:
         _failed(peer, channel, message_id, False, name, error)
 
 
@@ -119,6 +122,14 @@ def _failed(peer: Callee, channel: Channel, message_id: Any, one_way: bool, name
         peer.failed_one_way(name, error)
         return
     if not isinstance(error, (POSError, KeyError, ValueError)):
-        log.error('%s: %s failed: %s: %s', peer, name, type(error).__name__, error)
+        peer.report(logging.ERROR, 'failed calls', '%s failed: %s', name, explained(error))
     if not channel.is_closed:
-        channel.send(frame(peer.codec.failure(message_id, error)))
+        channel.send(frame(_failure(peer.codec, message_id, error)))
+
+
+def _failure(codec: Codec, message_id: Any, error: BaseException) -> bytes:
+    """The answer that tells of `error`; one that can't be sent in its own words is told as a text."""
+    try:
+        return codec.failure(message_id, error)
+    except Exception:   # what a description lets through, an encoding may refuse
+        return codec.failure(message_id, Exception(explained(error)))

@@ -19,6 +19,7 @@ from ZEO.Exceptions import ProtocolError
 from ZEO.net.addresses import show
 from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop, Timer
+from ZEO.net.sources import source_of
 from ZEO.serving import blobs
 from ZEO.serving.commit import Commit
 from ZEO.serving.dispatch import Streamed, answer_load, dispatch
@@ -29,8 +30,7 @@ from ZEO.wire import session
 from ZEO.wire.calls import MAY_WAIT, Does, Method
 from ZEO.wire.messages import Codec, Message
 from ZEO.wire.plain import plain
-
-log = logging.getLogger('ZEO.StorageServer')
+from ZEO.wire.quoting import LABEL, cleaned, explained, quoted
 
 #: new_oids gives at most so many at a time.
 MAX_OIDS = 100
@@ -46,6 +46,7 @@ class Peer:
         self._session = wire
         self._gone = gone                                 # told at the end
         self._address = show(address)
+        self._source = source_of(address)                 # what it has in common with others from there
         self._label = ''                                  # what the client calls itself
         self._hosted: HostedStorage | None = None         # set by register
         self._direct: HostedStorage | None = None         # the same, if its loads never wait for a network
@@ -116,20 +117,25 @@ class Peer:
     def closed(self, reason: str) -> None:
         """The connection has ended: whatever the client held is given back."""
         level = logging.WARNING if reason.startswith('closed by us') else logging.DEBUG
-        log.log(level, '%s: %s', self, reason)
+        self.report(level, 'connections that were closed', '%s', reason)
         self._session.close()
         if self._handshake is not None:
             self._handshake.cancel()
         if self._hosted is not None:
             self._hosted.peers.pop(self, None)
+        attempt = self._loop.attempt   # each of these, whatever the others raise
         for commit in list(self._commits.values()):
-            commit.phase.abort()
+            attempt(commit.phase.abort)
         self._commits.clear()
         if self._upload is not None:
-            self._upload.discard()
+            attempt(self._upload.discard)
         if self._iterators is not None:
-            self._iterators.close()
+            attempt(self._iterators.close)
         self._gone(self)
+
+    def report(self, level: int, kind: str, text: str, *args: Any) -> None:
+        """Write a line about this client into the log, unless there are many of that kind."""
+        self._loop.reports.write(level, kind, self._source, '%s: ' + text, self, *args)
 
     def allow(self, method: Method) -> None:
         """Raise where this client may not make such a call now."""
@@ -141,7 +147,7 @@ class Peer:
 
     def failed_one_way(self, name: str, error: BaseException) -> None:
         """A call that nobody waits for went wrong: the connection can't be trusted to know what it asks."""
-        self.close(f'closed by us: {name} failed: {type(error).__name__}: {error}')
+        self.close(f'closed by us: {name} failed: {explained(error)}')
 
     # About the connection.
 
@@ -151,7 +157,7 @@ class Peer:
             raise ProtocolError('it registered twice')
         hosted = self._storages.get(name) if isinstance(name, str) else None
         if hosted is None:
-            raise ValueError(f'there is no storage {name!r} on this server; it serves {", ".join(sorted(self._storages))}')
+            raise ValueError(f'there is no storage {quoted(name)} on this server; it serves {", ".join(sorted(self._storages))}')
         if hosted.read_only and not read_only:
             raise ReadOnlyError(f'the storage {name!r} is served read-only')
         tid = hosted.storage.lastTransaction()
@@ -163,7 +169,7 @@ class Peer:
         self._session.registered()
         if self._handshake is not None:
             self._handshake.cancel()
-        log.debug('%s: registered for %s%s', self, name, ', read-only' if read_only else '')
+        self.report(logging.DEBUG, 'registrations', 'registered for %s%s', name, ', read-only' if read_only else '')
         return tid
 
     def get_info(self) -> dict[str, Any]:
@@ -179,7 +185,8 @@ class Peer:
 
     def set_client_label(self, label: str) -> None:
         """Take note of what the client calls itself; one of ours says behind a line break that it resolves conflicts."""
-        self._label, _, abilities = str(label).partition('\n')
+        label, _, abilities = (label if isinstance(label, str) else quoted(label)).partition('\n')
+        self._label = cleaned(label, LABEL)
         self._resolves = self._resolves or 'resolves' in abilities.split()
 
     # Reading.
@@ -284,7 +291,7 @@ class Peer:
         def failed(error: BaseException) -> None:
             stats.pack_since = None
             hosted.forget_records()
-            log.error('%s: pack of %s failed: %s: %s', self, hosted.name, type(error).__name__, error)
+            self.report(logging.ERROR, 'failed packs', 'pack of %s failed: %s', hosted.name, explained(error))
             answer.fail(error)
         packed.then(done, failed)
         return answer if wait else None
@@ -306,7 +313,7 @@ class Peer:
         if not (tid is None or (isinstance(tid, bytes) and len(tid) == 8)):
             raise ProtocolError('it began a transaction with a tid that is none')
         if txn_id in self._commits:
-            raise StorageTransactionError(f'transaction {txn_id!r} was begun already')
+            raise StorageTransactionError(f'transaction {quoted(txn_id)} was begun already')
         metadata = TransactionMetaData(user, description, extension)
         self._commits[txn_id] = Commit(self.hosted, self, metadata, tid, status, self._resolves)
 
@@ -398,5 +405,5 @@ class Peer:
     def _commit(self, txn_id: Any) -> Commit:
         commit = self._commits.get(txn_id) if isinstance(txn_id, (int, str, bytes)) else None
         if commit is None:
-            raise StorageTransactionError(f'transaction {txn_id!r} was not begun on this connection')
+            raise StorageTransactionError(f'transaction {quoted(txn_id)} was not begun on this connection')
         return commit

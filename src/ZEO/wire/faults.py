@@ -8,6 +8,8 @@ The class name is dotted; `args` is the exception's ``__dict__`` where that is n
 from __future__ import annotations
 
 import builtins
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import ZODB.interfaces
@@ -16,10 +18,13 @@ from ZODB.POSException import ConflictError
 
 from ZEO import Exceptions
 from ZEO.Exceptions import ProtocolError, ServerException
-from ZEO.wire.plain import plain
+from ZEO.wire.quoting import cleaned, quoted, text_of
 
 #: Modules whose exceptions are made again on the receiving side.
 _MODULES = (ZODB.POSException, Exceptions, ZODB.interfaces)
+
+#: What a description holds at most: how deep it is, of how many parts it is made, and how long a text is that an object gives.
+MAX_DEPTH, MOST_PARTS, MOST_TEXT = 8, 10_000, 1000
 
 _ENDS_A_PROCESS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
@@ -39,18 +44,59 @@ _KNOWN = _known()
 def describe(error: BaseException) -> tuple[str, Any]:
     """Return what the wire says of `error`; whatever is not plain data in it becomes text."""
     kind = type(error)
-    return f'{kind.__module__}.{kind.__qualname__}', plain(_errors_described(error.__dict__ or error.args))
+    name = f'{kind.__module__}.{kind.__qualname__}'
+    try:
+        return name, _Description().of(error.__dict__ or error.args, 0)
+    except Exception:   # attributes that can't even be looked at, or no memory
+        return name, (text_of(error),)
 
 
-def _errors_described(value: Any) -> Any:
-    """MultipleUndoErrors holds errors inside of it; one level of lists and tuples is as deep as that goes."""
-    if isinstance(value, BaseException):
-        return describe(value)
-    if isinstance(value, dict):
-        return {key: _errors_described(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return tuple(_errors_described(item) for item in value)
-    return value
+class _Description:
+    """The parts of an error as both encodings can send them; an error that holds too much is told in part.
+
+    MultipleUndoErrors holds errors inside of it.
+    """
+
+    def __init__(self) -> None:
+        self._left = MOST_PARTS
+
+    def of(self, value: Any, depth: int) -> Any:
+        self._left -= 1
+        kind = type(value)
+        if value is None or kind in (bool, float, bytes):
+            return value
+        if kind is int:
+            return value if -2**63 <= value < 2**64 else quoted(value)
+        if kind is str:   # what is no text can't be sent by M5
+            return value if value.isascii() else value.encode('utf-8', 'backslashreplace').decode('utf-8')
+        if depth >= MAX_DEPTH or self._left <= 0:
+            return '...'
+        if isinstance(value, BaseException):
+            name = f'{kind.__module__}.{kind.__qualname__}'
+            return name, self.of(value.__dict__ or value.args, depth + 1)
+        if isinstance(value, dict):
+            return {self._key(key, depth): self.of(item, depth + 1) for key, item in self._some(value.items())}
+        if isinstance(value, (tuple, list)):
+            return tuple([self.of(item, depth + 1) for item in self._some(value)])
+        return self._text(value)
+
+    def _key(self, key: Any, depth: int) -> Any:
+        return self.of(key, depth + 1) if type(key) in (str, bytes, int, bool, type(None)) else quoted(key)
+
+    def _some(self, items: Iterable[Any]) -> Iterable[Any]:
+        return islice(items, max(0, self._left))
+
+    @staticmethod
+    def _text(value: Any) -> Any:
+        """What an object calls itself, which may be long, but not as long as that it would be a burden."""
+        if isinstance(value, (bytes, bytearray)):
+            return bytes(value)
+        if isinstance(value, (set, frozenset)) or isinstance(value, int):
+            return quoted(value)
+        try:
+            return cleaned(str(value), MOST_TEXT)
+        except Exception:
+            return quoted(value)
 
 
 def restore(description: Any, server: str) -> BaseException:

@@ -1,0 +1,45 @@
+"""Where connections come from, as far as they are counted together.
+
+Enters: the address of a connection's other side.  Leaves: a short text that all connections from one place share.  Fails: never.
+"""
+from __future__ import annotations
+
+import ipaddress
+
+#: The source of all connections by Unix sockets: nothing tells them apart.
+UNIX = 'a Unix socket'
+
+
+def source_of(address: object) -> str:
+    """Return the host; of IPv6 its network of 64 bits, all of whose addresses one host may have."""
+    host = _host(address)
+    if host is None:
+        return UNIX
+    parsed = _parsed(host)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
+    return host if parsed is None else str(parsed)
+
+
+def is_local(address: object) -> bool:
+    """Tell whether the other side is on this machine: by a Unix socket, or by the loopback interface."""
+    host = _host(address)
+    if host is None:
+        return True
+    parsed = _parsed(host)
+    return parsed is not None and parsed.is_loopback
+
+
+def _host(address: object) -> str | None:
+    if isinstance(address, (tuple, list)) and len(address) >= 2:
+        return str(address[0])
+    return None
+
+
+def _parsed(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        parsed = ipaddress.ip_address(host.partition('%')[0])
+    except ValueError:
+        return None
+    mapped = getattr(parsed, 'ipv4_mapped', None)   # an IPv4 client of a socket that speaks both
+    return mapped or parsed
