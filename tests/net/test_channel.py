@@ -1,12 +1,13 @@
 """A channel on a socketpair: what it buffers is bounded, what it sends arrives whole, and its end is told once."""
 
+import select
 import socket
 
 import pytest
 
 from ZEO.net import channel as channel_module
 from ZEO.net.channel import STREAM_AHEAD, Channel
-from ZEO.net.loop import Loop
+from ZEO.net.loop import READ, Loop
 from ZEO.wire.frames import FrameReader, FrameTooLarge, frame
 from ZEO.wire.session import Probed
 
@@ -43,9 +44,9 @@ class Owner:
 class Setup:
     """A channel and the other end of its socket."""
 
-    def __init__(self, limit=LIMIT, frame_limit=10 * LIMIT):
+    def __init__(self, limit=LIMIT, frame_limit=10 * LIMIT, ends=None):
         self.loop = Loop()
-        here, self.there = socket.socketpair()
+        here, self.there = ends or socket.socketpair()
         for end in (here, self.there):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)
             end.setblocking(False)
@@ -344,3 +345,56 @@ def test_a_channel_closed_in_its_own_wake_up_is_left_alone(setup):
     one.turn()
     assert one.owner.messages == []
     one.channel.is_closed = False
+
+
+def test_a_channel_that_is_held_reads_nothing_until_all_reasons_are_gone():
+    setup = Setup()
+    setup.channel.hold('one')
+    setup.channel.hold('other')
+    setup.there.send(frame(b'message'))
+    setup.turn()
+    setup.channel.release('one')
+    setup.channel.release('none')
+    setup.turn()
+    assert setup.owner.messages == []
+    setup.channel.send(b'answer')   # what is sent leaves all the same
+    assert setup.read() == b'answer'
+    setup.channel.release('other')
+    setup.turn()
+    assert setup.owner.messages == [b'message']
+
+
+def test_a_channel_that_is_held_while_it_is_ready_is_not_taken_for_one_that_has_ended():
+    setup = Setup()
+    setup.there.send(frame(b'message'))
+    setup.channel.hold('reason')
+    setup.channel._on_ready(READ)   # as the loop does that was told so before
+    assert setup.owner.reasons == [] and setup.owner.messages == []
+    setup.channel.release('reason')
+    setup.turn()
+    assert setup.owner.messages == [b'message']
+
+
+@pytest.mark.skipif(not hasattr(select, 'epoll'), reason='told by epoll only')
+@pytest.mark.parametrize('kind', ['unix', 'tcp'])
+def test_the_end_of_a_stream_that_is_held_is_noticed(kind):
+    setup = Setup()
+    if kind == 'tcp':
+        setup = Setup(ends=tcp_pair())
+    setup.channel.hold('reason')
+    setup.there.send(frame(b'message'))
+    setup.there.close()
+    for _ in range(100):
+        setup.loop.run_once(0.1)
+        if setup.owner.reasons:
+            break
+    assert setup.owner.reasons == ['the other side has closed'] and setup.owner.messages == []
+
+
+def tcp_pair():
+    """Return the two ends of a connection."""
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        listener.listen()
+        there = socket.create_connection(listener.getsockname())
+        return listener.accept()[0], there

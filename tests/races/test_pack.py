@@ -7,6 +7,7 @@ import time
 
 import pytest
 from ZODB.FileStorage import FileStorage
+from ZODB.FileStorage.FileStorage import FileStorageError
 from ZODB.POSException import POSKeyError
 from ZODB.utils import maxtid, z64
 
@@ -98,3 +99,42 @@ def test_a_pack_goes_second_to_the_loop(serving, raw, tmp_path):
     client.commit(1, (z64, z64, b'(K\x01t.N.'))
     client.call('pack', time.time() + 1, True)
     assert seen == [(1, min(os.getpriority(os.PRIO_PROCESS, 0) + NICER, 19))]
+
+
+@pytest.mark.parametrize('wait', [True, False])
+@pytest.mark.parametrize('stays', [True, False])
+def test_a_second_pack_leaves_the_first_as_it_is(serving, raw, tmp_path, wait, stays):
+    """It is refused, and commits go on beside the first; also when the client that began it is gone."""
+    inside, go_on, packs = threading.Event(), threading.Event(), []
+    storage = Packable(str(tmp_path / 'data.fs'))
+
+    def packing():
+        packs.append(1)
+        if len(packs) > 1:
+            raise FileStorageError('Already packing')
+        inside.set()
+        go_on.wait(20)
+    storage.packing = packing
+    server = serving(storage)
+    packer, other = raw(server), raw(server)
+    tids = _three_revisions(other)
+    first = packer.ask('pack', time.time() + 1, True)
+    assert inside.wait(20)
+    if not stays:
+        packer.close()
+    for _ in range(3):
+        if wait:
+            with pytest.raises(LookupError, match='Already packing'):
+                other.call('pack', time.time() + 1, True)
+        else:
+            other.call('pack', time.time() + 1, False)
+    status = other.call('server_status')
+    assert status['packing'] and status['pack-start'] and server.hosted['1'].is_slow
+    tid = other.commit(4, (oid(1), tids[-1], b'4'))
+    assert other.call('server_status')['packing']
+    go_on.set()
+    if stays:
+        assert packer.answer(first) is None
+    while other.call('server_status')['packing']:
+        time.sleep(0.01)
+    other.commit(5, (oid(1), tid, b'5'))

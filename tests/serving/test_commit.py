@@ -4,7 +4,7 @@ import pytest
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
-from ZODB.POSException import StorageTransactionError
+from ZODB.POSException import StorageError, StorageTransactionError
 from ZODB.utils import maxtid, p64, z64
 
 from ZEO.net.loop import Loop
@@ -187,4 +187,30 @@ def test_what_others_have_written_before_a_commit_is_read(tmp_path):
         commit.phase.finish()
     assert one.load_before(OID, maxtid)[0] == b'theirs'
     storage.close()
+    loop.close()
+
+
+class NoThreads(Clock):
+    """A machine that starts no threads."""
+
+    def spawn(self, name, target, *args):
+        raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize('call', ['vote', 'finish'])
+def test_a_transaction_that_needs_a_thread_and_gets_none_is_over(call):
+    loop = Loop(NoThreads())
+    hosted = HostedStorage('1', MappingStorage(), loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None)
+    commit = voted(hosted) if call == 'finish' else collecting(hosted)
+    hosted.is_remote, told = True, []
+    if call == 'finish':
+        with pytest.raises(StorageError, match='cannot start a thread'):
+            commit.phase.finish()
+    else:
+        commit.phase.vote().then(told.append, told.append)
+        assert 'cannot start a thread' in str(told[0])
+    assert hosted.lock.holder is None and hosted.stats.active_txns == 0 and hosted.stats.lock_since is None
+    assert hosted.storage._transaction is None
+    hosted.is_remote = False
+    finished(hosted)
     loop.close()

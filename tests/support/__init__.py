@@ -3,6 +3,7 @@
 - :mod:`support.sides`: which Python, and so which ZEO, a process of a test runs.
 - :mod:`support.jsonlines`, :mod:`support.children`: one command and one answer a line, both ends.
 - :mod:`support.host`, :mod:`support.agent`: the processes themselves, a server and a client.
+- :mod:`support.bounded`: a server process seen from outside.
 - :mod:`support.commands`: servers as their operators start them.
 - :mod:`support.kinds`, :mod:`support.served`, :mod:`support.sets`: ZODB's test classes over a server.
 - :mod:`support.scripted`: a server and a client that send what a test says, byte for byte.

@@ -49,6 +49,13 @@ class Host:
         self._stops[slot] = start(storage, options, address)
         return address
 
+    def do_become(self, user: int) -> None:
+        """Be another user, or root again; the limits of the system do not bind root."""
+        if user:
+            os.setresuid(user, user, 0)
+        else:
+            os.setresuid(0, 0, 0)
+
     def do_stop(self, slot: str | None = None) -> None:
         """End what is served in a slot, or in all."""
         for name in list(self._stops) if slot is None else [slot]:
@@ -59,6 +66,8 @@ class Host:
 
 def _start_ours(conf: str, options: dict[str, Any], address: Any) -> Callable[[], None]:
     storage = ZODB.config.storageFromString(conf)
+    if 'limits' in options:
+        options = {**options, 'limits': ZEO.StorageServer.Limits(**options['limits'])}
     server = ZEO.StorageServer.StorageServer(address, {'1': storage}, **options)
     thread = threading.Thread(target=server.serve_forever, name='server', daemon=True)
     thread.start()

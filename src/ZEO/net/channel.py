@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from ZEO.Exceptions import ProtocolError
-from ZEO.net.loop import ENDS, READ, WRITE, Loop
+from ZEO.net.loop import ENDS, HANGUP, READ, WRITE, Loop
 from ZEO.net.tls import TlsError
 from ZEO.net.tls_socket import TlsSocket
 from ZEO.wire.quoting import explained, text_of
@@ -68,6 +68,7 @@ class Channel:
         self._events = READ                          # what the loop waits for
         self._flush_due = False                      # a flush is to come in this wake-up
         self._last_words = False                     # close as soon as everything is sent
+        self._held: set[str] = set()                 # why nothing is read now
         self.is_closed = False
         loop.add(stream, READ, self._on_ready)
 
@@ -114,6 +115,19 @@ class Channel:
         self.send(data)
         self._last_words = True
 
+    def hold(self, why: str) -> None:
+        """Read nothing more until :meth:`release` was called for all reasons."""
+        self._held.add(why)
+        if not self.is_closed:
+            self._wait_for_the_right_events()
+
+    def release(self, why: str) -> None:
+        """One reason for not reading is gone; harmless where it was none."""
+        if why in self._held:
+            self._held.discard(why)
+            if not self.is_closed:
+                self._wait_for_the_right_events()
+
     def close(self, reason: str) -> None:
         """End the stream and tell the owner; harmless when it has ended."""
         if self.is_closed:
@@ -135,7 +149,9 @@ class Channel:
         try:
             if events & WRITE:
                 self._flush()
-            if events & READ and not self.is_closed and not self._last_words:
+            if events & HANGUP and self._held:
+                self.close('the other side has closed')
+            elif events & READ and not self.is_closed and not self._last_words and not self._held:
                 self._flush_due = True   # at the end of this very call: answers don't wait for what else has woken the loop
                 self._read_once()
                 if self._tls is not None:
@@ -170,7 +186,7 @@ class Channel:
     def _read_on(self) -> None:
         """Read what the selector does not see."""
         assert self._tls is not None
-        while self._tls.has_input and not self.is_closed:
+        while self._tls.has_input and not self.is_closed and not self._held:
             self._read_once()
         if self._tls.has_output:
             self.send(b'')
@@ -267,7 +283,9 @@ class Channel:
 
     def _wait_for_the_right_events(self) -> None:
         events = WRITE if self._has_output() else 0
-        if self._pending <= self._output_limit:
+        if self._held:
+            events |= HANGUP
+        elif self._pending <= self._output_limit:
             events |= READ
         if events != self._events:
             self._events = events

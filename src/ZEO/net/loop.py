@@ -16,15 +16,18 @@ from itertools import count
 from typing import Any
 
 from ZEO.net.busy_poll import BusyPoll
-from ZEO.net.poller import READ, WRITE, new_poller
+from ZEO.net.poller import HANGUP, READ, WRITE, new_poller
 from ZEO.net.reports import Reports
 from ZEO.net.sharing import Sharing
 from ZEO.net.system import REAL, System
 
-__all__ = ['READ', 'WRITE', 'Loop', 'Timer']
+__all__ = ['HANGUP', 'READ', 'WRITE', 'Loop', 'Timer']
 
 #: What is told of a file that is neither readable nor writable: either will say what is wrong with it.
 _BOTH = READ | WRITE
+
+#: What is told as it is.
+_KNOWN = _BOTH | HANGUP
 
 Callback = Callable[[int], None]
 
@@ -167,7 +170,7 @@ class Loop:
             callback = callbacks.get(fd)
             if callback is not None:   # a callback before it may have removed this file
                 try:
-                    callback(events & _BOTH or _BOTH)
+                    callback(events & _KNOWN or _BOTH)
                 except ENDS:
                     raise
                 except BaseException as error:   # the loop is everybody's

@@ -15,6 +15,9 @@ from typing import Protocol
 #: What to wait for; the numbers are epoll's.
 READ, WRITE = 1, 4
 
+#: The other side has closed: for files that are not read now.  Told by epoll only.
+HANGUP = 0x2000
+
 #: Files that are told of at once; the others are told of next time.
 _AT_ONCE = 1024
 
@@ -67,13 +70,19 @@ class Portable:
         self._selector = selectors.DefaultSelector()
 
     def register(self, fd: int, events: int) -> None:
-        self._selector.register(fd, _to_selectors(events))
+        if _to_selectors(events):   # it knows no files that are watched for nothing
+            self._selector.register(fd, _to_selectors(events))
 
     def modify(self, fd: int, events: int) -> None:
-        self._selector.modify(fd, _to_selectors(events))
+        if fd in self._selector.get_map() and _to_selectors(events):
+            self._selector.modify(fd, _to_selectors(events))
+        else:
+            self.unregister(fd)
+            self.register(fd, events)
 
     def unregister(self, fd: int) -> None:
-        self._selector.unregister(fd)
+        if fd in self._selector.get_map():
+            self._selector.unregister(fd)
 
     def poll(self, seconds: float | None) -> list[tuple[int, int]]:
         return [(key.fd, (ready & selectors.EVENT_READ and READ) | (ready & selectors.EVENT_WRITE and WRITE))

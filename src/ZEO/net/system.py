@@ -32,8 +32,8 @@ class System:
     def processor(self) -> set[int] | None:
         """Return the processor that the calling thread runs on, as a set of its number alone; None where that is not known."""
         try:
-            with open('/proc/thread-self/stat', encoding='latin-1') as file:
-                return {int(file.read().rpartition(')')[2].split()[36])}
+            with open('/proc/thread-self/stat', 'rb') as file:   # no text: that may have to load a codec, with no file left
+                return {int(file.read().rpartition(b')')[2].split()[36])}
         except (OSError, ValueError, IndexError):
             return None
 

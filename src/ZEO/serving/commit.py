@@ -189,7 +189,12 @@ class Commit:
         self.phase = Preparing(self)
         steps = self._steps()
         if self.hosted.is_slow:
-            self.hosted.workers.run(lambda: self._exhaust(steps)).then(self._prepared, self._not_prepared)
+            try:
+                prepared = self.hosted.workers.run(lambda: self._exhaust(steps))
+            except POSError as error:   # no thread: the lock must go to the others
+                self._not_prepared(error)
+            else:
+                prepared.then(self._prepared, self._not_prepared)
         else:
             self._advance(steps)
 
@@ -221,7 +226,11 @@ class Commit:
         def finish() -> bytes:
             return self.hosted.storage.tpc_finish(
                 self.transaction, lambda tid: self.hosted.loop.from_thread(lambda: told(tid)))
-        self.hosted.workers.run(finish).then(told, lambda error: answer.fail(self._not_finished(error)))
+        try:
+            finished = self.hosted.workers.run(finish)
+        except POSError as error:
+            raise self._not_finished(error) from None
+        finished.then(told, lambda error: answer.fail(self._not_finished(error)))
         return answer
 
     def end(self, reason: BaseException | None) -> None:

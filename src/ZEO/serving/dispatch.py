@@ -54,6 +54,9 @@ class Callee(Protocol):
     def report(self, level: int, kind: str, text: str, *args: Any) -> None:
         """Write a line about this client into the log, unless there are many of that kind."""
 
+    def outstanding(self, calls: int) -> None:
+        """So many slow calls of the client are not answered yet."""
+
 
 def dispatch(peer: Callee, channel: Channel, loop: Loop, message: Message) -> None:
     """Have `peer` do what `message` says, and send the answer."""
@@ -67,7 +70,7 @@ def dispatch(peer: Callee, channel: Channel, loop: Loop, message: Message) -> No
         peer.allow(method)
         handler = getattr(peer, name)
         workers = peer.worker(method)
-        result = handler(*args) if workers is None else workers.run(partial(handler, *args))
+        result = handler(*args) if workers is None else workers.run(partial(handler, *args), peer)
     except (ProtocolError, *ENDS):
         raise
     # The one boundary where everything a storage may raise becomes an answer to the client.

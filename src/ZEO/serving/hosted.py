@@ -22,6 +22,7 @@ from ZEO.serving.commitlock import CommitLock
 from ZEO.serving.invalidations import Invalidations
 from ZEO.serving.later import Later, Workers
 from ZEO.serving.limits import Limits
+from ZEO.serving.packing import Packs
 from ZEO.serving.recent import RecentRecords, keeps_to_itself
 from ZEO.serving.remote import RemoteLoads
 from ZEO.serving.resolve import ConflictPolicy
@@ -66,6 +67,7 @@ class HostedStorage:
         self.load_before = storage.loadBefore if self._recent is None else self._recent.load
         self.lock = CommitLock(loop.soon)
         self.stats = Stats(loop.system.wall_clock())
+        self.packs = Packs(self)
         self.peers: dict[Any, tuple[bytes, Channel]] = {}    # in order of their registration, with protocol and channel
         self.invalidations = Invalidations(storage, queue_size, queue_age, loop.system.wall_clock)
         self._sizes: dict[str, Any] = {}                     # as they were found last
@@ -82,9 +84,14 @@ class HostedStorage:
         """Whether a commit may have to wait inside the storage: for its network, or for a pack that holds its commit lock."""
         return self.is_remote or self.stats.pack_since is not None
 
-    def compute(self, work: Callable[[], Any]) -> Later:
-        """Have the storage do what takes long, in another thread."""
-        return (self.workers if self.is_remote else self._computers).run(work)
+    def compute(self, work: Callable[[], Any], client: Any = None) -> Later:
+        """Have the storage do what takes long, in another thread; for a client, which then has a turn among others."""
+        return (self.workers if self.is_remote else self._computers).run(work, client)
+
+    def forget_calls(self, client: Any) -> None:
+        """A client is gone: its slow calls that did not begin yet are not to be done."""
+        self.workers.forget(client)
+        self._computers.forget(client)
 
     def info(self) -> dict[str, Any]:
         """Return what get_info answers."""

@@ -1,15 +1,21 @@
 """Answers that come later: work in another thread, and waits for something that other clients hold.
 
 Enters: a :class:`Later` that a handler returned instead of a result.  Leaves: one call of its `answered` or `failed`, in the
-loop's thread.  Fails: never; what the work raises is the failure.
+loop's thread.  Fails: what the work raises is the failure; StorageError where no thread can be started for it.
 """
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, Protocol
+
+from ZODB.POSException import StorageError
 
 from ZEO.net.loop import Loop
+from ZEO.serving.turns import Turns
+
+#: Threads beyond the usual number that the server's own work may have: a commit never waits until clients' calls are answered.
+RESERVED = 4
 
 
 class Later:
@@ -45,8 +51,30 @@ class Later:
         (self._answered if good else self._failed)(value)
 
 
+class Client(Protocol):
+    """For whom work is done."""
+
+    def outstanding(self, calls: int) -> None:
+        """So many slow calls of this client are not answered yet."""
+
+
+class Forgotten(StorageError):
+    """The client went away before its call had its turn."""
+
+
+class _Job(NamedTuple):
+    """One piece of work, and where its outcome goes."""
+
+    work: Callable[[], Any]
+    later: Later
+    client: Client | None
+
+
 class Workers:
     """The threads in which slow storage calls run: a few, started when there is work, ended when there is none.
+
+    Clients take turns, and none has more than half of the threads.  What is done for no client, such as a commit that holds
+    the lock, goes first and is never forgotten.
 
     :param computing: they do not wait for something else, but compute; the loop goes first.
     """
@@ -54,53 +82,140 @@ class Workers:
     def __init__(self, loop: Loop, threads: int = 8, computing: bool = False) -> None:
         self._loop = loop
         self._limit = threads
+        self._per_client = max(1, threads // 2)
         self._computing = computing
-        self._running = 0
-        self._work: deque[tuple[Callable[[], Any], Later]] = deque()
+        self._running = 0                                # threads
+        self._outstanding: dict[Client, int] = {}        # calls of a client that are not answered yet
+        self._guard = loop.system.lock()                 # of what follows
+        self._urgent: deque[_Job] = deque()
+        self._waiting: Turns[_Job] = Turns()
+        self._busy: dict[Client, int] = {}               # threads that a client has now
 
-    def run(self, work: Callable[[], Any]) -> Later:
-        """Call `work` in a thread; what it returns or raises becomes the answer."""
-        later = Later()
-        self._work.append((work, later))
-        self._start_one()
-        return later
+    def run(self, work: Callable[[], Any], client: Client | None = None) -> Later:
+        """Call `work` in a thread; what it returns or raises becomes the answer.
 
-    def _start_one(self) -> None:
-        if self._running < self._limit:
-            self._running += 1
-            self._loop.sharing.begin(self._computing)
+        :param client: for whom; None for the server itself.
+        :raises StorageError: when no thread runs and none can be started.
+        """
+        job = _Job(work, Later(), client)
+        with self._guard:
+            self._urgent.append(job) if client is None else self._waiting.add(client, job)
+        error = self._start_one() if self._may_start(client) else None
+        if error is not None and not self._running:
+            self._take_back(job)
+            raise error
+        if client is not None:
+            self._count(client, 1)
+        return job.later
+
+    def forget(self, client: Client) -> None:
+        """A client is gone: what waits for its turn is not done any more."""
+        with self._guard:
+            jobs = self._waiting.forget(client)
+        self._outstanding.pop(client, None)
+        for job in jobs:
+            job.later.fail(Forgotten('the client is gone'))
+
+    def _count(self, client: Client, change: int) -> None:
+        calls = self._outstanding.get(client, 0) + change
+        if calls > 0:
+            self._outstanding[client] = calls
+        else:
+            self._outstanding.pop(client, None)
+        client.outstanding(max(0, calls))
+
+    def _may_start(self, client: Client | None) -> bool:
+        if client is None:
+            return self._running < self._limit + RESERVED
+        return self._running < self._limit and self._outstanding.get(client, 0) < self._per_client
+
+    def _take_back(self, job: _Job) -> None:
+        with self._guard:
+            if job.client is None:
+                self._urgent.remove(job)
+            else:
+                self._waiting.remove(job.client, lambda other: other is job)
+
+    def _start_one(self) -> StorageError | None:
+        """Start a thread; returns the error if that can't be."""
+        self._loop.sharing.begin(self._computing)
+        try:
             self._loop.system.spawn('ZEO worker', self._serve)
+        except (RuntimeError, MemoryError, OSError) as error:
+            self._loop.sharing.end(self._computing)
+            return StorageError(f'the server cannot start a thread for this call: {error}; try again later')
+        self._running += 1
+        return None
 
     def _serve(self) -> None:
         self._loop.sharing.enter(self._computing)
-        while True:
+        while (job := self._next()) is not None:
             try:
-                work, later = self._work.popleft()
-            except IndexError:
-                self._loop.from_thread(self._ended)
-                return
-            try:
-                result = work()
+                result = job.work()
             # A worker's boundary: whatever a storage raises is the answer to the client who asked.
             except BaseException as error:
-                self._loop.from_thread(_Outcome(later.fail, error))
+                outcome = _Outcome(self._settled, job, job.later.fail, error)
             else:
-                self._loop.from_thread(_Outcome(later.answer, result))
+                outcome = _Outcome(self._settled, job, job.later.answer, result)
+            self._leave(job)
+            self._loop.from_thread(outcome)
+            del job, outcome
+        self._loop.from_thread(self._ended)
+
+    def _next(self) -> _Job | None:
+        with self._guard:
+            if self._urgent:
+                return self._urgent.popleft()
+            found = self._waiting.take(self._has_turn)
+            if found is None:
+                return None
+            client, job = found
+            self._busy[client] = self._busy.get(client, 0) + 1
+            return job
+
+    def _has_turn(self, client: Client) -> bool:
+        return self._busy.get(client, 0) < self._per_client
+
+    def _leave(self, job: _Job) -> None:
+        if job.client is not None:
+            with self._guard:
+                self._busy[job.client] -= 1
+                if not self._busy[job.client]:
+                    del self._busy[job.client]
+
+    def _settled(self, job: _Job, tell: Callable[[Any], None], value: Any) -> None:
+        """In the loop's thread: the outcome of a job is known."""
+        if job.client in self._outstanding:
+            self._count(job.client, -1)
+        tell(value)
 
     def _ended(self) -> None:
+        """In the loop's thread: one thread has found nothing to do."""
         self._running -= 1
         self._loop.sharing.end(self._computing)
-        if self._work:   # it came in while the last thread was leaving
-            self._start_one()
+        with self._guard:
+            more = bool(self._urgent) or any(self._has_turn(client) for client in self._waiting.clients())
+        if more and self._running < self._limit:   # it came in while the last thread was leaving
+            error = self._start_one()
+            if error is not None and not self._running:
+                self._fail_all(error)
+
+    def _fail_all(self, error: StorageError) -> None:
+        """Nothing will be done of what waits."""
+        with self._guard:
+            jobs = [*self._urgent, *(job for client in self._waiting.clients() for job in self._waiting.forget(client))]
+            self._urgent.clear()
+        for job in jobs:
+            self._settled(job, job.later.fail, error)
 
 
 class _Outcome:
-    """A call with its argument, bound now: a lambda in a loop would see the next round's."""
+    """A call with its arguments, bound now: a lambda in a loop would see the next round's."""
 
-    __slots__ = ('_function', '_value')
+    __slots__ = ('_function', '_arguments')
 
-    def __init__(self, function: Callable[[Any], None], value: Any) -> None:
-        self._function, self._value = function, value
+    def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
+        self._function, self._arguments = function, arguments
 
     def __call__(self) -> None:
-        self._function(self._value)
+        self._function(*self._arguments)

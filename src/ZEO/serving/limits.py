@@ -52,6 +52,10 @@ class Limits:
     record_memory: int = _bound(
         32 * 2**20, 'bytes', 'record-cache-size', 'records that were loaded longest ago are forgotten',
         'what clients load again and again of a FileStorage; for each storage')
+    slow_calls: int = _bound(
+        100, 'calls', 'max-slow-calls', 'nothing more is read from this client until some of them are answered',
+        'what runs in threads (``undoLog``, ``history``, and everything on the storage of another server); more than a '
+        'process has threads that ask')
     iterators: int = _bound(
         1_000, 'iterators', 'max-iterators', 'the iterator that was unused longest ends',
         'more than a program that does not leak them has')

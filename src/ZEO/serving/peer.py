@@ -114,6 +114,14 @@ class Peer:
         report = {name: hosted.status() for name, hosted in self._storages.items()}
         self._channel.send_last(session.status_report(report))
 
+    def outstanding(self, calls: int) -> None:
+        """So many slow calls are not answered yet; past the bound there are to be no more of them."""
+        assert self._channel is not None
+        if calls > self.hosted.limits.slow_calls:
+            self._channel.hold('slow calls')
+        else:
+            self._channel.release('slow calls')
+
     def closed(self, reason: str) -> None:
         """The connection has ended: whatever the client held is given back."""
         level = logging.WARNING if reason.startswith('closed by us') else logging.DEBUG
@@ -121,9 +129,10 @@ class Peer:
         self._session.close()
         if self._handshake is not None:
             self._handshake.cancel()
+        attempt = self._loop.attempt   # each of these, whatever the others raise
         if self._hosted is not None:
             self._hosted.peers.pop(self, None)
-        attempt = self._loop.attempt   # each of these, whatever the others raise
+            attempt(partial(self._hosted.forget_calls, self))
         for commit in list(self._commits.values()):
             attempt(commit.phase.abort)
         self._commits.clear()
@@ -203,7 +212,7 @@ class Peer:
     def loadBefore(self, oid: bytes, tid: bytes) -> Any:
         hosted = self.hosted
         hosted.stats.loads += 1
-        return hosted.remote_loads.load(oid, tid) if hosted.is_remote else hosted.load_before(oid, tid)
+        return hosted.remote_loads.load(oid, tid, self) if hosted.is_remote else hosted.load_before(oid, tid)
 
     def load_many(self, oids: list[bytes], tid: bytes) -> list[Any]:
         """Return what loadBefore returns, for each of some oids; None too where there is no such object."""
@@ -276,29 +285,12 @@ class Peer:
 
     def pack(self, time: float, wait: bool = True) -> Later | None:
         """Pack to `time`, in seconds since the epoch; the answer comes when it is done, or at once."""
-        hosted = self.hosted
-        stats = hosted.stats
-        stats.pack_since = stats.pack_since or self._loop.system.wall_clock()
-        packed = hosted.compute(lambda: hosted.storage.pack(time, hosted.references))
-        answer = Later()
-
-        def done(_: Any) -> None:
-            stats.pack_since = None
-            hosted.forget_records()
-            hosted.tell(None, 'info', {**hosted.sizes(), 'packed': True})
-            answer.answer(None)
-
-        def failed(error: BaseException) -> None:
-            stats.pack_since = None
-            hosted.forget_records()
-            self.report(logging.ERROR, 'failed packs', 'pack of %s failed: %s', hosted.name, explained(error))
-            answer.fail(error)
-        packed.then(done, failed)
+        answer = self.hosted.packs.start(self, time)
         return answer if wait else None
 
     def _slowly(self, read: Any) -> Later:
         storage = self.hosted.storage
-        return self.hosted.compute(lambda: read(storage))
+        return self.hosted.compute(lambda: read(storage), self)
 
     # Writing.
 

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from ZEO.serving.later import Later, Workers
+from ZODB.POSException import StorageError
+
+from ZEO.serving.later import Client, Later, Workers
 
 
 class _Load:
@@ -31,10 +33,10 @@ class RemoteLoads:
         self._workers = workers
         self._under_way: dict[bytes, list[_Load]] = {}
 
-    def load(self, oid: bytes, tid: bytes) -> Later:
+    def load(self, oid: bytes, tid: bytes, client: Client) -> Later:
         """Answer with what loadBefore returns."""
         answer = Later()
-        self._read(oid, tid, answer)
+        self._read(oid, tid, answer, client)
         return answer
 
     def changed(self, oids: Iterable[bytes]) -> None:
@@ -44,21 +46,25 @@ class RemoteLoads:
                 for load in self._under_way.get(oid, ()):
                     load.overtaken = True
 
-    def _read(self, oid: bytes, tid: bytes, answer: Later) -> None:
+    def _read(self, oid: bytes, tid: bytes, answer: Later, client: Client) -> None:
         load = _Load()
+        read = self._workers.run(partial(self._storage.loadBefore, oid, tid), client)
         self._under_way.setdefault(oid, []).append(load)
 
         def done(result: Any) -> None:
             self._ended(oid, load)
             if load.overtaken and result is not None and result[2] is None:
-                self._read(oid, tid, answer)
+                try:
+                    self._read(oid, tid, answer, client)
+                except StorageError as error:   # no thread
+                    answer.fail(error)
             else:
                 answer.answer(result)
 
         def failed(error: BaseException) -> None:
             self._ended(oid, load)
             answer.fail(error)
-        self._workers.run(partial(self._storage.loadBefore, oid, tid)).then(done, failed)
+        read.then(done, failed)
 
     def _ended(self, oid: bytes, load: _Load) -> None:
         loads = self._under_way[oid]

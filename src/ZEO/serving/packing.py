@@ -1,0 +1,51 @@
+"""Packs of one storage, in a thread.
+
+Enters: who wants a pack, and up to which time.  Leaves: the answer to the call, and the news of the storage's new size to all
+its clients.  Fails: what the storage raises, such as for a second pack at a time; StorageError where no thread can be started.
+"""
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ZEO.serving.later import Later
+from ZEO.wire.quoting import explained
+
+if TYPE_CHECKING:
+    from ZEO.serving.dispatch import Callee
+    from ZEO.serving.hosted import HostedStorage
+
+
+class Packs:
+    """The packs of `hosted` that run now: a storage refuses a second one itself, which does not end the first."""
+
+    def __init__(self, hosted: HostedStorage) -> None:
+        self._hosted = hosted
+        self._running = 0
+
+    def start(self, who: Callee, time: float) -> Later:
+        """Pack to `time`, in seconds since the epoch; it goes on when the client that asked for it is gone."""
+        hosted = self._hosted
+        packed = hosted.compute(lambda: hosted.storage.pack(time, hosted.references))
+        # Only now: where no thread could be started there is no pack.
+        self._running += 1
+        hosted.stats.pack_since = hosted.stats.pack_since or hosted.loop.system.wall_clock()
+        answer = Later()
+
+        def done(_: object) -> None:
+            self._ended()
+            hosted.tell(None, 'info', {**hosted.sizes(), 'packed': True})
+            answer.answer(None)
+
+        def failed(error: BaseException) -> None:
+            self._ended()
+            who.report(logging.ERROR, 'failed packs', 'pack of %s failed: %s', hosted.name, explained(error))
+            answer.fail(error)
+        packed.then(done, failed)
+        return answer
+
+    def _ended(self) -> None:
+        self._running -= 1
+        if not self._running:
+            self._hosted.stats.pack_since = None
+        self._hosted.forget_records()

@@ -1,0 +1,68 @@
+"""A queue in which clients take turns: first come, first served within one client, one after the other among clients.
+
+Enters: things that wait, each for a client.  Leaves: the next of them, of the client whose turn it is.  Fails: never; where
+there is nothing, None leaves.
+"""
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+Thing = TypeVar('Thing')
+
+
+def _anybody(client: Any) -> bool:
+    return True
+
+
+class Turns(Generic[Thing]):
+    """What waits; a client with a hundred things has one place, which is the last again after each of its turns."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[Any, deque[Thing]] = OrderedDict()   # client -> its things, in the order of turns
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def clients(self) -> list[Any]:
+        """Return the clients that something waits for, the next one first."""
+        return list(self._waiting)
+
+    def add(self, client: Any, thing: Thing) -> None:
+        """Let a thing wait for its client's turn."""
+        self._waiting.setdefault(client, deque()).append(thing)
+        self._count += 1
+
+    def take(self, may: Callable[[Any], bool] = _anybody) -> tuple[Any, Thing] | None:
+        """Remove and return the next thing, with its client; of those clients only that `may` have a turn now."""
+        found = next(((client, things) for client, things in self._waiting.items() if may(client)), None)
+        if found is None:
+            return None
+        client, things = found
+        thing = things.popleft()
+        self._count -= 1
+        if things:
+            self._waiting.move_to_end(client)
+        else:
+            del self._waiting[client]
+        return client, thing
+
+    def remove(self, client: Any, wanted: Callable[[Thing], bool]) -> None:
+        """Let those things of a client wait no more that are `wanted`."""
+        things = self._waiting.get(client)
+        if things is None:
+            return
+        kept = deque(thing for thing in things if not wanted(thing))
+        self._count -= len(things) - len(kept)
+        if kept:
+            self._waiting[client] = kept
+        else:
+            del self._waiting[client]
+
+    def forget(self, client: Any) -> list[Thing]:
+        """Remove and return all that waits for a client, which is gone."""
+        things = self._waiting.pop(client, deque())
+        self._count -= len(things)
+        return list(things)
