@@ -21,6 +21,7 @@ from ZODB.Connection import TransactionMetaData
 from ZODB.POSException import ConflictError, POSError, StorageTransactionError
 
 from ZEO.serving import blobs
+from ZEO.serving.begin import begin
 from ZEO.serving.commitlog import CommitLog
 from ZEO.serving.later import Later
 from ZEO.wire.quoting import explained
@@ -315,7 +316,7 @@ class Commit:
         storage = self.hosted.storage
         if not self._begun:
             self._begun = True   # before it is: a storage may take its lock first and then refuse what it was given
-            storage.tpc_begin(self.transaction, *self._given())
+            begin(storage, self.transaction, self._given())
         for name, data, args in self.log.drain():
             getattr(self, '_' + name)(data, *args)
             yield
