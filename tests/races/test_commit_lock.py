@@ -136,7 +136,7 @@ def test_who_is_granted_the_lock_and_leaves_in_the_same_moment_gives_it_back(ser
     _waits(leaving, 2, observer, 1)
     vote = _waits(behind, 3, observer, 2)
     lock, loop = server.hosted['1'].lock, server._loop
-    next_one = lock._waiting[0][0].peer
+    next_one = lock.waiting_clients[0]
     done = threading.Event()
 
     def both():
@@ -197,3 +197,16 @@ def test_what_the_server_resolved_is_not_in_the_cache_as_it_was_stored(connected
     loading = Running(client.load, oid(7))
     server.send(server.expect('loadBefore').reply((b'both', tid(3), None)))
     assert loading.result() == (b'both', tid(3))
+
+
+def test_a_client_with_many_voted_transactions_does_not_keep_the_lock_from_others(serving, raw):
+    """It gets the lock and lets the time pass, again and again; in between each of the others has a turn."""
+    server = serving(MappingStorage(), transaction_timeout=0.2)
+    greedy, good = raw(server), raw(server)
+    for txn in range(50):
+        greedy.begin(txn, (oid(1), z64, b'greedy'))
+        greedy.ask('vote', txn)
+    greedy.ask('ping')
+    assert greedy.next()[:3] == (2, 0, '.reply')   # the first vote, which holds the lock
+    for txn in range(3):
+        good.commit(txn, (oid(2 + txn), z64, b'good'))

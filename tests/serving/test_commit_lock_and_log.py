@@ -79,6 +79,35 @@ def test_a_thousand_waiters_are_not_a_thousand_calls_deep(lock, soon):
     assert lock.holder is None and lock.waiting == 0
 
 
+def take_all(lock, soon):
+    """Release as often as it is granted; return in which order it was."""
+    order = []
+    while lock.holder is not None:
+        order.append(lock.holder)
+        lock.release(lock.holder, lock.holder[0])
+        soon.run()
+    return order
+
+
+def test_a_client_with_many_transactions_takes_turns_with_the_others(lock, soon):
+    for who in ['a1', 'a2', 'a3', 'a4', 'b1', 'c1', 'b2']:
+        lock.acquire(who, lambda: None, who[0])
+    assert lock.waiting == 6 and lock.waiting_clients == ['a', 'b', 'c']
+    assert take_all(lock, soon) == ['a1', 'b1', 'a2', 'c1', 'b2', 'a3', 'a4']
+
+
+def test_a_client_that_comes_late_waits_for_one_transaction_of_each_other(lock, soon):
+    many = [f'a{number}' for number in range(9)]
+    for who in many:
+        lock.acquire(who, lambda: None, 'a')
+    lock.release(many[0], 'a')
+    lock.acquire('b0', lambda: None, 'b')
+    lock.release(many[2], 'a')   # gives up
+    soon.run()
+    assert take_all(lock, soon)[:3] == ['a1', 'b0', 'a3']
+    assert lock.waiting == 0
+
+
 SIZES = [10, 200, 0, 5, 1000, 1]
 OPERATIONS = [*(('store', b'a' * size, (number,)) for number, size in enumerate(SIZES)), ('undo', None, (b'id',))]
 

@@ -79,7 +79,7 @@ class Collecting(Phase):
             commit.end(error)
             raise error
         commit.phase = Waiting(commit)
-        commit.hosted.lock.acquire(commit, commit.lock_granted)
+        commit.hosted.lock.acquire(commit, commit.lock_granted, commit.peer)
         return commit.answer
 
 
@@ -257,7 +257,7 @@ class Commit:
         self.hosted.stats.active_txns -= 1
         self.log.close()
         blobs.remove_files(self._blob_files)
-        self.hosted.lock.release(self)
+        self.hosted.lock.release(self, self.peer)
 
     def _timed_out(self) -> None:
         self.peer.report(logging.WARNING, 'transactions that took too long',

@@ -1,17 +1,20 @@
-"""One storage's commit lock: first come, first served.
+"""One storage's commit lock: clients take turns; the transactions of one client are first come, first served.
 
-Enters: who wants it, and what to do when he has it.  Leaves: that call, at once or when those before him are done.  Fails:
-never.  All in the loop's thread.
+Enters: who wants it, and what to do when he has it.  Leaves: that call, at once or when it is its turn.  Fails: never.  All in
+the loop's thread.
 """
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any
+
+from ZEO.serving.turns import Turns
 
 
 class CommitLock:
     """A lock that is waited for without blocking.
+
+    A client with hundreds of transactions waits at one place, so that it holds up each of the others by one of them.
 
     :param soon: how to call a function a little later, in the same thread: a hundred waiters must not be a hundred calls deep.
     """
@@ -19,27 +22,39 @@ class CommitLock:
     def __init__(self, soon: Callable[[Callable[[], None]], None]) -> None:
         self._soon = soon
         self.holder: Any = None
-        self._waiting: deque[tuple[Any, Callable[[], None]]] = deque()
+        self._client: Any = None     # of the holder, or of the one before
+        self._waiting: Turns[tuple[Any, Callable[[], None]]] = Turns()
 
     @property
     def waiting(self) -> int:
         """How many wait for the lock."""
         return len(self._waiting)
 
-    def acquire(self, who: Any, granted: Callable[[], None]) -> None:
-        """Call `granted` once `who` holds the lock."""
+    @property
+    def waiting_clients(self) -> list[Any]:
+        """Whose transactions they are, each client once, in the order of their turns."""
+        return self._waiting.clients()
+
+    def acquire(self, who: Any, granted: Callable[[], None], client: Any = None) -> None:
+        """Call `granted` once `who` holds the lock.
+
+        :param client: who takes turns with others; None: `who` does.
+        """
+        client = who if client is None else client
         if self.holder is None:
-            self.holder = who
+            self.holder, self._client = who, client
             granted()
         else:
-            self._waiting.append((who, granted))
+            self._waiting.add(client, (who, granted))
 
-    def release(self, who: Any) -> None:
+    def release(self, who: Any, client: Any = None) -> None:
         """Take back the lock, or the wish for it; harmless where there is neither."""
-        if self.holder is who:
-            self.holder = None
-            if self._waiting:
-                self.holder, granted = self._waiting.popleft()
-                self._soon(granted)
-        else:
-            self._waiting = deque(entry for entry in self._waiting if entry[0] is not who)
+        if self.holder is not who:
+            self._waiting.remove(who if client is None else client, lambda entry: entry[0] is who)
+            return
+        self.holder = None
+        # Its next transaction may have come before those of others, but it has just had its turn.
+        following = self._waiting.take(lambda other: other is not self._client) or self._waiting.take()
+        if following is not None:
+            self._client, (self.holder, granted) = following
+            self._soon(granted)
