@@ -144,3 +144,51 @@ def test_invalidations_during_the_cache_check_wait_for_its_answer(scripted, clie
     assert told.log == [(tid(2), [oid(6), oid(8)], None), (tid(3), [oid(7)], None), (tid(4), [oid(8)], None)]
     assert client.lastTransaction() == cache.getLastTid() == tid(4)
     assert [cache.load(oid(number)) for number in (6, 7, 8)] == [None] * 3
+
+
+def test_what_a_server_says_in_front_of_its_answer_to_register_waits_as_well(scripted, clients, database):
+    """Applied at once it would move the last transaction past what was missed, and nobody would ask for that."""
+    cache = MemoryCache()
+    for number in (6, 7):
+        cache.store(oid(number), tid(1), None, b'old')
+    cache.setLastTid(tid(1))
+    server = scripted()
+    client = Running(lambda: clients(server.address, cache=cache, wait=False)).result()
+    told = database()
+    client.registerDB(told)
+    talk = server.client()
+    register = talk.expect('register')
+    talk.send(invalidation(tid(3), oid(7)), register.reply(tid(2)))
+    talk.send(talk.expect('get_info').reply({'interfaces': (), 'extensions': ()}))
+    check = talk.expect('getInvalidations')
+    assert check.args == (tid(1),)
+    talk.send(check.reply((tid(2), [oid(6)])))
+    ping = Running(client.ping)
+    talk.send(talk.expect('ping').reply(None))
+    ping.result()
+    assert told.log == [(tid(2), [oid(6)], None), (tid(3), [oid(7)], None)]
+    assert client.lastTransaction() == cache.getLastTid() == tid(3)
+    assert cache.load(oid(6)) is cache.load(oid(7)) is None
+
+
+def test_what_a_server_says_that_is_not_used_is_not_applied(scripted, clients, database, monkeypatch):
+    """A client that may only read looks for a better server all the time, and each tells of changes before it refuses."""
+    monkeypatch.setattr('ZEO.link.link.LOOK_FOR_WRITABLE', 0.05)
+    server = scripted()
+    client = clients(server.address, read_only_fallback=True, wait=False)
+    told = database()
+    client.registerDB(told)
+    readable = server.client()
+    register = readable.expect('register')
+    readable.send(register.fault('ZODB.POSException.ReadOnlyError', ()))
+    readable.register(tid(1))
+    for _ in range(3):
+        candidate = server.client()
+        register = candidate.expect('register')
+        candidate.send(invalidation(tid(9), oid(1)), register.fault('ZODB.POSException.ReadOnlyError', ()))
+    readable.send(invalidation(tid(2), oid(2)))
+    ping = Running(client.ping)
+    readable.send(readable.expect('ping').reply(None))
+    ping.result()
+    assert [entry for entry in told.log if entry != 'everything' and entry[1]] == [(tid(2), [oid(2)], None)]
+    assert client.lastTransaction() == tid(2)

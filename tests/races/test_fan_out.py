@@ -152,6 +152,18 @@ def test_a_cache_check_does_not_forget_a_change_that_is_about_to_be_told(serving
     assert (last, changed) in ((tid(2), [oid(7)]), (tid(1), [])), client.told
 
 
+@pytest.mark.parametrize('kind', [Upstream, Remote])
+def test_nothing_goes_in_front_of_the_answer_to_register(serving, raw, kind):
+    """A client would take it for all that it has missed, and never ask."""
+    upstream = kind()
+    server = serving(upstream)
+    _once(upstream)
+    client = raw(server)
+    assert client.told == [] and client.last in (tid(1), tid(2))
+    client.call('ping')
+    assert [args[0] for name, args in client.told] == [tid(2)]
+
+
 def test_a_client_checks_its_cache_again_when_the_storage_has_lost_track(serving, clients, sockets):
     """Two servers in a row; the first is away for more changes than it remembers, and the second can't tell what changed."""
     storage = MappingStorage()

@@ -86,7 +86,7 @@ class Connection:
     def __init__(self, stream: Stream, where: str, events: Any, message_size: int, system: System = REAL) -> None:
         self.where = where                                 # the server's address, for people
         self._stream = stream
-        self._events = events
+        self.events = events
         self._system = system
         self._session = ClientSession(message_size)
         self._ids = count(1)
@@ -285,7 +285,7 @@ class Connection:
 
     def _tell(self, name: str, args: Any) -> None:
         try:
-            self._events.on_message(name, args)
+            self.events.on_message(name, args)
         except ProtocolError as error:
             self.lose(f'{self.where}: {error}', error)
         # Nobody knows how far it got: the connection ends, and the next one checks the cache.
@@ -374,7 +374,7 @@ class Connection:
         self.lost.__cause__ = cause
         self._stream.shut()
         self._fail_all()
-        self._events.on_lost(self, reason)
+        self.events.on_lost(self, reason)
 
     def finish(self) -> None:
         """Return once no thread applies anything of this lost connection any more."""

@@ -72,6 +72,32 @@ class Connected:
     cache_dropped: bool
 
 
+class _Early:
+    """Keeps the one-way messages of a connection that is not in use yet, for the one who may apply them.
+
+    An invalidation in front of the answer to `register` would move this client past all that it has missed.
+    """
+
+    def __init__(self, events: Any) -> None:
+        self._events = events
+        self._kept: list[tuple[str, Any]] | None = []   # None once they are passed on
+
+    def on_message(self, name: str, args: Any) -> None:
+        if self._kept is None:
+            self._events.on_message(name, args)
+        else:
+            self._kept.append((name, args))
+
+    def on_lost(self, connection: Connection, reason: str) -> None:
+        self._events.on_lost(connection, reason)
+
+    def pass_on(self) -> None:
+        """The state holds invalidations back by itself from now on."""
+        kept, self._kept = self._kept or [], None
+        for name, args in kept:
+            self._events.on_message(name, args)
+
+
 class Attempt:
     """One round over all addresses."""
 
@@ -122,7 +148,7 @@ class Attempt:
         """In a thread of its own: connect and wait for the greeting."""
         try:
             link = stream.connect(address, GREETING, self._wanted.ssl, self._wanted.ssl_server_hostname)
-            connection = Connection(link, show(address), self._events, self._wanted.message_size, self._system)
+            connection = Connection(link, show(address), _Early(self._events), self._wanted.message_size, self._system)
             try:
                 connection.greet(self._system.now() + GREETING)
             except BaseException:
@@ -162,6 +188,7 @@ class Attempt:
         tid = connection.call('register', (wanted.storage, read_only))
         self._retire()
         state.hold()
+        connection.events.pass_on()
         if not isinstance(tid, bytes):   # older servers
             tid = connection.call('lastTransaction', ())
         info = connection.call('get_info', ())

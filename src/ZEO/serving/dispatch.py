@@ -23,9 +23,10 @@ from ZEO.wire.frames import frame
 from ZEO.wire.messages import REPLY, Codec, Message
 from ZEO.wire.quoting import explained, quoted
 
-#: Their answers never let a change that was told meanwhile go first: a revision that it ended would come behind it as current.
-#: The other way round is harmless, since no invalidation ends a revision that is newer.
-_LOADS = ('loadBefore', 'load_many')
+#: Their answers never let a change that was told meanwhile go first.  A revision that it ended would come behind it as current;
+#: the other way round is harmless, since no invalidation ends a revision that is newer.  And a client that has registered takes
+#: what comes in front of the answer for all that it has missed.
+_NOTHING_IN_FRONT = ('loadBefore', 'load_many', 'register')
 
 
 class Streamed:
@@ -107,7 +108,7 @@ def answer_load(peer: Callee, channel: Channel, codec: Codec, hosted: HostedStor
 
 
 def _reply(peer: Callee, channel: Channel, loop: Loop, message_id: Any, name: str, result: Any) -> None:
-    if loop.has_posts and name not in _LOADS:
+    if loop.has_posts and name not in _NOTHING_IN_FRONT:
         loop.take_posts()   # a storage's own thread may have told of a change that this result is newer than
     if channel.is_closed:
         return
