@@ -19,12 +19,13 @@ MODULES = {
 #: What each room may import of the rooms below it.  A module beside the packages is a room, too;
 #: those that are not named here stand at the top and may import every room that is.
 BELOW = {
+    'version': set(),
     'Exceptions': set(),
     'interfaces': {'Exceptions'},
     'wire': {'Exceptions'},
     'net': {'wire', 'Exceptions'},
     'cache': {'wire', 'interfaces', 'Exceptions'},
-    'serving': {'cache', 'net', 'wire', 'interfaces', 'Exceptions'},
+    'serving': {'cache', 'net', 'wire', 'interfaces', 'Exceptions', 'version'},
     'link': {'cache', 'net', 'wire', 'interfaces', 'Exceptions'},
     'StorageServer': {'serving', 'cache', 'net', 'wire', 'interfaces', 'Exceptions'},
     'ClientStorage': {'link', 'cache', 'net', 'wire', 'interfaces', 'Exceptions'},
@@ -131,5 +132,5 @@ def test_the_picture_of_the_rooms_is_true():
     packages = {module for module in MODULES if module.endswith('/__init__')}
     commands = {module for module in MODULES if room(module) == 'commands'}
     there = set(MODULES) - packages - commands
-    missing, gone = sorted(there - shown), sorted(shown - there)
+    missing, gone = sorted(there - shown), sorted(shown - set(MODULES))
     assert (missing, gone) == ([], []), 'add the first, remove the second in docs/architecture.rst'

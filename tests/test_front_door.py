@@ -186,7 +186,7 @@ def test_what_is_wrong_is_said(tmp_path, threaded):
 def test_a_locked_file_is_said(serve, tmp_path):
     path = str(tmp_path / 'a.fs')
     serve(path)
-    with pytest.raises(ConfigurationError, match="cannot open storage '1'.*open already"):
+    with pytest.raises(ConfigurationError, match="cannot open storage '1'.*has the database open"):
         ZEO.server(path)
 
 

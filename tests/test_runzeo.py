@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import select
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from ZODB.FileStorage import FileStorage
 
 import ZEO
 from ZEO import runzeo
@@ -82,10 +84,10 @@ def serve(start, tmp_path):
     return serve_text
 
 
-def refusal(process):
+def refusal(process, status=2):
     """Return the one line of a server that does not start."""
-    status, out, error = process.end()
-    assert (status, out) == (2, ''), (status, out, error)
+    ended, out, error = process.end()
+    assert (ended, out) == (status, ''), (ended, out, error)
     [line] = [line for line in error.splitlines() if line.startswith('runzeo: ')]
     assert error.splitlines()[-1] == line, error
     assert 'Traceback' not in error
@@ -250,7 +252,7 @@ def test_a_hangup_without_log_files_changes_nothing(serve):
 def test_failures_are_in_the_log_too(serve, tmp_path):
     line = refusal(serve(zeo(
         'address 127.0.0.1:0', storages='<filestorage>\npath Data.fs\nread-only on\n</filestorage>'
-        '\n<eventlog>\n<logfile>\npath zeo.log\n</logfile>\n</eventlog>\n')))
+        '\n<eventlog>\n<logfile>\npath zeo.log\n</logfile>\n</eventlog>\n')), 1)
     assert line.removeprefix('runzeo: ') in (tmp_path / 'zeo.log').read_text()
 
 
@@ -274,12 +276,16 @@ def test_checking_touches_nothing(serve, tmp_path):
     (zeo(storages=MAPPING + MAPPING), "zeo.conf, line 6: there are two storages of the name '1'"),
     (zeo(storages=''), 'no storage to serve'),
     (MAPPING, 'nowhere to listen'),
-    (zeo() + '<eventlog>\n<logfile>\npath /missing/l\n</logfile>\n</eventlog>',
-     'zeo.conf, line 7: there is no directory /missing'),
 ])
 @pytest.mark.parametrize('switches', [[], ['--test']])
 def test_wrong_files(serve, text, words, switches):
     assert words in refusal(serve(text, *switches))
+
+
+@pytest.mark.parametrize('switches, status', [([], 1), (['--test'], 2)])
+def test_a_log_in_a_directory_that_is_not_there_yet(serve, switches, status):
+    text = zeo() + '<eventlog>\n<logfile>\npath /missing/l\n</logfile>\n</eventlog>'
+    assert 'zeo.conf, line 7: there is no directory /missing' in refusal(serve(text, *switches), status)
 
 
 @pytest.mark.parametrize('args, words', [
@@ -306,15 +312,16 @@ def test_a_port_in_use(serve):
 def test_a_locked_file(serve, tmp_path):
     address, stop = ZEO.server(f'{tmp_path}/Data.fs')
     try:
-        line = refusal(serve(zeo(storages='<filestorage>\npath Data.fs\n</filestorage>')))
-        assert "zeo.conf, line 4: cannot open storage '1'" in line and 'open already' in line
+        line = refusal(serve(zeo(storages='<filestorage>\npath Data.fs\n</filestorage>')), 1)
+        assert "zeo.conf, line 4: cannot open storage '1'" in line
+        assert 'this or another process has the database open' in line
     finally:
         stop()
 
 
 def test_a_missing_file_that_may_not_be_made(serve):
     line = refusal(serve(zeo(
-        storages='<filestorage>\npath Data.fs\nread-only on\n</filestorage>')))
+        storages='<filestorage>\npath Data.fs\nread-only on\n</filestorage>')), 1)
     assert "zeo.conf, line 4: cannot open storage '1'" in line and 'No such file' in line
 
 
@@ -331,6 +338,73 @@ def test_a_signal_while_storages_are_opened(serve, tmp_path):
                     PYTHONPATH=f'{SOURCES}{os.pathsep}{tmp_path}')
     process.wait_for('opening')
     assert process.end(signal.SIGTERM)[0] == 0
+
+
+def test_the_process_can_be_found_while_storages_are_opened(serve, tmp_path):
+    (tmp_path / 'slow.py').write_text(
+        'import sys, time\nprint("slow", file=sys.stderr, flush=True)\ntime.sleep(60)\n')
+    process = serve(zeo(f'pid-filename {tmp_path}/pid',
+                        storages='<filestorage>\npath Data.fs\npacker slow:x\n</filestorage>'),
+                    PYTHONPATH=f'{SOURCES}{os.pathsep}{tmp_path}')
+    process.wait_for('slow\n')
+    pid = process.popen.pid
+    assert (tmp_path / 'pid').read_text() == f'{pid}\n'
+    assert re.search(rf'ZEO \S+ starts as process {pid}, .*\n.* opening storage 1: FileStorage\n', process.seen)
+    assert process.end(signal.SIGTERM)[0] == 0
+    assert not (tmp_path / 'pid').exists()
+
+
+def test_a_second_start_leaves_the_first_servers_pid_file(serve, start, tmp_path):
+    text = zeo(f'pid-filename {tmp_path}/pid', storages='<filestorage>\npath Data.fs\n</filestorage>')
+    first = serve(text)
+    first.port()
+    pid = (tmp_path / 'pid').read_text()
+    assert 'has the database open' in refusal(serve(text), 1)
+    assert (tmp_path / 'pid').read_text() == pid == f'{first.popen.pid}\n'
+    first.end(signal.SIGTERM)
+    assert not (tmp_path / 'pid').exists()
+
+
+@pytest.mark.parametrize('address, words', [
+    ('nosuchhost.invalid:8100', 'cannot listen on nosuchhost.invalid:8100: '),
+    ('192.0.2.77:8100', 'cannot listen on 192.0.2.77:8100: Cannot assign requested address')])
+def test_an_address_that_may_be_there_later(serve, tmp_path, address, words):
+    assert words in refusal(serve(f'<zeo>\naddress {address}\n</zeo>\n'
+                                  '<filestorage>\npath Data.fs\n</filestorage>'), 1)
+    assert not (tmp_path / 'Data.fs').exists()   # which was not opened in vain
+
+
+def test_an_upstream_server_that_is_not_up(serve, tmp_path):
+    line = refusal(serve(zeo(storages=f'%import ZEO\n<clientstorage>\nserver {tmp_path}/up\n'
+                             'wait-timeout 0.2\n</clientstorage>')), 1)
+    assert "cannot open storage '1': ClientDisconnected" in line
+
+
+def test_a_storage_that_fails_when_it_is_asked_for_the_first_time(serve, tmp_path):
+    (tmp_path / 'flaky.py').write_text(
+        'from ZEO.Exceptions import ClientDisconnected\n'
+        'from ZODB.FileStorage import FileStorage\n'
+        'def fail(self): raise ClientDisconnected("the server went away")\n'
+        'FileStorage.isReadOnly = fail\n')
+    line = refusal(serve(zeo(storages='<filestorage>\npath Data.fs\npacker flaky:fail\n</filestorage>'),
+                         PYTHONPATH=f'{SOURCES}{os.pathsep}{tmp_path}'), 1)
+    assert line == 'runzeo: cannot serve: ClientDisconnected: the server went away'
+    assert (tmp_path / 'Data.fs.index').exists()   # it was closed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_hundred_servers_are_stopped_at_any_moment(start, tmp_path):
+    number = random.Random(1)
+    for _ in range(100):
+        process = start('-a', f'{tmp_path}/s', '-f', 'Data.fs')
+        if number.random() < 0.8:
+            process.wait_for('serving storage')
+        time.sleep(number.random() * 0.01)
+        if process.seen:   # before Python has come to installing handlers, a signal ends it as any program
+            assert process.end(number.choice([signal.SIGTERM, signal.SIGINT]))[0] == 0
+        else:
+            assert process.end(signal.SIGTERM)[0] in (0, -signal.SIGTERM)
 
 
 # -- As a function
@@ -352,9 +426,8 @@ def test_main_says_what_is_wrong_by_its_exit(tmp_path, capsys):
 
 def test_main_in_another_thread(tmp_path, monkeypatch):
     servers = []
-    monkeypatch.setattr(runzeo, 'open_server',
-                        lambda found, real=runzeo.open_server: servers.append(real(found))
-                        or servers[0])
+    monkeypatch.setattr(runzeo, 'listen', lambda *args, real=runzeo.listen, **options:
+                        servers.append(real(*args, **options)) or servers[0])
     thread = threading.Thread(target=runzeo.main, args=(
         ['-a', f'{tmp_path}/s', '-f', f'{tmp_path}/Data.fs'],))
     thread.start()
@@ -382,23 +455,50 @@ def test_zeoctl_without_zdaemon(monkeypatch, capsys):
     assert 'ZEO[zdaemon]' in capsys.readouterr().err
 
 
-def test_zeoctl_with_zdaemon(tmp_path):
-    pytest.importorskip('zdaemon')
-    (tmp_path / 'zeo.conf').write_text(
-        f'<runner>\nprogram {sys.executable} -m ZEO.runzeo -C {tmp_path}/zeo.conf\n'
-        f'socket-name {tmp_path}/zdsock\n</runner>\n' + zeo(f'address {tmp_path}/s'))
-    control = [sys.executable, '-m', 'ZEO.zeoctl', '-C', str(tmp_path / 'zeo.conf')]
+class Control:
+    """zeoctl with a configuration file."""
 
-    def run(action):
-        return subprocess.run([*control, action], capture_output=True, text=True, timeout=50,
+    def __init__(self, directory, runner, text):
+        self._command = [sys.executable, '-m', 'ZEO.zeoctl', '-C', f'{directory}/zeo.conf']
+        (directory / 'zeo.conf').write_text(
+            f'<runner>\nprogram {sys.executable} -m ZEO.runzeo -C {directory}/zeo.conf\n'
+            f'socket-name {directory}/zdsock\n{runner}</runner>\n{text}')
+
+    def run(self, action):
+        return subprocess.run([*self._command, action], capture_output=True, text=True, timeout=50,
                               env={**os.environ, 'PYTHONPATH': SOURCES}).stdout
 
+
+def test_zeoctl_with_zdaemon(tmp_path):
+    pytest.importorskip('zdaemon')
+    control = Control(tmp_path, '', zeo(f'address {tmp_path}/s'))
     try:
-        assert 'started' in run('start')
+        assert 'started' in control.run('start')
         wait_until(lambda: (tmp_path / 's').exists())
         assert list(probe(f'{tmp_path}/s')) == ['1']
-        assert 'running' in run('status')
+        assert 'running' in control.run('status')
     finally:
-        run('stop')
+        control.run('stop')
     wait_until(lambda: not (tmp_path / 's').exists())
     shutil.rmtree(tmp_path)
+
+
+def test_zdaemon_goes_on_until_a_locked_file_is_free(tmp_path):
+    """With the lines that every recipe writes into zeo.conf."""
+    pytest.importorskip('zdaemon')
+    log = tmp_path / 'zeo.log'
+    control = Control(tmp_path, 'forever false\nexit-codes 0, 2\nbackoff-limit 1\n', zeo(
+        f'address {tmp_path}/s',
+        storages=f'<filestorage>\npath {tmp_path}/Data.fs\n</filestorage>\n'
+                 f'<eventlog>\n<logfile>\npath {log}\n</logfile>\n</eventlog>\n'))
+    holder = FileStorage(str(tmp_path / 'Data.fs'))
+    try:
+        control.run('start')
+        wait_until(lambda: log.exists() and log.read_text().count('has the database open') >= 2)
+        holder.close()
+        wait_until(lambda: (tmp_path / 's').exists())
+        assert list(probe(f'{tmp_path}/s')) == ['1']
+    finally:
+        holder.close()
+        control.run('stop')
+    wait_until(lambda: not (tmp_path / 's').exists())

@@ -40,3 +40,13 @@ class StaleServerError(ClientStorageError):
 
 class ConfigurationError(ValueError):
     """What an operator wrote is wrong; the message says what, and what to do about it."""
+
+    #: With which a command ends: trying again changes nothing.
+    exit_status = 2
+
+
+class Unavailable(ConfigurationError):
+    """What a server needs for its start is not there now; the same start may succeed later."""
+
+    #: With which supervisors try again, where they are not told otherwise.
+    exit_status = 1

@@ -7,7 +7,7 @@ object that is no storage; later, nothing that one client does ends the service 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
@@ -106,6 +106,10 @@ class StorageServer:
     def stop(self) -> None:
         """Have :meth:`serve_forever` return soon; from any thread or signal handler."""
         self._loop.stop()
+
+    def post(self, function: Callable[[], None]) -> None:
+        """Have `function` called in the loop's thread; from any thread or signal handler."""
+        self._loop.from_thread(function)
 
     def close(self) -> None:
         """End everything: listening, connections, storages; waits for :meth:`serve_forever` in another thread to return."""

@@ -2,102 +2,159 @@
 
 Enters: a command line and a configuration file.  Leaves: a running server, until SIGTERM or
 SIGINT; exit status 0.  Fails: with one line on standard error, and in the log if one is
-configured, and exit status 2.
+configured, and exit status 2 for what an operator has to mend, 1 for what may pass by itself.
+
+:class:`ZEOServer` has a method for each step, which programs that start a server may replace.
 """
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
-from ZConfig.components.logger.loghandler import reopenFiles
-
-from ZEO.config.command_line import read
-from ZEO.config.server import Settings, open_server
+from ZEO.commands.server_process import PidFile, Signals, log_start, log_to_standard_error, profiled
+from ZEO.config.server import Settings, check_addresses, listen
+from ZEO.config.zeo_options import ZEOOptions
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import show
-from ZEO.serving.hosting import describe
-from ZEO.start import OneLine, profiled
+from ZEO.serving.hosting import close_all, describe
+from ZEO.serving.starting import failed
+from ZEO.StorageServer import StorageServer
 
-log = logging.getLogger('ZEO.runzeo')
+__all__ = ['ZEOOptions', 'ZEOServer', 'main']
 
-
-class Signals:
-    """What signals do in each part of the server's life."""
-
-    def __init__(self) -> None:
-        self.stopped_by = ''   # the name of the signal that has ended the server
-        self._stop: Callable[[], None] | None = None   # what ends the server, once there is one
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Handle signals inside, those that are ignored (by nohup) apart.
-
-        Only a process's main thread can; in another, signals stay what they are.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        handlers = {signal.SIGTERM: self._on_stop, signal.SIGINT: self._on_stop,
-                    signal.SIGHUP: self._on_reopen, signal.SIGUSR2: self._on_reopen}
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()
-                  if signal.getsignal(number) is not signal.SIG_IGN}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def stop_by(self, stop: Callable[[], None]) -> None:
-        """From now on a signal to stop calls `stop`; before, it ends the process where it is."""
-        self._stop = stop
-
-    def _on_stop(self, number: int, frame: Any) -> None:
-        if self._stop is None:
-            raise SystemExit(0)   # opening a storage may take minutes
-        self.stopped_by = signal.Signals(number).name
-        self._stop()
-
-    def _on_reopen(self, number: int, frame: Any) -> None:
-        # In a thread: this one may be in the middle of writing to the very file.
-        threading.Thread(target=_reopen_logs, daemon=True).start()
+logger = logging.getLogger('ZEO.runzeo')
 
 
-def _reopen_logs() -> None:
-    try:
-        reopenFiles()
-    except OSError as error:
-        print(f'runzeo: cannot open the log again: {describe(error)}', file=sys.stderr)
-    else:
-        log.info('log files reopened')
+class ZEOServer:
+    """The life of a server, step by step.
 
-
-@contextmanager
-def pid_file(path: str | None) -> Iterator[None]:
-    """Keep this process's id in a file inside; without a path, do nothing.
-
-    :raises ConfigurationError: when it can't be written.
+    :param options: a :class:`ZEOOptions`.
     """
-    if not path:
-        yield
-        return
-    try:
-        with open(path, 'w', encoding='ascii') as file:
-            file.write(f'{os.getpid()}\n')
-    except OSError as error:
-        raise ConfigurationError(f'cannot write the pid file {path}: {error.strerror}') from None
-    try:
-        yield
-    finally:
-        try:
-            os.unlink(path)
-        except OSError as error:   # it was moved or removed, which is nobody's harm
-            log.warning('could not remove the pid file %s: %s', path, error.strerror)
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+        self.storages: dict[str, Any] = {}
+        self.server: StorageServer | None = None
+        self._signals = Signals()
+        self._installed = ExitStack()    # the handlers of signals
+        self._pid_file: PidFile | None = None
+
+    def main(self) -> None:
+        """Serve until a signal comes.
+
+        :raises ConfigurationError: when the server can't start.
+        """
+        self.setup_default_logging()
+        with ExitStack() as stack:   # what is to be undone, the last first
+            stack.callback(self._installed.close)
+            self.setup_signals()
+            self.check_socket()
+            self.clear_socket()
+            stack.callback(self.remove_pidfile)
+            self.make_pidfile()
+            stack.callback(self.close_server)
+            self.open_storages()
+            self.create_server()
+            self.loop_forever()
+
+    def setup_default_logging(self) -> None:
+        """Log as configured, or else to standard error.
+
+        :raises ConfigurationError: when a log file can't be opened.
+        """
+        set_up_logging(self.options.settings)
+        log_start()
+        for warning in self.options.settings.warnings:
+            logger.warning('%s', warning)
+
+    def setup_signals(self) -> None:
+        """Handle signals from now on, those for which this class has a method."""
+        names = {signal.SIGTERM: 'handle_sigterm', signal.SIGINT: 'handle_sigint',
+                 signal.SIGHUP: 'handle_sighup', signal.SIGUSR2: 'handle_sigusr2'}
+        handlers = {number: getattr(self, name, None) for number, name in names.items()}
+        self._installed.enter_context(self._signals.installed(
+            {number: handler for number, handler in handlers.items() if handler is not None}))
+
+    def handle_sigterm(self, number: int = signal.SIGTERM, frame: Any = None) -> None:
+        """End the server."""
+        self._signals.on_stop(number, frame)
+
+    def handle_sigint(self, number: int = signal.SIGINT, frame: Any = None) -> None:
+        """End the server."""
+        self._signals.on_stop(number, frame)
+
+    def handle_sighup(self, number: int = signal.SIGHUP, frame: Any = None) -> None:
+        """Open the log files again."""
+        self._signals.on_reopen(number, frame)
+
+    def handle_sigusr2(self, number: int = signal.SIGUSR2, frame: Any = None) -> None:
+        """Open the log files again."""
+        self._signals.on_reopen(number, frame)
+
+    def check_socket(self) -> None:
+        """Find out whether the addresses can be listened on.
+
+        :raises ConfigurationError: when one can't.
+        """
+        check_addresses(self.options.addresses)
+
+    def clear_socket(self) -> None:
+        """Remove the socket file of a killed server; :meth:`check_socket` has done so."""
+
+    def make_pidfile(self) -> None:
+        """Write this process's id to the configured file, if there is one.
+
+        :raises ConfigurationError: when it can't be written.
+        """
+        if self.options.pid_file:
+            self._pid_file = PidFile(self.options.pid_file)
+
+    def open_storages(self) -> None:
+        """Open the storages.
+
+        :raises ConfigurationError: when one can't be opened.
+        """
+        for name, factory in self.options.factories().items():
+            with self._signals.interruptible():
+                self.storages[name] = factory.open()
+
+    def create_server(self) -> None:
+        """Listen.
+
+        :raises ConfigurationError: when that can't be.
+        """
+        self.server = listen(self.options.address, self.storages, **self.options.served_with())
+
+    def loop_forever(self) -> None:
+        """Serve until a signal comes."""
+        server = self.server
+        assert server is not None
+        if self._pid_file is not None:
+            self._pid_file.serving()
+        for address in server.addresses:
+            logger.info('listening on %s', show(address))
+        for name, storage in server.storages.items():
+            logger.info('serving storage %s: %s %s', name, type(storage).__name__, storage.getName())
+        self._signals.watch(server)
+        with profiled(self.options.profile):
+            server.serve_forever()
+        logger.info('stopped by %s', self._signals.stopped_by or 'the program')
+
+    def close_server(self) -> None:
+        """End the connections and close the storages."""
+        if self.server is not None:
+            self.server.close()
+        else:
+            close_all(self.storages.values())
+
+    def remove_pidfile(self) -> None:
+        """Remove the file with this process's id."""
+        if self._pid_file is not None:
+            self._pid_file.remove()
 
 
 def set_up_logging(found: Settings) -> None:
@@ -106,62 +163,34 @@ def set_up_logging(found: Settings) -> None:
     :raises ConfigurationError: when a log file can't be opened.
     """
     if not found.has_eventlog:
-        handler = logging.StreamHandler()
-        handler.setFormatter(OneLine('%(asctime)s %(levelname)s %(name)s %(message)s'))
-        logging.basicConfig(level=logging.INFO, handlers=[handler])
+        log_to_standard_error(logging.INFO)
     for configure in found.loggers:
         try:
             configure()
         except OSError as error:
-            raise ConfigurationError(f'cannot open the log: {describe(error)}') from None
-
-
-def run(found: Settings, profile: str | None = None) -> None:
-    """Serve until a signal comes.
-
-    :param found: what to serve and where.
-    :param profile: the file for a profile's statistics.
-    :raises ConfigurationError: when the server can't start.
-    """
-    set_up_logging(found)
-    for warning in found.warnings:
-        log.warning('%s', warning)
-    signals = Signals()
-    with ExitStack() as stack:
-        stack.enter_context(signals.installed())
-        server = open_server(found)
-        stack.callback(server.close)
-        signals.stop_by(server.stop)
-        stack.enter_context(pid_file(found.pid_file))
-        for address in server.addresses:
-            log.info('listening on %s', show(address))
-        for name, storage in server.storages.items():
-            log.info('serving storage %s: %s %s', name, type(storage).__name__, storage.getName())
-        stack.enter_context(profiled(profile))
-        server.serve_forever()
-        log.info('stopped by %s', signals.stopped_by or 'the program')
+            raise failed(f'cannot open the log: {describe(error)}', error) from None
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command.
 
     :param args: the command line without the command's name; the process's own by default.
-    :raises SystemExit: with status 2 when the operator has to mend something.
+    :raises SystemExit: with status 2 when an operator has to mend something, 1 when that may pass by itself.
     """
-    found = None
+    options = ZEOOptions()
     try:
-        switches, found = read(sys.argv[1:] if args is None else args)
-        if switches.test:
-            for warning in found.warnings:
+        options.realize(args)
+        if options.test:
+            for warning in options.settings.warnings:
                 print(f'runzeo: {warning}')
             print('runzeo: the configuration is in order')
         else:
-            run(found, switches.profile)
+            ZEOServer(options).main()
     except ConfigurationError as error:
         print(f'runzeo: {error}', file=sys.stderr)
-        if found is not None and found.has_eventlog and logging.getLogger().hasHandlers():
-            log.error('%s', error)
-        raise SystemExit(2) from None
+        if options.settings.has_eventlog and logging.getLogger().hasHandlers():
+            logger.error('%s', error)
+        raise SystemExit(2 if options.test else error.exit_status) from None
 
 
 if __name__ == '__main__':

@@ -3,8 +3,8 @@
 
 Enters: switches, ``NAME=VALUE`` arguments for the environment, the name of a FileStorage's file.
 Leaves: a running server, until SIGINT, SIGTERM or SIGHUP; lines on standard output that say where
-it listens and what it serves; exit status 0.  Fails: with one line on standard error and exit
-status 2 for what the operator can mend.
+it listens and what it serves; exit status 0.  Fails: with one line on standard error, and exit
+status 2 for what an operator has to mend, 1 for what may pass by itself.
 """
 
 import os
@@ -17,7 +17,6 @@ if __package__ in (None, ''):
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or '.') != _here]
     sys.path.insert(0, os.path.dirname(_here))
 
-import cProfile
 import getopt
 import logging
 import pwd
@@ -28,10 +27,13 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from ZEO.commands.server_process import Signals, log_start, log_to_standard_error, pid_file, profiled
+from ZEO.config.server import check_addresses, listen
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import Address, show
-from ZEO.serving.hosting import close_all, describe, open_storages
+from ZEO.serving.hosting import close_all, open_storages
 from ZEO.StorageServer import StorageServer
+from ZEO.version import version
 
 OPTIONS = """\
 start.py serves ZODB storages to the processes that open them with ZEO.ClientStorage.
@@ -59,16 +61,17 @@ NAME=VALUE sets a variable of the environment before any storage is opened.
     -D          log what happens in detail.
     -s          accepted for old scripts: the server never turns itself into a daemon.
     -P FILE     profile the server and write the statistics to FILE at the end.
+    --version   print the version of ZEO and exit.
+    --help      print this text and exit, as without any argument.
 
 The server's process id is written to the file that $ZEO_SERVER_PID names, if it is set.
 SIGINT, SIGTERM and SIGHUP stop the server.  Warnings and errors go to standard error, one line
-each.  The exit status is 0 after a stop, and 2 when the server could not start as told.
+each.  The exit status is 0 after a stop, 2 when an operator has to mend something before the server
+can start, and 1 when another try may succeed, as with a storage that another process has open.
 """
 
 LOOPBACK = '127.0.0.1'
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-logger = logging.getLogger('ZEO.start')
 
 
 @dataclass
@@ -202,111 +205,6 @@ class User:
             os.setuid(self.uid)
 
 
-class OneLine(logging.Formatter):
-    """Formats every event as one line, tracebacks and texts from clients included."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        return ' | '.join(super().format(record).splitlines())
-
-
-def set_up_logging(debug: bool) -> None:
-    """Log to standard error: warnings and errors, or with `debug` everything."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(OneLine('%(asctime)s %(levelname)s %(name)s %(message)s'))
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
-
-
-class Stopper:
-    """What a stop signal does in each part of the server's life."""
-
-    def __init__(self) -> None:
-        self._server: StorageServer | None = None  # the one to stop, once there is one
-        self._interruptible = False  # whether a signal may end what runs now at any point
-        self._asked = False  # whether a signal has come
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Handle the signals inside, those that are ignored (by nohup) apart."""
-        before = {
-            number: signal.signal(number, self._stop)
-            for number in STOP_SIGNALS
-            if signal.getsignal(number) is not signal.SIG_IGN
-        }
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Let a signal raise SystemExit inside, since opening a storage may take minutes."""
-        self._interruptible = True
-        try:
-            yield
-        finally:
-            self._interruptible = False
-
-    def watch(self, server: StorageServer) -> None:
-        """Stop this server when a signal comes, or at once when one has come."""
-        self._server = server
-        if self._asked:
-            server.stop()
-
-    def _stop(self, number: int, frame: Any) -> None:
-        self._asked = True
-        if self._interruptible:
-            raise SystemExit(0)
-        if self._server is not None:
-            self._server.stop()
-
-
-@contextmanager
-def pid_file(path: str | None, user: User | None) -> Iterator[None]:
-    """Keep this process's id in a file as long as the server runs; without a path, do nothing.
-
-    :raises ConfigurationError: when it can't be written.
-    """
-    if not path:
-        yield
-        return
-    try:
-        with open(path, 'w', encoding='ascii') as file:
-            file.write(f'{os.getpid()}\n')
-        if user:
-            user.own(path)
-    except OSError as error:
-        raise ConfigurationError(
-            f'cannot write the process id to {path}: {error.strerror}; see ZEO_SERVER_PID'
-        ) from None
-    try:
-        yield
-    finally:
-        try:
-            os.unlink(path)
-        except OSError as error:  # it was moved, or the directory is not the user's
-            logger.warning('could not remove %s: %s', path, error.strerror)
-
-
-@contextmanager
-def profiled(path: str | None) -> Iterator[None]:
-    """Write a profile of what happens inside to a file; without a path, do nothing."""
-    if not path:
-        yield
-        return
-    profile = cProfile.Profile()
-    profile.enable()
-    try:
-        yield
-    finally:
-        profile.disable()
-        try:
-            profile.dump_stats(path)
-        except OSError as error:
-            raise ConfigurationError(f'cannot write the profile: {describe(error)}') from None
-
-
 def announce(server: StorageServer) -> None:
     """Print where a server listens and what it serves."""
     for address in server.addresses:
@@ -324,41 +222,41 @@ def run(options: Options) -> None:
     """
     os.environ.update(options.environment)
     user = User(options.user) if options.user else None
-    stopper = Stopper()
+    signals = Signals()
+    log_start()
     with ExitStack() as stack:
-        stack.enter_context(stopper.installed())
-        with stopper.interruptible():
-            storages = _open_storages(options, user)
-        server = _listen(options, storages)
+        stack.enter_context(signals.installed(dict.fromkeys(STOP_SIGNALS, signals.on_stop)))
+        check_addresses(options.addresses())
+        pid = stack.enter_context(pid_file(os.environ.get('ZEO_SERVER_PID'), user.own if user else None))
+        server = _listen(options, _open_storages(options, user, signals))
         stack.callback(server.close)
-        stack.enter_context(pid_file(os.environ.get('ZEO_SERVER_PID'), user))
+        if pid is not None:
+            pid.serving()
         if user:
             for socket in options.sockets:
                 user.own(socket)
             user.for_good()
         announce(server)
-        stopper.watch(server)
+        signals.watch(server)
         with profiled(options.profile):
             server.serve_forever()
 
 
-def _open_storages(options: Options, user: User | None) -> dict[str, Any]:
-    with user.for_a_while() if user else nullcontext():
+def _open_storages(options: Options, user: User | None, signals: Signals) -> dict[str, Any]:
+    with signals.interruptible(), user.for_a_while() if user else nullcontext():
         return open_storages(options.storages, options.file_name)
 
 
 def _listen(options: Options, storages: dict[str, Any]) -> StorageServer:
     try:
-        return StorageServer(options.addresses(), storages)
-    except BaseException as error:
+        return listen(options.addresses(), storages)
+    except BaseException:
         close_all(storages.values())
-        if isinstance(error, OSError):
-            raise ConfigurationError(f'cannot listen: {describe(error)}') from error
         raise
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status: 0, or 2 for what the operator has to mend.
+    """Run the command; return its exit status: 0, 2 for what an operator has to mend, 1 for what may pass.
 
     :param args: the command line without the command's name; the process's own by default.
     """
@@ -366,13 +264,16 @@ def main(args: Sequence[str] | None = None) -> int:
     if not args or '--help' in args:
         print(OPTIONS, end='')
         return 0
+    if '--version' in args:
+        print(f'ZEO {version()}')
+        return 0
     try:
         options = parse(args)
-        set_up_logging(options.debug)
+        log_to_standard_error(logging.DEBUG if options.debug else logging.WARNING)
         run(options)
     except ConfigurationError as error:
         print(f'start.py: {error}', file=sys.stderr)
-        return 2
+        return error.exit_status
     return 0
 
 

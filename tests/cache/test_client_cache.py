@@ -397,7 +397,7 @@ def test_not_closed_under_another_boot_starts_empty(path, caplog, monkeypatch):
 
 def test_second_cache_on_the_same_file_is_refused(path):
     cache = ClientCache(path, SIZE)
-    with pytest.raises(ClientStorageError, match='in use by another process.*ZEO_CLIENT'):
+    with pytest.raises(ClientStorageError, match='in use by this or another process.*ZEO_CLIENT'):
         ClientCache(path, SIZE)
     cache.close()
     ClientCache(path, SIZE).close()

@@ -45,7 +45,7 @@ def test_check_of_what_is_no_cache(tmp_path, capsys):
 def test_file_in_use(path, capsys):
     cache = ClientCache(path, 100_000)
     assert main(['check', path]) == 2
-    assert 'in use by another process' in capsys.readouterr().err
+    assert 'in use by this or another process' in capsys.readouterr().err
     cache.close()
 
 

@@ -62,7 +62,7 @@ def test_no_timeout():
 def test_old_keys_are_accepted_with_a_warning(key):
     found = zeo(f'{key.replace("_", "-")} 8200')
     [warning] = found.warnings
-    assert warning.startswith(f'zeo.conf, line 1: {key.replace("_", "-")} is ignored: ')
+    assert warning.startswith(f'zeo.conf, line 3: {key.replace("_", "-")} is ignored: ')
 
 
 def test_names_of_storages():
@@ -119,7 +119,7 @@ def test_storages_that_do_not_open(tmp_path, text, words):
 
 def test_storages_are_closed_when_the_start_fails(tmp_path):
     file = f'<filestorage>\npath {tmp_path}/a.fs\n</filestorage>\n'
-    with pytest.raises(ConfigurationError, match="line 7: cannot open storage 'two'.*open alr"):
+    with pytest.raises(ConfigurationError, match="line 7: cannot open storage 'two'.*has the database open"):
         opened(file + file.replace('<filestorage>', '<filestorage two>'))
     FileStorage(f'{tmp_path}/a.fs').close()   # not locked any more
     found = zeo(storages=file)

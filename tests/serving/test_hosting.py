@@ -255,7 +255,7 @@ class TestRefusals:
         holder = FileStorage(str(stores / 'fs1.fs'))
         write(stores / 'fs.py', f"\nS = FileStorage('{stores}/fs1.fs')")
         line = refusal(f'1={stores}/fs:S')
-        assert f'{stores}/fs.py, line 2: ' in line and 'open already' in line
+        assert f'{stores}/fs.py, line 2: ' in line and 'has the database open' in line
         holder.close()
 
     def test_no_such_attribute(self, stores):
@@ -289,7 +289,7 @@ class TestRefusals:
     def test_locked_file(self):
         holder = FileStorage('Data.fs')
         line = refusal()
-        assert line.startswith('cannot open Data.fs: ') and 'open already' in line
+        assert line.startswith('cannot open Data.fs: ') and 'has the database open' in line
         holder.close()
 
     def test_no_directory(self, tmp_path):

@@ -75,8 +75,8 @@ def take_lock(path: str) -> FileLock:
         return FileLock(path + '.lock')
     except zc.lockfile.LockError as error:
         raise ClientStorageError(
-            f'The cache file {path} is in use by another process. Give each process a client name'
-            ' of its own (ZEO_CLIENT in the environment, or client=), or none, for a temporary one.'
+            f'The cache file {path} is in use by this or another process. Give each process'
+            ' a client name of its own (ZEO_CLIENT in the environment, or client=), or none, for a temporary one.'
         ) from error
     except OSError as error:
         if error.errno in _FULL:

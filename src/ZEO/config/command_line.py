@@ -1,6 +1,6 @@
 """The switches of runzeo.
 
-Enters: a command line.  Leaves: :class:`Switches`, and :class:`~ZEO.config.server.Settings` of
+Enters: a command line.  Leaves: its switches, and :class:`~ZEO.config.server.Settings` of
 the configuration file with the switches applied.  Fails: :class:`ConfigurationError` of one line.
 """
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
 from ZEO.config import datatypes
 from ZEO.config.loading import load
-from ZEO.config.server import Settings, file_storage, settings
+from ZEO.config.server import FileStorage, Settings, StorageFactory, settings
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.hosting import DEFAULT_NAME
+from ZEO.version import version
 
 _DESCRIPTION = '''Serve ZODB storages to the processes that open them with ZEO.ClientStorage, as
 a configuration file says.  Without a file, -a and -f are needed; with one, they override what it
@@ -52,28 +52,28 @@ def parser() -> argparse.ArgumentParser:
     add('--test', '--check', action='store_true', dest='test',
         help='check the configuration without opening storages or listening, and exit: '
              '0 if it is in order, 2 if not')
-    add('--version', action='version', version=f'ZEO {_version()}')
+    add('--version', action='version', version=f'ZEO {version()}')
     return made
 
 
-def _version() -> str:
-    try:
-        return version('ZEO')
-    except PackageNotFoundError:   # run from a source tree that is not installed
-        return '(not installed)'
-
-
-def read(args: Sequence[str]) -> tuple[argparse.Namespace, Settings]:
-    """Return what a command line asks for.
+def read(args: Sequence[str]) -> argparse.Namespace:
+    """Return the switches of a command line.
 
     :param args: the command line without the command's name.
-    :raises ConfigurationError: when it, or the file that it names, makes no sense.
+    :raises ConfigurationError: when it makes no sense.
     :raises SystemExit: after ``--help`` and ``--version``.
     """
-    switches = parser().parse_args(list(args))
+    return parser().parse_args(list(args))
+
+
+def settings_of(switches: argparse.Namespace) -> Settings:
+    """Return what the switches ask for, with what is in the file that they name.
+
+    :raises ConfigurationError: when that makes no sense.
+    """
     found = settings(load(switches.configure)) if switches.configure else Settings()
     if switches.filename:
-        found.storages = {DEFAULT_NAME: file_storage(switches.filename)}
+        found.storages = {DEFAULT_NAME: StorageFactory(DEFAULT_NAME, FileStorage(switches.filename))}
     if switches.address:
         found.addresses = [
             _converted('-a', datatypes.bind_address, text) for text in switches.address]
@@ -85,7 +85,7 @@ def read(args: Sequence[str]) -> tuple[argparse.Namespace, Settings]:
                               'use zeo-status or zeo-nagios')
     found.pid_file = _pid_file(switches.pid_file) or found.pid_file or _default_pid_file()
     found.check()
-    return switches, found
+    return found
 
 
 def _converted(switch: str, datatype: Any, text: str) -> Any:

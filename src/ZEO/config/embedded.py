@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,10 +19,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from ZEO.commands.server_process import Signals
 from ZEO.config.datatypes import bind_address
 from ZEO.config.loading import load_text
 from ZEO.config.server import Settings, open_server, settings
-from ZEO.Exceptions import ConfigurationError
+from ZEO.Exceptions import ConfigurationError, Unavailable
 from ZEO.net.addresses import Address, parse
 
 #: Seconds that a server may take to end.  Closing a large FileStorage writes its index.
@@ -145,10 +147,10 @@ def _in_a_process(text: str, where: Address, start_timeout: float,
     if not answer:
         stop()
         raise ConfigurationError(f'the server did not start (exit status {process.returncode})')
-    address, error = json.loads(answer)
+    address, error, status = json.loads(answer)
     if error:
         stop()
-        raise ConfigurationError(error)
+        raise (Unavailable if status == Unavailable.exit_status else ConfigurationError)(error)
     return parse(address), stop
 
 
@@ -157,15 +159,20 @@ def _child() -> None:
     answer = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)   # whatever a storage prints must not pass for the answer
     text, where = json.loads(sys.stdin.buffer.readline())
-    try:
-        server = open_server(_settings(text, parse(where)))
-    except ConfigurationError as error:
-        print(json.dumps([None, str(error)]), file=answer, flush=True)
-        return
-    print(json.dumps([_reachable(server.addr), None]), file=answer, flush=True)
-    threading.Thread(target=_stop_at_end_of_input, args=(server,), daemon=True).start()
-    server.serve_forever()
-    server.close()
+    signals = Signals()
+    # A Ctrl-C in the terminal is meant for the program, which ends this process by its input.
+    handlers = {signal.SIGTERM: signals.on_stop, signal.SIGINT: lambda number, frame: None}
+    with signals.installed(handlers):
+        try:
+            server = open_server(_settings(text, parse(where)), signals.interruptible)
+        except ConfigurationError as error:
+            print(json.dumps([None, str(error), error.exit_status]), file=answer, flush=True)
+            return
+        print(json.dumps([_reachable(server.addr), None, 0]), file=answer, flush=True)
+        threading.Thread(target=_stop_at_end_of_input, args=(server,), daemon=True).start()
+        signals.watch(server)
+        server.serve_forever()
+        server.close()
 
 
 def _stop_at_end_of_input(server: Any) -> None:

@@ -46,10 +46,18 @@ def place_of(section: Any) -> Place | None:
     return place
 
 
+def at(section: Any, text: str, key: str | None = None) -> str:
+    """Return `text` with the place that it is about: a section's, or that of a key in it."""
+    place = place_of(section)
+    matcher = getattr(section, '_matcher', None)
+    if key is not None:
+        place = getattr(matcher, 'places_of_keys', {}).get(key, place)
+    return f'{place}: {text}' if place else text
+
+
 def wrong(section: Any, text: str) -> ConfigurationError:
     """Return the error that says `text` about a section."""
-    place = place_of(section)
-    return ConfigurationError(f'{place}: {text}' if place else text)
+    return ConfigurationError(at(section, text))
 
 
 def load(url: str) -> Any:
@@ -63,7 +71,9 @@ def load(url: str) -> Any:
         return _Loader(_schema()).loadURL(path)[0]
     except ZConfig.ConfigurationError as error:
         raise ConfigurationError(_explain(error, path)) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigurationError(f'{url}: cannot be read: {error.strerror or error}') from None
+    except UnicodeDecodeError as error:
         raise ConfigurationError(f'{url}: cannot be read: {error}') from None
 
 
@@ -107,7 +117,7 @@ class _Defines(dict[str, str]):
 
 
 class _Parser(ZConfigParser):
-    """Notes where sections begin, and says which key may have been meant."""
+    """Notes where sections and keys are, and says which key may have been meant."""
 
     def start_section(self, section: Any, rest: str) -> Any:
         line = self.lineno
@@ -140,6 +150,8 @@ class _Parser(ZConfigParser):
             raise
 
     def handle_key_value(self, section: Any, rest: str) -> None:
+        places = vars(section).setdefault('places_of_keys', {})
+        places.setdefault(rest.split()[0].lower(), Place(self.url, self.lineno))
         try:
             super().handle_key_value(section, rest)
         except ZConfig.ConfigurationError as error:
@@ -165,8 +177,15 @@ def _explain(error: ZConfig.ConfigurationError, source: str) -> str:
     if text.startswith('unknown type name:'):
         text += '; a storage of another package needs %import PACKAGE first'
     if text.startswith('error opening file') and not line:
-        return text
+        return f'{source}: cannot be read: {_reason(error)}'
     return f'{Place(url or _url(source), line)}: {text}'
+
+
+def _reason(error: ZConfig.ConfigurationError) -> str:
+    """Return why a file could not be opened, without the file's name and the error's number."""
+    cause = getattr(error, '__cause__', None) or getattr(error, '__context__', None)
+    cause = getattr(cause, 'reason', cause)   # what urllib has put around it
+    return getattr(cause, 'strerror', None) or str(error.message)
 
 
 def _url(source: str) -> str:

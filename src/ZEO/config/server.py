@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from ZEO.config.loading import wrong
+from ZEO.config.loading import at, wrong
 from ZEO.config.tls import TlsSection
-from ZEO.Exceptions import ConfigurationError
+from ZEO.Exceptions import ConfigurationError, Unavailable
+from ZEO.net import addresses
 from ZEO.net.addresses import Address
 from ZEO.net.tls import SSLContext
 from ZEO.serving.hosting import DEFAULT_NAME, close_all, describe, open_file
 from ZEO.serving.limits import KEYS, Limits
 from ZEO.serving.resolve import DEFAULT_MODULES
+from ZEO.serving.starting import failed, opened
 from ZEO.StorageServer import StorageServer
 
 #: Keys of <zeo> that servers once had, and what became of them.
@@ -30,13 +33,51 @@ OLD_KEYS = {
 }
 
 
+class StorageFactory:
+    """Opens one storage that a configuration names.
+
+    :param name: the one that clients ask for.
+    :param section: has ``open()``, and perhaps ``config`` with the keys.
+    """
+
+    def __init__(self, name: str, section: Any) -> None:
+        self.name = name
+        self.config = getattr(section, 'config', section)
+        self._section = section
+
+    def open(self) -> Any:
+        """Return the storage.
+
+        :raises ConfigurationError: when it can't be opened, whatever its class raises.
+        """
+        return opened(self.name, type(self._section).__name__, self._open)
+
+    def _open(self) -> Any:
+        try:
+            return self._section.open()
+        except Exception as error:   # storages are of any kind; whatever they say ends the start
+            text = f'cannot open storage {self.name!r}: {describe(error)}'
+            raise failed(at(self._section, text), error) from error
+
+
+class FileStorage:
+    """The section that ``runzeo -f`` stands for."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def open(self) -> Any:
+        """Return the storage."""
+        return open_file(self.path)
+
+
 @dataclass
 class Settings:
     """All that a server's start needs to know."""
 
     addresses: list[Address] = field(default_factory=list)
     #: Name -> what opens the storage.
-    storages: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    storages: dict[str, StorageFactory] = field(default_factory=dict)
     #: Keyword arguments of StorageServer, those that are configured.
     options: dict[str, Any] = field(default_factory=dict)
     pid_file: str | None = None
@@ -93,11 +134,12 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
     if zeo.ssl is not None:
         options['ssl'] = _tls(zeo.ssl)
         if zeo.ssl.lets_anyone_in:
-            found.warnings.append(str(wrong(
-                zeo.ssl, 'clients need no certificate, since <ssl> has no authenticate')))
+            found.warnings.append(at(
+                zeo.ssl, 'clients need no certificate, since <ssl> has no authenticate'))
     for key, became in OLD_KEYS.items():
         if getattr(zeo, key) is not None:
-            found.warnings.append(str(wrong(zeo, f'{key.replace("_", "-")} is ignored: {became}')))
+            name = key.replace('_', '-')
+            found.warnings.append(at(zeo, f'{name} is ignored: {became}', name))
 
 
 def _tls(section: TlsSection) -> SSLContext:
@@ -107,29 +149,15 @@ def _tls(section: TlsSection) -> SSLContext:
         raise wrong(section, str(error)) from None
 
 
-def _storages(sections: list[Any]) -> dict[str, Callable[[], Any]]:
-    found: dict[str, Callable[[], Any]] = {}
+def _storages(sections: list[Any]) -> dict[str, StorageFactory]:
+    found: dict[str, StorageFactory] = {}
     for section in sections:
         name = section.name or DEFAULT_NAME
         if name in found:
             raise wrong(section, f'there are two storages of the name {name!r}; '
                                  'give each a name of its own, as in <filestorage NAME>')
-        found[name] = _opener(name, section)
+        found[name] = StorageFactory(name, section)
     return found
-
-
-def _opener(name: str, section: Any) -> Callable[[], Any]:
-    def open_storage() -> Any:
-        try:
-            return section.open()
-        except Exception as error:   # storages are of any kind; whatever they say ends the start
-            raise wrong(section, f'cannot open storage {name!r}: {describe(error)}') from error
-    return open_storage
-
-
-def file_storage(path: str) -> Callable[[], Any]:
-    """Return what opens the FileStorage of a file."""
-    return lambda: open_file(path)
 
 
 def _check_log_files(loggers: list[Any]) -> None:
@@ -139,23 +167,48 @@ def _check_log_files(loggers: list[Any]) -> None:
             path = getattr(handler.section, 'path', None)
             directory = os.path.dirname(path) if path else ''
             if directory and not os.path.isdir(directory):
-                raise wrong(handler.section, f'there is no directory {directory} for the log file '
-                                             f'{path}: make it first')
+                # It may be on a disk that is not mounted yet.
+                raise Unavailable(at(handler.section, f'there is no directory {directory} for the '
+                                                      f'log file {path}: make it first'))
 
 
-def open_server(found: Settings) -> StorageServer:
+def open_server(found: Settings, interruptible: Callable[[], AbstractContextManager[Any]] = nullcontext,
+                ) -> StorageServer:
     """Open the storages and listen.
 
+    :param interruptible: a storage is opened within what this returns.
     :raises ConfigurationError: when a storage can't be opened, or an address not listened on.
     """
     found.check()
+    check_addresses(found.addresses)
     storages: dict[str, Any] = {}
     try:
-        for name, open_storage in found.storages.items():
-            storages[name] = open_storage()
-        return StorageServer(found.addresses, storages, **found.options)
-    except BaseException as error:
+        for name, factory in found.storages.items():
+            with interruptible():
+                storages[name] = factory.open()
+        return listen(found.addresses, storages, **found.options)
+    except BaseException:
         close_all(storages.values())
-        if isinstance(error, OSError):
-            raise ConfigurationError(f'cannot listen: {describe(error)}') from error
         raise
+
+
+def check_addresses(wanted: list[Address]) -> None:
+    """Find out before storages are opened, which may take minutes, whether the addresses can be listened on.
+
+    :raises ConfigurationError: when one can't, with the reason.
+    """
+    for address in wanted:
+        addresses.check(address)
+
+
+def listen(wanted: Any, storages: dict[str, Any], **options: Any) -> StorageServer:
+    """Return a server that listens; arguments are :class:`StorageServer`'s.
+
+    :raises ConfigurationError: when it can't, or a storage fails, as one that has just lost its own server.
+    """
+    try:
+        return StorageServer(wanted, storages, **options)
+    except ConfigurationError:
+        raise
+    except Exception as error:   # the storages are asked, which are of any kind
+        raise failed(f'cannot serve: {describe(error)}', error) from error

@@ -10,15 +10,20 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from ZEO.Exceptions import ConfigurationError
+from ZEO.Exceptions import ConfigurationError, Unavailable
 
 Address = tuple[str, int] | str
 
 #: How many connections may wait to be accepted: a thousand clients reconnect at once after a server's restart.
 BACKLOG = 1024
+
+#: Why an address can't be listened on until an operator changes something; for any other reason it may work later.
+_LASTING = (None, errno.EADDRINUSE, errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT, errno.EINVAL, errno.ENAMETOOLONG,
+            errno.ENOTDIR)
 
 #: A server that has gone without a word is noticed by the kernel after about idle + interval * count seconds.
 _KEEPALIVE = (('TCP_KEEPIDLE', 60), ('TCP_KEEPINTVL', 15), ('TCP_KEEPCNT', 5))
@@ -74,14 +79,40 @@ def show(address: object) -> str:
 def listen(address: Address) -> list[socket.socket]:
     """Return sockets that listen on `address`; several where a name stands for several, as an empty host does.
 
-    :raises ConfigurationError: when that can't be, with the reason.
+    :raises ConfigurationError: when that can't be, with the reason; :class:`Unavailable` when it may be possible later.
     """
-    try:
+    with _explained(address):
+        return [_listen_unix(address)] if isinstance(address, str) else _listen_tcp(*address)
+
+
+def check(address: Address) -> None:
+    """Find out whether `address` can be listened on, before work that takes long; nobody who connects notices.
+
+    :raises ConfigurationError: as :func:`listen`.
+    """
+    with _explained(address):
         if isinstance(address, str):
-            return [_listen_unix(address)]
-        return _listen_tcp(*address)
+            _remove_stale(address)
+            os.stat(os.path.dirname(os.path.abspath(address)))
+        else:
+            for listener in _bound_tcp(*address):
+                listener.close()
+
+
+@contextmanager
+def _explained(address: Address) -> Iterator[None]:
+    """Turn what goes wrong inside into what the operator has to know."""
+    text = f'cannot listen on {show(address)}'
+    try:
+        yield
+    except ConfigurationError:
+        raise
     except OSError as error:
-        raise ConfigurationError(f'cannot listen on {show(address)}: {error.strerror or error}') from None
+        lasting = not isinstance(error, socket.gaierror) and error.errno in _LASTING
+        kind = ConfigurationError if lasting else Unavailable
+        raise kind(f'{text}: {error.strerror or error}') from None
+    except ValueError as error:   # a name that can't be one: too long for a host, or with a zero byte
+        raise ConfigurationError(f'{text}: {error}') from None
 
 
 def _listen_unix(path: str) -> socket.socket:
@@ -115,6 +146,16 @@ def _remove_stale(path: str) -> None:
 
 
 def _listen_tcp(host: str, port: int) -> list[socket.socket]:
+    bound = _bound_tcp(host, port)
+    try:
+        return [_listening(listener) for listener in bound]
+    except BaseException:
+        for listener in bound:
+            listener.close()
+        raise
+
+
+def _bound_tcp(host: str, port: int) -> list[socket.socket]:
     listeners: list[socket.socket] = []
     try:
         for family, kind, protocol, _, where in socket.getaddrinfo(
@@ -136,7 +177,6 @@ def _listen_tcp(host: str, port: int) -> list[socket.socket]:
                     raise
                 listeners.pop().close()   # the name has an address that this machine lacks, as ::1 without IPv6
                 continue
-            _listening(listener)
     except BaseException:
         for listener in listeners:
             listener.close()

@@ -24,6 +24,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.interfaces import IStorage
 
 from ZEO.Exceptions import ConfigurationError
+from ZEO.serving.starting import failed, opened
 
 logger = logging.getLogger('ZEO.hosting')
 
@@ -79,7 +80,9 @@ def open_storages(specs: Iterable[str], file_name: str | None = None) -> dict[st
             storages[spec.name] = _storage_of(spec, modules)
         _refuse_shared(storages)
         if file_name is not None:
-            storages[DEFAULT_NAME] = open_file(file_name)
+            storages[DEFAULT_NAME] = opened(
+                DEFAULT_NAME, f'FileStorage {file_name}', lambda: open_file(file_name)
+            )
     except BaseException:
         close_all([*storages.values(), *modules.storages()])
         raise
@@ -121,7 +124,7 @@ def describe(error: BaseException) -> str:
         return f'{error.strerror} ({error.filename})' if error.filename else error.strerror
     text = ' '.join(str(error).split())
     if isinstance(error, LockError):
-        return f'{text}: the database is open already; stop the process that has it open'
+        return f'{text}: this or another process has the database open; stop that one first'
     if isinstance(error, ConfigurationError):
         return text
     return f'{type(error).__name__}: {text}' if text else type(error).__name__
@@ -133,7 +136,7 @@ def _blaming(where: Callable[[Exception], str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # it comes from code of any kind, and ends the start in any case
-        raise ConfigurationError(f'{where(error)}: {describe(error)}') from error
+        raise failed(f'{where(error)}: {describe(error)}', error) from error
 
 
 def _refuse_repeated(names: list[str]) -> None:
@@ -186,6 +189,7 @@ class Modules:
         if path and not os.path.isfile(path):
             raise ConfigurationError(f'storage {spec.name!r}: there is no file {path}')
         if file not in self._by_file:
+            logger.info('opening the storages that %s defines', file)
             with _blaming(lambda error: f'storage {spec.name!r}: {_place(error, file)}'):
                 self._by_file[file] = (
                     self._run(file) if path else importlib.import_module(spec.module)

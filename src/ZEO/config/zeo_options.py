@@ -1,0 +1,85 @@
+"""``ZEOOptions``: what a server's start needs to know, as attributes, for programs that start one by themselves.
+
+Enters: a command line, by :meth:`ZEOOptions.realize`, or attributes that a program sets.  Leaves: the attributes.  Fails:
+:class:`ConfigurationError` of one line.
+"""
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ZEO.config.command_line import read, settings_of
+from ZEO.config.server import Settings, StorageFactory
+from ZEO.Exceptions import ConfigurationError
+from ZEO.net.addresses import Address, parse_all
+
+#: Keyword arguments of StorageServer, which are attributes here.
+_SERVED_WITH = ('read_only', 'invalidation_queue_size', 'invalidation_age', 'transaction_timeout', 'ssl',
+                'client_conflict_resolution', 'msgpack', 'limits', 'conflict_modules')
+
+
+class ZEOOptions:
+    """A server's options.  Those that are None are StorageServer's defaults."""
+
+    #: Where to listen: one address, or a list of them.
+    address: Any = None
+    #: What opens the storages: each has a ``name`` and ``open()``.
+    storages: Sequence[Any] = ()
+    configfile: str | None = None
+    pid_file: str | None = None
+    profile: str | None = None
+    read_only: bool = False
+    invalidation_queue_size: int = 100
+    invalidation_age: float | None = None
+    transaction_timeout: float | None = 30
+    client_conflict_resolution: bool = False
+    msgpack: bool = False
+    ssl: Any = None
+    limits: Any = None
+    conflict_modules: Any = None
+
+    def __init__(self) -> None:
+        self.args: list[str] = []      # the command line
+        self.test = False              # only check the configuration
+        self.settings = Settings()     # what it says beyond these attributes: logging, warnings
+
+    def realize(self, args: Sequence[str] | None = None, *ignored: Any) -> None:
+        """Take what a command line says, and the configuration file that it names.
+
+        :param args: the command line without the command's name; the process's own by default.
+        :raises ConfigurationError: when it makes no sense.
+        """
+        self.args = list(sys.argv[1:] if args is None else args)
+        switches = read(self.args)
+        self.test, self.profile, self.configfile = switches.test, switches.profile, switches.configure
+        self.settings = found = settings_of(switches)
+        self.pid_file = found.pid_file
+        self.address = found.addresses[0] if len(found.addresses) == 1 else found.addresses
+        self.storages = list(found.storages.values())
+        for name, value in found.options.items():
+            setattr(self, name, value)
+
+    @property
+    def addresses(self) -> list[Address]:
+        """All addresses to listen on."""
+        return parse_all(self.address)
+
+    def factories(self) -> dict[str, Any]:
+        """Return what opens the storages, by the name that clients ask for.
+
+        :raises ConfigurationError: when two have one name.
+        """
+        found: dict[str, Any] = {}
+        for storage in self.storages:
+            factory = storage if isinstance(storage, StorageFactory) else StorageFactory(
+                getattr(storage, 'name', None) or '1', storage)
+            if found.setdefault(factory.name, factory) is not factory:
+                raise ConfigurationError(f'there are two storages of the name {factory.name!r}')
+        return found
+
+    def served_with(self) -> dict[str, Any]:
+        """Return the keyword arguments of StorageServer."""
+        options = {name: getattr(self, name) for name in _SERVED_WITH}
+        return {name: value for name, value in options.items()
+                if value is not None or name == 'transaction_timeout'}

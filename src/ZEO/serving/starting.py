@@ -1,0 +1,57 @@
+"""The start of a service: opening storages, and whether a start that failed is worth another try.
+
+Enters: what opens a storage, or what went wrong.  Leaves: an open storage with two lines in the log, or the error for the
+operator.  Fails: :class:`ConfigurationError` for what an operator has to mend, :class:`Unavailable` for the rest.
+"""
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from transaction.interfaces import TransientError
+from ZODB.FileStorage.FileStorage import FileStorageError
+
+from ZEO.Exceptions import ConfigurationError, Unavailable
+from ZEO.net.system import REAL
+
+log = logging.getLogger('ZEO.StorageServer')
+
+#: What Python raises for wrong code and wrong values, and FileStorage for a damaged file: the next try gives the same.
+_LASTING = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError, LookupError, FileStorageError)
+
+#: The same among errors of the system: what stands at a path is of the wrong kind, or its name is impossible.
+_LASTING_NUMBERS = (errno.EADDRINUSE, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same start may succeed later, though nobody changes the configuration.
+
+    A file is locked by a server that is about to end, a directory not mounted yet, an upstream server or a database not up
+    yet: a supervisor tries again.  For an error of an unknown kind it does so, too.
+    """
+    if isinstance(error, ConfigurationError):
+        return isinstance(error, Unavailable)
+    if isinstance(error, TransientError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno not in _LASTING_NUMBERS
+    return not isinstance(error, _LASTING)
+
+
+def failed(text: str, error: BaseException) -> ConfigurationError:
+    """Return the error that says `text`, since `error` has come up at the start."""
+    return Unavailable(text) if may_pass(error) else ConfigurationError(text)
+
+
+def opened(name: str, kind: str, open_storage: Callable[[], Any]) -> Any:
+    """Open a storage, which may take minutes, and say so in the log before and after.
+
+    :param kind: what it is, as far as that is known before.
+    """
+    log.info('opening storage %s: %s', name, kind)
+    began = REAL.now()
+    storage = open_storage()
+    log.info('storage %s is open after %.1f s: %s', name, REAL.now() - began, type(storage).__name__)
+    return storage

@@ -1,0 +1,166 @@
+"""Signals, pid files and log lines of the commands that serve."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from ZEO.commands.server_process import OneLine, Signals, pid_file
+from ZEO.Exceptions import Unavailable
+
+
+class Server:
+    """Takes note of what it is asked."""
+
+    def __init__(self):
+        self.stopped = 0
+        self.posted = []
+
+    def stop(self):
+        self.stopped += 1
+
+    def post(self, function):
+        self.posted.append(function)
+
+
+@pytest.fixture
+def signals():
+    return Signals()
+
+
+def test_a_signal_between_opening_and_serving_is_not_lost(signals):
+    server = Server()
+    with signals.installed({signal.SIGTERM: signals.on_stop}):
+        signal.raise_signal(signal.SIGTERM)
+        signals.watch(server)
+    assert server.stopped == 1 and signals.stopped_by == 'SIGTERM'
+
+
+def test_a_signal_between_two_storages_keeps_the_second_from_being_opened(signals):
+    opened = []
+    with signals.installed({signal.SIGTERM: signals.on_stop}):
+        with signals.interruptible():
+            opened.append(1)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(SystemExit) as caught, signals.interruptible():
+            opened.append(2)
+    assert opened == [1] and caught.value.code == 0
+
+
+def test_handlers_are_taken_back(signals):
+    before = signal.getsignal(signal.SIGUSR2)
+    with signals.installed({signal.SIGUSR2: signals.on_reopen}):
+        assert signal.getsignal(signal.SIGUSR2) == signals.on_reopen
+    assert signal.getsignal(signal.SIGUSR2) == before
+
+
+def test_an_ignored_signal_stays_ignored(signals):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.installed({signal.SIGHUP: signals.on_stop}):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_logs_of_a_running_server_are_reopened_by_its_loop(signals):
+    server = Server()
+    signals.watch(server)
+    signals.on_reopen(signal.SIGHUP, None)
+    assert len(server.posted) == 1 and not server.stopped
+
+
+def test_a_thread_that_can_not_be_started_does_not_end_the_start(signals, monkeypatch):
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, 'start', fail)
+    signals.on_reopen(signal.SIGHUP, None)
+
+
+# -- The pid file
+
+def live_process():
+    return subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)
+
+
+def test_a_pid_file_is_there_inside_and_gone_afterwards(tmp_path):
+    path = tmp_path / 'pid'
+    with pid_file(str(path)) as file:
+        assert path.read_text() == f'{os.getpid()}\n'
+        file.serving()
+    assert not path.exists()
+
+
+def test_no_pid_file_where_none_is_wanted():
+    with pid_file(None) as file:
+        assert file is None
+
+
+@pytest.mark.parametrize('content', ['', 'x', '0', '-1', '9' * 30, '4194999\n', '\xe9'])
+def test_a_stale_pid_file_is_taken_over(tmp_path, content):
+    path = tmp_path / 'pid'
+    path.write_text(content, encoding='latin-1')
+    with pid_file(str(path)):
+        assert path.read_text() == f'{os.getpid()}\n'
+    assert not path.exists()
+
+
+def test_a_start_that_fails_puts_back_what_a_live_process_has_written(tmp_path):
+    path, other = tmp_path / 'pid', live_process()
+    try:
+        path.write_text(f'{other.pid}\n')
+        with pid_file(str(path)):
+            assert path.read_text() == f'{os.getpid()}\n'
+        assert path.read_text() == f'{other.pid}\n'
+        with pid_file(str(path)) as file:
+            file.serving()   # the other one has nothing to do with it
+        assert not path.exists()
+    finally:
+        other.communicate(b'\n')
+
+
+def test_a_process_that_has_ended_meanwhile_is_not_put_back(tmp_path):
+    path, other = tmp_path / 'pid', live_process()
+    path.write_text(f'{other.pid}\n')
+    with pid_file(str(path)):
+        other.communicate(b'\n')
+    assert not path.exists()
+
+
+def test_a_pid_file_that_another_process_has_taken_over_is_left(tmp_path):
+    path = tmp_path / 'pid'
+    with pid_file(str(path)):
+        path.write_text('1\n')
+    assert path.read_text() == '1\n'
+
+
+def test_a_pid_file_that_is_gone_is_a_warning(tmp_path, caplog):
+    path = tmp_path / 'pid'
+    with pid_file(str(path)):
+        path.unlink()
+    assert 'could not remove the pid file' in caplog.text
+
+
+def test_a_pid_file_that_can_not_be_written_now(tmp_path):
+    with pytest.raises(Unavailable, match='cannot write the process id to .*: No such file'), \
+            pid_file(str(tmp_path / 'missing' / 'pid')):
+        pass
+
+
+# -- The log
+
+def test_an_event_is_one_line_whatever_it_says():
+    try:
+        raise ValueError('a\nb')
+    except ValueError:
+        record = logging.makeLogRecord(
+            {'msg': 'x\ny', 'levelname': 'ERROR', 'exc_info': sys.exc_info()}
+        )
+    line = OneLine('%(levelname)s %(message)s').format(record)
+    assert line.startswith('ERROR x | y | Traceback')
+    assert line.endswith('ValueError: a | b')
