@@ -7,6 +7,7 @@ there is none; what the server raises, as ZODB's own exceptions.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -29,7 +30,7 @@ from ZEO.link.link import Link
 from ZEO.link.prefetch import Prefetched
 from ZEO.link.provided import provided
 from ZEO.link.state import ClientState, Nobody
-from ZEO.net.addresses import parse_all, same, show
+from ZEO.net.addresses import Address, absolute, parse_all, same, show
 from ZEO.net.system import REAL, System
 
 __all__ = ['ClientStorage']
@@ -41,7 +42,8 @@ log = logging.getLogger('ZEO.ClientStorage')
 class ClientStorage(ConflictResolvingStorage):
     """A storage that a ZEO server hosts.
 
-    :param addr: where the server listens: ``(host, port)``, a port number, the path of a Unix socket, or a list of these.
+    :param addr: where the server listens: ``(host, port)``, ``'host:port'``, a port number, the path of a Unix socket, or a
+        list of these.
     :param storage: the name of the storage on the server.
     :param cache_size: bytes that the client cache may take.
     :param name: the storage's name for people, instead of one made of the address.
@@ -83,7 +85,15 @@ class ClientStorage(ConflictResolvingStorage):
             log.setLevel(logging.DEBUG)
         if any((username, password, realm, credentials)):
             log.warning('username, password, realm and credentials are ignored: use TLS certificates to say who may connect')
-        addresses = parse_all(addr)
+        options.check(storage=storage, name=name, client=client, client_label=client_label, var=var, blob_dir=blob_dir,
+                      ssl=ssl, ssl_server_hostname=ssl_server_hostname, wait_timeout=wait_timeout, wait=wait,
+                      min_disconnect_poll=min_disconnect_poll, max_disconnect_poll=max_disconnect_poll,
+                      disconnect_poll=disconnect_poll, cache_size=cache_size, blob_cache_size=blob_cache_size,
+                      blob_cache_size_check=blob_cache_size_check, read_only=read_only, read_only_fallback=read_only_fallback,
+                      shared_blob_dir=shared_blob_dir, server_sync=server_sync, drop_cache_if_older=drop_cache_if_older,
+                      drop_cache_rather_verify=drop_cache_rather_verify, wait_for_server_on_startup=wait_for_server_on_startup)
+        addresses = _addresses(addr)
+        self.__name__ = name or options.shown(addr)
         self._storage = storage or '1'
         self._name = name or f'{show(addresses[0])}/{self._storage}'
         self._sort_key = f'{self._storage}:{same(addresses[0])}'
@@ -98,15 +108,11 @@ class ClientStorage(ConflictResolvingStorage):
         self._oids: list[bytes] = []                     # fresh ones, to be given out
         self._makeshift = False                          # connected read-only, because there is no better server
         self._prefetched = Prefetched()
-        self._blobs = BlobStore(blob_dir, bool(shared_blob_dir), blob_cache_size, blob_cache_size_check or 10,
-                                self._fetch_blob) if blob_dir else None
-        if self._blobs is not None:
-            self._state.blob_arrived = self._blobs.arrived
-            self.fshelper = self._blobs.fshelper         # where programs that know FileStorage look for blob files
+        self._blobs = self._open_blobs(blob_dir, bool(shared_blob_dir), blob_cache_size, blob_cache_size_check or 10)
         registration = options.registration(
             self._storage, self._is_read_only, bool(read_only_fallback), client_label or '', ssl, ssl_server_hostname,
             bool(drop_cache_if_older), bool(drop_cache_rather_verify))
-        self._server = Link(addresses, registration, self._state, 30.0 if wait_timeout is None else wait_timeout,
+        self._server = Link(addresses, registration, self._state, options.patience(wait_timeout),
                             self._on_connected, options.pauses(min_disconnect_poll, max_disconnect_poll, disconnect_poll), system)
         self._commits = Commits(self._server, self._state, self.tryToResolveConflict, system)
         self._closed = False
@@ -114,6 +120,18 @@ class ClientStorage(ConflictResolvingStorage):
         if wait_for_server_on_startup is not None:
             wait = wait_for_server_on_startup
         self._start(True if wait is None else wait)
+
+    def _open_blobs(self, directory: Any, shared: bool, size: int | None, check: int) -> BlobStore | None:
+        if not directory:
+            return None
+        try:
+            blobs = BlobStore(os.fspath(directory), shared, size, check, self._fetch_blob)
+        except BaseException:
+            self._cache.close()
+            raise
+        self._state.blob_arrived = blobs.arrived
+        self.fshelper = blobs.fshelper   # where programs that know FileStorage look for blob files
+        return blobs
 
     def _start(self, wait: bool) -> None:
         self._server.start()
@@ -131,9 +149,14 @@ class ClientStorage(ConflictResolvingStorage):
         with self._oid_lock:
             self._oids = []   # another server may give them out as well
         self._prefetched.clear()
-        zope.interface.directlyProvides(self, *provided(connected.info.get('interfaces', ()), self._blobs is not None))
+        zope.interface.directlyProvides(self, *provided(connected.info.get('interfaces', ())))
+        if self._blobs is not None:
+            self._blobs.connected('blob_length' in connected.info.get('extensions', ()))
         if connected.cache_dropped:
-            notify(StaleCache(self))
+            try:
+                notify(StaleCache(self))
+            except Exception:   # a subscriber of the application's; the connection is good
+                log.exception('a subscriber of StaleCache has failed')
 
     def _after_fork(self) -> None:
         """In a forked child: share neither the connection nor the cache file with the parent."""
@@ -153,26 +176,21 @@ class ClientStorage(ConflictResolvingStorage):
         """Return the storage's name and whether it is connected."""
         return f'{self._name} ({"connected" if self.is_connected() else "disconnected"})'
 
-    @property
-    def __name__(self) -> str:
-        """The storage's name, as other storages have it."""
-        return self.getName()
-
     def sortKey(self) -> str:
         """Return a text that is the same in every client of the same storage; two-phase commit orders storages by it."""
         return self._sort_key
 
     def getSize(self) -> int:
-        """Return the size of the server's storage in bytes, as it was last told."""
-        return self._info().get('size', 0)
+        """Return the size of the server's storage in bytes, as it was last told; 0 before the first connection."""
+        return self._state.info.get('size', 0)
 
     def __len__(self) -> int:
-        """Return the number of objects in the server's storage, as it was last told."""
-        return self._info().get('length', 0)
+        """Return the number of objects in the server's storage, as it was last told; 0 before the first connection."""
+        return self._state.info.get('length', 0)
 
     def supportsUndo(self) -> bool:
-        """Tell whether transactions can be undone."""
-        return bool(self._info().get('supportsUndo', False))
+        """Tell whether transactions can be undone; False before the first connection."""
+        return bool(self._state.info.get('supportsUndo', False))
 
     def isReadOnly(self) -> bool:
         """Tell whether the storage can only be read, by our wish or for want of a better server."""
@@ -192,11 +210,6 @@ class ClientStorage(ConflictResolvingStorage):
                 return False
         connection = self._server.connection
         return connection is not None and connection.lost is None
-
-    def _info(self) -> dict[str, Any]:
-        if not self._state.info:
-            self._server.wait()
-        return self._state.info
 
     def server_status(self, timeout: float | None = None) -> dict[str, Any]:
         """Return the server's figures; see :class:`ZEO.serving.stats.Stats`."""
@@ -222,12 +235,16 @@ class ClientStorage(ConflictResolvingStorage):
 
     def registerDB(self, db: Any) -> None:
         """Tell `db` of invalidations from now on."""
+        known = self._state.database
+        if not (known is db or isinstance(known, Nobody)):
+            log.warning('%s: a second database is opened on this client storage: the first one is not told of changes any more, '
+                        'and reads old data. Open a ClientStorage for each database', self._name)
         super().registerDB(db)
         self._state.database = db
 
     def new_addr(self, addr: object) -> None:
         """Use the server at another address, or one of other addresses."""
-        self._server.new_addresses(parse_all(addr))
+        self._server.new_addresses(_addresses(addr))
 
     def close(self) -> None:
         """End the connection and close the cache."""
@@ -237,6 +254,9 @@ class ClientStorage(ConflictResolvingStorage):
         self._state.database = Nobody()   # it is being taken apart already
         self._server.close()
         self._cache.close()
+        if self._blobs is not None:
+            for buffer in self._commits.all():
+                self._blobs.aborted(buffer.blobs)
 
     # Reading.
 
@@ -365,16 +385,26 @@ class ClientStorage(ConflictResolvingStorage):
 
     def tpc_finish(self, transaction: Any, f: Callable[[bytes], Any] = lambda tid: None) -> bytes:
         """Commit; `f` is called with the tid before anybody else can see it."""
-        tid, buffer = self._commits.finish(transaction, f)
-        if self._blobs is not None:
-            self._blobs.committed(buffer.blobs, tid)
+        buffer = self._commits.find(transaction)
+        tid = None
+        try:
+            tid = self._commits.finish(transaction, f)
+        finally:
+            if self._blobs is not None:
+                if tid is None:   # it is not known whether they are in the database: whoever wants one fetches it
+                    self._blobs.aborted(buffer.blobs)
+                else:
+                    self._blobs.committed(buffer.blobs, tid)
         return tid
 
     def tpc_abort(self, transaction: Any, timeout: float | None = None) -> None:
         """Give a transaction up; harmless when there is none."""
-        buffer = self._commits.abort(transaction)
-        if buffer is not None and self._blobs is not None:
-            self._blobs.aborted(buffer.blobs)
+        blobs = self._commits.blobs(transaction)
+        try:
+            self._commits.abort(transaction)
+        finally:
+            if self._blobs is not None:
+                self._blobs.aborted(blobs)
 
     def tpc_transaction(self) -> Any:
         """Return the transaction that is being committed, or None; of several, one."""
@@ -427,10 +457,23 @@ class ClientStorage(ConflictResolvingStorage):
 
     def temporaryDirectory(self) -> str:
         """Return the directory in which to make files that are to become blobs."""
-        return self._need_blobs().temporary_directory
+        blobs = self._need_blobs()
+        return blobs.temporary_directory if self.isReadOnly() else blobs.prepare()
 
     def _fetch_blob(self, oid: bytes, serial: bytes) -> None:
-        self._server.call('sendBlob', oid, serial)
+        connection, blobs = self._server.wait(), self._need_blobs()
+        asked = connection.begin('sendBlob', (oid, serial, True) if blobs.announced else (oid, serial), lambda _: None)
+        try:
+            connection.flush()
+            asked.wait()
+        finally:
+            if not asked.done:   # an interrupt: what still comes belongs to nobody
+                blobs.give_up(oid, serial)
 
     def _need_blobs(self) -> BlobStore:
         return self._blobs if self._blobs is not None else no_blobs()
+
+
+def _addresses(given: object) -> list[Address]:
+    """Return addresses that stay the same when the process changes its directory."""
+    return [absolute(address) for address in parse_all(given)]

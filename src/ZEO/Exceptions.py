@@ -14,10 +14,6 @@ class ClientStorageError(StorageError):
     """Something went wrong between a client and its server."""
 
 
-class UnrecognizedResult(ClientStorageError):
-    """The server's answer makes no sense to this client."""
-
-
 class ClientDisconnected(ClientStorageError, transaction.interfaces.TransientError):
     """There is no connection to the server, or it was lost; trying the transaction again later may succeed."""
 
@@ -28,6 +24,14 @@ class AuthError(StorageError):
 
 class ProtocolError(ClientStorageError):
     """The other side broke the wire protocol, or speaks another one."""
+
+
+class UnrecognizedResult(ProtocolError):
+    """The answer of the server to a call is not one."""
+
+
+class MessageTooLarge(ClientStorageError):
+    """A message is larger than the server takes, so that it was not sent; trying again does not help."""
 
 
 class ServerException(ClientStorageError):

@@ -138,7 +138,7 @@ def test_a_full_disk_is_told_to_who_loads(open_store, server, monkeypatch):
     store = open_store()
 
     def full(number, serial):
-        download = store._downloads[number, serial]
+        download = store._downloads._open[number, serial].file
         download._file.close()
         download._file = open('/dev/full', 'wb', buffering=0)
         Server.fetch(server, number, serial)
@@ -147,7 +147,8 @@ def test_a_full_disk_is_told_to_who_loads(open_store, server, monkeypatch):
         store.load(oid(1), oid(1))
 
 
-def test_a_shared_directory_has_what_the_server_has(open_store, server):
+def test_a_shared_directory_has_what_the_server_has(open_store, server, tmp_path):
+    (tmp_path / 'blobs').mkdir()
     store = open_store(shared=True)
     with pytest.raises(POSKeyError, match='No blob file'):
         store.load(oid(1), oid(1))
@@ -159,6 +160,7 @@ def test_two_downloads_do_not_mix(open_store, server):
     fetched = {}
 
     def fetch(number, serial):
+        store.arrived('receiveBlobStart', (number, serial))
         store.arrived('receiveBlobChunk', (number, serial, number))
         if number == oid(1):
             fetched[2] = store.load(oid(2), serial)   # comes in between

@@ -1,4 +1,4 @@
-"""Both ends of the protocol Z5 under a test's control, byte for byte.
+"""Both ends of the protocol under a test's control, byte for byte; the server's end in both encodings.
 
 Enters: what a test says, step by step.  Leaves: exactly those bytes, in exactly that order; what the other side sent.  Fails:
 :class:`Unexpected` when the other side says something else, or nothing for too long.
@@ -49,6 +49,13 @@ def message(*parts: Any) -> bytes:
     return framed(out.getvalue())
 
 
+def packed(*parts: Any) -> bytes:
+    """Return one message of the encoding M5 as a frame."""
+    import msgpack
+
+    return framed(msgpack.packb(parts))
+
+
 def framed(data: bytes) -> bytes:
     """Return bytes with their length in front."""
     return struct.pack('>I', len(data)) + data
@@ -65,18 +72,19 @@ def invalidation(tid: bytes, *oids: bytes) -> bytes:
 class Request:
     """A call that the other side has made."""
 
-    def __init__(self, message_id: Any, name: str, args: tuple[Any, ...]) -> None:
+    def __init__(self, message_id: Any, name: str, args: tuple[Any, ...], encode: Callable[..., bytes] = message) -> None:
         self.message_id = message_id
         self.name = name
         self.args = args
+        self._encode = encode
 
     def reply(self, result: Any) -> bytes:
         """Return the message that answers it."""
-        return message(self.message_id, 0, '.reply', result)
+        return self._encode(self.message_id, 0, '.reply', result)
 
     def fault(self, name: str, args: Any) -> bytes:
         """Return the message that tells of a failure."""
-        return message(self.message_id, 2, '.reply', (name, args))
+        return self._encode(self.message_id, 2, '.reply', (name, args))
 
 
 class Conversation:
@@ -127,7 +135,27 @@ class Conversation:
 
 
 class ServedClient(Conversation):
-    """A scripted server's connection with one client."""
+    """A scripted server's connection with one client.
+
+    :param protocol: the encoding, ``b'Z5'`` or ``b'M5'``.
+    """
+
+    def __init__(self, stream: socket.socket, protocol: bytes = b'Z5') -> None:
+        super().__init__(stream)
+        self.protocol = protocol
+        self.encode = message if protocol == b'Z5' else packed
+
+    def next(self) -> tuple[Any, Any, str, Any]:
+        """Return the next message."""
+        if self.protocol == b'Z5':
+            return super().next()
+        import msgpack
+
+        return msgpack.unpackb(self.frame(), use_list=False)
+
+    def tell(self, name: str, *args: Any) -> None:
+        """Send a one-way message."""
+        self.send(self.encode(0, True, name, args))
 
     def expect(self, *names: str) -> Request:
         """Return the next message, which has to be the last of these names, after the others in this order."""
@@ -137,7 +165,7 @@ class ServedClient(Conversation):
                 message_id, _, found, args = self.next()
             if found != name:
                 raise Unexpected(f'expected {name}, got {found}{args!r:.200}')
-        return Request(message_id, found, args)
+        return Request(message_id, found, args, self.encode)
 
     def register(self, last: bytes, info: dict[str, Any] = INFO) -> None:
         """Answer what a client asks first."""
@@ -148,8 +176,9 @@ class ServedClient(Conversation):
 class ScriptedServer:
     """Listens; whoever connects is greeted, unless the test wants to do that, and then waits for what the test does with him."""
 
-    def __init__(self, path: str, greets: bool = True) -> None:
+    def __init__(self, path: str, greets: bool = True, protocol: bytes = b'Z5') -> None:
         self.address = path
+        self._protocol = protocol
         self._greets = greets
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(path)
@@ -161,9 +190,9 @@ class ScriptedServer:
     def _accept(self) -> None:
         while True:
             try:
-                client = ServedClient(self._listener.accept()[0])
+                client = ServedClient(self._listener.accept()[0], self._protocol)
                 if self._greets:
-                    client.send(GREETING)
+                    client.send(framed(self._protocol))
             except OSError:
                 return
             self._clients.append(client)
@@ -175,7 +204,7 @@ class ScriptedServer:
             client = self._accepted.get(timeout=PATIENCE)
         except queue.Empty:
             raise Unexpected('nobody has connected') from None
-        if greeted and client.frame() != b'Z5':
+        if greeted and client.frame() != self._protocol:
             raise Unexpected('the client did not greet')
         return client
 
@@ -188,6 +217,43 @@ class ScriptedServer:
         self._listener.close()
         for client in self._clients:
             client.close()
+
+
+class Answering:
+    """Has a scripted server answer whoever connects, with what a test says, as often as it is asked.
+
+    :param answers: the name of a call -> its answer, or a function of the :class:`ServedClient` and the :class:`Request` that
+        sends what it likes.  Calls that are not named are answered by None.
+    """
+
+    def __init__(self, server: ScriptedServer, last: bytes, answers: dict[str, Any]) -> None:
+        self.answers = {'register': last, 'get_info': INFO, 'lastTransaction': last, **answers}
+        self.connections: list[ServedClient] = []
+        self._server = server
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client = self._server.client()
+            except (Unexpected, OSError):
+                return
+            self.connections.append(client)
+            threading.Thread(target=self._answer, args=(client,), daemon=True).start()
+
+    def _answer(self, client: ServedClient) -> None:
+        try:
+            while True:
+                message_id, one_way, name, args = client.next()
+                if not one_way and name != '.reply':
+                    request = Request(message_id, name, args, client.encode)
+                    answer = self.answers.get(name)
+                    if callable(answer):
+                        answer(client, request)
+                    else:
+                        client.send(request.reply(answer))
+        except (Unexpected, OSError):  # it has ended, or the test has
+            return
 
 
 class RawClient(Conversation):

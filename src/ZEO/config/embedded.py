@@ -50,7 +50,7 @@ def run(path: str | None, blob_dir: str | None, storage_conf: str | None,
 
 
 def _where(port: Any) -> Address:
-    if isinstance(port, int):
+    if isinstance(port, int) or (isinstance(port, str) and port.isascii() and port.isdigit()):
         port = '127.0.0.1', port
     elif isinstance(port, str) and ':' in port and '/' not in port:
         port = bind_address(port)

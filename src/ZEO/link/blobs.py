@@ -1,7 +1,8 @@
 """A client's blob files: the server's own directory, shared, or a cache of files that were fetched.
 
 Enters: files to be stored, oids and serials of committed blobs.  Leaves: paths of files and open files; one-way messages with
-chunks.  Fails: Unsupported without a blob directory, POSKeyError for a blob that is not there, OSError of the disk.
+chunks.  Fails: ConfigurationError for a directory that can't be used, Unsupported without one; POSKeyError for a blob that is not
+there, ProtocolError for one that did not come whole, OSError of the disk.
 
 A file comes into the cache under a temporary name and is renamed when it is whole; several processes may share the directory.
 """
@@ -14,12 +15,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import zc.lockfile
-from ZODB.blob import LAYOUTS, BlobFile, FilesystemHelper, rename_or_copy_blob
+from ZODB.blob import BlobFile, rename_or_copy_blob
 from ZODB.POSException import POSKeyError, Unsupported
-from ZODB.utils import u64
 
-from ZEO.cache.arriving import ArrivingFile, remove
+from ZEO.cache.arriving import remove
+from ZEO.cache.leftovers import prefix, remove_leftovers
+from ZEO.link import directories
 from ZEO.link.buffer import CommitBuffer
+from ZEO.link.downloads import Downloads
 from ZEO.net.system import REAL, System
 
 log = logging.getLogger('ZEO.ClientStorage')
@@ -30,33 +33,19 @@ CHUNK = 59_000
 #: Seconds for which a file that was asked for is not removed: its path was given out, it may be about to be opened.
 IN_USE = 60.0
 
-#: The layout's name in the directory's marker file, which caches of earlier releases have as well.
-_LAYOUT = 'zeocache'
-
-_BUCKETS = 997
-
-
-class _CacheLayout:
-    """Where a cached blob's file is: in one of many directories, all of one depth."""
-
-    def oid_to_path(self, oid: bytes) -> str:
-        return str(u64(oid) % _BUCKETS)
-
-    def getBlobFilePath(self, oid: bytes, tid: bytes) -> str:
-        return os.path.join(self.oid_to_path(oid), f'{oid.hex()}.{tid.hex()}.blob')
-
-
-LAYOUTS[_LAYOUT] = _CacheLayout()
+#: The temporary files: those to be stored, those on their way, and those that a server receives which hosts this client.
+_KINDS = ('store', 'fetch', 'zeo')
 
 
 class BlobStore:
     """The blob files of one client storage.
 
-    :param directory: the blob directory, made if need be.
+    :param directory: the blob directory; a cache's is made if need be, the server's never is.
     :param shared: whether it is the server's.
     :param size: bytes that the cache may take; None for no bound.
     :param check: per cent of `size` that come in between two looks at the bound.
     :param fetch: has the server send a blob; returns when :meth:`arrived` was told the last of it.
+    :raises ConfigurationError: when the directory can't be used.
     """
 
     def __init__(self, directory: str, shared: bool, size: int | None, check: int, fetch: Callable[[bytes, bytes], None],
@@ -66,21 +55,50 @@ class BlobStore:
         self._check_after = 0 if size is None else size * check // 100
         self._fetch = fetch
         self._system = system
-        directory = os.path.abspath(directory)
-        self.fshelper = FilesystemHelper(directory, 'automatic' if shared else _LAYOUT)
-        self.fshelper.create()
+        self.announced = False                                # whether the server says how long a blob is
+        self.fshelper = directories.shared(directory) if shared else directories.cache(directory)
         self.temporary_directory = self.fshelper.temp_dir
         self._come_in = self._check_after                     # bytes since the last look at the bound: look at the start
         self.start_afresh()
+        if not shared:
+            self._remove_leftovers()
         self._clean_if_due(0)
 
     def start_afresh(self) -> None:
         """Have no thread at anything: new, or in a forked child, where other threads' locks stay held."""
-        self._downloads: dict[tuple[bytes, bytes], ArrivingFile] = {}
+        self._downloads = Downloads()
         self._fetching: dict[tuple[bytes, bytes], Any] = {}   # a lock for each blob that a thread is fetching
         self._guard = self._system.lock()                     # of _fetching
         self._uploading = self._system.lock()                 # the server takes the chunks of one blob at a time
         self._cleaning = self._system.lock()
+
+    def connected(self, announced: bool) -> None:
+        """There is another connection.
+
+        :param announced: whether its server says how long a blob is.
+        """
+        self.announced = announced
+        self._downloads.forget()
+
+    def arrived(self, name: str, args: Any) -> None:
+        """Part of a blob has come; called by whichever thread reads the connection."""
+        self._downloads.arrived(name, args)
+
+    def give_up(self, oid: bytes, serial: bytes) -> None:
+        """The caller of `fetch` no longer waits for a blob that still comes."""
+        self._downloads.give_up((oid, serial))
+
+    def prepare(self) -> str:
+        """Return the directory of temporary files, which is made where it has gone."""
+        if not os.path.isdir(self.temporary_directory):
+            os.makedirs(self.temporary_directory, exist_ok=True)
+        return self.temporary_directory
+
+    def _remove_leftovers(self) -> None:
+        files, size = remove_leftovers(self.temporary_directory, _KINDS, self._system.wall_clock())
+        if files:
+            log.warning('%s: %d temporary files of %d bytes were removed, which processes had left that were killed',
+                        self.temporary_directory, files, size)
 
     # Storing.
 
@@ -102,27 +120,39 @@ class BlobStore:
             connection.send(call + 'End', (oid, serial, data, *previous, txn_id))
 
     def committed(self, blobs: list[tuple[bytes, str]], tid: bytes) -> None:
-        """Our own blobs are in the database: keep their files as if they had been fetched."""
+        """Our own blobs are in the database: keep their files as if they had been fetched.
+
+        The transaction stands: a file that can't be kept is fetched when somebody wants it.
+        """
         for oid, path in blobs:
-            if not self._shared:   # else the server has taken it
+            if self._shared:   # the server has taken it
+                continue
+            try:
                 size = os.path.getsize(path)
                 self._put(path, oid, tid)
                 self._clean_if_due(size)
+            except Exception as error:
+                log.warning('blob %s is committed, but its file could not be put into the blob cache: %s', oid.hex(), error)
+                remove(path)
         blobs.clear()
 
     def aborted(self, blobs: list[tuple[bytes, str]]) -> None:
-        """Our own blobs did not get into the database."""
+        """Our own blobs did not get into the database, or it is not known whether they did."""
         for _, path in blobs:
             remove(path)
         blobs.clear()
 
     def _take(self, oid: bytes, path: str) -> str:
         """Move a file to where it is ours alone: in a shared directory, to where the server looks for it."""
-        folder = self.fshelper.getPathForOID(oid, create=True) if self._shared else self.temporary_directory
-        descriptor, mine = tempfile.mkstemp('.tmp', 'store-', folder)
+        folder = self.fshelper.getPathForOID(oid, create=True) if self._shared else self.prepare()
+        descriptor, mine = tempfile.mkstemp('.tmp', prefix('store'), folder)
         os.close(descriptor)
         os.unlink(mine)
-        rename_or_copy_blob(path, mine, chmod=False)
+        try:
+            rename_or_copy_blob(path, mine, chmod=False)
+        except BaseException:
+            remove(mine)
+            raise
         return mine
 
     # Loading.
@@ -130,10 +160,12 @@ class BlobStore:
     def load(self, oid: bytes, serial: bytes) -> str:
         """Return the path of a committed blob's file; it stays there for at least :data:`IN_USE` seconds."""
         path = self.fshelper.getBlobFilename(oid, serial)
+        if self._shared:   # nothing is to be changed there, not even when a file was used last
+            if not os.path.exists(path):
+                raise POSKeyError(f'No blob file at {path}', oid, serial)
+            return path
         if _touch(path):
             return path
-        if self._shared:
-            raise POSKeyError(f'No blob file at {path}', oid, serial)
         with self._guard:
             lock = self._fetching.setdefault((oid, serial), self._system.lock())
         try:
@@ -157,36 +189,24 @@ class BlobStore:
         raise AssertionError
 
     def _fetch_to(self, path: str, oid: bytes, serial: bytes) -> None:
-        download = self._downloads[oid, serial] = ArrivingFile(self.temporary_directory, 'fetch-')
+        key = oid, serial
+        download = self._downloads.begin(key, self.prepare(), self.announced)
         try:
             self._fetch(oid, serial)
-            download.close()
-            if download.error is not None:
-                raise download.error
-            size = os.path.getsize(download.path)
-            self._put(download.path, oid, serial)
+            arrived, size = download.finish()
+            self._put(arrived, oid, serial)
         except BaseException:
-            download.discard()
+            download.file.discard()
             raise
         finally:
-            self._downloads.pop((oid, serial), None)
+            self._downloads.end(key)
         self._clean_if_due(size)
 
     def _put(self, source: str, oid: bytes, serial: bytes) -> None:
-        self.fshelper.getPathForOID(oid, create=True)
         target = self.fshelper.getBlobFilename(oid, serial)
+        directories.make_way(os.path.dirname(target))
         os.chmod(source, 0o444)   # nobody is to write into a committed blob
         os.replace(source, target)
-
-    def arrived(self, name: str, args: tuple[Any, ...]) -> None:
-        """Part of a blob has come; called by whichever thread reads the connection."""
-        download = self._downloads.get((args[0], args[1]))
-        if download is None:   # whoever wanted it has given up
-            return
-        if name == 'receiveBlobChunk':
-            download.add(args[2])
-        elif name == 'receiveBlobStop':
-            download.close()
 
     # The bound.
 
@@ -195,22 +215,26 @@ class BlobStore:
             return
         self._come_in += size
         if self._come_in >= self._check_after and self._cleaning.acquire(blocking=False):
-            self._come_in = 0
-            self._system.spawn('ZEO blob cache clean-up', self._clean)
+            try:
+                self._system.spawn('ZEO blob cache clean-up', self._clean)
+                self._come_in = 0
+            except Exception as error:   # there can't be one more thread just now
+                self._cleaning.release()
+                log.warning('the blob cache is cleaned up later: %s', error)
 
     def _clean(self) -> None:
         """Remove the files that were unused longest until the bound is kept; one process at a time does so."""
         try:
             lock = zc.lockfile.LockFile(os.path.join(self.fshelper.base_dir, 'clean-up.lock'))
+            try:
+                self._remove_oldest()
+            finally:
+                lock.close()
         except zc.lockfile.LockError:
-            self._cleaning.release()
-            return
-        try:
-            self._remove_oldest()
+            pass
         except OSError as error:   # the directory may be gone by now
             log.warning('the blob cache could not be cleaned up: %s', error)
         finally:
-            lock.close()
             self._cleaning.release()
 
     def _remove_oldest(self) -> None:
@@ -241,15 +265,16 @@ class BlobStore:
 
 def no_blobs() -> NoReturn:
     """Raise Unsupported, for a client without a blob directory."""
-    raise Unsupported('Blobs are not supported: this client storage was opened without blob_dir')
+    raise Unsupported('Blobs are not supported: this client storage was opened without blob_dir. Give blob_dir=DIRECTORY, in '
+                      'which it keeps the files of blobs; or, with shared_blob_dir=True, the directory of the server')
 
 
 def _touch(path: str) -> bool:
     """Note that a file is used now; tell whether it is there."""
     try:
         os.utime(path, (REAL.wall_clock(), os.stat(path).st_mtime))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    except PermissionError:   # another user's file: it is there all the same
-        return True
+    except OSError:   # another user's file, or a disk that can't be written to: it is there all the same
+        return os.path.isfile(path)
     return True

@@ -6,19 +6,25 @@ begun, or twice; ClientDisconnected when its connection is lost: it can't be con
 """
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from ZODB.POSException import ConflictError, StorageTransactionError
+from ZODB.POSException import ConflictError, ReadOnlyError, StorageTransactionError
 
-from ZEO.Exceptions import ClientDisconnected, ClientStorageError
+from ZEO.Exceptions import ClientDisconnected, ClientStorageError, ProtocolError
 from ZEO.link import options
 from ZEO.link.buffer import CommitBuffer
 from ZEO.link.link import Link
 from ZEO.link.state import ClientState
 from ZEO.net.system import System
 from ZEO.wire.faults import conflict
+
+log = logging.getLogger('ZEO.ClientStorage')
+
+#: Votes after which a transaction fails whose server finds ever more conflicts that it leaves to the client.
+ROUNDS = 100
 
 #: Seconds that one thread waits for another's commit, on a server that takes one at a time.
 TURN = 300.0
@@ -48,14 +54,16 @@ class Commits:
         if id(transaction) in self._buffers:
             raise StorageTransactionError('this transaction was begun already')
         connection = self._server.wait()
+        if connection.read_only:   # for want of a better server, since a moment ago: it would close the connection
+            raise ReadOnlyError(f'{connection.where}: the storage can only be read there, and no other server is connected')
         abilities = self._state.abilities
+        described = options.metadata(transaction, abilities)
         exclusive = 'multi_commit' not in abilities
         if exclusive and not self._turn.acquire(timeout=TURN):
             raise ClientStorageError(f'another thread has been committing for {TURN:.0f} s, and the server takes one at a time')
         try:
             buffer = CommitBuffer(transaction, next(self._ids), connection, exclusive)
-            connection.send('tpc_begin', (buffer.txn_id, transaction.user, transaction.description,
-                                          options.extension(transaction, abilities), tid, status))
+            connection.send('tpc_begin', (buffer.txn_id, *described, tid, status))
         except BaseException:
             if exclusive:
                 self._turn.release()
@@ -83,7 +91,8 @@ class Commits:
         """Have the server make sure that it can commit; returns the oids whose new record is not the one that was stored."""
         buffer = self.find(transaction)
         changed: list[bytes] = []
-        while True:
+        settled: set[tuple[bytes, bytes]] = set()   # (oid, committed serial) of the conflicts that were resolved
+        for _ in range(ROUNDS):
             answer = buffer.connection.call('vote', (buffer.txn_id,)) or []
             conflicts = [item for item in answer if isinstance(item, dict)]
             if not conflicts:
@@ -91,12 +100,17 @@ class Commits:
                     buffer.resolved(oid)
                 return changed + list(answer)
             for lost in conflicts:
-                self._resolve(buffer, **lost)
+                self._resolve(buffer, settled, **lost)
                 changed.append(lost['oid'])
+        raise ConflictError(f'after {ROUNDS} votes the server still has conflicts for this client to resolve')
 
-    def _resolve(self, buffer: CommitBuffer, oid: bytes, serials: tuple[bytes, bytes], data: bytes) -> None:
-        """The server leaves a conflict to us: merge the records, and store again over the committed one."""
+    def _resolve(self, buffer: CommitBuffer, settled: set[tuple[bytes, bytes]], oid: bytes, serials: tuple[bytes, bytes],
+                 data: bytes) -> None:
+        """The server leaves a conflict to this client: merge the records, and store again over the committed one."""
         committed, old = serials
+        if (oid, committed) in settled:
+            raise ConflictError('the server gave back a conflict that was resolved', oid=oid, serials=(committed, old))
+        settled.add((oid, committed))
         try:
             merged = self._merge(oid, committed, old, data)
         except ConflictError:
@@ -106,20 +120,44 @@ class Commits:
         buffer.connection.send('storea', (oid, committed, merged, buffer.txn_id))
         buffer.store(oid, merged)
 
-    def finish(self, transaction: Any, callback: Callable[[bytes], Any]) -> tuple[bytes, CommitBuffer]:
-        """Commit; returns the tid, and what was changed."""
+    def finish(self, transaction: Any, callback: Callable[[bytes], Any]) -> bytes:
+        """Commit; returns the tid."""
         buffer = self.find(transaction)
 
         def applied(tid: bytes) -> bytes:
-            self._state.committed(tid, buffer.changes(), callback)
+            try:
+                self._state.committed(tid, buffer.changes(), lambda tid: self._call_back(callback, tid))
+            except Exception as error:   # the transaction stands; the next connection finds out what this client does not know
+                log.exception('transaction %s is committed, but could not be applied here', tid.hex())
+                buffer.connection.lose(f'a commit could not be applied: {error}', error)
             return tid
         try:
-            return buffer.connection.call('tpc_finish', (buffer.txn_id,), applied), buffer
+            return buffer.connection.call('tpc_finish', (buffer.txn_id,), applied)
+        except ProtocolError as error:   # committed, most likely, but as what?  The next connection finds out
+            buffer.connection.lose(str(error), error)
+            raise
         finally:
             self._forget(buffer)
 
-    def abort(self, transaction: Any) -> CommitBuffer | None:
-        """Give a transaction up; returns what it had changed, None if there is no such transaction."""
+    def _call_back(self, callback: Callable[[bytes], Any], tid: bytes) -> None:
+        """Tell who commits; the transaction stands, whatever goes wrong there.
+
+        The callback is the database's: if it has failed, other connections of this process may not know what has changed, and
+        have to forget everything.
+        """
+        try:
+            callback(tid)
+        except Exception:
+            log.exception('transaction %s is committed, but its callback has failed: all object caches are emptied', tid.hex())
+            self._state.database.invalidateCache()
+
+    def blobs(self, transaction: Any) -> list[tuple[bytes, str]]:
+        """Return the blob files of a transaction, none for one that is not under way."""
+        buffer = self._buffers.get(id(transaction))
+        return [] if buffer is None else buffer.blobs
+
+    def abort(self, transaction: Any) -> None:
+        """Give a transaction up; harmless when there is none."""
         buffer = self._buffers.get(id(transaction))
         if buffer is not None:
             try:
@@ -128,7 +166,10 @@ class Commits:
                 pass
             finally:
                 self._forget(buffer)
-        return buffer
+
+    def all(self) -> list[CommitBuffer]:
+        """Return what all transactions that are under way have changed so far."""
+        return list(self._buffers.values())
 
     def _forget(self, buffer: CommitBuffer) -> None:
         if self._buffers.pop(id(buffer.transaction), None) is not None and buffer.exclusive:

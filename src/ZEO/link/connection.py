@@ -15,11 +15,11 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from ZEO.Exceptions import ClientDisconnected, ProtocolError
+from ZEO.Exceptions import ClientDisconnected, MessageTooLarge, ProtocolError
 from ZEO.net.stream import Stream
 from ZEO.net.system import REAL, System
 from ZEO.net.tls import TlsError
-from ZEO.wire import faults
+from ZEO.wire import faults, shapes
 from ZEO.wire.frames import frame, framed
 from ZEO.wire.messages import FAULT, KEEP_ALIVE_ID, REPLY, Message
 from ZEO.wire.session import ClientSession
@@ -41,6 +41,9 @@ CALM = 0.005
 
 #: The same while somebody waits for an answer, and so reads.
 BUSY = 0.05
+
+#: Bytes of the largest message that a frame can announce; a server may take less, and say so.
+LARGEST = 2**32 - 1
 
 #: Message ids are four bytes in the pickles of both sides.
 _IDS = 2**31
@@ -101,6 +104,8 @@ class Connection:
         self._asked = False                                # for a sign of life, since then
         self._calls = 0                                    # so many calls were made: the watcher sees whether it is calm
         self.lost: ClientDisconnected | None = None        # why there is no connection any more
+        self.largest = LARGEST                             # the largest message that the server takes, in bytes
+        self.read_only = False                             # whether the server refuses what writes
 
     # Calling.
 
@@ -112,7 +117,10 @@ class Connection:
         :raises Exception: what the server failed with.
         """
         message_id = next(self._ids) % _IDS
-        return self._call(message_id, frame(self._session.codec.call(message_id, name, args)), applied)
+        message = self._session.codec.call(message_id, name, args)
+        if len(message) > self.largest:
+            raise too_large(name, len(message), self.largest, self.where)
+        return self._call(message_id, frame(message), shapes.checking(name, applied, self.where))
 
     def load_before(self, oid: bytes, tid: bytes, applied: Callable[[Any], Any]) -> Any:
         """The same for the hot path, ``call('loadBefore', (oid, tid), applied)``."""
@@ -122,6 +130,8 @@ class Connection:
     def send(self, name: str, args: tuple[Any, ...]) -> None:
         """Send a one-way message, soon; the next call sends it at the latest."""
         message = self._session.codec.send(name, args)
+        if len(message) > self.largest:
+            raise too_large(name, len(message), self.largest, self.where)
         with self._sending:
             if self.lost is not None:
                 raise self._disconnected()
@@ -139,8 +149,8 @@ class Connection:
     def begin(self, name: str, args: tuple[Any, ...], applied: Callable[[Any], Any]) -> Begun:
         """Call the server and do not wait; it leaves with the next call, or :meth:`flush`."""
         message_id = next(self._ids) % _IDS
-        waiting = self._expect(message_id, applied)
         data = frame(self._session.codec.call(message_id, name, args))
+        waiting = self._expect(message_id, shapes.checking(name, applied, self.where))
         with self._sending:
             if self.lost is not None:
                 self._waiting.pop(message_id, None)
@@ -406,6 +416,13 @@ class Connection:
         error = ClientDisconnected(*self.lost.args)
         error.__cause__ = self.lost.__cause__
         return error
+
+
+def too_large(name: str, size: int, most: int, where: str) -> MessageTooLarge:
+    """Return the error for a message that is not sent, since the server would close the connection for it."""
+    return MessageTooLarge(
+        f'{name} makes a message of {size:,} bytes, and the server {where} takes {most:,} bytes at most: store smaller objects '
+        '(a large file as a Blob, which is sent in pieces), or set a larger max-message-size in the <zeo> section of the server')
 
 
 def _wake(waiting: _Waiting) -> None:

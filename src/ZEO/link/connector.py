@@ -23,6 +23,7 @@ from ZEO.net import stream
 from ZEO.net.addresses import Address, show
 from ZEO.net.system import System
 from ZEO.net.tls_errors import TlsError
+from ZEO.wire.shapes import MESSAGE_SIZE
 
 log = logging.getLogger('ZEO.ClientStorage')
 
@@ -192,6 +193,8 @@ class Attempt:
         if not isinstance(tid, bytes):   # older servers
             tid = connection.call('lastTransaction', ())
         info = connection.call('get_info', ())
+        connection.largest = min(connection.largest, info.get(MESSAGE_SIZE) or connection.largest)
+        connection.read_only = read_only
         label = wanted.label
         if 'resolves' in info.get('extensions', ()):
             label += '\nresolves'

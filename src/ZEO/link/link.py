@@ -58,7 +58,8 @@ class Link:
         self._closed = False
         self._fallback = False                           # the connection is a read-only makeshift
         self._ever_connected = False
-        self._problem = 'no server has greeted us yet'
+        self._problem = (f'{", ".join(map(show, self.addresses))}: no server has sent its greeting yet: is it a ZEO server, '
+                         'and do both sides use TLS or none?')
         self._refusal: BaseException | None = None       # no use in waiting for a first connection
         self._wake = self._system.event()                # cuts a pause short
 

@@ -15,11 +15,11 @@ _REMOTE = {interface.__name__: interface for interface in (
     interfaces.IExternalGC)}
 
 
-def provided(names: Iterable[tuple[str, str]], has_blobs: bool) -> list[Any]:
+def provided(names: Iterable[tuple[str, str]]) -> list[Any]:
     """Return the interfaces to provide.
 
+    Those of blobs too for a client without a blob directory, as in the first release: what it says of blobs then is what to do.
+
     :param names: (module, name) of each interface of the server's storage.
-    :param has_blobs: whether the client has a blob directory.
     """
-    known = [_REMOTE[name] for module, name in names if module == 'ZODB.interfaces' and name in _REMOTE]
-    return [interface for interface in known if has_blobs or not interface.isOrExtends(interfaces.IBlobStorage)]
+    return [_REMOTE[name] for module, name in names if module == 'ZODB.interfaces' and name in _REMOTE]

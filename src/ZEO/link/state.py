@@ -16,6 +16,7 @@ from ZODB.utils import z64
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.system import REAL, System
+from ZEO.wire import shapes
 
 log = logging.getLogger('ZEO.ClientStorage')
 
@@ -45,7 +46,7 @@ class ClientState:
         self._system = system
         self._committing = system.reentrant_lock()             # held while our own commit is applied
         self.info: dict[str, Any] = {}                         # what get_info said, kept up to date
-        self.blob_arrived: Callable[[str, tuple[Any, ...]], None] | None = None   # takes receiveBlob… messages
+        self.blob_arrived: Callable[[str, Any], None] | None = None   # takes receiveBlob… messages
         self._held: list[tuple[bytes, list[bytes]]] | None = None   # invalidations that came during a cache check
 
     @property
@@ -58,9 +59,9 @@ class ClientState:
     def on_message(self, name: str, args: Any) -> None:
         """Apply a one-way message of the server's."""
         if name == 'invalidateTransaction':
-            self._on_invalidation(*_as_invalidation(args))
-        elif name == 'info' and args and isinstance(args[0], dict):
-            self._on_info(args[0])
+            self._on_invalidation(*shapes.invalidation(args))
+        elif name == 'info':
+            self._on_info(shapes.news(args))
         elif self.blob_arrived is not None and name.startswith('receiveBlob'):
             self.blob_arrived(name, args)
         else:
@@ -68,6 +69,7 @@ class ClientState:
 
     def loaded(self, oid: bytes, result: Loaded | None) -> Loaded | None:
         """Apply the answer to a loadBefore; returns it."""
+        result = shapes.loaded(result)
         if result is not None:
             data, tid, end = result
             self.cache.store(oid, tid, end, data)
@@ -154,9 +156,3 @@ class ClientState:
         for tid, oids in held:
             if tid > (self.last_tid or z64):
                 self._invalidate(tid, oids)
-
-
-def _as_invalidation(args: Any) -> tuple[bytes, list[bytes]]:
-    if len(args) >= 2 and isinstance(args[0], bytes) and isinstance(args[1], (list, tuple)):
-        return args[0], list(args[1])
-    raise ProtocolError('an invalidation that is no (tid, oids)')

@@ -12,9 +12,10 @@ import logging
 
 from ZODB.utils import z64
 
-from ZEO.Exceptions import StaleServerError, UnrecognizedResult
+from ZEO.Exceptions import StaleServerError
 from ZEO.link.connection import Connection
 from ZEO.link.state import ClientState
+from ZEO.wire import shapes
 
 log = logging.getLogger('ZEO.ClientStorage')
 
@@ -43,11 +44,10 @@ def check(state: ClientState, connection: Connection, server_tid: bytes, drop_wh
         state.unknown(server_tid)
         return True
     answer = None if drop_rather else connection.call('getInvalidations', (known,))
+    shapes.answer('getInvalidations', answer, connection.where)
     if answer is None:
         log.warning('%s: it is not known what has changed since %s: the cache is dropped', connection.where, known.hex())
         state.unknown(server_tid)
         return True
-    if not (isinstance(answer, (tuple, list)) and len(answer) == 2 and isinstance(answer[0], bytes)):
-        raise UnrecognizedResult(f'{connection.where} answered getInvalidations with {type(answer).__name__}')
     state.changed(answer[0], list(answer[1]))
     return False

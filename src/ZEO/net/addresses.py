@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import stat
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,13 @@ from typing import Any
 from ZEO.Exceptions import ConfigurationError, Unavailable
 
 Address = tuple[str, int] | str
+
+_PORT = re.compile(r'\d{1,9}', re.ASCII)
+
+_HOST_AND_PORT = re.compile(r'(?:\[([^][/]+)]|([^][:/]*)):(\d{1,9})', re.ASCII)
+
+#: Bytes of a Unix socket's path, its end included, on the systems that give it the least.
+_PATH_SIZE = 104
 
 #: How many connections may wait to be accepted: a thousand clients reconnect at once after a server's restart.
 BACKLOG = 1024
@@ -39,10 +47,9 @@ def parse(address: object) -> Address:
     if isinstance(address, int) and not isinstance(address, bool):
         return _checked_port('', address)
     if isinstance(address, str) and address:
-        return address
-    if (isinstance(address, (tuple, list)) and len(address) >= 2 and isinstance(address[0], (str, type(None)))
-            and isinstance(address[1], int)):
-        return _checked_port(address[0] or '', address[1])
+        return _read(address)
+    if isinstance(address, (tuple, list)) and _is_pair(address):
+        return _checked_port(address[0] or '', int(address[1]))
     raise ConfigurationError(f'{address!r} is no address: give (host, port), a port number, or the path of a Unix socket')
 
 
@@ -52,14 +59,47 @@ def parse_all(addresses: object) -> list[Address]:
     :raises ConfigurationError: as :func:`parse`, and when there is none.
     """
     one = isinstance(addresses, (str, bytes, int, os.PathLike)) or (
-        isinstance(addresses, tuple) and len(addresses) in (2, 4) and isinstance(addresses[0], (str, type(None)))
-        and isinstance(addresses[1], int))
+        isinstance(addresses, tuple) and len(addresses) in (2, 4) and _is_pair(addresses)) or (
+        isinstance(addresses, list) and len(addresses) == 2 and _is_pair(addresses) and not _is_path(addresses[0]))
     if one or not isinstance(addresses, Iterable):
         addresses = [addresses]
     found = list(dict.fromkeys(parse(address) for address in addresses))
     if not found:
         raise ConfigurationError('no address given: give (host, port), a port number, or the path of a Unix socket')
     return found
+
+
+def absolute(address: Address) -> Address:
+    """Return an address that means the same when the process changes its directory.
+
+    A path that would become too long for a socket stays as it is.
+    """
+    if not isinstance(address, str) or address.startswith('\0'):   # which is not in any directory
+        return address
+    path = os.path.abspath(address)
+    return path if len(os.fsencode(path)) < _PATH_SIZE else address
+
+
+def _read(text: str) -> Address:
+    """A port, or a host and a port, is TCP, unless there is a socket of that name; everything else is a path."""
+    if not _is_path(text):
+        if _PORT.fullmatch(text):
+            return _checked_port('', int(text))
+        found = _HOST_AND_PORT.fullmatch(text)
+        if found is not None:
+            return _checked_port(found[1] or found[2], int(found[3]))
+    return text
+
+
+def _is_pair(address: Any) -> bool:
+    """Whether it begins with a host and a port, which may be a text of digits."""
+    host, port = address[:2] if len(address) >= 2 else (None, None)
+    return (isinstance(host, (str, type(None))) and not isinstance(port, bool)
+            and (isinstance(port, int) or (isinstance(port, str) and _PORT.fullmatch(port) is not None)))
+
+
+def _is_path(text: str | None) -> bool:
+    return bool(text) and ('/' in text or '\0' in text or os.path.exists(text))   # type: ignore[operator, arg-type]
 
 
 def _checked_port(host: str, port: int) -> Address:

@@ -46,10 +46,14 @@ def remove_files(paths: list[str]) -> None:
     paths.clear()
 
 
-def download(path: str, codec: Codec, message_id: Any, oid: bytes, serial: bytes) -> Iterator[bytes]:
-    """Yield the messages that send a committed blob's file, and last the answer to the call."""
+def download(path: str, codec: Codec, message_id: Any, oid: bytes, serial: bytes, announced: bool = False) -> Iterator[bytes]:
+    """Yield the messages that send a committed blob's file, and last the answer to the call.
+
+    :param announced: begin with the file's length, for a client that has asked for it.
+    """
     with open(path, 'rb') as file:
-        yield frame(codec.send('receiveBlobStart', (oid, serial)))
+        length = (os.fstat(file.fileno()).st_size,) if announced else ()
+        yield frame(codec.send('receiveBlobStart', (oid, serial, *length)))
         while chunk := file.read(CHUNK):
             yield frame(codec.send('receiveBlobChunk', (oid, serial, chunk)))
         yield frame(codec.send('receiveBlobStop', (oid, serial)))

@@ -28,6 +28,7 @@ from ZEO.serving.remote import RemoteLoads
 from ZEO.serving.resolve import ConflictPolicy
 from ZEO.serving.stats import Stats
 from ZEO.wire.frames import frame
+from ZEO.wire.shapes import MESSAGE_SIZE
 
 log = logging.getLogger('ZEO.StorageServer')
 
@@ -39,7 +40,7 @@ _NEEDED = 'loadBefore lastTransaction tpc_begin store tpc_vote tpc_finish tpc_ab
 SIZES_SHARE, CHEAP = 100, 0.00005
 
 #: What our server can do beyond the protocol; a client of ours asks get_info for it, others do not look.
-EXTENSIONS = ('batches', 'multi_commit', 'resolves', 'extension_bytes', 'restore_blob')
+EXTENSIONS = ('batches', 'multi_commit', 'resolves', 'extension_bytes', 'restore_blob', 'blob_length')
 
 
 class HostedStorage:
@@ -104,6 +105,7 @@ class HostedStorage:
             'supports_record_iternext': hasattr(storage, 'record_iternext'),
             'interfaces': tuple((interface.__module__, interface.__name__)
                                 for interface in zope.interface.providedBy(storage).flattened()),
+            MESSAGE_SIZE: self.limits.message_size,
             'extensions': tuple(name for name in EXTENSIONS if not (self.is_remote and name == 'batches')),
         }
 

@@ -277,11 +277,12 @@ class Peer:
             raise KeyError('no iterator was started on this connection')
         return self._iterators
 
-    def sendBlob(self, oid: bytes, serial: bytes) -> Streamed:
+    def sendBlob(self, oid: bytes, serial: bytes, announced: bool = False) -> Streamed:
+        """Send a blob; a client of this package has its length `announced`."""
         storage = self.hosted.storage
         blobs.require(storage)
         path = storage.loadBlob(oid, serial)
-        return Streamed(lambda message_id: blobs.download(path, self.codec, message_id, oid, serial))
+        return Streamed(lambda message_id: blobs.download(path, self.codec, message_id, oid, serial, bool(announced)))
 
     def pack(self, time: float, wait: bool = True) -> Later | None:
         """Pack to `time`, in seconds since the epoch; the answer comes when it is done, or at once."""

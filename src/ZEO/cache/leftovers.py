@@ -1,0 +1,92 @@
+"""Temporary files that name their owner, so that those of processes that were killed can be told from those in use.
+
+Enters: a kind of temporary file; a directory, which several processes may share, also on other machines.  Leaves: how the names
+of new ones begin; at a start, the removal of those whose owner is gone.  Fails: never; what cannot be removed stays.
+
+A process of this machine and of this container is known to be gone when there is no process of its number that began at the same
+time.  Of others nothing is known but how old their files are.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from functools import cache
+from zlib import crc32
+
+#: Seconds after which a file of an owner of which nothing is known is not in use any more: no transaction takes a day.
+FORGOTTEN = 86_400.0
+
+_NAME = re.compile(r'([a-z]+)-(?:([0-9a-f]{8})-(\d+)-(\d+)-)?[^-]*\.(?:tmp|blob)')
+
+
+def prefix(kind: str) -> str:
+    """Return how the name of a temporary file of this process begins."""
+    pid = os.getpid()
+    return f'{kind}-{_scope()}-{pid}-{_began(pid) or 0}-'
+
+
+def remove_leftovers(directory: str, kinds: tuple[str, ...], now: float) -> tuple[int, int]:
+    """Remove the temporary files of processes that are gone; returns how many those were, and their bytes.
+
+    :param now: seconds since the epoch.
+    """
+    files = size = 0
+    try:
+        names = os.listdir(directory)
+    except OSError:  # there is none yet
+        return 0, 0
+    for name in names:
+        found = _NAME.fullmatch(name)
+        if found is None or found[1] not in kinds:
+            continue
+        path = os.path.join(directory, name)
+        try:
+            status = os.lstat(path)
+            if _is_left(found, max(status.st_mtime, status.st_ctime), now):
+                os.unlink(path)
+                files, size = files + 1, size + status.st_size
+        except OSError:  # another process has removed it, or it is another user's
+            continue
+    return files, size
+
+
+def _is_left(name: re.Match[str], changed: float, now: float) -> bool:
+    _, scope, pid, began = name.groups()
+    if scope == _scope():
+        return _began(int(pid)) != int(began)
+    return now - changed > FORGOTTEN
+
+
+@cache
+def _scope() -> str:
+    """What tells the machine, since its start, and the container from others: within it a process has one number."""
+    parts = [platform.node()]
+    try:
+        with open('/proc/sys/kernel/random/boot_id', encoding='ascii') as file:
+            parts.append(file.read())
+        parts.append(os.readlink('/proc/self/ns/pid'))
+    except OSError:  # a system without them
+        pass
+    return f'{crc32(repr(parts).encode()):08x}'
+
+
+def _began(pid: int) -> int | None:
+    """When a process began, in a figure that another process of its number does not have; None for one that is gone."""
+    try:
+        with open(f'/proc/{pid}/stat', 'rb') as file:
+            return int(file.read().rpartition(b')')[2].split()[19])  # a name in front may hold spaces
+    except (OSError, ValueError, IndexError):
+        return None if os.path.isdir('/proc/self') else _is_alive(pid)
+
+
+def _is_alive(pid: int) -> int | None:
+    """The same for a system that does not tell when it began."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except OSError:  # another user's
+        pass
+    return 0

@@ -1,0 +1,106 @@
+"""Blob directories: the cache of a client, which it makes, and the server's own, in which it changes nothing.
+
+Enters: a path.  Leaves: ZODB's FilesystemHelper, which knows where files are.  Fails: ConfigurationError for a directory that is
+not there, that is another one than was meant, or that can't be used.
+"""
+from __future__ import annotations
+
+import logging
+import os
+
+from ZODB.blob import LAYOUT_MARKER, LAYOUTS, FilesystemHelper
+from ZODB.utils import u64
+
+from ZEO.Exceptions import ConfigurationError
+
+log = logging.getLogger('ZEO.ClientStorage')
+
+#: The layout's name in the directory's marker file, which caches of earlier releases have as well.
+_LAYOUT = 'zeocache'
+
+_BUCKETS = 997
+
+
+class _CacheLayout:
+    """Where a cached blob's file is: in one of many directories, all of one depth."""
+
+    def oid_to_path(self, oid: bytes) -> str:
+        return str(u64(oid) % _BUCKETS)
+
+    def getBlobFilePath(self, oid: bytes, tid: bytes) -> str:
+        return os.path.join(self.oid_to_path(oid), f'{oid.hex()}.{tid.hex()}.blob')
+
+
+LAYOUTS[_LAYOUT] = _CacheLayout()
+
+
+def cache(directory: str) -> FilesystemHelper:
+    """Return the helper of a blob cache, whose directory is made if it is missing.
+
+    :raises ConfigurationError: when files can't be made there, or it is a server's blob directory.
+    """
+    directory = os.path.abspath(directory)
+    if os.path.exists(directory) and not os.path.isdir(directory):
+        raise ConfigurationError(f'blob_dir is {directory}, which is not a directory')
+    layout = _layout(directory)
+    if layout not in ('', _LAYOUT):
+        raise ConfigurationError(f'blob_dir is {directory}, which is the blob directory of a storage (its layout is {layout!r}), '
+                                 'not of a client: give a directory of its own, or shared_blob_dir=True if it is the server\'s')
+    helper = FilesystemHelper(directory, _LAYOUT)
+    try:
+        helper.create()
+    except OSError as error:
+        raise ConfigurationError(f'blob_dir is {directory}, which cannot be made or written to ({error.strerror or error}): make '
+                                 'a directory that this process may write to, or name another') from None
+    for path in (directory, helper.temp_dir):
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise ConfigurationError(f'blob_dir is {directory}, but this process may not write to {path}: give it the right '
+                                     'to, or name another directory')
+    return helper
+
+
+def shared(directory: str) -> FilesystemHelper:
+    """Return the helper of a server's blob directory.
+
+    :raises ConfigurationError: when there is none.
+    """
+    directory = os.path.abspath(directory)
+    remedy = ('mount the blob directory of the server there, or correct blob_dir; without shared_blob_dir blobs come over the '
+              'connection')
+    if not os.path.isdir(directory):
+        raise ConfigurationError(f'there is no directory {directory}, which shared_blob_dir says the server shares: {remedy}')
+    if not os.access(directory, os.R_OK | os.X_OK):
+        raise ConfigurationError(f'this process may not read {directory}, which shared_blob_dir says the server shares')
+    layout = _layout(directory)
+    if layout == _LAYOUT:
+        raise ConfigurationError(f'{directory} is the blob cache of a client, not the blob directory of the server: {remedy}')
+    if not layout:
+        log.warning('%s has no file %s, as the blob directory of a server has: is it mounted?', directory, LAYOUT_MARKER)
+    try:
+        return FilesystemHelper(directory)
+    except KeyError:
+        raise ConfigurationError(f'{directory} has the layout {layout!r}, which this version of ZODB does not know') from None
+
+
+def make_way(directory: str) -> None:
+    """Have `directory` be there; what is in its way is moved aside."""
+    try:
+        os.makedirs(directory, exist_ok=True)
+        return
+    except (FileExistsError, NotADirectoryError):
+        pass
+    number = 0
+    while os.path.lexists(aside := f'{directory}.bad' + (f'.{number}' if number else '')):
+        number += 1
+    os.rename(directory, aside)
+    log.warning('%s is not a directory: it is now %s', directory, aside)
+    os.makedirs(directory, exist_ok=True)
+
+
+def _layout(directory: str) -> str:
+    """Return what the marker file says, '' without one."""
+    try:
+        with open(os.path.join(directory, LAYOUT_MARKER), encoding='utf-8', errors='replace') as marker:
+            return marker.read(100).strip()
+    except OSError:
+        return ''

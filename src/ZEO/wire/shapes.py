@@ -1,0 +1,240 @@
+"""What a server may say: the shape of every answer, beside the table of calls, and of its one-way messages.
+
+Enters: the name of a call and what came as its answer; the name and arguments of a one-way message.  Leaves: nothing, or what
+was said, in one form.  Fails: :class:`ProtocolError` for anything that an application or a cache could not take as it is;
+:class:`UnrecognizedResult`, which is one too, where that is an answer.
+
+A server with a fault, or one that means harm, is found out here and nowhere else: behind this every type is what it seems.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ZEO.Exceptions import ProtocolError, UnrecognizedResult
+
+Check = Callable[[Any], bool]
+
+#: The key of get_info under which a server of this package tells the largest message that it takes, in bytes.
+MESSAGE_SIZE = 'max-message-size'
+
+_LISTS = (list, tuple)
+_TEXTS = (bytes, str)
+
+
+def is_id(value: Any) -> bool:
+    """Tell whether it is an oid or a tid."""
+    return type(value) is bytes and len(value) == 8
+
+
+def are_ids(values: Any) -> bool:
+    """Tell whether it is a list of oids; there may be a million."""
+    return type(values) in _LISTS and {*map(type, values)} <= {bytes} and {*map(len, values)} <= {8}
+
+
+def is_loaded(value: Any) -> bool:
+    """Tell whether it is an answer to loadBefore: None, or a record with its tid and the tid that ended it, if any."""
+    if value is None:
+        return True
+    if type(value) not in _LISTS or len(value) != 3:
+        return False
+    data, tid, end = value
+    return type(data) is bytes and type(tid) is bytes and len(tid) == 8 and (end is None or is_id(end))
+
+
+def _is_id_or_none(value: Any) -> bool:
+    return value is None or is_id(value)
+
+
+def _is_bytes(value: Any) -> bool:
+    return type(value) is bytes
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int
+
+
+def _is_dict(value: Any) -> bool:
+    return type(value) is dict
+
+
+def _are_dicts(value: Any) -> bool:
+    return type(value) in _LISTS and all(type(item) is dict for item in value)
+
+
+def _are_loaded(value: Any) -> bool:
+    return type(value) in _LISTS and all(map(is_loaded, value))
+
+
+def _are_new_oids(value: Any) -> bool:
+    return bool(value) and are_ids(value)
+
+
+def _is_info(value: Any) -> bool:
+    """What get_info answers, and of which an info brings news: what a client hands on, or looks at, is what it should be."""
+    return (type(value) is dict and type(value.get('length', 0)) is int and type(value.get('size', 0)) in (int, float)
+            and type(value.get(MESSAGE_SIZE)) in (int, type(None))
+            and _are_interfaces(value.get('interfaces', ())) and _are_names(value.get('extensions', ())))
+
+
+def _are_interfaces(value: Any) -> bool:
+    return type(value) in _LISTS and all(type(item) in _LISTS and len(item) == 2 and _are_names(item) for item in value)
+
+
+def _are_names(value: Any) -> bool:
+    return type(value) in _LISTS and all(type(item) is str for item in value)
+
+
+def _are_changes(value: Any) -> bool:
+    """What getInvalidations answers: None, or the last tid and the oids that changed."""
+    return value is None or (type(value) in _LISTS and len(value) == 2 and is_id(value[0]) and are_ids(value[1]))
+
+
+def _is_vote(value: Any) -> bool:
+    return value is None or (type(value) in _LISTS and all(is_id(item) or _is_conflict(item) for item in value))
+
+
+def _is_conflict(value: Any) -> bool:
+    """A conflict that the server leaves to its client."""
+    if type(value) is not dict or value.keys() != {'oid', 'serials', 'data'}:
+        return False
+    serials = value['serials']
+    return (is_id(value['oid']) and type(value['data']) is bytes and type(serials) in _LISTS and len(serials) == 2
+            and all(map(is_id, serials)))
+
+
+def _is_current(value: Any) -> bool:
+    """What record_iternext answers; what it calls the next record is its own affair, and is only given back."""
+    return (type(value) in _LISTS and len(value) == 4 and is_id(value[0]) and is_id(value[1]) and type(value[2]) is bytes
+            and type(value[3]) in (type(None), int, *_TEXTS))
+
+
+def _is_transaction(value: Any) -> bool:
+    if type(value) not in _LISTS or len(value) != 5:
+        return False
+    tid, status, user, description, extension = value
+    return (is_id(tid) and type(status) in _TEXTS and type(user) in _TEXTS and type(description) in _TEXTS
+            and type(extension) in (bytes, dict))
+
+
+def _is_record(value: Any) -> bool:
+    if type(value) not in _LISTS or len(value) != 4:
+        return False
+    oid, tid, data, data_txn = value
+    return is_id(oid) and is_id(tid) and (data is None or type(data) is bytes) and _is_id_or_none(data_txn)
+
+
+def _is_transaction_or_none(value: Any) -> bool:
+    return value is None or _is_transaction(value)
+
+
+def _is_record_or_none(value: Any) -> bool:
+    return value is None or _is_record(value)
+
+
+def _is_batch(value: Any) -> bool:
+    return (type(value) in _LISTS and len(value) == 2 and type(value[0]) in _LISTS and type(value[1]) is bool
+            and all(map(_is_part, value[0])))
+
+
+def _is_part(value: Any) -> bool:
+    """A transaction in a batch: described, with records, and whether those are all."""
+    if type(value) not in _LISTS or len(value) != 3:
+        return False
+    described, records, complete = value
+    return _is_transaction(described) and type(records) in _LISTS and all(map(_is_record, records)) and type(complete) is bool
+
+
+#: The call -> whether an answer to it has the shape of one.  Answers that only say that something is done are not here: whatever
+#: they are, they are dropped.
+ANSWERS: dict[str, Check] = {
+    'register': _is_id_or_none, 'get_info': _is_info, 'server_status': _is_dict, 'lastTransaction': is_id,
+    'getInvalidations': _are_changes, 'loadBefore': is_loaded, 'load_many': _are_loaded, 'loadSerial': _is_bytes, 'getTid': is_id,
+    'history': _are_dicts, 'undoLog': _are_dicts, 'undoInfo': _are_dicts, 'record_iternext': _is_current,
+    'iterator_start': _is_number, 'iterator_next': _is_transaction_or_none, 'iterator_record_start': _is_number,
+    'iterator_record_next': _is_record_or_none, 'iterator_batch': _is_batch,
+    'new_oids': _are_new_oids, 'vote': _is_vote, 'tpc_finish': is_id,
+}
+
+#: Calls whose answer only says that something is done.
+DONE = frozenset('ping sendBlob pack tpc_abort'.split())
+
+
+def answer(name: str, result: Any, where: str) -> Any:
+    """Return what came as the answer to the call `name`.
+
+    :param where: the server's address, for people.
+    :raises UnrecognizedResult: when it does not have the shape of one.
+    """
+    check = ANSWERS.get(name)
+    if check is None or check(result):
+        return result
+    raise UnrecognizedResult(f'{where} answered {name} with {_shown(result)}, which is not an answer to it: the server, or '
+                             'something between it and this client, has a fault')
+
+
+def checking(name: str, applied: Callable[[Any], Any] | None, where: str) -> Callable[[Any], Any] | None:
+    """Return what applies an answer to the call `name`, once it has been found to have the shape of one.
+
+    :param applied: what is to apply it, if anything.
+    """
+    if name not in ANSWERS:
+        return applied
+    if applied is None:
+        return lambda result: answer(name, result, where)
+    return lambda result: applied(answer(name, result, where))
+
+
+def loaded(result: Any) -> Any:
+    """Return the answer to a loadBefore; the same as :func:`answer` for the hot path."""
+    return result if is_loaded(result) else answer('loadBefore', result, 'the server')
+
+
+def invalidation(args: Any) -> tuple[bytes, list[bytes]]:
+    """Return the tid and the oids of an invalidateTransaction.
+
+    :raises ProtocolError: when these are not its arguments.
+    """
+    if type(args) in _LISTS and len(args) >= 2 and is_id(args[0]) and are_ids(args[1]):
+        return args[0], list(args[1])
+    raise ProtocolError('the server sent an invalidateTransaction that is not a tid and oids')
+
+
+def news(args: Any) -> dict[str, Any]:
+    """Return the dictionary of an `info`.
+
+    :raises ProtocolError: when these are not its arguments.
+    """
+    if type(args) in _LISTS and len(args) >= 1 and _is_info(args[0]):
+        return args[0]
+    raise ProtocolError('the server sent an info that is not a dictionary of figures')
+
+
+def blob_part(name: str, args: Any) -> tuple[tuple[bytes, bytes], int | None, bytes]:
+    """Return the oid and serial of a part of a blob, the length that is announced with the first, and the bytes of a chunk.
+
+    :raises ProtocolError: when these are not the arguments of `name`.
+    """
+    length, chunk = None, b''
+    good = type(args) in _LISTS and len(args) >= 2 and is_id(args[0]) and is_id(args[1])
+    if good and name == 'receiveBlobStart' and len(args) == 3:
+        length = args[2]
+        good = type(length) is int and length >= 0
+    elif good and name == 'receiveBlobChunk':
+        good = len(args) == 3 and type(args[2]) is bytes
+        chunk = args[2] if good else b''
+    elif good:
+        good = len(args) == 2 and name in ('receiveBlobStart', 'receiveBlobStop')
+    if not good:
+        raise ProtocolError(f'the server sent a {name[:60]!r} that is not a part of a blob')
+    return (args[0], args[1]), length, chunk
+
+
+def _shown(value: Any) -> str:
+    """What a wrong answer is, in a few words, whatever it holds."""
+    if type(value) in (type(None), bool) or (type(value) is int and abs(value) < 2**64):
+        return str(value)
+    try:
+        return f'a {type(value).__name__} of length {len(value)}'
+    except TypeError:
+        return f'a {type(value).__name__}'
