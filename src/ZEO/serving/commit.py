@@ -242,12 +242,22 @@ class Commit:
         self.hosted.stats.aborts += 1
         try:
             if self._begun:
-                self.hosted.storage.tpc_abort(self.transaction)
-        except Exception as error:   # the storage's own trouble must not keep the lock from the others
-            self.hosted.loop.reports.failed('the storage failed to abort', self.hosted.name, error)
+                self._abort(reason)
         finally:
             self._release()
         self.answer.fail(reason or StorageTransactionError('the transaction was aborted'))
+
+    def _abort(self, reason: BaseException | None) -> None:
+        """Have the storage give it up."""
+        hosted = self.hosted
+        failed = reason is not None and not isinstance(reason, ConflictError)
+        try:
+            hosted.storage.tpc_abort(self.transaction)
+        except Exception as error:   # the storage's own trouble must not keep the lock from the others
+            failed = True
+            hosted.loop.reports.failed('the storage failed to abort', hosted.name, error)
+        if failed:
+            hosted.forget_failed(self.transaction)
 
     def _release(self) -> None:
         if self._timer is not None:
@@ -316,6 +326,7 @@ class Commit:
         storage = self.hosted.storage
         if not self._begun:
             self._begun = True   # before it is: a storage may take its lock first and then refuse what it was given
+            self.hosted.clean_up()
             begin(storage, self.transaction, self._given())
         for name, data, args in self.log.drain():
             getattr(self, '_' + name)(data, *args)

@@ -18,6 +18,7 @@ from ZODB.serialize import referencesf
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
+from ZEO.serving import filestorage
 from ZEO.serving.commitlock import CommitLock
 from ZEO.serving.invalidations import Invalidations
 from ZEO.serving.later import Later, Workers
@@ -61,6 +62,9 @@ class HostedStorage:
         self.read_only = read_only or bool(storage.isReadOnly())
         self.transaction_timeout = transaction_timeout
         self.client_resolves = policy.client_only
+        self._files = filestorage.file_storages(storage)
+        self._failed: Any = None                       # a transaction of which something may be left in them
+        self._settle()
         self.is_remote = _is_remote(storage)           # its calls may wait for a network
         self.remote_loads = RemoteLoads(storage, workers)
         self._recent = RecentRecords(storage, limits.record_memory) if keeps_to_itself(storage) else None
@@ -70,7 +74,8 @@ class HostedStorage:
         self.stats = Stats(loop.system.wall_clock())
         self.packs = Packs(self)
         self.peers: dict[Any, tuple[bytes, Channel]] = {}    # in order of their registration, with protocol and channel
-        self.invalidations = Invalidations(storage, queue_size, queue_age, loop.system.wall_clock)
+        self.invalidations = Invalidations(storage, queue_size, queue_age, loop.system.wall_clock,
+                                           limits.invalidation_oids)
         self._sizes: dict[str, Any] = {}                     # as they were found last
         self._sizes_until = 0.0                              # when they may be looked for again
         self._owed_sizes: set[Any] = set()                   # who will be told then
@@ -79,6 +84,34 @@ class HostedStorage:
         self.references = self._database.references          # record data -> oids it refers to, for pack
         if hasattr(storage, 'registerDB'):
             storage.registerDB(self._database)
+
+    def _settle(self) -> None:
+        """Before anything is told of the storage: do what a process that was killed has left undone."""
+        for files in self._files:
+            filestorage.take_last_whole_transaction(files)
+        if not self.read_only:
+            for one in filestorage.storages_within(self.storage):
+                filestorage.skip_oids(one, self.loop.system)
+
+    def forget_failed(self, transaction: Any) -> None:
+        """A transaction has failed in the storage: nothing of it is to be served, or to stay."""
+        try:
+            for files in self._files:
+                filestorage.forget_failed(files, transaction)
+            self._failed = None
+        except Exception as error:   # the disk is still full, most likely: before the next transaction
+            self._failed = transaction
+            self.loop.reports.failed('the file could not be cut', self.name, error)
+
+    def clean_up(self) -> None:
+        """Before a transaction begins in the storage: see that nothing is left of one that failed.
+
+        :raises Exception: when there still is, and can't be removed.
+        """
+        if self._failed is not None:
+            for files in self._files:
+                filestorage.forget_failed(files, self._failed)
+            self._failed = None
 
     @property
     def is_slow(self) -> bool:
@@ -202,12 +235,8 @@ class HostedStorage:
 
 
 def _is_remote(storage: Any) -> bool:
-    """Whether it is a client of a server, or wrapped around one: wrappers keep what they wrap as `base`."""
-    while storage is not None:
-        if hasattr(storage, 'is_connected'):
-            return True
-        storage = getattr(storage, '__dict__', {}).get('base')
-    return False
+    """Whether it is a client of a server, or wrapped around one."""
+    return any(hasattr(one, 'is_connected') for one in filestorage.storages_within(storage))
 
 
 @zope.interface.implementer(IStorageWrapper)

@@ -1,17 +1,26 @@
 """What the recent transactions of one storage changed, so that a client that comes back need not drop its cache.
 
 Enters: each committed transaction.  Leaves: for a tid, what changed after it, or None when that is no longer known.  Fails:
-never.
+ClientDisconnected where a storage on a network is asked and can't be reached.
 """
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 from time import gmtime
 from typing import Any
 
 from persistent.TimeStamp import TimeStamp
+from ZODB.FileStorage import FileStorage
 from ZODB.utils import z64
+
+from ZEO.Exceptions import ClientDisconnected
+from ZEO.serving import filestorage
+from ZEO.wire.quoting import explained
+
+log = logging.getLogger('ZEO.StorageServer')
 
 #: Seconds before the last transaction in which a starting server looks for recent ones, until there are enough.
 _WINDOWS = (60, 3600, 86400)
@@ -20,13 +29,16 @@ Changes = tuple[bytes, list[bytes]]
 
 
 class Invalidations:
-    """The last `size` transactions as (tid, oids), the newest first."""
+    """The last `size` transactions as (tid, oids), the newest first; with `most` oids together."""
 
-    def __init__(self, storage: Any, size: int, age: float | None, wall_clock: Callable[[], float]) -> None:
+    def __init__(self, storage: Any, size: int, age: float | None, wall_clock: Callable[[], float], most: int = 200_000) -> None:
         self._storage = storage
         self._age = age                                 # seconds a transaction may be old to be asked of the storage
         self._wall_clock = wall_clock
-        self._recent: deque[Changes] = deque(maxlen=max(1, size))
+        self._size = max(1, size)
+        self._most = most
+        self._recent: deque[Changes] = deque()
+        self._oids = 0                                  # in all of them
         self._known_after: bytes | None = None          # every transaction after this one is in _recent
         self._refill()
 
@@ -35,13 +47,17 @@ class Invalidations:
         if self._known_after is None:   # what was before it is not known, and it may have changed more than it says
             self._known_after = tid
             return
-        if len(self._recent) == self._recent.maxlen:
-            self._known_after = self._recent[-1][0]
-        self._recent.appendleft((tid, list(oids)))
+        oids = list(oids)
+        self._recent.appendleft((tid, oids))
+        self._oids += len(oids)
+        while len(self._recent) > self._size or self._oids > self._most:
+            self._known_after, gone = self._recent.pop()
+            self._oids -= len(gone)
 
     def clear(self) -> None:
         """Know nothing, up to the next transaction."""
         self._recent.clear()
+        self._oids = 0
         self._known_after = None
 
     def since(self, tid: bytes, last: bytes) -> Changes | None:
@@ -67,6 +83,16 @@ class Invalidations:
             return None
         if self._wall_clock() - TimeStamp(tid).timeTime() > self._age:
             return None
+        try:
+            return self._iterated(tid)
+        except ClientDisconnected:
+            raise
+        # Any storage, maybe with half a transaction at the end of its file: then it does not know.
+        except Exception as error:
+            log.warning('%s can not say what changed since %s: %s', self._storage.getName(), tid.hex(), explained(error))
+            return None
+
+    def _iterated(self, tid: bytes) -> Changes | None:
         changed: set[bytes] = set()
         last, is_ours = tid, False
         for transaction in self._storage.iterator(start=tid):
@@ -78,20 +104,42 @@ class Invalidations:
         return (last, list(changed)) if is_ours and last > tid else None
 
     def _refill(self) -> None:
-        """Know the last transactions after a restart of the server as well, where the storage can be iterated."""
+        """Know the last transactions after a restart of the server as well, where the storage can tell."""
         last = self._known_after = self._storage.lastTransaction()
-        if last in (None, z64) or not hasattr(self._storage, 'iterator'):
+        if last in (None, z64):
             return
+        found = self._last_transactions(last)
+        if found and found[0][0] == last:   # else there are some that it does not tell
+            self._known_after = found[-1][0]
+            for tid, oids in reversed(found):
+                self.add(tid, oids)
+
+    def _last_transactions(self, last: bytes) -> list[Changes]:
+        """Return transactions of the storage, the newest first."""
+        storage = self._storage
+        if isinstance(storage, FileStorage):
+            return filestorage.last_transactions(storage, self._size, self._most)
+        if hasattr(storage, 'lastInvalidations'):
+            return [(tid, list(oids)) for tid, oids in reversed(list(storage.lastInvalidations(self._size)))]
+        return self._windows(last) if hasattr(storage, 'iterator') else []
+
+    def _windows(self, last: bytes) -> list[Changes]:
+        """The same by iterating from some time before the last transaction."""
+        tids: deque[bytes] = deque(maxlen=self._size)
         for window in _WINDOWS:
-            start = _earlier(last, window)
-            found: deque[Changes] = deque(maxlen=self._recent.maxlen)
-            for transaction in self._storage.iterator(start=start):
-                found.appendleft((transaction.tid, [record.oid for record in transaction]))
-            if found:
-                self._recent = found
-                self._known_after = found[-1][0]
-            if len(found) == found.maxlen:
+            tids.clear()
+            tids.extend(transaction.tid for transaction in self._storage.iterator(start=_earlier(last, window)))
+            if len(tids) == tids.maxlen:
                 break
+        found: deque[Changes] = deque()
+        room = self._most
+        for transaction in self._storage.iterator(start=tids[0]) if tids else ():   # now with the records
+            oids = list(islice((record.oid for record in transaction), self._most + 1))
+            found.appendleft((transaction.tid, oids))
+            room -= len(oids)
+            while room < 0:
+                room += len(found.pop()[1])
+        return list(found)
 
 
 def _earlier(tid: bytes, seconds: float) -> bytes:

@@ -60,6 +60,11 @@ class Limits:
         1_000, 'iterators', 'max-iterators', 'the iterator that was unused longest ends',
         'more than a program that does not leak them has')
 
+    invalidation_oids: int = _bound(
+        200_000, 'object ids', None,
+        'the oldest remembered transactions are forgotten; a client that was away since then drops its cache',
+        'a few megabytes for each storage, whatever its last transactions have changed')
+
 
 def bounds() -> Iterator[Bound]:
     """Yield the documentation of all limits, in the order of their declaration."""

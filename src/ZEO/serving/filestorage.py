@@ -1,0 +1,133 @@
+"""What a server has to know of a FileStorage beyond its interface: what a crash or a full disk leaves behind.
+
+Enters: an open FileStorage, or a storage with some inside.  Leaves: one that tells the truth about its last transaction, gives
+out oids that no earlier process has given out, and serves nothing of a transaction that failed; its last transactions.  Fails:
+OSError where the file can't be read or cut.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from ZODB.FileStorage import FileStorage
+from ZODB.FileStorage.format import FileStorageFormatter
+from ZODB.utils import p64, u64, z64
+
+from ZEO.net.system import System
+
+#: Bytes in front of the first transaction.
+_START = 4
+
+#: No process gives out more oids than that in a second: each takes longer to make.
+OIDS_PER_SECOND = 2**20
+
+
+def storages_within(storage: Any) -> Iterator[Any]:
+    """Yield `storage` and the storages that it wraps, however deep."""
+    seen: set[int] = set()
+    found = [storage]
+    while found:
+        one = found.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            found += [value for value in getattr(one, '__dict__', {}).values() if hasattr(type(value), 'loadBefore')]
+
+
+def file_storages(storage: Any) -> list[FileStorage]:
+    """Return the FileStorages that `storage` consists of."""
+    return [one for one in storages_within(storage) if isinstance(one, FileStorage)]
+
+
+def take_last_whole_transaction(storage: FileStorage) -> None:
+    """Have lastTransaction() say what the last whole transaction says.
+
+    A FileStorage that finds a transaction without an end, which a process left that was killed, cuts it off and keeps its tid.
+    Whoever takes that for the last one has seen more than the server after its next start.
+    """
+    with storage._lock:
+        storage._ltid = z64 if storage._pos <= _START else _Reader(storage._file).last(storage._pos)[1]
+
+
+def skip_oids(storage: Any, system: System) -> None:
+    """Have `storage` give out oids that no earlier process has given out, used or not.
+
+    Clients keep unused oids over a restart, and objects that are not stored yet; a storage remembers those only that were
+    stored.  So oids begin with the time: what a process has given out is less than what the next one begins with.  Where
+    stored oids are beyond that, it begins behind them.
+    """
+    if hasattr(storage, 'set_max_oid') and isinstance(getattr(storage, '_oid', None), bytes):
+        by_time = int(system.wall_clock() * OIDS_PER_SECOND)
+        highest = u64(storage._oid)
+        storage.set_max_oid(p64(by_time if by_time > highest else highest + OIDS_PER_SECOND))
+
+
+def forget_failed(storage: FileStorage, transaction: Any) -> None:
+    """After `transaction` failed: leave nothing of it in the file, nor in the buffers that reads come from.
+
+    On a full disk FileStorage does neither, since the first write after the failure fails again; nor is the transaction over
+    when its abort fails so.
+    """
+    try:
+        with storage._lock:
+            if storage._transaction in (None, transaction) and not storage._file.closed and not storage.isReadOnly():
+                storage._file.raw.truncate(storage._pos)   # makes space for what the buffer still holds
+                storage._file.seek(storage._pos)
+                storage._file.truncate()
+                if storage._transaction is not None:
+                    _end(storage)
+    finally:
+        if not storage._files.closed:
+            storage._files.flush()
+
+
+def _end(storage: FileStorage) -> None:
+    """Do the rest of an abort."""
+    storage._nextpos = 0
+    storage._blob_tpc_abort()
+    storage._clear_temp()
+    storage._transaction = None
+
+
+def last_transactions(storage: FileStorage, count: int, most: int) -> list[tuple[bytes, list[bytes]]]:
+    """Return ``(tid, oids)`` of at most `count` transactions, the newest first; as many as have `most` oids together."""
+    with storage._lock:
+        pos = storage._pos
+    found: list[tuple[bytes, list[bytes]]] = []
+    with open(storage._file_name, 'rb') as file:
+        reader = _Reader(file)
+        while pos > _START and len(found) < count:
+            pos, tid = reader.last(pos)
+            oids = list(islice(reader.oids(pos), most + 1))
+            most -= len(oids)
+            if most < 0:
+                break
+            found.append((tid, oids))
+    return found
+
+
+class _Reader(FileStorageFormatter):
+    """Reads headers only."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def last(self, end: int) -> tuple[int, bytes]:
+        """Return where the transaction begins that ends there, and its tid."""
+        self._file.seek(end - 8)
+        pos = end - 8 - u64(self._file.read(8))
+        return pos, self._read_txn_header(pos).tid
+
+    def oids(self, pos: int) -> Iterator[bytes]:
+        """Yield the oids that a transaction has changed, each once."""
+        header = self._read_txn_header(pos)
+        end = pos + header.tlen
+        pos += header.headerlen()
+        seen = set()
+        while pos < end:
+            record = self._read_data_header(pos)
+            pos += record.recordlen()
+            if record.oid not in seen:
+                seen.add(record.oid)
+                yield record.oid
