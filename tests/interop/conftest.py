@@ -76,12 +76,12 @@ def serve(hosts, tmp_path):
     """Serve fresh FileStorages in processes that go on to serve others after the test."""
     used = []
 
-    def serve_fresh(side, name='server', blobs=False):
+    def serve_fresh(side, name='server', blobs=False, **options):
         kind = FILE_TRANSFERRED_BLOBS if blobs else FILE
         host = hosts[side.name]
         used.append(host)
         directory = str(tmp_path / name)
-        return host.serve(kind, directory, f'{directory}/blobs', slot=name)
+        return host.serve(kind, directory, f'{directory}/blobs', slot=name, **options)
 
     yield serve_fresh
     for host in used:

@@ -238,3 +238,17 @@ def test_status(pair):
         assert status['connections'] == 2
         assert status['commits'] >= 1
         assert status['last-transaction'] == writer.call('root_serial').hex()
+
+
+def test_a_transaction_that_took_too_long_may_be_tried_again(agents, serve):
+    """Our server ends it; frameworks try again after a TransientError, and the connection goes on."""
+    address = serve(OURS, transaction_timeout=0.3)
+    opened(agents, address)
+    for number, (late, other) in enumerate((agents, agents[::-1])):
+        late.call('vote', records=[[p64(10 + number), z64, b'late']])
+        other.call('store', records=[[p64(20 + number), z64, b'x']])   # which waits for the lock
+        with pytest.raises(RemoteError, match='transaction-timeout') as failed:
+            late.call('finish')
+        assert failed.value.is_a('TransientError'), failed.value.classes
+        late.call('call', method='ping')   # ZEO 6 connects again after a finish that has failed
+        late.call('store', records=[[p64(10 + number), z64, b'again']])

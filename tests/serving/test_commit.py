@@ -1,6 +1,7 @@
 """The phases of a commit: what each allows, and that every way out gives the lock back."""
 
 import pytest
+from transaction.interfaces import TransientError
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
@@ -122,7 +123,7 @@ def test_the_timeout_counts_from_holding_the_lock(hosted):
     hosted.loop.run_once(0)
     assert hosted.lock.holder is None
     for call in ('vote', 'finish'):
-        with pytest.raises(StorageTransactionError, match='transaction-timeout'):
+        with pytest.raises(TransientError, match='transaction-timeout'):
             getattr(commit.phase, call)()
 
 

@@ -17,6 +17,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from transaction.interfaces import TransientError
 from ZODB.Connection import TransactionMetaData
 from ZODB.POSException import ConflictError, POSError, StorageTransactionError
 
@@ -55,7 +56,7 @@ class Phase:
         """The client gives up, or is gone."""
         self.commit.end(None)
 
-    def _wrong(self, call: str) -> StorageTransactionError:
+    def _wrong(self, call: str) -> BaseException:
         return StorageTransactionError(f'{call} does not go with a transaction that is {type(self).__name__.lower()}')
 
 
@@ -130,7 +131,9 @@ class Ended(Phase):
     def abort(self) -> None:
         pass
 
-    def _wrong(self, call: str) -> StorageTransactionError:
+    def _wrong(self, call: str) -> BaseException:
+        if isinstance(self._reason, TransientError):   # so that whoever tries again after those does so here as well
+            return self._reason
         return StorageTransactionError(str(self._reason)) if self._reason else super()._wrong(call)
 
 
@@ -273,7 +276,8 @@ class Commit:
         self.peer.report(logging.WARNING, 'transactions that took too long',
                          'held the commit lock of %s for %s s without finishing: aborted', self.hosted.name,
                          self.hosted.transaction_timeout)
-        error = StorageTransactionError(
+        # The one class that every client restores and that makes its application try again.
+        error = ConflictError(
             f'the server aborted this transaction: it held the commit lock for {self.hosted.transaction_timeout} s '
             '(transaction-timeout)')
         if isinstance(self.phase, Preparing):
