@@ -21,7 +21,6 @@ from ZEO.net.sources import source_of
 from ZEO.net.system import REAL, System
 from ZEO.net.tls import TlsCodec
 from ZEO.net.tls_socket import TlsSocket
-from ZEO.serving import doors
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
@@ -59,7 +58,6 @@ class StorageServer:
                  conflict_modules: Iterable[str] = DEFAULT_MODULES, system: System = REAL) -> None:
         if not storages:
             raise ConfigurationError('there is no storage to serve')
-        doors.close()
         self.storages = dict(storages)
         self.limits = limits
         self._ssl = ssl
@@ -101,8 +99,7 @@ class StorageServer:
         self._ended.clear()
         self._thread = self._loop.system.this_thread()
         try:
-            with doors.entered():
-                self._loop.run()
+            self._loop.run()
         finally:
             self._ended.set()
 

@@ -22,6 +22,7 @@ from zlib import crc32
 from ZEO.cache import format, hot, trace
 from ZEO.cache.cache_file import CacheFile, FileLock, pread, take_lock
 from ZEO.cache.index import MASK, PLACE_SHIFT, SHIFT, USES
+from ZEO.cache.locked import under
 from ZEO.cache.recovery import Parts, open_parts
 from ZEO.cache.revisions import Revisions
 from ZEO.cache.ring import DamagedCache, NotStored
@@ -144,34 +145,35 @@ class ClientCache:
         return record
 
     def _count_use(self, oid: bytes, number: int, value: int, record: tuple[bytes, bytes]) -> None:
-        # Under the lock, lest what was just given up comes back; but no hit waits for it.
-        if self._lock.acquire(False):
-            try:
-                if self._index.get(number) == value:
-                    self._index.set(number, value + 1)
-                    if (value + 1) & USES == USES:
-                        header = self._revisions.header(value >> PLACE_SHIFT)
-                        # The place may hold another revision by now, however unlikely.
-                        if header is not None and header.tid == record[1]:
-                            self._hot.add(oid, record)
-            finally:
-                self._lock.release()
+        # Under the lock, lest what was just given up comes back; but no hit waits while another thread changes something.
+        if not self._lock.locked():
+            under(self._lock, self._count, oid, number, value, record)
+
+    def _count(self, oid: bytes, number: int, value: int, record: tuple[bytes, bytes]) -> None:
+        if self._index.get(number) == value:
+            self._index.set(number, value + 1)
+            if (value + 1) & USES == USES:
+                header = self._revisions.header(value >> PLACE_SHIFT)
+                # The place may hold another revision by now, however unlikely.
+                if header is not None and header.tid == record[1]:
+                    self._hot.add(oid, record)
 
     def _read_current_again(self, oid: bytes) -> tuple[bytes, bytes] | None:
         """Read with nobody changing the file; what does not check now is damaged and dropped."""
-        with self._lock:
-            found = self._revisions.read_current(oid)
-            if found is not None or self._index.get(int.from_bytes(oid, 'big')) is None:
-                return found
+        found, is_there = under(self._lock, self._look_again, oid)
+        if found is not None or not is_there:
+            return found
         log.warning('Record of oid %s in cache file %s is damaged, dropped', oid.hex(), self.path)
         self._change(self._revisions.drop_current, oid)
         return None
 
+    def _look_again(self, oid: bytes) -> tuple[tuple[bytes, bytes] | None, bool]:
+        return self._revisions.read_current(oid), self._index.get(int.from_bytes(oid, 'big')) is not None
+
     def _read_closed(self, oid: bytes, before: bytes) -> tuple[bytes, bytes, bytes | None] | None:
         if not self._index.closed_count:
             return None
-        with self._lock:
-            return self._revisions.read_closed(oid, before)
+        return under(self._lock, self._revisions.read_closed, oid, before)
 
     # --- changing ---
 
@@ -212,23 +214,30 @@ class ClientCache:
 
     def _change(self, change: Callable[..., None], *args: Any) -> None:
         """Change the file and the index with the lock held; after a failure stay right."""
-        with self._lock:
-            if not self._storing:
-                return
-            try:
-                change(*args)
-            except NotStored as error:
-                self._complain('The client cache goes on without storing', error)
-            except DamagedCache as error:
-                log.warning('Cache file %s is damaged: %s; it starts empty', self.path, error)
-                self._start_anew()
-            except OSError as error:
-                self._complain('The client cache goes on as a temporary one', error)
-                self._leave_file(change, *args)
-            except BaseException:
-                # Such as KeyboardInterrupt: half a change would make the file serve stale data.
-                self._abandon()
-                raise
+        under(self._lock, self._change_locked, change, *args)
+
+    def _change_locked(self, change: Callable[..., None], *args: Any) -> None:
+        if not self._storing:
+            return
+        try:
+            self._change_or_go_on_without(change, *args)
+        except BaseException:
+            # Such as KeyboardInterrupt: half a change would make the file serve stale data.
+            log.warning('A change of cache file %s was interrupted; it starts empty', self.path)
+            self._start_anew()
+            raise
+
+    def _change_or_go_on_without(self, change: Callable[..., None], *args: Any) -> None:
+        try:
+            change(*args)
+        except NotStored as error:
+            self._complain('The client cache goes on without storing', error)
+        except DamagedCache as error:
+            log.warning('Cache file %s is damaged: %s; it starts empty', self.path, error)
+            self._start_anew()
+        except OSError as error:
+            self._complain('The client cache goes on as a temporary one', error)
+            self._leave_file(change, *args)
 
     # --- failing, closing, forking ---
 
@@ -260,8 +269,10 @@ class ClientCache:
 
     def _start_anew(self) -> None:
         last_tid = self._last_tid
+        self._storing = False  # should it be interrupted
         try:
             self._take(self._revisions.emptied(self._identity))
+            self._storing = True
         except OSError as error:
             self._complain('The client cache stops', error)
             self._abandon()
@@ -269,15 +280,21 @@ class ClientCache:
 
     def close(self) -> None:
         """Save the index, bring everything to the disk, let go of the file; never raises OSError."""
-        if self.path is not None:
-            self._change(self._revisions.save, self._hits, self._misses)
-        with self._lock:
-            self._storing = False
-            self._fd = -1  # a late reader gets EBADF, not another file
-            self._revisions.close()
-        self._unlock()
-        if self._trace is not None:
-            self._trace.close()
+        try:
+            if self.path is not None:
+                self._change(self._revisions.save, self._hits, self._misses)
+        finally:
+            try:
+                under(self._lock, self._close)
+            finally:
+                self._unlock()
+                if self._trace is not None:
+                    self._trace.close()
+
+    def _close(self) -> None:
+        self._storing = False
+        self._fd = -1  # a late reader gets EBADF, not another file
+        self._revisions.close()
 
     @property
     def is_usable(self) -> bool:
@@ -313,9 +330,7 @@ class ClientCache:
 
     def contents(self) -> Iterator[tuple[bytes, bytes, bytes | None]]:
         """Yield (oid, tid, end tid or None) of every revision held when called."""
-        with self._lock:
-            places = self._revisions.places()
-        for place in places:
+        for place in under(self._lock, self._revisions.places):
             header = self._revisions.header(place)
             if header is not None:
                 yield header.oid, header.tid, None if header.end == _NO_TID else header.end

@@ -1,7 +1,8 @@
 """A client cache in memory: nothing on disk, hits at the speed of a dictionary.
 
 In: revisions of objects as the server sent them, invalidations, the tid the cache is good up to.
-Out: the revision asked for, or None. Fails: never; a record too large for the cache is not kept.
+Out: the revision asked for, or None. Fails: never; a record too large for the cache is not kept. A
+thread that is torn out of a change leaves an empty cache: half a change might serve stale data.
 
 Eviction is second chance: records leave in the order they came, non-current revisions before all
 others, and a current record that was used since it last came up is put back at the end instead.
@@ -13,7 +14,10 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ZEO.cache.locked import under
 
 # What a record takes besides its data: oid, tid, tuple, headers of bytes, dictionary slots.
 RECORD_OVERHEAD = 256
@@ -50,45 +54,18 @@ class MemoryCache:
             return current[0], current[1], None
         if oid not in self._closed_tids:
             return None  # no lock for a miss
-        with self._lock:
-            tids = self._closed_tids.get(oid, [])
-            place = bisect_left(tids, before)
-            if place:
-                revision = self._closed[oid, tids[place - 1]]
-                if before <= revision[2]:
-                    return revision
-        return None
+        return under(self._lock, self._closed_before, oid, before)
 
     def store(self, oid: bytes, tid: bytes, end_tid: bytes | None, data: bytes) -> None:
         """Keep a revision: valid from tid until before end_tid; None: it is the current one.
 
         One said to be current is not taken when the cache knows better: a newer one, or its end.
         """
-        with self._lock:
-            current = self._current.get(oid)
-            if end_tid is None:
-                if (oid, tid) in self._closed or (current and current[1] >= tid):
-                    return
-                self._drop_current(oid)  # its end is not known
-                self._add_current(oid, data, tid)
-            else:
-                if current and current[1] == tid:
-                    self._drop_current(oid)
-                self._add_closed(oid, tid, end_tid, data)
-            self._make_room()
+        under(self._lock, self._change, self._store, oid, tid, end_tid, data)
 
     def invalidate(self, oid: bytes, tid: bytes | None) -> None:
         """End the current revision of oid at tid, if it is older; tid None: forget all of oid."""
-        with self._lock:
-            if tid is None:
-                self._drop_current(oid)
-                for closed in list(self._closed_tids.get(oid, ())):
-                    self._drop_closed(oid, closed)
-                return
-            current = self._current.get(oid)
-            if current is not None and current[1] < tid:
-                self._add_closed(oid, current[1], tid, current[0])  # first, for those who read
-                self._drop_current(oid)
+        under(self._lock, self._change, self._invalidate, oid, tid)
 
     def getLastTid(self) -> bytes | None:
         """Return the tid up to which the cache has seen every invalidation, or None."""
@@ -96,24 +73,16 @@ class MemoryCache:
 
     def setLastTid(self, tid: bytes | None) -> None:
         """Record that every invalidation up to tid has been applied."""
-        with self._lock:
-            self._last_tid = tid
+        self._last_tid = tid
 
     def drop_noncurrent(self) -> None:
         """Forget every revision that has ended: after a pack the storage may not have it any more."""
-        with self._lock:
-            for oid, tid in list(self._closed):
-                self._drop_closed(oid, tid)
+        under(self._lock, self._change, self._drop_noncurrent)
 
     def clear(self) -> None:
         """Forget every revision and the last tid."""
-        with self._lock:
-            self._current.clear()
-            self._touched.clear()
-            self._closed.clear()
-            self._closed_tids.clear()
-            self._used = 0
-            self._last_tid = None
+        under(self._lock, self._change, self._forget_all)
+        self._last_tid = None
 
     def close(self) -> None:
         """Nothing is kept after this."""
@@ -129,13 +98,66 @@ class MemoryCache:
 
     def contents(self) -> Iterator[tuple[bytes, bytes, bytes | None]]:
         """Yield (oid, tid, end tid or None) of every revision held when called."""
-        with self._lock:
-            held: list[tuple[bytes, bytes, bytes | None]]
-            held = [(oid, tid, None) for oid, (_, tid) in self._current.items()]
-            held += [(oid, tid, end) for (oid, tid), (_, _, end) in self._closed.items()]
-        return iter(held)
+        return iter(under(self._lock, self._held))
 
     # Below: the lock is held.
+
+    def _change(self, change: Callable[..., None], *args: Any) -> None:
+        """Change something wholly, or forget everything; an empty cache is good up to any tid."""
+        try:
+            change(*args)
+        except BaseException:
+            self._forget_all()
+            raise
+
+    def _forget_all(self) -> None:
+        # Whole dictionaries at a time: a reader sees one or the other.
+        self._current, self._closed, self._closed_tids = OrderedDict(), OrderedDict(), {}
+        self._touched = set()
+        self._used = 0
+
+    def _held(self) -> list[tuple[bytes, bytes, bytes | None]]:
+        held: list[tuple[bytes, bytes, bytes | None]]
+        held = [(oid, tid, None) for oid, (_, tid) in self._current.items()]
+        held += [(oid, tid, end) for (oid, tid), (_, _, end) in self._closed.items()]
+        return held
+
+    def _closed_before(self, oid: bytes, before: bytes) -> tuple[bytes, bytes, bytes] | None:
+        tids = self._closed_tids.get(oid, [])
+        place = bisect_left(tids, before)
+        if place:
+            revision = self._closed[oid, tids[place - 1]]
+            if before <= revision[2]:
+                return revision
+        return None
+
+    def _store(self, oid: bytes, tid: bytes, end_tid: bytes | None, data: bytes) -> None:
+        current = self._current.get(oid)
+        if end_tid is None:
+            if (oid, tid) in self._closed or (current and current[1] >= tid):
+                return
+            self._drop_current(oid)  # its end is not known
+            self._add_current(oid, data, tid)
+        else:
+            if current and current[1] == tid:
+                self._drop_current(oid)
+            self._add_closed(oid, tid, end_tid, data)
+        self._make_room()
+
+    def _invalidate(self, oid: bytes, tid: bytes | None) -> None:
+        if tid is None:
+            self._drop_current(oid)
+            for closed in list(self._closed_tids.get(oid, ())):
+                self._drop_closed(oid, closed)
+            return
+        current = self._current.get(oid)
+        if current is not None and current[1] < tid:
+            self._add_closed(oid, current[1], tid, current[0])  # first, for those who read
+            self._drop_current(oid)
+
+    def _drop_noncurrent(self) -> None:
+        for oid, tid in list(self._closed):
+            self._drop_closed(oid, tid)
 
     def _add_current(self, oid: bytes, data: bytes, tid: bytes) -> None:
         self._current[oid] = data, tid

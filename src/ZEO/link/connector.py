@@ -21,7 +21,7 @@ from ZEO.link.connection import Connection
 from ZEO.link.state import ClientState
 from ZEO.net import stream
 from ZEO.net.addresses import Address, show
-from ZEO.net.system import System
+from ZEO.net.system import Empty, System
 from ZEO.net.tls_errors import TlsError
 from ZEO.wire.shapes import MESSAGE_SIZE
 
@@ -30,6 +30,9 @@ log = logging.getLogger('ZEO.ClientStorage')
 #: Seconds that one address may take to accept a connection and to greet us: less than a server waits for a TLS handshake, so that
 #: a client without TLS can say what may be wrong.
 GREETING = 8.0
+
+#: Seconds after which those addresses are given up of which nothing was heard, such as that their name can't be looked up.
+LONGEST = 60.0
 
 
 class Unreachable(Exception):
@@ -60,6 +63,7 @@ class Registration:
     drop_cache_if_older: bool
     drop_cache_rather_verify: bool
     message_size: int
+    timeout: float | None = None      # seconds that a call may take; 0: any; None: the default
 
 
 @dataclass
@@ -120,12 +124,19 @@ class Attempt:
         """
         greeted = self._system.queue()
         for address in addresses:
-            self._system.spawn(f'ZEO connecting to {show(address)}', self._greet, address, greeted)
+            try:
+                self._system.spawn(f'ZEO connecting to {show(address)}', self._greet, address, greeted)
+            except RuntimeError:   # no thread to be had: one address after the other, then
+                self._greet(address, greeted)
         errors: list[BaseException] = []
         only_readable: list[tuple[Address, Connection]] = []
         found: Connected | None = None
         for still_to_come in reversed(range(len(addresses))):
-            address, result = greeted.get()
+            try:
+                address, result = greeted.get(timeout=LONGEST)
+            except Empty:
+                errors.append(OSError(f'no connection to any address within {LONGEST:.0f} s'))
+                break
             if isinstance(result, BaseException):
                 errors.append(result)
             elif not self._still_wanted():
@@ -134,7 +145,7 @@ class Attempt:
                 found = self._try(address, result, self._wanted.read_only, errors, only_readable)
             if found is not None:
                 if still_to_come:   # some address may take its whole time to be found dead
-                    self._system.spawn('ZEO connecting in vain', _discard_rest, greeted, still_to_come)
+                    self._discard_later(greeted, still_to_come)
                 break
         for address, connection in only_readable:
             if found is None and not writable_only and self._still_wanted():
@@ -145,11 +156,18 @@ class Attempt:
             return found
         raise self._failure(errors)
 
+    def _discard_later(self, greeted: Any, count: int) -> None:
+        try:
+            self._system.spawn('ZEO connecting in vain', _discard_rest, greeted, count)
+        except RuntimeError:   # no thread to be had: the server gives up strangers that don't register
+            pass
+
     def _greet(self, address: Address, greeted: Any) -> None:
         """In a thread of its own: connect and wait for the greeting."""
         try:
             link = stream.connect(address, GREETING, self._wanted.ssl, self._wanted.ssl_server_hostname)
-            connection = Connection(link, show(address), _Early(self._events), self._wanted.message_size, self._system)
+            connection = Connection(link, show(address), _Early(self._events), self._wanted.message_size, self._system,
+                                    self._wanted.timeout)
             try:
                 connection.greet(self._system.now() + GREETING)
             except BaseException:
@@ -181,6 +199,9 @@ class Attempt:
         except Exception as error:
             log.exception('%s: connecting failed', connection.where)
             errors.append(ClientDisconnected(f'{connection.where}: {type(error).__name__}: {error}'))
+        except BaseException:
+            _discard(connection)
+            raise
         _discard(connection)
         return None
 
@@ -231,7 +252,7 @@ def _with_address(error: BaseException, address: Address) -> BaseException:
 def _discard_rest(greeted: Any, count: int) -> None:
     """In a thread of its own: let those go that greet after one was found."""
     for _ in range(count):
-        _, result = greeted.get()
+        _, result = greeted.get(timeout=LONGEST)
         if isinstance(result, Connection):
             _discard(result)
 

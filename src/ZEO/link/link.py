@@ -14,7 +14,9 @@ from ZEO.Exceptions import ClientDisconnected
 from ZEO.link.connection import Connection
 from ZEO.link.connector import Attempt, Connected, Refused, Registration, Unreachable
 from ZEO.link.state import ClientState
+from ZEO.link.waiting import Waiting
 from ZEO.net.addresses import Address, show
+from ZEO.net.locks import under
 from ZEO.net.system import REAL, System
 
 log = logging.getLogger('ZEO.ClientStorage')
@@ -27,6 +29,9 @@ LOOK_FOR_WRITABLE = 5.0
 
 #: Failed rounds are logged at first and then once in so many seconds.
 LOG_EVERY = 60.0
+
+#: Seconds after which a call that waits for a connection looks by itself.
+LOOK_AGAIN = 1.0
 
 
 class Link:
@@ -53,15 +58,18 @@ class Link:
         """Be without a connection and without threads: new, or in a forked child, where other threads' locks stay held."""
         self.connection: Connection | None = None        # the one to use
         self._losing: Connection | None = None           # the last one, until its reader is out of it
-        self._changed = self._system.condition()         # guards what follows, tells of its changes
-        self._connecting = False                         # a thread is at it
+        self._changed = self._system.reentrant_lock()    # guards what follows
+        self._waiting: set[Waiting] = set()              # calls that wait for a connection
+        self._connector: Any = None                      # the thread that makes one, unless it has ended
         self._closed = False
         self._fallback = False                           # the connection is a read-only makeshift
         self._ever_connected = False
         self._problem = (f'{", ".join(map(show, self.addresses))}: no server has sent its greeting yet: is it a ZEO server, '
                          'and do both sides use TLS or none?')
         self._refusal: BaseException | None = None       # no use in waiting for a first connection
-        self._wake = self._system.event()                # cuts a pause short
+        self._unwatched: Connection | None = None        # one that no watcher could be started for
+        self._pausing = Waiting('')                      # the connector's, to be cut short
+        self._pausing.sleep(self._system, 0)
 
     # Calls.
 
@@ -79,38 +87,66 @@ class Link:
         :param timeout: seconds, unless the link's own is meant.
         :raises ClientDisconnected: when there is none in time, or the client was closed.
         """
+        connection = self.connection
+        if connection is not None and connection.lost is None:
+            return connection
         timeout = self.timeout if timeout is None else timeout
         deadline = self._system.now() + timeout
-        self.start()
-        with self._changed:
-            while self.connection is None:
-                if self._closed:
-                    raise ClientDisconnected('the client storage was closed')
-                if self._refusal is not None and not self._ever_connected:
-                    raise self._refusal
+        waiting = Waiting('')
+        try:
+            self._waiting.add(waiting)
+            self.start()
+            while (connection := self._usable()) is None:
                 left = deadline - self._system.now()
                 if left <= 0:
                     raise ClientDisconnected(f'no connection within {timeout:g} s: {self._problem}')
-                self._changed.wait(left)
-            return self.connection
+                waiting.sleep(self._system, min(left, LOOK_AGAIN))
+            return connection
+        finally:
+            self._waiting.discard(waiting)
+
+    def _usable(self) -> Connection | None:
+        """Return the connection, if there is one; raises what makes waiting for one useless."""
+        connection = self.connection
+        if connection is not None and connection.lost is not None:
+            connection.lose('')   # who lost it may not have come to saying so
+            connection = self.connection
+        if connection is None:
+            if self._closed:
+                raise ClientDisconnected('the client storage was closed')
+            if self._refusal is not None and not self._ever_connected:
+                raise self._refusal
+        return connection
+
+    def _announce(self) -> None:
+        """Have those who wait for a connection look again."""
+        for waiting in self._waiting.copy():
+            waiting.wake()
 
     # The life of connections.
 
     def start(self) -> None:
-        """Begin to connect, in a thread of its own; harmless where there is a connection, or a thread at it."""
-        with self._changed:
-            if self._connecting or self._closed or self.connection is not None:
-                return
-            self._connecting = True
-        self._system.spawn('ZEO connector', self._run)
+        """Begin to connect, in a thread of its own; harmless where there is a connection, or a thread at it.
+
+        :raises ClientDisconnected: when no thread can be started; the next call tries again.
+        """
+        try:
+            under(self._changed, self._start)
+        except RuntimeError as error:
+            raise ClientDisconnected(f'no connection, and no thread can be started to make one: {error}') from error
+
+    def _start(self) -> None:
+        if not self._closed and self.connection is None and not self._is_connecting():
+            self._connector = self._system.spawn('ZEO connector', self._run)
+
+    def _is_connecting(self) -> bool:
+        return self._connector is not None and self._connector.is_alive()
 
     def close(self) -> None:
         """End the connection, for good."""
-        with self._changed:
-            self._closed = True
-            connection, self.connection = self.connection, None
-            self._changed.notify_all()
-        self._wake.set()
+        connection = under(self._changed, self._close)
+        self._announce()
+        self._pausing.wake()
         if connection is not None:
             try:
                 connection.flush()
@@ -118,13 +154,18 @@ class Link:
                 pass
             connection.lose('the client storage was closed')
 
+    def _close(self) -> Connection | None:
+        self._closed = True
+        connection, self.connection = self.connection, None
+        return connection
+
     def new_addresses(self, addresses: list[Address]) -> None:
         """Use other addresses from now on; a connection that stands is kept only if its address is among them."""
         self.addresses = addresses
         connection = self.connection
         if connection is not None and connection.where not in map(show, addresses):
             connection.lose('another address was given')
-        self._wake.set()
+        self._pausing.wake()
 
     def on_message(self, name: str, args: Any) -> None:
         """A connection has received a one-way message."""
@@ -132,39 +173,68 @@ class Link:
 
     def on_lost(self, connection: Connection, reason: str) -> None:
         """A connection has ended."""
-        with self._changed:
-            if connection is not self.connection:
-                return
-            self.connection = None
-            self._losing = connection
-            self._problem = reason
-            closed = self._closed
-        log.log(logging.DEBUG if closed else logging.WARNING, 'disconnected: %s', reason)
-        if not closed:
+        if under(self._changed, self._drop, connection, reason):
+            log.log(logging.DEBUG if self._closed else logging.WARNING, 'disconnected: %s', reason)
+        self._start_quietly()
+
+    def _start_quietly(self) -> None:
+        try:
             self.start()
+        except ClientDisconnected as error:   # the next call tries again
+            log.warning('%s', error)
+
+    def _drop(self, connection: Connection, reason: str) -> bool:
+        if connection is not self.connection:
+            return False
+        self._losing = connection   # first, lest another connection is made without waiting for this one's readers
+        self._problem = reason
+        self.connection = None
+        return True
 
     def _run(self) -> None:
         """The connector's thread: until there is a connection that will do, or the client is closed."""
+        if under(self._changed, self._take_over):
+            try:
+                self._connect()
+            finally:
+                if under(self._changed, self._is_needed_again):   # lost just now, when this thread still seemed to be at it
+                    self._start_quietly()
+                unwatched, self._unwatched = self._unwatched, None
+                if unwatched is not None:   # no thread could be started for that: this one has nothing else to do
+                    unwatched.watch()
+
+    def _take_over(self) -> bool:
+        """Become the connector, unless another thread is."""
+        me = self._system.current_thread()
+        if self._connector is not me and self._is_connecting():
+            return False
+        self._connector = me
+        return True
+
+    def _is_needed_again(self) -> bool:
+        self._connector = None
+        return self.connection is None and not self._closed
+
+    def _connect(self) -> None:
         pause, last_pause = self._pauses
         logged_at = -LOG_EVERY
-        try:
-            while not self._closed and (self.connection is None or self._fallback):
-                if self.connection is not None:
-                    self._pause(LOOK_FOR_WRITABLE)
+        while not self._closed and (self.connection is None or self._fallback):
+            if self.connection is not None:
+                self._watch()
+                self._pause(LOOK_FOR_WRITABLE)
+            try:
                 problem = self._round()
-                if problem is None:
-                    continue
-                if self._system.now() - logged_at > LOG_EVERY and self.connection is None:
-                    logged_at = self._system.now()
-                    log.warning('not connected: %s', problem)
-                self._pause(pause)
-                pause = min(2 * pause, last_pause)
-        finally:
-            with self._changed:
-                self._connecting = False
-                again = self.connection is None and not self._closed
-        if again:   # it was lost just now, when this thread still seemed to be at it
-            self.start()
+            # The thread's boundary: without this thread the client would stay without a connection.
+            except BaseException as error:
+                log.exception('connecting failed')
+                problem = self._problem = f'connecting failed: {error!r}'
+            if problem is None:
+                continue
+            if self._system.now() - logged_at > LOG_EVERY and self.connection is None:
+                logged_at = self._system.now()
+                log.warning('not connected: %s', problem)
+            self._pause(pause)
+            pause = min(2 * pause, last_pause)
 
     def _round(self) -> str | None:
         """Try all addresses once; returns what went wrong."""
@@ -175,12 +245,15 @@ class Link:
             self._problem = str(error)
             return self._problem
         except Refused as error:
-            with self._changed:
-                self._problem = str(error)
-                self._refusal = error.error
-                self._changed.notify_all()
+            self._problem = str(error)
+            self._refusal = error.error
+            self._announce()
             return self._problem
-        self._publish(found)
+        try:
+            self._publish(found)
+        except BaseException as error:
+            found.connection.lose(f'{found.connection.where}: connecting was interrupted', error)
+            raise
         return None
 
     def _retire(self) -> None:
@@ -194,22 +267,35 @@ class Link:
 
     def _publish(self, found: Connected) -> None:
         self._connected(found)
-        with self._changed:
-            self._fallback = found.read_only
-            self._ever_connected = True
-            self._refusal = None
-            closed = self._closed
-            if not closed and found.connection.lost is None:
-                self.connection = found.connection
-            self._changed.notify_all()
-        if closed:
+        if under(self._changed, self._use, found):
+            log.info('connected to %s%s', found.connection.where, ' (read-only)' if found.read_only else '')
+        else:
             found.connection.lose('the client storage was closed')
-        log.info('connected to %s%s', found.connection.where, ' (read-only)' if found.read_only else '')
-        self._system.spawn('ZEO watcher', found.connection.watch)
+        self._announce()
+        self._unwatched = found.connection
+        self._watch()
+
+    def _use(self, found: Connected) -> bool:
+        self._fallback = found.read_only
+        self._ever_connected = True
+        self._refusal = None
+        if not self._closed and found.connection.lost is None:
+            self.connection = found.connection
+        return not self._closed
+
+    def _watch(self) -> None:
+        """Start a watcher of a new connection; should there be no thread to be had for now, it works without."""
+        connection = self._unwatched
+        if connection is not None:
+            try:
+                self._system.spawn('ZEO watcher', connection.watch)
+            except RuntimeError as error:
+                log.warning('no thread can be started to watch the connection to %s: %s', connection.where, error)
+            else:
+                self._unwatched = None
 
     def _pause(self, seconds: float) -> None:
-        self._wake.wait(seconds)
-        self._wake.clear()
+        self._pausing.sleep(self._system, seconds)
 
     def after_fork(self) -> None:
         """In a forked child: leave the connection to the parent; the first call makes one of our own."""

@@ -11,8 +11,9 @@ from typing import Any
 from ZODB.POSException import POSKeyError
 
 from ZEO.Exceptions import ClientDisconnected
-from ZEO.link.connection import Begun, Connection
+from ZEO.link.connection import Connection
 from ZEO.link.state import ClientState
+from ZEO.link.waiting import Begun
 
 #: Oids in one request: the answer to it has to fit into one message.
 BATCH = 1000

@@ -15,6 +15,7 @@ from typing import Any
 from ZODB.utils import z64
 
 from ZEO.Exceptions import ProtocolError
+from ZEO.net.locks import under
 from ZEO.net.system import REAL, System
 from ZEO.wire import shapes
 
@@ -81,20 +82,24 @@ class ClientState:
         :param changes: the oids, each with its new record, or None where that is not known.
         :param callback: is called with the tid before any other thread can see it.
         """
-        with self._committing:
-            # A server that is a client itself may tell of a later transaction first: it may have ended what we have stored.
-            is_latest = self.last_tid is None or tid > self.last_tid
-            for oid, data in changes:
-                self.cache.invalidate(oid, tid)
-                if data is not None and is_latest:
-                    self.cache.store(oid, tid, None, data)
-            callback(tid)
-            self._advance(tid)
+        under(self._committing, self._commit, tid, changes, callback)
+
+    def _commit(self, tid: bytes, changes: Iterable[tuple[bytes, bytes | None]], callback: Callable[[bytes], Any]) -> None:
+        # A server that is a client itself may tell of a later transaction first: it may have ended what we have stored.
+        is_latest = self.last_tid is None or tid > self.last_tid
+        for oid, data in changes:
+            self.cache.invalidate(oid, tid)
+            if data is not None and is_latest:
+                self.cache.store(oid, tid, None, data)
+        callback(tid)
+        self._advance(tid)
 
     def settled_tid(self) -> bytes | None:
         """Return the last transaction; while a commit of our own is being applied, wait until it is."""
-        with self._committing:
-            return self.last_tid
+        return under(self._committing, self._get_last_tid)
+
+    def _get_last_tid(self) -> bytes | None:
+        return self.last_tid
 
     def packed(self, result: Any = None) -> None:
         """A pack is done: what is not current may not be in the storage any more."""

@@ -1,16 +1,18 @@
-"""A client's blocking stream, plain or TLS, that several threads share: one reads at a time, one writes at a time.
+"""A client's stream, plain or TLS, that several threads share: one reads at a time, one writes at a time.
 
 Enters: bytes to send, a buffer to read into.  Leaves: the bytes that came.  Fails: OSError when the connection is broken, or
 when the other side takes nothing for a long time; TlsError in a user's words.
 
-The kernel bounds each wait (SO_RCVTIMEO, SO_SNDTIMEO): that spares the extra system call of a socket with a Python timeout.
+The socket itself never blocks: waiting for it is a step of its own (:meth:`Stream.wait`), during which nothing has been taken
+from it yet, so that a thread may be torn out of its wait without harm, and others may look what is there meanwhile.
 """
 from __future__ import annotations
 
 import errno
 import select
 import socket
-import struct
+import sys
+from typing import Any
 
 from ZEO.net import addresses
 from ZEO.net.addresses import Address
@@ -19,85 +21,107 @@ from ZEO.net.system import REAL, System
 from ZEO.net.tls import TlsCodec
 from ZEO.net.tls_socket import TlsSocket
 
-#: Seconds after which a blocked read comes back, so that its reader can look at its deadlines.
+#: Seconds after which a wait for bytes comes back, so that its reader can look at its deadlines.
 TICK = 1.0
 
-#: Seconds for which a blocked write may make no progress.
+#: Seconds for which a write may make no progress.
 STALLED = 60.0
 
 #: Bytes from which on pieces are handed to the kernel as they are, and how many pieces it takes at once (it may be 1024).
 _GATHER, _MOST_PIECES = 32 * 1024, 256
-
-_DONT_WAIT = getattr(socket, 'MSG_DONTWAIT', 0)
 
 
 class Stream:
     """A connected socket, spoken through `tls` where that is given."""
 
     def __init__(self, raw: socket.socket, tls: TlsCodec | None = None, system: System = REAL) -> None:
-        raw.settimeout(None)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(TICK))
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(STALLED))
+        raw.setblocking(False)
         self._raw = raw
-        self._socket: socket.socket | TlsSocket = TlsSocket(raw, tls) if tls is not None else raw
+        self._tls = TlsSocket(raw, tls) if tls is not None else None
+        self._socket: socket.socket | TlsSocket = raw if self._tls is None else self._tls
+        self._recv_into = self._socket.recv_into
         self._busy_poll = BusyPoll(system)   # most answers come at once
-        self._readable = select.poll()
-        self._readable.register(raw, select.POLLIN)
-        self._is_tls = tls is not None
+        self._readable = _poll_of(raw, select.POLLIN)
 
     def send(self, data: bytes) -> None:
         """Send all of `data`."""
         try:
             count = self._socket.send(data)
-            if count < len(data):
-                rest = memoryview(data)[count:]
-                while rest:
-                    rest = rest[self._socket.send(rest):]
         except BlockingIOError:
-            raise OSError(errno.ETIMEDOUT, f'the server took nothing for {STALLED:.0f} s') from None
+            count = 0
+        if count < len(data) or self._tls is not None:
+            self._send_rest(memoryview(data)[count:])
 
     def send_all(self, pieces: list[bytes]) -> None:
         """Send all of some pieces; large ones are not copied."""
         size = sum(map(len, pieces))
-        if self._is_tls or size < _GATHER or len(pieces) > _MOST_PIECES:
+        if self._tls is not None or size < _GATHER or len(pieces) > _MOST_PIECES:
             self.send(b''.join(pieces))
             return
         try:
             count = self._raw.sendmsg(pieces)
         except BlockingIOError:
             count = 0
-        if count < size:   # the connection has stalled for a while
-            self.send(b''.join(pieces)[count:])
+        if count < size:
+            self._send_rest(memoryview(b''.join(pieces))[count:])
+
+    def _send_rest(self, rest: memoryview) -> None:
+        """Send what the socket did not take at once, ciphertext included."""
+        while rest or (self._tls is not None and self._tls.has_output):
+            if not _poll_of(self._raw, select.POLLOUT).poll(STALLED * 1000):
+                raise OSError(errno.ETIMEDOUT, f'the server took nothing for {STALLED:.0f} s')
+            try:
+                if rest:
+                    rest = rest[self._socket.send(rest):]
+                elif self._tls is not None:
+                    self._tls.flush()
+            except BlockingIOError:   # as far as it went
+                pass
 
     def receive(self, buffer: memoryview) -> int | None:
         """Wait for bytes; returns how many came, 0 at the end of the stream, None after a tick without any."""
-        if not (self._is_tls and self._socket.has_input):   # type: ignore[union-attr]
-            self._busy_poll.poll(self._look)
-        try:
-            return self._socket.recv_into(buffer)
-        except (BlockingIOError, InterruptedError):
-            return None
-
-    def _look(self) -> list[tuple[int, int]]:
-        return self._readable.poll(0)
+        if self.is_at_hand() or self.wait(TICK):
+            return self.receive_available(buffer)
+        return None
 
     def receive_available(self, buffer: memoryview) -> int | None:
         """The same without waiting."""
         try:
-            return self._socket.recv_into(buffer, 0, _DONT_WAIT)
+            return self._recv_into(buffer)
         except (BlockingIOError, InterruptedError):
             return None
 
+    def is_at_hand(self) -> bool:
+        """Look for a moment, without sleeping, whether there is something to read."""
+        if self._tls is not None and (self._tls.has_input or self._tls.has_output):
+            return self._tls.has_input
+        return bool(self._busy_poll.poll(self._look))
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until there is something to read; tell whether there is.  What waits to be sent is sent meanwhile."""
+        tls = self._tls
+        if tls is not None and tls.has_output:
+            if any(event & select.POLLOUT for _, event in
+                   _poll_of(self._raw, select.POLLIN | select.POLLOUT).poll(seconds * 1000)):
+                tls.flush()
+        elif tls is None or not tls.has_input:
+            return bool(self._look(seconds))
+        return self.wait_readable(0)
+
+    def _look(self, seconds: float = 0) -> list[tuple[int, int]]:
+        try:
+            return self._readable.poll(seconds * 1000)
+        except RuntimeError:   # another thread is in it: one that was taken for lost, and has come back
+            return _poll_of(self._raw, select.POLLIN).poll(seconds * 1000)
+
     def wait_readable(self, seconds: float) -> bool:
-        """Wait at most so long until there is something to read; takes nothing from the stream."""
-        if self._is_tls and self._socket.has_input:   # type: ignore[union-attr]
+        """Wait at most so long until there is something to read; any thread may."""
+        if self._tls is not None and self._tls.has_input:
             return True
-        poll = select.poll()
-        poll.register(self._raw, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
+        return bool(_poll_of(self._raw, select.POLLIN).poll(seconds * 1000))
 
     def shut(self) -> None:
-        """End the connection, which wakes a thread that reads; :meth:`close` frees the file."""
+        """End the connection, which wakes a thread that waits; :meth:`close` frees the file."""
         try:
             self._raw.shutdown(socket.SHUT_RDWR)
         except OSError:   # it was ended already
@@ -108,25 +132,36 @@ class Stream:
         self._raw.close()
 
 
+def _poll_of(raw: socket.socket, events: int) -> Any:
+    """Return a poll object of a socket.
+
+    Where gevent has put greenlets in the place of threads, its poll lets the others run.  Where it has left threads alone, that
+    may not be: the locks of threads would have a greenlet that waits for another one block both.
+    """
+    monkey = sys.modules.get('gevent.monkey')
+    if monkey is not None and not monkey.is_module_patched('threading'):
+        poll = monkey.get_original('select', 'poll')()
+    else:
+        poll = select.poll()
+    poll.register(raw, events)
+    return poll
+
+
 def connect(address: Address, timeout: float, ssl: object = None, server_hostname: str | None = None) -> Stream:
     """Return a stream to the server at `address`.
 
     :param timeout: seconds for connecting.
     :param ssl: an ``ssl.SSLContext`` to speak TLS.
     :param server_hostname: the name that the server's certificate is to have, unless that is the address's host.
-    :raises OSError: when nobody listens there.
+    :raises OSError: when nothing listens there.
     """
     raw = addresses.connect(address, timeout)
-    if ssl is None:
-        return Stream(raw)
-    host = address[0] if isinstance(address, tuple) else None
     try:
+        if ssl is None:
+            return Stream(raw)
+        host = address[0] if isinstance(address, tuple) else None
         tls = TlsCodec(ssl, server_side=False, server_hostname=server_hostname or host or 'localhost')   # type: ignore[arg-type]
+        return Stream(raw, tls)
     except BaseException:
         raw.close()
         raise
-    return Stream(raw, tls)
-
-
-def _timeval(seconds: float) -> bytes:
-    return struct.pack('ll', int(seconds), int(seconds % 1 * 1_000_000))

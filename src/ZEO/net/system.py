@@ -16,6 +16,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+#: What the ``get`` of a queue raises when nothing has come in time.
+Empty = queue.Empty
+
 
 class System:
     """What a machine offers besides its network."""
@@ -103,6 +106,10 @@ class System:
     def event(self) -> threading.Event:
         """Return a new event, not set."""
         return threading.Event()
+
+    def current_thread(self) -> threading.Thread:
+        """Return the calling thread."""
+        return threading.current_thread()
 
     def this_thread(self) -> int:
         """Return a number that tells the calling thread from others."""

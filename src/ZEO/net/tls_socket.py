@@ -50,12 +50,10 @@ class TlsSocket:
                 self.flush(wait=False)   # what a reader could not send before; nobody else may come to send it
             data = self._socket.recv(_READ, flags)
             if not data:
-                with self._codec_lock:
-                    self._codec.receive(b'')   # raises within a handshake
+                with self._codec_lock: self._codec.receive(b'')   # noqa: E701 - raises within a handshake
                 return 0
             try:
-                with self._codec_lock:
-                    self._plain = memoryview(self._codec.receive(data))
+                with self._codec_lock: self._plain = memoryview(self._codec.receive(data))   # noqa: E701
             finally:
                 self.flush(wait=False)   # a handshake answers, an error says why
             if self._codec.closed and not self._plain:
@@ -74,8 +72,7 @@ class TlsSocket:
         if self._unsent:
             raise BlockingIOError
         piece = data[:_WRITE]
-        with self._codec_lock:
-            self._codec.send(piece)
+        with self._codec_lock: self._codec.send(piece)   # noqa: E701
         self.flush()
         return len(piece)
 
@@ -85,18 +82,16 @@ class TlsSocket:
         :param wait: whether to wait for the socket, and for another thread that does this, which sends everything there is by
             then.  A thread that reads must not: if both sides' did, both would wait for the other to read.
         """
-        flags = 0 if wait else _DONT_WAIT
-        if not self._output_lock.acquire(blocking=wait):
-            return
+        if wait or not self._output_lock.locked():
+            with self._output_lock: self._write_out(0 if wait else _DONT_WAIT)   # noqa: E701 - see net.locks.under
+
+    def _write_out(self, flags: int) -> None:
+        with self._codec_lock: self._unsent += self._codec.take()   # noqa: E701
         try:
-            with self._codec_lock:
-                self._unsent += self._codec.take()
             while self._unsent:
                 self._unsent = self._unsent[self._socket.send(self._unsent, flags):]
         except BlockingIOError:
             pass
-        finally:
-            self._output_lock.release()
 
     def setblocking(self, flag: bool) -> None:
         """As of a socket."""

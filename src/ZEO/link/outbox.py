@@ -1,0 +1,83 @@
+"""What is to be sent: one thread at a time sends, and small one-way messages wait for company.
+
+Enters: frames.  Leaves: bytes on the stream, in the order in which they came in.  Fails: ClientDisconnected when the connection
+has ended; however a thread leaves the middle of a send, the connection ends, since part of a frame may have been sent, or what
+other threads had left here may be lost.
+"""
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ZEO.net.locks import under
+from ZEO.net.stream import Stream
+from ZEO.net.system import System
+from ZEO.net.tls_errors import TlsError
+
+#: One-way messages wait for company up to this many bytes, then they are sent.
+SEND_AHEAD = 64 * 1024
+
+
+class Outbox:
+    """The way out of one connection.
+
+    :param check: raises ClientDisconnected when the connection has ended.
+    :param broken: ends the connection: ``broken(reason, cause)``.
+    """
+
+    def __init__(self, stream: Stream, check: Callable[[], None], broken: Callable[[str, BaseException], Any],
+                 system: System) -> None:
+        self.lock = system.lock()          # held by the thread that sends
+        self._stream = stream
+        self._check = check
+        self._broken = broken
+        self._system = system
+        self._sender: int | None = None    # the thread that has sent last
+        self._unsent: deque[bytes] = deque()   # what waits for company
+        self._size = 0                         # of that, in bytes, roughly
+
+    def send(self, data: bytes) -> None:
+        """Send a frame, behind all that waits."""
+        under(self.lock, self._send, data)
+
+    def flush(self) -> None:
+        """Send what waits."""
+        if self._unsent:
+            under(self.lock, self._send, b'')
+
+    def put(self, pieces: Sequence[bytes]) -> None:
+        """Leave a frame in pieces, to be sent with the next at the latest, or when there is enough for a send.
+
+        It takes no lock, since the garbage collector may call it at any time, on behalf of an iterator.
+        """
+        self._check()
+        self._unsent.extend(pieces)
+        self._size += sum(map(len, pieces))
+        if self._size > SEND_AHEAD and not (self.lock.locked() and self._sender == self._system.this_thread()):
+            self.flush()
+
+    def _send(self, data: bytes) -> None:
+        self._check()
+        self._sender = self._system.this_thread()
+        try:
+            if self._unsent:
+                self._stream.send_all(self._with_all_that_waits(data))
+            else:
+                self._stream.send(data)
+        except (OSError, TlsError) as error:
+            self._broken(str(getattr(error, 'strerror', None) or error), error)
+        except BaseException as error:
+            self._broken('sending was interrupted', error)
+            raise
+        else:
+            return
+        self._check()
+
+    def _with_all_that_waits(self, data: bytes) -> list[bytes]:
+        unsent, pieces = self._unsent, []
+        self._size = 0
+        while unsent:   # others may add to it meanwhile
+            pieces.append(unsent.popleft())
+        pieces.append(data)
+        return pieces

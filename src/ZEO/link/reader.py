@@ -1,0 +1,188 @@
+"""Reading for all: who waits for the stream, and who applies what has come.
+
+Enters: calls that wait, and the stream's bytes.  Leaves: messages, handed out in the order in which they arrived, each before
+the next.  Fails: never by itself; however a thread leaves the middle of taking bytes and applying them, the connection ends.
+
+Two things that look like one are kept apart.  To wait for the stream takes nothing from it: one of those who wait for an answer
+does it for all, and should that thread be torn away, another finds out and takes its turn.  To take bytes and apply what they
+say is done under a lock by whichever thread comes, whole or not at all: it is never held by a thread that sleeps.
+"""
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from ZEO.Exceptions import ProtocolError
+from ZEO.link.waiting import Waiting
+from ZEO.net.locks import under
+from ZEO.net.stream import TICK, Stream
+from ZEO.net.system import System
+from ZEO.net.tls_errors import TlsError
+from ZEO.wire.messages import Message
+from ZEO.wire.session import ClientSession
+
+#: Seconds after which a reader that has not looked at the stream is taken for lost: it looks once in a tick.
+LOST_AFTER = 2.5 * TICK
+
+#: Seconds between two looks whether the reader has taken what had arrived, and how many before it is taken out of its hands.
+_PAUSE, _PAUSES = 0.0002, 250
+
+
+class _Drainer:
+    """Has the turn of one who waits, without waiting."""
+
+    __slots__ = ()
+    looked = None
+
+
+class Reader:
+    """The way into one connection.
+
+    :param waiting: all calls without an answer.
+    :param handle: applies a message, unless the connection has ended.
+    :param end: ends the connection: ``end(reason, cause)``.
+    :param tick: looks at the time limits of a call whose caller is about to sleep; returns for how long it may.
+    """
+
+    def __init__(self, stream: Stream, session: ClientSession, waiting: dict[int, Waiting], handle: Callable[[Message], None],
+                 end: Callable[[str, BaseException | None], None], tick: Callable[[Waiting], float], system: System) -> None:
+        self.lock = system.lock()              # held by the thread that takes and applies
+        self.heard = system.now()              # when the server sent something last
+        self._stream = stream
+        self._session = session
+        self._waiting = waiting
+        self._handle = handle
+        self._end = end
+        self._tick = tick
+        self._system = system
+        self._applies: int | None = None       # the thread that does
+        self._turns: dict[int, Waiting | _Drainer] = {}   # at 0: whose caller waits for the stream now
+        self._inbox: deque[Message] = deque()  # taken, not yet applied
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a caller waits for the stream."""
+        return bool(self._turns)
+
+    def wait_for(self, waiting: Waiting) -> None:
+        """Return when an answer has been applied; read for everybody while nobody else does."""
+        turns = self._turns
+        try:
+            while not waiting.done:
+                if turns.setdefault(0, waiting) is waiting:   # one step, that leaves no doubt whose turn it is
+                    self._read_until(waiting)
+                elif self._applies == self._system.this_thread():
+                    self._read_until(waiting)   # called by what is being applied
+                else:
+                    self._sleep(waiting)
+        finally:
+            self._leave(waiting)
+
+    def drain(self) -> None:
+        """Return when all that has arrived by now has been applied, without waiting for more."""
+        if self._applies == self._system.this_thread():   # called by what is being applied
+            return
+        turn = _Drainer()
+        try:
+            if self._turns.setdefault(0, turn) is turn:
+                while under(self.lock, self._take):
+                    pass
+                return
+        finally:
+            self._leave(turn)
+        self._let_reader_drain()
+
+    def _let_reader_drain(self) -> None:
+        """Another thread waits for the stream: what wakes it should be its own to take, else it would sleep on."""
+        for _ in range(_PAUSES):
+            if not under(self.lock, self._stream.wait_readable, 0):   # what was taken before, has been applied now
+                return
+            self._system.sleep(_PAUSE)
+        while under(self.lock, self._take):
+            pass
+
+    def _read_until(self, waiting: Waiting) -> None:
+        stream = self._stream
+        while not waiting.done:
+            if not stream.is_at_hand():
+                waiting.looked = self._system.now()
+                if not stream.wait(self._tick(waiting)):
+                    continue
+            under(self.lock, self._take)
+            if waiting.since is not None:
+                self._tick(waiting)
+
+    def _sleep(self, waiting: Waiting) -> None:
+        """Another thread reads: sleep until it has the answer, or leaves reading to us, or is lost."""
+        waiting.sleep(self._system, self._tick(waiting))
+        reader = self._turns.get(0)
+        if reader is None or waiting.done:
+            return
+        now = self._system.now()
+        if waiting.seen is None or waiting.seen[0] is not reader or waiting.seen[1] != reader.looked:
+            waiting.seen = reader, reader.looked, now
+        elif now - waiting.seen[2] > LOST_AFTER and self._turns.get(0) is reader:
+            self._turns[0] = waiting   # should it be just slow, both wait for the stream for a while: no harm
+
+    def _leave(self, turn: Waiting | _Drainer) -> None:
+        """Give up one's turn, if one has it; when no caller has it, wake one who waits, to take it."""
+        reader = self._turns.get(0)
+        if reader is turn:
+            self._turns.pop(0, None)
+        elif reader is not None:
+            return
+        if self._waiting:
+            for other in self._waiting.copy().values():
+                if not other.done and other.sleeps:
+                    other.wake()
+                    break
+
+    # With the lock held.
+
+    def _take(self) -> bool:
+        """Take what the stream has, and apply it; tell whether there was anything."""
+        try:
+            return self._take_as(self._system.this_thread())
+        except BaseException as error:
+            self._end('reading was interrupted', error)
+            raise
+
+    def _take_as(self, thread: int) -> bool:
+        outer, self._applies = self._applies, thread
+        try:
+            if self._inbox:   # left by the thread that has called us while it applies the one before
+                self._apply()
+                return True
+            return self._receive()
+        finally:
+            self._applies = outer
+
+    def _receive(self) -> bool:
+        session = self._session
+        try:
+            received = self._stream.receive_available(session.buffer())
+            if received is None:
+                return False
+            messages = session.received(received) if received else []
+        except ProtocolError as error:
+            self._end(str(error), error)
+            return False
+        except (OSError, TlsError) as error:
+            self._end(str(getattr(error, 'strerror', None) or error), error)
+            return False
+        if not received:
+            self._end('the server has closed the connection', None)
+            return False
+        self.heard = self._system.now()
+        self._inbox.extend(messages)
+        self._apply()
+        return True
+
+    def _apply(self) -> None:
+        inbox = self._inbox
+        while inbox:
+            self._handle(inbox.popleft())
+
+    def forget(self) -> None:
+        """The connection has ended: what was not applied never is."""
+        self._inbox.clear()

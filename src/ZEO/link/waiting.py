@@ -1,0 +1,91 @@
+"""A call whose answer has not come yet, and the thread that sleeps until it has.
+
+Enters: what the answer is to be applied to.  Leaves: the result, or the error, once it is there; how long the call may take.
+Fails: never.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ZEO.net.system import System
+
+#: Seconds after which a call that has no answer ends its connection, unless the user says otherwise: more than the slowest of
+#: honest answers takes, and less than an operator waits before restarting the client.
+TIME_LIMIT = 300.0
+
+#: Calls that take as long as the database is large, or wait for other clients' commits: without a limit by default.
+_AS_LONG_AS_IT_TAKES = frozenset(('pack', 'vote'))
+
+
+class Waiting:
+    """A call without its answer.
+
+    :param name: of the call.
+    :param applied: is called with the result by the thread that reads; returns the caller's.
+    :param has_effect: whether that brings anything to this client that is not the caller's alone.
+    """
+
+    __slots__ = ('name', 'applied', 'has_effect', 'done', 'result', 'error', 'since', 'looked', 'seen', '_bell')
+
+    def __init__(self, name: str, applied: Callable[[Any], Any] | None = None, has_effect: bool = False) -> None:
+        self.name = name
+        self.applied = applied
+        self.has_effect = has_effect
+        self.done = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.since: float | None = None            # when its caller began to sleep
+        self.looked: float | None = None           # when its caller last began to wait for the stream, as the reader
+        self.seen: tuple[Any, ...] | None = None   # the reader, its `looked`, and since when that is so
+        self._bell: Any = None                     # held by the caller who sleeps
+
+    def sleep(self, system: System, seconds: float) -> None:
+        """Wait to be woken, at most so long; the first time, just get ready for it, since it may have been done before that."""
+        bell = self._bell
+        if bell is None:
+            bell = system.lock()
+            bell.acquire()
+            self._bell = bell
+        else:
+            bell.acquire(timeout=seconds)
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether the caller can be woken."""
+        return self._bell is not None
+
+    def wake(self) -> None:
+        """Wake the caller, if it sleeps."""
+        if self._bell is not None:
+            try:
+                self._bell.release()
+            except RuntimeError:   # woken already, and on its way
+                pass
+
+
+class Begun:
+    """A call that was made without waiting for its answer."""
+
+    def __init__(self, finish: Callable[[Waiting], Any], waiting: Waiting) -> None:
+        self._finish = finish
+        self._waiting = waiting
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer was applied, or will never come."""
+        return self._waiting.done
+
+    def wait(self) -> Any:
+        """Return the result; raises what a call raises."""
+        return self._finish(self._waiting)
+
+
+def time_limit(name: str, limit: float | None) -> float | None:
+    """Return the seconds that a call may take, None for any.
+
+    :param limit: what the user has set: None for the default, 0 for no limit.
+    """
+    if limit is None:
+        return None if name in _AS_LONG_AS_IT_TAKES else TIME_LIMIT
+    return limit or None
