@@ -229,6 +229,7 @@ class Answering:
     def __init__(self, server: ScriptedServer, last: bytes, answers: dict[str, Any]) -> None:
         self.answers = {'register': last, 'get_info': INFO, 'lastTransaction': last, **answers}
         self.connections: list[ServedClient] = []
+        self.heard: Callable[[str], Any] = lambda name: None  # takes the name of every message
         self._server = server
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -236,7 +237,9 @@ class Answering:
         while True:
             try:
                 client = self._server.client()
-            except (Unexpected, OSError):
+            except (Ended, OSError):  # it was not needed
+                continue
+            except Unexpected:
                 return
             self.connections.append(client)
             threading.Thread(target=self._answer, args=(client,), daemon=True).start()
@@ -245,6 +248,7 @@ class Answering:
         try:
             while True:
                 message_id, one_way, name, args = client.next()
+                self.heard(name)
                 if not one_way and name != '.reply':
                     request = Request(message_id, name, args, client.encode)
                     answer = self.answers.get(name)

@@ -60,6 +60,7 @@ def _where(port: Any) -> Address:
 def configuration(path: str | None, blob_dir: str | None, storage_conf: str | None,
                   zeo_conf: str | dict[str, Any] | None) -> str:
     """Return a configuration file's text; arguments as of :func:`ZEO.server`."""
+    path, blob_dir = path and os.path.abspath(path), blob_dir and os.path.abspath(blob_dir)   # the program may go elsewhere
     if isinstance(zeo_conf, dict):
         lines = [f'{key.replace("_", "-")} {_value(value)}' for key, value in zeo_conf.items()]
         zeo_conf = '\n'.join(lines)
