@@ -21,14 +21,15 @@ MODULES = {
 BELOW = {
     'version': set(),
     'Exceptions': set(),
+    'files': set(),
     'interfaces': {'Exceptions'},
     'wire': {'Exceptions'},
     'net': {'wire', 'Exceptions'},
-    'cache': {'wire', 'interfaces', 'Exceptions'},
-    'serving': {'cache', 'net', 'wire', 'interfaces', 'Exceptions', 'version'},
-    'link': {'cache', 'net', 'wire', 'interfaces', 'Exceptions'},
-    'StorageServer': {'serving', 'cache', 'net', 'wire', 'interfaces', 'Exceptions'},
-    'ClientStorage': {'link', 'cache', 'net', 'wire', 'interfaces', 'Exceptions'},
+    'cache': {'wire', 'interfaces', 'files', 'Exceptions'},
+    'serving': {'cache', 'net', 'wire', 'interfaces', 'files', 'Exceptions', 'version'},
+    'link': {'cache', 'net', 'wire', 'interfaces', 'files', 'Exceptions'},
+    'StorageServer': {'serving', 'cache', 'net', 'wire', 'interfaces', 'files', 'Exceptions'},
+    'ClientStorage': {'link', 'cache', 'net', 'wire', 'interfaces', 'files', 'Exceptions'},
 }
 TOP = {'__init__', 'config', 'commands', 'start', 'runzeo', 'zeoctl', 'nagios'}
 

@@ -13,14 +13,18 @@ import secrets
 import tempfile
 import threading
 import uuid
-from typing import Any, TextIO
+from typing import Any
 
-import zc.lockfile
-
+from ZEO import files
 from ZEO.cache import format
 from ZEO.Exceptions import ClientStorageError
 
-_OPEN_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, 'O_BINARY', 0)
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows
+    fcntl = None  # type: ignore[assignment]
+    import msvcrt
+
 _FULL = errno.ENOSPC, errno.EDQUOT
 _BOOT_ID = '/proc/sys/kernel/random/boot_id'
 UNKNOWN_BOOT = b'\0' * 16
@@ -44,6 +48,11 @@ else:  # pragma: no cover - Windows
             return os.write(fd, data)
 
 
+def is_full(error: OSError) -> bool:
+    """Tell whether there is no room on the disk."""
+    return error.errno in _FULL
+
+
 def boot_id() -> bytes:
     """Return 16 bytes that differ between boots of this machine, or UNKNOWN_BOOT."""
     try:
@@ -53,54 +62,104 @@ def boot_id() -> bytes:
         return UNKNOWN_BOOT
 
 
-class FileLock(zc.lockfile.LockFile):
+class FileLock:
     """The lock beside the file, which a forked child can let go of without unlocking it."""
 
-    _fp: TextIO | None
+    def __init__(self, path: str) -> None:
+        """Take the lock; the file at path tells whose process has it.
+
+        Raises LockHeld when another process has it, or this one; OSError when the file cannot be made or is not a lock.
+        """
+        fd = files.open_regular(path, os.O_RDWR | os.O_CREAT)
+        try:
+            _lock(fd)
+            if not files.holds_pid(fd):
+                raise OSError(errno.EEXIST, f'{path} is not a lock file, move it away')
+            os.ftruncate(fd, 0)
+            pwrite(fd, b' %d\n' % os.getpid(), 0)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+
+    def close(self) -> None:
+        """Give the lock back; harmless a second time."""
+        if self._fd >= 0:
+            _unlock(self._fd)
+            self.abandon()
 
     def abandon(self) -> None:
         """Close the child's copy of the descriptor; the parent's lock stays."""
-        if self._fp is not None:
-            self._fp.close()
-            self._fp = None
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class LockHeld(Exception):
+    """Somebody has the lock."""
+
+
+if fcntl is not None:
+
+    def _lock(fd: int) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockHeld from None
+
+    def _unlock(fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+else:  # pragma: no cover - Windows
+
+    def _lock(fd: int) -> None:
+        try:
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            raise LockHeld from None
+
+    def _unlock(fd: int) -> None:
+        os.lseek(fd, 0, os.SEEK_SET)
+        msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
 
 
 def take_lock(path: str) -> FileLock:
     """Lock the cache file at path.
 
-    Raises ClientStorageError when another process has it or its directory is no good, OSError when
-    the disk is full.
+    Raises ClientStorageError when a process has it or its directory is no good, OSError when the disk is full.
     """
     try:
         return FileLock(path + '.lock')
-    except zc.lockfile.LockError as error:
+    except LockHeld:
         raise ClientStorageError(
-            f'The cache file {path} is in use by this or another process. Give each process'
-            ' a client name of its own (ZEO_CLIENT in the environment, or client=), or none, for a temporary one.'
-        ) from error
+            f'The cache file {path} is in use by this or another process. Give each process a client name'
+            ' of its own (ZEO_CLIENT in the environment, or client=), or none, for a temporary one.'
+        ) from None
     except OSError as error:
-        if error.errno in _FULL:
+        if is_full(error):
             raise
-        raise _cannot_open(path, error) from error
+        raise cannot_open(path, error) from error
 
 
-def _cannot_open(path: str, error: OSError) -> ClientStorageError:
-    return ClientStorageError(
-        f'Cannot open the cache file {path}: {error}. Check that its directory (var=) exists and may be written to.'
-    )
+def cannot_open(path: str, error: OSError) -> ClientStorageError:
+    """Return the error for a cache file that cannot be opened, with the reason."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EROFS):
+        reason += '. Check that its directory (var=) exists and may be written to'
+    return ClientStorageError(f'Cannot open the cache file {path}: {reason}.')
 
 
-def open_file(path: str | None) -> CacheFile:
-    """Open the file at path, or make it; None: a temporary one. Raises as take_lock."""
+def open_file(path: str | None, new: bool = False) -> CacheFile:
+    """Open the file at path, or make it; None: a temporary one; new: there must not be one. Raises as take_lock."""
     try:
         if path is None:
             with tempfile.TemporaryFile(prefix='zeo-', suffix='.zec') as temporary:
                 return CacheFile(os.dup(temporary.fileno()), None)
-        return CacheFile(os.open(path, _OPEN_FLAGS, 0o600), path)
+        return CacheFile(files.open_regular(path, os.O_RDWR | os.O_CREAT | (os.O_EXCL if new else 0)), path)
     except OSError as error:
-        if error.errno in _FULL:
+        if is_full(error):
             raise
-        raise _cannot_open(path or 'in the temporary directory', error) from error
+        raise cannot_open(path or 'in the temporary directory', error) from error
 
 
 class CacheFile:
@@ -119,11 +178,13 @@ class CacheFile:
     def create(self, size: int, identity: str) -> None:
         """Make the file an empty cache of `size` bytes. Raises OSError."""
         os.ftruncate(self.fd, 0)
-        os.ftruncate(self.fd, size)
         self.set_size(size)
         self.state = format.State(salt=secrets.randbits(31) + 1, boot=boot_id())
         self.state.hand, self.state.gap_end = self.start, self.end
         self._write_for_later(0, format.pack_header(size, identity))
+        if not self.scratch:
+            self.sync()  # so that whatever happens to the machine, this is seen to be a cache
+        os.ftruncate(self.fd, size)
         self.write_state(both=True)
         self.write_gap(self.start, self.end - self.start)
 

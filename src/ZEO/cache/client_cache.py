@@ -19,11 +19,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from zlib import crc32
 
+from ZEO import files
 from ZEO.cache import format, hot, trace
-from ZEO.cache.cache_file import CacheFile, FileLock, pread, take_lock
+from ZEO.cache.cache_file import CacheFile, FileLock, cannot_open, pread, take_lock
 from ZEO.cache.index import MASK, PLACE_SHIFT, SHIFT, USES
 from ZEO.cache.locked import under
-from ZEO.cache.recovery import Parts, open_parts
+from ZEO.cache.parts import Parts
+from ZEO.cache.recovery import open_parts
 from ZEO.cache.revisions import Revisions
 from ZEO.cache.ring import DamagedCache, NotStored
 from ZEO.Exceptions import ClientStorageError
@@ -32,6 +34,14 @@ log = logging.getLogger('ZEO.cache')
 
 _BODY, _HEADER, _UNIT, _NO_TID = format.BODY, format.RECORD_HEADER, format.UNIT, format.NO_TID
 _unpack_hit = format.unpack_hit
+
+
+def _followed(path: str) -> str:
+    """Return where path leads to. Raises ClientStorageError for a link that another user has made."""
+    try:
+        return files.followed(path)
+    except OSError as error:
+        raise cannot_open(path, error) from error
 
 
 class ClientCache:
@@ -47,7 +57,9 @@ class ClientCache:
     ) -> None:
         """Open the cache file at path, or make it.
 
-        path: None: a temporary file that leaves nothing behind; size: bytes the file may take;
+        path: None: a temporary file that leaves nothing behind; a file there that is not a cache of this format
+        is renamed, never written to, and a symbolic link is followed if this user or root has made it;
+        size: bytes the file may take;
         identity: which storage of which database this is; a file of another one starts empty;
         hot_size: bytes that the hottest records may take in memory, at most half of `size`.
         Raises ClientStorageError when another process has the file, or it cannot be opened.
@@ -67,9 +79,12 @@ class ClientCache:
 
     def _open(self) -> None:
         try:
+            linked = False
             if self.path is not None:
+                named, self.path = self.path, _followed(self.path)
+                linked = named != self.path
                 self._file_lock = take_lock(self.path)
-            self._take(open_parts(self.path, self.size, self._identity))
+            self._take(open_parts(self.path, self.size, self._identity, linked))
             self._storing = True
         except ClientStorageError:
             self._unlock()

@@ -33,6 +33,7 @@ MAX_SIZE = UNIT << 30  # bytes; the index has 30 bits for a place
 MAGIC = b'ZEOcach\n'
 VERSION = 1
 _HEADER = struct.Struct('<8sHHQ')  # magic, version, length of identity, size
+VERSION_END = 10  # bytes; magic and version
 _MAX_IDENTITY = 1024  # bytes; longer ones are hashed
 
 RECORD_MAGIC = b'zR\xc3\xa9'
@@ -62,6 +63,11 @@ def units(length: int) -> int:
 
 
 # --- header -------------------------------------------------------------------------------------
+
+
+def is_this_format(start: bytes) -> bool:
+    """Tell whether a file that begins so is a cache of this version. start: the first VERSION_END bytes, or all there are."""
+    return start == struct.pack('<8sH', MAGIC, VERSION)
 
 
 def pack_header(size: int, identity: str) -> bytes:

@@ -15,64 +15,40 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from ZEO.cache import format
-from ZEO.cache.cache_file import UNKNOWN_BOOT, CacheFile, boot_id, open_file
-from ZEO.cache.index import PLACE_SHIFT, USES, Index
-from ZEO.cache.ring import NotStored, Ring
-from ZEO.Exceptions import ClientStorageError
+from ZEO.cache.cache_file import UNKNOWN_BOOT, CacheFile, boot_id
+from ZEO.cache.index import PLACE_SHIFT, Index
+from ZEO.cache.ownership import open_cache_file
+from ZEO.cache.parts import MIN_SIZE, Parts, create
+from ZEO.cache.resizing import remove_half_made, resized_if_possible
+from ZEO.cache.ring import Ring
 
 log = logging.getLogger('ZEO.cache')
 
-MIN_SIZE = 2 * format.RING_START  # bytes; header and a ring of one page
-RESIZED = '.resized'  # added to the path while a file of another size is being made
 _CHUNK = 4 * 1024 * 1024  # bytes read at once by a scan
 _ANY_MAGIC = re.compile(re.escape(format.RECORD_MAGIC) + b'|' + re.escape(format.GAP_MAGIC))
-_FOREIGN = (b'FS21', b'FS30')  # a FileStorage: somebody's database, whatever cache= says
 
 
-@dataclass
-class Parts:
-    """A cache file that is ready for use."""
-
-    file: CacheFile
-    index: Index
-    ring: Ring
-
-    @classmethod
-    def around(cls, file: CacheFile) -> Parts:
-        """Return the parts of a file that is empty."""
-        index = Index()
-        return cls(file, index, Ring(file, index))
-
-
-def open_parts(path: str | None, size: int, identity: str) -> Parts:
+def open_parts(path: str | None, size: int, identity: str, linked: bool = False) -> Parts:
     """Open or make the cache file at path (None: temporary), of `size` bytes. The lock is held.
 
+    linked: a symbolic link has led here, so that a file that is not a cache is not even renamed.
     Raises ClientStorageError, OSError.
     """
     size = min(max(size, MIN_SIZE), format.MAX_SIZE) // format.UNIT * format.UNIT
-    file = open_file(path)
+    file = open_cache_file(path, linked)
     try:
-        if path is not None and os.path.exists(path + RESIZED):
-            os.unlink(path + RESIZED)  # a resizing that was killed
+        if path is not None:
+            remove_half_made(path)
         parts = _load(file, identity)
         if parts is None:
-            return _create(file, size, identity)
+            return create(file, size, identity)
         if parts.file.end != size // format.UNIT:
-            parts = _resized_if_possible(parts, size, identity)
+            parts = resized_if_possible(parts, size, identity)
         _mark_open(parts)
         return parts
     except BaseException:
         file.close()
         raise
-
-
-def _create(file: CacheFile, size: int, identity: str) -> Parts:
-    try:
-        file.create(size, identity)
-    except OSError:
-        file.void()  # half of a cache file would only be complained of the next time
-        raise
-    return Parts.around(file)
 
 
 def _mark_open(parts: Parts) -> None:
@@ -90,8 +66,6 @@ def _load(file: CacheFile, identity: str) -> Parts | None:
     page = file.read(0, format.RING_START)
     if not page:
         return None  # new
-    if page.startswith(_FOREIGN):
-        raise ClientStorageError(f'{file.path} is a FileStorage, not a cache file: check cache=')
     try:
         size, whose = format.parse_header(page)
         check_usable(file, size, whose, identity)
@@ -267,87 +241,3 @@ def _choose_hand(file: CacheFile, gap: Found | None) -> None:
     state.hand = state.gap_end = file.start
     if gap is not None:
         state.hand, state.gap_end = gap.place, gap.place + gap.units
-
-
-# --- resizing -----------------------------------------------------------------------------------
-
-
-def _resized_if_possible(parts: Parts, size: int, identity: str) -> Parts:
-    try:
-        return _resize(parts, size, identity)
-    except (OSError, NotStored, ClientStorageError) as error:
-        log.warning('Cache file %s keeps its size for now: %s', parts.file.path, error)
-        _remove(f'{parts.file.path}{RESIZED}')
-        return parts
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass  # it was never made, or goes the next time
-
-
-def _resize(parts: Parts, size: int, identity: str) -> Parts:
-    """Copy what fits into a file of the new size, and put it in the place of the old one."""
-    old = parts.file
-    assert old.path is not None
-    log.info('Resizing cache file %s to %s bytes', old.path, size)
-    new_path = old.path + RESIZED
-    new = _create(open_file(new_path), size, identity)
-    try:
-        for place, oid, value in _what_fits(parts, new):
-            _copy(parts, new, place, oid, value)
-        for name in ('last_tid', 'hits', 'misses', 'stores'):
-            setattr(new.file.state, name, getattr(old.state, name))
-        new.ring.save()
-        new.file.write_state(both=True)
-        os.replace(new_path, old.path)
-    except BaseException:
-        new.file.close()
-        raise
-    new.file.path = old.path
-    old.close()
-    return new
-
-
-def _what_fits(parts: Parts, new: Parts) -> list[tuple[int, int, int | None]]:
-    """Return (place, oid, index value or None) of what to copy, in the order of eviction."""
-    hand = parts.ring.hand
-
-    def turn(entry: tuple[int, int, int | None]) -> tuple[bool, bool, int]:
-        place, _, value = entry
-        return value is not None, place < hand, place
-
-    wanted: list[tuple[int, int, int | None]] = []
-    wanted += [(place, oid, None) for oid, place in parts.index.closed_items()]
-    wanted += [(value >> PLACE_SHIFT, oid, value) for oid, value in parts.index.current_items()]
-    wanted.sort(key=turn)
-    room = new.file.end - new.file.start
-    fitting: list[tuple[int, int, int | None]] = []
-    for entry in reversed(wanted):
-        header = parts.file.read_header(entry[0])
-        if header is None or not new.ring.holds(header.length):
-            continue
-        room -= header.units
-        if room < 0:
-            break
-        fitting.append(entry)
-    fitting.reverse()
-    return fitting
-
-
-def _copy(parts: Parts, new: Parts, place: int, oid: int, value: int | None) -> None:
-    header = parts.file.read_header(place)
-    if header is None:
-        return
-    record = parts.file.read_units(place, format.RECORD_HEADER + header.length)
-    if not format.body_checks(header, record[format.BODY :], parts.file.seed(place)):
-        return
-    fields = header.oid, header.tid, header.end, record[format.RECORD_HEADER :]
-    at = new.ring.place(header.units, lambda at: format.pack_record(*fields, new.file.seed(at)))
-    if value is None:
-        new.index.add_closed(oid, at)
-        new.ring.closed_units += header.units
-    else:
-        new.index.set(oid, at << PLACE_SHIFT | value & USES)

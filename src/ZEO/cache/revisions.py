@@ -17,7 +17,7 @@ from zlib import crc32
 from ZEO.cache import format
 from ZEO.cache.hot import HotRecords
 from ZEO.cache.index import PLACE_SHIFT
-from ZEO.cache.recovery import Parts
+from ZEO.cache.parts import Parts
 from ZEO.cache.ring import NotStored
 
 log = logging.getLogger('ZEO.cache')

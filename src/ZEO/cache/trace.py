@@ -9,6 +9,7 @@ ZEO_CACHE_TRACE set to anything but an empty string turns it on, for caches that
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import struct
@@ -16,6 +17,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
+
+from ZEO import files
 
 log = logging.getLogger('ZEO.cache')
 
@@ -53,9 +56,9 @@ class Trace:
     """Writes events to a file."""
 
     def __init__(self, path: str) -> None:
-        """Append to the trace at path, or begin it. Raises OSError."""
+        """Append to the trace at path, or begin it. Raises OSError, also for a file that is not a trace."""
         self._path = path
-        self._file: BinaryIO | None = open(path, 'ab')
+        self._file: BinaryIO | None = open(_open(path), 'ab')
         if self._file.tell() == 0:
             self._file.write(_MAGIC)
         self.record(OPEN)
@@ -88,6 +91,15 @@ class Trace:
                 log.warning('Cache trace %s is incomplete: %s', self._path, error)
 
 
+def _open(path: str) -> int:
+    """Return a descriptor that appends to the trace at path. Raises OSError."""
+    fd = files.open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    if os.fstat(fd).st_size and os.pread(fd, len(_MAGIC), 0) != _MAGIC:
+        os.close(fd)
+        raise OSError(errno.EEXIST, 'there is a file of that name that is not a cache trace', path)
+    return fd
+
+
 def wanted(path: str | None) -> Trace | None:
     """Return a trace for the cache file at path if ZEO_CACHE_TRACE says so, else None."""
     if path is None or not os.environ.get('ZEO_CACHE_TRACE'):
@@ -95,7 +107,7 @@ def wanted(path: str | None) -> Trace | None:
     try:
         return Trace(path + SUFFIX)
     except OSError as error:
-        log.warning('No cache trace: %s', error)
+        log.warning('No cache trace %s: %s', path + SUFFIX, error.strerror or error)
         return None
 
 

@@ -1,0 +1,119 @@
+"""A cache of another size: what fits is copied into a new file, which takes the place of the old one.
+
+In: the parts of a cache, a size. Out: the parts of the new file; those of the old one when that cannot be, which the log says.
+Fails: never; a half-made file is removed, at the next start if the process was killed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import closing
+
+from ZEO.cache import format
+from ZEO.cache.cache_file import open_file
+from ZEO.cache.index import PLACE_SHIFT, USES
+from ZEO.cache.parts import Parts, create
+from ZEO.cache.ring import NotStored
+from ZEO.Exceptions import ClientStorageError
+
+log = logging.getLogger('ZEO.cache')
+
+RESIZED = '.resized'  # added to the path while a file of another size is being made
+
+
+def resized_if_possible(parts: Parts, size: int, identity: str) -> Parts:
+    """Return the parts of a file of `size` bytes in the place of this one, or these."""
+    try:
+        return _resize(parts, size, identity)
+    except (OSError, NotStored, ClientStorageError) as error:
+        log.warning('Cache file %s keeps its size for now: %s', parts.file.path, error)
+        return parts
+
+
+def remove_half_made(path: str) -> None:
+    """Remove what a resizing of the cache at path that was killed has left; no other file of that name."""
+    path += RESIZED
+    if not os.path.lexists(path):
+        return
+    try:
+        file = open_file(path)
+    except ClientStorageError:
+        return  # whatever it is, it is in the way of a resizing only
+    with closing(file):
+        if file.read(0, len(format.MAGIC)) in (b'', format.MAGIC):
+            os.unlink(path)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # it was never made, or goes the next time
+
+
+def _resize(parts: Parts, size: int, identity: str) -> Parts:
+    """Copy what fits into a file of the new size, and put it in the place of the old one."""
+    old = parts.file
+    assert old.path is not None
+    log.info('Resizing cache file %s to %s bytes', old.path, size)
+    new_path = old.path + RESIZED
+    file = open_file(new_path, new=True)
+    try:
+        new = create(file, size, identity)
+        for place, oid, value in _what_fits(parts, new):
+            _copy(parts, new, place, oid, value)
+        for name in ('last_tid', 'hits', 'misses', 'stores'):
+            setattr(new.file.state, name, getattr(old.state, name))
+        new.ring.save()
+        new.file.write_state(both=True)
+        os.replace(new_path, old.path)
+    except BaseException:
+        file.close()
+        _remove(new_path)
+        raise
+    new.file.path = old.path
+    old.close()
+    return new
+
+
+def _what_fits(parts: Parts, new: Parts) -> list[tuple[int, int, int | None]]:
+    """Return (place, oid, index value or None) of what to copy, in the order of eviction."""
+    hand = parts.ring.hand
+
+    def turn(entry: tuple[int, int, int | None]) -> tuple[bool, bool, int]:
+        place, _, value = entry
+        return value is not None, place < hand, place
+
+    wanted: list[tuple[int, int, int | None]] = []
+    wanted += [(place, oid, None) for oid, place in parts.index.closed_items()]
+    wanted += [(value >> PLACE_SHIFT, oid, value) for oid, value in parts.index.current_items()]
+    wanted.sort(key=turn)
+    room = new.file.end - new.file.start
+    fitting: list[tuple[int, int, int | None]] = []
+    for entry in reversed(wanted):
+        header = parts.file.read_header(entry[0])
+        if header is None or not new.ring.holds(header.length):
+            continue
+        room -= header.units
+        if room < 0:
+            break
+        fitting.append(entry)
+    fitting.reverse()
+    return fitting
+
+
+def _copy(parts: Parts, new: Parts, place: int, oid: int, value: int | None) -> None:
+    header = parts.file.read_header(place)
+    if header is None:
+        return
+    record = parts.file.read_units(place, format.RECORD_HEADER + header.length)
+    if not format.body_checks(header, record[format.BODY :], parts.file.seed(place)):
+        return
+    fields = header.oid, header.tid, header.end, record[format.RECORD_HEADER :]
+    at = new.ring.place(header.units, lambda at: format.pack_record(*fields, new.file.seed(at)))
+    if value is None:
+        new.index.add_closed(oid, at)
+        new.ring.closed_units += header.units
+    else:
+        new.index.set(oid, at << PLACE_SHIFT | value & USES)

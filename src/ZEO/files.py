@@ -1,0 +1,118 @@
+"""Files with a name that others may know: opened without falling for what others have put there.
+
+Enters: a path.  Leaves: a descriptor of a regular file, which others cannot read if it was made here; a path that is not a
+symbolic link.  Fails: OSError that says in its text what is there instead of such a file.
+"""
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from typing import NoReturn
+
+#: Opening waits for nothing, not even a FIFO's other end.
+_FLAGS = (getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_CLOEXEC', 0)
+          | getattr(os, 'O_BINARY', 0))
+#: How many symbolic links may lead to one another; Linux follows as many.
+_MOST_LINKS = 40
+#: What a program has written that keeps its process id in a file.
+_PID = re.compile(rb'\s*\d{0,20}\s*')
+_MOST_PID = 64   # bytes
+
+_KINDS = ((stat.S_ISDIR, 'a directory'), (stat.S_ISLNK, 'a symbolic link'), (stat.S_ISFIFO, 'a FIFO'),
+          (stat.S_ISSOCK, 'a socket'), (stat.S_ISBLK, 'a device'), (stat.S_ISCHR, 'a device'))
+
+
+def _refuse(path: str, mode: int) -> NoReturn:
+    what = next((name for is_one, name in _KINDS if is_one(mode)), 'not a regular file')
+    raise OSError(errno.EINVAL, f'it is {what}, not a regular file', path)
+
+
+def open_regular(path: str, flags: int) -> int:
+    """Return a descriptor of the regular file at `path`; with O_CREAT in `flags` it is made, for its owner only.
+
+    :raises OSError: when there is anything else, a symbolic link included; it stays as it is.
+    """
+    try:
+        found = os.lstat(path)   # before it is opened, since opening alone does something to a device
+    except FileNotFoundError:
+        pass
+    else:
+        if not stat.S_ISREG(found.st_mode):
+            _refuse(path, found.st_mode)
+    fd = os.open(path, flags | _FLAGS, 0o600)
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):   # it has come between the two
+            _refuse(path, mode)
+        os.set_blocking(fd, True)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def followed(path: str) -> str:
+    """Return where `path` leads to: itself, or what its symbolic links name.  Links among its directories stay.
+
+    A link is followed when this process's user or root has made it: an operator moves a file to another disk that way.  One that
+    another user has made is refused, since it might name any file that this process may write.
+
+    :raises OSError: for such a link, and for links that go in a circle.
+    """
+    for _ in range(_MOST_LINKS):
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            return path
+        if not stat.S_ISLNK(found.st_mode):
+            return path
+        if found.st_uid not in (os.geteuid(), 0):
+            raise OSError(errno.EPERM, f'it is a symbolic link that the user with number {found.st_uid} has made, and is '
+                          'not followed: remove it, or name the file itself', path)
+        path = os.path.join(os.path.dirname(path), os.readlink(path))
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+
+def move_aside(path: str) -> str:
+    """Rename a file to ``NAME.bad``, or the first of ``NAME.bad.1``, ``NAME.bad.2`` … that is free; return its new path.
+
+    :raises OSError: when that cannot be done; nothing has changed then.
+    """
+    number = 0
+    while True:
+        aside = f'{path}.bad.{number}' if number else f'{path}.bad'
+        try:
+            os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))   # so that nobody else takes the name
+        except FileExistsError:
+            number += 1
+            continue
+        try:
+            os.rename(path, aside)
+        except BaseException:
+            os.unlink(aside)
+            raise
+        return aside
+
+
+def holds_pid(fd: int) -> bool:
+    """Return whether there is nothing but a process id in a file, or nothing at all."""
+    return _PID.fullmatch(os.pread(fd, _MOST_PID, 0)) is not None and os.fstat(fd).st_size < _MOST_PID
+
+
+def write_pid(path: str) -> int:
+    """Write this process's id into the file at `path`; return the descriptor, which stays open for who wants to own the file.
+
+    :raises OSError: when it cannot be written, or holds something else than a process id, which is left alone.
+    """
+    fd = open_regular(path, os.O_RDWR | os.O_CREAT)
+    try:
+        if not holds_pid(fd):
+            raise OSError(errno.EEXIST, 'there is a file of that name that does not hold a process id', path)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b'%d\n' % os.getpid(), 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
