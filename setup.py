@@ -16,6 +16,7 @@ EXTRAS = {
         'pytest-timeout',
         'setuptools >= 70.1',  # builds a wheel to test
         'trustme',
+        'zc.zlibstorage',
         'zdaemon',
         'zope.testing',
     ],

@@ -114,7 +114,7 @@ class ClientStorage(ConflictResolvingStorage):
             bool(drop_cache_if_older), bool(drop_cache_rather_verify))
         self._server = Link(addresses, registration, self._state, options.patience(wait_timeout),
                             self._on_connected, options.pauses(min_disconnect_poll, max_disconnect_poll, disconnect_poll), system)
-        self._commits = Commits(self._server, self._state, self.tryToResolveConflict, system)
+        self._commits = Commits(self._server, self._state, self._merge, system)
         self._closed = False
         system.after_fork_in_child(self._after_fork)
         if wait_for_server_on_startup is not None:
@@ -377,6 +377,10 @@ class ClientStorage(ConflictResolvingStorage):
         """Undo a transaction; which objects that changes is known after the vote."""
         self._in(transaction, 'undoa', transaction_id)
         return None, []
+
+    def _merge(self, *conflict: Any) -> bytes:
+        """Resolve a conflict that the server leaves to us; by what is set when it comes: a server that serves us sets its own."""
+        return self.tryToResolveConflict(*conflict)
 
     def tpc_vote(self, transaction: Any) -> list[bytes]:
         """Have the server make sure that it can commit; returns the oids whose new record is not the one that was stored."""

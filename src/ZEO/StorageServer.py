@@ -21,6 +21,7 @@ from ZEO.net.sources import source_of
 from ZEO.net.system import REAL, System
 from ZEO.net.tls import TlsCodec
 from ZEO.net.tls_socket import TlsSocket
+from ZEO.serving import doors
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
@@ -58,6 +59,7 @@ class StorageServer:
                  conflict_modules: Iterable[str] = DEFAULT_MODULES, system: System = REAL) -> None:
         if not storages:
             raise ConfigurationError('there is no storage to serve')
+        doors.close()
         self.storages = dict(storages)
         self.limits = limits
         self._ssl = ssl
@@ -99,7 +101,8 @@ class StorageServer:
         self._ended.clear()
         self._thread = self._loop.system.this_thread()
         try:
-            self._loop.run()
+            with doors.entered():
+                self._loop.run()
         finally:
             self._ended.set()
 

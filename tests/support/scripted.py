@@ -275,10 +275,14 @@ class RawClient(Conversation):
         self.send(framed(self.frame()))
         self.last = self.call('register', storage, False)
 
+    def encoded(self, *parts: Any) -> bytes:
+        """Return one message as a frame."""
+        return message(*parts)
+
     def ask(self, name: str, *args: Any) -> int:
         """Call and do not wait; returns the call's number."""
         self._number += 1
-        self.send(message(self._number, False, name, args))
+        self.send(self.encoded(self._number, False, name, args))
         return self._number
 
     def answer(self, number: int) -> Any:
@@ -298,7 +302,7 @@ class RawClient(Conversation):
 
     def tell(self, name: str, *args: Any) -> None:
         """Send a one-way message."""
-        self.send(message(0, True, name, args))
+        self.send(self.encoded(0, True, name, args))
 
     def begin(self, txn: int, *stores: tuple[bytes, bytes, bytes]) -> None:
         """Begin a transaction with some stores, each (oid, serial, data)."""

@@ -10,7 +10,7 @@ from ZODB.POSException import ConflictError, MultipleUndoErrors, POSKeyError, Re
 from ZEO import Exceptions
 from ZEO.Exceptions import ProtocolError, ServerException
 from ZEO.wire import messages, pickles
-from ZEO.wire.faults import describe, restore
+from ZEO.wire.faults import conflict, describe, restore
 
 OID, TID, OLD = b'\0' * 7 + b'\1', b'\0' * 7 + b'\3', b'\0' * 7 + b'\2'
 WHERE = 'localhost:9100'
@@ -19,7 +19,8 @@ SPECIAL = {
     UnicodeDecodeError: ('utf-8', b'\xff', 0, 1, 'bad'), UnicodeEncodeError: ('ascii', 'ä', 0, 1, 'bad'),
     UnicodeTranslateError: ('ä', 0, 1, 'bad'), ConflictError: ('message',),
 }
-LEFT_OUT = {'BaseExceptionGroup', 'ExceptionGroup', 'KeyboardInterrupt', 'SystemExit', 'GeneratorExit'}
+LEFT_OUT = {'BaseExceptionGroup', 'ExceptionGroup', 'KeyboardInterrupt', 'SystemExit', 'GeneratorExit', 'BaseException',
+            'StopIteration', 'StopAsyncIteration'}
 
 
 def classes(module):
@@ -155,9 +156,10 @@ def test_groups_are_told_all_the_same():
     assert 'several' in str(found)
 
 
-@pytest.mark.parametrize('name', ['KeyboardInterrupt', 'SystemExit', 'GeneratorExit'])
-def test_no_server_ends_a_client(name):
-    assert type(restore((f'builtins.{name}', ()), WHERE)) is ServerException
+@pytest.mark.parametrize('name', ['KeyboardInterrupt', 'SystemExit', 'GeneratorExit', 'BaseException', 'BaseExceptionGroup',
+                                  'StopIteration', 'StopAsyncIteration'])
+def test_no_server_ends_a_client_or_its_loops(name):
+    assert type(restore((f'builtins.{name}', ('several', (('builtins.KeyError', ()),))), WHERE)) is ServerException
 
 
 @pytest.mark.parametrize('description', [
@@ -179,3 +181,37 @@ def test_a_description_of_any_content_is_an_exception(description):
 
 def test_restored_errors_can_be_pickled_by_applications():
     assert pickle.loads(pickle.dumps(over_the_wire(POSKeyError(OID)))).args == (OID,)
+
+
+def test_a_fault_within_faults_is_restored_to_a_bounded_depth():
+    nested = ()
+    for _ in range(100_000):
+        nested = (nested,)
+    faults = ('builtins.ValueError', ())
+    for _ in range(100_000):
+        faults = ('builtins.ValueError', (faults,))
+    for description in (('builtins.ValueError', nested), ('some.Error', nested), faults):
+        found = restore(description, WHERE)
+        assert isinstance(found, Exception)
+        assert len(str(found)) < 10_000
+    del found
+    while faults[1]:   # taken apart here: to free it at once is recursive in some Pythons
+        faults = faults[1][0]
+
+
+@pytest.mark.parametrize('attributes', [{'serials': 5}, {'serials': (1, 2, 3)}, {'oid': {}}, {'serials': ('a', None)}])
+def test_an_error_that_could_not_be_shown_is_told_as_text(attributes):
+    found = restore(('ZODB.POSException.ConflictError', attributes), WHERE)
+    assert isinstance(found, Exception)
+    assert str(found)
+
+
+def test_a_conflict_names_its_class_and_loads_nothing():
+    for data, name in [
+            (b'\x80\x03cshop.basket\nBasket\nq\0.}.', 'shop.basket.Basket'), (b'(cshop\nBasket\nNt.}.', 'shop.Basket'),
+            (b'\x80\x03X\4\0\0\0shopX\6\0\0\0Basket\x86}\x86.}.', 'shop.Basket'),
+            (b'\x80\x03X\4\0\0\0shopX\6\0\0\0Basket\x86.', 'shop.Basket'),
+            (b'\x80\x03N0cos\nsystem\nX\2\0\0\0id\x85R.', None), (b'cno line ends here', None), (b'', None), (b'\xff' * 9, None)]:
+        error = conflict(OID, (TID, OLD), data)
+        assert error.class_name == name
+        assert (error.oid, error.serials) == (OID, (TID, OLD))

@@ -112,7 +112,7 @@ def dotted_name(text: str) -> str:
 
 
 def module_name(text: str) -> str:
-    """Return the dotted name of a module or package, not imported yet."""
-    if not re.fullmatch(r'[^\W\d]\w*(\.[^\W\d]\w*)*', text):
-        raise ValueError(f'{text!r} is no name of a module or package')
+    """Return the dotted name of a module, package or class, not imported yet; a class may stand behind a colon."""
+    if not re.fullmatch(r'[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*)?', text):
+        raise ValueError(f'{text!r} is not the name of a module, a package or a class (module:Class)')
     return text

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from ZEO.wire.plain import is_plain
+from ZEO.serving.doors import extension_of
 
 #: Bytes of records after which a batch is sent: enough that round trips do not count, little enough for both sides' memory.
 BATCH_BYTES = 1024 * 1024
@@ -106,10 +106,7 @@ class Iterators:
 
 def described(transaction: Any) -> Transaction:
     """Return a transaction's metadata as the wire has them; an extension that is not plain goes as the bytes it was stored as."""
-    extension = transaction.extension
-    if not is_plain(extension):
-        extension = transaction.extension_bytes
-    return transaction.tid, transaction.status, transaction.user, transaction.description, extension
+    return transaction.tid, transaction.status, transaction.user, transaction.description, extension_of(transaction)
 
 
 def exactly_described(transaction: Any) -> Transaction:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from ZODB.POSException import StorageError
 
 from ZEO.net.loop import Loop
+from ZEO.serving import doors
 from ZEO.serving.turns import Turns
 
 #: Threads beyond the usual number that the server's own work may have: a commit never waits until clients' calls are answered.
@@ -140,7 +141,7 @@ class Workers:
         """Start a thread; returns the error if that can't be."""
         self._loop.sharing.begin(self._computing)
         try:
-            self._loop.system.spawn('ZEO worker', self._serve)
+            self._loop.system.spawn('ZEO worker', doors.within(self._serve))
         except (RuntimeError, MemoryError, OSError) as error:
             self._loop.sharing.end(self._computing)
             return StorageError(f'the server cannot start a thread for this call: {error}; try again later')

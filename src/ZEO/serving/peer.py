@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from ZODB.Connection import TransactionMetaData
 from ZODB.POSException import POSKeyError, ReadOnlyError, StorageTransactionError
 from ZODB.utils import maxtid
 
@@ -23,6 +22,7 @@ from ZEO.net.sources import source_of
 from ZEO.serving import blobs
 from ZEO.serving.commit import Commit
 from ZEO.serving.dispatch import Streamed, answer_load, dispatch
+from ZEO.serving.doors import Metadata
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.iterators import Iterators
 from ZEO.serving.later import Later, Workers
@@ -307,7 +307,7 @@ class Peer:
             raise ProtocolError('it began a transaction with a tid that is none')
         if txn_id in self._commits:
             raise StorageTransactionError(f'transaction {quoted(txn_id)} was begun already')
-        metadata = TransactionMetaData(user, description, extension)
+        metadata = Metadata(user, description, extension)
         self._commits[txn_id] = Commit(self.hosted, self, metadata, tid, status, self._resolves)
 
     def storea(self, oid: bytes, serial: bytes, data: bytes, txn_id: Any) -> None:

@@ -18,6 +18,7 @@ from ZODB.POSException import ConflictError
 
 from ZEO import Exceptions
 from ZEO.Exceptions import ProtocolError, ServerException
+from ZEO.wire import guarded
 from ZEO.wire.quoting import cleaned, quoted, text_of
 
 #: Modules whose exceptions are made again on the receiving side.
@@ -26,14 +27,18 @@ _MODULES = (ZODB.POSException, Exceptions, ZODB.interfaces)
 #: What a description holds at most: how deep it is, of how many parts it is made, and how long a text is that an object gives.
 MAX_DEPTH, MOST_PARTS, MOST_TEXT = 8, 10_000, 1000
 
-_ENDS_A_PROCESS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+#: Arguments of an unknown error that are shown.
+_SHOWN = 20
+
+#: Python takes these for the end of a loop, wherever they come from.
+_END_A_LOOP = (StopIteration, StopAsyncIteration)
 
 
-def _known() -> dict[str, type[BaseException]]:
-    known: dict[str, type[BaseException]] = {}
+def _known() -> dict[str, type[Exception]]:
+    known: dict[str, type[Exception]] = {}
     for module in (builtins, *_MODULES):
         for name, value in vars(module).items():
-            if isinstance(value, type) and issubclass(value, BaseException) and not issubclass(value, _ENDS_A_PROCESS):
+            if isinstance(value, type) and issubclass(value, Exception) and not issubclass(value, _END_A_LOOP):
                 known[f'{module.__name__}.{name}'] = value
     return known
 
@@ -99,7 +104,7 @@ class _Description:
             return quoted(value)
 
 
-def restore(description: Any, server: str) -> BaseException:
+def restore(description: Any, server: str) -> Exception:
     """Return the exception that `description` tells of.
 
     :param server: the server's address, for the text of a :class:`ServerException`.
@@ -108,34 +113,49 @@ def restore(description: Any, server: str) -> BaseException:
     if not (isinstance(description, tuple) and len(description) == 2 and isinstance(description[0], str)):
         raise ProtocolError(f'a fault that is no (class name, args) came from {server}')
     name, args = description
-    error = _restored(description)
-    return error if error is not None else ServerException(f'{name}: {_text(args)} (raised on the server {server})')
+    error = _restored(description, 0)
+    if error is None:
+        return ServerException(f'{cleaned(name, MOST_TEXT)}: {_text(args)} (raised on the server {server})')
+    return error
 
 
-def _restored(value: Any) -> BaseException | None:
+def _restored(value: Any, level: int) -> Exception | None:
     """The exception that `value` describes, or None where it describes none that this side can make."""
     if not (type(value) is tuple and len(value) == 2 and type(value[0]) is str and isinstance(value[1], (dict, tuple))):
         return None
     kind = _KNOWN.get(value[0])
-    if kind is None:
+    if kind is None or level >= MAX_DEPTH:
+        return None
+    if issubclass(kind, ConflictError) and isinstance(value[1], dict) and not _is_conflict(value[1]):
         return None
     try:
-        return _make(kind, _errors_restored(value[1]))
-    except (TypeError, ValueError):   # a group of exceptions, for one, wants exceptions
+        return _make(kind, _errors_restored(value[1], level + 1))
+    except Exception:   # a group of exceptions, for one, wants exceptions; other classes want other things
         return None
 
 
-def _errors_restored(value: Any) -> Any:
-    """The reverse of :func:`_errors_described`."""
+def _is_conflict(attributes: dict[str, Any]) -> bool:
+    """Whether a conflict error with these can be shown, and asked what databases ask it."""
+    oid, serials = attributes.get('oid'), attributes.get('serials')
+    return (oid is None or type(oid) is bytes) and (serials is None or (
+        type(serials) in (tuple, list) and len(serials) == 2 and all(type(tid) is bytes and len(tid) == 8 for tid in serials)))
+
+
+def _errors_restored(value: Any, level: int) -> Any:
+    """The reverse of what :class:`_Description` does with errors; what is deeper than that could not be shown."""
+    if level > MAX_DEPTH:
+        return '...' if isinstance(value, (tuple, list, dict)) else value
     if type(value) is dict:
-        return {key: _errors_restored(item) for key, item in value.items()}
+        return {key: _errors_restored(item, level + 1) for key, item in value.items()}
+    if type(value) is list:
+        return [_errors_restored(item, level + 1) for item in value]
     if type(value) is tuple:
-        error = _restored(value)
-        return tuple(_errors_restored(item) for item in value) if error is None else error
+        error = _restored(value, level)
+        return tuple(_errors_restored(item, level + 1) for item in value) if error is None else error
     return value
 
 
-def _make(kind: type[BaseException], args: dict[str, Any] | tuple[Any, ...]) -> BaseException:
+def _make(kind: type[Exception], args: dict[str, Any] | tuple[Any, ...]) -> Exception:
     """An exception of that class as it was; not by a constructor of its own, which might not take what we have."""
     if isinstance(args, dict):
         error = kind.__new__(kind)
@@ -152,17 +172,21 @@ def conflict(oid: bytes, serials: tuple[bytes, bytes], data: bytes) -> ConflictE
     """Return the error for a record that lost against another.
 
     :param serials: the tids of the committed record and of the one that `data` was made from.
-    :param data: the lost record; one that doesn't begin with a class is lost as well, only that its class has no name.
+    :param data: the lost record, for the name of its class; it is not given to ZODB, which would unpickle it.
     """
-    try:
-        return ConflictError(oid=oid, serials=serials, data=data)
-    except Exception:   # ZODB splits and unpickles what may be any bytes
-        return ConflictError(oid=oid, serials=serials)
+    error = ConflictError(oid=oid, serials=serials)
+    module, name = guarded.class_name(data)
+    if name:
+        error.class_name = f'{module}.{name}'
+    return error
 
 
 def _text(args: Any) -> str:
+    """What the other side says of an error whose class is not known here; bounded, since it is meant to be shown."""
     if isinstance(args, dict):
-        return ', '.join(f'{key}={value!r}' for key, value in args.items())
-    if isinstance(args, tuple):
-        return ', '.join(map(str, args))
-    return str(args)
+        parts = [f'{cleaned(key)}={quoted(value, MOST_TEXT)}' for key, value in islice(args.items(), _SHOWN)]
+    elif isinstance(args, tuple):
+        parts = [cleaned(value, MOST_TEXT) for value in args[:_SHOWN]]
+    else:
+        return cleaned(args, MOST_TEXT)
+    return ', '.join(parts)

@@ -1,0 +1,324 @@
+"""A pickle machine that runs nothing: the opcodes of protocols 0 to 3 as data.
+
+Enters: bytes that hold one or several pickles.  Leaves: what they describe, where every global, every call and every persistent
+reference is what a method of a subclass makes of it; here they are inert marks.  Fails: :class:`Unreadable` for bytes that are
+not a pickle, and for one that is made to hurt.
+
+No opcode reaches a class, a function or a hash of what it should not.  The memo is a dictionary, so that an index costs nothing;
+of each value it is known how deep it is nested and how large it would be if nothing in it were shared, so that nothing is made
+that a comparison, a hash or a pickler could not walk through.
+"""
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from ZEO.wire.opcodes import OPERATIONS, Unreadable
+
+#: Levels of nesting: ZODB's own states have five.
+MAX_DEPTH = 100
+
+#: What a value may unfold to, for each byte of its pickle, and besides: records share strings and classes, not structures.
+UNFOLDED, UNFOLDED_ANYWAY = 4, 10_000
+
+#: Keys of dictionaries and items of sets whose hash an attacker can choose; beyond, each could be compared with all others.
+MAX_ODD_KEYS = 1000
+
+#: The unfolded size of such a key.
+MAX_KEY_SIZE = 1000
+
+#: Numbers below it are their own hash, which can't be made equal for many.
+_OWN_HASH = 2**61 - 1
+
+
+class Named:
+    """What stands for a global: its name, and nothing that could be called."""
+
+    __slots__ = ('module', 'name')
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module = module
+        self.name = name
+
+
+class Opaque:
+    """What stands for an object that was not made."""
+
+    __slots__ = ()
+
+
+class Maker:
+    """A global that makes plain data of plain data."""
+
+    __slots__ = ('make',)
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self.make = make
+
+
+def _encoded(text: str, encoding: str = 'latin1') -> bytes:
+    if type(text) is not str or encoding not in ('latin1', 'latin-1'):
+        raise Unreadable('bytes that are encoded in another way than picklers do')
+    return text.encode('latin-1')
+
+
+def _binary(data: bytes = b'') -> bytes:
+    if type(data) is not bytes:
+        raise Unreadable('bytes that are made of something else')
+    return data
+
+
+#: Globals by which older protocols write plain data; sets are made by the machine, which looks at their items.
+MAKERS: dict[tuple[str, str], Maker] = {
+    ('_codecs', 'encode'): Maker(_encoded),
+    ('zodbpickle', 'binary'): Maker(_binary),
+    ('builtins', 'bytes'): Maker(_binary),
+    ('__builtin__', 'bytes'): Maker(_binary),
+    ('builtins', 'set'): Maker(set),
+    ('builtins', 'frozenset'): Maker(frozenset),
+    ('__builtin__', 'set'): Maker(set),
+    ('__builtin__', 'frozenset'): Maker(frozenset),
+}
+
+_SETS = (set, frozenset)
+
+
+class Machine:
+    """Reads the pickles in `data`, one after the other; they share their memo, as those of a record do.
+
+    :param most: opcodes that may be run.
+    :param text_or_bytes: read texts of Python 2 that are not ASCII as bytes, instead of refusing them.
+    """
+
+    bounded = True    # whether sizes are looked at
+
+    def __init__(self, data: bytes, most: float = float('inf'), text_or_bytes: bool = False) -> None:
+        self.data = data
+        self.end = len(data)
+        self.position = 0
+        self.text_or_bytes = text_or_bytes
+        self.stack: list[Any] = []
+        self.weights: list[int] = []         # of each value on the stack: how large it is when unfolded,
+        self.depths: list[int] = []          # and how deep
+        self.marks: list[int] = []           # heights of the stack
+        self.memo: dict[int, tuple[Any, int, int]] = {}
+        self._most = most
+        self._most_weight = UNFOLDED * len(data) + UNFOLDED_ANYWAY
+        self._odd_keys = 0
+        self._grown: dict[int, tuple[int, int]] = {}   # id of what can grow -> weight and depth
+        self._kept: list[Any] = []                     # so that these ids stay theirs
+        self._sealed: set[int] = set()                 # ids of what was taken from the memo: it may be in several places
+
+    def load(self) -> Any:
+        """Return what the next pickle describes."""
+        data, left = self.data, self._most
+        try:
+            while (opcode := data[self.position]) != 46:   # '.', the end
+                self.position += 1
+                left -= 1
+                if left < 0:
+                    raise Unreadable(f'a pickle of more than {self._most} opcodes')
+                OPERATIONS[opcode](self)
+            self.position += 1
+            self._most = left
+            self.fence(1)
+            value = self.stack[-1]
+            self.drop(0)
+            return value
+        except Unreadable:
+            raise
+        # What malformed arguments lead to.
+        except (LookupError, TypeError, ValueError, ArithmeticError, struct.error) as error:
+            raise Unreadable(f'malformed data: {type(error).__name__}: {error}') from None
+
+    # What a subclass makes of globals.
+
+    def named(self, module: str, name: str) -> Any:
+        """Return what stands for a global."""
+        return Named(module, name)
+
+    def called(self, function: Any, args: tuple[Any, ...]) -> Any:
+        """Return what a call of a global gives."""
+        return Opaque()
+
+    def new(self, kind: Any, args: tuple[Any, ...]) -> Any:
+        """Return a new instance of a global."""
+        return Opaque()
+
+    def built(self, value: Any, state: Any) -> None:
+        """Give an instance its state."""
+        if type(value) is not Opaque:
+            raise Unreadable('a state for something that is not an object')
+
+    def persistent(self, reference: Any) -> Any:
+        """Return what stands for another persistent object."""
+        return Opaque()
+
+    def filled(self, target: Any, items: list[Any]) -> None:
+        """Add items to an object that is not a list or a dictionary."""
+        if type(target) is not Opaque:
+            raise Unreadable('items for something that holds none')
+
+    # The stack, for the operations.
+
+    def push(self, value: Any, weight: int = 1, depth: int = 0) -> None:
+        """Put a value on the stack."""
+        self.stack.append(value)
+        self.weights.append(weight)
+        self.depths.append(depth)
+
+    def push_new(self, value: Any, weight: int = 1, depth: int = 1) -> None:
+        """The same for one that can grow."""
+        self._kept.append(value)
+        self._grown[id(value)] = weight, depth
+        self.push(value, weight, depth)
+
+    def drop(self, start: int) -> None:
+        """Take everything from that height on from the stack."""
+        del self.stack[start:], self.weights[start:], self.depths[start:]
+
+    def fence(self, count: int) -> int:
+        """Return the height of the `count` topmost values, none of which may lie below the last mark."""
+        start = len(self.stack) - count
+        if start < (self.marks[-1] if self.marks else 0):
+            raise Unreadable('an empty stack')
+        return start
+
+    def above(self, start: int) -> tuple[int, int]:
+        """Return weight and depth of something that holds everything from that height on."""
+        if not self.bounded:
+            return 1, 1
+        weight = 1 + sum(self.weights[start:])
+        depth = 1 + max(self.depths[start:], default=0)
+        if depth > MAX_DEPTH or weight > self._most_weight:
+            raise Unreadable('data that is nested too deeply, or shared too often')
+        return weight, depth
+
+    def replace(self, start: int, value: Any) -> None:
+        """Have `value` take the place of what it was made of."""
+        weight, depth = self.above(start)
+        self.drop(start)
+        if type(value) in (tuple, bytes):
+            self.push(value, weight, depth)
+        else:
+            self.push_new(value, weight, depth)
+
+    def grow(self, start: int) -> tuple[Any, list[Any]]:
+        """Take what stands from that height on, to go into what stands below it; returns that and the items."""
+        target = self.stack[start - 1]
+        if start - 1 < (self.marks[-1] if self.marks else 0) or id(target) in self._sealed:
+            raise Unreadable('a value that changes after it was used')
+        weight, depth = self.above(start)
+        weight = self.weights[start - 1] = self.weights[start - 1] + weight
+        depth = self.depths[start - 1] = max(self.depths[start - 1], depth)
+        if self.bounded and weight > self._most_weight:
+            raise Unreadable('data that is shared too often')
+        if id(target) in self._grown:
+            self._grown[id(target)] = weight, depth
+        items = self.stack[start:]
+        self.drop(start)
+        return target, items
+
+    def put(self, index: int) -> None:
+        """Remember the topmost value."""
+        self.memo[index] = self.stack[-1], self.weights[-1], self.depths[-1]
+
+    def get(self, index: int) -> None:
+        """Put a remembered value on the stack."""
+        value, weight, depth = self.memo[index]
+        grown = self._grown.get(id(value))
+        if grown is not None:
+            weight, depth = grown
+            self._sealed.add(id(value))
+        self.push(value, weight, depth)
+
+    def extend(self, start: int) -> None:
+        """Add what stands from that height on to the list below it."""
+        target, items = self.grow(start)
+        if type(target) is list:
+            target.extend(items)
+        else:
+            self.filled(target, items)
+
+    def update(self, start: int) -> None:
+        """Add keys and values to the dictionary below them."""
+        is_dict = start > 0 and type(self.stack[start - 1]) is dict
+        found = self.mapping(start) if is_dict else {}
+        target, items = self.grow(start)
+        if is_dict:
+            target.update(found)
+        else:
+            self.filled(target, items)
+
+    def mapping(self, start: int) -> Any:
+        """Return a dictionary of the keys and values from that height on."""
+        self._check_keys(start, 2)
+        items = self.stack[start:]
+        return dict(zip(items[::2], items[1::2], strict=True))
+
+    def refer(self, start: int) -> None:
+        """Have a persistent reference take the place of its parts."""
+        if self.bounded and (self.weights[start] > MAX_KEY_SIZE or self.depths[start] > 2):
+            raise Unreadable('a persistent reference that is not one')
+        self.replace(start, self.persistent(self.stack[start]))
+
+    def _check_keys(self, start: int, step: int) -> None:
+        """Look at values from that height on that are going to be hashed."""
+        for position in range(start, len(self.stack), step):
+            key = self.stack[position]
+            kind = type(key)
+            if kind is str or kind is bytes or (kind is int and -_OWN_HASH < key < _OWN_HASH):
+                continue
+            if self.weights[position] > MAX_KEY_SIZE:
+                raise Unreadable('a key that is too large')
+            self._odd_keys += 1
+            if self._odd_keys > MAX_ODD_KEYS:
+                raise Unreadable(f'more than {MAX_ODD_KEYS} keys that are not text')
+
+    def global_(self, module: bytes, name: bytes) -> Any:
+        """Return what stands for a global."""
+        names = module.decode(), name.decode()
+        return MAKERS.get(names) or self.named(*names)
+
+    def argument(self, width: int) -> bytes:
+        """Return the next bytes."""
+        start = self.position
+        self.position = start + width
+        if self.position > self.end:
+            raise Unreadable('it ends too early')
+        return self.data[start:self.position]
+
+    def line(self) -> bytes:
+        """Return the next line."""
+        start = self.position
+        stop = self.data.index(b'\n', start)
+        self.position = stop + 1
+        return self.data[start:stop]
+
+    def make(self, start: int, function: Any, args: Any, new: bool) -> None:
+        """Call a global or make an instance of it, and put that in place of everything from that height on."""
+        if type(args) is not tuple:
+            raise Unreadable('arguments that are not a tuple')
+        if type(function) is Maker:
+            value = self._made(function, args)
+        else:
+            value = (self.new if new else self.called)(function, args)
+        self.replace(start, value)
+
+    def _made(self, maker: Maker, args: tuple[Any, ...]) -> Any:
+        if maker.make not in _SETS or not args:
+            return maker.make(*args)
+        items, = args
+        if type(items) is not list:
+            raise Unreadable('a set that is made of something else than a list')
+        height = len(self.stack)
+        for item in items:   # their own sizes are not known here: they count as keys that hold something
+            self.push(item, 1 if type(item) in (str, bytes, int) else MAX_KEY_SIZE // 2 if _is_flat(item) else MAX_KEY_SIZE + 1)
+        self._check_keys(height, 1)
+        self.drop(height)
+        return maker.make(items)
+
+
+def _is_flat(item: Any) -> bool:
+    return not isinstance(item, tuple) or (len(item) < 20 and not any(isinstance(part, tuple) for part in item))

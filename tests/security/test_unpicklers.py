@@ -1,0 +1,124 @@
+"""Every way into an unpickler that a server's modules have is on a list, with the reason why it is none for a client's bytes."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import ZEO.Exceptions
+
+PACKAGE = Path(ZEO.Exceptions.__file__).parent
+
+#: Names by which code gets an unpickler, or has ZODB use one: whatever is called `load`, it is of one of these or harmless.
+WAYS = {
+    'Unpickler',
+    'PersistentUnpickler',
+    'pickle',
+    'cPickle',
+    'zodbpickle',
+    '_pickle',
+    '_compat',
+    'marshal',
+    'shelve',
+    'dill',
+    'ObjectReader',
+    'DB',
+    'get_pickle_metadata',
+    'is_blob_record',
+    'referencesf',
+    'get_refs',
+    'find_global',
+    'tryToResolveConflict',
+    'TransactionMetaData',
+    'TransactionRecord',
+    '.extension',
+    '._extension',
+    'eval',
+    'exec',
+    '__import__',
+    'import_module',
+    'copyTransactionsFrom',
+    'copyTransactionsFromTo',
+    'importFile',
+    'ConflictError(data=)',
+}
+
+#: A server process runs these modules: all but the client's own and the commands that talk to servers.
+CLIENT_ONLY = {'ClientStorage', 'nagios', 'zeoctl'}
+CLIENT_PACKAGES = {'link', 'cache'}
+
+#: (module, name) -> why no byte of a client gets to an unpickler there.
+KNOWN = {
+    ('__init__', 'DB'): 'of the front door, for clients',
+    ('wire/pickles', 'pickle'): 'messages, after the walk over their opcodes, with a find_class that knows plain data only',
+    ('wire/pickles', 'Unpickler'): 'the same',
+    ('serving/doors', 'pickle'): 'what is replaced, and by what',
+    ('serving/doors', 'zodbpickle'): 'the same',
+    ('serving/doors', '_compat'): 'the same',
+    ('serving/doors', 'PersistentUnpickler'): 'the same',
+    ('serving/doors', 'get_pickle_metadata'): 'the same',
+    ('serving/doors', 'is_blob_record'): 'the same',
+    ('serving/doors', 'find_global'): 'the argument of what is replaced',
+    ('serving/doors', '.extension'): 'of transactions that hold a dictionary; all others are read from their bytes',
+    ('serving/doors', 'TransactionMetaData'): 'the base of a class whose extension is guarded',
+    ('serving/resolve', '_compat'): 'a pickler',
+    ('serving/resolve', 'tryToResolveConflict'): 'what is replaced',
+    ('serving/allowed', 'import_module'): 'modules that the operator names, or BTrees',
+    ('serving/hosted', 'referencesf'): 'guarded by serving/doors',
+    ('serving/commit', 'TransactionMetaData'): 'an annotation',
+    ('serving/hosting', 'import_module'): 'what an operator wrote behind -S',
+    ('net/tls', 'import_module'): 'what an operator wrote as password-function',
+}
+
+
+def server_modules():
+    for path in sorted(PACKAGE.rglob('*.py')):
+        name = path.relative_to(PACKAGE).with_suffix('').as_posix()
+        if name.split('/')[0] not in CLIENT_PACKAGES | CLIENT_ONLY:
+            yield name, ast.parse(path.read_text(encoding='utf-8'))
+
+
+def names_in(tree):
+    """The names that a module uses, imports, defines or looks up as attributes."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield from (node.attr, f'.{node.attr}')
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from (getattr(node, 'module', None) or '').split('.')
+            for alias in node.names:
+                yield from (*alias.name.split('.'), alias.asname or '')
+        elif isinstance(node, ast.Call) and any(keyword.arg == 'data' for keyword in node.keywords):
+            yield f'{getattr(node.func, "attr", getattr(node.func, "id", ""))}(data=)'
+        if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'getattr':
+            yield from (f'.{arg.value}' for arg in node.args if isinstance(arg, ast.Constant))
+
+
+def found():
+    return {(module, name) for module, tree in server_modules() for name in names_in(tree) if name in WAYS}
+
+
+def test_every_way_is_known():
+    assert sorted(found() - set(KNOWN)) == [], 'does a byte of a client get there? if not, say why in KNOWN'
+
+
+def test_every_known_way_is_there():
+    assert sorted(set(KNOWN) - found()) == []
+
+
+@pytest.mark.parametrize(
+    'code',
+    [
+        'import pickle',
+        'from zodbpickle import pickle as p',
+        'ZODB.utils.get_pickle_metadata(data)',
+        'getattr(x, "extension")',
+        'from ZODB.ConflictResolution import find_global',
+        'transaction.extension',
+        'ConflictError(oid=oid, data=data)',
+        'from ZODB._compat import loads',
+    ],
+)
+def test_a_new_way_would_be_seen(code):
+    assert set(names_in(ast.parse(code))) & WAYS
