@@ -221,6 +221,7 @@ class Attempt:
             label += '\nresolves'
         if label:
             connection.send('set_client_label', (label,))
+            connection.flush()   # for the server's log: the next call may be a long time off
         dropped = verify.check(state, connection, tid, wanted.drop_cache_if_older, wanted.drop_cache_rather_verify)
         state.info = info
         state.release()

@@ -72,6 +72,11 @@ class Channel:
         self.is_closed = False
         loop.add(stream, READ, self._on_ready)
 
+    @property
+    def tls_subject(self) -> str | None:
+        """Whom the other side's certificate names; empty where it has shown none, None where it does not speak TLS."""
+        return None if self._tls is None else self._tls.subject
+
     def send(self, data: bytes) -> None:
         """Send `data` after everything sent before; it leaves when what has come in was handled."""
         if self.is_closed:

@@ -24,6 +24,9 @@ WINDOW = 10.0
 #: Lines of one kind from one source in a window, and from all sources together.
 FROM_ONE, FROM_ALL = 5, 50
 
+#: The same for kinds that come in crowds when nothing is wrong, as when all clients connect again after a server's restart.
+_CROWDS = {kind: (100, 500) for kind in ('clients that connect', 'clients that disconnect')}
+
 #: Sources that are counted by themselves in a window; the others are counted together.
 MOST_SOURCES = 1000
 
@@ -82,7 +85,8 @@ class Reports:
         if not self._ends:
             self._ends = True
             self._later(WINDOW, self.sum_up)
-        if number <= FROM_ONE and written < FROM_ALL:
+        from_one, from_all = _CROWDS.get(kind, (FROM_ONE, FROM_ALL))
+        if number <= from_one and written < from_all:
             self._from_all[kind] = written + 1
             return True
         self._counted[key] = self._counted.get(key, (0, 0))[0] + 1, level

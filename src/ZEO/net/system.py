@@ -54,6 +54,14 @@ class System:
             return None
         return before
 
+    def resident_memory(self) -> int | None:
+        """Return how many bytes of memory this process occupies now; None where that is not known."""
+        try:
+            with open('/proc/self/statm', encoding='ascii') as file:
+                return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+        except (OSError, ValueError, IndexError):
+            return None
+
     def lower_priority(self, by: int) -> None:
         """Have the calling thread yield to others more, for as long as it lives: only root could take it back."""
         if sys.platform != 'linux':   # elsewhere threads have no priority of their own

@@ -10,9 +10,11 @@ import os
 import ssl
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.tls_errors import TlsError, explain, reason
+from ZEO.wire.quoting import cleaned
 
 __all__ = ['DYNAMIC', 'SIGNED', 'SSLContext', 'TlsCodec', 'TlsError', 'client_context',
            'explain', 'server_context']
@@ -28,6 +30,10 @@ DYNAMIC = 'DYNAMIC'
 
 #: One TLS record holds at most this much plaintext.
 _RECORD = 16 * 1024
+
+#: What people call the parts of a certificate's subject.
+_SHORT_NAMES = {'commonName': 'CN', 'organizationName': 'O', 'organizationalUnitName': 'OU', 'countryName': 'C',
+                'localityName': 'L', 'stateOrProvinceName': 'ST'}
 
 PasswordFunction = str | Callable[[], str | bytes]
 
@@ -269,6 +275,12 @@ class TlsCodec:
     def take(self) -> bytes:
         """Return the ciphertext that waits to be written to the stream."""
         return self._outgoing.read()
+
+    def subject(self) -> str:
+        """Return whom the other side's certificate names, as ``CN=…``; empty where it has shown none."""
+        found: Any = (self._tls.getpeercert() or {}).get('subject', ()) if self.handshaken else ()
+        names = [f'{_SHORT_NAMES.get(key, key)}={value}' for part in found for key, value in part]
+        return cleaned(', '.join(names))
 
     def close(self) -> None:
         """Say goodbye to the other side: :meth:`take` has the farewell."""

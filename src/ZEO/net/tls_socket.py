@@ -43,6 +43,11 @@ class TlsSocket:
         """Whether there is ciphertext that waits for the socket."""
         return bool(self._unsent)
 
+    @property
+    def subject(self) -> str:
+        """Whom the other side's certificate names; empty where it has shown none."""
+        return self._codec.subject()
+
     def recv_into(self, buffer: memoryview, nbytes: int = 0, flags: int = 0) -> int:
         """Read plaintext into `buffer`; returns how many bytes, 0 at the end of the stream."""
         while not self._plain:

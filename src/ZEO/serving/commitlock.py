@@ -17,10 +17,13 @@ class CommitLock:
     A client with hundreds of transactions waits at one place, so that it holds up each of the others by one of them.
 
     :param soon: how to call a function a little later, in the same thread: a hundred waiters must not be a hundred calls deep.
+    :param one_more: is told how many wait when there is one more.
     """
 
-    def __init__(self, soon: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(self, soon: Callable[[Callable[[], None]], None], one_more: Callable[[int], None] = lambda waiting: None,
+                 ) -> None:
         self._soon = soon
+        self._one_more = one_more
         self.holder: Any = None
         self._client: Any = None     # of the holder, or of the one before
         self._waiting: Turns[tuple[Any, Callable[[], None]]] = Turns()
@@ -46,6 +49,7 @@ class CommitLock:
             granted()
         else:
             self._waiting.add(client, (who, granted))
+            self._one_more(len(self._waiting))
 
     def release(self, who: Any, client: Any = None) -> None:
         """Take back the lock, or the wish for it; harmless where there is neither."""

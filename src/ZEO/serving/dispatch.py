@@ -39,6 +39,8 @@ class Streamed:
 class Callee(Protocol):
     """What dispatch needs of :class:`ZEO.serving.peer.Peer`, besides the methods that the table names."""
 
+    loads: int   # objects that the client has loaded
+
     @property
     def codec(self) -> Codec:
         """The protocol that the client speaks."""
@@ -93,6 +95,7 @@ def answer_load(peer: Callee, channel: Channel, codec: Codec, hosted: HostedStor
     """Answer a loadBefore, which most calls are: it needs few of the steps of :func:`dispatch`."""
     message_id, _, name, args = message
     hosted.stats.loads += 1
+    peer.loads += 1
     try:
         found = hosted.load_before(*args)
         if found is None:

@@ -20,9 +20,11 @@ from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
 from ZEO.serving import filestorage
 from ZEO.serving.commitlock import CommitLock
+from ZEO.serving.contention import Contention
 from ZEO.serving.invalidations import Invalidations
 from ZEO.serving.later import Later, Workers
 from ZEO.serving.limits import Limits
+from ZEO.serving.moments import lasted
 from ZEO.serving.packing import Packs
 from ZEO.serving.recent import RecentRecords, keeps_to_itself
 from ZEO.serving.remote import RemoteLoads
@@ -70,8 +72,8 @@ class HostedStorage:
         self._recent = RecentRecords(storage, limits.record_memory) if keeps_to_itself(storage) else None
         #: loadBefore in the loop's thread, for a storage that is not remote
         self.load_before = storage.loadBefore if self._recent is None else self._recent.load
-        self.lock = CommitLock(loop.soon)
-        self.stats = Stats(loop.system.wall_clock())
+        self.lock = CommitLock(loop.soon, Contention(self).one_more)
+        self.stats = Stats(loop.system.wall_clock(), loop.system.now())
         self.packs = Packs(self)
         self.peers: dict[Any, tuple[bytes, Channel]] = {}    # in order of their registration, with protocol and channel
         self.invalidations = Invalidations(storage, queue_size, queue_age, loop.system.wall_clock,
@@ -172,7 +174,7 @@ class HostedStorage:
             self.tell_one(peer, sizes)
 
     def status(self) -> dict[str, Any]:
-        """Return what server_status answers."""
+        """Return the figures that a monitoring program gets."""
         last = self.storage.lastTransaction()
         return {
             **self.stats.report(),
@@ -231,7 +233,9 @@ class HostedStorage:
 
     def close(self) -> None:
         """Close the storage."""
+        began = self.loop.system.now()
         self.storage.close()
+        log.info('storage %s is closed after %s', self.name, lasted(self.loop.system.now() - began))
 
 
 def _is_remote(storage: Any) -> bool:

@@ -6,9 +6,10 @@ its clients.  Fails: what the storage raises, such as for a second pack at a tim
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ZEO.serving.later import Later
+from ZEO.serving.moments import iso, lasted, size
 from ZEO.wire.quoting import explained
 
 if TYPE_CHECKING:
@@ -30,10 +31,14 @@ class Packs:
         # Only now: where no thread could be started there is no pack.
         self._running += 1
         hosted.stats.pack_since = hosted.stats.pack_since or hosted.loop.system.wall_clock()
+        began, before = hosted.loop.system.now(), self._size()
+        who.report(logging.INFO, 'packs', 'pack of storage %s to %s begins, its size is %s', hosted.name, iso(time), size(before))
         answer = Later()
 
         def done(_: object) -> None:
             self._ended()
+            who.report(logging.INFO, 'packs', 'pack of storage %s ended after %s, its size went from %s to %s', hosted.name,
+                       lasted(hosted.loop.system.now() - began), size(before), size(self._size()))
             hosted.tell(None, 'info', {**hosted.sizes(), 'packed': True})
             answer.answer(None)
 
@@ -43,6 +48,13 @@ class Packs:
             answer.fail(error)
         packed.then(done, failed)
         return answer
+
+    def _size(self) -> Any:
+        """The storage's size for the log; a storage that fails here says so where it matters."""
+        try:
+            return self._hosted.storage.getSize()
+        except Exception:
+            return None
 
     def _ended(self) -> None:
         self._running -= 1

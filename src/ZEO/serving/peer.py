@@ -26,6 +26,8 @@ from ZEO.serving.doors import Metadata
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.iterators import Iterators
 from ZEO.serving.later import Later, Workers
+from ZEO.serving.status import details
+from ZEO.serving.visits import Visit, how_served
 from ZEO.wire import session
 from ZEO.wire.calls import MAY_WAIT, Does, Method
 from ZEO.wire.messages import Codec, Message
@@ -45,9 +47,9 @@ class Peer:
         self._loop = loop
         self._session = wire
         self._gone = gone                                 # told at the end
-        self._address = show(address)
+        self.address = show(address)
         self._source = source_of(address)                 # what it has in common with others from there
-        self._label = ''                                  # what the client calls itself
+        self.label = ''                                  # what the client calls itself
         self._hosted: HostedStorage | None = None         # set by register
         self._direct: HostedStorage | None = None         # the same, if its loads never wait for a network
         self._read_only = False                           # for this client
@@ -57,9 +59,12 @@ class Peer:
         self._handshake: Timer | None = None              # runs until register has succeeded
         self._channel: Channel | None = None              # set by start
         self._iterators: Iterators | None = None          # made when there is the first one
+        self.visit: Visit | None = None                   # begun by register
+        self.loads = 0                                    # objects that it has loaded
+        self.commits = 0                                  # transactions that it has committed
 
     def __str__(self) -> str:
-        return f'{self._address} ({self._label})' if self._label else self._address
+        return f'{self.address} ({self.label})' if self.label else self.address
 
     @property
     def codec(self) -> Codec:
@@ -124,8 +129,7 @@ class Peer:
 
     def closed(self, reason: str) -> None:
         """The connection has ended: whatever the client held is given back."""
-        level = logging.WARNING if reason.startswith('closed by us') else logging.DEBUG
-        self.report(level, 'connections that were closed', '%s', reason)
+        self._log_end(reason)
         self._session.close()
         if self._handshake is not None:
             self._handshake.cancel()
@@ -141,6 +145,16 @@ class Peer:
         if self._iterators is not None:
             attempt(self._iterators.close)
         self._gone(self)
+
+    def _log_end(self, reason: str) -> None:
+        by_us = reason.startswith('closed by us')
+        if self.visit is None:
+            self.report(logging.WARNING if by_us else logging.DEBUG, 'connections that were closed', '%s', reason)
+            return
+        holds_lock = any(commit is self.hosted.lock.holder for commit in self._commits.values())
+        if holds_lock:
+            reason += '; it held the commit lock'
+        self.visit.end(logging.WARNING if by_us or holds_lock else logging.INFO, reason)
 
     def report(self, level: int, kind: str, text: str, *args: Any) -> None:
         """Write a line about this client into the log, unless there are many of that kind."""
@@ -166,8 +180,11 @@ class Peer:
             raise ProtocolError('it registered twice')
         hosted = self._storages.get(name) if isinstance(name, str) else None
         if hosted is None:
+            self.report(logging.INFO, 'refused clients', 'refused: there is no storage %s', quoted(name))
             raise ValueError(f'there is no storage {quoted(name)} on this server; it serves {", ".join(sorted(self._storages))}')
         if hosted.read_only and not read_only:
+            self.report(logging.INFO, 'refused clients', 'refused: it wants to write to storage %s, which is served read-only',
+                        name)
             raise ReadOnlyError(f'the storage {name!r} is served read-only')
         tid = hosted.storage.lastTransaction()
         self._hosted, self._read_only = hosted, bool(read_only)
@@ -178,7 +195,8 @@ class Peer:
         self._session.registered()
         if self._handshake is not None:
             self._handshake.cancel()
-        self.report(logging.DEBUG, 'registrations', 'registered for %s%s', name, ', read-only' if read_only else '')
+        how = how_served(self._read_only, self.codec.name, self._channel.tls_subject)
+        self.visit = Visit(self, name, self._read_only, how, self._loop)
         return tid
 
     def get_info(self) -> dict[str, Any]:
@@ -187,7 +205,7 @@ class Peer:
 
     def server_status(self) -> dict[str, Any]:
         """Tell about the service."""
-        return self.hosted.status()
+        return details(self.hosted)
 
     def ping(self) -> None:
         """Answer."""
@@ -195,8 +213,10 @@ class Peer:
     def set_client_label(self, label: str) -> None:
         """Take note of what the client calls itself; one of ours says behind a line break that it resolves conflicts."""
         label, _, abilities = (label if isinstance(label, str) else quoted(label)).partition('\n')
-        self._label = cleaned(label, LABEL)
+        self.label = cleaned(label, LABEL)
         self._resolves = self._resolves or 'resolves' in abilities.split()
+        if self.visit is not None:
+            self.visit.announce()
 
     # Reading.
 
@@ -210,24 +230,28 @@ class Peer:
         return hosted.invalidations.since(tid, last)
 
     def loadBefore(self, oid: bytes, tid: bytes) -> Any:
+        hosted = self._one_load()
+        return hosted.remote_loads.load(oid, tid, self) if hosted.is_remote else hosted.load_before(oid, tid)
+
+    def _one_load(self) -> HostedStorage:
         hosted = self.hosted
         hosted.stats.loads += 1
-        return hosted.remote_loads.load(oid, tid, self) if hosted.is_remote else hosted.load_before(oid, tid)
+        self.loads += 1
+        return hosted
 
     def load_many(self, oids: list[bytes], tid: bytes) -> list[Any]:
         """Return what loadBefore returns, for each of some oids; None too where there is no such object."""
         return [self._load_or_none(oid, tid) for oid in oids]
 
     def _load_or_none(self, oid: bytes, tid: bytes) -> Any:
-        self.hosted.stats.loads += 1
+        hosted = self._one_load()
         try:
-            return self.hosted.load_before(oid, tid)
+            return hosted.load_before(oid, tid)
         except POSKeyError:
             return None
 
     def loadSerial(self, oid: bytes, tid: bytes) -> bytes:
-        self.hosted.stats.loads += 1
-        return self.hosted.storage.loadSerial(oid, tid)
+        return self._one_load().storage.loadSerial(oid, tid)
 
     def getTid(self, oid: bytes) -> bytes:
         storage = self.hosted.storage
@@ -387,6 +411,7 @@ class Peer:
 
     def _finished(self, txn_id: Any, tid: bytes) -> bytes:
         self._commits.pop(txn_id, None)
+        self.commits += 1
         self.hosted.tell_sizes(self)
         return tid
 

@@ -11,8 +11,9 @@ from typing import Any
 class Stats:
     """Counters since the server's start."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, began: float = 0.0) -> None:
         self.start = now              # seconds since the epoch
+        self.began = began            # the same on the clock that never goes back
         self.loads = 0
         self.stores = 0
         self.commits = 0
