@@ -112,6 +112,7 @@ class ClientStorage(ConflictResolvingStorage):
         registration = options.registration(
             self._storage, self._is_read_only, bool(read_only_fallback), client_label or '', ssl, ssl_server_hostname,
             bool(drop_cache_if_older), bool(drop_cache_rather_verify))
+        registration.name = name or ''
         self._server = Link(addresses, registration, self._state, options.patience(wait_timeout),
                             self._on_connected, options.pauses(min_disconnect_poll, max_disconnect_poll, disconnect_poll), system)
         self._commits = Commits(self._server, self._state, self._merge, system)

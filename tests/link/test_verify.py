@@ -15,7 +15,7 @@ OLD, NEW = p64(10), p64(20)
 class Server:
     """Answers getInvalidations, and notes that it was asked."""
 
-    where = 'there'
+    where = who = 'there'
 
     def __init__(self, answer=None):
         self.answer, self.asked = answer, []

@@ -24,16 +24,18 @@ from ZEO.StorageServer import StorageServer
 PATIENCE = 15
 
 
-class Log:
-    """The lines of the server's log."""
+class Log(logging.Handler):
+    """The lines of the server's log, from before it starts."""
 
-    def __init__(self, caplog):
-        caplog.set_level(logging.INFO)
-        self._caplog = caplog
+    def __init__(self):
+        super().__init__()
+        self._records = []
+
+    def emit(self, record):
+        self._records.append((record.levelname, record.getMessage()))
 
     def lines(self, pattern):
-        return [record.getMessage() for record in list(self._caplog.records)
-                if record.name == 'ZEO.StorageServer' and re.search(pattern, record.getMessage())]
+        return [line for _, line in list(self._records) if re.search(pattern, line)]
 
     def wait(self, pattern, count=1):
         """Return the first so many lines with `pattern`, waiting for them."""
@@ -43,13 +45,19 @@ class Log:
             time.sleep(0.01)
         return found
 
-    def level(self, pattern):
-        return next(record.levelname for record in self._caplog.records if re.search(pattern, record.getMessage()))
+    def level_of(self, pattern):
+        return next(level for level, line in list(self._records) if re.search(pattern, line))
 
 
 @pytest.fixture
-def log(caplog):
-    return Log(caplog)
+def log():
+    logger, handler = logging.getLogger('ZEO.StorageServer'), Log()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield handler
+    logger.setLevel(before)
+    logger.removeHandler(handler)
 
 
 # -- Clients
@@ -70,7 +78,7 @@ def test_a_client_that_comes_and_goes(log, service):
     [line] = log.wait(r'\(app one\): disconnected')
     assert re.fullmatch(r'a Unix socket \(app one\): disconnected from storage 1 after \d\.\d s, 1 loads and 3 commits: '
                         r'the other side has closed', line)
-    assert log.level('app one') == 'INFO'
+    assert log.level_of('app one') == 'INFO'
 
 
 def test_a_client_that_does_not_say_its_name_is_logged_soon(log, service):
@@ -81,9 +89,8 @@ def test_a_client_that_does_not_say_its_name_is_logged_soon(log, service):
 
 
 def test_a_client_that_leaves_at_once_is_logged_both_ways(log, service):
-    log.wait('connected')
-    client = service.client(storage='1')
-    client.close()
+    log.wait(': connected')   # the good client
+    service.client(storage='1').close()
     log.wait('disconnected from storage 1')
     assert len(log.lines(': connected')) == 2
 
@@ -142,7 +149,7 @@ def test_a_client_that_breaks_the_protocol_is_a_warning(log, service):
     client.send(message(0, 1, 'nosuch', ()))
     client.ended()
     log.wait("disconnected from storage 1 .*which is no call|disconnected from storage 1 .*not a call")
-    assert log.level('disconnected') == 'WARNING'
+    assert log.level_of('disconnected') == 'WARNING'
 
 
 def test_a_crowd_of_clients_does_not_fill_the_log(log, service):
@@ -162,8 +169,8 @@ def test_a_pack_says_by_whom_and_what_it_has_done(log, service):
     assert re.fullmatch(r'a Unix socket \(packer\): pack of storage 1 to 1970-01-01T00:00:00\+00:00 begins, its size is 5\.\d KB',
                         begun)
     [ended] = log.wait('pack of storage 1 ended')
-    assert re.fullmatch(r'a Unix socket \(packer\): pack of storage 1 ended after \d\.\d s, its size went from 5\.\d KB to 5\.\d KB',
-                        ended)
+    assert re.fullmatch(r'a Unix socket \(packer\): pack of storage 1 ended after \d\.\d s, '
+                        r'its size went from 5\.\d KB to 5\.\d KB', ended)
     client.close()
 
 
@@ -219,7 +226,7 @@ def test_many_who_wait_for_the_commit_lock_are_a_warning_once_per_growth(log, se
     lines = log.wait('wait for the commit lock', 2)
     assert [re.match(r'storage 1: (\d+) transactions wait', line)[1] for line in lines] == ['4', '8']
     assert all(re.search(r'which a Unix socket \(the holder\) has held for \d+\.\d s$', line) for line in lines)
-    assert log.level('wait for the commit lock') == 'WARNING'
+    assert log.level_of('wait for the commit lock') == 'WARNING'
     holder.tpc_finish(meta)
     holder.close()
     service.works()
@@ -230,7 +237,7 @@ def test_a_client_that_goes_with_the_commit_lock_is_a_warning(log, service, wait
     holder.close()
     [line] = log.wait(r'\(the holder\): disconnected')
     assert line.endswith('the other side has closed; it held the commit lock')
-    assert log.level('the holder.: disconnected') == 'WARNING'
+    assert log.level_of('the holder.: disconnected') == 'WARNING'
 
 
 # -- The status

@@ -66,6 +66,7 @@ class Connection:
     def __init__(self, stream: Stream, where: str, events: Any, message_size: int, system: System = REAL,
                  limit: float | None = None) -> None:
         self.where = where                                 # the server's address, for people
+        self.who = where                                   # the same with the storage, for the log
         self._stream = stream
         self.events = events
         self._system = system
@@ -186,7 +187,7 @@ class Connection:
             self._end(str(error), error)
         # It is not known how far it got: the connection ends, and the next one checks the cache.
         except BaseException as error:
-            log.exception('%s: %s could not be applied', self.where, name)
+            log.exception('%s: %s could not be applied', self.who, name)
             self._end(f'{name} could not be applied: {error}', error)
             if not isinstance(error, Exception):
                 raise
@@ -283,7 +284,7 @@ class Connection:
             self._watch()
         # The thread's boundary: without a watcher an idle client would not know what changes.
         except BaseException as error:
-            log.exception('%s: the watcher of the connection failed', self.where)
+            log.exception('%s: the watcher of the connection failed', self.who)
             self._end(f'the watcher failed: {error!r}', error)
         self._say_so()
         self.free()
@@ -320,7 +321,7 @@ class Connection:
 
     def _end(self, reason: str, cause: BaseException | None) -> None:
         if self.lost is None and isinstance(cause, ProtocolError):
-            log.error('%s: the connection is closed: %s', self.where, cause)
+            log.error('%s: the connection is closed: %s', self.who, cause)
         self.lose(f'{self.where}: {reason}', cause)
 
     def _say_so(self) -> None:

@@ -64,6 +64,12 @@ class Registration:
     drop_cache_rather_verify: bool
     message_size: int
     timeout: float | None = None      # seconds that a call may take; 0: any; None: the default
+    name: str = ''                    # what the application calls this storage
+
+    @property
+    def who(self) -> str:
+        """What lines of the log are about."""
+        return f'{self.name} (storage {self.storage})' if self.name else f'storage {self.storage}'
 
 
 @dataclass
@@ -168,6 +174,7 @@ class Attempt:
             link = stream.connect(address, GREETING, self._wanted.ssl, self._wanted.ssl_server_hostname)
             connection = Connection(link, show(address), _Early(self._events), self._wanted.message_size, self._system,
                                     self._wanted.timeout)
+            connection.who = f'{self._wanted.who}: {connection.where}'
             try:
                 connection.greet(self._system.now() + GREETING)
             except BaseException:
@@ -197,7 +204,7 @@ class Attempt:
             errors.append(error)
         # What a server fails with while we check the cache is one more reason to try another.
         except Exception as error:
-            log.exception('%s: connecting failed', connection.where)
+            log.exception('%s: connecting failed', connection.who)
             errors.append(ClientDisconnected(f'{connection.where}: {type(error).__name__}: {error}'))
         except BaseException:
             _discard(connection)

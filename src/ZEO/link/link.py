@@ -64,6 +64,7 @@ class Link:
         self._closed = False
         self._fallback = False                           # the connection is a read-only makeshift
         self._ever_connected = False
+        self._away_since: float | None = None            # when a warning said that there is no connection
         self._problem = (f'{", ".join(map(show, self.addresses))}: no server has sent its greeting yet: is it a ZEO server, '
                          'and do both sides use TLS or none?')
         self._refusal: BaseException | None = None       # no use in waiting for a first connection
@@ -174,14 +175,14 @@ class Link:
     def on_lost(self, connection: Connection, reason: str) -> None:
         """A connection has ended."""
         if under(self._changed, self._drop, connection, reason):
-            log.log(logging.DEBUG if self._closed else logging.WARNING, 'disconnected: %s', reason)
+            self._log_lost(reason)
         self._start_quietly()
 
     def _start_quietly(self) -> None:
         try:
             self.start()
         except ClientDisconnected as error:   # the next call tries again
-            log.warning('%s', error)
+            log.warning('%s: %s', self._wanted.who, error)
 
     def _drop(self, connection: Connection, reason: str) -> bool:
         if connection is not self.connection:
@@ -226,13 +227,15 @@ class Link:
                 problem = self._round()
             # The thread's boundary: without this thread the client would stay without a connection.
             except BaseException as error:
-                log.exception('connecting failed')
+                log.exception('%s: connecting failed', self._wanted.who)
                 problem = self._problem = f'connecting failed: {error!r}'
             if problem is None:
                 continue
             if self._system.now() - logged_at > LOG_EVERY and self.connection is None:
                 logged_at = self._system.now()
-                log.warning('not connected: %s', problem)
+                log.warning('%s: not connected: %s', self._wanted.who, problem)
+                if self._away_since is None:
+                    self._away_since = logged_at
             self._pause(pause)
             pause = min(2 * pause, last_pause)
 
@@ -267,8 +270,9 @@ class Link:
 
     def _publish(self, found: Connected) -> None:
         self._connected(found)
+        again = ' again' if self._ever_connected else ''
         if under(self._changed, self._use, found):
-            log.info('connected to %s%s', found.connection.where, ' (read-only)' if found.read_only else '')
+            self._log_connected(found, again)
         else:
             found.connection.lose('the client storage was closed')
         self._announce()
@@ -290,9 +294,24 @@ class Link:
             try:
                 self._system.spawn('ZEO watcher', connection.watch)
             except RuntimeError as error:
-                log.warning('no thread can be started to watch the connection to %s: %s', connection.where, error)
+                log.warning('%s: no thread can be started to watch the connection: %s', connection.who, error)
             else:
                 self._unwatched = None
+
+    def _log_lost(self, reason: str) -> None:
+        log.log(logging.DEBUG if self._closed else logging.WARNING, '%s: disconnected: %s', self._wanted.who, reason)
+        if not self._closed:
+            self._away_since = self._system.now()
+
+    def _log_connected(self, found: Connected, again: str) -> None:
+        """As loud as what was logged when there was no connection, so that it is known to be over."""
+        where = found.connection.where + (' (read-only)' if found.read_only else '')
+        since, self._away_since = self._away_since, None
+        if since is None:
+            log.info('%s: connected to %s', self._wanted.who, where)
+        else:
+            seconds = self._system.now() - since
+            log.warning('%s: connected%s to %s after %.1f s', self._wanted.who, again, where, seconds)
 
     def _pause(self, seconds: float) -> None:
         self._pausing.sleep(self._system, seconds)

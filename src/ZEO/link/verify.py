@@ -40,13 +40,13 @@ def check(state: ClientState, connection: Connection, server_tid: bytes, drop_wh
                 f'the server {connection.where} is older than this client: its last transaction is {server_tid.hex()}, but this '
                 f'client has seen {known.hex()}. Was it restored from a backup, or is it another database? If the server is '
                 'right, remove the client\'s cache file, or open the storage with drop_cache_if_older=True')
-        log.warning('%s: the server is older than the cache: the cache is dropped', connection.where)
+        log.warning('%s: the server is older than the cache: the cache is dropped', connection.who)
         state.unknown(server_tid)
         return True
     answer = None if drop_rather else connection.call('getInvalidations', (known,))
     shapes.answer('getInvalidations', answer, connection.where)
     if answer is None:
-        log.warning('%s: it is not known what has changed since %s: the cache is dropped', connection.where, known.hex())
+        log.warning('%s: it is not known what has changed since %s: the cache is dropped', connection.who, known.hex())
         state.unknown(server_tid)
         return True
     state.changed(answer[0], list(answer[1]))
