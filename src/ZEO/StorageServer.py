@@ -21,7 +21,9 @@ from ZEO.net.sources import source_of
 from ZEO.net.system import REAL, System
 from ZEO.net.tls import TlsCodec
 from ZEO.net.tls_socket import TlsSocket
-from ZEO.serving import doors
+from ZEO.serving import doors, leftovers
+from ZEO.serving.account import Budget
+from ZEO.serving.descriptors import find_temporary_directory
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
@@ -62,6 +64,7 @@ class StorageServer:
         doors.close()
         self.storages = dict(storages)
         self.limits = limits
+        self._budget = Budget(limits.shared_memory)
         self._ssl = ssl
         self._protocol = messages.codec(b'M5' if msgpack else b'Z5').name
         self._loop = Loop(system)
@@ -84,6 +87,9 @@ class StorageServer:
             self._stop_listening()
             self._loop.close()
             raise
+        find_temporary_directory()
+        for hosted in self.hosted.values():
+            leftovers.remove_of(hosted.storage, hosted.name, system.wall_clock())
         notify(Serving(self, address=self.addr))
 
     @property
@@ -152,6 +158,6 @@ class StorageServer:
         if self._ssl is not None:
             stream = TlsSocket(stream, TlsCodec(self._ssl, server_side=True))
         session = ServerSession(self._protocol, self.limits.handshake_size, self.limits.message_size, self._scratch)
-        peer = Peer(self.hosted, self._loop, where, session, self._peers.discard)
+        peer = Peer(self.hosted, self._loop, where, session, self._budget, self._peers.discard)
         self._peers.add(peer)
         peer.start(Channel(self._loop, stream, session, peer, self.limits.output_buffer), self.limits.handshake_time)

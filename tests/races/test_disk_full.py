@@ -62,6 +62,23 @@ def test_a_storage_that_can_not_write_fails_the_commit_and_nothing_else(serving,
         committer.call('loadBefore', oid(1), maxtid)
 
 
+def test_a_transaction_whose_finish_has_failed_is_forgotten(serving, raw, monkeypatch):
+    """No abort comes for it, from most clients; one that does come is harmless."""
+    server = serving(MappingStorage(), limits=Limits(transactions=3))
+    committer = raw(server)
+
+    def fail(self, *args, **options):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+    monkeypatch.setattr(MappingStorage, 'tpc_finish', fail)
+    for txn in range(10):
+        with pytest.raises(LookupError, match='No space left'):
+            committer.commit(txn, (oid(1), z64, b'lost'))
+    monkeypatch.undo()
+    committer.call('tpc_abort', 5)
+    committer.commit(10, (oid(1), z64, b'kept'))
+    assert committer.call('server_status')['active_txns'] == 0
+
+
 @pytest.fixture
 def process():
     """A server process, whose limits the test may change."""

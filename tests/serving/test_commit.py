@@ -10,6 +10,7 @@ from ZODB.utils import maxtid, p64, z64
 
 from ZEO.net.loop import Loop
 from ZEO.net.system import System
+from ZEO.serving.account import Account, Budget
 from ZEO.serving.commit import Commit
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Workers
@@ -30,6 +31,9 @@ class Clock(System):
 
 class Committer:
     """Whoever commits."""
+
+    def __init__(self):
+        self.account = Account(Limits(), Budget(10**9))
 
     def report(self, *line):
         """Take note of nothing."""

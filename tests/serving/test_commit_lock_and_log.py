@@ -6,8 +6,11 @@ from collections import deque
 
 import pytest
 
+from ZEO.serving import account as account_module
+from ZEO.serving.account import OVERHEAD, Account, Budget, TooMuch
 from ZEO.serving.commitlock import CommitLock
 from ZEO.serving.commitlog import CommitLog
+from ZEO.serving.limits import Limits
 
 #: Who wants the lock is told apart by identity.
 WHO = ['a', 'b', 'c']
@@ -108,13 +111,17 @@ def test_a_client_that_comes_late_waits_for_one_transaction_of_each_other(lock, 
     assert lock.waiting == 0
 
 
+def log_of(memory, shared=10**9, disk=10**9):
+    return CommitLog(Account(Limits(commit_memory=memory, transaction_disk=disk), Budget(shared)))
+
+
 SIZES = [10, 200, 0, 5, 1000, 1]
 OPERATIONS = [*(('store', b'a' * size, (number,)) for number, size in enumerate(SIZES)), ('undo', None, (b'id',))]
 
 
 @pytest.mark.parametrize('memory', [0, 50, 10_000])
 def test_operations_come_back_in_order_from_memory_or_disk(memory):
-    log = CommitLog(memory)
+    log = log_of(memory)
     for name, data, args in OPERATIONS:
         log.add(name, data, *args)
     assert len(log) == len(OPERATIONS)
@@ -125,15 +132,15 @@ def test_operations_come_back_in_order_from_memory_or_disk(memory):
 
 
 def test_memory_is_bounded():
-    log = CommitLog(1000)
+    log = log_of(1000)
     for _ in range(100):
         log.add('store', b'd' * 100)
-    assert log._in_memory <= 1000
+    assert log._account.memory <= 1000 and len(log) == 100
     log.close()
 
 
 def test_it_goes_on_after_being_drained():
-    log = CommitLog(10)
+    log = log_of(10)
     log.add('store', b'one' * 10)
     assert [data for _, data, _ in log.drain()] == [b'one' * 10]
     log.add('store', b'two' * 10)
@@ -142,7 +149,7 @@ def test_it_goes_on_after_being_drained():
 
 
 def test_closing_frees_the_file():
-    log = CommitLog(0)
+    log = log_of(0)
     log.add('store', b'data')
     file = log._file
     log.close()
@@ -150,10 +157,73 @@ def test_closing_frees_the_file():
     assert file.closed and len(log) == 0
 
 
+def test_what_a_log_has_taken_is_given_back():
+    account = Account(Limits(commit_memory=5000), Budget(10**9))
+    logs = [CommitLog(account) for _ in range(3)]
+    for log in logs:
+        for number in range(10):
+            log.add('store', b'd' * 1000, number)
+    assert account.memory == 5000 and account._shared.used == 5000 + 5 * OVERHEAD and account.records > 25_000
+    for log in logs:
+        log.close()
+        log.close()
+    assert (account.operations, account.memory, account.records, account._shared.used) == (0, 0, 0, 0)
+
+
+def test_a_million_small_operations_take_no_memory(monkeypatch):
+    """They are in the file whole."""
+    monkeypatch.setattr(account_module, 'OPERATIONS', 100)
+    log = log_of(10_000)
+    for number in range(1000):
+        log.add('check_current', None, b'oid %d' % number, b'serial')
+    assert len(log) == 1000 and len(log._operations) == 100
+    assert [args[0] for _, _, args in log.drain()] == [b'oid %d' % number for number in range(1000)]
+    log.close()
+
+
+def test_one_log_uses_up_what_all_clients_share():
+    shared = Budget(OVERHEAD * 10)
+    logs = [CommitLog(Account(Limits(), shared)) for _ in range(2)]
+    for log in logs:
+        for number in range(10):
+            log.add('delete', None, number)
+    assert [len(log._operations) for log in logs] == [10, 0]
+    assert [args for _, _, args in logs[1].drain()] == [(number,) for number in range(10)]
+    for log in logs:
+        log.close()
+    assert shared.used == 0
+
+
+def test_too_much_on_disk():
+    log = log_of(0, disk=10_000)
+    with pytest.raises(TooMuch, match='more than 10000 bytes.*max-transaction-size'):
+        for number in range(20):
+            log.add('store', b'd' * 1000, number)
+    assert 5 < len(log) < 10
+    log.close()
+    assert log._account.records == 0
+
+
+@pytest.mark.parametrize('memory', [0, 10_000])
+@pytest.mark.parametrize('drained', [False, True])
+def test_the_last_operation_can_be_taken_back(memory, drained):
+    log = log_of(memory)
+    if drained:   # as by a vote that found conflicts
+        log.add('undo', None, b'old' * 100)
+        assert len(list(log.drain())) == 1
+    log.add('store', b'data', b'one', b'serial')
+    log.add('store', b'more data', b'two', b'serial')
+    assert not log.take_back('store', (b'one', b'serial'))
+    assert log.take_back('store', (b'two', b'serial'))
+    log.add('store_blob', b'less', b'two', b'serial', 'path')
+    assert list(log.drain()) == [('store', b'data', (b'one', b'serial')), ('store_blob', b'less', (b'two', b'serial', 'path'))]
+    log.close()
+
+
 def test_a_full_disk(monkeypatch):
     """Whether the write fails, or what was buffered does when it is read back, somebody is told."""
     monkeypatch.setattr(tempfile, 'TemporaryFile', lambda **options: open('/dev/full', 'w+b', buffering=io.DEFAULT_BUFFER_SIZE))
-    log = CommitLog(0)
+    log = log_of(0)
     with pytest.raises(OSError, match='No space left'):
         for number in range(10):
             log.add('store', b'd' * 5000, number)
@@ -164,7 +234,7 @@ def test_no_room_for_a_file_at_all(monkeypatch):
     def fail(**options):
         raise OSError(28, 'No space left on device')
     monkeypatch.setattr(tempfile, 'TemporaryFile', fail)
-    log = CommitLog(0)
+    log = log_of(0)
     with pytest.raises(OSError):
         log.add('store', b'data')
     assert len(log) == 0

@@ -30,10 +30,9 @@ class BoundedServer:
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix='zeo-', dir='/tmp'))
         self.directory.chmod(0o777)
-        temporary = OURS.environ(TMPDIR=str(self.directory), HOME=str(self.directory))
-        self._child = Child(OURS, 'support.host', cwd=self.directory, env=temporary)
         self._clients: list[RawClient] = []
         self.address: Any = None
+        self.restart()
 
     @property
     def pid(self) -> int:
@@ -102,6 +101,11 @@ class BoundedServer:
     def kill(self) -> None:
         """End the process as the kernel does."""
         self._child.kill()
+
+    def restart(self) -> None:
+        """Start a process, once the one before has ended."""
+        temporary = OURS.environ(TMPDIR=str(self.directory), SUPPORT_LOG='INFO')
+        self._child = Child(OURS, 'support.host', cwd=self.directory, env=temporary)
 
     def close(self) -> None:
         """End it, and everything of it."""

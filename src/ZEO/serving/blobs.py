@@ -46,6 +46,19 @@ def remove_files(paths: list[str]) -> None:
     paths.clear()
 
 
+def forget_stored(storage: Any, transaction: Any) -> None:
+    """Remove the files of blobs that a transaction has stored so far: before it is aborted, since ZODB's own storages do that
+    for a transaction that was voted on, and leave those of one that failed earlier.
+    """
+    parts = [storage]
+    while parts:
+        part = parts.pop()
+        inside = getattr(part, '__dict__', {})
+        if inside.get('_transaction') is transaction and inside.get('dirty_oids') and hasattr(part, '_blob_tpc_abort'):
+            part._blob_tpc_abort()
+        parts += [inside[name] for name in ('base', 'changes') if name in inside]
+
+
 def download(path: str, codec: Codec, message_id: Any, oid: bytes, serial: bytes, announced: bool = False) -> Iterator[bytes]:
     """Yield the messages that send a committed blob's file, and last the answer to the call.
 

@@ -22,6 +22,7 @@ from ZODB.Connection import TransactionMetaData
 from ZODB.POSException import ConflictError, POSError, StorageTransactionError
 
 from ZEO.serving import blobs
+from ZEO.serving.account import TooMuch
 from ZEO.serving.begin import begin
 from ZEO.serving.commitlog import CommitLog
 from ZEO.serving.later import Later
@@ -70,7 +71,7 @@ class Collecting(Phase):
                 commit.log.take_back('store', args[:2])
             try:
                 commit.log.add(name, data, *args)
-            except OSError as error:   # nobody waits for an answer to a one-way call: the vote will tell
+            except (OSError, TooMuch) as error:   # nobody waits for an answer to a one-way call: the vote will tell
                 commit.fail_at_vote(error)
 
     def vote(self) -> Later:
@@ -152,7 +153,7 @@ class Commit:
         self.transaction = transaction
         self.answer = Later()                        # to the vote
         self.error: BaseException | None = None      # of an operation that nobody waited for
-        self.log = CommitLog(hosted.limits.commit_memory)
+        self.log = CommitLog(peer.account)
         self.phase: Phase = Collecting(self)
         self.abandoned = False                       # aborted while the storage was being told
         self._tid = tid
@@ -163,12 +164,30 @@ class Commit:
         self._changed: dict[bytes, None] = {}        # the oids for the invalidation, in order
         self._new_serials: dict[bytes, None] = {}    # oids whose data is not what the client sent
         self._conflicts: list[dict[str, Any]] = []   # what the client is to resolve
+        self._handed_over = 0                        # bytes of records that conflicts were handed over with
         self._blob_files: list[str] = []             # files that the storage did not take yet
+        self._blob_bytes = 0                         # what they have on the client's account
         hosted.stats.active_txns += 1
 
-    def add_blob_file(self, path: str) -> None:
-        """Remember a temporary file, to be removed unless the storage takes it."""
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can be done with it any more."""
+        return isinstance(self.phase, Ended)
+
+    def add_blob_file(self, path: str, size: int = 0) -> None:
+        """Remember a temporary file, to be removed unless the storage takes it; one that comes too late is removed at once.
+
+        :param size: bytes that it has on the client's account.
+        """
         self._blob_files.append(path)
+        self._blob_bytes += size
+        if self.is_over or (self.error is not None and isinstance(self.phase, Collecting)):
+            self._remove_blob_files()
+
+    def _remove_blob_files(self) -> None:
+        blobs.remove_files(self._blob_files)
+        size, self._blob_bytes = self._blob_bytes, 0
+        self.peer.account.upload(-size)
 
     def fail_at_vote(self, error: BaseException) -> None:
         """Remember the error of a one-way call; the vote will raise it."""
@@ -177,6 +196,8 @@ class Commit:
                              explained(error))
             self.error = error
             self.log.close()
+            if isinstance(self.phase, Collecting):   # else the storage may be taking them
+                self._remove_blob_files()
 
     def lock_granted(self) -> None:
         """The commit lock is ours, and the time for holding it begins."""
@@ -255,6 +276,7 @@ class Commit:
         hosted = self.hosted
         failed = reason is not None and not isinstance(reason, ConflictError)
         try:
+            blobs.forget_stored(hosted.storage, self.transaction)
             hosted.storage.tpc_abort(self.transaction)
         except Exception as error:   # the storage's own trouble must not keep the lock from the others
             failed = True
@@ -269,7 +291,7 @@ class Commit:
             self.hosted.stats.lock_since = None
         self.hosted.stats.active_txns -= 1
         self.log.close()
-        blobs.remove_files(self._blob_files)
+        self._remove_blob_files()
         self.hosted.lock.release(self, self.peer)
 
     def _timed_out(self) -> None:
@@ -359,7 +381,8 @@ class Commit:
             self._hand_over(error, oid, data)
 
     def _hand_over(self, error: ConflictError, oid: bytes, data: bytes) -> None:
-        if not self._resolves or len(error.serials or ()) != 2:
+        self._handed_over += len(data)
+        if not self._resolves or len(error.serials or ()) != 2 or self._handed_over > self.hosted.limits.commit_memory:
             raise error
         self.hosted.stats.conflicts += 1
         self._conflicts.append({'oid': oid, 'serials': error.serials, 'data': data})

@@ -47,8 +47,21 @@ class Limits:
         10_000, 'connections', 'max-connections', 'a new connection is closed, with a line in the log',
         'several times what one loop serves well')
     commit_memory: int = _bound(
-        10 * 2**20, 'bytes', 'commit-buffer-size', 'the rest of the transaction goes to a temporary file',
-        'nearly all transactions stay in memory')
+        10 * 2**20, 'bytes', 'commit-buffer-size', 'the rest of its transactions goes to temporary files',
+        'what the transactions of one client may have in memory until they are voted on; nearly all stay there')
+    shared_memory: int = _bound(
+        512 * 2**20, 'bytes', 'shared-buffer-size', 'transactions go to temporary files whatever their size',
+        'what the transactions of all clients may have in memory; fifty times what one client may have')
+    transactions: int = _bound(
+        200, 'transactions', 'max-transactions',
+        'one more fails at its vote; a client that begins as many again is closed',
+        'open at a time on one connection; a process has fewer threads that commit')
+    transaction_disk: int = _bound(
+        16 * 2**30, 'bytes', 'max-transaction-size', 'the transaction fails at its vote',
+        'records of one client in temporary files; larger than any transaction we have heard of')
+    blob_disk: int = _bound(
+        64 * 2**30, 'bytes', 'max-upload-size', 'the transaction fails at its vote',
+        'blobs of one client that are not committed yet; an hour of a network of 150 Mbit/s')
     record_memory: int = _bound(
         32 * 2**20, 'bytes', 'record-cache-size', 'records that were loaded longest ago are forgotten',
         'what clients load again and again of a FileStorage; for each storage')

@@ -13,13 +13,13 @@ from typing import Any
 from ZODB.POSException import POSKeyError, ReadOnlyError, StorageTransactionError
 from ZODB.utils import maxtid
 
-from ZEO.cache.arriving import ArrivingFile
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.addresses import show
 from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop, Timer
 from ZEO.net.sources import source_of
 from ZEO.serving import blobs
+from ZEO.serving.account import Account, Budget
 from ZEO.serving.commit import Commit
 from ZEO.serving.dispatch import Streamed, answer_load, dispatch
 from ZEO.serving.doors import Metadata
@@ -27,6 +27,8 @@ from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.iterators import Iterators
 from ZEO.serving.later import Later, Workers
 from ZEO.serving.status import details
+from ZEO.serving.transactions import Transactions
+from ZEO.serving.uploads import Uploads
 from ZEO.serving.visits import Visit, how_served
 from ZEO.wire import session
 from ZEO.wire.calls import MAY_WAIT, Does, Method
@@ -37,15 +39,19 @@ from ZEO.wire.quoting import LABEL, cleaned, explained, quoted
 #: new_oids gives at most so many at a time.
 MAX_OIDS = 100
 
+#: Bytes of the id of a transaction to be undone; storages have some ten.
+LONGEST_UNDO_ID = 1000
+
 
 class Peer:
     """The state of one connection."""
 
     def __init__(self, storages: Mapping[str, HostedStorage], loop: Loop, address: object, wire: session.ServerSession,
-                 gone: Callable[[Peer], None]) -> None:
+                 budget: Budget, gone: Callable[[Peer], None]) -> None:
         self._storages = storages
         self._loop = loop
         self._session = wire
+        self._budget = budget                             # what all clients have together
         self._gone = gone                                 # told at the end
         self.address = show(address)
         self._source = source_of(address)                 # what it has in common with others from there
@@ -54,8 +60,9 @@ class Peer:
         self._direct: HostedStorage | None = None         # the same, if its loads never wait for a network
         self._read_only = False                           # for this client
         self._resolves = False                            # whether the client resolves conflicts
-        self._commits: dict[Any, Commit] = {}             # the client's transaction id -> what became of it
-        self._upload: ArrivingFile | None = None          # a blob whose chunks come in
+        self._account: Account | None = None              # these three are made when there is the first transaction
+        self._transactions: Transactions | None = None
+        self._uploads: Uploads | None = None
         self._handshake: Timer | None = None              # runs until register has succeeded
         self._channel: Channel | None = None              # set by start
         self._iterators: Iterators | None = None          # made when there is the first one
@@ -137,11 +144,10 @@ class Peer:
         if self._hosted is not None:
             self._hosted.peers.pop(self, None)
             attempt(partial(self._hosted.forget_calls, self))
-        for commit in list(self._commits.values()):
+        for commit in self._transactions.take_all() if self._transactions is not None else ():
             attempt(commit.phase.abort)
-        self._commits.clear()
-        if self._upload is not None:
-            attempt(self._upload.discard)
+        if self._uploads is not None:
+            attempt(self._uploads.discard)
         if self._iterators is not None:
             attempt(self._iterators.close)
         self._gone(self)
@@ -151,7 +157,7 @@ class Peer:
         if self.visit is None:
             self.report(logging.WARNING if by_us else logging.DEBUG, 'connections that were closed', '%s', reason)
             return
-        holds_lock = any(commit is self.hosted.lock.holder for commit in self._commits.values())
+        holds_lock = getattr(self.hosted.lock.holder, 'peer', None) is self
         if holds_lock:
             reason += '; it held the commit lock'
         self.visit.end(logging.WARNING if by_us or holds_lock else logging.INFO, reason)
@@ -325,14 +331,11 @@ class Peer:
 
     def tpc_begin(self, txn_id: Any, user: bytes, description: bytes, extension: Any, tid: bytes | None = None,
                   status: str = ' ') -> None:
-        if not isinstance(txn_id, (int, str, bytes)):
-            raise ProtocolError('a transaction id that is no number or text')
         if not (tid is None or (isinstance(tid, bytes) and len(tid) == 8)):
             raise ProtocolError('it began a transaction with a tid that is none')
-        if txn_id in self._commits:
-            raise StorageTransactionError(f'transaction {quoted(txn_id)} was begun already')
-        metadata = Metadata(user, description, extension)
-        self._commits[txn_id] = Commit(self.hosted, self, metadata, tid, status, self._resolves)
+        self._open_transactions().begin(
+            txn_id, (user, description, extension),
+            lambda *said: Commit(self.hosted, self, Metadata(*said), tid, status, self._resolves))
 
     def storea(self, oid: bytes, serial: bytes, data: bytes, txn_id: Any) -> None:
         self._add('store', txn_id, data, oid, serial)
@@ -347,53 +350,59 @@ class Peer:
         self._add('delete', txn_id, None, oid, serial)
 
     def undoa(self, undo_id: bytes, txn_id: Any) -> None:
+        if not isinstance(undo_id, (bytes, str)) or len(undo_id) > LONGEST_UNDO_ID:
+            raise ProtocolError('it asked to undo what is not the id of a transaction')
         self._commit(txn_id).phase.add('undo', None, undo_id)
 
     def storeBlobStart(self) -> None:
-        storage = self.hosted.storage
-        blobs.require(storage)
-        if self._upload is not None:
-            self._upload.discard()
-        self._upload = ArrivingFile(storage.temporaryDirectory(), 'zeo-')
+        blobs.require(self.hosted.storage)
+        if self._uploads is None or not self._open_transactions():
+            raise ProtocolError('it sent a blob outside of any transaction')
+        self._uploads.start()
 
     def storeBlobChunk(self, chunk: bytes) -> None:
-        if self._upload is None:
+        if self._uploads is None:
             raise ProtocolError('it sent a chunk of a blob that it did not start')
-        self._upload.add(chunk)
+        self._uploads.add(chunk)
 
     def storeBlobEnd(self, oid: bytes, serial: bytes, data: bytes, txn_id: Any) -> None:
-        self._add_blob('store_blob', txn_id, self._uploaded(txn_id), data, oid, serial)
+        self._add_upload('store_blob', txn_id, data, oid, serial)
 
     def storeBlobShared(self, oid: bytes, serial: bytes, data: bytes, name: str, txn_id: Any) -> None:
-        blobs.require(self.hosted.storage)
-        self._add_blob('store_blob', txn_id, blobs.shared_path(self.hosted.storage, oid, name), data, oid, serial)
+        self._add_shared('store_blob', txn_id, name, data, oid, serial)
 
     def restoreBlobEnd(self, oid: bytes, serial: bytes, data: bytes, previous: bytes | None, txn_id: Any) -> None:
         """As storeBlobEnd, for a transaction that is copied."""
-        self._add_blob('restore_blob', txn_id, self._uploaded(txn_id), data, oid, serial, previous)
+        self._add_upload('restore_blob', txn_id, data, oid, serial, previous)
 
     def restoreBlobShared(self, oid: bytes, serial: bytes, data: bytes, previous: bytes | None, name: str, txn_id: Any) -> None:
         """As storeBlobShared, for a transaction that is copied."""
+        self._add_shared('restore_blob', txn_id, name, data, oid, serial, previous)
+
+    def _add_upload(self, operation: str, txn_id: Any, *args: Any) -> None:
+        commit = self._commit(txn_id)   # first: what belongs to no transaction stays with the connection, and ends with it
+        assert self._uploads is not None
+        uploaded = self._uploads.take()
+        commit.add_blob_file(uploaded.path, uploaded.size)
+        if uploaded.error is not None:
+            commit.fail_at_vote(uploaded.error)
+        self._add(operation, txn_id, *args, uploaded.path)
+
+    def _add_shared(self, operation: str, txn_id: Any, name: str, data: bytes, oid: bytes, *args: Any) -> None:
         blobs.require(self.hosted.storage)
-        self._add_blob('restore_blob', txn_id, blobs.shared_path(self.hosted.storage, oid, name), data, oid, serial, previous)
-
-    def _uploaded(self, txn_id: Any) -> str:
-        upload, self._upload = self._upload, None
-        if upload is None:
-            raise ProtocolError('it ended a blob that it did not start')
-        if upload.error is not None:
-            self._commit(txn_id).fail_at_vote(upload.error)
-        upload.close()
-        return upload.path
-
-    def _add_blob(self, operation: str, txn_id: Any, path: str, data: bytes, *args: Any) -> None:
-        self._commit(txn_id).add_blob_file(path)
-        self._add(operation, txn_id, data, *args, path)
+        path = blobs.shared_path(self.hosted.storage, oid, name)
+        try:
+            commit = self._commit(txn_id)
+        except StorageTransactionError:
+            blobs.remove_files([path])
+            raise
+        commit.add_blob_file(path)
+        self._add(operation, txn_id, data, oid, *args, path)
 
     def _add(self, operation: str, txn_id: Any, data: bytes | None, oid: bytes, serial: bytes | None, *args: Any) -> None:
         """Take an operation, if it is about what a storage can keep: not all of them look before they write."""
         needs_data = operation.startswith('store')
-        if not (isinstance(oid, bytes) and len(oid) == 8 and (serial is None or isinstance(serial, (bytes, str)))
+        if not (isinstance(oid, bytes) and len(oid) == 8 and _is_short(serial) and (not args or _is_short(args[0]))
                 and (isinstance(data, bytes) or (data is None and not needs_data))):
             raise ProtocolError(f'it sent to {operation} what is no record of an object')
         self._commit(txn_id).phase.add(operation, data, oid, serial, *args)
@@ -402,26 +411,59 @@ class Peer:
         return self._commit(txn_id).phase.vote()
 
     def tpc_finish(self, txn_id: Any) -> Any:
-        tid = self._commit(txn_id).phase.finish()
+        commit = self._commit(txn_id)
+        try:
+            tid = commit.phase.finish()
+        except BaseException:
+            if commit.is_over:   # so that no abort has to come for it, as none does from most clients
+                self._forget(txn_id)
+            raise
         if isinstance(tid, Later):
             answer = Later()
-            tid.then(lambda tid: answer.answer(self._finished(txn_id, tid)), answer.fail)
+
+            def failed(error: BaseException) -> None:
+                self._forget(txn_id)
+                answer.fail(error)
+            tid.then(lambda tid: answer.answer(self._finished(txn_id, tid)), failed)
             return answer
         return self._finished(txn_id, tid)
 
     def _finished(self, txn_id: Any, tid: bytes) -> bytes:
-        self._commits.pop(txn_id, None)
+        self._forget(txn_id)
         self.commits += 1
         self.hosted.tell_sizes(self)
         return tid
 
     def tpc_abort(self, txn_id: Any) -> None:
-        commit = self._commits.pop(txn_id, None) if isinstance(txn_id, (int, str, bytes)) else None
+        commit = self._forget(txn_id)
         if commit is not None:
             commit.phase.abort()
 
+    @property
+    def account(self) -> Account:
+        """What the transactions of this client hold."""
+        if self._account is None:
+            self._account = Account(self.hosted.limits, self._budget)
+        return self._account
+
+    def _open_transactions(self) -> Transactions:
+        if self._transactions is None:
+            self._transactions = Transactions(self.account, self.hosted.limits)
+            self._uploads = Uploads(self.hosted.storage, self.account)
+        return self._transactions
+
     def _commit(self, txn_id: Any) -> Commit:
-        commit = self._commits.get(txn_id) if isinstance(txn_id, (int, str, bytes)) else None
-        if commit is None:
-            raise StorageTransactionError(f'transaction {quoted(txn_id)} was not begun on this connection')
+        return self._open_transactions().find(txn_id)
+
+    def _forget(self, txn_id: Any) -> Commit | None:
+        """A transaction is over; with the last one, so is a blob that belonged to one of them."""
+        transactions = self._open_transactions()
+        commit = transactions.forget(txn_id)
+        if not transactions and self._uploads is not None:
+            self._uploads.discard()
         return commit
+
+
+def _is_short(value: Any) -> bool:
+    """Whether it is a serial, which very old storages have as text, or another short text, such as a path; or None."""
+    return value is None or (isinstance(value, (bytes, str)) and len(value) < 5000)

@@ -1,0 +1,79 @@
+"""The blob that a client is sending, in chunks.
+
+Enters: chunks, on the account of the client.  Leaves: the file with its size, for the transaction that it belongs to.  Fails:
+ProtocolError for chunks that do not belong to a blob; OSError of the disk, and TooMuch past what a client may have there, are
+kept for the vote of the transaction: nobody waits for an answer before that.
+"""
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ZEO.cache.arriving import ArrivingFile
+from ZEO.Exceptions import ProtocolError
+from ZEO.serving.account import Account, TooMuch
+from ZEO.serving.descriptors import clear
+from ZEO.serving.leftovers import prefix
+
+
+class Uploaded(NamedTuple):
+    """A whole blob."""
+
+    path: str
+    size: int                      # bytes that are on the account
+    error: Exception | None        # why it is not whole after all
+
+
+class Uploads:
+    """The blobs that one client sends, one at a time."""
+
+    def __init__(self, storage: Any, account: Account) -> None:
+        self._storage = storage
+        self._account = account
+        self._file: ArrivingFile | None = None
+        self._size = 0
+        self._error: TooMuch | None = None
+
+    def start(self) -> None:
+        """A blob begins; what came of one that was not ended is removed."""
+        self.discard()
+        self._file = ArrivingFile(self._storage.temporaryDirectory(), prefix())
+
+    def add(self, chunk: bytes) -> None:
+        """The next part of it has come."""
+        if self._file is None:
+            raise ProtocolError('it sent a chunk of a blob that it did not start')
+        if not isinstance(chunk, bytes):
+            raise ProtocolError('it sent a chunk of a blob that is not bytes')
+        if self._error is not None or self._file.error is not None:
+            return
+        try:
+            self._account.upload(len(chunk))
+        except TooMuch as error:
+            self._error = error
+            self._file.discard()
+            self._give_back()
+        else:
+            self._size += len(chunk)
+            self._file.add(chunk)
+
+    def take(self) -> Uploaded:
+        """Return the blob, whose file and size on the account are the caller's from now on."""
+        file, self._file = self._file, None
+        if file is None:
+            raise ProtocolError('it ended a blob that it did not start')
+        file.close()
+        error = self._error or (clear(file.error) if file.error is not None else None)
+        uploaded = Uploaded(file.path, self._size, error)
+        self._size, self._error = 0, None
+        return uploaded
+
+    def discard(self) -> None:
+        """Nothing more comes of a blob that was started, if there is one."""
+        file, self._file, self._error = self._file, None, None
+        if file is not None:
+            file.discard()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        self._account.upload(-self._size)
+        self._size = 0
