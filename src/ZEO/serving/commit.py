@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from transaction.interfaces import TransientError
 from ZODB.Connection import TransactionMetaData
 from ZODB.POSException import ConflictError, POSError, StorageTransactionError
 
+from ZEO.net.loop import ENDS
 from ZEO.serving import blobs
 from ZEO.serving.account import TooMuch
 from ZEO.serving.begin import begin
@@ -278,20 +280,24 @@ class Commit:
         try:
             blobs.forget_stored(hosted.storage, self.transaction)
             hosted.storage.tpc_abort(self.transaction)
-        except Exception as error:   # the storage's own trouble must not keep the lock from the others
+        except ENDS:
+            raise
+        except BaseException as error:   # the storage's own trouble must not keep the lock from the others
             failed = True
             hosted.loop.reports.failed('the storage failed to abort', hosted.name, error)
         if failed:
             hosted.forget_failed(self.transaction)
 
     def _release(self) -> None:
+        """Give back what it holds; the others get the lock whatever goes wrong with the rest."""
         if self._timer is not None:
             self._timer.cancel()
         if self.hosted.lock.holder is self:
             self.hosted.stats.lock_since = None
         self.hosted.stats.active_txns -= 1
-        self.log.close()
-        self._remove_blob_files()
+        attempt = self.hosted.loop.attempt
+        attempt(self.log.close)
+        attempt(self._remove_blob_files)
         self.hosted.lock.release(self, self.peer)
 
     def _timed_out(self) -> None:
@@ -318,7 +324,9 @@ class Commit:
                 if system.now() > until:
                     self.hosted.loop.later(0, lambda: self._advance(steps))
                     return
-        except Exception as error:   # whatever a storage raises fails the vote
+        except ENDS:
+            raise
+        except BaseException as error:   # whatever a storage raises fails the vote
             self._not_prepared(error)
         else:
             self._prepared(None)
@@ -418,9 +426,28 @@ class Commit:
     def _finish_storage(self) -> bytes:
         """Returns the tid, which some storages tell the callback only."""
         self.hosted.look_for_others()
-        tids: list[bytes] = []
-        returned = self.hosted.storage.tpc_finish(self.transaction, tids.append)
-        return returned if returned is not None else tids[0]
+        storage, tids = self.hosted.storage, []
+        try:
+            returned = storage.tpc_finish(self.transaction, tids.append)
+        except ENDS:
+            raise
+        except BaseException as error:
+            if not self._is_permanent(tids):
+                raise
+            self.hosted.loop.reports.failed('the storage failed behind a finished transaction', self.hosted.name, error)
+            self.hosted.forget_records()
+            self.hosted.loop.attempt(partial(storage.tpc_abort, self.transaction))   # harmless, and frees its lock
+            return tids[0]
+        return returned or (tids[0] if tids else storage.lastTransaction())
+
+    def _is_permanent(self, tids: list[bytes]) -> bool:
+        """Whether the storage has made it its last transaction before it failed."""
+        try:
+            return bool(tids) and self.hosted.storage.lastTransaction() == tids[0]
+        except ENDS:
+            raise
+        except BaseException:
+            return False
 
     def _finished(self, tid: bytes) -> bytes:
         stats = self.hosted.stats

@@ -17,7 +17,7 @@ from ZODB.serialize import referencesf
 
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.channel import Channel
-from ZEO.net.loop import Loop
+from ZEO.net.loop import ENDS, Loop
 from ZEO.serving import filestorage
 from ZEO.serving.commitlock import CommitLock
 from ZEO.serving.contention import Contention
@@ -31,6 +31,7 @@ from ZEO.serving.remote import RemoteLoads
 from ZEO.serving.resolve import ConflictPolicy
 from ZEO.serving.stats import Stats
 from ZEO.wire.frames import frame
+from ZEO.wire.quoting import explained
 from ZEO.wire.shapes import MESSAGE_SIZE
 
 log = logging.getLogger('ZEO.StorageServer')
@@ -78,7 +79,7 @@ class HostedStorage:
         self.peers: dict[Any, tuple[bytes, Channel]] = {}    # in order of their registration, with protocol and channel
         self.invalidations = Invalidations(storage, queue_size, queue_age, loop.system.wall_clock,
                                            limits.invalidation_oids)
-        self._sizes: dict[str, Any] = {}                     # as they were found last
+        self._sizes: dict[str, Any] = {'length': 0, 'size': 0}   # as they were found last
         self._sizes_until = 0.0                              # when they may be looked for again
         self._owed_sizes: set[Any] = set()                   # who will be told then
         policy.apply_to(storage)
@@ -133,9 +134,8 @@ class HostedStorage:
         """Return what get_info answers."""
         storage = self.storage
         return {
-            'length': len(storage),
-            'size': storage.getSize(),
-            'name': storage.getName(),
+            **self.sizes(),
+            'name': self._storage_name(),
             'supportsUndo': bool(getattr(storage, 'supportsUndo', bool)()),
             'supports_record_iternext': hasattr(storage, 'record_iternext'),
             'interfaces': tuple((interface.__module__, interface.__name__)
@@ -144,10 +144,24 @@ class HostedStorage:
             'extensions': tuple(name for name in EXTENSIONS if not (self.is_remote and name == 'batches')),
         }
 
+    def _storage_name(self) -> str:
+        try:
+            return self.storage.getName()
+        except ENDS:
+            raise
+        except BaseException as error:   # a storage's own trouble; clients only show it
+            self._failed('the storage does not tell its name', error)
+            return self.name
+
     def sizes(self) -> dict[str, Any]:
-        """Return what changes with every commit."""
+        """Return what changes with every commit; where the storage can't tell, what it told last."""
         began = self.loop.system.now()
-        self._sizes = {'length': len(self.storage), 'size': self.storage.getSize()}
+        try:
+            self._sizes = {'length': len(self.storage), 'size': self.storage.getSize()}
+        except ENDS:
+            raise
+        except BaseException as error:   # of a database that restarts, for one: they are of no importance to anybody's data
+            self._failed('the storage does not tell its size', error)
         cost = self.loop.system.now() - began
         self._sizes_until = began + cost * SIZES_SHARE if cost > CHEAP else 0.0
         return self._sizes
@@ -164,8 +178,11 @@ class HostedStorage:
         self._owed_sizes.add(peer)
 
     def tell_one(self, peer: Any, news: dict[str, Any]) -> None:
-        """Send news to one client."""
-        peer.push(frame(peer.codec.send('info', (news,))))
+        """Send news to one client; one that can't be told them does without."""
+        try:
+            peer.push(frame(peer.codec.send('info', (news,))))
+        except Exception as error:
+            self._failed('a client could not be told the size', error)
 
     def _tell_sizes_late(self) -> None:
         owed, self._owed_sizes = self._owed_sizes & self.peers.keys(), set()
@@ -175,15 +192,29 @@ class HostedStorage:
 
     def status(self) -> dict[str, Any]:
         """Return the figures that a monitoring program gets."""
-        last = self.storage.lastTransaction()
+        last, trouble = self._last_transaction()
         return {
             **self.stats.report(),
+            **trouble,
             'waiting': self.lock.waiting,
             'timeout-thread-is-alive': True,
             'last-transaction': last.hex() if last else '',
             'connections': len(self.peers),
             'pack-progress': self._pack_progress(),
         }
+
+    def _last_transaction(self) -> tuple[bytes | None, dict[str, str]]:
+        """The last tid, and as `error` why the storage can't tell it."""
+        try:
+            return self.storage.lastTransaction(), {}
+        except ENDS:
+            raise
+        except BaseException as error:   # the status is wanted above all when something is wrong
+            self._failed('the storage does not tell its last transaction', error)
+            return None, {'error': explained(error)}
+
+    def _failed(self, what: str, error: BaseException) -> None:
+        self.loop.reports.failed(what, self.name, error)
 
     def _pack_progress(self) -> float | None:
         """How much of a running pack is done, 0 to 1, by the file that a FileStorage makes; None where it can't be seen."""
@@ -192,32 +223,52 @@ class HostedStorage:
             return None
         try:
             return min(1.0, os.path.getsize(name + '.pack') / max(1, self.storage.getSize()))
-        except OSError:   # still looking for what to keep, or just done
+        except ENDS:
+            raise
+        except BaseException:   # still looking for what to keep, or just done; or a storage's own trouble
             return 0.0
 
     def committed(self, committer: Any, tid: bytes, oids: Iterable[bytes]) -> None:
-        """Note a transaction and tell every client but `committer`."""
+        """Note a transaction, which is permanent, and tell every client but `committer`; whatever fails, nothing is raised."""
         oids = list(oids)
-        self.invalidations.add(tid, oids)
-        self.remote_loads.changed(oids)
-        if self._recent is not None:
-            self._recent.changed(tid, oids)
+        try:
+            self.invalidations.add(tid, oids)
+            self.remote_loads.changed(oids)
+            if self._recent is not None:
+                self._recent.changed(tid, oids)
+        except ENDS:
+            raise
+        except BaseException as error:   # what is not noted must not be taken for complete
+            self._failed('a transaction was not noted', error)
+            self.invalidations.clear()
+            self.forget_records()
         self.tell(committer, 'invalidateTransaction', tid, oids)
 
     def tell(self, but: Any, name: str, *args: Any) -> None:
-        """Send a message to every client except one, encoded once for each protocol that is spoken."""
+        """Send a message to every client except one, encoded once for each protocol that is spoken.
+
+        A client that can't be told is closed: it does not know what it may keep.
+        """
         encoded: dict[bytes, bytes] = {}
         for peer, (protocol, channel) in tuple(self.peers.items()):   # a client that turns out to be gone leaves this very table
             if peer is not but:
-                data = encoded.get(protocol)
-                if data is None:
-                    data = encoded[protocol] = frame(peer.codec.send(name, args))
-                channel.push_now(data)
+                try:
+                    data = encoded.get(protocol)
+                    if data is None:
+                        data = encoded[protocol] = frame(peer.codec.send(name, args))
+                    channel.push_now(data)
+                except Exception as error:
+                    self._failed('a client could not be told what changed', error)
+                    channel.close('closed by us: it could not be told what changed')
 
     def look_for_others(self) -> None:
         """Be prepared for a transaction's end; the storage's commit lock is held, so that it is the next one."""
         if self._recent is not None:
-            self._recent.look_for_others()
+            try:
+                self._recent.look_for_others()
+            except Exception as error:
+                self._failed('looking for what else was written failed', error)
+                self.forget_records()
 
     def forget_records(self) -> None:
         """The storage may hold less than it did, or something else."""
