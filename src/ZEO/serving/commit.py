@@ -28,6 +28,7 @@ from ZEO.serving.account import TooMuch
 from ZEO.serving.begin import begin
 from ZEO.serving.commitlog import CommitLog
 from ZEO.serving.later import Later
+from ZEO.serving.tids import check_serial, check_tid
 from ZEO.wire.quoting import explained
 
 if TYPE_CHECKING:
@@ -359,6 +360,8 @@ class Commit:
         """Tell the storage, a bit between two yields."""
         storage = self.hosted.storage
         if not self._begun:
+            if self._tid is not None:
+                check_tid(storage, self._tid)
             self._begun = True   # before it is: a storage may take its lock first and then refuse what it was given
             self.hosted.clean_up()
             begin(storage, self.transaction, self._given())
@@ -403,10 +406,12 @@ class Commit:
             self._hand_over(error, oid, data)
 
     def _restore(self, data: bytes | None, oid: bytes, serial: bytes, previous: bytes | None) -> None:
+        check_serial(serial, self._tid)
         self._changed[oid] = None
         self.hosted.storage.restore(oid, serial, data, '', previous, self.transaction)
 
     def _restore_blob(self, data: bytes | None, oid: bytes, serial: bytes, previous: bytes | None, path: str) -> None:
+        check_serial(serial, self._tid)
         self._changed[oid] = None
         self.hosted.storage.restoreBlob(oid, serial, data, path, previous, self.transaction)
 
@@ -426,7 +431,8 @@ class Commit:
     def _finish_storage(self) -> bytes:
         """Returns the tid, which some storages tell the callback only."""
         self.hosted.look_for_others()
-        storage, tids = self.hosted.storage, []
+        storage = self.hosted.storage
+        tids: list[bytes] = []
         try:
             returned = storage.tpc_finish(self.transaction, tids.append)
         except ENDS:

@@ -20,13 +20,16 @@ from ZEO.serving.later import Later, Workers
 from ZEO.wire import calls
 from ZEO.wire.calls import Method
 from ZEO.wire.frames import frame
-from ZEO.wire.messages import REPLY, Codec, Message
+from ZEO.wire.messages import REPLY, Codec, EchoedId, Message
 from ZEO.wire.quoting import explained, quoted
 
 #: Their answers never let a change that was told meanwhile go first.  A revision that it ended would come behind it as current;
 #: the other way round is harmless, since no invalidation ends a revision that is newer.  And a client that has registered takes
 #: what comes in front of the answer for all that it has missed.
 _NOTHING_IN_FRONT = ('loadBefore', 'load_many', 'register')
+
+
+_LOAD = calls.OF_CLIENT['loadBefore'].arguments
 
 
 class Streamed:
@@ -71,6 +74,8 @@ def dispatch(peer: Callee, channel: Channel, loop: Loop, message: Message) -> No
         raise ProtocolError(f'it called {quoted(name, 60)}, which is no call')
     try:
         peer.allow(method)
+        if type(message_id) is not EchoedId:   # others were read by a template
+            method.arguments.check(args)
         handler = getattr(peer, name)
         workers = peer.worker(method)
         result = handler(*args) if workers is None else workers.run(partial(handler, *args), peer)
@@ -97,6 +102,8 @@ def answer_load(peer: Callee, channel: Channel, codec: Codec, hosted: HostedStor
     hosted.stats.loads += 1
     peer.loads += 1
     try:
+        if type(message_id) is not EchoedId:
+            _LOAD.check(args)
         found = hosted.load_before(*args)
         if found is None:
             channel.send(frame(codec.reply(message_id, None)))

@@ -150,7 +150,7 @@ class HostedStorage:
         except ENDS:
             raise
         except BaseException as error:   # a storage's own trouble; clients only show it
-            self._failed('the storage does not tell its name', error)
+            self._report('the storage does not tell its name', error)
             return self.name
 
     def sizes(self) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class HostedStorage:
         except ENDS:
             raise
         except BaseException as error:   # of a database that restarts, for one: they are of no importance to anybody's data
-            self._failed('the storage does not tell its size', error)
+            self._report('the storage does not tell its size', error)
         cost = self.loop.system.now() - began
         self._sizes_until = began + cost * SIZES_SHARE if cost > CHEAP else 0.0
         return self._sizes
@@ -182,7 +182,7 @@ class HostedStorage:
         try:
             peer.push(frame(peer.codec.send('info', (news,))))
         except Exception as error:
-            self._failed('a client could not be told the size', error)
+            self._report('a client could not be told the size', error)
 
     def _tell_sizes_late(self) -> None:
         owed, self._owed_sizes = self._owed_sizes & self.peers.keys(), set()
@@ -210,10 +210,10 @@ class HostedStorage:
         except ENDS:
             raise
         except BaseException as error:   # the status is wanted above all when something is wrong
-            self._failed('the storage does not tell its last transaction', error)
+            self._report('the storage does not tell its last transaction', error)
             return None, {'error': explained(error)}
 
-    def _failed(self, what: str, error: BaseException) -> None:
+    def _report(self, what: str, error: BaseException) -> None:
         self.loop.reports.failed(what, self.name, error)
 
     def _pack_progress(self) -> float | None:
@@ -239,7 +239,7 @@ class HostedStorage:
         except ENDS:
             raise
         except BaseException as error:   # what is not noted must not be taken for complete
-            self._failed('a transaction was not noted', error)
+            self._report('a transaction was not noted', error)
             self.invalidations.clear()
             self.forget_records()
         self.tell(committer, 'invalidateTransaction', tid, oids)
@@ -258,7 +258,7 @@ class HostedStorage:
                         data = encoded[protocol] = frame(peer.codec.send(name, args))
                     channel.push_now(data)
                 except Exception as error:
-                    self._failed('a client could not be told what changed', error)
+                    self._report('a client could not be told what changed', error)
                     channel.close('closed by us: it could not be told what changed')
 
     def look_for_others(self) -> None:
@@ -267,7 +267,7 @@ class HostedStorage:
             try:
                 self._recent.look_for_others()
             except Exception as error:
-                self._failed('looking for what else was written failed', error)
+                self._report('looking for what else was written failed', error)
                 self.forget_records()
 
     def forget_records(self) -> None:

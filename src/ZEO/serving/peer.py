@@ -331,8 +331,6 @@ class Peer:
 
     def tpc_begin(self, txn_id: Any, user: bytes, description: bytes, extension: Any, tid: bytes | None = None,
                   status: str = ' ') -> None:
-        if not (tid is None or (isinstance(tid, bytes) and len(tid) == 8)):
-            raise ProtocolError('it began a transaction with a tid that is none')
         self._open_transactions().begin(
             txn_id, (user, description, extension),
             lambda *said: Commit(self.hosted, self, Metadata(*said), tid, status, self._resolves))
@@ -399,13 +397,8 @@ class Peer:
         commit.add_blob_file(path)
         self._add(operation, txn_id, data, oid, *args, path)
 
-    def _add(self, operation: str, txn_id: Any, data: bytes | None, oid: bytes, serial: bytes | None, *args: Any) -> None:
-        """Take an operation, if it is about what a storage can keep: not all of them look before they write."""
-        needs_data = operation.startswith('store')
-        if not (isinstance(oid, bytes) and len(oid) == 8 and _is_short(serial) and (not args or _is_short(args[0]))
-                and (isinstance(data, bytes) or (data is None and not needs_data))):
-            raise ProtocolError(f'it sent to {operation} what is no record of an object')
-        self._commit(txn_id).phase.add(operation, data, oid, serial, *args)
+    def _add(self, operation: str, txn_id: Any, data: bytes | None, *args: Any) -> None:
+        self._commit(txn_id).phase.add(operation, data, *args)
 
     def vote(self, txn_id: Any) -> Later:
         return self._commit(txn_id).phase.vote()
@@ -462,8 +455,3 @@ class Peer:
         if not transactions and self._uploads is not None:
             self._uploads.discard()
         return commit
-
-
-def _is_short(value: Any) -> bool:
-    """Whether it is a serial, which very old storages have as text, or another short text, such as a path; or None."""
-    return value is None or (isinstance(value, (bytes, str)) and len(value) < 5000)

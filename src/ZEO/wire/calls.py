@@ -1,4 +1,4 @@
-"""The table of every message that has a name: who sends it, whether it wants an answer, and what it does.
+"""The table of every message that has a name: who sends it, whether it wants an answer, what it does, and its arguments.
 
 Nothing enters or fails here; a session looks names up in :data:`OF_CLIENT` and :data:`OF_SERVER`.
 """
@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from enum import Enum
 from typing import NamedTuple
+
+from ZEO.wire.arguments import Arguments, arguments
 
 
 class Does(Enum):
@@ -22,25 +24,66 @@ class Method(NamedTuple):
     name: str
     answered: bool
     does: Does
+    arguments: Arguments
 
 
-def _rows(does: Does, answered: bool, names: str) -> dict[str, Method]:
-    return {name: Method(name, answered, does) for name in names.split()}
+def _rows(does: Does, answered: bool, lines: str) -> dict[str, Method]:
+    """One row for each line: a call's name and its arguments, of the kinds of :mod:`ZEO.wire.arguments`."""
+    rows = [line.partition(':') for line in lines.strip().splitlines()]
+    return {name.strip(): Method(name.strip(), answered, does, arguments(kinds)) for name, _, kinds in rows}
 
 
-#: What a client may send.
+#: What a client may send.  Those of ours only, which get_info announces: load_many, iterator_batch, restoreBlob...
 OF_CLIENT: dict[str, Method] = {
-    **_rows(Does.CONTROLS, True, 'register get_info server_status ping'),
-    **_rows(Does.CONTROLS, False, 'set_client_label iterator_gc'),
+    **_rows(Does.CONTROLS, True, '''
+        register: any flag any? any?
+        get_info:
+        server_status:
+        ping:
+        '''),
+    **_rows(Does.CONTROLS, False, '''
+        set_client_label: text
+        iterator_gc: counts
+        '''),
     **_rows(Does.READS, True, '''
-        lastTransaction getInvalidations loadBefore loadSerial getTid history undoLog undoInfo record_iternext
-        iterator_start iterator_next iterator_record_start iterator_record_next sendBlob pack'''),
-    **_rows(Does.READS, True, 'load_many iterator_batch'),   # of ours only, announced in get_info
-    **_rows(Does.WRITES, True, 'new_oids vote tpc_finish tpc_abort'),
+        lastTransaction:
+        getInvalidations: tid
+        loadBefore: oid tid
+        loadSerial: oid tid
+        load_many: oids tid
+        getTid: oid
+        history: oid count
+        undoLog: count count
+        undoInfo: count? count? any?
+        record_iternext: cursor?
+        iterator_start: tid_or_none tid_or_none
+        iterator_next: count
+        iterator_record_start: count tid
+        iterator_record_next: count
+        iterator_batch: count
+        sendBlob: oid tid
+        pack: number flag?
+        '''),
+    **_rows(Does.WRITES, True, '''
+        new_oids: count?
+        vote: any
+        tpc_finish: any
+        tpc_abort: any
+        '''),
     **_rows(Does.WRITES, False, '''
-        tpc_begin storea restorea checkCurrentSerialInTransaction deleteObject undoa
-        storeBlobStart storeBlobChunk storeBlobEnd storeBlobShared'''),
-    **_rows(Does.WRITES, False, 'restoreBlobEnd restoreBlobShared'),   # of ours only, announced in get_info
+        tpc_begin: new_transaction text text any tid_or_none? text?
+        storea: oid serial bytes transaction
+        restorea: oid serial bytes_or_none serial transaction
+        checkCurrentSerialInTransaction: oid serial transaction
+        deleteObject: oid serial transaction
+        undoa: name transaction
+        storeBlobStart:
+        storeBlobChunk: bytes
+        storeBlobEnd: oid serial bytes transaction
+        storeBlobShared: oid serial bytes file_name transaction
+        restoreBlobEnd: oid serial bytes_or_none serial transaction
+        restoreBlobShared: oid serial bytes_or_none serial file_name transaction
+        '''),
 }
 
 #: Calls that have to wait for a network where the storage is on another server.

@@ -72,7 +72,14 @@ def requested(message: Any) -> Message:
 
 
 class EchoedId(bytes):
-    """A message id as its pickle's opcodes: a server only ever gives it back, so it need not know what it is."""
+    """A message id as its pickle's opcodes: a server only ever gives it back, so it need not know what it is.
+
+    Messages with such an id were read by a template: their arguments have the right form.
+    """
+
+
+#: The id of a one-way message that was read by a template.
+FROM_TEMPLATE = EchoedId(b'K\0')
 
 
 class PickleCodec:
@@ -96,7 +103,7 @@ class PickleCodec:
                 return EchoedId(message_id), False, 'loadBefore', (oid, tid)
             store = templates.read_store(data)
             if store is not None:
-                return 0, True, 'storea', store
+                return FROM_TEMPLATE, True, 'storea', store
         pickles.check(data)
         return requested(pickles.loads(data))
 
