@@ -140,13 +140,13 @@ def test_moving_aside_that_fails_leaves_no_name_behind(tmp_path, path):
 @pytest.mark.parametrize('before', ['', '12345\n', ' 99 \n', '4294967296'])
 def test_a_process_id_takes_the_place_of_another(tmp_path, path, before):
     (tmp_path / 'name').write_text(before)
-    os.close(files.write_pid(path))
-    assert (tmp_path / 'name').read_text() == f'{os.getpid()}\n'
+    files.write_pid(path, '12\n')
+    assert files.read_pid(path) == (tmp_path / 'name').read_text() == '12\n'
 
 
 @pytest.mark.parametrize('content', ['FS21 a database', '123\n456\nabc', ' ' * 100 + 'text', '1' * 30])
 def test_a_file_that_holds_something_else_than_a_process_id_is_left_alone(tmp_path, path, content):
     (tmp_path / 'name').write_text(content)
     with pytest.raises(OSError, match='does not hold a process id'):
-        files.write_pid(path)
+        files.write_pid(path, '12\n')
     assert (tmp_path / 'name').read_text() == content

@@ -349,6 +349,7 @@ def test_the_process_can_be_found_while_storages_are_opened(serve, tmp_path):
     process.wait_for('slow\n')
     pid = process.popen.pid
     assert (tmp_path / 'pid').read_text() == f'{pid}\n'
+    assert (tmp_path / 'pid').stat().st_mode & 0o777 == 0o600
     assert re.search(rf'ZEO \S+ starts as process {pid}, .*\n.* opening storage 1: FileStorage\n', process.seen)
     assert process.end(signal.SIGTERM)[0] == 0
     assert not (tmp_path / 'pid').exists()

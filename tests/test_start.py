@@ -322,6 +322,19 @@ class TestRefusals:
         assert 'cannot write the process id to /nosuch/zeo.pid' in line
         assert not (tmp_path / 'zeo.sock').exists()
 
+    def test_a_pid_file_that_is_the_database(self, refusal, tmp_path):
+        FileStorage(str(tmp_path / 'Data.fs')).close()
+        before = (tmp_path / 'Data.fs').read_bytes()
+        line = refusal('-U', 'zeo.sock', 'ZEO_SERVER_PID=Data.fs')
+        assert 'to Data.fs: there is a file of that name that does not hold a process id' in line
+        assert (tmp_path / 'Data.fs').read_bytes() == before
+
+    def test_a_pid_file_that_is_a_link(self, refusal, tmp_path):
+        (tmp_path / 'victim').write_text('1')
+        (tmp_path / 'pid').symlink_to('victim')
+        assert 'it is a symbolic link' in refusal('-U', 'zeo.sock', 'ZEO_SERVER_PID=pid')
+        assert (tmp_path / 'victim').read_text() == '1'
+
 
 class TestUser:
     def test_oneself(self):

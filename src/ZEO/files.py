@@ -101,18 +101,28 @@ def holds_pid(fd: int) -> bool:
     return _PID.fullmatch(os.pread(fd, _MOST_PID, 0)) is not None and os.fstat(fd).st_size < _MOST_PID
 
 
-def write_pid(path: str) -> int:
-    """Write this process's id into the file at `path`; return the descriptor, which stays open for who wants to own the file.
+def write_pid(path: str, text: str) -> None:
+    """Write a process id into the file at `path`.
 
     :raises OSError: when it cannot be written, or holds something else than a process id, which is left alone.
     """
     fd = open_regular(path, os.O_RDWR | os.O_CREAT)
     try:
         if not holds_pid(fd):
-            raise OSError(errno.EEXIST, 'there is a file of that name that does not hold a process id', path)
+            raise OSError(errno.EINVAL, 'there is a file of that name that does not hold a process id', path)
         os.ftruncate(fd, 0)
-        os.pwrite(fd, b'%d\n' % os.getpid(), 0)
-    except BaseException:
+        os.pwrite(fd, text.encode('ascii'), 0)
+    finally:
         os.close(fd)
-        raise
-    return fd
+
+
+def read_pid(path: str) -> str:
+    """Return the start of the file at `path`.
+
+    :raises OSError: when there is no file, or anything else than a regular one.
+    """
+    fd = open_regular(path, os.O_RDONLY)
+    try:
+        return os.pread(fd, _MOST_PID, 0).decode('ascii', 'replace')
+    finally:
+        os.close(fd)

@@ -195,7 +195,7 @@ class User:
     def own(self, path: str) -> None:
         """Give a file to this user."""
         if self.is_other:
-            os.chown(path, self.uid, self.gid)
+            os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
     def for_good(self) -> None:
         """Become this user; there is no way back."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
+from ZEO import files
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.hosting import describe
 from ZEO.serving.starting import failed
@@ -108,7 +109,7 @@ def reopen_logs() -> None:
 
 
 class PidFile:
-    """The file that names this process.
+    """The file that names this process, for its owner only, and never behind a symbolic link.
 
     It is there before storages are opened.  A start that fails, perhaps since another server runs with the same
     configuration, puts back what that one had written.
@@ -144,12 +145,10 @@ class PidFile:
             log.warning('could not remove the pid file %s: %s', self._path, error.strerror)
 
     def _write(self, text: str) -> None:
-        with open(self._path, 'w', encoding='ascii') as file:
-            file.write(text)
+        files.write_pid(self._path, text)
 
     def _read(self) -> str:
-        with open(self._path, encoding='ascii', errors='replace') as file:
-            return file.read(100)
+        return files.read_pid(self._path)
 
     def _another_process(self, text: str | None = None) -> str | None:
         """Return what the file says, or `text`, if that is the number of another process that lives."""
