@@ -38,6 +38,8 @@ VALUES = {
     'bind_address': 'address',
     'connect_address': 'address',
     'existing_file': 'file',
+    'file_mode': 'octal digits',
+    'group': 'group',
     'file_in_existing_directory': 'file',
     'authenticate': 'file, directory or word',
     'dotted_name': 'dotted name',

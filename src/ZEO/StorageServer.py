@@ -21,6 +21,7 @@ from ZEO.net.sources import source_of
 from ZEO.net.system import REAL, System
 from ZEO.net.tls import TlsCodec
 from ZEO.net.tls_socket import TlsSocket
+from ZEO.net.unix_sockets import BY_UMASK, Access
 from ZEO.serving import doors, leftovers
 from ZEO.serving.account import Budget
 from ZEO.serving.descriptors import find_temporary_directory
@@ -52,13 +53,15 @@ class StorageServer:
     :param msgpack: speak the protocol M5 instead of Z5.
     :param limits: what a client may cost.
     :param conflict_modules: packages whose classes may be loaded to resolve conflicts here.
+    :param unix_access: who may connect to the Unix sockets.
     :raises ConfigurationError: when it can't listen, or something to serve is no storage.
     """
 
     def __init__(self, addr: object, storages: Mapping[str, Any], read_only: bool = False, invalidation_queue_size: int = 100,
                  invalidation_age: float | None = None, transaction_timeout: float | None = 30, ssl: Any = None,
                  client_conflict_resolution: bool = False, msgpack: bool = False, limits: Limits = Limits(),
-                 conflict_modules: Iterable[str] = DEFAULT_MODULES, system: System = REAL) -> None:
+                 conflict_modules: Iterable[str] = DEFAULT_MODULES, system: System = REAL,
+                 unix_access: Access = BY_UMASK) -> None:
         if not storages:
             raise ConfigurationError('there is no storage to serve')
         doors.close()
@@ -82,7 +85,7 @@ class StorageServer:
                                 invalidation_queue_size, invalidation_age)
             for name, storage in self.storages.items()}
         try:
-            self._listen(addresses.parse_all(addr))
+            self._listen(addresses.parse_all(addr), unix_access)
         except BaseException:
             self._stop_listening()
             self._loop.close()
@@ -139,10 +142,15 @@ class StorageServer:
                 log.exception('the storage %s failed to close', hosted.name)
         notify(Closed(self))
 
-    def _listen(self, wanted: Iterable[Address]) -> None:
+    def _listen(self, wanted: Iterable[Address], access: Access) -> None:
         for address in wanted:
-            for listener in addresses.listen(address):
+            for listener in addresses.listen(address, access):
                 self._acceptors.append(Acceptor(self._loop, listener, self._accepted))
+        exposed = [addresses.show(address) for address in self.addresses if addresses.is_exposed(address)]
+        if exposed and self._ssl is None:
+            log.warning('%s: without TLS, everyone who can reach this address over the network may read and change all data; '
+                        'listen on 127.0.0.1 or a Unix socket, let a firewall admit known machines only, or configure <ssl> with '
+                        'authenticate', ', '.join(exposed))
 
     def _stop_listening(self) -> None:
         for acceptor in self._acceptors:

@@ -186,7 +186,7 @@ def test_a_live_server_that_is_too_busy_to_accept(folder):
 def test_a_file_that_is_no_socket_stays(folder):
     path = folder / 'Data.fs'
     path.write_bytes(b'precious')
-    with pytest.raises(ConfigurationError, match='no socket'):
+    with pytest.raises(ConfigurationError, match='not a socket'):
         addresses.listen(str(path))
     assert path.read_bytes() == b'precious'
 

@@ -5,6 +5,7 @@ file and the line.
 """
 from __future__ import annotations
 
+import grp
 import os
 import re
 
@@ -74,6 +75,21 @@ def _address(text: str, default_host: str) -> Address:
         raise ValueError(f'{text!r} is no address: give HOST:PORT, PORT, or the path of a Unix '
                          'socket, with at least one slash')
     return (host.lower() if colon else '') or default_host, int(port)
+
+
+def file_mode(text: str) -> int:
+    """Return a file's mode from its octal digits."""
+    if not re.fullmatch(r'(0o?)?[0-7]{3}', text):
+        raise ValueError(f'{text!r} is not a mode: give three octal digits, such as 0660 for the owner and the group')
+    return int(text[-3:], 8)
+
+
+def group(text: str) -> int:
+    """Return the number of a group of users from its name or number."""
+    try:
+        return int(text) if text.isascii() and text.isdigit() else grp.getgrnam(text).gr_gid
+    except KeyError:
+        raise ValueError(f'there is no group {text!r} on this machine') from None
 
 
 def existing_file(text: str) -> str:

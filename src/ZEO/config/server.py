@@ -18,6 +18,7 @@ from ZEO.Exceptions import ConfigurationError, Unavailable
 from ZEO.net import addresses
 from ZEO.net.addresses import Address
 from ZEO.net.tls import SSLContext
+from ZEO.net.unix_sockets import Access
 from ZEO.serving.hosting import DEFAULT_NAME, close_all, describe, open_file
 from ZEO.serving.limits import KEYS, Limits
 from ZEO.serving.resolve import DEFAULT_MODULES
@@ -99,6 +100,10 @@ class Settings:
         if not self.addresses:
             raise ConfigurationError(
                 'nowhere to listen: give an address in the <zeo> section, or -a ADDRESS')
+        if 'unix_access' in self.options and not any(isinstance(address, str) for address in self.addresses):
+            raise ConfigurationError(
+                'unix-socket-mode and unix-socket-group are about Unix sockets, and no address is the path of one: '
+                'give a path as address, or remove them')
 
 
 def settings(config: Any) -> Settings:
@@ -128,6 +133,8 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
         options['invalidation_age'] = zeo.invalidation_age
     if zeo.transaction_timeout is not None:
         options['transaction_timeout'] = zeo.transaction_timeout or None
+    if zeo.unix_socket_mode is not None or zeo.unix_socket_group is not None:
+        options['unix_access'] = Access(zeo.unix_socket_mode, zeo.unix_socket_group)
     options['conflict_modules'] = [*DEFAULT_MODULES, *zeo.conflict_module]
     options['limits'] = Limits(**{
         limit: getattr(zeo, key) for key, limit in KEYS.items() if getattr(zeo, key) is not None})

@@ -10,8 +10,9 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
-from ZEO.net import addresses
+from ZEO.net import addresses, unix_sockets
 from ZEO.net.loop import READ, Loop
 from ZEO.net.sources import source_of
 
@@ -37,6 +38,7 @@ class Acceptor:
         self._told = False                               # of being out of files, until it was better again
         self._closed = False
         self.address = addresses.bound(listener)
+        self._file = unix_sockets.identity(self.address) if isinstance(self.address, str) else None
         loop.add(listener, READ, self._on_ready)
 
     def close(self) -> None:
@@ -48,10 +50,8 @@ class Acceptor:
             os.close(self._spare)
             self._spare = -1
         if isinstance(self.address, str):
-            try:
-                os.unlink(self.address)
-            except OSError:   # somebody has removed it
-                pass
+            with suppress(OSError):   # somebody has taken away the directory, or the right to write to it
+                unix_sockets.remove(self.address, self._file)
 
     def _on_ready(self, events: int) -> None:
         for _ in range(_AT_ONCE):

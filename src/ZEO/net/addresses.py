@@ -7,15 +7,17 @@ no address or can't be listened on, OSError where connecting fails.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import re
 import socket
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ZEO.Exceptions import ConfigurationError, Unavailable
+from ZEO.net import unix_sockets
+from ZEO.net.unix_sockets import BY_UMASK, Access
 
 Address = tuple[str, int] | str
 
@@ -116,13 +118,14 @@ def show(address: object) -> str:
     return str(address) or 'a Unix socket'
 
 
-def listen(address: Address) -> list[socket.socket]:
+def listen(address: Address, access: Access = BY_UMASK) -> list[socket.socket]:
     """Return sockets that listen on `address`; several where a name stands for several, as an empty host does.
 
+    :param access: who may connect to a Unix socket.
     :raises ConfigurationError: when that can't be, with the reason; :class:`Unavailable` when it may be possible later.
     """
     with _explained(address):
-        return [_listen_unix(address)] if isinstance(address, str) else _listen_tcp(*address)
+        return [_listen_unix(address, access)] if isinstance(address, str) else _listen_tcp(*address)
 
 
 def check(address: Address) -> None:
@@ -132,7 +135,7 @@ def check(address: Address) -> None:
     """
     with _explained(address):
         if isinstance(address, str):
-            _remove_stale(address)
+            unix_sockets.remove_stale(address)
             os.stat(os.path.dirname(os.path.abspath(address)))
         else:
             for listener in _bound_tcp(*address):
@@ -155,34 +158,14 @@ def _explained(address: Address) -> Iterator[None]:
         raise ConfigurationError(f'{text}: {error}') from None
 
 
-def _listen_unix(path: str) -> socket.socket:
-    _remove_stale(path)
-    listener = socket.socket(socket.AF_UNIX)
+def _listen_unix(path: str, access: Access) -> socket.socket:
+    unix_sockets.remove_stale(path)
+    listener = unix_sockets.bind(path, access)
     try:
-        listener.bind(path)
         return _listening(listener)
     except BaseException:
         listener.close()
         raise
-
-
-def _remove_stale(path: str) -> None:
-    """Remove the socket file that a killed server has left; a live server's stays, and so does any other file."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise ConfigurationError(f'cannot listen on {path}: there is a file of that name that is no socket')
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(5)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-        except OSError:
-            pass
-    raise OSError(errno.EADDRINUSE, 'another server is listening there')
 
 
 def _listen_tcp(host: str, port: int) -> list[socket.socket]:
@@ -236,6 +219,18 @@ def bound(listener: socket.socket) -> Address:
     """Return the address that a listening socket has, with the port that was picked for port 0."""
     name = listener.getsockname()
     return (name[0], name[1]) if isinstance(name, tuple) else name
+
+
+def is_exposed(address: Address) -> bool:
+    """Return whether other machines may reach what listens on `address`, as :func:`bound` tells it."""
+    if isinstance(address, str):
+        return False
+    try:
+        where = ipaddress.ip_address(address[0].partition('%')[0])
+    except ValueError:   # a name, or an empty one for every network
+        return address[0] != 'localhost'
+    mapped = getattr(where, 'ipv4_mapped', None)
+    return not (mapped or where).is_loopback
 
 
 def candidates(address: Address) -> list[tuple[int, Any]]:
