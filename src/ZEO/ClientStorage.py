@@ -27,6 +27,7 @@ from ZEO.link.commits import Commits
 from ZEO.link.connector import Connected
 from ZEO.link.iterators import StorageIterator
 from ZEO.link.link import Link
+from ZEO.link.oids import Oids
 from ZEO.link.prefetch import Prefetched
 from ZEO.link.provided import provided
 from ZEO.link.state import ClientState, Nobody
@@ -104,8 +105,6 @@ class ClientStorage(ConflictResolvingStorage):
                                          f'{self._storage}@{",".join(sorted(map(same, addresses)))}')
         self._state = ClientState(self._cache, system)
         self._system = system
-        self._oid_lock = system.lock()
-        self._oids: list[bytes] = []                     # fresh ones, to be given out
         self._makeshift = False                          # connected read-only, because there is no better server
         self._prefetched = Prefetched()
         self._blobs = self._open_blobs(blob_dir, bool(shared_blob_dir), blob_cache_size, blob_cache_size_check or 10)
@@ -115,6 +114,9 @@ class ClientStorage(ConflictResolvingStorage):
         registration.name = name or ''
         self._server = Link(addresses, registration, self._state, options.patience(wait_timeout),
                             self._on_connected, options.pauses(min_disconnect_poll, max_disconnect_poll, disconnect_poll), system)
+        self._oids = Oids(lambda: self._server.call('new_oids'), system)
+        self._watchers: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self._state.on_check = self._on_check
         self._commits = Commits(self._server, self._state, self._merge, system)
         self._closed = False
         system.after_fork_in_child(self._after_fork)
@@ -145,10 +147,21 @@ class ClientStorage(ConflictResolvingStorage):
 
     # What the link tells, in its connecting thread.
 
+    def watch_checks(self, begins: Callable[[], None], ended: Callable[[], None]) -> None:
+        """Have these called around the check of the cache on every connection that is made from now on.
+
+        What the database is told in between has changed at some time since the last connection ended, not just now.
+        """
+        self._watchers.append((begins, ended))
+
+    def _on_check(self, begins: bool) -> None:
+        if begins:
+            self._oids.forget()
+        for watcher in self._watchers:
+            watcher[0 if begins else 1]()
+
     def _on_connected(self, connected: Connected) -> None:
         self._makeshift = connected.read_only
-        with self._oid_lock:
-            self._oids = []   # another server may give them out as well
         self._prefetched.clear()
         zope.interface.directlyProvides(self, *provided(connected.info.get('interfaces', ())))
         if self._blobs is not None:
@@ -161,11 +174,10 @@ class ClientStorage(ConflictResolvingStorage):
 
     def _after_fork(self) -> None:
         """In a forked child: share neither the connection nor the cache file with the parent."""
-        self._oid_lock = self._system.lock()
         self._cache = options.after_fork(self._cache, self._cache_size)
         self._state.after_fork(self._cache)
         self._commits.start_afresh()
-        self._oids = []
+        self._oids.start_afresh()
         self._prefetched.clear()
         if self._blobs is not None:
             self._blobs.start_afresh()
@@ -343,10 +355,7 @@ class ClientStorage(ConflictResolvingStorage):
     def new_oid(self) -> bytes:
         """Return an oid that no object has."""
         self._check_writable()
-        with self._oid_lock:
-            if not self._oids:
-                self._oids = list(reversed(self._server.call('new_oids')))
-            return self._oids.pop()
+        return self._oids.take()
 
     def tpc_begin(self, transaction: Any, tid: bytes | None = None, status: str = ' ') -> None:
         """Begin a transaction.

@@ -27,7 +27,8 @@ def queue(storage, size=3, age=None, now=time.time):
 
 def since(recent, tid):
     """Ask as a peer does."""
-    return recent.since(tid, recent._storage.lastTransaction())
+    last = recent._storage.lastTransaction()
+    return recent.since(tid, last) if recent.knows(tid, last) else recent.from_storage(tid)
 
 
 def fill(recent, storage, *changes):

@@ -48,6 +48,7 @@ class ClientState:
         self._committing = system.reentrant_lock()             # held while our own commit is applied
         self.info: dict[str, Any] = {}                         # what get_info said, kept up to date
         self.blob_arrived: Callable[[str, Any], None] | None = None   # takes receiveBlob… messages
+        self.on_check: Callable[[bool], None] = lambda begins: None   # told when a cache check begins, and when it has ended
         self._held: list[tuple[bytes, list[bytes]]] | None = None   # invalidations that came during a cache check
 
     @property
@@ -135,7 +136,8 @@ class ClientState:
     # The cache check on connect.
 
     def hold(self) -> None:
-        """From now on keep invalidations back, until :meth:`checked` or :meth:`dropped`."""
+        """A cache check begins: keep invalidations back until :meth:`release`."""
+        self.on_check(True)
         self._held = []
 
     def changed(self, tid: bytes, oids: list[bytes]) -> None:
@@ -161,3 +163,4 @@ class ClientState:
         for tid, oids in held:
             if tid > (self.last_tid or z64):
                 self._invalidate(tid, oids)
+        self.on_check(False)

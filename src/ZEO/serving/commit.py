@@ -56,9 +56,9 @@ class Phase:
         """Make it permanent; returns the transaction's tid."""
         raise self._wrong('tpc_finish')
 
-    def abort(self) -> None:
-        """The client gives up, or is gone."""
-        self.commit.end(None)
+    def abort(self) -> Later | None:
+        """The client gives up, or is gone; returns when the storage has, if that takes its time."""
+        return self.commit.end(None)
 
     def _wrong(self, call: str) -> BaseException:
         return StorageTransactionError(f'{call} does not go with a transaction that is {type(self).__name__.lower()}')
@@ -261,33 +261,63 @@ class Commit:
         finished.then(told, lambda error: answer.fail(self._not_finished(error)))
         return answer
 
-    def end(self, reason: BaseException | None) -> None:
+    def end(self, reason: BaseException | None) -> Later | None:
         """Be over, without having changed anything; harmless when it is over."""
         if isinstance(self.phase, Ended):
-            return
+            return None
         self.phase = Ended(reason)
         self.hosted.stats.aborts += 1
+        ended = None
+        if self._begun and self.hosted.is_remote:
+            ended = self._end_remotely(reason)
+        else:
+            self._end_here(reason)
+        self.answer.fail(reason or StorageTransactionError('the transaction was aborted'))
+        return ended
+
+    def _end_remotely(self, reason: BaseException | None) -> Later | None:
+        """Abort in a worker thread, and then give the lock to the next one, who would have to wait in the storage."""
+        ended = Later()
+
+        def over(result: Any) -> None:
+            self._aborted(reason, result if isinstance(result, BaseException) else None)
+            self._release()
+            ended.answer(None)
+        try:
+            aborted = self.hosted.workers.run(self._abort)
+        except POSError:   # no thread: better wait for the network than keep its lock
+            self._end_here(reason)
+            return None
+        aborted.then(over, over)
+        return ended
+
+    def _end_here(self, reason: BaseException | None) -> None:
+        failed: BaseException | None = None
         try:
             if self._begun:
-                self._abort(reason)
-        finally:
-            self._release()
-        self.answer.fail(reason or StorageTransactionError('the transaction was aborted'))
-
-    def _abort(self, reason: BaseException | None) -> None:
-        """Have the storage give it up."""
-        hosted = self.hosted
-        failed = reason is not None and not isinstance(reason, ConflictError)
-        try:
-            blobs.forget_stored(hosted.storage, self.transaction)
-            hosted.storage.tpc_abort(self.transaction)
+                self._abort()
         except ENDS:
+            self._release()
             raise
         except BaseException as error:   # the storage's own trouble must not keep the lock from the others
-            failed = True
-            hosted.loop.reports.failed('the storage failed to abort', hosted.name, error)
-        if failed:
-            hosted.forget_failed(self.transaction)
+            failed = error
+        try:
+            if self._begun:
+                self._aborted(reason, failed)
+        finally:
+            self._release()
+
+    def _abort(self) -> None:
+        """Have the storage give it up; with a remote one in a worker thread."""
+        blobs.forget_stored(self.hosted.storage, self.transaction)
+        self.hosted.storage.tpc_abort(self.transaction)
+
+    def _aborted(self, reason: BaseException | None, failed: BaseException | None) -> None:
+        """The storage has given the transaction up, or failed to do so."""
+        if failed is not None:
+            self.hosted.loop.reports.failed('the storage failed to abort', self.hosted.name, failed)
+        if failed is not None or not (reason is None or isinstance(reason, ConflictError)):
+            self.hosted.forget_failed(self.transaction)
 
     def _release(self) -> None:
         """Give back what it holds; the others get the lock whatever goes wrong with the rest."""

@@ -90,8 +90,6 @@ def dispatch(peer: Callee, channel: Channel, loop: Loop, message: Message) -> No
     if type(result) is Later:
         result.then(lambda value: _reply(peer, channel, loop, message_id, name, value),
                     lambda error: _failed(peer, channel, message_id, False, name, error))
-    elif type(result) is Streamed:
-        channel.stream(result.chunks(message_id))
     else:
         _reply(peer, channel, loop, message_id, name, result)
 
@@ -121,6 +119,9 @@ def _reply(peer: Callee, channel: Channel, loop: Loop, message_id: Any, name: st
     if loop.has_posts and name not in _NOTHING_IN_FRONT:
         loop.take_posts()   # a storage's own thread may have told of a change that this result is newer than
     if channel.is_closed:
+        return
+    if type(result) is Streamed:
+        channel.stream(result.chunks(message_id))
         return
     try:
         data = peer.codec.reply(message_id, result)

@@ -13,6 +13,7 @@ from typing import Any
 
 import zope.interface
 from ZODB.interfaces import IStorageWrapper
+from ZODB.POSException import POSError
 from ZODB.serialize import referencesf
 
 from ZEO.Exceptions import ConfigurationError
@@ -22,6 +23,7 @@ from ZEO.serving import filestorage
 from ZEO.serving.commitlock import CommitLock
 from ZEO.serving.contention import Contention
 from ZEO.serving.invalidations import Invalidations
+from ZEO.serving.iterators import Iterators
 from ZEO.serving.later import Later, Workers
 from ZEO.serving.limits import Limits
 from ZEO.serving.moments import lasted
@@ -30,6 +32,7 @@ from ZEO.serving.recent import RecentRecords, keeps_to_itself
 from ZEO.serving.remote import RemoteLoads
 from ZEO.serving.resolve import ConflictPolicy
 from ZEO.serving.stats import Stats
+from ZEO.serving.upstream import Upstream
 from ZEO.wire.frames import frame
 from ZEO.wire.quoting import explained
 from ZEO.wire.shapes import MESSAGE_SIZE
@@ -70,6 +73,7 @@ class HostedStorage:
         self._settle()
         self.is_remote = _is_remote(storage)           # its calls may wait for a network
         self.remote_loads = RemoteLoads(storage, workers)
+        self.upstream = Upstream(storage, loop, workers, self._connected_again)
         self._recent = RecentRecords(storage, limits.record_memory) if keeps_to_itself(storage) else None
         #: loadBefore in the loop's thread, for a storage that is not remote
         self.load_before = storage.loadBefore if self._recent is None else self._recent.load
@@ -231,6 +235,10 @@ class HostedStorage:
     def committed(self, committer: Any, tid: bytes, oids: Iterable[bytes]) -> None:
         """Note a transaction, which is permanent, and tell every client but `committer`; whatever fails, nothing is raised."""
         oids = list(oids)
+        self._note(tid, oids)
+        self.tell(committer, 'invalidateTransaction', tid, oids)
+
+    def _note(self, tid: bytes, oids: list[bytes]) -> None:
         try:
             self.invalidations.add(tid, oids)
             self.remote_loads.changed(oids)
@@ -242,7 +250,31 @@ class HostedStorage:
             self._report('a transaction was not noted', error)
             self.invalidations.clear()
             self.forget_records()
-        self.tell(committer, 'invalidateTransaction', tid, oids)
+
+    def heard(self, tid: bytes, oids: list[bytes]) -> None:
+        """The storage tells of a transaction of others."""
+        if self.upstream.is_catching_up:   # it may be several, each older than that: clients have to ask
+            self._note(tid, oids)
+            self._connected_again()
+        else:
+            self.committed(None, tid, oids)
+
+    def _connected_again(self) -> None:
+        self._close_all('the storage has another connection to its own server')
+
+    def _close_all(self, reason: str) -> None:
+        for peer in tuple(self.peers):
+            peer.close(reason)
+
+    def close_iterators(self, iterators: Iterators) -> None:
+        """The client of these is gone."""
+        if self.is_remote:
+            try:
+                self.workers.run(iterators.close)
+            except POSError:   # no thread: the other server ends them when there are too many
+                pass
+        else:
+            iterators.close()
 
     def tell(self, but: Any, name: str, *args: Any) -> None:
         """Send a message to every client except one, encoded once for each protocol that is spoken.
@@ -279,8 +311,7 @@ class HostedStorage:
         """The storage can't say what changed: every client has to check its whole cache."""
         self.invalidations.clear()
         self.forget_records()
-        for peer in tuple(self.peers):
-            peer.close('the storage has lost track of its changes')
+        self._close_all('the storage has lost track of its changes')
 
     def close(self) -> None:
         """Close the storage."""
@@ -305,7 +336,7 @@ class _Database:
     def invalidate(self, tid: bytes, oids: Iterable[bytes], version: str = '') -> None:
         oids = list(oids)
         if oids:   # none are told when it is not known what has changed: that is no news to hand on
-            self._hosted.loop.from_thread(lambda: self._hosted.committed(None, tid, oids))
+            self._hosted.loop.from_thread(lambda: self._hosted.heard(tid, oids))
 
     def invalidateCache(self) -> None:
         self._hosted.loop.from_thread(self._hosted.forget_changes)

@@ -60,6 +60,10 @@ class Invalidations:
         self._oids = 0
         self._known_after = None
 
+    def knows(self, tid: bytes, last: bytes) -> bool:
+        """Tell whether :meth:`since` answers of itself; else only :meth:`from_storage` may."""
+        return tid == last or not (self._known_after is None or tid < self._known_after) or not self._may_ask(tid)
+
     def since(self, tid: bytes, last: bytes) -> Changes | None:
         """Return the last tid and the oids that changed after `tid`, or None when that is not known.
 
@@ -68,7 +72,7 @@ class Invalidations:
         if tid == last:
             return last, []
         if self._known_after is None or tid < self._known_after:
-            return self._from_storage(tid)
+            return None
         if tid != self._known_after and all(changed_at != tid for changed_at, _ in self._recent):
             return None   # not a transaction of ours (a backup was restored?): what else we lack is not known
         changed: set[bytes] = set()
@@ -77,12 +81,13 @@ class Invalidations:
                 changed.update(oids)
         return last, list(changed)
 
-    def _from_storage(self, tid: bytes) -> Changes | None:
-        """The same by iterating the storage, where it can do so and `tid` is young enough."""
-        if self._age is None or not hasattr(self._storage, 'iterator'):
-            return None
-        if self._wall_clock() - TimeStamp(tid).timeTime() > self._age:
-            return None
+    def _may_ask(self, tid: bytes) -> bool:
+        """Whether the storage can be iterated, and `tid` is young enough."""
+        return (self._age is not None and hasattr(self._storage, 'iterator')
+                and self._wall_clock() - TimeStamp(tid).timeTime() <= self._age)
+
+    def from_storage(self, tid: bytes) -> Changes | None:
+        """The same by iterating the storage; in any thread."""
         try:
             return self._iterated(tid)
         except ClientDisconnected:

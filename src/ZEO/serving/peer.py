@@ -145,11 +145,11 @@ class Peer:
             self._hosted.peers.pop(self, None)
             attempt(partial(self._hosted.forget_calls, self))
         for commit in self._transactions.take_all() if self._transactions is not None else ():
-            attempt(commit.phase.abort)
+            attempt(partial(_abort, commit))
         if self._uploads is not None:
             attempt(self._uploads.discard)
         if self._iterators is not None:
-            attempt(self._iterators.close)
+            attempt(partial(self.hosted.close_iterators, self._iterators))
         self._gone(self)
 
     def _log_end(self, reason: str) -> None:
@@ -213,8 +213,9 @@ class Peer:
         """Tell about the service."""
         return details(self.hosted)
 
-    def ping(self) -> None:
-        """Answer."""
+    def ping(self) -> Later | None:
+        """Answer when all is told that the storage's server had done, where it is on another one."""
+        return self.hosted.upstream.wait() if self.hosted.is_remote else None
 
     def set_client_label(self, label: str) -> None:
         """Take note of what the client calls itself; one of ours says behind a line break that it resolves conflicts."""
@@ -233,7 +234,9 @@ class Peer:
         hosted = self.hosted
         last = hosted.storage.lastTransaction()
         self._loop.take_posts()   # a storage's own thread posts what changed before it says that it did
-        return hosted.invalidations.since(tid, last)
+        if hosted.invalidations.knows(tid, last):
+            return hosted.invalidations.since(tid, last)
+        return hosted.compute(lambda: hosted.invalidations.from_storage(tid), self)
 
     def loadBefore(self, oid: bytes, tid: bytes) -> Any:
         hosted = self._one_load()
@@ -245,8 +248,10 @@ class Peer:
         self.loads += 1
         return hosted
 
-    def load_many(self, oids: list[bytes], tid: bytes) -> list[Any]:
+    def load_many(self, oids: list[bytes], tid: bytes) -> list[Any] | Later:
         """Return what loadBefore returns, for each of some oids; None too where there is no such object."""
+        if self.hosted.is_remote:
+            return self.hosted.remote_loads.load_many(oids, tid, self)
         return [self._load_or_none(oid, tid) for oid in oids]
 
     def _load_or_none(self, oid: bytes, tid: bytes) -> Any:
@@ -427,10 +432,9 @@ class Peer:
         self.hosted.tell_sizes(self)
         return tid
 
-    def tpc_abort(self, txn_id: Any) -> None:
+    def tpc_abort(self, txn_id: Any) -> Later | None:
         commit = self._forget(txn_id)
-        if commit is not None:
-            commit.phase.abort()
+        return None if commit is None else commit.phase.abort()
 
     @property
     def account(self) -> Account:
@@ -455,3 +459,7 @@ class Peer:
         if not transactions and self._uploads is not None:
             self._uploads.discard()
         return commit
+
+
+def _abort(commit: Commit) -> None:
+    commit.phase.abort()

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from ZODB.POSException import StorageError
+from ZODB.POSException import POSKeyError, StorageError
 
 from ZEO.serving.later import Client, Later, Workers
 
@@ -37,6 +37,31 @@ class RemoteLoads:
         """Answer with what loadBefore returns."""
         answer = Later()
         self._read(oid, tid, answer, client)
+        return answer
+
+    def load_many(self, oids: list[bytes], tid: bytes, client: Client) -> Later:
+        """Answer with a list of that, one load after the other; None where there is no such object."""
+        answer = Later()
+        found: list[Any] = []
+        left = iter(oids)
+
+        def go_on(result: Any) -> None:
+            found.append(result)
+            following()
+
+        def failed(error: BaseException) -> None:
+            go_on(None) if isinstance(error, POSKeyError) else answer.fail(error)
+
+        def following() -> None:
+            oid = next(left, None)
+            if oid is None:
+                answer.answer(found)
+                return
+            try:
+                self.load(oid, tid, client).then(go_on, failed)
+            except StorageError as error:   # no thread
+                answer.fail(error)
+        following()
         return answer
 
     def changed(self, oids: Iterable[bytes]) -> None:

@@ -61,7 +61,7 @@ OF_CLIENT: dict[str, Method] = {
         iterator_record_start: count tid
         iterator_record_next: count
         iterator_batch: count
-        sendBlob: oid tid
+        sendBlob: oid tid flag?
         pack: number flag?
         '''),
     **_rows(Does.WRITES, True, '''
@@ -86,10 +86,17 @@ OF_CLIENT: dict[str, Method] = {
         '''),
 }
 
-#: Calls that have to wait for a network where the storage is on another server.
+#: Calls that are made in a worker thread where the storage is on another server, since they may have to wait for it.
 MAY_WAIT = frozenset('''
-    new_oids loadSerial getTid record_iternext
-    iterator_start iterator_next iterator_record_start iterator_record_next'''.split())
+    new_oids loadSerial getTid record_iternext sendBlob iterator_gc
+    iterator_start iterator_next iterator_record_start iterator_record_next iterator_batch'''.split())
+
+#: Calls that see to that by themselves: only a part of them waits, or they are slow with other storages too.
+ANSWERS_LATER = frozenset('''
+    ping getInvalidations loadBefore load_many history undoLog undoInfo pack vote tpc_finish tpc_abort'''.split())
+
+#: All others are done by what the server knows itself: a storage on another server answers `lastTransaction`, its size and its
+#: name from what it was told last, and the parts of a transaction are kept until its vote.
 
 #: What a server may send besides replies; none is answered.
 OF_SERVER = frozenset('invalidateTransaction info receiveBlobStart receiveBlobChunk receiveBlobStop'.split())
