@@ -70,7 +70,7 @@ class StorageServer:
         self._budget = Budget(limits.shared_memory)
         self._ssl = ssl
         self._protocol = messages.codec(b'M5' if msgpack else b'Z5').name
-        self._loop = Loop(system)
+        self._loop = Loop(system, limits.turn)
         self._scratch = memoryview(bytearray(READ_SIZE))    # all connections read into it, in turn
         self._peers: set[Peer] = set()                      # every connection, registered or not
         self._acceptors: list[Acceptor] = []

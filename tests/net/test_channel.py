@@ -109,6 +109,76 @@ def test_messages_come_and_go(setup):
     assert one.read() == frame(b'answer')
 
 
+def test_messages_that_the_owner_leaves_come_in_the_next_turn(setup):
+    one, taken = setup(), []
+
+    def two_at_a_time(messages):
+        for message in messages:
+            taken.append(message)
+            if len(taken) % 2 == 0:
+                return False
+        return True
+    one.owner.handle = two_at_a_time
+    received = one.session.received
+    one.session.received = lambda count: iter(received(count))
+    one.there.send(b''.join(frame(b'%d' % number) for number in range(7)))
+    one.turn(1)
+    assert taken == [b'0', b'1']
+    one.there.send(frame(b'7'))   # waits for those before it
+    one.turn(1)
+    assert taken == [b'0', b'1', b'2', b'3']
+    one.turn(5)
+    assert taken == [b'%d' % number for number in range(8)]
+
+
+def test_messages_that_were_left_wait_until_the_answers_are_read(setup):
+    one, taken = setup(limit=100_000), []
+
+    def while_there_is_room(messages):
+        for message in messages:
+            taken.append(message)
+            one.channel.send(frame(b'a' * 60_000))
+            if one.channel.is_full:
+                return False
+        return True
+    one.owner.handle = while_there_is_room
+    received = one.session.received
+    one.session.received = lambda count: iter(received(count))
+    one.there.send(b''.join(frame(b'%d' % number) for number in range(50)))
+    one.turn(10)
+    assert len(taken) < 10
+    assert one.read() == frame(b'a' * 60_000) * 50
+    assert len(taken) == 50
+
+
+def test_a_close_drops_the_messages_that_were_left(setup):
+    one, taken = setup(), []
+
+    def one_at_a_time(messages):
+        for message in messages:
+            taken.append(message)
+            return False
+        return True
+    one.owner.handle = one_at_a_time
+    received = one.session.received
+    one.session.received = lambda count: iter(received(count))
+    one.there.send(b''.join(frame(b'%d' % number) for number in range(50)))
+    one.turn(1)
+    one.channel.close('the test says so')
+    one.turn(10)
+    assert len(taken) < 5 and one.owner.reasons == ['the test says so']
+
+
+def test_a_stream_to_one_who_reads_fast_gives_way(setup):
+    one, others = setup(), []
+    one.there.setblocking(True)
+    one.channel.stream(b'c' * 60_000 for _ in range(1000))
+    for _turn in range(3):
+        one.loop.soon(lambda: others.append(1))
+        one.turn(1)
+    assert len(others) == 3 and one.channel._streams
+
+
 def test_all_answers_of_a_wake_up_leave_together(setup, monkeypatch):
     one, sends = setup(), []
     one.owner.on_message = lambda message: one.channel.send(frame(message))

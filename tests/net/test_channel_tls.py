@@ -91,6 +91,24 @@ def test_many_small_messages(served, contexts):
         assert exactly(client, 12 + len(messages)) == frame(b'greeting') + messages
 
 
+def test_messages_that_are_kept_for_another_turn(served, contexts):
+    """What was read with them goes on as well when their turn has come."""
+    there, owner = served
+
+    def one_at_a_time(messages):
+        for message in messages:
+            owner.channel.send(frame(message))
+            return False
+        return True
+    session = owner.channel._session
+    received, session.received = session.received, lambda count: iter(received(count))
+    owner.handle = one_at_a_time
+    with contexts[1].wrap_socket(there, server_hostname='localhost') as client:
+        messages = b''.join(frame(b'%d' % number) for number in range(500))
+        client.sendall(messages)
+        assert exactly(client, 12 + len(messages)) == frame(b'greeting') + messages
+
+
 def test_what_is_no_tls(served):
     there, owner = served
     there.sendall(frame(b'Z5'))

@@ -3,6 +3,8 @@
 Enters: bytes to send, and what the socket brings.  Leaves: the messages that the session makes of it, given to the owner in
 batches, and one ``closed(reason)`` at the end.  Fails: nothing is raised; whatever ends the stream is told as that reason.
 
+Messages that take long give way: the owner leaves the rest of them, and is given it when the other connections had their turn.
+
 What the other side does not read stays here; past `output_limit` bytes the channel stops reading from it, so that it can ask
 for no more.  Bytes it never asked for (invalidations) are bounded by the same number, past which the stream is closed.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from ZEO.Exceptions import ProtocolError
@@ -23,6 +25,9 @@ from ZEO.wire.session import Probed
 #: Chunks of a stream are produced while less than this waits to be sent: the memory that a blob costs.
 STREAM_AHEAD = 512 * 1024
 
+#: Sends in one go, after which the other connections are served.
+_SENDS = 16
+
 #: Small pieces are joined into one send up to this many bytes; larger ones go out without a copy.
 _JOIN = 64 * 1024
 
@@ -33,15 +38,15 @@ class Session(Protocol):
     def buffer(self) -> memoryview:
         """Return the memory to read into."""
 
-    def received(self, count: int) -> list[Any]:
-        """Return the messages that are complete with these bytes."""
+    def received(self, count: int) -> Iterable[Any]:
+        """Return the messages that are complete with these bytes; several may be an iterator."""
 
 
 class Owner(Protocol):
     """Who is told of a channel's events, in the loop's thread."""
 
-    def handle(self, messages: list[Any]) -> None:
-        """Messages have come."""
+    def handle(self, messages: Iterable[Any]) -> bool:
+        """Messages have come; False where it has not taken all of an iterator, whose rest is to be given to it later."""
 
     def probed(self) -> None:
         """A monitoring program asks for the status."""
@@ -69,6 +74,8 @@ class Channel:
         self._flush_due = False                      # a flush is to come in this wake-up
         self._last_words = False                     # close as soon as everything is sent
         self._held: set[str] = set()                 # why nothing is read now
+        self._kept: Iterable[Any] | None = None      # messages whose turn has not come; nothing is read until it has
+        self._turn_due = False                       # the loop will call for it
         self.is_closed = False
         loop.add(stream, READ, self._on_ready)
 
@@ -76,6 +83,11 @@ class Channel:
     def tls_subject(self) -> str | None:
         """Whom the other side's certificate names; empty where it has shown none, None where it does not speak TLS."""
         return None if self._tls is None else self._tls.subject
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the other side should have no more messages handled: it does not read, or asks for too much."""
+        return self._pending > self._output_limit or bool(self._held)
 
     def send(self, data: bytes) -> None:
         """Send `data` after everything sent before; it leaves when what has come in was handled."""
@@ -141,6 +153,7 @@ class Channel:
         self._loop.remove(self._socket)
         self._socket.close()
         self._out.clear()
+        self._kept = None
         streams, self._streams = self._streams, deque()
         for chunks in streams:
             close = getattr(chunks, 'close', None)
@@ -156,7 +169,7 @@ class Channel:
                 self._flush()
             if events & HANGUP and self._held:
                 self.close('the other side has closed')
-            elif events & READ and not self.is_closed and not self._last_words and not self._held:
+            elif events & READ and self._may_read():
                 self._flush_due = True   # at the end of this very call: answers don't wait for what else has woken the loop
                 self._read_once()
                 if self._tls is not None:
@@ -188,10 +201,13 @@ class Channel:
             self._loop.reports.failed('serving a connection failed', 'server', error)
             self.close(f'closed by us: serving it failed: {explained(error)}')
 
+    def _may_read(self) -> bool:
+        return not self.is_closed and self._kept is None and not self._last_words and not self._held
+
     def _read_on(self) -> None:
         """Read what the selector does not see."""
         assert self._tls is not None
-        while self._tls.has_input and not self.is_closed and not self._held:
+        while self._tls.has_input and self._may_read():
             self._read_once()
         if self._tls.has_output:
             self.send(b'')
@@ -205,8 +221,25 @@ class Channel:
             self.close('the other side has closed')
             return
         messages = self._session.received(count)
-        if messages:
-            self._owner.handle(messages)
+        if messages and self._owner.handle(messages) is False:
+            self._kept = messages
+
+    def _take_turn(self) -> None:
+        """Go on with the messages that were kept, and with what was read already."""
+        self._turn_due = False
+        if self.is_closed or self.is_full:   # the latter: until it has read
+            return
+        try:
+            self._flush_due = True
+            if self._kept is not None and self._owner.handle(self._kept) is not False:
+                self._kept = None
+            if self._tls is not None:
+                self._read_on()
+            self._flush()
+        except ENDS:
+            raise
+        except BaseException as error:
+            self._failed(error)
 
     def _flush(self) -> None:
         self._flush_due = False
@@ -215,7 +248,9 @@ class Channel:
         try:
             if self._streams:
                 self._produce()
-            while self._out and self._write_once():
+            for _ in range(_SENDS):
+                if not (self._out and self._write_once()):
+                    break
                 if self._streams:
                     self._produce()
             if self._tls is not None:
@@ -230,7 +265,7 @@ class Channel:
             if self._last_words:
                 self.close('done')
                 return
-            if self._events == READ:
+            if self._events == READ and self._kept is None:
                 return
         self._wait_for_the_right_events()
 
@@ -291,7 +326,11 @@ class Channel:
         if self._held:
             events |= HANGUP
         elif self._pending <= self._output_limit:
-            events |= READ
+            if self._kept is None:
+                events |= READ
+            if not self._turn_due and (self._kept is not None or self._tls is not None and self._tls.has_input):
+                self._turn_due = True
+                self._loop.next_turn(self._take_turn)
         if events != self._events:
             self._events = events
             self._loop.change(self._socket, events, self._on_ready)

@@ -34,6 +34,9 @@ Callback = Callable[[int], None]
 #: What ends the process, and so the loop.
 ENDS = (KeyboardInterrupt, SystemExit)
 
+#: Seconds for which one client is served at least before the others have their turn: with less, time is spent on going around.
+SHORTEST_TURN = 0.0005
+
 #: Cancelled timers that are left where they are; of more than these the heap is cleared, once they are half of it.
 MOST_CANCELLED = 100
 
@@ -62,8 +65,13 @@ class Timer:
 class Loop:
     """One thread's loop over sockets and timers."""
 
-    def __init__(self, system: System = REAL) -> None:
+    def __init__(self, system: System = REAL, turn: float = 0.004) -> None:
+        """Have nothing to do.
+
+        :param turn: seconds for which those who take turns may go on, all together.
+        """
         self.system = system
+        self._turn = turn
         self._poller = new_poller()
         self._callbacks: dict[int, Callback] = {}              # of every file that is watched, by its descriptor
         self._busy_poll = BusyPoll(system)                     # the next request often comes at once
@@ -73,6 +81,7 @@ class Loop:
         self._cancelled = 0                                    # so many of them will not be called
         self._numbers = count()
         self._soon: deque[Callable[[], None]] = deque()        # to be called at the end of this wake-up
+        self._turns: list[Callable[[], None]] = []             # to be called once the others were served
         self._from_threads: deque[Callable[[], None]] = deque()
         self._taking = False                                   # those of _from_threads are being called
         self._running = False
@@ -123,6 +132,14 @@ class Loop:
         """Call `function` after the callbacks of this wake-up; for the loop's own thread."""
         self._soon.append(function)
 
+    def next_turn(self, function: Callable[[], None]) -> None:
+        """Call `function` when everything else that is ready now was served once; for what takes long and gives way."""
+        self._turns.append(function)
+
+    def slice(self) -> float:
+        """Return the time until which one of those who take turns may go on: they share what one may have."""
+        return self.system.now() + max(SHORTEST_TURN, self._turn / (1 + len(self._turns)))
+
     def from_thread(self, function: Callable[[], None]) -> None:
         """Have `function` called in the loop's thread: the one door for other threads and signal handlers."""
         self._from_threads.append(function)
@@ -163,6 +180,9 @@ class Loop:
 
     def run_once(self, timeout: float | None) -> None:
         """Wait at most so many seconds for something to do, and do it."""
+        turns, self._turns = self._turns, []
+        if turns:
+            timeout = 0
         # While others compute, each look would let them go on for a slice.
         ready = [] if timeout == 0 or self.sharing.threads else self._busy_poll.poll(self._look)
         callbacks = self._callbacks
@@ -180,6 +200,8 @@ class Loop:
         soon = self._soon
         while soon:
             self.attempt(soon.popleft())
+        for function in turns:
+            self.attempt(function)
 
     def attempt(self, function: Callable[[], None]) -> None:
         """Call `function`; what it raises is logged."""
@@ -217,7 +239,7 @@ class Loop:
         self._stopped = True
 
     def _next_timeout(self) -> float | None:
-        if self._soon:
+        if self._soon or self._turns:
             return 0
         while self._timers and self._timers[0][2].function is None:
             heapq.heappop(self._timers)

@@ -43,6 +43,9 @@ class Limits:
         64 * 2**20, 'bytes', 'output-buffer-size',
         'nothing more is read from this client until it has read; one that does not read its invalidations is closed',
         'a few large records for a slow client')
+    turn: float = _bound(
+        0.004, 'seconds', None, 'the other clients are served before its next call is',
+        'for the calls that one client has sent at once; those who have sent many share it')
     connections: int = _bound(
         10_000, 'connections', 'max-connections', 'a new connection is closed, with a line in the log',
         'several times what one loop serves well')

@@ -108,17 +108,23 @@ class Peer:
 
     # What the channel tells.
 
-    def handle(self, messages: list[Message]) -> None:
-        """Messages have come."""
-        channel, codec, direct = self._channel, self._session.codec, self._direct
+    def handle(self, messages: Iterable[Message]) -> bool:
+        """Messages have come; of several some may be left, for when the client has read or the others had their turn."""
+        channel, codec, direct, loop = self._channel, self._session.codec, self._direct, self._loop
         assert channel is not None
+        until = None if type(messages) is tuple else loop.slice()
         for message in messages:
-            if channel.is_closed:
-                break
             if direct is not None and message[2] == 'loadBefore' and not message[1]:
                 answer_load(self, channel, codec, direct, message)
             else:
-                dispatch(self, channel, self._loop, message)
+                dispatch(self, channel, loop, message)
+            if until is not None:
+                direct = self._direct   # register has set it
+                if channel.is_closed:
+                    break
+                if channel.is_full or loop.system.now() > until:
+                    return False
+        return True
 
     def probed(self) -> None:
         """Answer a monitoring program."""

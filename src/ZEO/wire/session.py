@@ -7,7 +7,7 @@ stream is worth nothing and the caller closes it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any
 
@@ -72,22 +72,24 @@ class ServerSession(_Session):
         self._decode: Callable[[bytes | bytearray], Message] | None = None
         self.greeting = frame(protocol)       # to be sent first of all
 
-    def received(self, count: int) -> list[Message]:
+    def received(self, count: int) -> Iterable[Message]:
         """Take note of `count` bytes in the buffer; return the messages that are complete now.
 
+        Several are an iterator: each is decoded when it is asked for, which costs time as well as handling it does.
+
         :raises Probed: when the other side wants the status only.
-        :raises ProtocolError: when it breaks the protocol.
+        :raises ProtocolError: when it breaks the protocol; the iterator does that too.
         """
         found = self._frames.received(count)
         if self._decode is None:
             if not found:
-                return []
+                return ()
             self._hello(bytes(found.pop(0)))
         decode = self._decode
         assert decode is not None
-        if len(found) == 1:   # a comprehension takes a call more
-            return [decode(found[0])]
-        return [decode(data) for data in found]
+        if len(found) == 1:
+            return (decode(found[0]),)
+        return map(decode, found) if found else ()
 
     def registered(self) -> None:
         """The client has told who it is and was accepted: larger messages may come."""

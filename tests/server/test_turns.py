@@ -1,0 +1,105 @@
+"""One client's many messages give way to the others, and wait while it does not read the answers."""
+
+import threading
+import time
+
+import pytest
+from ZODB.utils import maxtid, p64, z64
+
+from support.scripted import message
+from ZEO.StorageServer import Limits
+
+OID = p64(10**6)
+SIZE = 100_000
+BOUND = 1_000_000
+
+
+def status_that_takes(service, monkeypatch, seconds):
+    """Have the server take some time for each status; return the list of those that it has made."""
+    made, status = [], service.hosted.status
+
+    def slow():
+        time.sleep(seconds)
+        made.append(1)
+        return status()
+    monkeypatch.setattr(service.hosted, 'status', slow)
+    return made
+
+
+def test_answers_that_are_not_read_are_bounded_whatever_was_asked_for_at_once(serve):
+    service = serve(limits=Limits(output_buffer=BOUND))
+    others = set(service.hosted.peers)
+    client = service.client(receive_buffer=4096)
+    client.commit(1, (OID, z64, b'd' * SIZE))
+    channel, = (peer._channel for peer in set(service.hosted.peers) - others)
+    client.send(*[message(number, False, 'loadBefore', (OID, maxtid)) for number in range(2000)])   # one read of the server's
+    for _ in range(20):
+        service.good.ping()
+        assert channel._pending <= BOUND + 2 * SIZE
+    assert service.hosted.stats.loads < 100
+    for number in range(2000):
+        message_id, flags, name, args = client.next()
+        while name != '.reply':
+            message_id, flags, name, args = client.next()
+        assert (message_id, len(args[0])) == (number, SIZE)
+
+
+def test_a_client_with_many_calls_gives_way(service, monkeypatch):
+    made = status_that_takes(service, monkeypatch, 0.001)
+    client = service.client()
+    client.send(*[message(number, False, 'server_status', ()) for number in range(2000)])
+    for _turn in range(10):
+        service.good.ping()
+        assert len(made) < 2000
+    assert [client.next()[0] for _ in range(2000)] == list(range(2000))
+
+
+def test_many_clients_with_many_calls_take_turns(service, monkeypatch):
+    made = status_that_takes(service, monkeypatch, 0.0005)
+    clients = [service.client() for _ in range(10)]
+    for client in clients:
+        client.send(*[message(number, False, 'server_status', ()) for number in range(500)])
+    service.good.ping()
+    assert len(made) < 5000
+    threads = [threading.Thread(target=lambda client=client: [client.next() for _ in range(500)]) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def test_what_a_client_has_asked_for_is_dropped_with_it(service, monkeypatch):
+    made = status_that_takes(service, monkeypatch, 0.001)
+    client = service.client()
+    client.send(*[message(number, False, 'server_status', ()) for number in range(4000)])
+    service.good.ping()
+    client.close()
+    deadline = time.monotonic() + 30
+    while len(service.hosted.peers) > 1 and time.monotonic() < deadline:
+        service.good.ping()
+    assert len(service.hosted.peers) == 1 and len(made) < 4000
+
+
+def test_what_came_in_front_of_a_bad_message_is_handled(service):
+    client = service.client()
+    client.begin(1, (OID, z64, b'data'))
+    client.send(message(1001, False, 'vote', (1,)) + message(1002, False, 'tpc_finish', (1,)) + b'\0\0\0\3bad')
+    with pytest.raises(Exception):   # noqa: B017 - the connection ends
+        while True:
+            client.next()
+    service.good.ping()
+    assert service.good.load(OID)[0] == b'data'
+
+
+def test_a_transaction_among_many_calls_keeps_its_order(service, monkeypatch):
+    status_that_takes(service, monkeypatch, 0.0005)
+    client = service.client()
+    pings = [message(10_000 + number, False, 'server_status', ()) for number in range(100)]
+    client.send(*pings, message(0, True, 'tpc_begin', (1, b'', b'', {}, None, ' ')), *pings,
+                *[message(0, True, 'storea', (p64(10**6 + number), z64, b'data', 1)) for number in range(50)], *pings,
+                message(1001, False, 'vote', (1,)), *pings)
+    while client.next()[0] != 1001:
+        pass
+    tid = client.call('tpc_finish', 1)
+    assert service.good.load(p64(10**6 + 49)) == (b'data', tid)
