@@ -22,9 +22,8 @@ from ZEO.net.system import REAL, System
 from ZEO.net.tls import TlsCodec
 from ZEO.net.tls_socket import TlsSocket
 from ZEO.net.unix_sockets import BY_UMASK, Access
-from ZEO.serving import doors, leftovers
+from ZEO.serving import descriptors, doors, leftovers
 from ZEO.serving.account import Budget
-from ZEO.serving.descriptors import find_temporary_directory
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
@@ -90,7 +89,7 @@ class StorageServer:
             self._stop_listening()
             self._loop.close()
             raise
-        find_temporary_directory()
+        descriptors.find_temporary_directory()
         for hosted in self.hosted.values():
             leftovers.remove_of(hosted.storage, hosted.name, system.wall_clock())
         notify(Serving(self, address=self.addr))
@@ -161,6 +160,11 @@ class StorageServer:
             self._loop.reports.write(logging.WARNING, 'refused connections', source_of(where),
                                      '%s: refused, there are %d connections (max-connections)', addresses.show(where),
                                      len(self._peers))
+            stream.close()
+            return
+        if descriptors.is_last(stream.fileno()):
+            self._loop.reports.write(logging.WARNING, 'refused connections', source_of(where),
+                                     '%s: refused, there are few file descriptors left (ulimit -n)', addresses.show(where))
             stream.close()
             return
         if self._ssl is not None:

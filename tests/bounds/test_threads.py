@@ -1,7 +1,6 @@
 """Calls that run in threads: a few of each client, in turn, and an error where no thread can be started."""
 
 import pickle
-import resource
 import time
 
 import pytest
@@ -27,7 +26,7 @@ def test_a_pack_without_a_thread_fails_alone(server):
     client, other = server.client(), server.client()
     tid = client.commit(1, (z64, z64, RECORD))
     client.call('undoLog', 0, 20)   # as another user it could not import anything any more
-    with server.limited(resource.RLIMIT_NPROC, 1):
+    with server.without_threads():
         for _ in range(2):
             with pytest.raises(LookupError, match='cannot start a thread'):
                 client.call('pack', time.time(), True)
@@ -62,7 +61,7 @@ def test_a_commit_on_another_servers_storage_without_a_thread_frees_the_lock(ser
     server.serve(f'%import ZEO\n<clientstorage>\nserver {upstream}\nwait-timeout 10\n</clientstorage>\n', slot='fan-out')
     client, other = server.client(), server.client()
     tid = client.commit(1, (oid(1), z64, b'one'))
-    with server.limited(resource.RLIMIT_NPROC, 1):
+    with server.without_threads():
         number = unanswered(client, 'vote', lambda number: client.begin(number, (oid(1), tid, b'two')))
         status = client.call('server_status')
         assert status['lock_time'] is None and status['waiting'] == 0

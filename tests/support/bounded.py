@@ -82,9 +82,17 @@ class BoundedServer:
 
     @contextmanager
     def limited(self, which: int, soft: int) -> Iterator[None]:
-        """Let the process have no more of something for a while, and not be root."""
+        """Let the process have no more of something for a while."""
         before = resource.prlimit(self.pid, which)
         resource.prlimit(self.pid, which, (soft, before[1]))
+        try:
+            yield
+        finally:
+            resource.prlimit(self.pid, which, before)
+
+    @contextmanager
+    def not_root(self) -> Iterator[None]:
+        """Let the process be a user without rights for a while; whatever it has to import it should have by then."""
         if os.geteuid() == 0:
             self._child.call('become', user=NOBODY)
         try:
@@ -92,7 +100,12 @@ class BoundedServer:
         finally:
             if os.geteuid() == 0:
                 self._child.call('become', user=0)
-            resource.prlimit(self.pid, which, before)
+
+    @contextmanager
+    def without_threads(self) -> Iterator[None]:
+        """Let the process start no thread for a while."""
+        with self.limited(resource.RLIMIT_NPROC, 1), self.not_root():
+            yield
 
     def log(self) -> str:
         """Return what the process has written to standard error."""

@@ -57,7 +57,7 @@ class System:
     def resident_memory(self) -> int | None:
         """Return how many bytes of memory this process occupies now; None where that is not known."""
         try:
-            with open('/proc/self/statm', encoding='ascii') as file:
+            with open('/proc/self/statm', 'rb') as file:   # no text: as in processor()
                 return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
         except (OSError, ValueError, IndexError):
             return None

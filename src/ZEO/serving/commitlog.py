@@ -16,7 +16,6 @@ from struct import Struct
 from typing import IO, Any
 
 from ZEO.serving.account import Account
-from ZEO.serving.descriptors import explain_shortage
 
 Operation = tuple[str, Any, tuple[Any, ...]]   # name, record, other arguments
 
@@ -95,14 +94,13 @@ class CommitLog:
         if more > 0:
             self._account.spool(more)
             self._on_disk += more
-        with explain_shortage():
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix='zeo-commit-')
-            if self._position != self._end:   # after what was taken back or drained; else the buffer would be written each time
-                self._file.seek(self._end)
-            self._file.write(_SIZES.pack(len(description), 0 if data is None else len(data) + 1) + description)
-            if data:
-                self._file.write(data)
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix='zeo-commit-')
+        if self._position != self._end:   # after what was taken back or drained; else the buffer would be written each time
+            self._file.seek(self._end)
+        self._file.write(_SIZES.pack(len(description), 0 if data is None else len(data) + 1) + description)
+        if data:
+            self._file.write(data)
         self._last = name, args, self._end
         self._end += size
         self._position = self._end

@@ -1,32 +1,40 @@
 """What is said where the process, or the system, has no file descriptor left.
 
-Enters: errors of opening a file.  Leaves: the same error with a text that says what is missing.  Fails: by that error.
+Enters: errors of opening a file.  Leaves: errors whose text says what is missing, and where.  Fails: never.
 """
 from __future__ import annotations
 
 import errno
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from types import ModuleType
+
+resource: ModuleType | None
+try:
+    import resource
+except ImportError:   # Windows has no such limit
+    resource = None
+
+#: Descriptors that are left to loads, commits, packs and iterators whatever the number of connections.
+RESERVE = 32
 
 #: What the system says then.
 SHORTAGE = (errno.EMFILE, errno.ENFILE)
 
 
-@contextmanager
-def explain_shortage() -> Iterator[None]:
-    """Have an error inside say that the server has too many files open, if that is why."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in SHORTAGE:
-            raise clear(error) from error
-        raise
-
-
-def clear(error: OSError) -> OSError:
+def clear(error: BaseException) -> BaseException:
     """Return the error to be told instead of another."""
-    return OSError(error.errno, 'the server has too many open files') if error.errno in SHORTAGE else error
+    if isinstance(error, OSError) and error.errno in SHORTAGE:
+        return OSError(error.errno, 'the server has too many open files')
+    return error
+
+
+def is_last(descriptor: int) -> bool:
+    """Whether a descriptor is one of the last, which connections may not have; the system gives out the lowest that is free."""
+    if resource is None:
+        return False
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return most != resource.RLIM_INFINITY and descriptor >= most - min(RESERVE, most // 4)
 
 
 def find_temporary_directory() -> None:

@@ -15,6 +15,7 @@ from ZODB.POSException import POSError
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.channel import Channel
 from ZEO.net.loop import ENDS, Loop
+from ZEO.serving.descriptors import clear
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Later, Workers
 from ZEO.wire import calls
@@ -133,6 +134,7 @@ def _reply(peer: Callee, channel: Channel, loop: Loop, message_id: Any, name: st
 
 
 def _failed(peer: Callee, channel: Channel, message_id: Any, one_way: bool, name: str, error: BaseException) -> None:
+    error = clear(error)
     if one_way:
         peer.failed_one_way(name, error)
         return

@@ -22,21 +22,31 @@ Transaction = tuple[bytes, str, bytes, bytes, Any]
 Record = tuple[bytes, bytes, bytes, Any]
 
 
+#: Iterators over the records of a transaction that one client has open; those of a FileStorage read by its iterator's file.
+MOST_OF_RECORDS = 1000
+
+
 class Iterators:
-    """Open iterators by number; past `limit` the one unused longest ends."""
+    """Open iterators by number; past `limit` the one over transactions that was unused longest ends."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._open: OrderedDict[int, Iterator[Any]] = OrderedDict()
+        self._of_transactions: OrderedDict[int, None] = OrderedDict()   # those of them that are, the one unused longest first
         self._records_of: dict[int, Any] = {}     # transaction iterator's number -> its transaction at hand
         self._last = 0
 
-    def start(self, items: Iterable[Any]) -> int:
-        """Open an iterator; returns its number."""
+    def start(self, transactions: Iterable[Any]) -> int:
+        """Open an iterator over transactions; returns its number."""
+        number = self._add(transactions)
+        self._of_transactions[number] = None
+        if len(self._of_transactions) > self._limit:
+            self.forget([next(iter(self._of_transactions))])
+        return number
+
+    def _add(self, items: Iterable[Any]) -> int:
         self._last += 1
         self._open[self._last] = iter(items)
-        if len(self._open) > self._limit:
-            self.forget([next(iter(self._open))])
         return self._last
 
     def next_transaction(self, number: int) -> Transaction | None:
@@ -52,7 +62,10 @@ class Iterators:
         transaction = self._records_of.get(number)
         if transaction is None or transaction.tid != tid:
             raise KeyError(f'iterator {number} is not at transaction {tid.hex()}')
-        return self.start(transaction)
+        number = self._add(transaction)
+        if len(self._open) - len(self._of_transactions) > MOST_OF_RECORDS:
+            self.forget([next(number for number in self._open if number not in self._of_transactions)])
+        return number
 
     def next_record(self, number: int) -> Record | None:
         """Return the next record, or None at the end, which ends the iterator."""
@@ -83,6 +96,7 @@ class Iterators:
         """End iterators; unknown numbers are no error."""
         for number in numbers:
             self._records_of.pop(number, None)
+            self._of_transactions.pop(number, None)
             items = self._open.pop(number, None)
             close = getattr(items, 'close', None)
             if close is not None:
@@ -96,8 +110,11 @@ class Iterators:
         try:
             items = self._open[number]
         except KeyError:
-            raise KeyError(f'there is no iterator {number}: it came to its end, was dropped, or was too long unused') from None
+            raise KeyError(f'there is no iterator {number}: it came to its end, was dropped, or others were started '
+                           '(max-iterators)') from None
         self._open.move_to_end(number)
+        if number in self._of_transactions:
+            self._of_transactions.move_to_end(number)
         item = next(items, None)
         if item is None:
             self.forget([number])

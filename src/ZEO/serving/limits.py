@@ -73,8 +73,11 @@ class Limits:
         'what runs in threads (``undoLog``, ``history``, and everything on the storage of another server); more than a '
         'process has threads that ask')
     iterators: int = _bound(
-        1_000, 'iterators', 'max-iterators', 'the iterator that was unused longest ends',
-        'more than a program that does not leak them has')
+        50, 'iterators', 'max-iterators', 'the iterator that was unused longest ends',
+        'over transactions, each of which keeps a file of a FileStorage open; a program iterates over one or two at a time')
+    downloads: int = _bound(
+        1_000, 'blobs', 'max-downloads', 'the call that asks for one more fails',
+        'that wait to be sent; four of them are sent at a time, and no program has a thousand threads that wait for one each')
 
     invalidation_oids: int = _bound(
         200_000, 'object ids', None,

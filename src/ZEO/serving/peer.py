@@ -23,6 +23,7 @@ from ZEO.serving.account import Account, Budget
 from ZEO.serving.commit import Commit
 from ZEO.serving.dispatch import Streamed, answer_load, dispatch
 from ZEO.serving.doors import Metadata
+from ZEO.serving.downloads import Downloads, Wanted
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.iterators import Iterators
 from ZEO.serving.later import Later, Workers
@@ -66,6 +67,7 @@ class Peer:
         self._handshake: Timer | None = None              # runs until register has succeeded
         self._channel: Channel | None = None              # set by start
         self._iterators: Iterators | None = None          # made when there is the first one
+        self._downloads: Downloads | None = None          # the same
         self.visit: Visit | None = None                   # begun by register
         self.loads = 0                                    # objects that it has loaded
         self.commits = 0                                  # transactions that it has committed
@@ -156,6 +158,8 @@ class Peer:
             attempt(self._uploads.discard)
         if self._iterators is not None:
             attempt(partial(self.hosted.close_iterators, self._iterators))
+        if self._downloads is not None:
+            self._downloads.close()
         self._gone(self)
 
     def _log_end(self, reason: str) -> None:
@@ -322,8 +326,10 @@ class Peer:
         """Send a blob; a client of this package has its length `announced`."""
         storage = self.hosted.storage
         blobs.require(storage)
-        path = storage.loadBlob(oid, serial)
-        return Streamed(lambda message_id: blobs.download(path, self.codec, message_id, oid, serial, bool(announced)))
+        downloads = self._downloads = self._downloads or Downloads(self, self.hosted.limits.downloads)
+        downloads.check()
+        wanted = Wanted(storage.loadBlob(oid, serial), oid, serial, bool(announced))
+        return Streamed(partial(downloads.start, wanted))
 
     def pack(self, time: float, wait: bool = True) -> Later | None:
         """Pack to `time`, in seconds since the epoch; the answer comes when it is done, or at once."""

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from ZEO.cache.arriving import ArrivingFile
 from ZEO.Exceptions import ProtocolError
 from ZEO.serving.account import Account, TooMuch
-from ZEO.serving.descriptors import clear
 from ZEO.serving.leftovers import prefix
 
 
@@ -62,7 +61,7 @@ class Uploads:
         if file is None:
             raise ProtocolError('it ended a blob that it did not start')
         file.close()
-        error = self._error or (clear(file.error) if file.error is not None else None)
+        error = self._error or file.error
         uploaded = Uploaded(file.path, self._size, error)
         self._size, self._error = 0, None
         return uploaded

@@ -1,0 +1,87 @@
+"""The blobs that one client has asked for: a few files are open at a time, and the others wait for their turn.
+
+Enters: paths of committed blobs.  Leaves: the messages that send them, as iterators for the channel.  Fails: TooMuch when very
+many wait already; a file that can't be opened or read is the fault of that one call.
+"""
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ZODB.POSException import POSKeyError
+
+from ZEO.serving import blobs
+from ZEO.serving.account import TooMuch
+from ZEO.serving.descriptors import clear
+from ZEO.serving.dispatch import Callee
+from ZEO.wire.frames import frame
+from ZEO.wire.quoting import explained
+
+#: Files of one client that are open at a time: enough that a large one does not hold up small ones.
+AT_A_TIME = 4
+
+
+class Wanted(NamedTuple):
+    """One blob."""
+
+    path: str
+    oid: bytes
+    serial: bytes
+    announced: bool      # whether the client takes the file's length in front
+
+
+class Downloads:
+    """The blobs that are being sent to `peer`, and those that wait.
+
+    :param most: how many may wait.
+    """
+
+    def __init__(self, peer: Callee, most: int) -> None:
+        self._peer = peer
+        self._most = most
+        self._waiting: deque[tuple[Any, Wanted]] = deque()   # with the id of the call
+        self._running = 0
+
+    def check(self) -> None:
+        """Raise where no more may wait."""
+        if len(self._waiting) >= self._most:
+            raise TooMuch(f'{self._most} blobs wait to be sent to this client already (max-downloads)')
+
+    def start(self, wanted: Wanted, message_id: Any) -> Iterator[bytes]:
+        """Return the messages to be sent now: of this blob and of others that wait behind it; none while it waits itself."""
+        self._waiting.append((message_id, wanted))
+        if self._running >= AT_A_TIME:
+            return iter(())
+        self._running += 1
+        return self._send()
+
+    def close(self) -> None:
+        """The client is gone."""
+        self._waiting.clear()
+
+    def _send(self) -> Iterator[bytes]:
+        try:
+            while self._waiting:
+                yield from self._messages(*self._waiting.popleft())
+        finally:
+            self._running -= 1
+
+    def _messages(self, message_id: Any, wanted: Wanted) -> Iterator[bytes]:
+        path, oid, serial, announced = wanted
+        try:
+            yield from blobs.download(path, self._peer.codec, message_id, oid, serial, announced)
+        except OSError as error:
+            self._peer.report(logging.ERROR, 'blobs that can not be read', 'a blob can not be read: %s', explained(error))
+            yield frame(self._peer.codec.failure(message_id, _fault(error, wanted)))
+
+
+def _fault(error: OSError, wanted: Wanted) -> BaseException:
+    """Return what the client is told: nothing of the server's directories."""
+    if isinstance(error, FileNotFoundError):   # it was packed away meanwhile
+        return POSKeyError('No blob file', wanted.oid, wanted.serial)
+    shown = clear(error)
+    if shown is not error:
+        return shown
+    return OSError(error.errno, f'the server cannot read the file of this blob: {error.strerror}')
