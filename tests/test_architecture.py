@@ -31,7 +31,7 @@ BELOW = {
     'StorageServer': {'serving', 'cache', 'net', 'wire', 'interfaces', 'files', 'Exceptions'},
     'ClientStorage': {'link', 'cache', 'net', 'wire', 'interfaces', 'files', 'Exceptions'},
 }
-TOP = {'__init__', 'config', 'commands', 'start', 'runzeo', 'zeoctl', 'nagios'}
+TOP = {'__init__', 'config', 'commands', 'scripts', 'start', 'runzeo', 'zeoctl', 'nagios'}
 
 NETWORK = {'socket', 'select', 'selectors', 'ssl', 'socketserver', 'asyncio'}
 THREADS = {'threading', '_thread', 'concurrent', 'multiprocessing', 'queue'}

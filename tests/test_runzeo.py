@@ -488,7 +488,7 @@ def test_zdaemon_goes_on_until_a_locked_file_is_free(tmp_path):
     """With the lines that every recipe writes into zeo.conf."""
     pytest.importorskip('zdaemon')
     log = tmp_path / 'zeo.log'
-    control = Control(tmp_path, 'forever false\nexit-codes 0, 2\nbackoff-limit 1\n', zeo(
+    control = Control(tmp_path, 'forever false\nexit-codes 0, 2\n', zeo(
         f'address {tmp_path}/s',
         storages=f'<filestorage>\npath {tmp_path}/Data.fs\n</filestorage>\n'
                  f'<eventlog>\n<logfile>\npath {log}\n</logfile>\n</eventlog>\n'))

@@ -34,17 +34,20 @@ _NO_TRANSACTION = '0' * 16
 
 
 def check(address: Address, with_metrics: bool = False, status_path: str | None = None,
-          unit: str = 'minutes', **tls: Any) -> int:
+          unit: str | float = 'minutes', **tls: Any) -> int:
     """Print what a monitoring program should know of a server.
 
+    :param address: ``(host, port)``, or as a command line has it: ``host:port``, or the path of a
+        Unix socket.
     :param with_metrics: whether to print figures, too.
     :param status_path: the file that keeps the figures for the next run, which rates need.
-    :param unit: what rates are per, a key of UNITS.
+    :param unit: what rates are per, a key of UNITS or a number of seconds.
     :param tls: ``ssl`` and ``server_hostname`` as of :func:`ZEO.commands.probing.probe`.
     :returns: the exit status.
     """
+    seconds = UNITS[unit] if isinstance(unit, str) else unit
     try:
-        status = probe(address, **tls)
+        status = probe(_address(address) if isinstance(address, str) else address, **tls)
     except NoAnswer as error:
         print(f"Can't connect {error}")
         return ERROR
@@ -61,7 +64,7 @@ def check(address: Address, with_metrics: bool = False, status_path: str | None 
                         if metric in figures]
     if with_metrics:
         for name, figures in sorted(status.items()):
-            metrics += _rates(name, figures, before.get(name), now, UNITS[unit])
+            metrics += _rates(name, figures, before.get(name), now, seconds)
     if status_path:
         problems += _write(status_path, status, now)
     _print(problems or ['OK'], metrics)
@@ -69,7 +72,7 @@ def check(address: Address, with_metrics: bool = False, status_path: str | None 
 
 
 def _rates(name: str, figures: dict[str, Any], before: dict[str, Any] | None, now: float,
-           unit: int) -> list[str]:
+           unit: float) -> list[str]:
     """Return the counters' rates since `before`, none if they started anew meanwhile."""
     if before is None or before.get('start') != figures.get('start'):
         return []
@@ -124,7 +127,8 @@ def parser() -> Parser:
     made = Parser('zeo-nagios', description='''Check a storage server for a monitoring program
         such as Nagios.  The exit status is 0 when all is in order, 1 for a warning, as of a
         storage without any transaction, and 2 when the server does not answer.''')
-    made.add_argument('address', help='HOST:PORT, [IPV6]:PORT, or the path of a Unix socket')
+    made.add_argument('address', help='HOST:PORT, [IPV6]:PORT, PORT on this machine, or the path of a Unix '
+                           'socket')
     made.add_argument('-m', '--output-metrics', action='store_true', help='print metrics, too')
     made.add_argument('-s', '--status-path', metavar='FILE',
                       help='keep figures in this file between runs, which rates need')
@@ -141,11 +145,23 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     try:
         options = parser().parse_args(sys.argv[1:] if args is None else list(args))
-        return check(_address(options.address), options.output_metrics, options.status_path,
+        return check(_existing(options.address), options.output_metrics, options.status_path,
                      options.time_units, **tls_options(options))
     except ConfigurationError as error:
         print(f'zeo-nagios: {error}', file=sys.stderr)
         return ERROR
+
+
+def _existing(text: str) -> Address:
+    """Return the address of a command line; a name is one only if there is such a file.
+
+    :raises ConfigurationError: when it is not.
+    """
+    address = _address(text)
+    if isinstance(address, str) and '/' not in address and not os.path.exists(address):
+        raise ConfigurationError(f'{text!r} is not an address: give HOST:PORT, PORT, or the path of '
+                                 'a Unix socket')
+    return address
 
 
 def _address(text: str) -> Address:

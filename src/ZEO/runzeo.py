@@ -11,11 +11,11 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from ZEO.commands.server_process import PidFile, Signals, log_start, log_to_standard_error, profiled
+from ZEO.commands.server_process import Handler, PidFile, Signals, log_start, log_to_standard_error, profiled
 from ZEO.config.server import Settings, check_addresses, listen
 from ZEO.config.zeo_options import ZEOOptions
 from ZEO.Exceptions import ConfigurationError
@@ -75,25 +75,25 @@ class ZEOServer:
         """Handle signals from now on, those for which this class has a method."""
         names = {signal.SIGTERM: 'handle_sigterm', signal.SIGINT: 'handle_sigint',
                  signal.SIGHUP: 'handle_sighup', signal.SIGUSR2: 'handle_sigusr2'}
-        handlers = {number: getattr(self, name, None) for number, name in names.items()}
-        self._installed.enter_context(self._signals.installed(
-            {number: handler for number, handler in handlers.items() if handler is not None}))
+        handlers = {number: _without_arguments(getattr(self, name))
+                    for number, name in names.items() if hasattr(self, name)}
+        self._installed.enter_context(self._signals.installed(handlers))
 
-    def handle_sigterm(self, number: int = signal.SIGTERM, frame: Any = None) -> None:
+    def handle_sigterm(self) -> None:
         """End the server."""
-        self._signals.on_stop(number, frame)
+        self._signals.on_stop(signal.SIGTERM, None)
 
-    def handle_sigint(self, number: int = signal.SIGINT, frame: Any = None) -> None:
+    def handle_sigint(self) -> None:
         """End the server."""
-        self._signals.on_stop(number, frame)
+        self._signals.on_stop(signal.SIGINT, None)
 
-    def handle_sighup(self, number: int = signal.SIGHUP, frame: Any = None) -> None:
+    def handle_sighup(self) -> None:
         """Open the log files again."""
-        self._signals.on_reopen(number, frame)
+        self._signals.on_reopen(signal.SIGHUP, None)
 
-    def handle_sigusr2(self, number: int = signal.SIGUSR2, frame: Any = None) -> None:
+    def handle_sigusr2(self) -> None:
         """Open the log files again."""
-        self._signals.on_reopen(number, frame)
+        self._signals.on_reopen(signal.SIGUSR2, None)
 
     def check_socket(self) -> None:
         """Find out whether the addresses can be listened on.
@@ -155,6 +155,10 @@ class ZEOServer:
         """Remove the file with this process's id."""
         if self._pid_file is not None:
             self._pid_file.remove()
+
+
+def _without_arguments(handle: Callable[[], None]) -> Handler:
+    return lambda number, frame: handle()
 
 
 def set_up_logging(found: Settings) -> None:

@@ -9,6 +9,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ZEO.version import version
+
 SCHEMA = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'zeoctl.xml')
 
 
@@ -18,13 +20,17 @@ def main(args: Sequence[str] | None = None) -> None:
     :param args: the command line without the command's name; the process's own by default.
     :raises SystemExit: with status 2 when zdaemon is missing, and as zdaemon does.
     """
+    args = list(sys.argv[1:] if args is None else args)
+    if '--version' in args:
+        print(f'ZEO {version()}')
+        return
     try:
         from zdaemon.zdctl import main as control
     except ImportError:
         print('zeoctl: it needs zdaemon: run  pip install "ZEO[zdaemon]", or have systemd or '
               'another supervisor run  runzeo -C FILE', file=sys.stderr)
         raise SystemExit(2) from None
-    control(['-S', SCHEMA, *(sys.argv[1:] if args is None else args)])
+    control(['-S', SCHEMA, *args])
 
 
 if __name__ == '__main__':

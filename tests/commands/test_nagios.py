@@ -126,7 +126,25 @@ def test_a_unix_socket_without_a_slash(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == "Empty storage '1'\n"
 
 
-@pytest.mark.parametrize('args', [[], ['a', 'b'], ['-u', 'fortnights', 'a:1'], ['a:x'],
+def test_check_takes_the_text_of_a_command_line(capsys, tmp_path):
+    with Stand({'1': FIGURES}) as stand:
+        assert nagios.check(stand.text, True, None, 60) == 0
+    assert capsys.readouterr().out == 'OK|active_txns=0\n| connections=3\n waiting=0\n'
+    assert nagios.check(str(tmp_path / 'nobody'), False, None, 60) == 2
+
+
+@pytest.mark.parametrize('unit, loads', [('seconds', 10.0), (1, 10.0), (60, 600.0)])
+def test_rates_per_any_number_of_seconds(clock, tmp_path, capsys, unit, loads):
+    status = str(tmp_path / 'status')
+    with Stand({'1': FIGURES}, {'1': LATER}) as stand:
+        nagios.check(stand.text, True, status, unit)
+        clock.append(1010.0)
+        capsys.readouterr()
+        nagios.check(stand.text, True, status, unit)
+    assert f'loads={loads}' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('args', [[], ['a', 'b'], ['banana'], ['-u', 'fortnights', 'a:1'], ['a:x'],
                                   ['--certificate', '/missing', 'a:1']])
 def test_wrong_command_lines(args, capsys):
     assert nagios.main(args) == 2

@@ -47,9 +47,9 @@ def test_a_server_of_msgpack():
 
 
 @pytest.mark.parametrize('answers, greeting, words', [
-    ([None], b'Z5', 'closed|reset'), ([b'junk'], b'Z5', 'no ZEO server'),
-    ([b'[]'], b'Z5', 'no ZEO server'), ([b'{"1": 2}'], b'Z5', 'no ZEO server'),
-    ([b'\xff'], b'Z5', 'no ZEO server'), ([{'1': FIGURES}], b'HTTP', 'no ZEO server')])
+    ([None], b'Z5', 'closed|reset'), ([b'junk'], b'Z5', 'not a ZEO server'),
+    ([b'[]'], b'Z5', 'not a ZEO server'), ([b'{"1": 2}'], b'Z5', 'not a ZEO server'),
+    ([b'\xff'], b'Z5', 'not a ZEO server'), ([{'1': FIGURES}], b'HTTP', 'not a ZEO server')])
 def test_other_things_that_listen(answers, greeting, words):
     with Stand(*answers, greeting=greeting) as stand:
         with pytest.raises(NoAnswer, match=words):

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import threading
 import time
 from datetime import datetime, timedelta
 
@@ -24,6 +26,8 @@ def test_servers():
     assert wanted('localhost:8100', 'db:8200:two', '[::1]:8300', '[::1]:8300:three') == [
         ((('localhost', 8100),), '1'), ((('db', 8200),), 'two'),
         ((('::1', 8300),), '1'), ((('::1', 8300),), 'three')]
+    here = ('127.0.0.1', 8100),
+    assert wanted('8100', ':8100', ':8100:two') == [(here, '1'), (here, '1'), (here, 'two')]
 
 
 def test_unix_sockets():
@@ -39,7 +43,7 @@ def test_old_forms():
     assert len(wanted('-p', '8100', '-U', '/run/s', 'db:8200', '-u', '/run/t')) == 4
 
 
-@pytest.mark.parametrize('args', [[], ['localhost'], ['8100'], [':8100'], ['db:http'],
+@pytest.mark.parametrize('args', [[], ['localhost'], [':'], [':http'], ['99999'], ['db:http'],
                                   ['[::1]'], ['-h', 'db'], ['-p', 'http'], ['-S', 'two'],
                                   ['db:99999']])
 def test_no_servers(args):
@@ -99,11 +103,16 @@ def test_packing(served, tmp_path, capsys):
         write(served, tmp_path, storage)
     server = '{}:{}'.format(*served)
     assert main([server]) == 0
-    assert capsys.readouterr() == ('', '')
+    out, err = capsys.readouterr()
+    moment = r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00'
+    assert err == '' and re.fullmatch(
+        rf'storage 1 of {server}: packed to {moment} in \d\.\d s, from \d+\.\d KB to \d+\.\d KB\n', out), out
     assert revisions(served) == 1 and revisions(served, 'two') > 1
     assert main(['-d', '1', f'{server}:two']) == 0
     assert revisions(served, 'two') > 1
-    assert main([f'{server}:two', '-d', '0']) == 0
+    capsys.readouterr()
+    assert main([f'{server}:two', '-d', '0', '--quiet']) == 0
+    assert capsys.readouterr() == ('', '')
     assert revisions(served, 'two') == 1
     connection = ZEO.connection(served, blob_dir=str(tmp_path / 'other-cache'))
     with connection.root()['blob'].open() as file:
@@ -138,14 +147,45 @@ def test_one_failure_does_not_keep_others_from_being_packed(served, tmp_path, ca
 
 
 def test_nobody_there(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(zeopack, 'WAIT', 0.1)
     path = str(tmp_path / 'nobody')
-    assert main(['-u', path]) == 1
-    assert capsys.readouterr().err.startswith(f'zeopack: storage 1 of {path}: no connection')
+    assert main(['-u', path, '--timeout', '0.1']) == 1
+    assert capsys.readouterr().err == (f'zeopack: storage 1 of {path}: no connection within 0.1 s: '
+                                       f'{path}: No such file or directory\n')
+    monkeypatch.setattr(zeopack, 'PATIENCE', 0.05)
+    assert main(['-u', path, '--timeout', '0.2']) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == (f'zeopack: storage 1 of {path}: no connection yet, waiting for up to 0.2 s: '
+                     f'{path}: No such file or directory')
+    assert 'no connection within' in second
+
+
+def test_a_server_that_comes_late(tmp_path, monkeypatch, capsys):
+    path = str(tmp_path / 's')
+    monkeypatch.setattr(zeopack, 'PATIENCE', 0.05)
+    ended = []
+    thread = threading.Thread(target=lambda: ended.append(main(['-u', path])), daemon=True)
+    thread.start()
+    wait_until = time.monotonic() + 30
+    while 'waiting for up to 30 s' not in capsys.readouterr().err:
+        assert time.monotonic() < wait_until
+        time.sleep(0.01)
+    _, stop = ZEO.server(str(tmp_path / 'a.fs'), port=path)
+    try:
+        thread.join(30)
+        assert ended == [0]
+    finally:
+        stop()
+
+
+@pytest.mark.parametrize('days', ['-1', '-0.5', 'nan', 'inf', '1e9', 'x'])
+def test_no_numbers_of_days(days, capsys):
+    assert main(['localhost:1', f'--days={days}']) == 2
+    assert f'{days!r} is not a number of days' in capsys.readouterr().err
 
 
 def test_wrong_command_lines(capsys):
-    for args in ['nowhere'], ['--nonsense'], ['a:1', '-t', 'x'], ['-h', 'a'], ['--tls']:
+    for args in ['nowhere'], ['--nonsense'], ['a:1', '-t', 'x'], ['-h', 'a'], ['--tls'], \
+            ['a:1', '--timeout', '0'], ['a:1', '-t', '24:00']:
         assert main(args) == 2
         assert capsys.readouterr().err.startswith('zeopack: ')
 
@@ -173,6 +213,7 @@ def test_a_bar_on_a_terminal(served, monkeypatch, capsys):
     shown = terminal.getvalue()
     assert f'0/3 storage 1 of {server}, 0 s' in shown
     assert f'1/3 storage two of {server}' in shown
+    assert f'\r\x1b[Kstorage two of {server}: packed to ' in shown
     assert shown.endswith('[####################..........] 2/3 done\n')
 
 

@@ -54,6 +54,7 @@ class Stand:
                 return
             with stream:
                 self._answer(stream, answer)
+        self._listener.close()
 
     def _answer(self, stream: socket.socket, answer: Any) -> None:
         if answer is None:

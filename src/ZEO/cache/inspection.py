@@ -21,6 +21,7 @@ class Report:
     """What was found."""
 
     problems: list[str] = field(default_factory=list)  # empty: all is well
+    usable: bool = True  # whether it is a cache file at all
     size: int = 0  # bytes
     identity: str = ''
     state: format.State = field(default_factory=format.State)
@@ -60,6 +61,8 @@ def inspect(path: str) -> Report:
     file = CacheFile(fd, path)
     report = Report()
     try:
+        if not _is_usable(file, report):  # and another program's file gets no lock beside it
+            return report
         lock = take_lock(path)
         try:
             _inspect(file, report)
@@ -68,6 +71,16 @@ def inspect(path: str) -> Report:
     finally:
         file.close()
     return report
+
+
+def _is_usable(file: CacheFile, report: Report) -> bool:
+    report.size = os.fstat(file.fd).st_size
+    try:
+        format.parse_header(file.read(0, format.RING_START))
+    except ValueError as error:
+        report.usable = False
+        report.problems.append(str(error))
+    return report.usable
 
 
 def _inspect(file: CacheFile, report: Report) -> None:

@@ -14,13 +14,30 @@ from typing import Any, NoReturn
 
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.tls import SSLContext, client_context
+from ZEO.version import version
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises what is wrong with a command line, instead of ending the process."""
+    """Raises what is wrong with a command line, instead of ending the process; knows ``--version``."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.add_argument('--version', action='version', version=f'ZEO {version()}',
+                          help='show the version of ZEO and exit')
 
     def error(self, message: str) -> NoReturn:
         raise ConfigurationError(f'{message}; see {self.prog} --help')
+
+
+def seconds(text: str) -> float:
+    """Return a number of seconds above zero, which ends some day."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number of seconds above zero')
+    return number
 
 
 def add_tls(parser: argparse.ArgumentParser) -> None:

@@ -1,11 +1,15 @@
 """Asking a server for its status without opening a storage of it.
 
-Enters: an address.  Leaves: the server's figures, by the names of its storages.  Fails:
-:class:`NoAnswer` of one line that says what happened instead.
+Enters: an address.  Leaves: the server's figures, by the names of its storages, or all that a
+registered client may know of one.  Fails: :class:`NoAnswer` of one line that says what happened
+instead.
 """
 from __future__ import annotations
 
 import json
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ZEO.config import datatypes
@@ -15,11 +19,15 @@ from ZEO.net.addresses import Address
 from ZEO.net.system import REAL
 from ZEO.net.tls import SSLContext, TlsCodec, TlsError
 from ZEO.net.tls_socket import TlsSocket
+from ZEO.wire import faults, messages
 from ZEO.wire.frames import FrameReader, frame
 from ZEO.wire.session import PROBE
 
 #: Seconds for all of a probe.  A server answers at once, whatever its storages do.
 TIMEOUT = 10.0
+
+#: What the server's log calls a client that only asks for the status.
+LABEL = 'zeo-status'
 
 #: A status of thousands of storages fits; what is longer is none.
 _LIMIT = 2**24
@@ -51,11 +59,28 @@ def probe(address: Address, timeout: float = TIMEOUT, ssl: SSLContext | None = N
         ``localhost`` for a Unix socket.
     :raises NoAnswer: when there is no answer, or none that a ZEO server gives.
     """
+    with _connected(address, timeout, ssl, server_hostname) as server:
+        return server.figures()
+
+
+def ask(address: Address, storage: str, timeout: float = TIMEOUT, ssl: SSLContext | None = None,
+        server_hostname: str | None = None) -> dict[str, Any]:
+    """Return what a server tells a client that has registered for a storage; arguments as :func:`probe`'s.
+
+    :raises NoAnswer: as :func:`probe`, and when the server refuses the client.
+    """
+    with _connected(address, timeout, ssl, server_hostname) as server:
+        return server.status(storage)
+
+
+@contextmanager
+def _connected(address: Address, timeout: float, ssl: SSLContext | None,
+               server_hostname: str | None) -> Iterator[_Server]:
     deadline = REAL.now() + timeout
     try:
         raw = addresses.connect(address, timeout)
         try:
-            return _ask(_secured(raw, address, ssl, server_hostname), raw, deadline)
+            yield _Server(_secured(raw, address, ssl, server_hostname), raw, deadline)
         finally:
             raw.close()
     except TimeoutError:
@@ -63,7 +88,7 @@ def probe(address: Address, timeout: float = TIMEOUT, ssl: SSLContext | None = N
     except OSError as error:
         raise NoAnswer(error.strerror or str(error)) from None
     except (ProtocolError, ValueError):
-        raise NoAnswer('what listens there is no ZEO server, or speaks TLS') from None
+        raise NoAnswer('what listens there is not a ZEO server, or speaks TLS') from None
     except TlsError as error:
         raise NoAnswer(str(error)) from None
 
@@ -77,29 +102,65 @@ def _secured(raw: Any, address: Address, ssl: SSLContext | None,
     return TlsSocket(raw, codec)
 
 
-def _ask(stream: Any, raw: Any, deadline: float) -> dict[str, dict[str, Any]]:
-    reader = FrameReader(_LIMIT)
-    greeting, *rest = _frames(reader, stream, raw, deadline)
-    if greeting[1:] != b'5':
-        raise ProtocolError('no greeting of a ZEO server')
-    stream.send(frame(PROBE))
-    answer = rest[0] if rest else _frames(reader, stream, raw, deadline)[0]
-    report = json.loads(bytes(answer))
-    if not (isinstance(report, dict) and all(isinstance(one, dict) for one in report.values())):
-        raise ProtocolError('no status of a ZEO server')
-    return report
+class _Server:
+    """A server at the other end of a connection.
 
+    :param raw: the socket below `stream`.
+    :param deadline: the time by which all has to be answered.
+    """
 
-def _frames(reader: FrameReader, stream: Any, raw: Any, deadline: float) -> list[Any]:
-    """Return the next frames, at least one."""
-    while True:
-        left = deadline - REAL.now()
-        if left <= 0:
-            raise TimeoutError
-        raw.settimeout(left)
-        count = stream.recv_into(reader.buffer())
-        if not count:
-            raise OSError('the server has closed the connection')
-        found = reader.received(count)
-        if found:
-            return found
+    def __init__(self, stream: Any, raw: Any, deadline: float) -> None:
+        self._stream = stream
+        self._raw = raw
+        self._deadline = deadline
+        self._reader = FrameReader(_LIMIT)
+        self._frames: deque[Any] = deque()    # that have come and were not looked at
+
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """Return what it tells a stranger."""
+        self._greeting()
+        self._stream.send(frame(PROBE))
+        report = json.loads(bytes(self._next()))
+        if not (isinstance(report, dict) and all(isinstance(one, dict) for one in report.values())):
+            raise ProtocolError('that is not the status of a ZEO server')
+        return report
+
+    def status(self, storage: str) -> dict[str, Any]:
+        """Return what it tells a client of a storage."""
+        greeting = self._greeting()
+        codec = messages.codec(greeting)
+        self._stream.send(frame(greeting))
+        self._call(codec, 1, 'register', (storage, True))
+        self._stream.send(frame(codec.send('set_client_label', (LABEL,))))
+        found = self._call(codec, 2, 'server_status', ())
+        if not isinstance(found, dict):
+            raise ProtocolError('that is not the status of a storage')
+        return found
+
+    def _call(self, codec: messages.Codec, number: int, name: str, args: tuple[Any, ...]) -> Any:
+        self._stream.send(frame(codec.call(number, name, args)))
+        while True:
+            message_id, flags, called, result = codec.decode(bytes(self._next()))
+            if called == messages.REPLY and message_id == number:
+                if flags == messages.FAULT:
+                    raise NoAnswer(f'{name} failed: {faults.restore(result, "the server")}')
+                return result
+
+    def _greeting(self) -> bytes:
+        greeting = bytes(self._next())
+        if greeting[1:] != b'5':
+            raise ProtocolError('that is not the greeting of a ZEO server')
+        return greeting
+
+    def _next(self) -> Any:
+        """Return the next frame."""
+        while not self._frames:
+            left = self._deadline - REAL.now()
+            if left <= 0:
+                raise TimeoutError
+            self._raw.settimeout(left)
+            count = self._stream.recv_into(self._reader.buffer())
+            if not count:
+                raise OSError('the server has closed the connection')
+            self._frames.extend(self._reader.received(count))
+        return self._frames.popleft()

@@ -1,7 +1,7 @@
-"""zeo-cache: look at client cache files and their traces.
+"""The command ``zeo-cache``: look at client cache files and their traces.
 
-In: command line arguments. Out: text, and the exit status: 0 all is well, 1 something is wrong with
-the file, 2 wrong usage. Fails: never with a traceback for what a user can do wrong.
+Enters: a command line.  Leaves: what is in a file, and the exit status 0 when all is well, 1 when something is wrong with the
+file.  Fails: with one line on standard error and exit status 2 for a wrong command line or a file that can't be read.
 """
 
 from __future__ import annotations
@@ -14,23 +14,33 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ZEO.cache import inspection, simulate, trace, workloads
+from ZEO.commands.options import Parser, output
 from ZEO.Exceptions import ClientStorageError
 
 EVERYTHING_IS_WELL, SOMETHING_IS_WRONG, WRONG_USAGE = range(3)
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command with args (sys.argv's if None) and return the exit status."""
-    options = _parser().parse_args(args)
+    """Run the command; return its exit status.
+
+    :param args: the command line without the command's name; the process's own by default.
+    """
+    file = None
     try:
-        return int(options.run(options))
-    except (OSError, ValueError, ClientStorageError) as error:
-        print(f'zeo-cache: {error}', file=sys.stderr)
-        return WRONG_USAGE
+        options = _parser().parse_args(sys.argv[1:] if args is None else list(args))
+        file = options.file
+        with output():
+            return int(options.run(options))
+    except OSError as error:
+        where = f'{error.filename or file}: ' if error.filename or file else ''
+        print(f'zeo-cache: {where}{error.strerror or error}', file=sys.stderr)
+    except (ValueError, ClientStorageError) as error:
+        print(f'zeo-cache: {" ".join(str(error).split())}', file=sys.stderr)
+    return WRONG_USAGE
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='zeo-cache', description='Look at ZEO client caches.')
+def _parser() -> Parser:
+    parser = Parser('zeo-cache', description='Look at ZEO client caches.')
     commands = parser.add_subparsers(title='commands', required=True)
     for run, text in ((check, 'verify a cache file'), (stats, 'tell what is in a cache file')):
         command = commands.add_parser(run.__name__, help=text, description=run.__doc__)
@@ -49,8 +59,8 @@ def _parser() -> argparse.ArgumentParser:
 def _simulate_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument('file', nargs='?', help='trace file (.zec.trace)')
     command.add_argument('--workload', choices=sorted(workloads.WORKLOADS), help='made-up accesses instead of a trace')
-    command.add_argument('--loads', type=int, default=200_000, help='made-up loads')
-    command.add_argument('--objects', type=int, default=20_000, help='made-up objects of 1 KB')
+    command.add_argument('--loads', type=_number, default=200_000, help='made-up loads')
+    command.add_argument('--objects', type=_number, default=20_000, help='made-up objects of 1 KB')
     command.add_argument('--sizes', type=_size, nargs='+', metavar='SIZE', help='cache sizes: 500KB, 20MB, 2GB ...')
     command.add_argument('--policies', nargs='+', choices=sorted(simulate.POLICIES), default=['clock', 'ring'])
     command.add_argument('--plot', metavar='PNG', help='draw a picture too (needs matplotlib)')
@@ -69,6 +79,8 @@ def check(options: argparse.Namespace) -> int:
 def stats(options: argparse.Namespace) -> int:
     """Tell what is in a cache file, and how it has served."""
     report = inspection.inspect(options.file)
+    if not report.usable:
+        raise ValueError(f'{options.file}: {report.problems[0]}')
     for name, value in report.lines():
         print(f'{name:<24}{value}')
     return SOMETHING_IS_WRONG if report.problems else EVERYTHING_IS_WELL
@@ -153,9 +165,23 @@ _UNITS = {'GB': 1024**3, 'MB': 1024**2, 'KB': 1024}
 
 def _size(text: str) -> int:
     """Return the bytes that '20MB' or '500000' means."""
-    for unit, factor in _UNITS.items():
-        if text.upper().endswith(unit):
-            return int(float(text[:-2]) * factor)
+    digits, factor = text.upper(), 1
+    for unit, bytes_of_unit in _UNITS.items():
+        if digits.endswith(unit):
+            digits, factor = digits[:-2], bytes_of_unit
+    try:
+        size = int(float(digits) * factor)
+    except (ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a size: give bytes, or a number with KB, MB or GB')
+    return size
+
+
+def _number(text: str) -> int:
+    """Return a whole number above zero."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above zero')
     return int(text)
 
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 from persistent.TimeStamp import TimeStamp
 
-from ZEO.commands.options import Parser, add_tls, output, tls_options
-from ZEO.commands.probing import TIMEOUT, NoAnswer, parse, probe
+from ZEO.commands.options import Parser, add_tls, output, seconds, tls_options
+from ZEO.commands.probing import LABEL, TIMEOUT, NoAnswer, ask, parse, probe
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import show
 from ZEO.net.system import REAL
+from ZEO.serving.moments import iso, lasted, size
 
 #: What people call the figures, in the order in which they are shown.
 LABELS = {
-    'start': 'serving since',
+    'serving-since': 'serving since',
     'connections': 'connections',
     'loads': 'objects loaded',
     'stores': 'objects stored',
@@ -30,15 +30,26 @@ LABELS = {
     'active_txns': 'transactions in progress',
     'waiting': 'waiting for the commit lock',
     'lock_time': 'commit lock held for',
+    'lock-holder': 'commit lock held by',
     'conflicts': 'conflicts',
     'conflicts_resolved': 'conflicts resolved',
     'last-transaction': 'last transaction',
     'packing': 'packing',
-    'pack-start': 'packing since',
+    'packing-since': 'packing since',
+    'pack-progress': 'pack done',
 }
 
-#: Figures that are of no use to people.
-_HIDDEN = ('timeout-thread-is-alive',)
+#: Figures of the process, which are shown once for all its storages.
+_PROCESS = ('version', 'pid', 'uptime', 'memory')
+
+#: Figures that are of no use to people, or are shown in another form.
+_HIDDEN = ('timeout-thread-is-alive', 'clients', *_PROCESS)
+
+#: The names that strangers and older servers know, of figures that have a better one.
+_SAME = {'start': 'serving-since', 'pack-start': 'packing-since'}
+
+#: Clients that are listed for people.
+_MOST_CLIENTS = 20
 
 
 def describe(figures: dict[str, Any], now: float) -> list[str]:
@@ -46,17 +57,33 @@ def describe(figures: dict[str, Any], now: float) -> list[str]:
 
     :param now: seconds since the epoch.
     """
+    figures = _better_named(figures)
     names = [name for name in LABELS if name in figures]
     names += sorted(name for name in figures if name not in LABELS and name not in _HIDDEN)
-    return [f'    {LABELS.get(name, name.replace("_", " ")):28}{_value(name, figures[name], now)}'
-            for name in names]
+    lines = [f'    {_label(name):28}{_value(name, figures[name], now)}' for name in names]
+    clients = figures.get('clients')
+    return [*lines, *_clients(clients, figures)] if isinstance(clients, (list, tuple)) else lines
+
+
+def _better_named(figures: dict[str, Any]) -> dict[str, Any]:
+    found = {_SAME.get(name, name): value for name, value in figures.items()}
+    found.update({name: figures[name] for name in _SAME.values() if name in figures})
+    return found
+
+
+def _label(name: str) -> str:
+    return LABELS.get(name, name.replace('_', ' ').replace('-', ' '))
 
 
 def _value(name: str, value: Any, now: float) -> str:
     if name == 'lock_time':
-        return 'not held' if value is None else f'{max(0.0, now - value):.1f} s'
+        return 'not held' if value is None else lasted(now - value)
+    if name == 'lock-holder':
+        return _client(value) if isinstance(value, dict) else 'nobody'
     if name == 'last-transaction':
         return _time_of(value)
+    if name == 'pack-progress' and isinstance(value, float):
+        return f'{100 * value:.0f} %'
     if isinstance(value, bool) or value is None:
         return {True: 'yes', False: 'no', None: '-'}[value]
     return str(value)
@@ -68,10 +95,35 @@ def _time_of(tid: Any) -> str:
         raw = bytes.fromhex(tid)
         if not any(raw):
             return 'none yet'
-        at = datetime.fromtimestamp(TimeStamp(raw).timeTime(), timezone.utc)
+        return f'{iso(TimeStamp(raw).timeTime())} ({tid})'
     except (TypeError, ValueError):
         return str(tid)
-    return f'{at:%Y-%m-%d %H:%M:%S} UTC ({tid})'
+
+
+def _clients(clients: Sequence[Any], figures: dict[str, Any]) -> list[str]:
+    known = [client for client in clients if isinstance(client, dict)]
+    lines = [f'      {_client(client)}, since {client.get("since")}, {client.get("loads")} loads, '
+             f'{client.get("commits")} commits{", reading only" if client.get("read-only") else ""}'
+             for client in known[:_MOST_CLIENTS]]
+    more = max(len(known), figures.get('connections', 0)) - len(lines)
+    if more > 0:
+        lines.append(f'      and {more} more{": --json lists them" if more <= len(known) - len(lines) else ""}')
+    return ['    clients', *lines] if lines else []
+
+
+def _client(client: dict[str, Any]) -> str:
+    address, label = client.get('address'), client.get('label')
+    return f'{address} ({label})' if label else f'{address}'
+
+
+def process(storages: dict[str, dict[str, Any]]) -> str:
+    """Return what is known of a server's process, as the end of a line."""
+    known = next((one for one in storages.values() if 'pid' in one), None)
+    if known is None:
+        return ''
+    memory = known.get('memory')
+    return (f', ZEO {known.get("version")}, process {known["pid"]}, up for {lasted(known.get("uptime") or 0)}'
+            + (f', {size(memory)} of memory' if memory else ''))
 
 
 def parser() -> Parser:
@@ -83,7 +135,7 @@ def parser() -> Parser:
                            'socket, which has at least one slash')
     made.add_argument('--json', action='store_true',
                       help='print one JSON object: address, storage, figures')
-    made.add_argument('--timeout', metavar='SECONDS', type=float, default=TIMEOUT,
+    made.add_argument('--timeout', metavar='SECONDS', type=seconds, default=TIMEOUT,
                       help='how long a server may take to answer; the default is 10')
     add_tls(made)
     return made
@@ -108,7 +160,7 @@ def _show(wanted: list[Any], options: Any) -> int:
     failed = False
     for address in wanted:
         try:
-            found[show(address)] = probe(address, options.timeout, **tls)
+            found[show(address)] = _everything(address, options.timeout, tls)
         except NoAnswer as error:
             print(f'zeo-status: {show(address)}: {error}', file=sys.stderr)
             failed = True
@@ -120,12 +172,32 @@ def _show(wanted: list[Any], options: Any) -> int:
     return 2 if failed else 0
 
 
+def _everything(address: Any, timeout: float, tls: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what a server tells strangers, and of each storage what it tells clients besides."""
+    storages = probe(address, timeout, **tls)
+    deadline = REAL.now() + timeout
+    for name, figures in storages.items():
+        try:
+            left = deadline - REAL.now()
+            known = ask(address, name, left, **tls) if left > 0 else {}
+        except NoAnswer as error:
+            print(f'zeo-status: {show(address)}: storage {name} has told no more than that: {error}',
+                  file=sys.stderr)
+            continue
+        figures.update({key: value for key, value in known.items() if key not in figures})
+        if isinstance(figures.get('clients'), (list, tuple)):
+            figures['clients'] = [one for one in figures['clients']
+                                  if not (isinstance(one, dict) and one.get('label') == LABEL)]
+    return storages
+
+
 def _print(found: dict[str, dict[str, dict[str, Any]]]) -> None:
     for address, storages in found.items():
-        print(f'{address}: {"alive" if storages else "alive, without storages"}')
+        print(f'{address}: {"alive" if storages else "alive, without storages"}{process(storages)}')
         for name, figures in sorted(storages.items()):
             print(f'  storage {name}')
-            print('\n'.join(describe(figures, REAL.wall_clock())))
+            for line in describe(figures, REAL.wall_clock()):
+                print(line)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """The command ``zeopack``: pack storages of servers.
 
-Enters: servers and storages, and up to when.  Leaves: packed storages; on a terminal, a bar that
-shows how far it is; exit status 0.  Fails: with one line for each storage that could not be
+Enters: servers and storages, and up to when.  Leaves: packed storages, a line about each, on a
+terminal a bar that shows how far it is, and exit status 0.  Fails: with one line for each storage that could not be
 packed, after which it goes on with the next, and exit status 1; 2 for a wrong command line.
 """
 from __future__ import annotations
@@ -18,14 +18,16 @@ from typing import IO, Any, NamedTuple
 
 from ZODB.POSException import POSError
 
-from ZEO.commands.options import Parser, add_tls, tls_options
+from ZEO.commands.options import Parser, add_tls, output, seconds, tls_options
 from ZEO.commands.probing import parse
-from ZEO.Exceptions import ConfigurationError
+from ZEO.Exceptions import ClientDisconnected, ConfigurationError
 from ZEO.net.addresses import show
 from ZEO.net.system import REAL
+from ZEO.serving.moments import iso, lasted, size
 
-#: Seconds to wait for a server.
-WAIT = 30.0
+#: Seconds to wait for a server, unless the command line says otherwise, and after how many of them
+#: the user is told why it takes so long.
+WAIT, PATIENCE = 30.0, 1.0
 
 #: Seconds between two looks of the bar, and its width in letters.
 _STEP, _WIDTH = 0.5, 30
@@ -45,13 +47,16 @@ class Target(NamedTuple):
 
 def parser() -> Parser:
     """Return what reads the command line."""
-    made = Parser('zeopack', add_help=False, usage='zeopack [options] [HOST:PORT[:STORAGE] ...]',
+    made = Parser('zeopack', add_help=False, usage='zeopack [options] [[HOST]:PORT[:STORAGE] | PORT ...]',
                   description='''Pack storages of servers: remove what is old and not needed any
                   more.  Blobs that are still needed stay.  Without a STORAGE it is 1.''')
     add = made.add_argument
-    add('servers', metavar='HOST:PORT[:STORAGE]', nargs='*', default=[], help=argparse.SUPPRESS)
+    add('servers', metavar='[HOST]:PORT[:STORAGE]', nargs='*', default=[], help=argparse.SUPPRESS)
     add('--help', action='help', help='show this help message and exit')
-    add('-d', '--days', type=float, default=0.0,
+    add('-q', '--quiet', action='store_true', help='print nothing but what goes wrong')
+    add('--timeout', metavar='SECONDS', type=seconds, default=WAIT,
+        help='how long to wait for a server that does not answer; the default is 30')
+    add('-d', '--days', type=days, default=0.0,
         help='keep what is not older than this many days; the default is 0')
     add('-t', '--time', metavar='HH[:MM[:SS]]',
         help='keep what is newer than this time of the day; the default is now')
@@ -66,6 +71,18 @@ def parser() -> Parser:
                      help='the storage, for -p and -U; the default is 1')
     add_tls(made)
     return made
+
+
+def days(text: str) -> float:
+    """Return a number of days, of which there can be that many."""
+    try:
+        number = float(text)
+        if number >= 0:
+            datetime.now() - timedelta(days=number)
+            return number
+    except (ValueError, OverflowError):
+        pass
+    raise argparse.ArgumentTypeError(f'{text!r} is not a number of days: give 0 or more')
 
 
 def targets(options: Any) -> list[Target]:
@@ -92,13 +109,15 @@ def targets(options: Any) -> list[Target]:
 
 
 def _tcp(text: str) -> Target:
+    if text.isascii() and text.isdigit():
+        return Target((parse(text),), '1')
     host, _, rest = text.rpartition(']') if text.startswith('[') else text.partition(':')
     if text.startswith('['):
         host, rest = host + ']', rest.removeprefix(':')
     port, _, storage = rest.partition(':')
-    if not host or not port.isdigit():
-        raise ConfigurationError(f'{text}: give a server as HOST:PORT or HOST:PORT:STORAGE')
-    return Target((parse(f'{host}:{port}'),), storage or '1')
+    if not port.isdigit():
+        raise ConfigurationError(f'{text}: give a server as HOST:PORT, HOST:PORT:STORAGE, or PORT')
+    return Target((parse(f'{host}:{port}' if host else port),), storage or '1')
 
 
 def pack_time(clock: str | None, days: float, now: float) -> float:
@@ -106,7 +125,7 @@ def pack_time(clock: str | None, days: float, now: float) -> float:
 
     :param clock: a time of today, local time, as HH[:MM[:SS]]; None for `now`.
     :param days: that much before it.
-    :raises ConfigurationError: when `clock` is no time.
+    :raises ConfigurationError: when `clock` is not a time.
     """
     at = datetime.fromtimestamp(now)
     if clock is not None:
@@ -121,23 +140,49 @@ def pack_time(clock: str | None, days: float, now: float) -> float:
 
 # -- Packing
 
-def pack(target: Target, time: float, tls: dict[str, Any]) -> None:
-    """Pack one storage and wait until that is done.
+class Job(NamedTuple):
+    """What is to be done with each storage."""
 
-    :param time: up to when, in seconds since the epoch.
-    :param tls: ``ssl`` and ``server_hostname`` as the switches say.
+    time: float            # up to when to pack, in seconds since the epoch
+    tls: dict[str, Any]    # ``ssl`` and ``server_hostname`` as the switches say
+    timeout: float = WAIT  # seconds to wait for a server
+
+
+def pack(target: Target, job: Job) -> str:
+    """Pack one storage and wait until that is done; return a line about it.
+
     :raises POSError: when it fails, or the server can't be reached.
     """
+    storage = _opened(target, job)
+    try:
+        began, before = REAL.now(), storage.getSize()
+        storage.pack(job.time, wait=True)
+        return (f'{target}: packed to {iso(job.time)} in {lasted(REAL.now() - began)}, '
+                f'from {size(before)} to {size(storage.getSize())}')
+    finally:
+        storage.close()
+
+
+def _opened(target: Target, job: Job) -> Any:
+    """Return a client of the storage; where that takes a while, say why."""
+    if job.timeout <= PATIENCE:
+        return _client(target, job, job.timeout)
+    try:
+        return _client(target, job, PATIENCE)
+    except ClientDisconnected as error:
+        reason = str(error).partition(': ')[2] or str(error)
+        print(f'zeopack: {target}: no connection yet, waiting for up to {job.timeout:g} s: {reason}',
+              file=sys.stderr, flush=True)
+    return _client(target, job, job.timeout - PATIENCE)
+
+
+def _client(target: Target, job: Job, wait: float) -> Any:
     from ZEO.ClientStorage import ClientStorage
 
     # Read-only: a server that serves nothing else can be packed, too.
-    storage = ClientStorage(list(target.addresses), target.storage, cache_size=2**20,
-                            read_only=True, wait_timeout=WAIT, client_label='zeopack',
-                            ssl=tls['ssl'], ssl_server_hostname=tls['server_hostname'])
-    try:
-        storage.pack(time, wait=True)
-    finally:
-        storage.close()
+    return ClientStorage(list(target.addresses), target.storage, cache_size=2**20,
+                         read_only=True, wait_timeout=wait, client_label='zeopack',
+                         ssl=job.tls['ssl'], ssl_server_hostname=job.tls['server_hostname'])
 
 
 class Bar:
@@ -168,6 +213,10 @@ class Bar:
             thread.join()
             self._out.write('\r\x1b[K')
 
+    def say(self, text: str) -> None:
+        """Write a line that stays."""
+        self._out.write(f'\r\x1b[K{text}\n')
+
     def finish(self, done: int) -> None:
         """Show how it has ended."""
         self._draw(done, 'done')
@@ -180,24 +229,29 @@ class Bar:
         self._out.flush()
 
 
-def pack_all(wanted: list[Target], time: float, tls: dict[str, Any], out: IO[str]) -> int:
+def pack_all(wanted: list[Target], job: Job, out: IO[str], quiet: bool = False) -> int:
     """Pack storages one after the other; return how many could not be.
 
-    :param out: where a bar is shown, if it is a terminal.
+    :param out: where a line is written about each, and a bar shown, if it is a terminal.
     """
-    bar = Bar(len(wanted), out) if out.isatty() else None
+    bar = Bar(len(wanted), out) if out.isatty() and not quiet else None
     failed = 0
     for done, target in enumerate(wanted):
         try:
             if bar is None:
-                pack(target, time, tls)
+                line = pack(target, job)
             else:
                 with bar.showing(done, target):
-                    pack(target, time, tls)
+                    line = pack(target, job)
         except (POSError, ValueError, OSError) as error:
             text = ' '.join(str(error).split()) or type(error).__name__
             print(f'zeopack: {target}: {text}', file=sys.stderr)
             failed += 1
+        else:
+            if bar is not None:
+                bar.say(line)
+            elif not quiet:
+                print(line, file=out, flush=True)
     if bar is not None:
         bar.finish(len(wanted) - failed)
     return failed
@@ -216,7 +270,9 @@ def main(args: Sequence[str] | None = None) -> int:
             return 0
         options = parser().parse_args(args)
         time = pack_time(options.time, options.days, REAL.wall_clock())
-        return 1 if pack_all(targets(options), time, tls_options(options), sys.stdout) else 0
+        job = Job(time, tls_options(options), options.timeout)
+        with output():
+            return 1 if pack_all(targets(options), job, sys.stdout, options.quiet) else 0
     except ConfigurationError as error:
         print(f'zeopack: {error}', file=sys.stderr)
         return 2

@@ -176,7 +176,7 @@ def _explain(error: ZConfig.ConfigurationError, source: str) -> str:
     text = ' '.join(str(error.message).split())
     if text.startswith('unknown type name:'):
         text += '; a storage of another package needs %import PACKAGE first'
-    if text.startswith('error opening file') and not line:
+    if text.startswith(('error opening file', 'error opening URL')) and not line:
         return f'{source}: cannot be read: {_reason(error)}'
     return f'{Place(url or _url(source), line)}: {text}'
 
@@ -185,7 +185,7 @@ def _reason(error: ZConfig.ConfigurationError) -> str:
     """Return why a file could not be opened, without the file's name and the error's number."""
     cause = getattr(error, '__cause__', None) or getattr(error, '__context__', None)
     cause = getattr(cause, 'reason', cause)   # what urllib has put around it
-    return getattr(cause, 'strerror', None) or str(error.message)
+    return getattr(cause, 'strerror', None) or str(cause or error.message)
 
 
 def _url(source: str) -> str:

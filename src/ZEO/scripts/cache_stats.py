@@ -1,0 +1,32 @@
+"""``python -m ZEO.scripts.cache_stats TRACE``: ``zeo-cache trace`` by the name that ZEO 5 and 6 gave it.
+
+Enters: a command line with a trace file and perhaps ``-v``.  Leaves and fails: as :mod:`ZEO.commands.zeo_cache`.
+"""
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ZEO.commands import zeo_cache
+from ZEO.commands.options import Parser
+from ZEO.Exceptions import ConfigurationError
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status.
+
+    :param args: the command line without the command's name; the process's own by default.
+    """
+    made = Parser('cache_stats', description='Sum up the trace of a client cache, as zeo-cache trace does.')
+    made.add_argument('file', help='trace file (.zec.trace)')
+    made.add_argument('-v', '--verbose', action='store_true', help='print every event')
+    try:
+        options = made.parse_args(sys.argv[1:] if args is None else list(args))
+    except ConfigurationError as error:
+        print(f'cache_stats: {error}', file=sys.stderr)
+        return zeo_cache.WRONG_USAGE
+    return zeo_cache.main(['trace', *(['--events'] if options.verbose else []), options.file])
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,21 @@
+"""The command ``zeopack`` by the name that recipes and wrappers import: ``python -m ZEO.scripts.zeopack``.
+
+Enters: a command line.  Leaves and fails: as :mod:`ZEO.commands.zeopack`.
+"""
+from __future__ import annotations
+
+import sys
+
+from ZEO.commands import zeopack
+
+
+def main(*args: str) -> int:
+    """Run the command; return its exit status.
+
+    :param args: the command line without the command's name; the process's own by default.
+    """
+    return zeopack.main(args or None)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

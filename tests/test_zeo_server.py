@@ -1,0 +1,188 @@
+"""ZEO.runzeo.ZEOOptions and ZEOServer, as programs use them that start a server by themselves."""
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from ZODB.FileStorage import FileStorage
+from ZODB.MappingStorage import MappingStorage
+
+import ZEO
+from ZEO.commands.probing import probe
+from ZEO.Exceptions import ConfigurationError, Unavailable
+from ZEO.runzeo import ZEOOptions, ZEOServer
+from ZEO.StorageServer import StorageServer
+
+SOURCES = str(Path(ZEO.__file__).parent.parent)
+PATIENCE = 40
+
+
+def realized(*args):
+    options = ZEOOptions()
+    options.realize(list(args))
+    return options
+
+
+def test_options_of_a_command_line(tmp_path):
+    options = realized('-a', '127.0.0.1:8100', '-f', str(tmp_path / 'a.fs'), '-t', '7', '--pid-file', str(tmp_path / 'pid'))
+    assert options.address == ('127.0.0.1', 8100)
+    assert (options.transaction_timeout, options.pid_file, options.configfile) == (7.0, str(tmp_path / 'pid'), None)
+    assert [storage.name for storage in options.storages] == ['1']
+    storage = options.storages[0].open()
+    assert isinstance(storage, FileStorage)
+    storage.close()
+
+
+def test_options_of_a_file(tmp_path):
+    (tmp_path / 'zeo.conf').write_text('<zeo>\naddress 8100\naddress 8200\nread-only on\ninvalidation-queue-size 7\n'
+                                       'client-conflict-resolution on\n</zeo>\n<mappingstorage main>\n</mappingstorage>\n')
+    options = realized('-C', str(tmp_path / 'zeo.conf'))
+    assert options.address == [('', 8100), ('', 8200)]
+    assert options.read_only and options.client_conflict_resolution and options.invalidation_queue_size == 7
+    assert options.invalidation_age is None and options.ssl is None
+    assert options.configfile == str(tmp_path / 'zeo.conf')
+    assert [storage.name for storage in options.storages] == ['main']
+
+
+def test_a_wrong_command_line_is_one_line():
+    with pytest.raises(ConfigurationError, match='nowhere to listen'):
+        realized('-f', 'x')
+
+
+def test_the_steps_one_by_one(tmp_path):
+    server = ZEOServer(realized('-a', f'{tmp_path}/s', '-f', str(tmp_path / 'a.fs')))
+    server.open_storages()
+    assert list(server.storages) == ['1']
+    server.clear_socket()
+    server.create_server()
+    assert server.server.addr == f'{tmp_path}/s'
+    server.close_server()
+    assert not (tmp_path / 's').exists()
+    FileStorage(str(tmp_path / 'a.fs')).close()   # not locked any more
+
+
+def test_options_that_a_program_makes_itself(tmp_path):
+    class Section:
+        name = 'main'
+
+        def open(self):
+            return MappingStorage()
+
+    options = ZEOOptions()
+    options.address, options.storages, options.read_only = f'{tmp_path}/s', [Section()], True
+    server = ZEOServer(options)
+    server.open_storages()
+    server.create_server()
+    assert server.server.hosted['main'].read_only
+    server.close_server()
+
+
+def test_two_storages_of_one_name():
+    class Section:
+        def open(self):
+            return MappingStorage()
+
+    options = ZEOOptions()
+    options.storages = [Section(), Section()]
+    with pytest.raises(ConfigurationError, match="two storages of the name '1'"):
+        ZEOServer(options).open_storages()
+
+
+def test_a_class_that_makes_its_own_server(tmp_path):
+    class Server(StorageServer):
+        pass
+
+    class Starter(ZEOServer):
+        def create_server(self):
+            options = self.options
+            self.server = Server(
+                options.address, self.storages, read_only=options.read_only, ssl=options.ssl,
+                client_conflict_resolution=options.client_conflict_resolution,
+                invalidation_queue_size=options.invalidation_queue_size, invalidation_age=options.invalidation_age,
+                transaction_timeout=options.transaction_timeout)
+
+    starter = Starter(realized('-a', f'{tmp_path}/s', '-f', str(tmp_path / 'a.fs')))
+    starter.open_storages()
+    starter.create_server()
+    assert type(starter.server) is Server
+    starter.close_server()
+
+
+def test_steps_that_are_replaced_are_called_in_their_order():
+    called = []
+
+    class Starter(ZEOServer):
+        pass
+
+    steps = ['setup_default_logging', 'setup_signals', 'check_socket', 'clear_socket', 'make_pidfile', 'open_storages',
+             'create_server', 'loop_forever', 'close_server', 'remove_pidfile']
+    for step in steps:
+        setattr(Starter, step, lambda self, step=step: called.append(step))
+    Starter(None).main()
+    assert called == steps
+
+
+def test_what_was_begun_is_undone_when_a_step_fails(tmp_path):
+    class Starter(ZEOServer):
+        def setup_default_logging(self):
+            pass
+
+        def create_server(self):
+            raise Unavailable('not now')
+
+    with pytest.raises(Unavailable):
+        Starter(realized('-a', f'{tmp_path}/s', '-f', str(tmp_path / 'a.fs'), '--pid-file', str(tmp_path / 'pid'))).main()
+    assert not (tmp_path / 'pid').exists()
+    FileStorage(str(tmp_path / 'a.fs')).close()
+
+
+@pytest.mark.parametrize('program, number', [
+    ('''
+     from ZEO import runzeo
+     options = runzeo.ZEOOptions()
+     options.realize(ARGS)
+     runzeo.ZEOServer(options).main()
+     ''', signal.SIGTERM),
+    ('''
+     import sys
+     from ZEO import runzeo
+     del runzeo.ZEOServer.handle_sigusr2
+     runzeo.main(ARGS)
+     ''', signal.SIGINT),
+    ('''
+     import sys
+     from ZEO.runzeo import ZEOOptions, ZEOServer
+     class Silent(ZEOServer):
+         def setup_default_logging(self):
+             pass
+         def handle_sighup(self):
+             print('a hangup', file=sys.stderr, flush=True)
+             self.handle_sigterm()
+     options = ZEOOptions()
+     options.realize(args=ARGS)
+     Silent(options).main()
+     ''', signal.SIGHUP)])
+def test_programs(tmp_path, program, number):
+    args = ['-a', f'{tmp_path}/s', '-f', str(tmp_path / 'a.fs')]
+    process = subprocess.Popen([sys.executable, '-c', textwrap.dedent(program).replace('ARGS', repr(args))],
+                               stderr=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': SOURCES})
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not (tmp_path / 's').exists():
+            assert time.monotonic() < deadline and process.poll() is None
+            select.select([], [], [], 0.02)
+        assert list(probe(f'{tmp_path}/s')) == ['1']
+        process.send_signal(number)
+        _, error = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0 and b'Traceback' not in error
+        assert number != signal.SIGHUP or error == b'a hangup\n'
+    finally:
+        process.kill()
+        process.communicate()
