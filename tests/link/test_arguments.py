@@ -1,6 +1,7 @@
 """What a client storage is opened with: what can't be meant is said at once, and what to write instead."""
 
 import os
+import socket
 import threading
 
 import pytest
@@ -9,7 +10,7 @@ from ZODB.MappingStorage import MappingStorage
 
 import ZEO
 from ZEO.ClientStorage import ClientStorage
-from ZEO.Exceptions import ConfigurationError
+from ZEO.Exceptions import ClientDisconnected, ConfigurationError
 from ZEO.StorageServer import StorageServer
 
 
@@ -38,7 +39,8 @@ def test_an_argument_that_can_not_be_meant_is_said_at_once(argument, value, reme
 
 
 @pytest.mark.parametrize('addr', [None, 5.0, True, [], (), '', [5.0], {}, ('host', -1), ('host', 70000),
-                                  ['host', 70000], [None], object()], ids=str)
+                                  ['host', 70000], [None], object(),
+                                  '::1:9100', 'fe80::1', 'host:70000'], ids=str)
 def test_an_address_that_can_not_be_meant_is_said_at_once(addr):
     with pytest.raises(ConfigurationError):
         ClientStorage(addr, wait=False)
@@ -63,6 +65,13 @@ def test_a_directory_of_blobs_that_can_not_be_used_leaves_the_cache_free(tmp_pat
     with pytest.raises(ConfigurationError, match='there is no directory'):
         ClientStorage('/nowhere/socket', blob_dir=str(tmp_path / 'mispelt'), shared_blob_dir=True, **options)
     ClientStorage('/nowhere/socket', **options).close()
+
+
+def test_a_server_that_does_not_greet_is_named_with_what_may_be_wrong():
+    with socket.create_server(('127.0.0.1', 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(ClientDisconnected, match=f'127.0.0.1:{port}: .*is it a ZEO server, .* use TLS or none'):
+            ClientStorage(('127.0.0.1', port), wait_timeout=0.5)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import os
 import pytest
 from ZODB.POSException import POSKeyError, Unsupported
 
+from ZEO.Exceptions import ProtocolError
 from ZEO.link.blobs import IN_USE, BlobStore, no_blobs
 from ZEO.net.system import System
 
@@ -171,6 +172,33 @@ def test_two_downloads_do_not_mix(open_store, server):
     for number, path in fetched.items():
         with open(path, 'rb') as file:
             assert file.read() == 2 * oid(number)
+
+
+def test_what_comes_for_a_caller_that_has_given_up_is_dropped_until_its_end(open_store, server):
+    """It was interrupted; another may want the same blob meanwhile, and gets that which was sent for it."""
+    store = open_store()
+
+    def interrupted(number, serial):
+        store.arrived('receiveBlobStart', (number, serial))
+        store.arrived('receiveBlobChunk', (number, serial, b'old'))
+        store.give_up(number, serial)
+        raise KeyboardInterrupt
+    good, store._fetch = store._fetch, interrupted
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            store.load(oid(1), oid(1))
+        store.arrived('receiveBlobChunk', (oid(1), oid(1), b'old'))
+
+    def behind(number, serial):
+        store.arrived('receiveBlobStop', (number, serial))
+        store.arrived('receiveBlobStart', (number, serial))
+        store.arrived('receiveBlobStop', (number, serial))
+        good(number, serial)
+    store._fetch = behind
+    with open(store.load(oid(1), oid(1)), 'rb') as file:
+        assert file.read() == b'x' * 100
+    with pytest.raises(ProtocolError, match='did not ask for'):
+        store.arrived('receiveBlobStop', (oid(1), oid(1)))
 
 
 def test_without_a_directory():

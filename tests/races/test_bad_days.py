@@ -11,7 +11,7 @@ from ZODB.blob import Blob, BlobStorage
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
-from ZODB.POSException import POSError, ReadOnlyError
+from ZODB.POSException import POSError, ReadOnlyError, Unsupported
 from ZODB.utils import p64, z64
 
 from support.scripted import INFO, Answering, Running, oid, tid
@@ -352,3 +352,14 @@ def test_a_wrapped_storage_announces_lengths_too(serving, clients, directory, tm
     serial = client.tpc_finish(metadata)
     os.unlink(client.loadBlob(p64(1), serial))
     assert os.path.getsize(client.loadBlob(p64(1), serial)) == 4
+
+
+def test_a_server_whose_storage_is_a_client_without_a_directory_says_that_it_has_no_blobs(server, serving, clients, directory):
+    """So that its clients hear of it before they send a blob."""
+    between = serving(clients(server.addr))
+    database = ZODB.DB(clients(between.addr, blob_dir=directory))
+    with pytest.raises(Unsupported, match='is not supported'), database.transaction() as end:
+        end.root()['blob'] = Blob(b'data')
+    between = serving(clients(server.addr, blob_dir=directory + '-between'))
+    with ZODB.DB(clients(between.addr, blob_dir=directory)).transaction() as end:
+        end.root()['blob'] = Blob(b'data')

@@ -38,6 +38,7 @@ def finish(client, metadata):
 
 
 NOT_IDS = [5, 'text', b'short', [], {}, True, 1.5, [tid(1)]]
+NOT_TIDS = [*NOT_IDS, b'\xff' * 8]
 NOT_LISTS_OF_DICTS = [5, 'text', {}, [5], [[]], [{}, None], None, b'']
 NOT_NUMBERS = [None, 'text', b'1', [1], 1.5, True]
 NOT_BYTES = [None, 5, 'text', [b''], {}]
@@ -63,7 +64,7 @@ CASES = {
                       [{'oid': 5, 'serials': (tid(1), tid(1)), 'data': b''}], [{'oid': oid(1), 'serials': 5, 'data': b''}],
                       [{'oid': oid(1), 'serials': (tid(1),), 'data': b''}],
                       [{'oid': oid(1), 'serials': (tid(1), tid(1)), 'data': 'x'}]]),
-    'tpc_finish': (finish, [None, *NOT_IDS]),
+    'tpc_finish': (finish, [None, *NOT_TIDS]),
 }
 
 
@@ -114,9 +115,20 @@ def test_a_batch_of_another_type_ends_an_iteration_with_an_error(answering):
             list(client.iterator())
 
 
+def test_a_prefetch_that_is_answered_with_something_else_is_as_good_as_none(answering):
+    client, server = answering({'get_info': BATCHES, 'loadBefore': (b'data', tid(1), None)})
+    connection = client._server.connection
+    for answer in [None, 5, [], 'text', [None], [None] * 3, [5, None], [None, ('data', 'tid', 5)], {}]:
+        server.answers['load_many'] = answer
+        client.prefetch([oid(1), oid(2)], maxtid)
+        assert client.load(oid(1)) == client.load(oid(2)) == (b'data', tid(1))
+        client._cache.clear()
+    assert client._server.connection is connection
+
+
 @pytest.mark.parametrize('call, wrong', [
     ('register', [5, 'text', b'short', [], {}]),
-    ('lastTransaction', [None, *NOT_IDS]),
+    ('lastTransaction', [None, *NOT_TIDS]),
     ('get_info', [None, 5, [], 'text', {'interfaces': 5}, {'interfaces': [('a', 'b', 'c')]}, {'interfaces': ('ab',)},
                   {'interfaces': [('a', 5)]}, {'interfaces': [5]}, {'extensions': 5}, {'extensions': [5]}, {'length': 'x'},
                   {'size': None}, {'size': 'x'}, {'max-message-size': 'x'}, {'extensions': 'batches'}]),
@@ -147,7 +159,8 @@ def test_an_answer_to_the_cache_check_of_another_type_is_refused(answering):
 
 MESSAGES = [
     ('invalidateTransaction',), ('invalidateTransaction', tid(2)), ('invalidateTransaction', 5, []),
-    ('invalidateTransaction', b'short', []), ('invalidateTransaction', tid(2), 5), ('invalidateTransaction', tid(2), [5]),
+    ('invalidateTransaction', b'short', []), ('invalidateTransaction', b'\xff' * 8, []),
+    ('invalidateTransaction', tid(2), 5), ('invalidateTransaction', tid(2), [5]),
     ('invalidateTransaction', tid(2), [b'short']), ('invalidateTransaction', tid(2), [[]]), ('invalidateTransaction', tid(2), {}),
     ('info',), ('info', 5), ('info', {'size': 'x'}), ('info', {'extensions': 5}), ('info', {'interfaces': [5]}),
     ('receiveBlobStart',), ('receiveBlobStart', oid(1), tid(1)), ('receiveBlobChunk', oid(1), tid(1), b'x'),

@@ -10,7 +10,7 @@ from typing import Any
 
 from ZODB.POSException import POSKeyError
 
-from ZEO.Exceptions import ClientDisconnected
+from ZEO.Exceptions import ClientStorageError, UnrecognizedResult
 from ZEO.link.connection import Connection
 from ZEO.link.state import ClientState
 from ZEO.link.waiting import Begun
@@ -42,7 +42,7 @@ class Prefetched:
             return False
         try:
             begun.wait()
-        except (ClientDisconnected, POSKeyError):   # asking for it by itself will tell
+        except (ClientStorageError, POSKeyError):   # asking for it by itself will tell
             return False
         return True
 
@@ -52,7 +52,10 @@ class Prefetched:
 
     def _ask(self, connection: Connection, state: ClientState, oids: list[bytes], tid: bytes, batches: bool) -> None:
         def applied(result: Any) -> None:
-            for oid, loaded in zip(oids, result if batches else [result], strict=True):
+            found = result if batches else [result]
+            if len(found) != len(oids):
+                raise UnrecognizedResult(f'{connection.where} answered load_many for {len(oids)} objects with {len(found)}')
+            for oid, loaded in zip(oids, found, strict=True):
                 state.loaded(oid, loaded)
         name, args = ('load_many', (oids, tid)) if batches else ('loadBefore', (oids[0], tid))
         begun = connection.begin(name, args, applied)

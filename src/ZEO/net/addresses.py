@@ -25,6 +25,8 @@ _PORT = re.compile(r'\d{1,9}', re.ASCII)
 
 _HOST_AND_PORT = re.compile(r'(?:\[([^][/]+)]|([^][:/]*)):(\d{1,9})', re.ASCII)
 
+_IPV6 = re.compile(r'[\da-f.]*:[\da-f.:]*:[\da-f]*', re.ASCII | re.IGNORECASE)
+
 #: Bytes of a Unix socket's path, its end included, on the systems that give it the least.
 _PATH_SIZE = 104
 
@@ -90,6 +92,8 @@ def _read(text: str) -> Address:
         found = _HOST_AND_PORT.fullmatch(text)
         if found is not None:
             return _checked_port(found[1] or found[2], int(found[3]))
+        if _IPV6.fullmatch(text):
+            raise ConfigurationError(f'{text!r} is not an address: write an IPv6 address as [ADDRESS]:PORT')
     return text
 
 

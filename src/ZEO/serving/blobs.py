@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import zope.interface
 from ZODB.interfaces import IBlobStorage
 from ZODB.POSException import Unsupported
 
@@ -21,9 +22,26 @@ from ZEO.wire.messages import Codec
 CHUNK = 59_000
 
 
+def has_blobs(storage: Any) -> bool:
+    """Tell whether a storage has blobs: one that is itself a client may be without a directory for them."""
+    if not hasattr(storage, 'is_connected') or not IBlobStorage.providedBy(storage):
+        return IBlobStorage.providedBy(storage)
+    try:
+        return bool(storage.temporaryDirectory())
+    except Unsupported:
+        return False
+
+
+def interfaces(storage: Any) -> tuple[tuple[str, str], ...]:
+    """Return the (module, name) of each interface of a storage, without those of blobs where it has none."""
+    without = () if has_blobs(storage) else (IBlobStorage,)
+    return tuple((interface.__module__, interface.__name__) for interface in zope.interface.providedBy(storage).flattened()
+                 if not any(interface.isOrExtends(blobs) for blobs in without))
+
+
 def require(storage: Any) -> None:
     """Raise Unsupported where a storage has no blobs."""
-    if not IBlobStorage.providedBy(storage):
+    if not has_blobs(storage):
         raise Unsupported(f'the storage {storage.getName()} has no blob directory')
 
 

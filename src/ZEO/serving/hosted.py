@@ -19,7 +19,7 @@ from ZODB.serialize import referencesf
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.channel import Channel
 from ZEO.net.loop import ENDS, Loop
-from ZEO.serving import filestorage
+from ZEO.serving import blobs, filestorage
 from ZEO.serving.commitlock import CommitLock
 from ZEO.serving.contention import Contention
 from ZEO.serving.invalidations import Invalidations
@@ -142,8 +142,7 @@ class HostedStorage:
             'name': self._storage_name(),
             'supportsUndo': bool(getattr(storage, 'supportsUndo', bool)()),
             'supports_record_iternext': hasattr(storage, 'record_iternext'),
-            'interfaces': tuple((interface.__module__, interface.__name__)
-                                for interface in zope.interface.providedBy(storage).flattened()),
+            'interfaces': blobs.interfaces(storage),
             MESSAGE_SIZE: self.limits.message_size,
             'extensions': tuple(name for name in EXTENSIONS if not (self.is_remote and name == 'batches')),
         }

@@ -18,6 +18,9 @@ Check = Callable[[Any], bool]
 #: The key of get_info under which a server of this package tells the largest message that it takes, in bytes.
 MESSAGE_SIZE = 'max-message-size'
 
+#: What ZODB.utils.maxtid is.
+MAX_TID = b'\x7f' + b'\xff' * 7
+
 _LISTS = (list, tuple)
 _TEXTS = (bytes, str)
 
@@ -25,6 +28,11 @@ _TEXTS = (bytes, str)
 def is_id(value: Any) -> bool:
     """Tell whether it is an oid or a tid."""
     return type(value) is bytes and len(value) == 8
+
+
+def is_tid(value: Any) -> bool:
+    """Tell whether it is the tid of a last transaction: a later one than ZODB can count on from would stop every connection."""
+    return is_id(value) and value <= MAX_TID
 
 
 def are_ids(values: Any) -> bool:
@@ -40,6 +48,10 @@ def is_loaded(value: Any) -> bool:
         return False
     data, tid, end = value
     return type(data) is bytes and type(tid) is bytes and len(tid) == 8 and (end is None or is_id(end))
+
+
+def _is_tid_or_none(value: Any) -> bool:
+    return value is None or is_tid(value)
 
 
 def _is_id_or_none(value: Any) -> bool:
@@ -87,7 +99,7 @@ def _are_names(value: Any) -> bool:
 
 def _are_changes(value: Any) -> bool:
     """What getInvalidations answers: None, or the last tid and the oids that changed."""
-    return value is None or (type(value) in _LISTS and len(value) == 2 and is_id(value[0]) and are_ids(value[1]))
+    return value is None or (type(value) in _LISTS and len(value) == 2 and is_tid(value[0]) and are_ids(value[1]))
 
 
 def _is_vote(value: Any) -> bool:
@@ -148,12 +160,12 @@ def _is_part(value: Any) -> bool:
 #: The call -> whether an answer to it has the shape of one.  Answers that only say that something is done are not here: whatever
 #: they are, they are dropped.
 ANSWERS: dict[str, Check] = {
-    'register': _is_id_or_none, 'get_info': _is_info, 'server_status': _is_dict, 'lastTransaction': is_id,
+    'register': _is_tid_or_none, 'get_info': _is_info, 'server_status': _is_dict, 'lastTransaction': is_tid,
     'getInvalidations': _are_changes, 'loadBefore': is_loaded, 'load_many': _are_loaded, 'loadSerial': _is_bytes, 'getTid': is_id,
     'history': _are_dicts, 'undoLog': _are_dicts, 'undoInfo': _are_dicts, 'record_iternext': _is_current,
     'iterator_start': _is_number, 'iterator_next': _is_transaction_or_none, 'iterator_record_start': _is_number,
     'iterator_record_next': _is_record_or_none, 'iterator_batch': _is_batch,
-    'new_oids': _are_new_oids, 'vote': _is_vote, 'tpc_finish': is_id,
+    'new_oids': _are_new_oids, 'vote': _is_vote, 'tpc_finish': is_tid,
 }
 
 #: Calls whose answer only says that something is done.
@@ -195,7 +207,7 @@ def invalidation(args: Any) -> tuple[bytes, list[bytes]]:
 
     :raises ProtocolError: when these are not its arguments.
     """
-    if type(args) in _LISTS and len(args) >= 2 and is_id(args[0]) and are_ids(args[1]):
+    if type(args) in _LISTS and len(args) >= 2 and is_tid(args[0]) and are_ids(args[1]):
         return args[0], list(args[1])
     raise ProtocolError('the server sent an invalidateTransaction that is not a tid and oids')
 
