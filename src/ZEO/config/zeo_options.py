@@ -16,7 +16,7 @@ from ZEO.net.addresses import Address, parse_all
 
 #: Keyword arguments of StorageServer, which are attributes here.
 _SERVED_WITH = ('read_only', 'invalidation_queue_size', 'invalidation_age', 'transaction_timeout', 'ssl',
-                'client_conflict_resolution', 'msgpack', 'limits', 'conflict_modules')
+                'client_conflict_resolution', 'msgpack', 'limits', 'conflict_modules', 'unix_access')
 
 
 class ZEOOptions:
@@ -38,6 +38,7 @@ class ZEOOptions:
     ssl: Any = None
     limits: Any = None
     conflict_modules: Any = None
+    unix_access: Any = None
 
     def __init__(self) -> None:
         self.args: list[str] = []      # the command line
