@@ -38,6 +38,7 @@ VALUES = {
     'bind_address': 'address',
     'connect_address': 'address',
     'existing_file': 'file',
+    'file_or_directory': 'file or directory',
     'file_mode': 'octal digits',
     'group': 'group',
     'file_in_existing_directory': 'file',

@@ -18,7 +18,7 @@ from ZODB.config import getDbSchema
 import ZEO
 from ZEO.config.loading import load
 from ZEO.config.server import settings
-from ZEO.net.tls import TlsCodec, client_context, server_context
+from ZEO.net.tls import TlsCodec, TlsError, client_context, server_context
 
 TOP = Path(__file__).parent.parent.parent
 DOCS = TOP / 'docs'
@@ -119,13 +119,21 @@ def has_openssl_3():
 @pytest.mark.skipif(not has_openssl_3(), reason='needs the command openssl of OpenSSL 3')
 def test_certificates_as_the_page_makes_them(tmp_path):
     page = (DOCS / 'tls.rst').read_text()
-    commands = re.search(r'^\.\. code-block:: console\n\n((?:   .*\n|\n)+)', page, re.M)[1]
+    commands = ''.join(re.findall(r'^\.\. code-block:: console\n\n((?:   .*\n|\n)+)', page, re.M))
     script = re.sub(r'^   \$ ', '', commands, flags=re.M).replace('rsa:3072', 'rsa:2048')
     subprocess.run(['sh', '-e', '-c', script], cwd=tmp_path, capture_output=True, check=True,
                    timeout=50)
     files = {name: str(tmp_path / name) for name in os.listdir(tmp_path)}
+    server, client = greeted(files, None)
+    assert client.handshaken and server.handshaken
+    with pytest.raises(TlsError, match='the certificate of the client has been revoked'):
+        greeted(files, files['crl.pem'])
+
+
+def greeted(files, crl):
+    """Return both ends of a connection after the handshake."""
     server = TlsCodec(server_context(files['server.pem'], files['server.key'],
-                                     authenticate=files['ca.pem']), True)
+                                     authenticate=files['ca.pem'], crl=crl), True)
     client = TlsCodec(client_context(files['client.pem'], files['client.key'],
                                      authenticate=files['ca.pem']), False, 'db.example.org')
     for _ in range(3):
@@ -133,4 +141,4 @@ def test_certificates_as_the_page_makes_them(tmp_path):
             data = one.take()
             if data:
                 other.receive(data)
-    assert client.handshaken and server.handshaken
+    return server, client

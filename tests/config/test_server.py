@@ -155,6 +155,8 @@ def test_tls_for_clients_without_certificate(certificate):
     (['certificate {}', 'check-hostname no'], 'check-hostname belongs to'),
     (['certificate {}', 'server-hostname a'], 'server-hostname belongs to'),
     (['certificate ' + __file__], 'no certificate with its private key'),
+    (['certificate {}', 'crl {}'], 'give authenticate, too'),
+    (['certificate {}', 'authenticate {}', 'crl {}'], 'no lists of revoked certificates'),
     (['certificate {}', 'password-function os.nonsense'], 'cannot be imported')])
 def test_wrong_tls(certificate, lines, words):
     with pytest.raises(ConfigurationError, match=f'^zeo.conf, line 3: .*{words}'):

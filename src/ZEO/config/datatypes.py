@@ -100,6 +100,14 @@ def existing_file(text: str) -> str:
     return path
 
 
+def file_or_directory(text: str) -> str:
+    """Return the name of a file or directory that is there."""
+    path = os.path.expanduser(text)
+    if not os.path.exists(path):
+        raise ValueError(f'there is no file or directory {path}')
+    return path
+
+
 def file_in_existing_directory(text: str) -> str:
     """Return the name of a file whose directory is there."""
     path = os.path.expanduser(text)

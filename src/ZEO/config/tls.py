@@ -22,6 +22,7 @@ class TlsSection:
         self._key: str | None = section.key
         self._password_function: str | None = section.password_function
         self._authenticate: str | None = section.authenticate
+        self._crl: str | None = section.crl
 
     @property
     def lets_anyone_in(self) -> bool:
@@ -41,7 +42,7 @@ class TlsSection:
         if not self._certificate:
             raise ConfigurationError('a server needs a certificate in its <ssl> section')
         return server_context(self._certificate, self._key, self._password_function,
-                              self._authenticate)
+                              self._authenticate, self._crl)
 
     def client_context(self) -> SSLContext:
         """Return the context for a client.
@@ -49,4 +50,4 @@ class TlsSection:
         :raises ConfigurationError: when a file is wrong.
         """
         return client_context(self._certificate, self._key, self._password_function,
-                              self._authenticate, self._check_hostname is not False)
+                              self._authenticate, self._check_hostname is not False, self._crl)

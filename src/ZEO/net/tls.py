@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
+from ZEO.net import tls_revoked as revoked
 from ZEO.net.tls_errors import TlsError, explain, reason
 from ZEO.wire.quoting import cleaned
 
@@ -40,7 +41,7 @@ PasswordFunction = str | Callable[[], str | bytes]
 
 def server_context(certificate: str, key: str | None = None,
                    password_function: PasswordFunction | None = None,
-                   authenticate: str | None = None) -> ssl.SSLContext:
+                   authenticate: str | None = None, crl: str | None = None) -> ssl.SSLContext:
     """Return the context of a server.
 
     :param certificate: a PEM file with the server's certificate, and those between it and the
@@ -49,6 +50,7 @@ def server_context(certificate: str, key: str | None = None,
     :param password_function: a callable that returns the key's password, or one's dotted name.
     :param authenticate: whose certificates clients must have: a PEM file, a directory as
         ``openssl rehash`` makes it, ``SIGNED``, or ``DYNAMIC``; without it, clients need none.
+    :param crl: which certificates of clients have been revoked: a PEM file, or such a directory.
     :raises ConfigurationError: when a file or function can't be used.
     """
     context = _context(ssl.PROTOCOL_TLS_SERVER)
@@ -56,13 +58,18 @@ def server_context(certificate: str, key: str | None = None,
     if authenticate:
         context.verify_mode = ssl.CERT_REQUIRED
         _trust(context, authenticate, ssl.Purpose.CLIENT_AUTH)
+    if crl:
+        if not authenticate:
+            raise ConfigurationError('crl tells which certificates of clients were revoked, and without authenticate the '
+                                     'server asks for none: give authenticate, too')
+        revoked.refuse(context, crl, authenticate)
     return context
 
 
 def client_context(certificate: str | None = None, key: str | None = None,
                    password_function: PasswordFunction | None = None,
                    authenticate: str | None = None,
-                   check_hostname: bool = True) -> ssl.SSLContext:
+                   check_hostname: bool = True, crl: str | None = None) -> ssl.SSLContext:
     """Return the context of a client.
 
     :param certificate: the client's own certificate, for a server that asks for one; it, `key`
@@ -70,6 +77,7 @@ def client_context(certificate: str | None = None, key: str | None = None,
     :param authenticate: whose certificate the server must have, as for :func:`server_context`;
         without it, ``SIGNED``.
     :param check_hostname: whether that must also be for the name that is connected to.
+    :param crl: which certificates have been revoked, as for :func:`server_context`.
     :raises ConfigurationError: when a file or function can't be used.
     """
     context = _context(ssl.PROTOCOL_TLS_CLIENT)
@@ -80,6 +88,8 @@ def client_context(certificate: str | None = None, key: str | None = None,
         raise ConfigurationError(
             f'there is an SSL key, {key}, but no certificate: name the one that belongs to it')
     _trust(context, authenticate or SIGNED, ssl.Purpose.SERVER_AUTH)
+    if crl:
+        revoked.refuse(context, crl, authenticate or SIGNED)
     return context
 
 
@@ -153,7 +163,10 @@ def _find(name: str) -> Callable[[], str | bytes]:
 def _trust(context: ssl.SSLContext, authenticate: str, purpose: ssl.Purpose) -> None:
     if authenticate == SIGNED:
         context.load_default_certs(purpose)
-    elif os.path.isdir(authenticate):
+        return
+    # What is named is trusted as it is: the certificate of a client that an authority has signed, or an intermediate authority.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if os.path.isdir(authenticate):
         context.load_verify_locations(capath=authenticate)
     elif authenticate != DYNAMIC:
         _check_readable('authenticate', authenticate)

@@ -19,6 +19,10 @@ _NAME_MISMATCH = (62, 64)
 
 #: Other X509_V_ERR_* numbers of OpenSSL.
 _VERIFY = {
+    3: 'crl has no list of revoked certificates from the authority that has signed the certificate of {peer}',
+    8: 'the list of revoked certificates that crl names has a wrong signature',
+    11: 'the list of revoked certificates that crl names is not valid yet: is the clock right?',
+    12: 'the list of revoked certificates that crl names has expired: get a new one from the authority',
     9: 'the certificate of {peer} is not valid yet: is the clock right?',
     10: 'the certificate of {peer} has expired',
     18: 'the certificate of {peer} is self-signed and not among those that we authenticate',
