@@ -77,7 +77,7 @@ class StorageServer:
         self._ended.set()
         self._thread: int | None = None                     # who runs it
         self._closed = False
-        policy = ConflictPolicy(client_conflict_resolution, conflict_modules)
+        policy = ConflictPolicy(client_conflict_resolution, conflict_modules, limits.conflict_parts)
         workers = Workers(self._loop)
         self.hosted = {
             name: HostedStorage(name, storage, self._loop, workers, limits, read_only, transaction_timeout, policy,
@@ -169,7 +169,8 @@ class StorageServer:
             return
         if self._ssl is not None:
             stream = TlsSocket(stream, TlsCodec(self._ssl, server_side=True))
-        session = ServerSession(self._protocol, self.limits.handshake_size, self.limits.message_size, self._scratch)
+        session = ServerSession(self._protocol, self.limits.handshake_size, self.limits.message_size, self._scratch,
+                                self.limits.message_parts)
         peer = Peer(self.hosted, self._loop, where, session, self._budget, self._peers.discard)
         self._peers.add(peer)
         peer.start(Channel(self._loop, stream, session, peer, self.limits.output_buffer), self.limits.handshake_time)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
+from ZEO.wire.checks import MAX_PARTS
+
 
 class Bound(NamedTuple):
     """What the documentation says of one limit."""
@@ -33,6 +35,13 @@ class Limits:
     message_size: int = _bound(
         2**31 - 1, 'bytes', 'max-message-size', 'the connection is closed',
         'a pickle of protocol 3 holds 4 GB; half of that is what every signed length can say')
+    message_parts: int = _bound(
+        MAX_PARTS, 'parts', None, 'the connection is closed',
+        'numbers, texts and lists of a request; the largest of an honest client has some thousands, and each takes the server a '
+        'fraction of a microsecond and up to 200 bytes')
+    conflict_parts: int = _bound(
+        200_000, 'parts', None, 'the conflict goes to the client',
+        'opcodes of a record that the server resolves itself, which takes about a microsecond for each')
     handshake_size: int = _bound(
         64 * 1024, 'bytes', 'max-handshake-size', 'the connection is closed',
         'a larger message than ``register`` needs comes from a stranger')

@@ -19,6 +19,7 @@ from ZODB.POSException import ConflictError
 from ZEO import Exceptions
 from ZEO.Exceptions import ProtocolError, ServerException
 from ZEO.wire import guarded
+from ZEO.wire.plain import is_key
 from ZEO.wire.quoting import cleaned, quoted, text_of
 
 #: Modules whose exceptions are made again on the receiving side.
@@ -86,7 +87,7 @@ class _Description:
         return self._text(value)
 
     def _key(self, key: Any, depth: int) -> Any:
-        return self.of(key, depth + 1) if type(key) in (str, bytes, int, bool, type(None)) else quoted(key)
+        return self.of(key, depth + 1) if is_key(key) else quoted(key)
 
     def _some(self, items: Iterable[Any]) -> Iterable[Any]:
         return islice(items, max(0, self._left))

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ZEO.Exceptions import ConfigurationError, ProtocolError
-from ZEO.wire import faults, pickles, templates
+from ZEO.wire import faults, packed, pickles, templates
+from ZEO.wire.checks import MAX_PARTS, SHORT
 from ZEO.wire.frames import frame
 from ZEO.wire.plain import is_plain
+from ZEO.wire.quoting import cleaned
 
 Message = tuple[Any, Any, str, Any]
 
@@ -27,12 +29,16 @@ class Codec(Protocol):
     """What a session needs of a protocol."""
 
     name: bytes
+    most_parts: int     # of a request
 
     def decode(self, data: bytes | bytearray) -> Message:
         """Return the message in `data`; raises ProtocolError."""
 
     def decode_request(self, data: bytes | bytearray) -> Message:
         """The same for a server, which trusts its peer less."""
+
+    def decode_first(self, data: bytes | bytearray) -> Message:
+        """The same for a client that has not registered."""
 
     def call(self, message_id: int, name: str, args: tuple[Any, ...]) -> bytes:
         """Return the message that calls `name` and wants an answer."""
@@ -86,6 +92,7 @@ class PickleCodec:
     """Protocol `Z5`: each message a pickle; the most frequent ones by way of :mod:`ZEO.wire.templates`."""
 
     name = b'Z5'
+    most_parts = MAX_PARTS
 
     def decode(self, data: bytes | bytearray) -> Message:
         if type(data) is bytes:
@@ -93,6 +100,7 @@ class PickleCodec:
             if loaded is not None:
                 message_id, record, tid = loaded
                 return message_id, 0, REPLY, (record, tid, None)
+        pickles.check_answer(data)
         return checked(pickles.loads(data, answer=True))
 
     def decode_request(self, data: bytes | bytearray) -> Message:
@@ -104,7 +112,11 @@ class PickleCodec:
             store = templates.read_store(data)
             if store is not None:
                 return FROM_TEMPLATE, True, 'storea', store
-        pickles.check(data)
+        pickles.check(data, self.most_parts)
+        return requested(pickles.loads(data))
+
+    def decode_first(self, data: bytes | bytearray) -> Message:
+        pickles.check_first(data)
         return requested(pickles.loads(data))
 
     def call(self, message_id: int, name: str, args: tuple[Any, ...]) -> bytes:
@@ -136,6 +148,7 @@ class MsgpackCodec:
     """Protocol `M5`: each message packed with msgpack, which the extra ``ZEO[msgpack]`` installs."""
 
     name = b'M5'
+    most_parts = MAX_PARTS
 
     def __init__(self) -> None:
         try:
@@ -146,16 +159,31 @@ class MsgpackCodec:
         self._unpack = msgpack.unpackb
 
     def decode(self, data: bytes | bytearray) -> Message:
-        try:
-            message = self._unpack(data, raw=False, use_list=False, strict_map_key=False,
-                                   max_str_len=len(data), max_bin_len=len(data))
-        # msgpack raises classes of its own and builtin ones for bad bytes.
-        except Exception as error:
-            raise ProtocolError(f'a message that is not msgpack: {type(error).__name__}: {error}') from None
-        return checked(message)
+        if len(data) < SHORT or packed.is_record(data):
+            return checked(self._unpacked(data, None))
+        packed.check_answer(data)
+        return checked(self._unpacked(data, packed.Mapping()))
 
     def decode_request(self, data: bytes | bytearray) -> Message:
-        return requested(self.decode(data))
+        if len(data) < SHORT or packed.is_record(data):
+            return requested(self._unpacked(data, None))
+        packed.check(data, self.most_parts)
+        return requested(self._unpacked(data, packed.Mapping()))
+
+    def decode_first(self, data: bytes | bytearray) -> Message:
+        packed.check_first(data)
+        return requested(self._unpacked(data, None))
+
+    def _unpacked(self, data: bytes | bytearray, mapping: packed.Mapping | None) -> Any:
+        size = len(data)
+        try:
+            return self._unpack(data, raw=False, use_list=False, strict_map_key=False, object_pairs_hook=mapping,
+                                max_str_len=size, max_bin_len=size, max_array_len=size, max_map_len=size, max_ext_len=0)
+        except ProtocolError:
+            raise
+        # msgpack raises classes of its own and builtin ones for bad bytes.
+        except Exception as error:
+            raise ProtocolError(f'a message that is not msgpack: {type(error).__name__}: {cleaned(str(error))}') from None
 
     def call(self, message_id: int, name: str, args: tuple[Any, ...]) -> bytes:
         return self._pack((message_id, False, name, args))

@@ -7,12 +7,13 @@ for bytes that are no pickle, or one made to hurt; whatever a pickle says, nothi
 from __future__ import annotations
 
 import pickle
-import pickletools
-import re
 from functools import partial
 from typing import Any
 
 from ZEO.Exceptions import ProtocolError
+from ZEO.wire.checks import MAX_ODD_KEYS, check, check_answer, check_first
+
+__all__ = ['ALLOWED', 'ForbiddenPickle', 'check', 'check_answer', 'check_first', 'dumps', 'loads']
 
 
 class ForbiddenPickle(ProtocolError):
@@ -35,12 +36,50 @@ class _Binary(bytes, metaclass=_Frozen):
         return data
 
 
+def _few_odd(keys: Any) -> None:
+    """Refuse keys of which many are neither text nor bytes: whoever sent them may have chosen them for their hashes."""
+    if len(keys) - sum(type(key) in (str, bytes) for key in keys) > MAX_ODD_KEYS:
+        raise ForbiddenPickle(f'a message with more than {MAX_ODD_KEYS} keys that are not text')
+
+
+class _Dict(metaclass=_Frozen):
+    """A dictionary."""
+
+    def __new__(cls, items: Any = ()) -> Any:
+        if type(items) not in (tuple, list, dict):
+            raise ForbiddenPickle(f'a message makes a dictionary of {type(items).__name__}')
+        pairs = list(items.items()) if type(items) is dict else items
+        if not all(type(pair) in (tuple, list) and len(pair) == 2 for pair in pairs):
+            raise ForbiddenPickle('a message makes a dictionary of what are not pairs')
+        _few_odd([key for key, _ in pairs])
+        return dict(pairs)
+
+
+class _Set(metaclass=_Frozen):
+    """A set."""
+
+    _kind: Any = set
+
+    def __new__(cls, items: Any = ()) -> Any:
+        if type(items) not in (tuple, list, set, frozenset):
+            raise ForbiddenPickle(f'a message makes a set of {type(items).__name__}')
+        _few_odd(items)
+        return cls._kind(items)
+
+
+class _FrozenSet(_Set):
+
+    _kind = frozenset
+
+
 #: (module, name) -> class: what a message may hold beyond plain data.  zodbpickle.binary marks bytes for Python 2 and is
 #: bytes otherwise; zodbpickle's class could be changed by a pickle.  Protocol 3 has no opcodes for sets, nor for the dicts that a
 #: subclass makes of itself; those three run nothing, and allocate no more than they are given.
 ALLOWED: dict[tuple[str, str], Any] = {
     ('zodbpickle', 'binary'): _Binary,
-    **{('builtins', kind.__name__): kind for kind in (dict, set, frozenset)},
+    ('builtins', 'dict'): _Dict,
+    ('builtins', 'set'): _Set,
+    ('builtins', 'frozenset'): _FrozenSet,
 }
 
 try:
@@ -49,81 +88,6 @@ except ImportError:   # only where Zope is installed does anybody filter undoInf
     pass
 else:
     ALLOWED['ZopeUndo.Prefix', 'Prefix'] = _Frozen('Prefix', (Prefix,), {})
-
-#: A request nests a few tuples; hashing thousands of nested ones would overrun the C stack.
-MAX_TUPLES = 1000
-
-#: What a short pickle needs to hurt: one of the opcodes that put something into the memo, or on the stack once more.
-_MEMO = re.compile(rb'[2qr\x94]|p[\s\d+_-]')
-
-_TUPLE_MAKERS = frozenset(b'\x85\x86\x87t\x91R\x81\x92o')
-
-#: No peer writes these.  Those that give an object a second time would let a few bytes stand for any number of objects.
-_REFUSED = frozenset('GET BINGET LONG_BINGET DUP PUT PERSID EXT1 EXT2 EXT4 NEXT_BUFFER READONLY_BUFFER'.split())
-
-_FORBIDDEN, _COUNTED_1, _COUNTED_4, _COUNTED_8, _LINE, _LINES, _MEMO_4 = -1, -2, -3, -4, -5, -6, -7
-
-
-def _steps() -> list[int]:
-    """For every opcode, how many bytes its argument takes, or one of the negative constants above."""
-    kinds = {'uint1': 1, 'uint2': 2, 'int4': 4, 'uint4': 4, 'uint8': 8, 'float8': 8, 'string1': _COUNTED_1,
-             'bytes1': _COUNTED_1, 'long1': _COUNTED_1, 'unicodestring1': _COUNTED_1, 'string4': _COUNTED_4,
-             'bytes4': _COUNTED_4, 'long4': _COUNTED_4, 'unicodestring4': _COUNTED_4, 'bytes8': _COUNTED_8,
-             'unicodestring8': _COUNTED_8, 'bytearray8': _COUNTED_8, 'decimalnl_short': _LINE, 'decimalnl_long': _LINE,
-             'floatnl': _LINE, 'stringnl_noescape_pair': _LINES}
-    steps = [_FORBIDDEN] * 256
-    for opcode in pickletools.opcodes:
-        if opcode.name not in _REFUSED:
-            steps[ord(opcode.code)] = kinds.get(opcode.arg.name, _FORBIDDEN) if opcode.arg else 0
-    steps[ord('r')] = _MEMO_4
-    return steps
-
-
-_STEPS = _steps()
-
-
-def check(data: bytes | bytearray) -> None:
-    """Walk over a pickle from somebody who is not trusted, before the unpickler sees it.
-
-    The unpickler sizes its memo by the largest index that it meets, and hashes nested tuples recursively; and what holds one
-    object many times, on many levels, is more than anybody can look through: each lets a few bytes take down the process.
-
-    :raises ProtocolError: for such a pickle, and for bytes that are no pickle.
-    """
-    position, end, tuples = 0, len(data), 0
-    if end < MAX_TUPLES and not _MEMO.search(data):   # each tuple takes a byte
-        return
-    try:
-        while (opcode := data[position]) != 46:   # '.', the end
-            position += 1
-            step = _STEPS[opcode]
-            if step >= 0:
-                position += step
-                if opcode in _TUPLE_MAKERS:
-                    tuples += 1
-            else:
-                position = _over_argument(step, data, position, end)
-    except (IndexError, ValueError):
-        raise ProtocolError('a message that is no pickle: it ends too early') from None
-    if tuples > MAX_TUPLES:
-        raise ProtocolError(f'a message made of {tuples} tuples, when at most {MAX_TUPLES} are accepted')
-
-
-def _over_argument(step: int, data: bytes | bytearray, position: int, end: int) -> int:
-    if step == _COUNTED_1:
-        return position + 1 + data[position]
-    if step == _COUNTED_4:
-        return position + 4 + int.from_bytes(data[position:position + 4], 'little')
-    if step == _COUNTED_8:
-        return position + 8 + int.from_bytes(data[position:position + 8], 'little')
-    if step == _LINE:
-        return data.index(b'\n', position) + 1
-    if step == _LINES:
-        return data.index(b'\n', data.index(b'\n', position) + 1) + 1
-    if step == _MEMO_4 and int.from_bytes(data[position:position + 4], 'little') < end:
-        return position + 4
-    raise ProtocolError('a message that is no plain pickle')
-
 
 class _Whole:
     """The file that an unpickler reads, of which it sees everything at its first peek: one call instead of one per opcode."""

@@ -24,6 +24,12 @@ _LEFT_OUT = '...'
 _MOST_TEXT = 1000
 
 
+def is_key(value: Any) -> bool:
+    """Tell whether `value` may be a key of a dictionary: others could be made for their hashes, and few are accepted."""
+    kind = type(value)
+    return kind is str or kind is bytes or value is None or kind is bool or (kind is int and -2**31 <= value < 2**31)
+
+
 def is_plain(value: Any) -> bool:
     """Tell whether `value` may be sent as it is."""
     return type(value) in _ATOMS or _Plain().accepts(value, 0)
@@ -50,7 +56,7 @@ class _Plain:
         if self._left < 0:
             return False
         if kind is dict:
-            return all(type(key) in _ATOMS and self.accepts(item, depth + 1) for key, item in value.items())
+            return all(is_key(key) and self.accepts(item, depth + 1) for key, item in value.items())
         return all(self.accepts(item, depth + 1) for item in value)
 
     def of(self, value: Any, depth: int) -> Any:
@@ -63,7 +69,7 @@ class _Plain:
             if depth >= _DEPTH or self._left < 0:
                 return _LEFT_OUT
             if isinstance(value, dict):
-                return {key if type(key) in _ATOMS else _text(key): self.of(item, depth + 1) for key, item in value.items()}
+                return {key if is_key(key) else _text(key): self.of(item, depth + 1) for key, item in value.items()}
             items = [self.of(item, depth + 1) for item in value]
             return items if isinstance(value, list) else tuple(items)
         return _text(value)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire import messages
+from ZEO.wire.checks import MAX_PARTS
 from ZEO.wire.frames import FrameReader, frame
 from ZEO.wire.messages import Codec, Message
 
@@ -63,12 +64,15 @@ class ServerSession(_Session):
     :param handshake_size: the largest frame, in bytes, before :meth:`registered` was called.
     :param message_size: the largest frame after that.
     :param scratch: memory to read into, which sessions of one thread may share.
+    :param parts: of which the largest message is made.
     """
 
-    def __init__(self, protocol: bytes, handshake_size: int, message_size: int, scratch: memoryview | None = None) -> None:
+    def __init__(self, protocol: bytes, handshake_size: int, message_size: int, scratch: memoryview | None = None,
+                 parts: int = MAX_PARTS) -> None:
         super().__init__(handshake_size, scratch)
         self._protocol = protocol
         self._message_size = message_size
+        self._parts = parts
         self._decode: Callable[[bytes | bytearray], Message] | None = None
         self.greeting = frame(protocol)       # to be sent first of all
 
@@ -102,8 +106,18 @@ class ServerSession(_Session):
         if data[:1] != self._protocol[:1]:
             raise ProtocolError(f'it answered {data[:20]!r} to the greeting {self._protocol!r}')
         self._codec = messages.codec(data)
-        self._decode = self._codec.decode_request
+        self._codec.most_parts = self._parts
+        self._decode = self._first
         self.state = State.UNREGISTERED
+
+    def _first(self, data: bytes | bytearray) -> Message:
+        """Decode a message before register, and that: clients may send others right behind it, which come here as well."""
+        if self._decode == self.codec.decode_request:
+            return self.codec.decode_request(data)
+        message = self.codec.decode_first(data)
+        if message[2] == 'register':
+            self._decode = self.codec.decode_request
+        return message
 
 
 class ClientSession(_Session):

@@ -1,0 +1,100 @@
+"""A look at a message in msgpack from the other side, before it is unpacked: as :mod:`ZEO.wire.checks` does with pickles.
+
+Enters: the bytes of a message.  Leaves: nothing.  Fails: :class:`ProtocolError` for one made to hurt: msgpack makes room for as
+many items as a container announces, on each of a thousand levels, and an object of one byte.
+"""
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ZEO.Exceptions import ProtocolError
+from ZEO.wire.checks import FIRST_PARTS, MAX_ODD_KEYS, SHORT, run_of, strings
+from ZEO.wire.plain import is_key
+
+_FIXED_TEXT = b'|'.join(re.escape(bytes([0xa0 + size])) + b'.{%d}' % size for size in range(32))
+
+#: What holds nothing else, but for longer texts and bytes; and with that the containers that announce less than sixteen items.
+_SIMPLE = (rb'\xc4\x08.{8}', rb'[\0-\x7f\xc0\xc2\xc3\xe0-\xff]', _FIXED_TEXT, strings(b'[\xc4\xd9]'), rb'[\xcc\xd0].',
+           rb'[\xcd\xd1]..', rb'[\xce\xd2\xca].{4}', rb'[\xcf\xd3\xcb].{8}')
+_WITHOUT_CONTAINERS = run_of(*_SIMPLE)
+_WITH_SMALL_ONES = run_of(rb'\xc0\x94\xc4\x08.{8}\xc4\x08.{8}', rb'[\x80-\x9f]', *_SIMPLE)
+
+#: The beginning of a message that holds a record: its id, flags, name, and one or two ids before it.
+_RECORD = re.compile(
+    rb'\x94(?:[\0-\x7f]|\xcc.|\xcd..|\xce.{4}|\x92\xc4\x08.{8}\xc4\x08.{8})[\0-\2\xc2\xc3](?:%b)[\x90-\x9f](?:\xc4\x08.{8}){0,2}'
+    rb'(?:\xc4(.)|\xc5(..)|\xc6(.{4}))' % _FIXED_TEXT, re.DOTALL)
+
+#: Bytes of the length behind the first byte of longer ones.
+_COUNTED = {0xda: 2, 0xdb: 4, 0xc5: 2, 0xc6: 4}
+
+_ARRAYS = {0xdc: 2, 0xdd: 4}
+_MAPS = {0xde: 2, 0xdf: 4}
+
+
+def is_record(data: bytes | bytearray) -> bool:
+    """Tell whether a message is a record, which may be a large one, with so little around it that it can't hurt."""
+    found = _RECORD.match(data)
+    return found is not None and 0 <= len(data) - found.end() - int.from_bytes(found[found.lastindex or 0], 'big') < SHORT
+
+
+def check(data: bytes | bytearray, most: int) -> None:
+    """Look at a request, which may have that number of parts."""
+    _walk(data, most, _WITHOUT_CONTAINERS)
+
+
+def check_first(data: bytes | bytearray) -> None:
+    """Look at a message of somebody who has not registered yet."""
+    if _walk(data, FIRST_PARTS, _WITHOUT_CONTAINERS):
+        raise ProtocolError('a message with dictionaries before register')
+
+
+def check_answer(data: bytes | bytearray) -> None:
+    """Look at what a server sends, which may be long: no more is announced than there is."""
+    _walk(data, len(data), _WITH_SMALL_ONES)
+
+
+def _walk(data: bytes | bytearray, items: int, harmless: re.Pattern[bytes]) -> int:
+    """Refuse containers that announce more items than that; returns how many maps there are among what is not harmless."""
+    position, end, maps = 0, len(data), 0
+    while position < end:
+        run = harmless.match(data, position)
+        if run is not None:
+            position = run.end()
+            continue
+        first = data[position]
+        position += 1
+        if first in _COUNTED:
+            width = _COUNTED[first]
+            position += width + int.from_bytes(data[position:position + width], 'big')
+            continue
+        is_map = 0x80 <= first <= 0x8f or first in _MAPS
+        if not (is_map or 0x90 <= first <= 0x9f or first in _ARRAYS):   # an extension type, or it ends too early
+            raise ProtocolError('a message that is not plain msgpack')
+        size, position = _size(data, position, first)
+        maps += is_map
+        items -= 1 + size * (1 + is_map)
+        if items < 0:
+            raise ProtocolError(f'a message of {end} bytes that is made of more parts than such a one holds')
+    return maps
+
+
+def _size(data: bytes | bytearray, position: int, first: int) -> tuple[int, int]:
+    """The number of items of a container, and where they begin."""
+    width = _ARRAYS.get(first) or _MAPS.get(first)
+    if width is None:
+        return first & 0x0f, position
+    return int.from_bytes(data[position:position + width], 'big'), position + width
+
+
+class Mapping:
+    """Makes the dictionaries of one message, few of whose keys may be other than text and bytes."""
+
+    def __init__(self) -> None:
+        self._left = MAX_ODD_KEYS
+
+    def __call__(self, pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+        self._left -= sum(type(key) is not str and not is_key(key) for key, _ in pairs)
+        if self._left < 0:
+            raise ProtocolError(f'a message with more than {MAX_ODD_KEYS} keys that are not text or small numbers')
+        return dict(pairs)
