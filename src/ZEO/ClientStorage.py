@@ -137,8 +137,9 @@ class ClientStorage(ConflictResolvingStorage):
         return blobs
 
     def _start(self, wait: bool) -> None:
-        self._server.start()
-        if wait:
+        if not wait:
+            self._server.try_to_start()
+        else:
             try:
                 self._server.wait()
             except BaseException:
@@ -240,9 +241,13 @@ class ClientStorage(ConflictResolvingStorage):
             except ClientDisconnected:   # there is nothing newer to be had
                 pass
             return
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Apply what the server has sent by now; what another client has committed before it knew of that is among it."""
         connection = self._server.connection
         if connection is None:
-            self._server.start()   # in a forked child nobody has done so
+            self._server.try_to_start()   # in a forked child nobody has done so
         else:
             connection.drain()
 
@@ -281,6 +286,9 @@ class ClientStorage(ConflictResolvingStorage):
         found = self._cache.loadBefore(oid, tid)
         if found is None and self._prefetched.pending and self._prefetched.wait_for(oid, tid):
             found = self._cache.loadBefore(oid, tid)
+        if found is not None and tid > self._state.covered:   # it may have ended by now
+            self._catch_up()
+            found = self._cache.loadBefore(oid, tid)
         if found is None:
             state = self._state
             return self._server.load_before(oid, tid, lambda result: state.loaded(oid, result))
@@ -288,6 +296,7 @@ class ClientStorage(ConflictResolvingStorage):
 
     def load(self, oid: bytes, version: str = '') -> tuple[bytes, bytes]:
         """Return ``(data, tid)`` of the current revision."""
+        self._catch_up()
         found = self._cache.load(oid) or self.loadBefore(oid, maxtid)
         if found is None:
             raise POSKeyError(oid)
@@ -305,6 +314,7 @@ class ClientStorage(ConflictResolvingStorage):
         """Return the last transaction that the database was told of."""
         if self._state.last_tid is None:
             self._server.wait()
+        self._catch_up()
         return self._state.settled_tid() or z64
 
     def history(self, oid: bytes, size: int = 1) -> list[dict[str, Any]]:

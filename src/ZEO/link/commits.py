@@ -29,6 +29,9 @@ ROUNDS = 100
 #: Seconds that one thread waits for another's commit, on a server that takes one at a time.
 TURN = 300.0
 
+#: Seconds between two looks whether that has ended.
+LOOK_AGAIN = 0.005
+
 
 class Commits:
     """All transactions of a client storage.
@@ -47,7 +50,7 @@ class Commits:
     def start_afresh(self) -> None:
         """Have no transactions: new, or in a forked child, whose parent keeps them."""
         self._buffers: dict[int, CommitBuffer] = {}   # id of the transaction object -> what it has changed
-        self._turn = self._system.lock()              # held from begin to end, for servers that can do one at a time
+        self._turn: dict[int, CommitBuffer] = {}      # at 0: whose turn it is, on a server that can do one at a time
 
     def begin(self, transaction: Any, tid: bytes | None, status: str) -> None:
         """Begin a transaction."""
@@ -59,16 +62,31 @@ class Commits:
         abilities = self._state.abilities
         described = options.metadata(transaction, abilities)
         exclusive = 'multi_commit' not in abilities
-        if exclusive and not self._turn.acquire(timeout=TURN):
-            raise ClientStorageError(f'another thread has been committing for {TURN:.0f} s, and the server takes one at a time')
+        buffer = CommitBuffer(transaction, next(self._ids), connection, exclusive)
         try:
-            buffer = CommitBuffer(transaction, next(self._ids), connection, exclusive)
-            connection.send('tpc_begin', (buffer.txn_id, *described, tid, status))
-        except BaseException:
             if exclusive:
-                self._turn.release()
+                self._take_turn(buffer)
+            self._buffers[id(transaction)] = buffer
+            connection.send('tpc_begin', (buffer.txn_id, *described, tid, status))
+        except BaseException as error:
+            self._forget(buffer)
+            _end_if_interrupted(buffer, error, 'tpc_begin')
             raise
-        self._buffers[id(transaction)] = buffer
+
+    def _take_turn(self, buffer: CommitBuffer) -> None:
+        until = self._system.now() + TURN
+        while (holder := self._turn.setdefault(0, buffer)) is not buffer:
+            if holder.connection.lost is not None:   # it can only be aborted, and the server has done so
+                self._give_turn(holder)
+            elif self._system.now() > until:
+                raise ClientStorageError(
+                    f'another thread has been committing for {TURN:.0f} s, and the server takes one at a time')
+            else:
+                self._system.sleep(LOOK_AGAIN)
+
+    def _give_turn(self, buffer: CommitBuffer) -> None:
+        if self._turn.get(0) is buffer:
+            self._turn.pop(0, None)
 
     def find(self, transaction: Any) -> CommitBuffer:
         """Return what a transaction has changed so far."""
@@ -136,6 +154,9 @@ class Commits:
         except ProtocolError as error:   # committed, most likely, but as what?  The next connection finds out
             buffer.connection.lose(str(error), error)
             raise
+        except BaseException as error:
+            _end_if_interrupted(buffer, error, 'tpc_finish')
+            raise
         finally:
             self._forget(buffer)
 
@@ -164,6 +185,9 @@ class Commits:
                 buffer.connection.call('tpc_abort', (buffer.txn_id,))
             except ClientDisconnected:   # which aborts as well
                 pass
+            except BaseException as error:
+                _end_if_interrupted(buffer, error, 'tpc_abort')
+                raise
             finally:
                 self._forget(buffer)
 
@@ -172,5 +196,11 @@ class Commits:
         return list(self._buffers.values())
 
     def _forget(self, buffer: CommitBuffer) -> None:
-        if self._buffers.pop(id(buffer.transaction), None) is not None and buffer.exclusive:
-            self._turn.release()
+        self._buffers.pop(id(buffer.transaction), None)
+        self._give_turn(buffer)
+
+
+def _end_if_interrupted(buffer: CommitBuffer, error: BaseException, call: str) -> None:
+    """What the server knows of a transaction is not known any more: it would wait for its end, and others for its lock."""
+    if not isinstance(error, Exception):
+        buffer.connection.lose(f'{buffer.connection.where}: {call} was interrupted', error)

@@ -144,6 +144,7 @@ class Connection:
         self._calls += 1
         try:
             self._outbox.send(data)
+            waiting.sent = True
             self._reader.wait_for(waiting)
         except BaseException as error:
             self._leave(message_id, waiting, error)
@@ -160,7 +161,7 @@ class Connection:
         """
         if self.lost is not None:
             self._waiting.pop(message_id, None)
-        elif not (waiting.has_effect or waiting.done):
+        elif not (waiting.done or (waiting.has_effect and waiting.sent)):
             self._end(f'{waiting.name} was interrupted', error)
 
     # What arrives; the reader's lock is held.

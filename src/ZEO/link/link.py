@@ -96,8 +96,8 @@ class Link:
         waiting = Waiting('')
         try:
             self._waiting.add(waiting)
-            self.start()
             while (connection := self._usable()) is None:
+                self.start()   # each time: the thread that was at it may have been torn away
                 left = deadline - self._system.now()
                 if left <= 0:
                     raise ClientDisconnected(f'no connection within {timeout:g} s: {self._problem}')
@@ -176,12 +176,13 @@ class Link:
         """A connection has ended."""
         if under(self._changed, self._drop, connection, reason):
             self._log_lost(reason)
-        self._start_quietly()
+        self.try_to_start()
 
-    def _start_quietly(self) -> None:
+    def try_to_start(self) -> None:
+        """The same; should it not be possible just now, the next call tries again."""
         try:
             self.start()
-        except ClientDisconnected as error:   # the next call tries again
+        except ClientDisconnected as error:
             log.warning('%s: %s', self._wanted.who, error)
 
     def _drop(self, connection: Connection, reason: str) -> bool:
@@ -199,7 +200,7 @@ class Link:
                 self._connect()
             finally:
                 if under(self._changed, self._is_needed_again):   # lost just now, when this thread still seemed to be at it
-                    self._start_quietly()
+                    self.try_to_start()
                 unwatched, self._unwatched = self._unwatched, None
                 if unwatched is not None:   # no thread could be started for that: this one has nothing else to do
                     unwatched.watch()

@@ -27,6 +27,9 @@ LOST_AFTER = 2.5 * TICK
 #: Seconds between two looks whether the reader has taken what had arrived, and how many before it is taken out of its hands.
 _PAUSE, _PAUSES = 0.0002, 250
 
+#: Seconds for which a thread waits for another one to apply what has arrived: that one may wait for a lock that the first holds.
+LONGEST_DRAIN = 5.0
+
 
 class _Drainer:
     """Has the turn of one who waits, without waiting."""
@@ -93,13 +96,17 @@ class Reader:
         self._let_reader_drain()
 
     def _let_reader_drain(self) -> None:
-        """Another thread waits for the stream: what wakes it should be its own to take, else it would sleep on."""
-        for _ in range(_PAUSES):
-            if not under(self.lock, self._stream.wait_readable, 0):   # what was taken before, has been applied now
+        """Another thread waits for the stream: what wakes it is its own to take, else it would sleep on."""
+        left_alone, until = 0, self._system.now() + LONGEST_DRAIN
+        while self._system.now() < until:
+            if self._stream.wait_readable(0):
+                left_alone += not self.lock.locked()
+            elif not self.lock.locked():   # and so all that was taken has been applied
                 return
-            self._system.sleep(_PAUSE)
-        while under(self.lock, self._take):
-            pass
+            if left_alone > _PAUSES:
+                under(self.lock, self._take)
+            else:
+                self._system.sleep(_PAUSE)
 
     def _read_until(self, waiting: Waiting) -> None:
         stream = self._stream

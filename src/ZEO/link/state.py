@@ -44,6 +44,7 @@ class ClientState:
         self.cache = cache
         self.database: Any = Nobody()                          # set by registerDB
         self.last_tid: bytes | None = cache.getLastTid()       # the last transaction that was applied
+        self.covered = _next(self.last_tid or z64)             # a read before this tid can't miss what may have arrived by now
         self._system = system
         self._committing = system.reentrant_lock()             # held while our own commit is applied
         self.info: dict[str, Any] = {}                         # what get_info said, kept up to date
@@ -125,8 +126,12 @@ class ClientState:
 
     def _advance(self, tid: bytes) -> None:
         if self.last_tid is None or tid > self.last_tid:
-            self.cache.setLastTid(tid)
-            self.last_tid = tid
+            self._set_last(tid)
+
+    def _set_last(self, tid: bytes) -> None:
+        self.cache.setLastTid(tid)
+        self.last_tid = tid
+        self.covered = _next(tid)
 
     def after_fork(self, cache: Any) -> None:
         """In a forked child: another cache, and a lock that no thread of the parent's holds."""
@@ -145,16 +150,14 @@ class ClientState:
         for oid in oids:
             self.cache.invalidate(oid, None)   # since when is not known
         self.database.invalidate(tid, oids)
-        self.cache.setLastTid(tid)
-        self.last_tid = tid
+        self._set_last(tid)
 
     def unknown(self, tid: bytes) -> None:
         """While away, anything may have changed, up to and including the transaction `tid`."""
         self.cache.clear()
         self.database.invalidateCache()
         self.database.invalidate(tid, [])   # from now on its snapshots are as new as that
-        self.cache.setLastTid(tid)
-        self.last_tid = tid
+        self._set_last(tid)
         self.database.invalidateCache()   # again, for those who have taken an older snapshot since the first time
 
     def release(self) -> None:
@@ -164,3 +167,8 @@ class ClientState:
             if tid > (self.last_tid or z64):
                 self._invalidate(tid, oids)
         self.on_check(False)
+
+
+def _next(tid: bytes) -> bytes:
+    """Return the tid that follows."""
+    return min(int.from_bytes(tid, 'big') + 1, 2**64 - 1).to_bytes(8, 'big')

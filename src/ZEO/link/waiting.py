@@ -26,12 +26,13 @@ class Waiting:
     :param has_effect: whether that brings anything to this client that is not the caller's alone.
     """
 
-    __slots__ = ('name', 'applied', 'has_effect', 'done', 'result', 'error', 'since', 'looked', 'seen', '_bell')
+    __slots__ = ('name', 'applied', 'has_effect', 'sent', 'done', 'result', 'error', 'since', 'looked', 'seen', '_bell')
 
     def __init__(self, name: str, applied: Callable[[Any], Any] | None = None, has_effect: bool = False) -> None:
         self.name = name
         self.applied = applied
         self.has_effect = has_effect
+        self.sent = False
         self.done = False
         self.result: Any = None
         self.error: BaseException | None = None

@@ -108,9 +108,16 @@ class Channel:
             self.send(data)
 
     def push_now(self, data: bytes) -> None:
-        """The same for what goes to many: at once where nothing waits, which spares it the way through the queue."""
+        """The same for what goes to many: at once where nothing waits, which spares it the way through the queue.
+
+        What others are told of a commit is in their sockets before the committer has its answer, so that a client which hears
+        of the commit from there can look for it.
+        """
         if self._out or self._streams or self._tls is not None:
+            stalled = bool(self._streams or (self._out and not self._flush_due))
             self.push(data)
+            if not stalled:
+                self._flush()
             return
         try:
             count = self._socket.send(data)

@@ -1,0 +1,268 @@
+"""An exception strikes a thread at every line that runs while it reads, sends, or applies what has come.
+
+Whatever was struck, the client is right afterwards, or without a connection and then right: it goes on within seconds, its
+other threads do, and what its cache claims to be current is.
+"""
+
+import itertools
+import threading
+import time
+
+import pytest
+import transaction
+import ZODB
+from persistent.mapping import PersistentMapping
+from ZODB.Connection import TransactionMetaData
+from ZODB.utils import maxtid, p64, u64
+
+from support.interrupted import OIDS, PATIENCE, check, patiently
+from support.striking import Striker, ThreadStriker
+
+#: Every so many lines are struck in each run of the tests, all of them in the slow ones.
+SOME, EVERY = 29, 1
+
+everywhere = pytest.mark.parametrize('step', [SOME, pytest.param(EVERY, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+on_both = pytest.mark.parametrize('disk', [False, True], ids=['memory', 'disk'])
+
+
+def strike(step, act, verify, striker=Striker, most=100_000):
+    """Strike at one point after the other, until there is none left; returns how many were struck."""
+    struck = []
+    for point in itertools.count(1 + len(act.__name__) % step, step):
+        striking = striker(point)
+        striking.run(lambda: quietly(act))
+        if striking.where is None:
+            break
+        struck.append(striking.where)
+        try:
+            verify()
+        except BaseException as error:
+            raise AssertionError(f'struck at {point}: {striking.where}') from error
+        assert len(struck) < most
+    assert struck
+    print(f'{act.__name__}: {len(struck)} points of {len(set(struck))} lines')
+    return len(struck)
+
+
+def quietly(function):
+    """What follows from a strike is an error of the application's to handle."""
+    try:
+        function()
+    except Exception:
+        pass
+
+
+class Bystander:
+    """Another thread of the application, which uses the same client and is never struck."""
+
+    def __init__(self, client):
+        self._client, self._stop = client, False
+        self.rounds = 0
+        self.error = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception):
+        self._stop = True
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), 'the other thread hangs'
+
+    def _run(self):
+        while not self._stop:
+            patiently(self._client.ping)
+            self.rounds += 1
+            time.sleep(0.001)
+
+    def goes_on(self):
+        before, until = self.rounds, time.monotonic() + PATIENCE
+        while self.rounds < before + 2:
+            assert time.monotonic() < until, 'the other thread hangs'
+            time.sleep(0.001)
+
+
+@pytest.fixture
+def setting(make_setting, disk):
+    return make_setting(disk)
+
+
+def loads(setting, client):
+    def load():
+        client.loadBefore(OIDS[0], maxtid)
+        client.loadBefore(OIDS[1], p64(u64(client.lastTransaction()) + 1))
+
+    return load
+
+
+def commits(setting, client):
+    def commit():
+        setting.commit(client)
+
+    return commit
+
+
+def aborts(setting, client):
+    def abort():
+        metadata = TransactionMetaData()
+        try:
+            client.tpc_begin(metadata)
+            client.store(OIDS[0], setting.serial(OIDS[0]), b'never', '', metadata)
+            client.tpc_vote(metadata)
+            client.tpc_abort(metadata)
+        finally:
+            client.tpc_abort(metadata)   # what the strike came before
+
+    return abort
+
+
+def invalidations(setting, client):
+    def take_in():
+        client.sync()
+        client.load(OIDS[0])
+
+    return take_in
+
+
+def prefetches(setting, client):
+    def prefetch():
+        client.prefetch(OIDS, maxtid)
+        client.loadBefore(OIDS[3], maxtid)
+
+    return prefetch
+
+
+SCENARIOS = [loads, commits, aborts, invalidations, prefetches]
+
+
+@everywhere
+@on_both
+@pytest.mark.parametrize('scenario', SCENARIOS)
+def test_a_struck_client_is_right_afterwards(setting, scenario, step):
+    """Strike by strike one and the same client, while another thread uses it and another client commits."""
+    client = setting.open()
+    act = scenario(setting, client)
+
+    def verify():
+        check(setting, client)
+        bystander.goes_on()
+        before_each()
+
+    def before_each():
+        if scenario is not commits:
+            setting.commit(setting.other, OIDS[:3])
+        if scenario in (loads, prefetches):   # what is not in the cache
+            client.sync()
+            for oid in OIDS:
+                client._cache.invalidate(oid, None)
+
+    with Bystander(client) as bystander:
+        before_each()
+        strike(step, act, verify)
+
+
+@everywhere
+@pytest.mark.parametrize('disk', [True], ids=['disk'])
+@pytest.mark.parametrize('scenario', [commits, invalidations])
+def test_a_cache_file_that_is_opened_again_after_a_strike_is_right(setting, scenario, step):
+    opened = []
+
+    def act():
+        scenario(setting, opened[-1])()
+
+    def reopen():
+        if opened:
+            opened[-1].close()
+        opened.append(setting.open())
+        for oid in OIDS:
+            opened[-1].load(oid)
+        if scenario is invalidations:
+            setting.commit(setting.other)
+
+    def verify():
+        opened[-1].close()
+        opened.append(setting.open())
+        check(setting, opened[-1])
+        reopen()
+
+    act.__name__ = scenario.__name__
+    reopen()
+    strike(step, act, verify)
+
+
+@everywhere
+@on_both
+def test_the_database_is_right_after_a_strike(setting, step):
+    """Objects of ZODB's: those that a connection holds become those that are in the database."""
+    client = setting.open()
+    other = ZODB.DB(setting.other)
+    with other.transaction() as connection:
+        connection.root()['counters'] = [PersistentMapping(n=0) for _ in range(4)]
+    database = ZODB.DB(client)
+    manager = transaction.TransactionManager()
+    connection = database.open(manager)
+
+    def count():
+        manager.begin()
+        for counter in connection.root()['counters']:
+            counter['n'] += 1
+        manager.commit()
+
+    def verify():
+        patiently(client.ping)   # without a connection it may be behind
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                manager.abort()
+                manager.begin()
+                found = [counter['n'] for counter in connection.root()['counters']]
+                break
+            except ZODB.POSException.StorageError:
+                assert time.monotonic() < until
+                time.sleep(0.002)
+        manager.abort()
+        with other.transaction() as seen:
+            assert found == [counter['n'] for counter in seen.root()['counters']]
+        check(setting, client, [])
+
+    strike(step, count, verify)
+    connection.close()
+    database.close()
+    other.close()
+
+
+@everywhere
+@on_both
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+@pytest.mark.parametrize('name', ['ZEO connector', 'ZEO watcher'])
+def test_a_client_survives_a_strike_at_a_thread_of_its_own(setting, name, step):
+    """The one that connects, and the one that reads while no call does."""
+    client = setting.open()
+    for point in itertools.count(1, step):
+        connection = patiently(client._server.wait)
+        idle(client)
+        striking = ThreadStriker(point, name)
+        with striking:
+            connection.lose('a test')
+            patiently(client.ping)
+            setting.commit(setting.other, OIDS[:2])
+            until = time.monotonic() + 0.2
+            while striking.where is None and time.monotonic() < until:
+                time.sleep(0.002)
+        if striking.where is None:
+            break
+        try:
+            check(setting, client)
+        except BaseException as error:
+            raise AssertionError(f'struck at {point}: {striking.where}') from error
+    print(f'{name}: {point // step} points')
+    assert point > 1
+
+
+def idle(client):
+    """Wait until no thread is left that began before the test."""
+    until = time.monotonic() + PATIENCE
+    while client._server._connector is not None:
+        assert time.monotonic() < until
+        time.sleep(0.001)
