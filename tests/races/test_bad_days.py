@@ -225,6 +225,14 @@ class TestSize:
         with manager:
             connection.root()['x'] = os.urandom(self.LIMIT // 2)
 
+    def test_blobs_of_any_size_go_in_messages_of_any_size(self, serving, clients, tmp_path, directory):
+        storage = FileStorage(str(tmp_path / 'Data.fs'), blob_dir=str(tmp_path / 'server'))
+        server = serving(storage, limits=Limits(message_size=5000))
+        client = clients(server.addr, blob_dir=directory)
+        metadata = store_blob(client, tmp_path, data=b'x' * self.LIMIT)
+        client.tpc_vote(metadata)
+        assert os.path.getsize(client.loadBlob(p64(1), client.tpc_finish(metadata))) == self.LIMIT
+
     def test_blobs_of_any_size_go(self, client, tmp_path):
         metadata = store_blob(client, tmp_path, data=b'x' * 5 * self.LIMIT)
         client.tpc_vote(metadata)

@@ -30,6 +30,9 @@ log = logging.getLogger('ZEO.ClientStorage')
 #: Bytes of one chunk; what older servers expect at most.
 CHUNK = 59_000
 
+#: Bytes of a message around a chunk, at most.
+ENVELOPE = 200
+
 #: Seconds for which a file that was asked for is not removed: its path was given out, it may be about to be opened.
 IN_USE = 60.0
 
@@ -115,7 +118,7 @@ class BlobStore:
             return
         with self._uploading, open(mine, 'rb') as file:
             connection.send('storeBlobStart', ())
-            while chunk := file.read(CHUNK):
+            while chunk := file.read(max(1, min(CHUNK, connection.largest - ENVELOPE))):
                 connection.send('storeBlobChunk', (chunk,))
             connection.send(call + 'End', (oid, serial, data, *previous, txn_id))
 
