@@ -295,6 +295,8 @@ class Connection:
         while self.lost is None:
             calls = self._calls
             self._system.sleep(BUSY if self._waiting else CALM)
+            if calls == self._calls and self._waiting:   # what has applied an answer may have begun a call, and may not send it
+                self._flush_quietly()
             if calls == self._calls and not self._reader.is_waiting and self._stream.wait_readable(KEEP_ALIVE / 4):
                 self.drain()
             if self._waiting:
@@ -302,6 +304,12 @@ class Connection:
             if self._system.now() - kept_alive > KEEP_ALIVE:
                 kept_alive = self._system.now()
                 self._send_quietly(self._session.codec.reply(KEEP_ALIVE_ID, None))
+
+    def _flush_quietly(self) -> None:
+        try:
+            self._outbox.flush()
+        except ClientDisconnected:   # who waits is told
+            pass
 
     def _find_lost_locks(self) -> None:
         """A thread that has left without giving its lock back was torn out of the middle of something."""

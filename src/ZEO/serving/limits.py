@@ -55,6 +55,9 @@ class Limits:
     turn: float = _bound(
         0.004, 'seconds', None, 'the other clients are served before its next call is',
         'for the calls that one client has sent at once; those who have sent many share it')
+    batch: int = _bound(
+        2**20, 'bytes', None, 'the client asks again for the rest',
+        'of an answer with many objects (``prefetch``, at most 1,000 of them at a time); round trips do not count any more')
     connections: int = _bound(
         10_000, 'connections', 'max-connections', 'a new connection is closed, with a line in the log',
         'several times what one loop serves well')

@@ -259,10 +259,23 @@ class Peer:
         return hosted
 
     def load_many(self, oids: list[bytes], tid: bytes) -> list[Any] | Later:
-        """Return what loadBefore returns, for each of some oids; None too where there is no such object."""
-        if self.hosted.is_remote:
-            return self.hosted.remote_loads.load_many(oids, tid, self)
-        return [self._load_or_none(oid, tid) for oid in oids]
+        """Return what loadBefore returns, for each of some oids; None too where there is no such object.
+
+        These are the first of `oids`, as many as a bounded answer holds and time allows; the client asks again for the others.
+        """
+        hosted = self.hosted
+        if not oids:
+            return []
+        if hosted.is_remote:
+            return hosted.remote_loads.load_first(oids, tid, self)
+        found: list[Any] = []
+        space, until = hosted.limits.batch, self._loop.slice()
+        for oid in oids:
+            found.append(self._load_or_none(oid, tid))
+            space -= len(found[-1][0] or b'') if found[-1] is not None else 0
+            if space <= 0 or self._loop.system.now() > until:
+                break
+        return found
 
     def _load_or_none(self, oid: bytes, tid: bytes) -> Any:
         hosted = self._one_load()

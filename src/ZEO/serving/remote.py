@@ -39,29 +39,16 @@ class RemoteLoads:
         self._read(oid, tid, answer, client)
         return answer
 
-    def load_many(self, oids: list[bytes], tid: bytes, client: Client) -> Later:
-        """Answer with a list of that, one load after the other; None where there is no such object."""
-        answer = Later()
-        found: list[Any] = []
-        left = iter(oids)
+    def load_first(self, oids: list[bytes], tid: bytes, client: Client) -> Later:
+        """Answer with a list of that for the first oid alone; None in it where there is no such object.
 
-        def go_on(result: Any) -> None:
-            found.append(result)
-            following()
+        While a second one was read, the first might be overtaken.
+        """
+        answer = Later()
 
         def failed(error: BaseException) -> None:
-            go_on(None) if isinstance(error, POSKeyError) else answer.fail(error)
-
-        def following() -> None:
-            oid = next(left, None)
-            if oid is None:
-                answer.answer(found)
-                return
-            try:
-                self.load(oid, tid, client).then(go_on, failed)
-            except StorageError as error:   # no thread
-                answer.fail(error)
-        following()
+            answer.answer([None]) if isinstance(error, POSKeyError) else answer.fail(error)
+        self.load(oids[0], tid, client).then(lambda result: answer.answer([result]), failed)
         return answer
 
     def changed(self, oids: Iterable[bytes]) -> None:
