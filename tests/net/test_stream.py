@@ -143,3 +143,14 @@ def test_connecting():
         one.close()
     with pytest.raises(OSError):
         stream_module.connect(('127.0.0.1', 1), 5)
+
+
+def test_a_stream_that_another_thread_has_closed_can_be_read_which_says_so(ends):
+    """It is an error of the network, as those who use it expect, and no other."""
+    stream, _ = ends
+    stream.close()
+    assert stream.wait_readable(20)
+    with pytest.raises(OSError):
+        stream.receive_available(buffer())
+    with pytest.raises(OSError):
+        stream.send(b'x')

@@ -1,13 +1,16 @@
 """A storage whose changes come from its own threads, as a client of another server is: reads and news of changes cross."""
 
 import threading
+import time
+from contextlib import contextmanager
 
 import pytest
 import ZODB
 from ZODB.MappingStorage import MappingStorage
-from ZODB.utils import maxtid
+from ZODB.utils import maxtid, z64
 
-from support.scripted import oid, tid
+from support.proxy import Proxy
+from support.scripted import Running, oid, tid
 from ZEO.Exceptions import ClientDisconnected
 
 pytestmark = pytest.mark.smoke
@@ -187,3 +190,108 @@ def test_a_client_checks_its_cache_again_when_the_storage_has_lost_track(serving
         except ClientDisconnected:
             pass
         reading.sync()
+
+
+@pytest.fixture
+def relayed(serving, clients):
+    """A server on a storage, a wire to it that can be cut, and a second server behind that; the direct client's address first."""
+    proxies = []
+
+    def relay(storage):
+        first = serving(storage)
+        proxies.append(Proxy(first.addr))
+        return first, proxies[0], serving(clients(proxies[0].address))
+    yield relay
+    for proxy in proxies:
+        proxy.close()
+
+
+@contextmanager
+def apart(proxy, second):
+    """In here the second server has no connection to the first; after it there is one, and its news have been taken."""
+    client = second.storages['1']
+    proxy.cut()
+    _until(lambda: not client.is_connected())
+    yield
+    proxy.mend()
+    _until(client.is_connected)
+    taken = threading.Event()
+    second._loop.from_thread(taken.set)
+    assert taken.wait(20)
+
+
+def _until(condition):
+    while not condition():
+        time.sleep(0.005)
+
+
+def test_a_revision_that_ended_while_the_servers_were_apart_ends_when_it_did(relayed, clients, raw):
+    """The second server hears of all that it has missed at once, with the last of the tids."""
+    first, proxy, second = relayed(MappingStorage())
+    writer = raw(first)
+    one = writer.commit(1, (oid(1), z64, b'one'))
+    reader, other = clients(second.addr), raw(second)
+    assert reader.loadBefore(oid(1), maxtid) == (b'one', one, None)
+    other.call('ping')   # the first commit is behind it
+    with apart(proxy, second):
+        two = writer.commit(2, (oid(1), one, b'two'))
+        three = writer.commit(3, (oid(2), z64, b'other'))
+        four = writer.commit(4, (oid(1), two, b'four'))
+    assert other.ended() == []   # it was told of nothing that it could misunderstand
+    _until(lambda: reader.sync() or reader.lastTransaction() == four)
+    for before, found in ((two, (b'one', one, two)), (three, (b'two', two, four)), (four, (b'two', two, four))):
+        assert reader.loadBefore(oid(1), before) == found
+    assert reader.loadBefore(oid(1), maxtid) == (b'four', four, None)
+
+
+def test_unused_oids_are_forgotten_when_the_connection_between_the_servers_is_a_new_one(relayed, clients):
+    """A server of ZEO 6 that was killed gives them out again."""
+    storage = MappingStorage()
+    first, proxy, second = relayed(storage)
+    client = clients(second.addr)
+    client.new_oid()
+    before = client._server.connection
+    with apart(proxy, second):
+        storage._oid = 0
+    _until(lambda: client._server.connection not in (before, None))
+    given = [raw_oid for other in (clients(second.addr), clients(first.addr), client) for raw_oid in
+             (other.new_oid() for _ in range(60))]
+    assert len(set(given)) == 180
+
+
+def test_a_sync_with_the_server_reaches_the_server_behind_it(relayed, clients, raw):
+    """What was committed there before is seen after it, every time."""
+    first, proxy, second = relayed(MappingStorage())
+    writer = raw(first)
+    reader = clients(second.addr, server_sync=True)
+    last = z64
+    for number in range(100):
+        last = writer.commit(number, (oid(1), last, b'%d' % number))
+        reader.sync()
+        assert reader.lastTransaction() == last
+        assert reader.loadBefore(oid(1), maxtid) == (b'%d' % number, last, None)
+
+
+def test_a_sync_does_not_wait_for_a_server_that_is_away(relayed, clients, raw):
+    """There is nothing newer to be had."""
+    first, proxy, second = relayed(MappingStorage())
+    reader = clients(second.addr, server_sync=True)
+    last = raw(first).commit(1, (oid(1), z64, b'data'))
+    reader.sync()
+    proxy.cut()
+    _until(lambda: not second.storages['1'].is_connected())
+    for _ in range(3):
+        reader.sync()
+    assert reader.lastTransaction() == last
+
+
+def test_a_new_oid_is_there_when_the_server_is_again(relayed, clients):
+    """The thread that waits for it does not keep the connection from being made."""
+    first, proxy, second = relayed(MappingStorage())
+    client = clients(proxy.address)
+    proxy.cut()
+    _until(lambda: not client.is_connected())
+    taking = Running(client.new_oid)
+    time.sleep(0.05)   # it waits, most likely
+    proxy.mend()
+    assert len(taking.result()) == 8

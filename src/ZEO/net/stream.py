@@ -68,7 +68,7 @@ class Stream:
     def _send_rest(self, rest: memoryview) -> None:
         """Send what the socket did not take at once, ciphertext included."""
         while rest or (self._tls is not None and self._tls.has_output):
-            if not _poll_of(self._raw, select.POLLOUT).poll(STALLED * 1000):
+            if not _ready(self._raw, select.POLLOUT, STALLED):
                 raise OSError(errno.ETIMEDOUT, f'the server took nothing for {STALLED:.0f} s')
             try:
                 if rest:
@@ -101,8 +101,7 @@ class Stream:
         """Sleep until there is something to read; tell whether there is.  What waits to be sent is sent meanwhile."""
         tls = self._tls
         if tls is not None and tls.has_output:
-            if any(event & select.POLLOUT for _, event in
-                   _poll_of(self._raw, select.POLLIN | select.POLLOUT).poll(seconds * 1000)):
+            if any(event & select.POLLOUT for _, event in _ready(self._raw, select.POLLIN | select.POLLOUT, seconds)):
                 tls.flush()
         elif tls is None or not tls.has_input:
             return bool(self._look(seconds))
@@ -112,13 +111,13 @@ class Stream:
         try:
             return self._readable.poll(seconds * 1000)
         except RuntimeError:   # another thread is in it: one that was taken for lost, and has come back
-            return _poll_of(self._raw, select.POLLIN).poll(seconds * 1000)
+            return _ready(self._raw, select.POLLIN, seconds)
 
     def wait_readable(self, seconds: float) -> bool:
         """Wait at most so long until there is something to read; any thread may."""
         if self._tls is not None and self._tls.has_input:
             return True
-        return bool(_poll_of(self._raw, select.POLLIN).poll(seconds * 1000))
+        return bool(_ready(self._raw, select.POLLIN, seconds))
 
     def shut(self) -> None:
         """End the connection, which wakes a thread that waits; :meth:`close` frees the file."""
@@ -145,6 +144,15 @@ def _poll_of(raw: socket.socket, events: int) -> Any:
         poll = select.poll()
     poll.register(raw, events)
     return poll
+
+
+def _ready(raw: socket.socket, events: int, seconds: float) -> list[tuple[int, int]]:
+    """Wait for events of a socket.  One that another thread has closed is ready: reading or writing says so."""
+    try:
+        poll = _poll_of(raw, events)
+    except ValueError:
+        return [(-1, select.POLLNVAL)]
+    return poll.poll(seconds * 1000)
 
 
 def connect(address: Address, timeout: float, ssl: object = None, server_hostname: str | None = None) -> Stream:

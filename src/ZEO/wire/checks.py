@@ -133,7 +133,7 @@ def check_answer(data: bytes | bytearray) -> None:
                 raise ProtocolError('a message with a set, which no server sends')
             step = _STEPS[opcode]
             position = position + step if step >= 0 else _over_argument(step, data, position, end)
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, OverflowError):
         raise _too_early() from None
     if takes_keys:
         _check_keys(data)
@@ -169,7 +169,7 @@ def _walk(data: bytes | bytearray, most: int, refused: frozenset[int]) -> None:
                     takes_keys = True
             else:
                 position = _over_argument(step, data, position, end)
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, OverflowError):
         raise _too_early() from None
     if tuples > MAX_TUPLES:
         raise ProtocolError(f'a message made of {tuples} tuples, when at most {MAX_TUPLES} are accepted')
@@ -237,7 +237,7 @@ def _check_keys(data: bytes | bytearray) -> None:
                 odd += _apply(opcode, stack, marks)
                 if odd > MAX_ODD_KEYS:
                     raise ProtocolError(f'a message with more than {MAX_ODD_KEYS} keys that are not text or small numbers')
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, OverflowError):
         raise _too_early() from None
 
 
