@@ -5,7 +5,9 @@ import time
 from contextlib import contextmanager
 
 import pytest
+import transaction
 import ZODB
+from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import maxtid, z64
 
@@ -295,3 +297,20 @@ def test_a_new_oid_is_there_when_the_server_is_again(relayed, clients):
     time.sleep(0.05)   # it waits, most likely
     proxy.mend()
     assert len(taking.result()) == 8
+
+
+def test_what_an_undo_has_changed_is_told_though_the_storage_says_so_at_its_vote(relayed, clients, tmp_path):
+    """As one does that is itself a client: before that it does not know."""
+    first, proxy, second = relayed(FileStorage(str(tmp_path / 'data.fs')))
+    writer, reader = ZODB.DB(clients(second.addr)), ZODB.DB(clients(second.addr))
+    for value in (1, 2):
+        with writer.transaction() as connection:
+            connection.root()['x'] = value
+    reading = reader.open()
+    _until(lambda: reading.sync() or reading.root().get('x') == 2)
+    manager = transaction.TransactionManager()
+    writer.undo(writer.undoInfo()[0]['id'], manager.get())
+    manager.commit()
+    _until(lambda: reading.sync() or reading.root()['x'] == 1)
+    reader.close()
+    writer.close()

@@ -348,3 +348,30 @@ class TestClosing:
         hosting.close_all([Failing(), other])
         assert not other.opened()
         assert 'could not close' in caplog.text
+
+
+def test_a_storage_that_does_not_say_that_it_is_one(serve, stores):
+    """As tempstorage and zc.beforestorage, which sections serve as they are; one that lacks something is not one."""
+    (stores / 'plain.py').write_text(textwrap.dedent('''
+        from ZODB.MappingStorage import MappingStorage
+
+        class Undeclared:
+            def __init__(self, storage):
+                self._inner = storage
+
+            def __getattr__(self, name):
+                return getattr(self._inner, name)
+
+        class Proxy:
+            def __getattr__(self, name):
+                raise RuntimeError('there is no request')
+
+        Storage = Undeclared(MappingStorage())
+        half = Undeclared(object())
+        proxy = Proxy()
+    '''))
+    storage, = serve(f'1={stores}/plain:Storage').values()
+    assert storage.getName() == 'MappingStorage'
+    for name in ('half', 'proxy'):
+        with pytest.raises(ConfigurationError, match=f'{name} in .* is not a storage.*storages there are: Storage'):
+            serve(f'1={stores}/plain:{name}')

@@ -4,6 +4,7 @@ import builtins
 import pickle
 
 import pytest
+import transaction.interfaces
 import ZODB.POSException
 from ZODB.POSException import ConflictError, MultipleUndoErrors, POSKeyError, ReadOnlyError, StorageError, UndoError
 
@@ -215,3 +216,63 @@ def test_a_conflict_names_its_class_and_loads_nothing():
         error = conflict(OID, (TID, OLD), data)
         assert error.class_name == name
         assert (error.oid, error.serials) == (OID, (TID, OLD))
+
+
+class Gone(POSKeyError):
+    """Of a storage's own module."""
+
+
+class Locked(ConflictError):
+    """The same."""
+
+
+class LockedOut(ConflictError):
+    """One that does not make what its base is made of."""
+
+    def __init__(self, text):
+        Exception.__init__(self, text)
+
+
+class Busy(transaction.interfaces.TransientError):
+    """To be tried again."""
+
+
+class Full(StorageError):
+    """One with attributes."""
+
+    def __init__(self, text):
+        super().__init__(text)
+        self.free = 0
+
+
+class NotUndone(UndoError):
+    """The same."""
+
+
+class NoNumber(ValueError):
+    """Of a builtin class."""
+
+
+@pytest.mark.parametrize(('error', 'kind', 'text'), [
+    (Gone(OID), POSKeyError, '0x01'),
+    (Locked('locked', oid=OID, serials=(TID, OLD)), ConflictError, 'Locked: locked (oid 0x01'),
+    (LockedOut('locked out'), ConflictError, 'LockedOut: locked out'),
+    (Busy('try again'), transaction.interfaces.TransientError, 'Busy: try again'),
+    (Full('no space'), StorageError, 'Full: no space'),
+    (Full(''), StorageError, 'Full'),
+    (NotUndone('too late', OID), UndoError, 'NotUndone: too late'),
+    (NoNumber('x', 5), ValueError, "NoNumber: x', 5"),
+    (Strange('x'), ServerException, 'Strange: x'),
+], ids=lambda value: getattr(value, '__name__', None) or type(value).__name__)
+def test_an_error_of_another_module_comes_back_as_the_nearest_known_one(error, kind, text):
+    """A framework tries again after a ConflictError of any storage's own; the text says which class it was."""
+    for _ in range(2):   # told on by a server that is itself a client
+        error = over_the_wire(error)
+        assert type(error) is kind and text in str(error)
+    if isinstance(error, ConflictError) and 'locked (' in str(error):
+        assert error.oid == OID and error.serials == (TID, OLD)
+
+
+def test_an_error_within_another_one_comes_back_as_the_nearest_known_one_as_well():
+    error = over_the_wire(MultipleUndoErrors([(OID, Gone(OID))]))
+    assert type(error._errs[0][1]) is POSKeyError

@@ -411,6 +411,7 @@ class Commit:
         for oid in voted or ():
             if isinstance(oid, tuple):   # storages of before ZODB 5 say (oid, serial)
                 oid = oid[0]
+            self._changed[oid] = None   # a storage may tell only now what it has undone
             self._new_serials[oid] = None
             self.hosted.stats.conflicts_resolved += 1
 

@@ -40,7 +40,7 @@ from ZEO.wire.shapes import MESSAGE_SIZE
 log = logging.getLogger('ZEO.StorageServer')
 
 #: What a storage must have to be served.
-_NEEDED = 'loadBefore lastTransaction tpc_begin store tpc_vote tpc_finish tpc_abort new_oid getName'.split()
+NEEDED = 'loadBefore lastTransaction tpc_begin store tpc_vote tpc_finish tpc_abort new_oid getName'.split()
 
 #: Some storages look at every object to tell their size: that may take one part in so many of the time, unless it takes
 #: fewer seconds than the second figure.
@@ -55,7 +55,7 @@ class HostedStorage:
 
     def __init__(self, name: str, storage: Any, loop: Loop, workers: Workers, limits: Limits, read_only: bool,
                  transaction_timeout: float | None, policy: ConflictPolicy, queue_size: int, queue_age: float | None) -> None:
-        missing = [method for method in _NEEDED if not hasattr(storage, method)]
+        missing = [method for method in NEEDED if not hasattr(storage, method)]
         if missing:
             raise ConfigurationError(f'the storage {name!r} is a {type(storage).__name__}, which is no ZODB storage: '
                                      f'it has no {missing[0]}')

@@ -24,6 +24,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.interfaces import IStorage
 
 from ZEO.Exceptions import ConfigurationError
+from ZEO.serving.hosted import NEEDED
 from ZEO.serving.starting import failed, opened
 
 logger = logging.getLogger('ZEO.hosting')
@@ -130,6 +131,16 @@ def describe(error: BaseException) -> str:
     return f'{type(error).__name__}: {text}' if text else type(error).__name__
 
 
+def is_storage(value: Any) -> bool:
+    """Whether a module's attribute is a storage, whether it declares that or not: as sections do, a server takes it as it is."""
+    if isinstance(value, (type, ModuleType)):
+        return False
+    try:
+        return IStorage.providedBy(value) or all(hasattr(value, method) for method in NEEDED)
+    except Exception:  # a proxy of anything, which is not in use yet
+        return False
+
+
 @contextmanager
 def _blaming(where: Callable[[Exception], str]) -> Iterator[None]:
     """Turn whatever storages and their modules raise into what the operator has to know."""
@@ -161,9 +172,9 @@ def _refuse_shared(storages: Mapping[str, Any]) -> None:
 def _storage_of(spec: Spec, modules: Modules) -> Any:
     module = modules.load(spec)
     storage = getattr(module, spec.attribute, None)
-    if storage is not None and IStorage.providedBy(storage):
+    if storage is not None and is_storage(storage):
         return storage
-    names = [name for name, value in vars(module).items() if IStorage.providedBy(value)]
+    names = [name for name, value in vars(module).items() if is_storage(value)]
     found = f'the storages there are: {", ".join(names)}' if names else 'there is no storage in it'
     where = module.__file__ or module.__name__
     if hasattr(module, spec.attribute):
@@ -202,7 +213,7 @@ class Modules:
             value
             for module in self._by_file.values()
             for value in vars(module).values()
-            if IStorage.providedBy(value)
+            if is_storage(value)
         ]
 
     def _run(self, file: str) -> ModuleType:
@@ -224,7 +235,7 @@ class Modules:
             location.loader.exec_module(module)
         except BaseException:
             del sys.modules[name], self._by_file[file]
-            close_all(value for value in vars(module).values() if IStorage.providedBy(value))
+            close_all(value for value in vars(module).values() if is_storage(value))
             raise
         return module
 

@@ -3,7 +3,8 @@
 Enters: an exception, or a description.  Leaves: the other.  Fails: :class:`ProtocolError` for a description of another shape.
 
 The class name is dotted; `args` is the exception's ``__dict__`` where that is not empty, else its ``args``.  Exceptions of
-:mod:`ZODB.POSException` and builtin ones come back as themselves, all others as :class:`ServerException`.
+:mod:`ZODB.POSException` and builtin ones come back as themselves; those of other modules as the nearest of these that they are
+derived from, or else as :class:`ServerException`.
 """
 from __future__ import annotations
 
@@ -12,9 +13,10 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+import transaction.interfaces
 import ZODB.interfaces
 import ZODB.POSException
-from ZODB.POSException import ConflictError
+from ZODB.POSException import ConflictError, MultipleUndoErrors, UndoError
 
 from ZEO import Exceptions
 from ZEO.Exceptions import ProtocolError, ServerException
@@ -23,7 +25,13 @@ from ZEO.wire.plain import is_key
 from ZEO.wire.quoting import cleaned, quoted, text_of
 
 #: Modules whose exceptions are made again on the receiving side.
-_MODULES = (ZODB.POSException, Exceptions, ZODB.interfaces)
+_MODULES = (ZODB.POSException, Exceptions, ZODB.interfaces, transaction.interfaces)
+
+#: They say too little for an error to travel as one of them.
+_GENERAL = (Exception, Warning)
+
+#: Errors of other modules that clients of ZEO 6 know by their own names.
+_THEIR_OWN = ('BTrees.Interfaces.BTreesConflictError',)
 
 #: What a description holds at most: how deep it is, of how many parts it is made, and how long a text is that an object gives.
 MAX_DEPTH, MOST_PARTS, MOST_TEXT = 8, 10_000, 1000
@@ -49,12 +57,46 @@ _KNOWN = _known()
 
 def describe(error: BaseException) -> tuple[str, Any]:
     """Return what the wire says of `error`; whatever is not plain data in it becomes text."""
-    kind = type(error)
-    name = f'{kind.__module__}.{kind.__qualname__}'
+    name, args = _as_known(error)
     try:
-        return name, _Description().of(error.__dict__ or error.args, 0)
+        return name, _Description().of(args, 0)
     except Exception:   # attributes that can't even be looked at, or no memory
         return name, (text_of(error),)
+
+
+def _as_known(error: BaseException) -> tuple[str, Any]:
+    """The name and the arguments of an error, as those of the nearest class that the other side knows, if there is one."""
+    kind = type(error)
+    name = _name_of(kind)
+    for base in () if name in _KNOWN or name in _THEIR_OWN else kind.__mro__[1:]:
+        if base not in _GENERAL and _KNOWN.get(_name_of(base)) is base:
+            return _name_of(base), _as_base(error, base, name)
+    return name, error.__dict__ or error.args
+
+
+def _name_of(kind: type) -> str:
+    return f'{kind.__module__}.{kind.__qualname__}'
+
+
+def _as_base(error: BaseException, base: type, name: str) -> Any:
+    """What an error of the class `base` would hold; a text in it begins with the name of the error's own class."""
+    for kind, text, others in _BY_ATTRIBUTES:
+        if issubclass(base, kind):
+            own = error.__dict__
+            said = own.get(text) or next((arg for arg in error.args if isinstance(arg, str)), None) or text_of(error)
+            return {text: f'{name}: {said}', **{other: own.get(other) for other in others}}
+    first = error.args[:1]
+    if first and not isinstance(first[0], str):   # an oid, most likely, for which no text may stand
+        return error.args
+    return (f'{name}: {first[0]}' if first and first[0] else name, *error.args[1:])
+
+
+#: Known classes whose errors are their attributes: the one that is a text, and the others.
+_BY_ATTRIBUTES: tuple[tuple[type, str, tuple[str, ...]], ...] = (
+    (ConflictError, 'message', ('oid', 'class_name', 'serials')),
+    (MultipleUndoErrors, '_reason', ('_oid', '_errs')),
+    (UndoError, '_reason', ('_oid',)),
+)
 
 
 class _Description:
@@ -78,8 +120,8 @@ class _Description:
         if depth >= MAX_DEPTH or self._left <= 0:
             return '...'
         if isinstance(value, BaseException):
-            name = f'{kind.__module__}.{kind.__qualname__}'
-            return name, self.of(value.__dict__ or value.args, depth + 1)
+            name, args = _as_known(value)
+            return name, self.of(args, depth + 1)
         if isinstance(value, dict):
             return {self._key(key, depth): self.of(item, depth + 1) for key, item in self._some(value.items())}
         if isinstance(value, (tuple, list)):
