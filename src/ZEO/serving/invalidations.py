@@ -31,7 +31,7 @@ Changes = tuple[bytes, list[bytes]]
 class Invalidations:
     """The last `size` transactions as (tid, oids), the newest first; with `most` oids together."""
 
-    def __init__(self, storage: Any, size: int, age: float | None, wall_clock: Callable[[], float], most: int = 200_000) -> None:
+    def __init__(self, storage: Any, size: int, age: float | None, wall_clock: Callable[[], float], most: int = 100_000) -> None:
         self._storage = storage
         self._age = age                                 # seconds a transaction may be old to be asked of the storage
         self._wall_clock = wall_clock
@@ -113,7 +113,13 @@ class Invalidations:
         last = self._known_after = self._storage.lastTransaction()
         if last in (None, z64):
             return
-        found = self._last_transactions(last)
+        try:
+            found = self._last_transactions(last)
+        except ClientDisconnected:
+            raise
+        except Exception as error:   # as in from_storage
+            log.warning('%s can not say what its last transactions have changed: %s', self._storage.getName(), explained(error))
+            return
         if found and found[0][0] == last:   # else there are some that it does not tell
             self._known_after = found[-1][0]
             for tid, oids in reversed(found):

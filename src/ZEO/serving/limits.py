@@ -92,9 +92,9 @@ class Limits:
         'that wait to be sent; four of them are sent at a time, and no program has a thousand threads that wait for one each')
 
     invalidation_oids: int = _bound(
-        200_000, 'object ids', None,
+        100_000, 'object ids', None,
         'the oldest remembered transactions are forgotten; a client that was away since then drops its cache',
-        'a few megabytes for each storage, whatever its last transactions have changed')
+        'a few megabytes for each storage, and a quarter of a second at the start to read them')
 
 
 def bounds() -> Iterator[Bound]:
