@@ -148,6 +148,21 @@ def test_a_commit_is_answered_before_a_later_one_is_told(serving, raw):
         assert [args[0] for name, args in each.told if name == 'invalidateTransaction'] == [tid(number) for number in tids]
 
 
+def test_a_commit_that_the_other_server_has_made_permanent_is_reported_as_committed(serving, raw):
+    """Whatever goes wrong in the storage behind that; the others are told, and the lock is free."""
+    class Failing(Remote):
+        def tpc_finish(self, transaction, callback):
+            super().tpc_finish(transaction, callback)
+            raise OSError('a cache file, for one')
+
+    server = serving(Failing())
+    client, other = raw(server), raw(server)
+    for number in (1, 2):
+        committed = client.commit(number, (oid(number), z64, b'mine'))
+        other.call('ping')
+        assert [args[0] for name, args in other.told if name == 'invalidateTransaction'][-1] == committed
+
+
 def test_a_cache_check_does_not_forget_a_change_that_is_about_to_be_told(serving, raw):
     """The storage is at t2 already, and the loop has not yet taken the news of it."""
     upstream = Upstream()
