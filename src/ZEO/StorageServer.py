@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
@@ -17,7 +18,7 @@ from ZEO.net.acceptor import Acceptor
 from ZEO.net.addresses import Address
 from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
-from ZEO.net.sources import source_of
+from ZEO.net.sources import is_local, source_of
 from ZEO.net.system import REAL, System
 from ZEO.net.tls import TlsCodec
 from ZEO.net.tls_socket import TlsSocket
@@ -29,6 +30,7 @@ from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
 from ZEO.serving.peer import Peer
 from ZEO.serving.resolve import DEFAULT_MODULES, ConflictPolicy
+from ZEO.serving.strangers import Strangers
 from ZEO.wire import messages
 from ZEO.wire.frames import READ_SIZE
 from ZEO.wire.session import ServerSession
@@ -71,6 +73,7 @@ class StorageServer:
         self._protocol = messages.codec(b'M5' if msgpack else b'Z5').name
         self._loop = Loop(system, limits.turn)
         self._scratch = memoryview(bytearray(READ_SIZE))    # all connections read into it, in turn
+        self._strangers = Strangers(limits)                 # those of them that have not registered
         self._peers: set[Peer] = set()                      # every connection, registered or not
         self._acceptors: list[Acceptor] = []
         self._ended = system.event()                        # set while nobody runs the loop
@@ -156,21 +159,34 @@ class StorageServer:
             acceptor.close()
 
     def _accepted(self, stream: Any, where: object) -> None:
-        if len(self._peers) >= self.limits.connections:
-            self._loop.reports.write(logging.WARNING, 'refused connections', source_of(where),
-                                     '%s: refused, there are %d connections (max-connections)', addresses.show(where),
-                                     len(self._peers))
-            stream.close()
-            return
-        if descriptors.is_last(stream.fileno()):
-            self._loop.reports.write(logging.WARNING, 'refused connections', source_of(where),
-                                     '%s: refused, there are few file descriptors left (ulimit -n)', addresses.show(where))
+        source = source_of(where)
+        reason = self._full(stream)
+        stranger = self._strangers.one_too_many(source, is_local(where), reason is not None)
+        if stranger is not None:
+            assert isinstance(stranger, Peer)
+            stranger.close('closed by us: it did not register, and others want to (max-unregistered, max-connections)')
+        elif reason is not None:
+            self._loop.reports.write(logging.WARNING, 'refused connections', source, '%s: refused, %s', addresses.show(where),
+                                     reason)
             stream.close()
             return
         if self._ssl is not None:
             stream = TlsSocket(stream, TlsCodec(self._ssl, server_side=True))
         session = ServerSession(self._protocol, self.limits.handshake_size, self.limits.message_size, self._scratch,
                                 self.limits.message_parts)
-        peer = Peer(self.hosted, self._loop, where, session, self._budget, self._peers.discard)
+        peer = Peer(self.hosted, self._loop, where, session, self._budget, partial(self._gone, source))
         self._peers.add(peer)
+        self._strangers.add(peer, source)
         peer.start(Channel(self._loop, stream, session, peer, self.limits.output_buffer), self.limits.handshake_time)
+
+    def _full(self, stream: Any) -> str | None:
+        """Why there is no place for a new connection, unless one that has not registered makes place."""
+        if len(self._peers) >= self.limits.connections:
+            return f'there are {len(self._peers)} connections (max-connections)'
+        if descriptors.is_last(stream.fileno()):
+            return 'there are few file descriptors left (ulimit -n)'
+        return None
+
+    def _gone(self, source: str, peer: Peer) -> None:
+        self._peers.discard(peer)
+        self._strangers.discard(peer, source)

@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from ZEO.commands.server_process import Handler, PidFile, Signals, log_start, log_to_standard_error, profiled
+from ZEO.commands.server_process import Handler, PidFile, Signals, log_start, log_to_standard_error, profiled, use_all_files
 from ZEO.config.server import Settings, check_addresses, listen
 from ZEO.config.zeo_options import ZEOOptions
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import show
 from ZEO.serving.hosting import close_all, describe
+from ZEO.serving.limits import Limits
 from ZEO.serving.starting import failed
 from ZEO.StorageServer import StorageServer
 
@@ -127,7 +128,9 @@ class ZEOServer:
 
         :raises ConfigurationError: when that can't be.
         """
-        self.server = listen(self.options.address, self.storages, **self.options.served_with())
+        options = self.options.served_with()
+        use_all_files(options.get('limits', Limits()))
+        self.server = listen(self.options.address, self.storages, **options)
 
     def loop_forever(self) -> None:
         """Serve until a signal comes."""

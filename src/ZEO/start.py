@@ -27,11 +27,12 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from ZEO.commands.server_process import Signals, log_start, log_to_standard_error, pid_file, profiled
+from ZEO.commands.server_process import Signals, log_start, log_to_standard_error, pid_file, profiled, use_all_files
 from ZEO.config.server import check_addresses, listen
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import Address, show
 from ZEO.serving.hosting import close_all, open_storages
+from ZEO.serving.limits import Limits
 from ZEO.StorageServer import StorageServer
 from ZEO.version import version
 
@@ -249,6 +250,7 @@ def _open_storages(options: Options, user: User | None, signals: Signals) -> dic
 
 def _listen(options: Options, storages: dict[str, Any]) -> StorageServer:
     try:
+        use_all_files(Limits())
         return listen(options.addresses(), storages)
     except BaseException:
         close_all(storages.values())

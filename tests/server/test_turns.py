@@ -103,3 +103,40 @@ def test_a_transaction_among_many_calls_keeps_its_order(service, monkeypatch):
         pass
     tid = client.call('tpc_finish', 1)
     assert service.good.load(p64(10**6 + 49)) == (b'data', tid)
+
+
+def test_an_iteration_that_begins_far_into_the_database_is_looked_for_by_a_worker(service, monkeypatch):
+    client = service.client()
+    tid = client.commit(1, (OID, z64, b'data'))
+    go_on, original = threading.Event(), service.storage.iterator
+
+    def iterator(*args):
+        assert go_on.wait(30)
+        return original(*args)
+    monkeypatch.setattr(service.storage, 'iterator', iterator)
+    call = client.ask('iterator_start', tid, None)
+    service.good.ping()   # the loop goes on
+    go_on.set()
+    assert client.call('iterator_next', client.answer(call))[0] == tid
+
+
+def test_an_iteration_of_a_client_that_is_gone_is_closed(service, monkeypatch):
+    client = service.client()
+    tid = client.commit(1, (OID, z64, b'data'))
+    go_on, original, opened = threading.Event(), service.storage.iterator, []
+
+    def iterator(*args):
+        assert go_on.wait(30)
+        opened.append(original(*args))
+        return opened[-1]
+    monkeypatch.setattr(service.storage, 'iterator', iterator)
+    client.ask('iterator_start', tid, None)
+    service.good.ping()
+    client.close()
+    while len(service.hosted.peers) > 1:
+        service.good.ping()
+    go_on.set()
+    deadline = time.monotonic() + 20
+    while not (opened and opened[0]._file is None) and time.monotonic() < deadline:
+        service.good.ping()
+    assert opened[0]._file is None

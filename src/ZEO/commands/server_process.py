@@ -18,7 +18,9 @@ from typing import Any, Protocol
 
 from ZEO import files
 from ZEO.Exceptions import ConfigurationError
+from ZEO.serving import descriptors
 from ZEO.serving.hosting import describe
+from ZEO.serving.limits import Limits
 from ZEO.serving.starting import failed
 from ZEO.version import version
 
@@ -192,6 +194,13 @@ def log_to_standard_error(level: int) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine('%(asctime)s %(levelname)s %(name)s %(message)s'))
     logging.basicConfig(level=level, handlers=[handler])
+
+
+def use_all_files(limits: Limits) -> None:
+    """Let this process open as many files as the system lets it, and say where these are too few for its connections."""
+    problem = descriptors.raise_limit(limits.connections)
+    if problem is not None:
+        log.warning('%s', problem)
 
 
 def log_start() -> None:

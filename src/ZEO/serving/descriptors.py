@@ -37,6 +37,21 @@ def is_last(descriptor: int) -> bool:
     return most != resource.RLIM_INFINITY and descriptor >= most - min(RESERVE, most // 4)
 
 
+def raise_limit(connections: int) -> str | None:
+    """Let this process open as many files as it may; return what to say where that is fewer than its connections need."""
+    if resource is None:
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):   # some systems say "unlimited" and allow less
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    if soft == resource.RLIM_INFINITY or soft >= connections + RESERVE:
+        return None
+    return (f'this process may open {soft} files, too few for max-connections {connections}: about {max(0, soft - RESERVE)} '
+            'clients can connect; raise the limit (ulimit -n, LimitNOFILE= of systemd) or lower max-connections')
+
+
 def find_temporary_directory() -> None:
     """Look for the directory of temporary files now: with no descriptor left it could not be found, and that would be told."""
     with suppress(OSError):

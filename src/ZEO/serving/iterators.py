@@ -35,11 +35,13 @@ class Iterators:
         self._of_transactions: OrderedDict[int, None] = OrderedDict()   # those of them that are, the one unused longest first
         self._records_of: dict[int, Any] = {}     # transaction iterator's number -> its transaction at hand
         self._last = 0
+        self._closed = False
 
     def start(self, transactions: Iterable[Any]) -> int:
         """Open an iterator over transactions; returns its number."""
         number = self._add(transactions)
-        self._of_transactions[number] = None
+        if number in self._open:
+            self._of_transactions[number] = None
         if len(self._of_transactions) > self._limit:
             self.forget([next(iter(self._of_transactions))])
         return number
@@ -47,7 +49,10 @@ class Iterators:
     def _add(self, items: Iterable[Any]) -> int:
         self._last += 1
         self._open[self._last] = iter(items)
-        return self._last
+        number = self._last
+        if self._closed:   # its client has gone while it was opened
+            self.forget([number])
+        return number
 
     def next_transaction(self, number: int) -> Transaction | None:
         """Return the next transaction, or None at the end, which ends the iterator."""
@@ -103,7 +108,8 @@ class Iterators:
                 close()
 
     def close(self) -> None:
-        """End all."""
+        """End all, and what is still being opened."""
+        self._closed = True
         self.forget(list(self._open))
 
     def _next(self, number: int) -> Any:

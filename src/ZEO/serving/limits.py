@@ -61,6 +61,15 @@ class Limits:
     connections: int = _bound(
         10_000, 'connections', 'max-connections', 'a new connection is closed, with a line in the log',
         'several times what one loop serves well')
+    strangers: int = _bound(
+        1_000, 'connections', 'max-unregistered',
+        'the oldest connection that has not registered, of the address that has most of them, is closed',
+        'that have not registered yet; a whole site reconnects at once after a restart of the server')
+    strangers_from_one: int = _bound(
+        200, 'connections', 'max-unregistered-per-address',
+        'the oldest connection of that address that has not registered is closed',
+        'the same from one address (of IPv6: network of 64 bits), as all processes of an office have; not of this machine, where '
+        'a proxy may be')
     commit_memory: int = _bound(
         10 * 2**20, 'bytes', 'commit-buffer-size', 'the rest of its transactions goes to temporary files',
         'what the transactions of one client may have in memory until they are voted on; nearly all stay there')

@@ -87,10 +87,16 @@ class Peer:
             raise ProtocolError('it called something before register')
         return self._hosted
 
+    @property
+    def is_registered(self) -> bool:
+        """Whether it has said which storage it is a client of."""
+        return self._hosted is not None
+
     def start(self, channel: Channel, handshake_time: float) -> None:
         """Greet the client; it has so many seconds to register."""
         self._channel = channel
-        self._handshake = self._loop.later(handshake_time, partial(self.close, 'it did not register in time'))
+        self._handshake = self._loop.later(handshake_time, partial(
+            self.close, f'closed by us: it did not register within {handshake_time:g} s (handshake-timeout)'))
         channel.send(self._session.greeting)
 
     def worker(self, method: Method) -> Workers | None:
@@ -308,10 +314,17 @@ class Peer:
     def record_iternext(self, next: Any = None) -> Any:
         return self.hosted.storage.record_iternext(next)
 
-    def iterator_start(self, start: bytes | None, stop: bytes | None) -> int:
+    def iterator_start(self, start: bytes | None, stop: bytes | None) -> int | Later:
+        hosted = self.hosted
         if self._iterators is None:
-            self._iterators = Iterators(self.hosted.limits.iterators)
-        return self._iterators.start(self.hosted.storage.iterator(start, stop))
+            self._iterators = Iterators(hosted.limits.iterators)
+        iterators = self._iterators
+        if start is None or hosted.is_remote:   # the latter is called in a worker
+            return iterators.start(hosted.storage.iterator(start, stop))
+        answer = Later()   # to find `start` a storage may go over all its transactions
+        hosted.compute(lambda: hosted.storage.iterator(start, stop), self).then(
+            lambda transactions: answer.answer(iterators.start(transactions)), answer.fail)
+        return answer
 
     def iterator_next(self, number: int) -> Any:
         return self._opened().next_transaction(number)
