@@ -404,7 +404,7 @@ class ClientStorage(ConflictResolvingStorage):
 
     def tpc_vote(self, transaction: Any) -> list[bytes]:
         """Have the server make sure that it can commit; returns the oids whose new record is not the one that was stored."""
-        self._check_writable()
+        self._check_begun(transaction)
         return self._commits.vote(transaction)
 
     def tpc_finish(self, transaction: Any, f: Callable[[bytes], Any] = lambda tid: None) -> bytes:
@@ -440,8 +440,13 @@ class ClientStorage(ConflictResolvingStorage):
 
     def _in(self, transaction: Any, call: str, *args: Any) -> CommitBuffer:
         """Send part of a transaction; returns what it has changed so far."""
-        self._check_writable()
+        self._check_begun(transaction)
         return self._commits.send(transaction, call, *args)
+
+    def _check_begun(self, transaction: Any) -> None:
+        """One that is under way has a connection of its own, whatever has become of the client since then."""
+        if not self._commits.has(transaction):
+            self._check_writable()
 
     def _check_writable(self) -> None:
         if self.isReadOnly():

@@ -317,6 +317,26 @@ class TestFallingBack:
         client.ping()
         assert client._server.connection is connection and client.isReadOnly() and 'tpc_begin' not in sent
 
+    @pytest.mark.parametrize('act', [
+        lambda client, metadata: client.store(oid(1), z64, b'data', '', metadata),
+        lambda client, metadata: client.tpc_vote(metadata),
+        lambda client, metadata: client.tpc_finish(metadata)], ids=['store', 'vote', 'finish'])
+    def test_a_transaction_that_has_begun_before_was_lost_with_its_connection(self, scripted, clients, metadata, act):
+        """It may be tried again: there may be a server that lets it write by then."""
+        writable, readable = scripted(), scripted()
+        Answering(writable, tid(1), {})
+        Answering(readable, tid(1), {'register': lambda client, request: client.send(
+            request.reply(tid(1)) if request.args[1] else request.fault('ZODB.POSException.ReadOnlyError', ()))})
+        client = clients([writable.address, readable.address], read_only_fallback=True)
+        client.tpc_begin(metadata)
+        writable.close()
+        client._server.connection.lose('the test says so')
+        client.ping()
+        assert client.isReadOnly()
+        with pytest.raises(ClientDisconnected):
+            act(client, metadata)
+        client.tpc_abort(metadata)
+
     def test_so_is_an_oid(self, scripted, clients):
         server = scripted()
 

@@ -88,6 +88,10 @@ class Commits:
         if self._turn.get(0) is buffer:
             self._turn.pop(0, None)
 
+    def has(self, transaction: Any) -> bool:
+        """Tell whether a transaction is under way."""
+        return id(transaction) in self._buffers
+
     def find(self, transaction: Any) -> CommitBuffer:
         """Return what a transaction has changed so far."""
         buffer = self._buffers.get(id(transaction))

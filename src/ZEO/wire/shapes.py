@@ -166,8 +166,12 @@ def _are_lists_of_records(values: Any) -> bool:
     return {*map(type, values)} <= _LIST_TYPES and _are_records([*chain.from_iterable(values)])
 
 
-#: The call -> whether an answer to it has the shape of one.  Answers that only say that something is done are not here: whatever
-#: they are, they are dropped.
+def _is_dropped(value: Any) -> bool:
+    """Of an answer that only says that something is done: whatever it is, nobody looks at it."""
+    return True
+
+
+#: The call -> whether an answer to it has the shape of one, for every call that is answered.
 ANSWERS: dict[str, Check] = {
     'register': _is_tid_or_none, 'get_info': _is_info, 'server_status': _is_dict, 'lastTransaction': is_tid,
     'getInvalidations': _are_changes, 'loadBefore': is_loaded, 'load_many': _are_loaded, 'loadSerial': _is_bytes, 'getTid': is_id,
@@ -175,10 +179,8 @@ ANSWERS: dict[str, Check] = {
     'iterator_start': _is_number, 'iterator_next': _is_transaction_or_none, 'iterator_record_start': _is_number,
     'iterator_record_next': _is_record_or_none, 'iterator_batch': _is_batch,
     'new_oids': _are_new_oids, 'vote': _is_vote, 'tpc_finish': is_tid,
+    **dict.fromkeys('ping sendBlob pack tpc_abort'.split(), _is_dropped),
 }
-
-#: Calls whose answer only says that something is done.
-DONE = frozenset('ping sendBlob pack tpc_abort'.split())
 
 
 def answer(name: str, result: Any, where: str) -> Any:
