@@ -150,6 +150,12 @@ class Attacker:
             self.tids = [*self.tids, tid][-4:]
         return tid
 
+    def reconnect(self) -> None:
+        """Begin with a new connection; the server may be another."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
     def new_oid(self) -> bytes:
         """Return an oid without records."""
         found = self.tried(lambda client: client.call('new_oids'))
@@ -223,13 +229,25 @@ class Attacker:
                 if method.answered:
                     self.tried(lambda client, name=name, args=args: client.call(name, *args))
                 else:
-                    self.tried(lambda client, name=name, args=args: client.tell(name, *args))
+                    self.tried(lambda client, name=name, args=args: (client.tell(name, *args), client.call('ping')))
         self._iterate()
+        self._undo()
+
+    def _undo(self) -> None:
+        """Undo what was done last, each in a transaction of its own."""
+        found = self.tried(lambda client: client.call('undoLog', 0, -6)) or ()
+        for description in found:
+            self._txn += 1
+            self.tried(lambda client, args=(description['id'],), txn=self._txn: self._one(client, 'undoa', args, txn))
 
     def _arguments(self, name: str, junk: bytes) -> list[tuple[Any, ...]]:
+        return self._known(junk)[name]
+
+    def _known(self, junk: bytes) -> dict[str, list[tuple[Any, ...]]]:
         txn, oids, tids = self._txn, self.oids, self.tids
         of_objects = [(one, NEWEST) for one in oids]
-        found: dict[str, list[tuple[Any, ...]]] = {
+        return {
+            **{name: [()] for name in ('get_info', 'server_status', 'ping', 'lastTransaction')},
             'register': [('1', False), (junk.decode('latin-1'), False)],
             'getInvalidations': [(tid,) for tid in tids],
             'loadBefore': of_objects,
@@ -254,24 +272,22 @@ class Attacker:
             'tpc_finish': [(txn,)],
             'tpc_abort': [(txn,)],
             'tpc_begin': [(txn, junk, junk, junk, None, ' ')],
-            **{
-                name: []
-                for name in (
-                    'storea',
-                    'restorea',
-                    'checkCurrentSerialInTransaction',
-                    'deleteObject',
-                    'storeBlobChunk',
-                    'storeBlobEnd',
-                    'storeBlobShared',
-                    'restoreBlobEnd',
-                    'restoreBlobShared',
-                )
-            },
+            'storea': [(oids[-1], tids[-1], junk, txn)],
+            'restorea': [(oids[-1], tids[-1], junk, None, txn)],
+            'checkCurrentSerialInTransaction': [(oids[-1], tids[-1], txn)],
+            'deleteObject': [(oids[-1], tids[-1], txn)],
+            'storeBlobChunk': [(junk,)],
+            'storeBlobEnd': [(oids[-1], tids[-1], junk, txn)],
+            'storeBlobShared': [(oids[-1], tids[-1], junk, 'name', txn)],
+            'restoreBlobEnd': [(oids[-1], tids[-1], junk, None, txn)],
+            'restoreBlobShared': [(oids[-1], tids[-1], junk, None, 'name', txn)],
             'undoa': [(junk, txn)],
             'storeBlobStart': [()],
         }
-        return found.get(name, [()])
+
+    def known_calls(self) -> set[str]:
+        """Return the names of the calls whose arguments are known here."""
+        return set(self._known(b''))
 
     def _iterate(self) -> None:
         def act(client: RawClient) -> None:
