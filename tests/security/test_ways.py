@@ -83,8 +83,9 @@ def test_an_extension_that_is_not_plain_is_kept_to_the_byte_and_told_in_part(sta
     assert target.server.log().count('not plain') <= 1
 
 
-def test_what_was_a_conflict_that_the_server_resolves_still_is(start):
-    attacker = Attacker(start().connect)
+@pytest.mark.parametrize('kind', ['file', 'zlib', 'demo', 'hosted'])
+def test_what_was_a_conflict_that_the_server_resolves_still_is(start, kind):
+    attacker = Attacker(start(kind).connect)
     one = attacker.new_oid()
     first = attacker.commit((one, b'\0' * 8, LENGTH % 0))
     attacker.commit((one, first, LENGTH % 10))

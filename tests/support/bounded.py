@@ -57,6 +57,11 @@ class BoundedServer:
         self._clients.append(RawClient(self.address, **options))
         return self._clients[-1]
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the process has not ended, however."""
+        return self._child.popen.poll() is None
+
     def memory(self) -> int:
         """Return the bytes of memory that the process has in use."""
         with open(f'/proc/{self.pid}/statm') as file:

@@ -70,7 +70,7 @@ class Target:
 
     def is_alive(self) -> bool:
         """Whether all processes run."""
-        return all(server is None or os.path.exists(f'/proc/{server.pid}/stat') for server in (self.server, self._upstream))
+        return all(server is None or server.is_running for server in (self.server, self._upstream))
 
     def close(self) -> None:
         """End everything."""
