@@ -26,7 +26,8 @@ ConflictPolicy().apply_to(storage)
 rand = random.Random(int(sys.argv[1]))
 
 def atom():
-    return rand.choice([None, True, 0, 1, 2, 5, -1, 2**31, 2**40, 2**63, 2**70, 1.5, '', 'a', 'b', b'', b'ab', b'abcdefgh', [], {}, ()])
+    return rand.choice([None, True, 0, 1, 2, 5, -1, 2**31, 2**40, 2**63, 2**70, 1.5, '', 'a', 'b', b'', b'ab', b'abcdefgh',
+                        [], {}, ()])
 
 def value(depth):
     if depth <= 0 or rand.random() < .3:

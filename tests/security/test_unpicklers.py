@@ -67,6 +67,7 @@ KNOWN = {
     ('serving/hosted', 'referencesf'): 'guarded by serving/doors',
     ('serving/commit', 'TransactionMetaData'): 'an annotation',
     ('serving/hosting', 'import_module'): 'what an operator wrote behind -S',
+    ('serving/commitlog', 'marshal'): 'a temporary file of this process, of which it has written every byte itself',
     ('net/tls', 'import_module'): 'what an operator wrote as password-function',
 }
 
