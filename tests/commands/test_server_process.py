@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from ZEO.commands.server_process import OneLine, Signals, pid_file
-from ZEO.Exceptions import Unavailable
+from ZEO.Exceptions import ConfigurationError, Unavailable
 
 
 class Server:
@@ -101,13 +101,22 @@ def test_no_pid_file_where_none_is_wanted():
         assert file is None
 
 
-@pytest.mark.parametrize('content', ['', 'x', '0', '-1', '9' * 30, '4194999\n', '\xe9'])
+@pytest.mark.parametrize('content', ['', '0', '4194999\n'])
 def test_a_stale_pid_file_is_taken_over(tmp_path, content):
     path = tmp_path / 'pid'
-    path.write_text(content, encoding='latin-1')
+    path.write_text(content)
     with pid_file(str(path)):
         assert path.read_text() == f'{os.getpid()}\n'
     assert not path.exists()
+
+
+@pytest.mark.parametrize('content', ['x', '-1', '9' * 30, '\xe9'])
+def test_a_file_that_is_not_a_pid_file_is_left_as_it_is(tmp_path, content):
+    path = tmp_path / 'pid'
+    path.write_text(content, encoding='latin-1')
+    with pytest.raises(ConfigurationError, match='does not hold a process id'), pid_file(str(path)):
+        pass
+    assert path.read_text(encoding='latin-1') == content
 
 
 def test_a_start_that_fails_puts_back_what_a_live_process_has_written(tmp_path):
