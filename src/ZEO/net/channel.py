@@ -176,7 +176,7 @@ class Channel:
                 self._flush()
             if events & HANGUP and self._held:
                 self.close('the other side has closed')
-            elif events & READ and self._may_read():
+            elif events & READ and self._kept is None and not (self.is_closed or self._last_words or self._held):
                 self._flush_due = True   # at the end of this very call: answers don't wait for what else has woken the loop
                 self._read_once()
                 if self._tls is not None:

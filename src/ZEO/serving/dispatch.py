@@ -101,7 +101,8 @@ def answer_load(peer: Callee, channel: Channel, codec: Codec, hosted: HostedStor
     hosted.stats.loads += 1
     peer.loads += 1
     try:
-        if type(message_id) is not EchoedId:
+        if type(message_id) is not EchoedId and not (   # without a call: with M5 all loads come here
+                len(args) == 2 and type(args[0]) is type(args[1]) is bytes and len(args[0]) == len(args[1]) == 8):
             _LOAD.check(args)
         found = hosted.load_before(*args)
         if found is None:
