@@ -255,9 +255,9 @@ class Channel:
         try:
             if self._streams:
                 self._produce()
-            for _ in range(_SENDS):
-                if not (self._out and self._write_once()):
-                    break
+            sends = 0
+            while self._out and sends < _SENDS and self._write_once():
+                sends += 1
                 if self._streams:
                     self._produce()
             if self._tls is not None:

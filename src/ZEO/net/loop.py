@@ -180,9 +180,9 @@ class Loop:
 
     def run_once(self, timeout: float | None) -> None:
         """Wait at most so many seconds for something to do, and do it."""
-        turns, self._turns = self._turns, []
-        if turns:
-            timeout = 0
+        turns: list[Callable[[], None]] | None = None
+        if self._turns:
+            turns, self._turns, timeout = self._turns, [], 0
         # While others compute, each look would let them go on for a slice.
         ready = [] if timeout == 0 or self.sharing.threads else self._busy_poll.poll(self._look)
         callbacks = self._callbacks
@@ -200,8 +200,9 @@ class Loop:
         soon = self._soon
         while soon:
             self.attempt(soon.popleft())
-        for function in turns:
-            self.attempt(function)
+        if turns:
+            for function in turns:
+                self.attempt(function)
 
     def attempt(self, function: Callable[[], None]) -> None:
         """Call `function`; what it raises is logged."""
