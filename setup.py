@@ -6,6 +6,18 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).resolve().parent
 
+#: Everything that is imported without a fallback.
+REQUIRED = [
+    'BTrees',
+    'ZConfig',
+    'ZODB >= 5.6',  # the first whose transactions have extension_bytes, which every commit sends
+    'persistent',
+    'transaction',
+    'zc.lockfile',
+    'zope.interface',
+    'zope.proxy',
+]
+
 EXTRAS = {
     'test': [
         'ZODB[test]',
@@ -14,7 +26,7 @@ EXTRAS = {
         'msgpack',
         'pytest >= 7.4',
         'pytest-timeout',
-        'setuptools >= 70.1',  # builds a wheel to test
+        'setuptools >= 77.0.3',  # builds a wheel to test
         'trustme',
         'zc.zlibstorage',
         'zdaemon',
@@ -46,7 +58,9 @@ setup(
         (HERE / name).read_text(encoding='utf-8') for name in ('README.rst', 'CHANGES.rst')
     ),
     long_description_content_type='text/x-rst',
-    license='MIT',
+    license_expression='MIT',
+    license_files=['LICENSE'],
+    project_urls={'ZODB': 'https://zodb.org'},
     keywords='database zodb zeo server client cache',
     classifiers=[
         'Development Status :: 3 - Alpha',
@@ -60,6 +74,8 @@ setup(
         'Programming Language :: Python :: 3.12',
         'Programming Language :: Python :: 3.13',
         'Programming Language :: Python :: Implementation :: CPython',
+        'Programming Language :: Python :: 3 :: Only',
+        'Topic :: Database',
         'Topic :: Database :: Database Engines/Servers',
     ],
     package_dir={'': 'src'},
@@ -68,7 +84,7 @@ setup(
     package_data={'': ['*.xml']},
     zip_safe=False,
     python_requires='>=3.10',
-    install_requires=['ZODB', 'persistent', 'transaction', 'zc.lockfile'],
+    install_requires=REQUIRED,
     extras_require=EXTRAS,
     entry_points={'console_scripts': COMMANDS},
 )
