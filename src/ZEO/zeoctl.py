@@ -27,7 +27,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         from zdaemon.zdctl import main as control
     except ImportError:
-        print('zeoctl: it needs zdaemon: run  pip install "ZEO[zdaemon]", or have systemd or '
+        print('zeoctl: it needs zdaemon: run  pip install zdaemon, or have systemd or '
               'another supervisor run  runzeo -C FILE', file=sys.stderr)
         raise SystemExit(2) from None
     control(['-S', SCHEMA, *args])

@@ -151,7 +151,7 @@ def _draw(rates: dict[str, list[float]], sizes: Sequence[int], path: str) -> Non
     try:
         from matplotlib import pyplot
     except ImportError as error:
-        raise ValueError('--plot needs matplotlib: pip install ZEO[plot]') from error
+        raise ValueError('--plot needs matplotlib: pip install matplotlib') from error
     for name, values in rates.items():
         pyplot.plot(sizes, [100 * value for value in values], marker='o', label=name)
     pyplot.xlabel('cache size in bytes')

@@ -145,7 +145,7 @@ class PickleCodec:
 
 
 class MsgpackCodec:
-    """Protocol `M5`: each message packed with msgpack, which the extra ``ZEO[msgpack]`` installs."""
+    """Protocol `M5`: each message packed with msgpack, which is installed by itself."""
 
     name = b'M5'
     most_parts = MAX_PARTS
@@ -154,7 +154,7 @@ class MsgpackCodec:
         try:
             import msgpack
         except ImportError:
-            raise ConfigurationError('the protocol M5 needs the package msgpack: pip install "ZEO[msgpack]"') from None
+            raise ConfigurationError('the protocol M5 needs the package msgpack: pip install msgpack') from None
         self._pack = msgpack.packb   # a Packer of our own would not stand several threads
         self._unpack = msgpack.unpackb
 
