@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import random
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -92,3 +93,12 @@ def test_a_good_client_that_waited_or_failed_is_noticed():
     taken = {'count': 1, 'mean': 1.0, 'worst': 1.0}
     figures = {'times': {'load': taken, 'commit behind the attack': taken}, 'failed': ['a reason']}
     assert len(checks.of_good_client(figures, checks.Bounds())) == 2
+
+
+@pytest.mark.timeout(300)
+def test_a_short_attack_on_every_server_harms_nobody_else(tmp_path):
+    """A few seconds of what the script does for minutes; how long the good client may wait is a bound against hangs here."""
+    done = subprocess.run([sys.executable, str(ROOT / 'scripts' / 'fuzz.py'), '--minutes', '0.2', '--latency', '20',
+                           '--keep', str(tmp_path)], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(' ok ') == 6
