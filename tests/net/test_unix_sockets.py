@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import trustme
 
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net import addresses, unix_sockets
@@ -170,3 +171,8 @@ def test_listening_on_every_network_without_tls_is_warned_of_once():
 
 def test_listening_on_this_machine_only_is_not_warned_of():
     assert on_no_network('127.0.0.1') == []
+
+
+def test_listening_on_every_network_with_tls_is_not_warned_of(tmp_path):
+    trustme.CA().issue_cert('localhost').private_key_and_cert_chain_pem.write_to_path(str(tmp_path / 'all.pem'))
+    assert on_no_network('', str(tmp_path / 'all.pem')) == []
