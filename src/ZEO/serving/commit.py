@@ -416,6 +416,7 @@ class Commit:
             self.hosted.stats.conflicts_resolved += 1
 
     def _store(self, data: bytes, oid: bytes, serial: bytes) -> None:
+        self.hosted.oids.check(oid)
         self._changed[oid] = None
         try:
             self.hosted.storage.store(oid, serial, data, '', self.transaction)
@@ -430,6 +431,7 @@ class Commit:
         self._conflicts.append({'oid': oid, 'serials': error.serials, 'data': data})
 
     def _store_blob(self, data: bytes, oid: bytes, serial: bytes, path: str) -> None:
+        self.hosted.oids.check(oid)
         self._changed[oid] = None
         try:
             self.hosted.storage.storeBlob(oid, serial, data, path, '', self.transaction)
@@ -437,11 +439,13 @@ class Commit:
             self._hand_over(error, oid, data)
 
     def _restore(self, data: bytes | None, oid: bytes, serial: bytes, previous: bytes | None) -> None:
+        self.hosted.oids.check(oid)
         check_serial(serial, self._tid)
         self._changed[oid] = None
         self.hosted.storage.restore(oid, serial, data, '', previous, self.transaction)
 
     def _restore_blob(self, data: bytes | None, oid: bytes, serial: bytes, previous: bytes | None, path: str) -> None:
+        self.hosted.oids.check(oid)
         check_serial(serial, self._tid)
         self._changed[oid] = None
         self.hosted.storage.restoreBlob(oid, serial, data, path, previous, self.transaction)

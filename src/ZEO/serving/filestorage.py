@@ -60,7 +60,8 @@ def skip_oids(storage: Any, system: System) -> None:
     if hasattr(storage, 'set_max_oid') and isinstance(getattr(storage, '_oid', None), bytes):
         by_time = int(system.wall_clock() * OIDS_PER_SECOND)
         highest = u64(storage._oid)
-        storage.set_max_oid(p64(by_time if by_time > highest else highest + OIDS_PER_SECOND))
+        # A database in which somebody has used up the oids can still be read.
+        storage.set_max_oid(p64(by_time if by_time > highest else min(highest + OIDS_PER_SECOND, 2**64 - 1)))
 
 
 def forget_failed(storage: FileStorage, transaction: Any) -> None:

@@ -27,6 +27,7 @@ from ZEO.serving.iterators import Iterators
 from ZEO.serving.later import Later, Workers
 from ZEO.serving.limits import Limits
 from ZEO.serving.moments import lasted
+from ZEO.serving.oids import GivenOut
 from ZEO.serving.packing import Packs
 from ZEO.serving.recent import RecentRecords, keeps_to_itself
 from ZEO.serving.remote import RemoteLoads
@@ -71,6 +72,7 @@ class HostedStorage:
         self._files = filestorage.file_storages(storage)
         self._failed: Any = None                       # a transaction of which something may be left in them
         self._settle()
+        self.oids = GivenOut(filestorage.storages_within(storage))
         self.is_remote = _is_remote(storage)           # its calls may wait for a network
         self.remote_loads = RemoteLoads(storage, workers)
         self.upstream = Upstream(storage, loop, workers, self._connected_again)

@@ -369,8 +369,8 @@ class Peer:
     # Writing.
 
     def new_oids(self, n: int = MAX_OIDS) -> list[bytes]:
-        new_oid = self.hosted.storage.new_oid
-        return [new_oid() for _ in range(max(1, min(int(n), MAX_OIDS)))]
+        hosted = self.hosted
+        return hosted.oids.note([hosted.storage.new_oid() for _ in range(max(1, min(int(n), MAX_OIDS)))])
 
     def tpc_begin(self, txn_id: Any, user: bytes, description: bytes, extension: Any, tid: bytes | None = None,
                   status: str = ' ') -> None:
