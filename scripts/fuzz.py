@@ -103,14 +103,15 @@ def wait_for_quiet(target: Target, files: int) -> Reading:
         time.sleep(0.1)
 
 
-def attack(target: Target, options: argparse.Namespace, seconds: float) -> tuple[list[str], dict[str, Any]]:
-    """Attack one server; return what does not hold, and figures."""
+def attack(target: Target, resting: Target, options: argparse.Namespace, seconds: float) -> tuple[list[str], dict[str, Any]]:
+    """Attack one server, beside another one that is not; return what does not hold, and figures."""
     target.start()
+    resting.start()
     sessions = record(target.path, target.directory)
     known, size = look_around(target), stored(target)
     before = target.read()
     attacker, watch = Attack(target, sessions, known, options.seed), Watch(target)
-    client = subprocess.Popen([sys.executable, good.__file__, target.path, target.encoding, str(seconds)],
+    client = subprocess.Popen([sys.executable, good.__file__, target.path, resting.path, target.encoding, str(seconds)],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         attacker.run(time.monotonic() + seconds, options.threads)
@@ -184,13 +185,14 @@ def run_one(name: str, options: argparse.Namespace, seconds: float) -> tuple[lis
     """Attack the server of this name; keep its directory when something does not hold."""
     kind, _, encoding = name.partition('-')
     directory = Path(tempfile.mkdtemp(prefix='zeo-fuzz-'))
-    target = Target(kind, encoding, directory)
+    target, resting = Target(kind, encoding, directory), Target(kind, encoding, directory / 'rest')
     wrong = ['it was interrupted']
     try:
-        wrong, figures = replay(target, options.replay) if options.replay else attack(target, options, seconds)
+        wrong, figures = replay(target, options.replay) if options.replay else attack(target, resting, options, seconds)
         return wrong, figures
     finally:
         target.kill()
+        resting.kill()
         if wrong:
             kept = Path(options.keep or tempfile.gettempdir()) / f'fuzz-failed-{name}-{os.getpid()}'
             shutil.move(directory, kept)
@@ -202,11 +204,14 @@ def run_one(name: str, options: argparse.Namespace, seconds: float) -> tuple[lis
 def show(name: str, wrong: list[str], figures: dict[str, Any]) -> None:
     """Print the result of one server."""
     times = figures.get('times', {})
-    worst = max((taken['worst'] for call, taken in times.items() if call != 'commit behind the attack'), default=0.0)
+    worst, at_rest = (max((taken['worst'] for call, taken in times.items()
+                           if call != 'commit behind the attack' and call.endswith(good.AT_REST) == rest), default=0.0)
+                      for rest in (False, True))
     resident = '-'.join(f'{size / 2**20:.0f}' for size in figures.get('resident', []))
     print(f'{name:10} {"FAILED" if wrong else "ok":6} connections {figures.get("connections", 0)}, '
           f'wrong messages {figures.get("wrong messages", 0)}, mutated sessions {figures.get("mutated sessions", 0)}, '
-          f'worst wait {worst:.3f} s, MB before-peak-after {resident}, log {figures.get("log", 0) / 1e3:.0f} kB', flush=True)
+          f'worst wait {worst:.3f} s (at rest {at_rest:.3f} s), '
+          f'MB before-peak-after {resident}, log {figures.get("log", 0) / 1e3:.0f} kB', flush=True)
     for text in wrong:
         print(f'  {text}', flush=True)
 

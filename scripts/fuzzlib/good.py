@@ -1,7 +1,10 @@
 """The good client: a process that works on the server under attack and notes how long each of its calls takes.
 
-Enters: socket, encoding and end of the work, as arguments.  Leaves: one line of JSON on standard output: for each call how often,
-and the mean and the worst time in seconds.  Fails: with exit status 1 and the error, when a call fails or an answer is wrong.
+It does the same on a server at rest, of which it notes how long things take on this machine without any attack.
+
+Enters: both sockets, the encoding and the length of the work, as arguments.  Leaves: one line of JSON on standard output: for
+each call how often, and the mean and the worst time in seconds.  Fails: with exit status 1 and the error, when a call fails or an
+answer is wrong.
 """
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 OBJECTS = 200
+AT_REST = ' at rest'
 PAUSE = 0.002   # seconds between its calls, so that most of the machine is left to the attack
 
 
@@ -49,8 +53,11 @@ def commit(wire: Any, txn: int, oids: list[bytes], serials: dict[bytes, bytes], 
     return tid
 
 
-def work(path: str, encoding: str, seconds: float, times: Times) -> None:
-    """Load, commit and ask on a storage of its own, and load from the one that is attacked."""
+def work(path: str, encoding: str, seconds: float, times: Times, where: str = '') -> None:
+    """Load, commit and ask on a storage of its own, and ask beside those who attack the other one.
+
+    :param where: what the names of the calls get at their end.
+    """
     from fuzzlib.wire import Wire
     wire, rng = Wire(path, encoding), random.Random(0)
     other = Wire(path, encoding)
@@ -63,13 +70,13 @@ def work(path: str, encoding: str, seconds: float, times: Times) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         oid, txn = rng.choice(oids), txn + 1
-        data, _, _ = times.take('load', wire.call, 'loadBefore', oid, late)
+        data, _, _ = times.take('load' + where, wire.call, 'loadBefore', oid, late)
         if data != last[oid]:
             raise ValueError(f'oid {oid.hex()} is {data!r}, not {last[oid]!r}')
         last[oid] = b'%d' % txn
-        times.take('commit', commit, wire, txn, [oid], serials, last[oid])
-        times.take('ping', wire.call, 'ping')
-        times.take('ping beside the attack', other.call, 'ping')
+        times.take('commit' + where, commit, wire, txn, [oid], serials, last[oid])
+        times.take('ping' + where, wire.call, 'ping')
+        times.take('ping beside the attack' + where, other.call, 'ping')
         time.sleep(PAUSE)
 
 
@@ -88,15 +95,16 @@ def queue(path: str, encoding: str, seconds: float, times: Times) -> None:
 
 def main() -> int:
     """Work for some seconds, and print the figures."""
-    path, encoding, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
+    path, resting, encoding, seconds = *sys.argv[1:4], float(sys.argv[4])
     times, failed = Times(), []
 
-    def run(job: Callable[..., None]) -> None:
+    def run(job: Callable[..., None], path: str, *where: str) -> None:
         try:
-            job(path, encoding, seconds, times)
+            job(path, encoding, seconds, times, *where)
         except Exception as error:   # whatever it is, the server has failed its good client
             failed.append(f'{job.__name__}: {type(error).__name__}: {error}')
-    threads = [threading.Thread(target=run, args=(job,)) for job in (work, queue)]
+    jobs = (work, path), (queue, path), (work, resting, AT_REST)
+    threads = [threading.Thread(target=run, args=job) for job in jobs]
     for thread in threads:
         thread.start()
     for thread in threads:
