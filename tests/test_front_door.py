@@ -12,7 +12,7 @@ import transaction
 
 import ZEO
 import ZEO.interfaces
-from ZEO.Exceptions import ClientDisconnected, ConfigurationError
+from ZEO.Exceptions import ClientDisconnected, ConfigurationError, Unavailable
 
 SOURCES = str(Path(ZEO.__file__).parent.parent)
 
@@ -206,7 +206,7 @@ def test_unknown_arguments_are_refused():
 def test_stop(threaded, tmp_path):
     path = str(tmp_path / 'a.fs')
     address, stop = ZEO.server(path, threaded=threaded)
-    storage = ZEO.client(address, wait_timeout=0.1)
+    storage = ZEO.client(address, wait_timeout=2)
     stop()
     stop()
     with pytest.raises(ClientDisconnected):
@@ -224,20 +224,58 @@ def test_a_process_does_not_outlive_the_program(tmp_path):
             ZEO.client(('127.0.0.1', int(address)), wait_timeout=0.1).close()
 
 
-def test_a_process_that_does_not_stop_is_killed(monkeypatch):
-    import ZEO.config.embedded as embedded
-    processes = []
+@pytest.fixture
+def processes(monkeypatch):
+    """The processes that are started."""
+    started = []
 
     class Popen(subprocess.Popen):
         def __init__(self, *args, **options):
             super().__init__(*args, **options)
-            processes.append(self)
+            started.append(self)
 
-    monkeypatch.setattr(embedded.subprocess, 'Popen', Popen)
+    monkeypatch.setattr(subprocess, 'Popen', Popen)
+    return started
+
+
+def test_a_process_that_does_not_stop_is_killed(processes):
     address, stop = ZEO.server(threaded=False)
     processes[0].send_signal(signal.SIGSTOP)
     stop(stop_timeout=0.1)
     assert processes[0].returncode == -signal.SIGKILL
+
+
+def test_a_process_is_stopped_by_a_signal_as_well(tmp_path, processes):
+    address, stop = ZEO.server(str(tmp_path / 'a.fs'), threaded=False)
+    processes[-1].terminate()
+    assert processes[-1].wait(40) == 0
+    assert (tmp_path / 'a.fs.index').exists()   # the storage was closed
+    stop()
+
+
+def test_an_interrupt_from_the_terminal_is_left_to_the_program(processes):
+    address, stop = ZEO.server(threaded=False)
+    processes[-1].send_signal(signal.SIGINT)
+    connection = ZEO.connection(address)
+    connection.root()['x'] = 1
+    connection.transaction_manager.commit()
+    connection.close()
+    assert processes[-1].poll() is None
+    stop()
+    assert processes[-1].returncode == 0
+
+
+@pytest.mark.parametrize('threaded', [True, False])
+def test_what_may_pass_is_told_apart(tmp_path, threaded):
+    _, stop = ZEO.server(str(tmp_path / 'a.fs'))
+    try:
+        with pytest.raises(Unavailable, match='has the database open'):
+            ZEO.server(str(tmp_path / 'a.fs'), threaded=threaded)
+        with pytest.raises(ConfigurationError) as caught:
+            ZEO.server(str(tmp_path / 'missing' / 'a.fs'), threaded=threaded)
+        assert not isinstance(caught.value, Unavailable)
+    finally:
+        stop()
 
 
 def test_a_process_that_does_not_start(monkeypatch):

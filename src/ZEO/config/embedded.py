@@ -177,7 +177,9 @@ def _child() -> None:
 
 
 def _stop_at_end_of_input(server: Any) -> None:
-    sys.stdin.buffer.read()
+    # Not by sys.stdin, whose lock this thread would hold when a signal ends the process.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
     server.stop()
 
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from ZEO.config.loading import at, wrong
+from ZEO.config.loading import at, place_of, wrong
 from ZEO.config.tls import TlsSection
 from ZEO.Exceptions import ConfigurationError, Unavailable
 from ZEO.net import addresses
@@ -56,9 +56,16 @@ class StorageFactory:
     def _open(self) -> Any:
         try:
             return self._section.open()
+        except ConfigurationError as error:
+            if place_of(self._section) is None:   # of -f, which says all that there is to say
+                raise
+            raise self._failed(error) from error
         except Exception as error:   # storages are of any kind; whatever they say ends the start
-            text = f'cannot open storage {self.name!r}: {describe(error)}'
-            raise failed(at(self._section, text), error) from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> ConfigurationError:
+        text = f'cannot open storage {self.name!r}: {describe(error)}'
+        return failed(at(self._section, text), error)
 
 
 class FileStorage:

@@ -50,10 +50,12 @@ class Packs:
         return answer
 
     def _size(self) -> Any:
-        """The storage's size for the log; a storage that fails here says so where it matters."""
+        """The storage's size for the log; None where it is not known at once."""
+        if self._hosted.is_remote:
+            return None
         try:
             return self._hosted.storage.getSize()
-        except Exception:
+        except Exception:   # a storage that fails here says so where it matters
             return None
 
     def _ended(self) -> None:

@@ -40,7 +40,7 @@ class Visit:
         self._how = how
         self._loop = loop
         self._began = loop.system.now()
-        self._since = loop.system.wall_clock()
+        self._since = iso(loop.system.wall_clock())
         self._announcement: Any = loop.later(_LABEL_WAIT, self.announce)   # None once it was made
 
     def announce(self) -> None:
@@ -61,7 +61,7 @@ class Visit:
     def entry(self) -> dict[str, Any]:
         """Return what ``server_status`` tells of the client."""
         client = self._client
-        return {'address': client.address, 'label': client.label, 'since': iso(self._since), 'read-only': self._read_only,
+        return {'address': client.address, 'label': client.label, 'since': self._since, 'read-only': self._read_only,
                 'loads': client.loads, 'commits': client.commits}
 
 
