@@ -21,6 +21,7 @@ REQUIRED = [
 EXTRAS = {
     'test': [
         'ZODB[test]',
+        'gevent',
         'hypothesis',
         'manuel',
         'msgpack',

@@ -54,6 +54,9 @@ class ClientStorage(ConflictResolvingStorage):
     :param debug: a non-empty text has this client log what it does.
     :param wait: whether to wait for a connection before the constructor returns.
     :param wait_timeout: seconds that a call waits for a connection (30).
+    :param timeout: seconds that any call waits for its answer, while the server is alive; 0 for no limit.  By default 300, and no
+        limit for a pack and for votes, which wait for the commits of other clients.  A call whose time is over fails with
+        ClientDisconnected and ends the connection, since what has become of it at the server is not known.
     :param read_only: open the storage for reading only.
     :param read_only_fallback: be content with reading while no server lets us write.
     :param blob_dir: the directory of blob files; with `shared_blob_dir` the server's own, else a cache of `blob_cache_size` bytes
@@ -81,13 +84,13 @@ class ClientStorage(ConflictResolvingStorage):
                  disconnect_poll: float | None = None, drop_cache_rather_verify: bool | None = False,
                  drop_cache_if_older: bool = False, username: str | None = None, password: str | None = None,
                  realm: str | None = None, credentials: Any = None, wait_for_server_on_startup: bool | None = None,
-                 system: System = REAL) -> None:
+                 timeout: float | None = None, system: System = REAL) -> None:
         if debug:
             log.setLevel(logging.DEBUG)
         if any((username, password, realm, credentials)):
             log.warning('username, password, realm and credentials are ignored: use TLS certificates to say who may connect')
         options.check(storage=storage, name=name, client=client, client_label=client_label, var=var, blob_dir=blob_dir,
-                      ssl=ssl, ssl_server_hostname=ssl_server_hostname, wait_timeout=wait_timeout, wait=wait,
+                      ssl=ssl, ssl_server_hostname=ssl_server_hostname, wait_timeout=wait_timeout, timeout=timeout, wait=wait,
                       min_disconnect_poll=min_disconnect_poll, max_disconnect_poll=max_disconnect_poll,
                       disconnect_poll=disconnect_poll, cache_size=cache_size, blob_cache_size=blob_cache_size,
                       blob_cache_size_check=blob_cache_size_check, read_only=read_only, read_only_fallback=read_only_fallback,
@@ -110,7 +113,7 @@ class ClientStorage(ConflictResolvingStorage):
         self._blobs = self._open_blobs(blob_dir, bool(shared_blob_dir), blob_cache_size, blob_cache_size_check or 10)
         registration = options.registration(
             self._storage, self._is_read_only, bool(read_only_fallback), client_label or '', ssl, ssl_server_hostname,
-            bool(drop_cache_if_older), bool(drop_cache_rather_verify))
+            bool(drop_cache_if_older), bool(drop_cache_rather_verify), timeout)
         registration.name = name or ''
         self._server = Link(addresses, registration, self._state, options.patience(wait_timeout),
                             self._on_connected, options.pauses(min_disconnect_poll, max_disconnect_poll, disconnect_poll), system)

@@ -19,7 +19,7 @@ _PLAIN = ('storage', 'name', 'cache_size', 'client', 'var', 'drop_cache_rather_v
 
 #: The same, but given only when they are set, so that the constructor's defaults hold.
 _OPTIONAL = ('blob_cache_size', 'blob_cache_size_check', 'client_label', 'min_disconnect_poll',
-             'max_disconnect_poll', 'username', 'password', 'realm')
+             'max_disconnect_poll', 'timeout', 'username', 'password', 'realm')
 
 
 class ClientStorageSection(BaseConfig):

@@ -336,6 +336,7 @@ class Connection:
     def _say_so(self) -> None:
         """Have all who must know of the loss know; may be done again, should a thread have been torn out of it."""
         if not self._said_so and self.lost is not None:
+            self._reader.has_ended = True
             self._stream.shut()
             for waiting in self._waiting.copy().values():
                 self._fail(waiting)

@@ -80,7 +80,7 @@ _CHECKS: _Checks = {
     **_all('storage', _is_text, "names are text, such as '1'"),
     **_all('name client client_label ssl_server_hostname', _is_text, 'give a text'),
     **_all('var blob_dir', _is_path, 'give the path of a directory'),
-    **_all('wait_timeout min_disconnect_poll max_disconnect_poll disconnect_poll', _is_time,
+    **_all('wait_timeout timeout min_disconnect_poll max_disconnect_poll disconnect_poll', _is_time,
            'give a number of seconds, 0 or more'),
     **_all('cache_size blob_cache_size', _is_size, 'give a number of bytes'),
     **_all('blob_cache_size_check', lambda value: _is_size(value) and value <= 100,
@@ -162,12 +162,12 @@ def after_fork(cache: Any, size: int) -> Any:
 
 
 def registration(storage: str, read_only: bool, fallback: bool, label: str, ssl: Any, ssl_server_hostname: str | None,
-                 drop_cache_if_older: bool, drop_cache_rather_verify: bool) -> Registration:
+                 drop_cache_if_older: bool, drop_cache_rather_verify: bool, timeout: float | None = None) -> Registration:
     """Return what to ask of a server."""
     if isinstance(ssl, tuple):   # as ZConfig sections give it
         ssl, ssl_server_hostname = ssl
     return Registration(storage, read_only, fallback and not read_only, label.replace('\n', ' '), ssl or None,
-                        ssl_server_hostname, drop_cache_if_older, drop_cache_rather_verify, MESSAGE_SIZE)
+                        ssl_server_hostname, drop_cache_if_older, drop_cache_rather_verify, MESSAGE_SIZE, timeout)
 
 
 def pauses(first: float | None, last: float | None, both: float | None) -> tuple[float, float]:

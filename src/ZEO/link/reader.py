@@ -51,6 +51,7 @@ class Reader:
                  end: Callable[[str, BaseException | None], None], tick: Callable[[Waiting], float], system: System) -> None:
         self.lock = system.lock()              # held by the thread that takes and applies
         self.heard = system.now()              # when the server sent something last
+        self.has_ended = False                 # the connection has
         self._stream = stream
         self._session = session
         self._waiting = waiting
@@ -88,7 +89,7 @@ class Reader:
         turn = _Drainer()
         try:
             if self._turns.setdefault(0, turn) is turn:
-                while under(self.lock, self._take):
+                while under(self.lock, self._take) and not self.has_ended:
                     pass
                 return
         finally:
@@ -98,7 +99,7 @@ class Reader:
     def _let_reader_drain(self) -> None:
         """Another thread waits for the stream: what wakes it is its own to take, else it would sleep on."""
         left_alone, until = 0, self._system.now() + LONGEST_DRAIN
-        while self._system.now() < until:
+        while self._system.now() < until and not self.has_ended:
             if self._stream.wait_readable(0):
                 left_alone += not self.lock.locked()
             elif not self.lock.locked():   # and so all that was taken has been applied
@@ -115,8 +116,7 @@ class Reader:
                 waiting.looked = self._system.now()
                 if not stream.wait(self._tick(waiting)):
                     continue
-            under(self.lock, self._take)
-            if waiting.since is not None:
+            if not under(self.lock, self._take) or waiting.since is not None:
                 self._tick(waiting)
 
     def _sleep(self, waiting: Waiting) -> None:

@@ -14,7 +14,7 @@ from ZEO.net.system import System
 #: honest answers takes, and less than an operator waits before restarting the client.
 TIME_LIMIT = 300.0
 
-#: Calls that take as long as the database is large, or wait for other clients' commits: without a limit by default.
+#: Calls that take as long as the database is large, or wait for the commits of other clients: without a limit by default.
 _AS_LONG_AS_IT_TAKES = frozenset(('pack', 'vote'))
 
 

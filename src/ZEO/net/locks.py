@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, TypeVar
 
+from ZEO.net import green
 from ZEO.net.system import System
 
 Result = TypeVar('Result')
@@ -30,7 +31,7 @@ def under(lock: Any, function: Callable[..., Result], *args: Any) -> Result:
 
 def is_left_behind(lock: Any) -> bool:
     """Tell whether a lock is held, and no thread is in :func:`under` with it: its holder has left without giving it back."""
-    if not lock.locked() or _has_green_threads():
+    if not lock.locked() or green.are_threads_green():   # of which only the running one can be looked at
         return False
     for frame in sys._current_frames().values():
         inner: FrameType | None = frame
@@ -39,12 +40,6 @@ def is_left_behind(lock: Any) -> bool:
                 return False
             inner = inner.f_back
     return True
-
-
-def _has_green_threads() -> bool:
-    """Tell whether this process's threads are greenlets of gevent's, of which only the running one can be looked at."""
-    monkey = sys.modules.get('gevent.monkey')
-    return monkey is not None and monkey.is_module_patched('threading')
 
 
 def under_in_time(lock: Any, function: Callable[[], Any], seconds: float, system: System) -> bool:

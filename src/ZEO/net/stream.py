@@ -11,10 +11,9 @@ from __future__ import annotations
 import errno
 import select
 import socket
-import sys
 from typing import Any
 
-from ZEO.net import addresses
+from ZEO.net import addresses, green
 from ZEO.net.addresses import Address
 from ZEO.net.busy_poll import BusyPoll
 from ZEO.net.system import REAL, System
@@ -132,16 +131,7 @@ class Stream:
 
 
 def _poll_of(raw: socket.socket, events: int) -> Any:
-    """Return a poll object of a socket.
-
-    Where gevent has put greenlets in the place of threads, its poll lets the others run.  Where it has left threads alone, that
-    may not be: the locks of threads would have a greenlet that waits for another one block both.
-    """
-    monkey = sys.modules.get('gevent.monkey')
-    if monkey is not None and not monkey.is_module_patched('threading'):
-        poll = monkey.get_original('select', 'poll')()
-    else:
-        poll = select.poll()
+    poll = green.waiting('select', 'poll')()
     poll.register(raw, events)
     return poll
 

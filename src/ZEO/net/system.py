@@ -16,8 +16,25 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from ZEO.net import green
+
 #: What the ``get`` of a queue raises when nothing has come in time.
 Empty = queue.Empty
+
+
+#: Seconds in which a new thread begins to run.
+_BEGINS_IN = 2.0
+
+
+class _Started(threading.Event):
+    """What ``Thread.start`` waits for, with an end.
+
+    An exception that is thrown into the thread which calls it may strike the new one instead (until Python 3.11 both have one
+    number for a moment), which is gone then before it has said that it runs.
+    """
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return super().wait(_BEGINS_IN if timeout is None else timeout)
 
 
 class System:
@@ -86,6 +103,7 @@ class System:
     def spawn(self, name: str, target: Callable[..., None], *args: Any) -> threading.Thread:
         """Run `target` in a new thread, which does not keep the process alive; return the thread."""
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+        thread._started = _Started()   # type: ignore[attr-defined]
         thread.start()
         return thread
 
@@ -105,7 +123,7 @@ class System:
 
     def queue(self) -> Any:
         """Return a new queue that threads put to and get from."""
-        return queue.SimpleQueue()
+        return green.waiting('queue', 'SimpleQueue')()
 
     def condition(self) -> threading.Condition:
         """Return a new condition with its lock."""
