@@ -114,6 +114,10 @@ class Connection:
             raise too_large(name, len(message), self.largest, self.where)
         self._outbox.put(framed(message))
 
+    def leave(self, name: str, args: tuple[Any, ...]) -> None:
+        """The same, and never send it by itself; may be called by the garbage collector, in the middle of anything."""
+        self._outbox.leave(framed(self._session.codec.send(name, args)))
+
     def flush(self) -> None:
         """Send what waits to be sent."""
         self._outbox.flush()
@@ -336,7 +340,7 @@ class Connection:
     def _say_so(self) -> None:
         """Have all who must know of the loss know; may be done again, should a thread have been torn out of it."""
         if not self._said_so and self.lost is not None:
-            self._reader.has_ended = True
+            self._reader.has_ended = self._outbox.has_ended = True
             self._stream.shut()
             for waiting in self._waiting.copy().values():
                 self._fail(waiting)

@@ -184,6 +184,6 @@ class _OneByOne:
 
 def _drop(connection: Connection, iterator: int) -> None:
     try:
-        connection.send('iterator_gc', ([iterator],))
+        connection.leave('iterator_gc', ([iterator],))
     except ClientDisconnected:   # gone with its connection
         pass

@@ -32,8 +32,7 @@ class Outbox:
         self._stream = stream
         self._check = check
         self._broken = broken
-        self._system = system
-        self._sender: int | None = None    # the thread that has sent last
+        self.has_ended = False             # the connection has
         self._unsent: deque[bytes] = deque()   # what waits for company
         self._size = 0                         # of that, in bytes, roughly
 
@@ -47,19 +46,21 @@ class Outbox:
             under(self.lock, self._send, b'')
 
     def put(self, pieces: Sequence[bytes]) -> None:
-        """Leave a frame in pieces, to be sent with the next at the latest, or when there is enough for a send.
-
-        It takes no lock, since the garbage collector may call it at any time, on behalf of an iterator.
-        """
-        self._check()
-        self._unsent.extend(pieces)
-        self._size += sum(map(len, pieces))
-        if self._size > SEND_AHEAD and not (self.lock.locked() and self._sender == self._system.this_thread()):
+        """Leave a frame in pieces, to be sent with the next at the latest, or when there is enough for a send."""
+        self.leave(pieces)
+        if self._size > SEND_AHEAD:
             self.flush()
 
+    def leave(self, pieces: Sequence[bytes]) -> None:
+        """The same, and never send by itself, nor take the lock: the garbage collector may call it at any moment."""
+        if self.has_ended:
+            self._check()
+        self._unsent.extend(pieces)
+        self._size += sum(map(len, pieces))
+
     def _send(self, data: bytes) -> None:
-        self._check()
-        self._sender = self._system.this_thread()
+        if self.has_ended:
+            self._check()
         try:
             if self._unsent:
                 self._stream.send_all(self._with_all_that_waits(data))

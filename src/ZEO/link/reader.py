@@ -149,20 +149,17 @@ class Reader:
     def _take(self) -> bool:
         """Take what the stream has, and apply it; tell whether there was anything."""
         try:
-            return self._take_as(self._system.this_thread())
+            outer, self._applies = self._applies, self._system.this_thread()
+            try:
+                if self._inbox:   # left by the thread that has called us while it applies the one before
+                    self._apply()
+                    return True
+                return self._receive()
+            finally:
+                self._applies = outer
         except BaseException as error:
             self._end('reading was interrupted', error)
             raise
-
-    def _take_as(self, thread: int) -> bool:
-        outer, self._applies = self._applies, thread
-        try:
-            if self._inbox:   # left by the thread that has called us while it applies the one before
-                self._apply()
-                return True
-            return self._receive()
-        finally:
-            self._applies = outer
 
     def _receive(self) -> bool:
         session = self._session
@@ -181,8 +178,11 @@ class Reader:
             self._end('the server has closed the connection', None)
             return False
         self.heard = self._system.now()
-        self._inbox.extend(messages)
-        self._apply()
+        if len(messages) == 1:   # as mostly
+            self._handle(messages[0])
+        else:
+            self._inbox.extend(messages)
+            self._apply()
         return True
 
     def _apply(self) -> None:

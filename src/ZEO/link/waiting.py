@@ -26,20 +26,20 @@ class Waiting:
     :param has_effect: whether that brings anything to this client that is not the caller's alone.
     """
 
-    __slots__ = ('name', 'applied', 'has_effect', 'sent', 'done', 'result', 'error', 'since', 'looked', 'seen', '_bell')
+    # What a call that is answered at once never sets is not set for each call anew.
+    sent = False                            # wholly
+    done = False
+    result: Any = None
+    error: BaseException | None = None
+    since: float | None = None              # when its caller began to sleep
+    looked: float | None = None             # when its caller last began to wait for the stream, as the reader
+    seen: tuple[Any, ...] | None = None     # the reader, its `looked`, and since when that is so
+    _bell: Any = None                       # held by the caller who sleeps
 
     def __init__(self, name: str, applied: Callable[[Any], Any] | None = None, has_effect: bool = False) -> None:
         self.name = name
         self.applied = applied
         self.has_effect = has_effect
-        self.sent = False
-        self.done = False
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.since: float | None = None            # when its caller began to sleep
-        self.looked: float | None = None           # when its caller last began to wait for the stream, as the reader
-        self.seen: tuple[Any, ...] | None = None   # the reader, its `looked`, and since when that is so
-        self._bell: Any = None                     # held by the caller who sleeps
 
     def sleep(self, system: System, seconds: float) -> None:
         """Wait to be woken, at most so long; the first time, just get ready for it, since it may have been done before that."""
