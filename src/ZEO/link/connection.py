@@ -144,9 +144,9 @@ class Connection:
 
     def _call(self, message_id: int, data: bytes, waiting: Waiting) -> Any:
         """Send the frame `data` of a call, and return the answer."""
-        self._waiting[message_id] = waiting
-        self._calls += 1
         try:
+            self._waiting[message_id] = waiting
+            self._calls += 1
             self._outbox.send(data)
             waiting.sent = True
             self._reader.wait_for(waiting)

@@ -72,28 +72,36 @@ class Reader:
         """Return when an answer has been applied; read for everybody while nobody else does."""
         turns = self._turns
         try:
-            while not waiting.done:
-                if turns.setdefault(0, waiting) is waiting:   # one step, that leaves no doubt whose turn it is
-                    self._read_until(waiting)
-                elif self._applies == self._system.this_thread():
-                    self._read_until(waiting)   # called by what is being applied
-                else:
-                    self._sleep(waiting)
-        finally:
-            self._leave(waiting)
+            try:
+                while not waiting.done:
+                    if turns.setdefault(0, waiting) is waiting:   # one step, that leaves no doubt whose turn it is
+                        self._read_until(waiting)
+                    elif self._applies == self._system.this_thread():
+                        self._read_until(waiting)   # called by what is being applied
+                    else:
+                        self._sleep(waiting)
+            finally:
+                self._leave(waiting)
+        finally:   # an exception may strike there as well
+            if turns.get(0) is waiting:
+                turns.pop(0, None)
 
     def drain(self) -> None:
         """Return when all that has arrived by now has been applied, without waiting for more."""
         if self._applies == self._system.this_thread():   # called by what is being applied
             return
-        turn = _Drainer()
+        turn, turns = _Drainer(), self._turns
         try:
-            if self._turns.setdefault(0, turn) is turn:
-                while under(self.lock, self._take) and not self.has_ended:
-                    pass
-                return
-        finally:
-            self._leave(turn)
+            try:
+                if turns.setdefault(0, turn) is turn:
+                    while under(self.lock, self._take) and not self.has_ended:
+                        pass
+                    return
+            finally:
+                self._leave(turn)
+        finally:   # an exception may strike there as well
+            if turns.get(0) is turn:
+                turns.pop(0, None)
         self._let_reader_drain()
 
     def _let_reader_drain(self) -> None:
