@@ -26,6 +26,7 @@ from ZEO.net.unix_sockets import BY_UMASK, Access
 from ZEO.serving import descriptors, doors, leftovers
 from ZEO.serving.account import Budget
 from ZEO.serving.hosted import HostedStorage
+from ZEO.serving.intake import Intake
 from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
 from ZEO.serving.peer import Peer
@@ -68,10 +69,10 @@ class StorageServer:
         doors.close()
         self.storages = dict(storages)
         self.limits = limits
-        self._budget = Budget(limits.shared_memory)
         self._ssl = ssl
         self._protocol = messages.codec(b'M5' if msgpack else b'Z5').name
         self._loop = Loop(system, limits.turn)
+        self._intake = Intake(self._loop, Budget(limits.shared_memory))
         self._scratch = memoryview(bytearray(READ_SIZE))    # all connections read into it, in turn
         self._strangers = Strangers(limits)                 # those of them that have not registered
         self._peers: set[Peer] = set()                      # every connection, registered or not
@@ -174,7 +175,7 @@ class StorageServer:
             stream = TlsSocket(stream, TlsCodec(self._ssl, server_side=True))
         session = ServerSession(self._protocol, self.limits.handshake_size, self.limits.message_size, self._scratch,
                                 self.limits.message_parts)
-        peer = Peer(self.hosted, self._loop, where, session, self._budget, partial(self._gone, source))
+        peer = Peer(self.hosted, self._loop, where, session, self._intake, partial(self._gone, source))
         self._peers.add(peer)
         self._strangers.add(peer, source)
         peer.start(Channel(self._loop, stream, session, peer, self.limits.output_buffer), self.limits.handshake_time)

@@ -29,10 +29,9 @@ class Budget:
         self.limit = limit
         self.used = 0
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no more should be taken."""
-        return self.used >= self.limit
+    def has_space(self, size: int) -> bool:
+        """Whether something may be kept that could be on disk as well: a quarter stays free for messages that arrive."""
+        return self.used + size <= self.limit // 4 * 3
 
 
 class Account:
@@ -52,7 +51,7 @@ class Account:
     def may_keep(self, size: int) -> bool:
         """Take memory for an operation, unless there is no more for this client or for all; tell whether it was taken."""
         if (self.memory + size > self._limits.commit_memory or self.operations >= OPERATIONS
-                or self._shared.used + size + OVERHEAD > self._shared.limit):
+                or not self._shared.has_space(size + OVERHEAD)):
             return False
         self.operations += 1
         self.memory += size

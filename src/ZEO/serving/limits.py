@@ -74,8 +74,9 @@ class Limits:
         10 * 2**20, 'bytes', 'commit-buffer-size', 'the rest of its transactions goes to temporary files',
         'what the transactions of one client may have in memory until they are voted on; nearly all stay there')
     shared_memory: int = _bound(
-        512 * 2**20, 'bytes', 'shared-buffer-size', 'transactions go to temporary files whatever their size',
-        'what the transactions of all clients may have in memory; fifty times what one client may have')
+        512 * 2**20, 'bytes', 'shared-buffer-size',
+        'transactions go to temporary files whatever their size, and large messages arrive one after the other',
+        'what messages that arrive and transactions of all clients may have in memory; fifty times what one client may have')
     transactions: int = _bound(
         200, 'transactions', 'max-transactions',
         'one more fails at its vote; a client that begins as many again is closed',

@@ -19,12 +19,13 @@ from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop, Timer
 from ZEO.net.sources import source_of
 from ZEO.serving import blobs
-from ZEO.serving.account import Account, Budget
+from ZEO.serving.account import Account
 from ZEO.serving.commit import Commit
 from ZEO.serving.dispatch import Streamed, answer_load, dispatch
 from ZEO.serving.doors import Metadata
 from ZEO.serving.downloads import Downloads, Wanted
 from ZEO.serving.hosted import HostedStorage
+from ZEO.serving.intake import Intake
 from ZEO.serving.iterators import Iterators
 from ZEO.serving.later import Later, Workers
 from ZEO.serving.status import details
@@ -48,11 +49,11 @@ class Peer:
     """The state of one connection."""
 
     def __init__(self, storages: Mapping[str, HostedStorage], loop: Loop, address: object, wire: session.ServerSession,
-                 budget: Budget, gone: Callable[[Peer], None]) -> None:
+                 intake: Intake, gone: Callable[[Peer], None]) -> None:
         self._storages = storages
         self._loop = loop
         self._session = wire
-        self._budget = budget                             # what all clients have together
+        self._intake = intake                             # memory that all clients share
         self._gone = gone                                 # told at the end
         self.address = show(address)
         self._source = source_of(address)                 # what it has in common with others from there
@@ -148,6 +149,15 @@ class Peer:
         else:
             self._channel.release('slow calls')
 
+    def arrived(self) -> int:
+        """Return how many bytes of an unfinished large message have come."""
+        return self._session.arrived
+
+    def hold_input(self, hold: bool) -> None:
+        """Read no more from this client, since there is no memory for its message now; or go on."""
+        assert self._channel is not None
+        (self._channel.hold if hold else self._channel.release)('memory')
+
     def closed(self, reason: str) -> None:
         """The connection has ended: whatever the client held is given back."""
         self._log_end(reason)
@@ -155,6 +165,7 @@ class Peer:
         if self._handshake is not None:
             self._handshake.cancel()
         attempt = self._loop.attempt   # each of these, whatever the others raise
+        attempt(partial(self._intake.left, self))
         if self._hosted is not None:
             self._hosted.peers.pop(self, None)
             attempt(partial(self._hosted.forget_calls, self))
@@ -215,6 +226,7 @@ class Peer:
         assert self._channel is not None
         hosted.peers[self] = self.codec.name, self._channel
         self._session.registered()
+        self._session.watch_memory(partial(self._intake.wants, self))
         if self._handshake is not None:
             self._handshake.cancel()
         how = how_served(self._read_only, self.codec.name, self._channel.tls_subject)
@@ -478,7 +490,7 @@ class Peer:
     def account(self) -> Account:
         """What the transactions of this client hold."""
         if self._account is None:
-            self._account = Account(self.hosted.limits, self._budget)
+            self._account = Account(self.hosted.limits, self._intake.budget)
         return self._account
 
     def _open_transactions(self) -> Transactions:

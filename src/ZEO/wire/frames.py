@@ -7,6 +7,7 @@ A frame is a 4-byte unsigned big-endian length and that many bytes.
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
 
 from ZEO.Exceptions import ProtocolError
@@ -18,6 +19,9 @@ READ_SIZE = 256 * 1024
 
 #: A large frame's memory grows with what has arrived, never with what was announced: an announcement costs its sender nothing.
 FIRST_GROWTH = 1024 * 1024
+
+#: It doubles at first; later it grows by steps that are small beside it, since memory that is not filled yet is wasted.
+MOST_GROWTH = 32 * 1024 * 1024
 
 
 #: Bytes from which on it is not worth a copy to send something in one piece with what is around it.
@@ -53,14 +57,20 @@ class FrameReader:
         self._filled = 0                        # how much of _large has arrived
         self._announced = 0                     # the whole size of _large
         self._lent: memoryview | None = None    # the view on _large that was lent last
+        #: Told of the memory that a large frame is about to take, before it grows; of 0 when it is complete.
+        self.watch: Callable[[int], None] | None = None
+
+    @property
+    def arrived(self) -> int:
+        """How many bytes of a large frame have arrived; 0 where there is none."""
+        return 0 if self._large is None else self._filled
 
     def buffer(self) -> memoryview:
         """Return the memory that the next bytes of the stream belong in; then call :meth:`received`."""
         if self._large is None:
             return self._scratch
         if self._filled == len(self._large):
-            room = min(self._announced, max(2 * self._filled, FIRST_GROWTH))
-            self._large.extend(bytes(room - self._filled))
+            self._large.extend(bytes(self._next_size() - self._filled))
         self._lent = memoryview(self._large)[self._filled:]
         return self._lent
 
@@ -76,6 +86,11 @@ class FrameReader:
         if not self._rest and count - 4 == SIZE.unpack_from(scratch)[0] <= self.limit:   # just one frame, as mostly
             return [scratch[4:count].tobytes()]
         return self._split(self._rest + scratch[:count].tobytes())
+
+    def drop(self) -> None:
+        """Give up the memory of what is incomplete: the stream has ended, but others may still know this reader."""
+        self._large = self._lent = self.watch = None
+        self._rest = b''
 
     def feed(self, data: bytes) -> list[bytes | bytearray]:
         """Take `data` as the next bytes of the stream; returns and raises as :meth:`received`."""
@@ -96,8 +111,12 @@ class FrameReader:
             self._lent = None
         self._filled += count
         if self._filled < self._announced:
+            if self._filled == len(self._large) and self.watch is not None:
+                self.watch(self._next_size())
             return []
         whole, self._large = self._large, None
+        if self.watch is not None:
+            self.watch(0)
         return [whole]
 
     def _split(self, data: bytes) -> list[bytes | bytearray]:
@@ -123,3 +142,9 @@ class FrameReader:
         self._filled = len(self._large)
         self._announced = size
         self._rest = b''
+        if self.watch is not None:
+            self.watch(self._next_size())
+
+    def _next_size(self) -> int:
+        """Return the size that the memory of a large frame will have next."""
+        return min(self._announced, self._filled + min(max(self._filled, FIRST_GROWTH), MOST_GROWTH))

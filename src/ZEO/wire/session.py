@@ -55,6 +55,7 @@ class _Session:
     def close(self) -> None:
         """Take in no more."""
         self.state = State.CLOSED
+        self._frames.drop()
 
 
 class ServerSession(_Session):
@@ -94,6 +95,15 @@ class ServerSession(_Session):
         if len(found) == 1:
             return (decode(found[0]),)
         return map(decode, found) if found else ()
+
+    @property
+    def arrived(self) -> int:
+        """How many bytes of an unfinished large message have arrived."""
+        return self._frames.arrived
+
+    def watch_memory(self, about_to_take: Callable[[int], None]) -> None:
+        """Have a function told of the memory that a large message is about to take, and of 0 when it is complete."""
+        self._frames.watch = about_to_take
 
     def registered(self) -> None:
         """The client has told who it is and was accepted: larger messages may come."""
