@@ -194,6 +194,18 @@ def test_logs_use_what_all_clients_share_up_to_a_part_that_is_left():
     assert shared.used == 0
 
 
+@pytest.mark.parametrize('large', [30_000, 66_000, 99_000, 200_000])
+def test_what_comes_behind_a_large_record_stays_behind_it(large):
+    log = log_of(100_000)
+    operations = [('store', b's' * size, (number,)) for number, size in enumerate([10, large, 10, 2000, large, 10])]
+    for name, data, args in operations:
+        log.add(name, data, *args)
+    assert log._account.memory <= 100_000
+    assert list(log.drain()) == operations
+    log.close()
+    assert log._account.memory == log._account.operations == log._account._shared.used == 0
+
+
 def test_too_much_on_disk():
     log = log_of(0, disk=10_000)
     with pytest.raises(TooMuch, match='more than 10000 bytes.*max-transaction-size'):

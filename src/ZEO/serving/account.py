@@ -48,14 +48,14 @@ class Account:
         self.records = 0       # bytes in temporary files
         self.blobs = 0         # the same, of blobs that are not committed
 
-    def may_keep(self, size: int) -> bool:
-        """Take memory for an operation, unless there is no more for this client or for all; tell whether it was taken."""
-        if (self.memory + size > self._limits.commit_memory or self.operations >= OPERATIONS
-                or not self._shared.has_space(size + OVERHEAD)):
+    def may_keep(self, operations: int, size: int) -> bool:
+        """Take memory for operations, unless there is no more for this client or for all; tell whether it was taken."""
+        if (self.memory + size > self._limits.commit_memory or self.operations + operations > OPERATIONS
+                or not self._shared.has_space(size + operations * OVERHEAD)):
             return False
-        self.operations += 1
+        self.operations += operations
         self.memory += size
-        self._shared.used += size + OVERHEAD
+        self._shared.used += size + operations * OVERHEAD
         return True
 
     def drop(self, operations: int, size: int) -> None:

@@ -19,6 +19,9 @@ from ZEO.serving.account import Account
 
 Operation = tuple[str, Any, tuple[Any, ...]]   # name, record, other arguments
 
+#: What a log has the account give at a time, operations and bytes: asking for each costs 4 % of a commit.
+AT_ONCE, SPACE_AT_ONCE = 100, 64 * 1024
+
 #: In front of each operation in the file: the sizes of its description and of its record, one more than that: 0 is for None.
 _SIZES = Struct('>IQ')
 
@@ -29,8 +32,10 @@ class CommitLog:
     def __init__(self, account: Account) -> None:
         self._account = account
         self._operations: list[Operation] = []
-        self._kept = 0                    # how many operations have taken memory of the account
-        self._in_memory = 0               # the bytes of their records
+        self._kept = 0                    # how many operations the account has given memory for
+        self._in_memory = 0               # the bytes of records that it has given
+        self._more = 0                    # what is left of the one
+        self._space = 0                   # and of the other
         self._file: IO[bytes] | None = None
         self._on_disk = 0                 # the same, in the file
         self._end = 0                     # of the operations in the file
@@ -43,14 +48,25 @@ class CommitLog:
 
     def add(self, name: str, data: bytes | None, *args: Any) -> None:
         """Append an operation."""
-        if self._file is None:
-            size = 0 if data is None else len(data)
-            if self._account.may_keep(size):
-                self._kept += 1
-                self._in_memory += size
-                self._operations.append((name, data, args))
+        size = 0 if data is None else len(data)
+        if size > self._space or not self._more:
+            if self._file is not None or not self._take(size):
+                self._spool(name, data, args)
                 return
-        self._spool(name, data, args)
+        self._space -= size
+        self._more -= 1
+        self._operations.append((name, data, args))
+
+    def _take(self, size: int) -> bool:
+        """Have the account give memory: for many operations at once, or where there is little left, for this one."""
+        for operations, more in ((AT_ONCE, max(size, SPACE_AT_ONCE)), (1, size)):
+            if self._account.may_keep(operations, more):
+                self._kept += operations
+                self._in_memory += more
+                self._more += operations
+                self._space += more
+                return True
+        return False
 
     def take_back(self, name: str, args: tuple[Any, ...]) -> bool:
         """Take back the last operation if it is this one; tell whether it was."""
@@ -79,7 +95,7 @@ class CommitLog:
         self._operations = []
         self._account.drop(self._kept, self._in_memory)
         self._account.spool(-self._on_disk)
-        self._kept = self._in_memory = self._on_disk = self._in_file = self._end = 0
+        self._more = self._space = self._kept = self._in_memory = self._on_disk = self._in_file = self._end = 0
         file, self._file = self._file, None
         if file is not None:
             try:
@@ -88,6 +104,7 @@ class CommitLog:
                 pass
 
     def _spool(self, name: str, data: bytes | None, args: tuple[Any, ...]) -> None:
+        self._more = 0   # what comes behind it goes to the file as well
         description = marshal.dumps((name, args))
         size = _SIZES.size + len(description) + (0 if data is None else len(data))
         more = self._end + size - self._on_disk
