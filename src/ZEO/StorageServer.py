@@ -166,6 +166,7 @@ class StorageServer:
         if stranger is not None:
             assert isinstance(stranger, Peer)
             stranger.close('closed by us: it did not register, and others want to (max-unregistered, max-connections)')
+            stream = _moved_down(stream)
         elif reason is not None:
             self._loop.reports.write(logging.WARNING, 'refused connections', source, '%s: refused, %s', addresses.show(where),
                                      reason)
@@ -191,3 +192,12 @@ class StorageServer:
     def _gone(self, source: str, peer: Peer) -> None:
         self._peers.discard(peer)
         self._strangers.discard(peer, source)
+
+
+def _moved_down(stream: Any) -> Any:
+    """Give a new connection the descriptor of the one that has made place for it, if its own is one of the last."""
+    if not descriptors.is_last(stream.fileno()):
+        return stream
+    moved = stream.dup()   # which takes the lowest
+    stream.close()
+    return moved
