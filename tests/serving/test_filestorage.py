@@ -117,6 +117,36 @@ def test_oids_begin_behind_all_that_an_earlier_process_has_given_out(opened):
     assert everything == sorted(set(everything))
 
 
+def test_oids_of_a_new_file_begin_with_one_and_only_once(opened):
+    """Another process may find the file as empty as the one that has made it, and as soon as it likes."""
+    first = []
+    for _ in range(3):
+        storage = opened()
+        filestorage.skip_oids(storage, Clock())
+        first.append(u64(storage.new_oid()))
+        crashed(storage)
+    assert first[0] == 1
+    assert min(first[1:]) > 2**40
+
+
+def test_a_storage_that_has_given_out_oids_is_not_new(opened):
+    """An embedding program serves it once more."""
+    storage = opened()
+    filestorage.skip_oids(storage, Clock())
+    assert u64(storage.new_oid()) == 1
+    filestorage.skip_oids(storage, Clock())
+    assert u64(storage.new_oid()) > 2**40
+
+
+def test_a_file_whose_times_can_not_be_set_is_not_taken_for_new(opened, monkeypatch):
+    def refuse(*args, **options):
+        raise PermissionError
+    storage = opened()
+    monkeypatch.setattr(filestorage.os, 'utime', refuse)
+    filestorage.skip_oids(storage, Clock())
+    assert u64(storage.new_oid()) > 2**40
+
+
 def test_oids_that_are_stored_and_beyond_the_clock_are_left_behind(opened):
     """The clock has gone back, or the database comes from a storage with oids of another kind."""
     storage = opened()

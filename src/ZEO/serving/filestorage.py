@@ -6,6 +6,7 @@ OSError where the file can't be read or cut.
 """
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -21,6 +22,9 @@ _START = 4
 
 #: No process gives out more oids than that in a second: each takes longer to make.
 OIDS_PER_SECOND = 2**20
+
+#: Nanoseconds by which a new file is made older than it is; clocks of file systems go by two seconds at most.
+_OLDER = 4 * 10**9
 
 
 def storages_within(storage: Any) -> Iterator[Any]:
@@ -56,12 +60,35 @@ def skip_oids(storage: Any, system: System) -> None:
     Clients keep unused oids over a restart, and objects that are not stored yet; a storage remembers those only that were
     stored.  So oids begin with the time: what a process has given out is less than what the next one begins with.  Where
     stored oids are beyond that, it begins behind them.
+
+    In a file that was made just now they begin with one, as everywhere in ZODB.
     """
+    if isinstance(storage, FileStorage) and _is_new(storage):
+        return
     if hasattr(storage, 'set_max_oid') and isinstance(getattr(storage, '_oid', None), bytes):
         by_time = int(system.wall_clock() * OIDS_PER_SECOND)
         highest = u64(storage._oid)
         # A database in which somebody has used up the oids can still be read.
         storage.set_max_oid(p64(by_time if by_time > highest else min(highest + OIDS_PER_SECOND, 2**64 - 1)))
+
+
+def _is_new(storage: FileStorage) -> bool:
+    """Tell once whether `storage` has made its file as it was opened, so that nobody can have been given an oid.
+
+    A file without any transaction may be of an earlier process.  Then it is older than the temporary file, which is made at each
+    opening in front of the other; a new one is not, and is made so here, since the next opening may be in the same tick of the
+    file system's clock.
+    """
+    if storage._pos > _START or storage._oid != z64:
+        return False
+    try:
+        made, opened = os.stat(storage._file_name), os.fstat(storage._tfile.fileno())
+        if made.st_mtime_ns < opened.st_mtime_ns:
+            return False
+        os.utime(storage._file_name, ns=(made.st_atime_ns, opened.st_mtime_ns - _OLDER))
+    except OSError:   # a file system that knows no times
+        return False
+    return True
 
 
 def forget_failed(storage: FileStorage, transaction: Any) -> None:
