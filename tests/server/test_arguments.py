@@ -17,7 +17,7 @@ WRONG = [None, 5, 'text', b'', b'short', b'too long by far', [], {}, (), 1.5, fr
 #: Something right for each kind of argument.
 RIGHT = {'any': '1', 'flag': False, 'oid': OID, 'tid': TID, 'tid_or_none': None, 'serial': z64, 'oids': [OID], 'bytes': b'data',
          'bytes_or_none': b'data', 'text': b'text', 'name': b'name', 'file_name': 'name', 'transaction': 5, 'new_transaction': 5,
-         'count': 1, 'counts': [1], 'number': 0.0, 'cursor': None}
+         'count': 1, 'counts': [1], 'number': 0.0, 'cursor': None, 'previous': None}
 
 
 class Watched(MappingStorage):
@@ -48,7 +48,7 @@ for name, count in [('loadBefore', 2), ('loadSerial', 2), ('getTid', 1), ('histo
     watch(name, count)
 
 KIND_NAMES = {kind: name for name, kind in KINDS.items()}
-IDS = {'oid', 'tid', 'tid_or_none', 'serial'}
+IDS = {'oid', 'tid', 'tid_or_none', 'serial', 'previous'}
 
 
 WITH_IDS = [method for method in OF_CLIENT.values() if any(KIND_NAMES[kind] in IDS for kind in method.arguments.kinds)]
@@ -100,6 +100,33 @@ def test_the_error_says_what_is_wrong(service):
 @pytest.fixture(params=[FileStorage, MappingStorage, DemoStorage], ids=lambda make: make.__name__)
 def any_storage(request, tmp_path, serve):
     return serve(request.param(str(tmp_path / 'd.fs')) if request.param is FileStorage else request.param())
+
+
+OLD_Z64 = '\0' * 8
+
+
+def test_a_serial_that_is_text_is_taken_as_its_bytes(any_storage):
+    """Programs from the time of Python 2 store new objects so, and ZODB's own tests of blobs do."""
+    client = any_storage.client()
+    first = client.commit(1, (OID, OLD_Z64, b'first'))
+    second = client.commit(2, (OID, first.decode('latin-1'), b'second'))
+    client.begin(3, (OID, OLD_Z64, b'third'))
+    with pytest.raises(LookupError, match='ConflictError'):
+        client.call('vote', 3)
+    client.begin(4)
+    client.tell('checkCurrentSerialInTransaction', OID, second.decode('latin-1'), 4)
+    client.call('vote', 4)
+    client.call('tpc_abort', 4)
+    assert client.call('loadBefore', OID, maxtid) == (b'second', second, None)
+
+
+@pytest.mark.parametrize('serial', ['\0' * 7, '\0' * 9, '\u0100' * 8])
+def test_other_text_is_not_a_serial(service, serial):
+    client = service.client()
+    client.begin(1)
+    client.tell('storea', OID, serial, b'data', 1)
+    with pytest.raises((Ended, ConnectionError)):
+        client.call('vote', 1)
 
 
 def copied(client, tid, oid=OID, serial=None):

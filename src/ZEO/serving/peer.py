@@ -452,8 +452,10 @@ class Peer:
         commit.add_blob_file(path)
         self._add(operation, txn_id, data, oid, *args, path)
 
-    def _add(self, operation: str, txn_id: Any, data: bytes | None, *args: Any) -> None:
-        self._commit(txn_id).phase.add(operation, data, *args)
+    def _add(self, operation: str, txn_id: Any, data: bytes | None, oid: bytes, serial: Any, *args: Any) -> None:
+        if type(serial) is str:
+            serial = serial.encode('latin-1')   # storages compare it with bytes
+        self._commit(txn_id).phase.add(operation, data, oid, serial, *args)
 
     def vote(self, txn_id: Any) -> Later:
         return self._commit(txn_id).phase.vote()

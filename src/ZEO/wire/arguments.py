@@ -3,7 +3,8 @@
 Enters: the arguments of one message.  Leaves: nothing, where they are what the call takes.  Fails: :class:`ValueError` that says
 which argument is wrong and what it has to be; storages are never asked about what is no object id or transaction id.
 
-Clients of ZEO 6 send None for a tid that they do not give, and an empty serial for a new object; those are accepted.
+Clients of ZEO 6 send None for a tid that they do not give, and an empty serial for a new object; programs from the time of
+Python 2 give ``'\\0' * 8`` for that.  Those are accepted.
 """
 from __future__ import annotations
 
@@ -38,8 +39,12 @@ def _is_id_or_none(value: Any) -> bool:
     return value is None or _is_id(value)
 
 
-def _is_serial(value: Any) -> bool:
+def _is_previous(value: Any) -> bool:
     return value is None or value == '' or isinstance(value, bytes) and len(value) in (8, 0)
+
+
+def _is_serial(value: Any) -> bool:
+    return _is_previous(value) or isinstance(value, str) and len(value) == 8 and max(value) <= '\xff'
 
 
 def _is_count(value: Any) -> bool:
@@ -65,6 +70,7 @@ KINDS = {
     'tid': Kind(_is_id, 'a transaction id of 8 bytes', _ID),
     'tid_or_none': Kind(_is_id_or_none, 'a transaction id of 8 bytes, or None'),
     'serial': Kind(_is_serial, 'a transaction id of 8 bytes, or empty', _ID),
+    'previous': Kind(_is_previous, 'a transaction id of 8 bytes, or empty'),
     'oids': Kind(lambda value: isinstance(value, (list, tuple)) and len(value) <= MOST_OIDS and all(map(_is_id, value)),
                  f'a list of at most {MOST_OIDS} object ids of 8 bytes'),
     'bytes': Kind(lambda value: isinstance(value, bytes), 'bytes', (bytes, 0)),

@@ -73,7 +73,7 @@ OF_CLIENT: dict[str, Method] = {
     **_rows(Does.WRITES, False, '''
         tpc_begin: new_transaction text text any tid_or_none? text?
         storea: oid serial bytes transaction
-        restorea: oid serial bytes_or_none serial transaction
+        restorea: oid serial bytes_or_none previous transaction
         checkCurrentSerialInTransaction: oid serial transaction
         deleteObject: oid serial transaction
         undoa: name transaction
@@ -81,8 +81,8 @@ OF_CLIENT: dict[str, Method] = {
         storeBlobChunk: bytes
         storeBlobEnd: oid serial bytes transaction
         storeBlobShared: oid serial bytes file_name transaction
-        restoreBlobEnd: oid serial bytes_or_none serial transaction
-        restoreBlobShared: oid serial bytes_or_none serial file_name transaction
+        restoreBlobEnd: oid serial bytes_or_none previous transaction
+        restoreBlobShared: oid serial bytes_or_none previous file_name transaction
         '''),
 }
 
