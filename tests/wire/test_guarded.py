@@ -3,6 +3,7 @@
 import io
 import pickle
 import time
+from collections import OrderedDict
 
 import pytest
 import zodbpickle.pickle
@@ -158,6 +159,46 @@ def test_extensions():
     assert extension(pickled([1])) == extension(b'garbage') == extension(pickle.dumps(value, 4)) == ({}, False)
 
 
+class Mine(dict):
+    """What an application gives as an extension."""
+
+    def __reduce__(self):
+        return dict, (tuple(self.items()),)
+
+
+class MineInLists(dict):
+    def __reduce__(self):
+        return dict, ([list(item) for item in self.items()],)
+
+
+class MineOfAnother(dict):
+    def __reduce__(self):
+        return dict, (dict(self),)
+
+
+class MineWithItems(dict):
+    def __reduce__(self):
+        return dict, (), None, None, iter(self.items())
+
+
+@pytest.mark.parametrize('protocol', [0, 1, 2, 3])
+@pytest.mark.parametrize('kind', [Mine, MineInLists, MineOfAnother, MineWithItems, OrderedDict])
+def test_an_extension_that_makes_a_dictionary_of_itself_is_that_dictionary(kind, protocol):
+    value = {'foo': 1, 'bar': [(2, None)]}
+    found, is_all = extension(pickled(kind(value), protocol=protocol))
+    assert (found, is_all, type(found)) == (value, True, dict)
+    found, is_all = extension(pickled({'inner': kind(value)}, protocol=protocol))
+    assert (found, is_all, type(found['inner'])) == ({'inner': value}, True, dict)
+    assert extension(pickled(kind({**value, 'object': MinPO}), protocol=protocol)) == (value, False)
+
+
+@pytest.mark.parametrize(
+    'args', [b'K\1\x85', b'N\x85', b'X\1\0\0\0a\x85', b'K\1\x85\x85', b'))\x86', b'N', b'K\1K\2K\3\x87\x85\x85']
+)
+def test_what_is_no_call_of_dict_is_no_extension(args):
+    assert extension(b'\x80\x03cbuiltins\ndict\n' + args + b'R.') == ({}, False)
+
+
 DEEP = 100_000
 
 
@@ -185,6 +226,9 @@ def colliding(key):
         b'X\xff\xff\xff\xff',
         b'\x8b\xff\xff\xff\x7f',
         b'cbuiltins\nset\n]q\1h\1ah\1a\x85R',
+        b'cbuiltins\ndict\n](' + b''.join(colliding(key) + b'N\x86' for key in range(1, 10_000)) + b'e\x85R',
+        b'(cbuiltins\ndict\nq\1](' + b'K\1N\x86' * 10_000 + b'e\x85q\2R' + b'h\1h\2R' * 8_000 + b'l',
+        b'(cbuiltins\nset\nq\1](' + b'K\1' * 10_000 + b'e\x85q\2R' + b'h\1h\2R' * 8_000 + b'l',
     ],
     ids=[
         'tuples in a key',
@@ -204,6 +248,9 @@ def colliding(key):
         'a long text',
         'a long long',
         'a set of lists',
+        'pairs whose keys collide',
+        'many dictionaries of one list',
+        'many sets of one list',
     ],
 )
 def test_what_is_made_to_hurt_takes_no_time(opcodes):

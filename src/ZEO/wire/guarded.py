@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ZEO.wire.machine import Machine, Maker, Named, Opaque
+from ZEO.wire.machine import DICTIONARY, Machine, Maker, Named, Opaque
 from ZEO.wire.opcodes import Unreadable
 from ZEO.wire.plain import is_plain
 
@@ -67,12 +67,23 @@ def is_blob(data: bytes | None) -> bool:
     return type(part) is Named and (part.module, part.name) == ('ZODB.blob', 'Blob')
 
 
+#: What is read as a dictionary in an extension: subclasses pickle themselves as a call of these.
+_DICTIONARIES = frozenset([('builtins', 'dict'), ('__builtin__', 'dict'), ('collections', 'OrderedDict')])
+
+
+class _Extension(Machine):
+    """Reads the extension of a transaction, which may be a dictionary that an application has made in its own way."""
+
+    def named(self, module: str, name: str) -> Any:
+        return DICTIONARY if (module, name) in _DICTIONARIES else super().named(module, name)
+
+
 def extension(data: bytes) -> tuple[dict[str, Any], bool]:
     """Return what is plain data in the extension of a transaction, and whether that is all of it."""
     if not data:
         return {}, True
     try:
-        found = Machine(data, _EXTENSION_OPCODES, text_or_bytes=True).load()
+        found = _Extension(data, _EXTENSION_OPCODES, text_or_bytes=True).load()
     except Unreadable:
         return {}, False
     if type(found) is not dict:

@@ -83,6 +83,9 @@ MAKERS: dict[tuple[str, str], Maker] = {
 
 _SETS = (set, frozenset)
 
+#: What stands for a dictionary, or a class like it, where a reader takes those for plain data.
+DICTIONARY = Maker(dict)
+
 
 class Machine:
     """Reads the pickles in `data`, one after the other; they share their memo, as those of a record do.
@@ -106,6 +109,7 @@ class Machine:
         self._most = most
         self._most_weight = UNFOLDED * len(data) + UNFOLDED_ANYWAY
         self._odd_keys = 0
+        self._left_to_copy = self._most_weight   # items that may go into sets and dictionaries that are made of others
         self._grown: dict[int, tuple[int, int]] = {}   # id of what can grow -> weight and depth
         self._kept: list[Any] = []                     # so that these ids stay theirs
         self._sealed: set[int] = set()                 # ids of what was taken from the memo: it may be in several places
@@ -307,17 +311,34 @@ class Machine:
         self.replace(start, value)
 
     def _made(self, maker: Maker, args: tuple[Any, ...]) -> Any:
-        if maker.make not in _SETS or not args:
-            return maker.make(*args)
-        items, = args
-        if type(items) is not list:
-            raise Unreadable('a set that is made of something else than a list')
+        if maker.make in _SETS and args:
+            items, = args
+            if type(items) is not list:
+                raise Unreadable('a set that is made of something else than a list')
+            self._check_items(items)
+        elif maker is DICTIONARY and args:
+            self._check_items(_keys(*args))
+        return maker.make(*args)
+
+    def _check_items(self, items: list[Any]) -> None:
+        """Look at values that are going to be hashed, and that do not stand on the stack."""
+        self._left_to_copy -= len(items)
+        if self._left_to_copy < 0:
+            raise Unreadable('a list of which too many sets are made')
         height = len(self.stack)
         for item in items:   # their own sizes are not known here: they count as keys that hold something
             self.push(item, 1 if type(item) in (str, bytes, int) else MAX_KEY_SIZE // 2 if _is_flat(item) else MAX_KEY_SIZE + 1)
         self._check_keys(height, 1)
         self.drop(height)
-        return maker.make(items)
+
+
+def _keys(pairs: Any) -> list[Any]:
+    """The keys of what a dictionary is made of."""
+    if type(pairs) is dict:
+        return list(pairs)
+    if type(pairs) not in (list, tuple) or not all(type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs):
+        raise Unreadable('a dictionary that is made of something else than keys and values')
+    return [key for key, _ in pairs]
 
 
 def _is_flat(item: Any) -> bool:
