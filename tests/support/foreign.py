@@ -10,8 +10,6 @@ class Blobs(sets.Everything):
     """A FileStorage with blobs."""
 
     kind = kinds.FILE_TRANSFERRED_BLOBS
-    # Its clients leave conflicts to the server, which loads no classes but those that it is told.
-    server_options = {'conflict_modules': ['ZODB.tests.ConflictResolution']}
     testTransactionExtensionFromIterator = None  # pickles the class of a dict, which we refuse
 
     # Sixty-four of its clients that come and go are slow, and not what is tested here.

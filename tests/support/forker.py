@@ -54,7 +54,7 @@ def main(address: str, blobs: str) -> None:
 def _hold(storage: ClientStorage, held: threading.Event, forked: threading.Event) -> None:
     """Hold every lock that a thread may hold just then, as a call in each of these places would."""
     blobs = storage._blobs
-    with storage._server._changed, storage._oid_lock, storage._state._committing, storage._cache._lock, \
+    with storage._server._changed, storage._oids._lock, storage._state._committing, storage._cache._lock, \
             blobs._guard, blobs._uploading, blobs._cleaning:
         held.set()
         forked.wait()

@@ -15,7 +15,7 @@ from zope.testing import setupstack
 
 from support.children import Child, ChildFailed
 from support.kinds import FILE, Kind
-from support.sides import SERVER, Side
+from support.sides import PEER, SERVER, Side
 from ZEO.ClientStorage import ClientStorage
 
 #: Seconds in which a client has to reach a server that listens already.
@@ -84,6 +84,8 @@ class Served(StorageTestBase):
     kind: ClassVar[Kind] = FILE
     #: Options of the server, by the names of StorageServer's arguments.
     server_options: ClassVar[dict[str, Any]] = {}
+    #: What a server of ours may load to resolve conflicts; others load everything.
+    conflict_modules: ClassVar[list[str]] = []
     #: The side of the server.
     side: ClassVar[Side] = SERVER
     servers: ClassVar[Servers]
@@ -134,9 +136,10 @@ class Served(StorageTestBase):
         """Serve a fresh storage in a directory; return its address and a client's blob directory."""
         directory = os.path.abspath(name)
         blobs = f'{directory}-blobs'
-        address = self.servers.serve(
-            self.kind, directory, blobs, slot=name, **self.server_options
-        )
+        options = dict(self.server_options)
+        if self.conflict_modules and self.side is not PEER:
+            options['conflict_modules'] = self.conflict_modules
+        address = self.servers.serve(self.kind, directory, blobs, slot=name, **options)
         return address, blobs if self.kind.blobs == 'shared' else f'{directory}-client-blobs'
 
     def _new_storage_client(self, **options: Any) -> Any:

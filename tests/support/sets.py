@@ -50,6 +50,8 @@ class Undo(
 ):
     """What storages with undo can do as well."""
 
+    conflict_modules = ['ZODB.tests.ConflictResolution']  # those of an undo are the server's
+
     testLoadBeforeUndo = RevisionStorage.RevisionStorage.testLoadBeforeUndo
 
 
