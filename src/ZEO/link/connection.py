@@ -22,7 +22,7 @@ from ZEO.Exceptions import ClientDisconnected, MessageTooLarge, ProtocolError, U
 from ZEO.link.outbox import Outbox
 from ZEO.link.reader import Reader
 from ZEO.link.waiting import Begun, Waiting, time_limit
-from ZEO.net.locks import is_left_behind, take_back, under_in_time
+from ZEO.net.locks import take_back, under_in_time
 from ZEO.net.stream import TICK, Stream
 from ZEO.net.system import REAL, System
 from ZEO.wire import faults, shapes
@@ -316,11 +316,11 @@ class Connection:
             pass
 
     def _find_lost_locks(self) -> None:
-        """A thread that has left without giving its lock back was torn out of the middle of something."""
-        for lock in (self._outbox.lock, self._reader.lock):
-            if lock.locked() and is_left_behind(lock):
+        """A thread that has not given its lock back was torn out of the middle of something."""
+        for role in (self._outbox, self._reader):
+            if role.suspicion.is_lost():
                 self._end('a thread was torn out of its call', None)
-                take_back(lock)
+                take_back(role.lock)
 
     # The end.
 
@@ -370,16 +370,19 @@ class Connection:
 
         :raises ClientDisconnected: when one does so for too long.
         """
-        if not under_in_time(self._reader.lock, self._reader.forget, STILL_AT_IT, self._system):
+        if not self._in_time(self._reader, self._reader.forget):
             raise ClientDisconnected(f'{self.where}: what the last connection brought is still being applied')
 
     def free(self) -> None:
         """Close the file, once no thread reads or writes any more; should one not come to an end, the last to leave closes it."""
-        under_in_time(self._reader.lock, self._close, STILL_AT_IT, self._system)
+        self._in_time(self._reader, self._close)
 
     def _close(self) -> None:
         self._reader.forget()
-        under_in_time(self._outbox.lock, self._stream.close, STILL_AT_IT, self._system)
+        self._in_time(self._outbox, self._stream.close)
+
+    def _in_time(self, role: Outbox | Reader, function: Callable[[], None]) -> bool:
+        return under_in_time(role.lock, function, STILL_AT_IT, role.suspicion, self._system)
 
     def abandon(self) -> None:
         """In a forked child: forget the connection, which stays the parent's."""

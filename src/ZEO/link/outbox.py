@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ZEO.net.locks import under
+from ZEO.net.locks import Suspicion, under
 from ZEO.net.stream import Stream
 from ZEO.net.system import System
 from ZEO.net.tls_errors import TlsError
@@ -33,6 +33,10 @@ class Outbox:
         self._check = check
         self._broken = broken
         self.has_ended = False             # the connection has
+        self.suspicion = Suspicion(self.lock, lambda: (self._sends, self._sender), system)
+        self._system = system
+        self._sends = 0                    # how many there were
+        self._sender: int | None = None    # the thread that is at one
         self._unsent: deque[bytes] = deque()   # what waits for company
         self._size = 0                         # of that, in bytes, roughly
 
@@ -59,6 +63,8 @@ class Outbox:
         self._size += sum(map(len, pieces))
 
     def _send(self, data: bytes) -> None:
+        self._sender = self._system.this_thread()
+        self._sends += 1
         if self.has_ended:
             self._check()
         try:
@@ -73,6 +79,8 @@ class Outbox:
             raise
         else:
             return
+        finally:
+            self._sender = None
         self._check()
 
     def _with_all_that_waits(self, data: bytes) -> list[bytes]:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.link.waiting import Waiting
-from ZEO.net.locks import under
+from ZEO.net.locks import Suspicion, under
 from ZEO.net.stream import TICK, Stream
 from ZEO.net.system import System
 from ZEO.net.tls_errors import TlsError
@@ -52,6 +52,8 @@ class Reader:
         self.lock = system.lock()              # held by the thread that takes and applies
         self.heard = system.now()              # when the server sent something last
         self.has_ended = False                 # the connection has
+        self.suspicion = Suspicion(self.lock, lambda: (self._takes, self._applies), system)
+        self._takes = 0                        # how often a thread has taken what there was
         self._stream = stream
         self._session = session
         self._waiting = waiting
@@ -157,7 +159,9 @@ class Reader:
     def _take(self) -> bool:
         """Take what the stream has, and apply it; tell whether there was anything."""
         try:
-            outer, self._applies = self._applies, self._system.this_thread()
+            outer = self._applies
+            self._applies = self._system.this_thread()
+            self._takes += 1
             try:
                 if self._inbox:   # left by the thread that has called us while it applies the one before
                     self._apply()

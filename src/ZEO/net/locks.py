@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, TypeVar
 
 from ZEO.net import green
@@ -18,6 +17,12 @@ Result = TypeVar('Result')
 
 #: Seconds between two looks whether a lock is free.
 _PAUSE = 0.001
+
+#: Seconds for which a lock may be held: a blocked send gives up after 60.
+LONGEST_HOLD = 90.0
+
+#: Seconds for which a thread may be kept from saying that it has taken a lock, however busy the machine is.
+GONE_AFTER = 3.0
 
 
 def under(lock: Any, function: Callable[..., Result], *args: Any) -> Result:
@@ -29,24 +34,43 @@ def under(lock: Any, function: Callable[..., Result], *args: Any) -> Result:
     with lock: return function(*args)   # noqa: E701
 
 
-def is_left_behind(lock: Any) -> bool:
-    """Tell whether a lock is held, and no thread is in :func:`under` with it: its holder has left without giving it back."""
-    if not lock.locked() or green.are_threads_green():   # of which only the running one can be looked at
-        return False
-    for frame in sys._current_frames().values():
-        inner: FrameType | None = frame
-        while inner is not None:
-            if inner.f_code is under.__code__ and inner.f_locals.get('lock') is lock:
-                return False
-            inner = inner.f_back
-    return True
+class Suspicion:
+    """Finds a lock that is never given back, because the thread that had taken it was torn away, or for whatever reason.
+
+    It is asked now and then.  No look at what threads do at one moment can tell that: between two steps of the one that
+    looks, others give a lock back and take it.
+
+    :param holding: returns how often the lock was taken so far, and which thread is in what is done under it, None for none.
+    """
+
+    def __init__(self, lock: Any, holding: Callable[[], tuple[int, int | None]], system: System) -> None:
+        self._lock = lock
+        self._holding = holding
+        self._system = system
+        self._seen = -1       # how often it had been taken at the last look
+        self._since = 0.0     # when it was found to be held so for the first time
+
+    def is_lost(self) -> bool:
+        """Tell whether the lock is held for longer than anything takes, or while no thread does what it is held for."""
+        taken, thread = self._holding()
+        now = self._system.now()
+        if taken != self._seen or not self._lock.locked():
+            self._seen, self._since = taken, now
+            return False
+        held = now - self._since
+        return held > LONGEST_HOLD or (held > GONE_AFTER and (thread is None or _has_ended(thread)))
 
 
-def under_in_time(lock: Any, function: Callable[[], Any], seconds: float, system: System) -> bool:
+def _has_ended(thread: int) -> bool:
+    """Tell whether there is no such thread; greenlets of gevent's can't be looked for."""
+    return not green.are_threads_green() and thread not in sys._current_frames()
+
+
+def under_in_time(lock: Any, function: Callable[[], Any], seconds: float, suspicion: Suspicion, system: System) -> bool:
     """Call a function with a lock held, if that is free within some seconds; tell whether it was."""
     until = system.now() + seconds
     while lock.locked():
-        if is_left_behind(lock):
+        if suspicion.is_lost():
             take_back(lock)
         elif system.now() > until:
             return False
@@ -56,7 +80,7 @@ def under_in_time(lock: Any, function: Callable[[], Any], seconds: float, system
 
 
 def take_back(lock: Any) -> None:
-    """Give back a lock in the place of a thread that has left it behind."""
+    """Give back a lock in the place of a thread that never does."""
     try:
         lock.release()
     except RuntimeError:   # by now it was given back
