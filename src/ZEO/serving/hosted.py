@@ -160,6 +160,13 @@ class HostedStorage:
 
     def sizes(self) -> dict[str, Any]:
         """Return what changes with every commit; where the storage can't tell, what it told last."""
+        cost = self._look_for_sizes()
+        if cost > CHEAP and not self._sizes_until:   # unless others had the processor meanwhile
+            cost = min(cost, self._look_for_sizes())
+        self._sizes_until = self.loop.system.now() + cost * (SIZES_SHARE - 1) if cost > CHEAP else 0.0
+        return self._sizes
+
+    def _look_for_sizes(self) -> float:
         began = self.loop.system.now()
         try:
             self._sizes = {'length': len(self.storage), 'size': self.storage.getSize()}
@@ -167,9 +174,7 @@ class HostedStorage:
             raise
         except BaseException as error:   # of a database that restarts, for one: they are of no importance to anybody's data
             self._report('the storage does not tell its size', error)
-        cost = self.loop.system.now() - began
-        self._sizes_until = began + cost * SIZES_SHARE if cost > CHEAP else 0.0
-        return self._sizes
+        return self.loop.system.now() - began
 
     def tell_sizes(self, peer: Any) -> None:
         """Send the sizes to a client; those that are dear to find come late instead of often."""
