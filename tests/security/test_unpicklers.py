@@ -68,6 +68,7 @@ KNOWN = {
     ('serving/commit', 'TransactionMetaData'): 'an annotation',
     ('serving/hosting', 'import_module'): 'what an operator wrote behind -S',
     ('serving/commitlog', 'marshal'): 'a temporary file of this process, of which it has written every byte itself',
+    ('net/green', 'import_module'): 'modules of Python that its callers name in their source',
     ('net/tls', 'import_module'): 'what an operator wrote as password-function',
 }
 
