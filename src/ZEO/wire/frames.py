@@ -70,7 +70,7 @@ class FrameReader:
         if self._large is None:
             return self._scratch
         if self._filled == len(self._large):
-            self._large.extend(bytes(self._next_size() - self._filled))
+            self._grow()
         self._lent = memoryview(self._large)[self._filled:]
         return self._lent
 
@@ -144,6 +144,16 @@ class FrameReader:
         self._rest = b''
         if self.watch is not None:
             self.watch(self._next_size())
+
+    def _grow(self) -> None:
+        assert self._large is not None
+        size = self._next_size()
+        if size <= 2 * FIRST_GROWTH:   # to copy what has come takes less time than to make zeros twice
+            grown = bytearray(size)
+            grown[:self._filled] = self._large
+            self._large = grown
+        else:
+            self._large.extend(bytes(size - self._filled))
 
     def _next_size(self) -> int:
         """Return the size that the memory of a large frame will have next."""
