@@ -74,6 +74,34 @@ def test_an_honest_answer_passes(codec, answer):
         assert msgpack.packb(args_of(codec.decode(data))) == msgpack.packb(answer)
 
 
+#: Lengths of records on both sides of those that take another opcode, or another number of bytes for the length.
+SIZES = (0, 1, 8, 31, 32, 255, 256, 300, 65_535, 65_536, 300, None, 300, 20, 300)
+
+
+def records_of(sizes):
+    return [(OID, OID, None if size is None else b'N' * size, None) for size in sizes]
+
+
+def test_a_batch_of_records_of_all_sizes_passes(codec):
+    batch = [((OID, ' ', b'', b'', b''), records_of(SIZES[first:] + SIZES), True) for first in range(len(SIZES))]
+    for batch_ in (batch, [((OID, ' ', b'', b'', b''), [(*record[:3], OID) for record in records_of(SIZES)], False)]):
+        assert msgpack.packb(args_of(codec.decode(codec.reply(5, (batch_, False))))) == msgpack.packb((batch_, False))
+
+
+@pytest.mark.parametrize('sizes', [(300,), (300, 300, 20), (20, 300, 20, 20), (300, 65_536), (300, None)])
+def test_what_is_hidden_behind_records_is_found(codec, sizes):
+    hurt = {
+        b'Z5': [b'\x8f', b'Nr' + (2**27).to_bytes(4, 'little'), b'h\0', b'2', b'})' + b'\x85' * 900 + b'Ns'],
+        b'M5': [b'\xdd\xff\xff\xff\xff', b'\xdf\xff\xff\xff\xff', b'\xc7\x08\5' + b'x' * 8],
+    }[codec.name]
+    place = {b'Z5': b'C\x05place', b'M5': b'\xc4\x05place'}[codec.name]
+    data = codec.reply(5, ([*records_of(sizes), b'place', *records_of((2000,))], False))
+    assert data.count(place) == 1
+    for opcodes in hurt:
+        with pytest.raises(ProtocolError, match='^a message'):
+            codec.decode(data.replace(place, opcodes))
+
+
 def test_an_invalidation_of_a_million_objects_passes(codec):
     oids = [struct.pack('>Q', n) for n in range(1_000_000)]
     assert len(args_of(codec.decode(codec.send('invalidateTransaction', (OID, oids))))[1]) == 1_000_000

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickletools
 import re
+import struct
 
 from ZEO.Exceptions import ProtocolError
 
@@ -88,6 +89,10 @@ def run_of(*patterns: bytes) -> re.Pattern[bytes]:
 _RUN = run_of(rb'Nt\(C\x08.{8}C\x08.{8}', rb'C\x08.{8}', rb'[N(t\x88\x89)ae\x85-\x87\]}]', rb'K.', rb'M..', rb'J....',
               strings(b'X', rb'\0\0\0'), strings(b'C'), rb'G.{8}')
 
+#: The end of one record of an iterator's and the next one up to its bytes, with the length of those: half the time of a run,
+#: and most of such an answer.
+_NEXT_RECORD = struct.Struct('<5s8x2s8xBI')
+
 #: The beginning of nearly every message of a server, up to the record that it may hold, which may be a large one.
 _HEAD = re.compile(rb'\x80\x03\((?:K.|M..|J....)(?:K.|[\x88\x89])X(?:\x06\0\0\0\.reply|\x15\0\0\0invalidateTransaction)'
                    rb'(?:C(.)|B(.{4}))?', re.DOTALL)
@@ -123,7 +128,7 @@ def check_answer(data: bytes | bytearray) -> None:
             opcode = data[position]
             position += 1
             if opcode == 66:   # 'B', bytes, as most records
-                position += 4 + int.from_bytes(data[position:position + 4], 'little')
+                position = _over_records(data, position + 4 + int.from_bytes(data[position:position + 4], 'little'))
                 continue
             if opcode == 46:
                 break
@@ -137,6 +142,24 @@ def check_answer(data: bytes | bytearray) -> None:
         raise _too_early() from None
     if takes_keys:
         _check_keys(data)
+
+
+def _over_records(data: bytes | bytearray, position: int) -> int:
+    """Where a message goes on behind the records of an iterator's that follow the bytes of one, if any do."""
+    parts_at, size = _NEXT_RECORD.unpack_from, _NEXT_RECORD.size
+    try:
+        while True:
+            head, serial, opcode, length = parts_at(data, position)
+            if head != b'Nt(C\x08' or serial != b'C\x08':
+                return position
+            if opcode == 66:
+                position += size + length
+            elif opcode == 67:   # 'C', of whose length there is one byte
+                position += size - 3 + (length & 255)
+            else:
+                return position
+    except struct.error:   # it ends before that
+        return position
 
 
 def _behind_head(data: bytes | bytearray) -> int:

@@ -6,6 +6,7 @@ many items as a container announces, on each of a thousand levels, and an object
 from __future__ import annotations
 
 import re
+import struct
 from typing import Any
 
 from ZEO.Exceptions import ProtocolError
@@ -24,6 +25,9 @@ _WITH_SMALL_ONES = run_of(rb'\xc0\x94\xc4\x08.{8}\xc4\x08.{8}', rb'[\x80-\x9f]',
 _RECORD = re.compile(
     rb'\x94(?:[\0-\x7f]|\xcc.|\xcd..|\xce.{4}|\x92\xc4\x08.{8}\xc4\x08.{8})[\0-\2\xc2\xc3](?:%b)[\x90-\x9f](?:\xc4\x08.{8}){0,2}'
     rb'(?:\xc4(.)|\xc5(..)|\xc6(.{4}))' % _FIXED_TEXT, re.DOTALL)
+
+#: The end of one record of an iterator's and the next one up to its bytes, with the length of those.
+_NEXT_RECORD = struct.Struct('>4s8x2s8xBH')
 
 #: Bytes of the length behind the first byte of longer ones.
 _COUNTED = {0xda: 2, 0xdb: 4, 0xc5: 2, 0xc6: 4}
@@ -67,6 +71,8 @@ def _walk(data: bytes | bytearray, items: int, harmless: re.Pattern[bytes]) -> i
         if first in _COUNTED:
             width = _COUNTED[first]
             position += width + int.from_bytes(data[position:position + width], 'big')
+            if first == 0xc5 and harmless is _WITH_SMALL_ONES:
+                position = _over_records(data, position)
             continue
         is_map = 0x80 <= first <= 0x8f or first in _MAPS
         if not (is_map or 0x90 <= first <= 0x9f or first in _ARRAYS):   # an extension type, or it ends too early
@@ -77,6 +83,24 @@ def _walk(data: bytes | bytearray, items: int, harmless: re.Pattern[bytes]) -> i
         if items < 0:
             raise ProtocolError(f'a message of {end} bytes that is made of more parts than such a one holds')
     return maps
+
+
+def _over_records(data: bytes | bytearray, position: int) -> int:
+    """Where a message goes on behind the records of an iterator's that follow the bytes of one, if any do."""
+    parts_at, size = _NEXT_RECORD.unpack_from, _NEXT_RECORD.size
+    try:
+        while True:
+            head, serial, first, length = parts_at(data, position)
+            if head != b'\xc0\x94\xc4\x08' or serial != b'\xc4\x08':
+                return position
+            if first == 0xc5:
+                position += size + length
+            elif first == 0xc4:   # with a length of one byte
+                position += size - 1 + (length >> 8)
+            else:
+                return position
+    except struct.error:   # it ends before that
+        return position
 
 
 def _size(data: bytes | bytearray, position: int, first: int) -> tuple[int, int]:
