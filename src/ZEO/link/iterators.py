@@ -12,6 +12,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Iterator
+from itertools import starmap
 from typing import Any
 
 import zope.interface
@@ -35,7 +36,7 @@ class Transaction(TransactionRecord):
         self._records = records
 
     def __iter__(self) -> Iterator[DataRecord]:
-        return (DataRecord(*record) for record in self._records)
+        return starmap(DataRecord, self._records)
 
 
 class StorageIterator:

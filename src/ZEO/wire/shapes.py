@@ -40,7 +40,12 @@ def is_tid(value: Any) -> bool:
 
 def are_ids(values: Any) -> bool:
     """Tell whether it is a list of oids; there may be a million."""
-    return type(values) in _LISTS and {*map(type, values)} <= {bytes} and {*map(len, values)} <= {8}
+    return type(values) in _LISTS and _are_all(type, bytes, values) and _are_all(len, 8, values)
+
+
+def _are_all(look: Callable[[Any], Any], expected: Any, values: Any) -> bool:
+    """Tell whether a look at each of many values gives the same; takes ten nanoseconds for each."""
+    return [*map(look, values)].count(expected) == len(values)
 
 
 def is_loaded(value: Any) -> bool:
@@ -125,7 +130,7 @@ def _are_rows(rows: Any, *columns: Check) -> bool:
 
     By columns, since there are many rows: a look at each item by a function of its own takes ten times as long.
     """
-    if not (type(rows) in _LISTS and {*map(type, rows)} <= _LIST_TYPES and {*map(len, rows)} <= {len(columns)}):
+    if not (type(rows) in _LISTS and {*map(type, rows)} <= _LIST_TYPES and _are_all(len, len(columns), rows)):
         return False
     return not rows or all(check(column) for check, column in zip(columns, zip(*rows, strict=True), strict=True))
 
@@ -137,7 +142,7 @@ def _of(*types: type) -> Check:
 
 
 def _are_ids_or_none(column: Any) -> bool:
-    return are_ids([value for value in column if value is not None])
+    return column.count(None) == len(column) or are_ids([value for value in column if value is not None])
 
 
 def _are_transactions(values: Any) -> bool:
