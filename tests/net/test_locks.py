@@ -60,6 +60,14 @@ def test_a_lock_that_is_taken_again_and_again_is_never_lost():
         role.lock.release()
 
 
+def test_a_lock_that_is_taken_at_the_moment_of_a_look_after_a_long_time_is_not_lost():
+    role = Role()
+    assert not role.suspicion.is_lost()
+    role.clock.time += 10 * LONGEST_HOLD
+    role.lock.acquire()   # and its holder has not said so yet
+    assert not role.suspicion.is_lost()
+
+
 def test_a_lock_is_lost_with_the_thread_that_holds_it():
     role = Role()
     role.take(ended_thread())

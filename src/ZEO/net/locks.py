@@ -34,6 +34,10 @@ def under(lock: Any, function: Callable[..., Result], *args: Any) -> Result:
     with lock: return function(*args)   # noqa: E701
 
 
+#: No number of times that a lock was taken.
+_FREE = -1
+
+
 class Suspicion:
     """Finds a lock that is never given back, because the thread that had taken it was torn away, or for whatever reason.
 
@@ -47,14 +51,17 @@ class Suspicion:
         self._lock = lock
         self._holding = holding
         self._system = system
-        self._seen = -1       # how often it had been taken at the last look
+        self._seen = _FREE    # how often it had been taken at the last look, if it was held
         self._since = 0.0     # when it was found to be held so for the first time
 
     def is_lost(self) -> bool:
         """Tell whether the lock is held for longer than anything takes, or while no thread does what it is held for."""
         taken, thread = self._holding()
         now = self._system.now()
-        if taken != self._seen or not self._lock.locked():
+        if not self._lock.locked():
+            self._seen = _FREE   # what is held at the next look has been taken since, counted or not
+            return False
+        if taken != self._seen:
             self._seen, self._since = taken, now
             return False
         held = now - self._since
