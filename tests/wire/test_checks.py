@@ -95,11 +95,13 @@ def test_what_is_hidden_behind_records_is_found(codec, sizes):
         b'M5': [b'\xdd\xff\xff\xff\xff', b'\xdf\xff\xff\xff\xff', b'\xc7\x08\5' + b'x' * 8],
     }[codec.name]
     place = {b'Z5': b'C\x05place', b'M5': b'\xc4\x05place'}[codec.name]
-    data = codec.reply(5, ([*records_of(sizes), b'place', *records_of((2000,))], False))
-    assert data.count(place) == 1
-    for opcodes in hurt:
-        with pytest.raises(ProtocolError, match='^a message'):
-            codec.decode(data.replace(place, opcodes))
+    loaded = [(record[2], OID, None) for record in records_of(sizes)]
+    for records in (records_of(sizes), loaded):
+        data = codec.reply(5, ([*records, b'place', *records_of((2000,))], False))
+        assert data.count(place) == 1
+        for opcodes in hurt:
+            with pytest.raises(ProtocolError, match='^a message'):
+                codec.decode(data.replace(place, opcodes))
 
 
 def test_an_invalidation_of_a_million_objects_passes(codec):

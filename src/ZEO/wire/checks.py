@@ -93,6 +93,9 @@ _RUN = run_of(rb'Nt\(C\x08.{8}C\x08.{8}', rb'C\x08.{8}', rb'[N(t\x88\x89)ae\x85-
 #: and most of such an answer.
 _NEXT_RECORD = struct.Struct('<5s8x2s8xBI')
 
+#: The same for records that load_many answers.
+_NEXT_LOADED = struct.Struct('<2s8x2sBI')
+
 #: The beginning of nearly every message of a server, up to the record that it may hold, which may be a large one.
 _HEAD = re.compile(rb'\x80\x03\((?:K.|M..|J....)(?:K.|[\x88\x89])X(?:\x06\0\0\0\.reply|\x15\0\0\0invalidateTransaction)'
                    rb'(?:C(.)|B(.{4}))?', re.DOTALL)
@@ -129,6 +132,8 @@ def check_answer(data: bytes | bytearray) -> None:
             position += 1
             if opcode == 66:   # 'B', bytes, as most records
                 position = _over_records(data, position + 4 + int.from_bytes(data[position:position + 4], 'little'))
+                if data[position:position + 2] == b'C\x08':
+                    position = _over_loaded(data, position)
                 continue
             if opcode == 46:
                 break
@@ -155,6 +160,24 @@ def _over_records(data: bytes | bytearray, position: int) -> int:
             if opcode == 66:
                 position += size + length
             elif opcode == 67:   # 'C', of whose length there is one byte
+                position += size - 3 + (length & 255)
+            else:
+                return position
+    except struct.error:   # it ends before that
+        return position
+
+
+def _over_loaded(data: bytes | bytearray, position: int) -> int:
+    """The same for records of load_many that are current."""
+    parts_at, size = _NEXT_LOADED.unpack_from, _NEXT_LOADED.size
+    try:
+        while True:
+            tid, end, opcode, length = parts_at(data, position)
+            if tid != b'C\x08' or end != b'N\x87':
+                return position
+            if opcode == 66:
+                position += size + length
+            elif opcode == 67:
                 position += size - 3 + (length & 255)
             else:
                 return position

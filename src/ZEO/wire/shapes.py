@@ -79,7 +79,9 @@ def _are_dicts(value: Any) -> bool:
 
 
 def _are_loaded(value: Any) -> bool:
-    return type(value) in _LISTS and all(map(is_loaded, value))
+    if type(value) not in _LISTS:
+        return False
+    return _are_rows([found for found in value if found is not None], _of(bytes), are_ids, _are_ids_or_none)
 
 
 def _are_new_oids(value: Any) -> bool:
@@ -88,6 +90,8 @@ def _are_new_oids(value: Any) -> bool:
 
 def _is_info(value: Any) -> bool:
     """What get_info answers, and of which an info brings news: what a client hands on, or looks at, is what it should be."""
+    if type(value) is dict and len(value) == 2 and type(value.get('length')) is int and type(value.get('size')) is int:
+        return True   # as after each commit
     return (type(value) is dict and type(value.get('length', 0)) is int and type(value.get('size', 0)) in (int, float)
             and type(value.get(MESSAGE_SIZE)) in (int, type(None))
             and _are_interfaces(value.get('interfaces', ())) and _are_names(value.get('extensions', ())))
