@@ -34,7 +34,7 @@ class Outbox:
         self._broken = broken
         self.has_ended = False             # the connection has
         self.suspicion = Suspicion(self.lock, lambda: (self._sends, self._sender), system)
-        self._system = system
+        self._this_thread = system.thread_numbers()
         self._sends = 0                    # how many there were
         self._sender: int | None = None    # the thread that is at one
         self._unsent: deque[bytes] = deque()   # what waits for company
@@ -63,7 +63,7 @@ class Outbox:
         self._size += sum(map(len, pieces))
 
     def _send(self, data: bytes) -> None:
-        self._sender = self._system.this_thread()
+        self._sender = self._this_thread()
         self._sends += 1
         if self.has_ended:
             self._check()

@@ -61,6 +61,7 @@ class Reader:
         self._end = end
         self._tick = tick
         self._system = system
+        self._this_thread = system.thread_numbers()
         self._applies: int | None = None       # the thread that does
         self._turns: dict[int, Waiting | _Drainer] = {}   # at 0: whose caller waits for the stream now
         self._inbox: deque[Message] = deque()  # taken, not yet applied
@@ -78,7 +79,7 @@ class Reader:
                 while not waiting.done:
                     if turns.setdefault(0, waiting) is waiting:   # one step, that leaves no doubt whose turn it is
                         self._read_until(waiting)
-                    elif self._applies == self._system.this_thread():
+                    elif self._applies == self._this_thread():
                         self._read_until(waiting)   # called by what is being applied
                     else:
                         self._sleep(waiting)
@@ -90,7 +91,7 @@ class Reader:
 
     def drain(self) -> None:
         """Return when all that has arrived by now has been applied, without waiting for more."""
-        if self._applies == self._system.this_thread():   # called by what is being applied
+        if self._applies == self._this_thread():   # called by what is being applied
             return
         turn, turns = _Drainer(), self._turns
         try:
@@ -160,7 +161,7 @@ class Reader:
         """Take what the stream has, and apply it; tell whether there was anything."""
         try:
             outer = self._applies
-            self._applies = self._system.this_thread()
+            self._applies = self._this_thread()
             self._takes += 1
             try:
                 if self._inbox:   # left by the thread that has called us while it applies the one before

@@ -43,6 +43,9 @@ class System:
     #: Lets others have the processor, if they want it.
     give_way: Callable[[], None] = staticmethod(getattr(os, 'sched_yield', partial(time.sleep, 0)))
 
+    #: Returns the seconds of a clock that never goes back; as it is, since every call looks at it several times.
+    now: Callable[[], float] = staticmethod(time.monotonic)
+
     def processors(self) -> int:
         """Return how many processors this process may use."""
         if hasattr(os, 'sched_getaffinity'):
@@ -87,10 +90,6 @@ class System:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + by)
         except OSError:   # as above
             pass
-
-    def now(self) -> float:
-        """Return the seconds of a clock that never goes back."""
-        return time.monotonic()
 
     def wall_clock(self) -> float:
         """Return the seconds since the epoch."""
@@ -140,6 +139,10 @@ class System:
     def this_thread(self) -> int:
         """Return a number that tells the calling thread from others."""
         return threading.get_ident()
+
+    def thread_numbers(self) -> Callable[[], int]:
+        """Return what :meth:`this_thread` calls, for who calls it often; gevent may put another one there later."""
+        return threading.get_ident
 
     @contextmanager
     def signals_written_to(self, fd: int) -> Iterator[bool]:
