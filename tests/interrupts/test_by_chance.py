@@ -28,9 +28,7 @@ def setting(make_setting):
 
 def attempt(setting, client, oids):
     try:
-        for oid in oids:
-            client.load(oid)
-        setting.commit(client, oids)
+        setting.commit(client, oids, {oid: client.load(oid)[1] for oid in oids})
     except (Limit, SoftLimit):
         pass
 

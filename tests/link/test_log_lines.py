@@ -50,6 +50,23 @@ def test_a_loss_and_its_end_are_warnings_that_name_the_storage(caplog):
         stop()
 
 
+def test_a_thread_of_the_application_does_not_log_a_loss_itself(caplog):
+    """Struck in the middle of that, it would keep the handler's lock, and all threads that log would hang."""
+    caplog.set_level(logging.INFO)
+    address, stop = ZEO.server(port=free_port())
+    client = ClientStorage(address, wait_timeout=PATIENCE)
+    try:
+        client._server.wait().lose('a test')
+        client.ping()
+        wait_for(caplog, 'connected again')
+        said = [record for record in caplog.records if 'connected' in record.getMessage() and record.name == 'ZEO.ClientStorage']
+        assert [record.getMessage().split(': ')[1] for record in said][1] == 'disconnected'
+        assert {record.threadName for record in said} == {'ZEO connector'}
+    finally:
+        client.close()
+        stop()
+
+
 def test_a_server_that_comes_late_is_told_as_loudly_as_its_absence(caplog):
     caplog.set_level(logging.INFO)
     port = free_port()

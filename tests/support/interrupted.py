@@ -47,14 +47,18 @@ class Setting:
             client.close()
         self.server.close()
 
-    def commit(self, client, oids=OIDS):
-        """Store new records by hand."""
+    def commit(self, client, oids=OIDS, serials=None):
+        """Store new records by hand.
+
+        :param serials: those of `oids`, for a thread that may be struck anywhere: asking the server's own storage for them,
+            it could lose a lock of that one, which no client does.
+        """
         data = b'%d' % next(self.numbers)
         metadata = TransactionMetaData()
         client.tpc_begin(metadata)
         try:
             for oid in oids:
-                client.store(oid, self.serial(oid), data, '', metadata)
+                client.store(oid, serials[oid] if serials else self.serial(oid), data, '', metadata)
             client.tpc_vote(metadata)
             client.tpc_finish(metadata)
         except BaseException:

@@ -7,6 +7,7 @@ also what a server refuses us for.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,7 @@ class Link:
                          'and do both sides use TLS or none?')
         self._refusal: BaseException | None = None       # no use in waiting for a first connection
         self._unwatched: Connection | None = None        # one that no watcher could be started for
+        self._losses: deque[tuple[float, str]] = deque()  # when and why connections were lost, until that is logged
         self._pausing = Waiting('')                      # the connector's, to be cut short
         self._pausing.sleep(self._system, 0)
 
@@ -174,8 +176,7 @@ class Link:
 
     def on_lost(self, connection: Connection, reason: str) -> None:
         """A connection has ended."""
-        if under(self._changed, self._drop, connection, reason):
-            self._log_lost(reason)
+        under(self._changed, self._drop, connection, reason)
         self.try_to_start()
 
     def try_to_start(self) -> None:
@@ -185,13 +186,13 @@ class Link:
         except ClientDisconnected as error:
             log.warning('%s: %s', self._wanted.who, error)
 
-    def _drop(self, connection: Connection, reason: str) -> bool:
+    def _drop(self, connection: Connection, reason: str) -> None:
         if connection is not self.connection:
-            return False
+            return
         self._losing = connection   # first, lest another connection is made without waiting for this one's readers
         self._problem = reason
         self.connection = None
-        return True
+        self._losses.append((self._system.now(), reason))
 
     def _run(self) -> None:
         """The connector's thread: until there is a connection that will do, or the client is closed."""
@@ -242,6 +243,7 @@ class Link:
 
     def _round(self) -> str | None:
         """Try all addresses once; returns what went wrong."""
+        self._log_losses()
         attempt = Attempt(self._wanted, self._state, self, self._system, lambda: not self._closed, self._retire)
         try:
             found = attempt.run(self.addresses, writable_only=self.connection is not None)
@@ -299,13 +301,19 @@ class Link:
             else:
                 self._unwatched = None
 
-    def _log_lost(self, reason: str) -> None:
-        log.log(logging.DEBUG if self._closed else logging.WARNING, '%s: disconnected: %s', self._wanted.who, reason)
-        if not self._closed:
-            self._away_since = self._system.now()
+    def _log_losses(self) -> None:
+        """In the connector's thread, not in the one that has found the loss.
+
+        That one may be struck again in the middle of logging, which would keep a handler's lock for good: all threads that log,
+        of the whole process, would hang.
+        """
+        while self._losses:
+            self._away_since, reason = self._losses.popleft()
+            log.warning('%s: disconnected: %s', self._wanted.who, reason)
 
     def _log_connected(self, found: Connected, again: str) -> None:
         """As loud as what was logged when there was no connection, so that it is known to be over."""
+        self._log_losses()
         where = found.connection.where + (' (read-only)' if found.read_only else '')
         since, self._away_since = self._away_since, None
         if since is None:
