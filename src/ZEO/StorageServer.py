@@ -16,7 +16,7 @@ from ZEO.interfaces import Closed, Serving, notify
 from ZEO.net import addresses
 from ZEO.net.acceptor import Acceptor
 from ZEO.net.addresses import Address
-from ZEO.net.channel import Channel
+from ZEO.net.channel import Channel, Unread
 from ZEO.net.loop import Loop
 from ZEO.net.sources import is_local, source_of
 from ZEO.net.system import REAL, System
@@ -72,6 +72,7 @@ class StorageServer:
         self._ssl = ssl
         self._protocol = messages.codec(b'M5' if msgpack else b'Z5').name
         self._loop = Loop(system, limits.turn)
+        self._unread = Unread(limits.shared_output)
         self._intake = Intake(self._loop, Budget(limits.shared_memory))
         self._scratch = memoryview(bytearray(READ_SIZE))    # all connections read into it, in turn
         self._strangers = Strangers(limits)                 # those of them that have not registered
@@ -179,7 +180,8 @@ class StorageServer:
         peer = Peer(self.hosted, self._loop, where, session, self._intake, partial(self._gone, source))
         self._peers.add(peer)
         self._strangers.add(peer, source)
-        peer.start(Channel(self._loop, stream, session, peer, self.limits.output_buffer), self.limits.handshake_time)
+        peer.start(Channel(self._loop, stream, session, peer, self.limits.output_buffer, self._unread),
+                   self.limits.handshake_time)
 
     def _full(self, stream: Any) -> str | None:
         """Why there is no place for a new connection, unless one that has not registered makes place."""

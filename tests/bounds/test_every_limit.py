@@ -19,6 +19,7 @@ REACHED = {
     'handshake_size': 'server/test_strangers.py::test_a_frame_too_large_for_a_stranger',
     'handshake_time': 'server/test_strangers.py::test_silence_ends_at_the_handshake_deadline',
     'output_buffer': 'server/test_turns.py::test_answers_that_are_not_read_are_bounded_whatever_was_asked_for_at_once',
+    'shared_output': 'server/test_turns.py::test_answers_that_many_clients_do_not_read_are_bounded_together',
     'turn': 'server/test_turns.py::test_a_client_with_many_calls_gives_way',
     'batch': 'server/test_prefetch.py::test_an_answer_is_bounded_and_says_how_far_it_goes',
     'connections': 'server/test_many_strangers.py::test_clients_beyond_the_bound_are_refused_and_silent_ones_make_place',

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from ZEO.net import channel as channel_module
-from ZEO.net.channel import STREAM_AHEAD, Channel
+from ZEO.net.channel import STREAM_AHEAD, Channel, Unread
 from ZEO.net.loop import READ, Loop
 from ZEO.wire.frames import FrameReader, FrameTooLarge, frame
 from ZEO.wire.session import Probed
@@ -44,7 +44,7 @@ class Owner:
 class Setup:
     """A channel and the other end of its socket."""
 
-    def __init__(self, limit=LIMIT, frame_limit=10 * LIMIT, ends=None):
+    def __init__(self, limit=LIMIT, frame_limit=10 * LIMIT, ends=None, unread=None):
         self.loop = Loop()
         here, self.there = ends or socket.socketpair()
         for end in (here, self.there):
@@ -52,7 +52,7 @@ class Setup:
             end.setblocking(False)
         self.owner = Owner()
         self.session = Frames(frame_limit)
-        self.channel = Channel(self.loop, here, self.session, self.owner, limit)
+        self.channel = Channel(self.loop, here, self.session, self.owner, limit, unread)
 
     def turn(self, times=5):
         for _ in range(times):
@@ -468,3 +468,17 @@ def tcp_pair():
         listener.listen()
         there = socket.create_connection(listener.getsockname())
         return listener.accept()[0], there
+
+
+def test_what_waits_is_counted_for_all_until_it_is_read_or_the_stream_ends():
+    unread = Unread(LIMIT)
+    one, other = Setup(limit=100 * LIMIT, unread=unread), Setup(unread=unread)
+    one.channel.send(b'x' * 10 * LIMIT)
+    one.turn()
+    assert unread.total > LIMIT and one.channel.is_full and not other.channel.is_full
+    assert len(one.read()) == 10 * LIMIT
+    assert unread.total == 0 and not one.channel.is_full
+    one.channel.send(b'x' * 10 * LIMIT)
+    one.turn()
+    one.channel.close('done')
+    assert unread.total == 0

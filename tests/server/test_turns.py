@@ -44,6 +44,26 @@ def test_answers_that_are_not_read_are_bounded_whatever_was_asked_for_at_once(se
         assert (message_id, len(args[0])) == (number, SIZE)
 
 
+def test_answers_that_many_clients_do_not_read_are_bounded_together(serve):
+    """Each leaves less than one may; each gets all of it once it reads."""
+    service = serve(limits=Limits(output_buffer=100 * BOUND, shared_output=BOUND))
+    others = set(service.hosted.peers)
+    clients = [service.client(receive_buffer=4096) for _ in range(8)]
+    channels = [peer._channel for peer in set(service.hosted.peers) - others]
+    clients[0].commit(1, (OID, z64, b'd' * SIZE))
+    for client in clients:
+        client.send(*[message(number, False, 'loadBefore', (OID, maxtid)) for number in range(60)])
+    for _ in range(20):
+        service.good.ping()
+        assert sum(channel._pending for channel in channels) <= BOUND + 8 * 2 * SIZE
+    for client in clients:
+        for number in range(60):
+            message_id, flags, name, args = client.next()
+            while name != '.reply':
+                message_id, flags, name, args = client.next()
+            assert (message_id, len(args[0])) == (number, SIZE)
+
+
 def test_a_client_with_many_calls_gives_way(service, monkeypatch):
     made = status_that_takes(service, monkeypatch, 0.001)
     client = service.client()

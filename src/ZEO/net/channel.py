@@ -6,7 +6,8 @@ batches, and one ``closed(reason)`` at the end.  Fails: nothing is raised; whate
 Messages that take long give way: the owner leaves the rest of them, and is given it when the other connections had their turn.
 
 What the other side does not read stays here; past `output_limit` bytes the channel stops reading from it, so that it can ask
-for no more.  Bytes it never asked for (invalidations) are bounded by the same number, past which the stream is closed.
+for no more, and so it does when too much waits in all channels together.  Bytes it never asked for (invalidations) are bounded
+by the same number, past which the stream is closed.
 """
 from __future__ import annotations
 
@@ -55,16 +56,29 @@ class Owner(Protocol):
         """The stream has ended; called once."""
 
 
+class Unread:
+    """What waits in all channels of a server for clients that do not read.
+
+    :param limit: bytes past which nothing more is read from those that something waits for.
+    """
+
+    def __init__(self, limit: float = float('inf')) -> None:
+        self.limit = limit
+        self.total = 0
+
+
 class Channel:
     """One accepted connection."""
 
     def __init__(self, loop: Loop, stream: socket.socket | TlsSocket, session: Session, owner: Owner,
-                 output_limit: int) -> None:
+                 output_limit: int, unread: Unread | None = None) -> None:
         self._loop = loop
         self._socket = stream
         self._session = session
         self._owner = owner
         self._output_limit = output_limit
+        self._unread = unread or Unread()
+        self._counted = 0                            # bytes of _pending that are counted there
         self._tls = stream if isinstance(stream, TlsSocket) else None
         self._out: deque[Any] = deque()              # what waits to be sent, bytes or views on them
         self._pending = 0                            # how many bytes that is
@@ -87,7 +101,13 @@ class Channel:
     @property
     def is_full(self) -> bool:
         """Whether the other side should have no more messages handled: it does not read, or asks for too much."""
-        return self._pending > self._output_limit or bool(self._held)
+        return bool(self._held) or self._must_read_first
+
+    @property
+    def _must_read_first(self) -> bool:
+        """Whether too much waits for the other side, or something when too much waits for all together."""
+        pending, unread = self._pending, self._unread
+        return pending > self._output_limit or (pending > 0 and unread.total - self._counted + pending > unread.limit)
 
     def send(self, data: bytes) -> None:
         """Send `data` after everything sent before; it leaves when what has come in was handled."""
@@ -159,6 +179,7 @@ class Channel:
         self.is_closed = True
         self._loop.remove(self._socket)
         self._socket.close()
+        self._count_unread(0)
         self._out.clear()
         self._kept = None
         streams, self._streams = self._streams, deque()
@@ -330,9 +351,10 @@ class Channel:
 
     def _wait_for_the_right_events(self) -> None:
         events = WRITE if self._has_output() else 0
+        self._count_unread(self._pending)
         if self._held:
             events |= HANGUP
-        elif self._pending <= self._output_limit:
+        elif not self._must_read_first:
             if self._kept is None:
                 events |= READ
             if not self._turn_due and (self._kept is not None or self._tls is not None and self._tls.has_input):
@@ -341,3 +363,7 @@ class Channel:
         if events != self._events:
             self._events = events
             self._loop.change(self._socket, events, self._on_ready)
+
+    def _count_unread(self, size: int) -> None:
+        self._unread.total += size - self._counted
+        self._counted = size

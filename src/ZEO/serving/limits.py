@@ -52,6 +52,10 @@ class Limits:
         64 * 2**20, 'bytes', 'output-buffer-size',
         'nothing more is read from this client until it has read; one that does not read its invalidations is closed',
         'a few large records for a slow client')
+    shared_output: int = _bound(
+        512 * 2**20, 'bytes', 'shared-output-size',
+        'nothing more is read from clients that have not read what waits for them, until they have',
+        'eight clients that do not read, each with all that one may leave')
     turn: float = _bound(
         0.004, 'seconds', None, 'the other clients are served before its next call is',
         'for the calls that one client has sent at once; those who have sent many share it')
