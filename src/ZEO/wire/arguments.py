@@ -28,7 +28,7 @@ class Kind(NamedTuple):
 
     accepts: Callable[[Any], bool]
     is_one: str                     # what the argument has to be, for the error's text
-    usual: tuple[Any, int] = (None, 0)   # of this type and length, or any length for 0, it is accepted in any case
+    usual: tuple[Any, int] = (None, 0)   # of this type (object: any) and length, or any length for 0, it is accepted in any case
 
 
 def _is_id(value: Any) -> bool:
@@ -86,7 +86,7 @@ KINDS = {
     'number': Kind(_is_number, 'a number'),
     'flag': Kind(lambda value: value is None or _is_number(value), 'True or False'),
     'cursor': Kind(lambda value: value is None or _is_name(value) or _is_count(value), 'what the call before it has answered'),
-    'any': Kind(lambda value: True, 'anything'),
+    'any': Kind(lambda value: True, 'anything', (object, 0)),
 }
 
 
@@ -104,7 +104,7 @@ class Arguments(NamedTuple):
         """
         if type(args) is tuple and len(args) == len(self.usual):
             for (usual, size), value in zip(self.usual, args, strict=True):
-                if type(value) is not usual or size and len(value) != size:
+                if type(value) is not usual and usual is not object or size and len(value) != size:
                     break
             else:
                 return
