@@ -287,6 +287,8 @@ class ClientStorage(ConflictResolvingStorage):
         :raises POSKeyError: when there is no such object.
         """
         found = self._cache.loadBefore(oid, tid)
+        if found is not None and tid <= self._state.covered:   # as mostly
+            return found
         if found is None and self._prefetched.pending and self._prefetched.wait_for(oid, tid):
             found = self._cache.loadBefore(oid, tid)
         if found is not None and tid > self._state.covered:   # it may have ended by now
