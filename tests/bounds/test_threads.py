@@ -25,7 +25,9 @@ def test_a_pack_without_a_thread_fails_alone(server):
     server.serve()
     client, other = server.client(), server.client()
     tid = client.commit(1, (z64, z64, RECORD))
+    threads = server.threads()
     client.call('undoLog', 0, 20)   # as another user it could not import anything any more
+    eventually(lambda: server.threads() == threads)   # a thread that is about to end would take what comes
     with server.without_threads():
         for _ in range(2):
             with pytest.raises(LookupError, match='cannot start a thread'):

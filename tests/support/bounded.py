@@ -67,6 +67,10 @@ class BoundedServer:
         with open(f'/proc/{self.pid}/statm') as file:
             return int(file.read().split()[1]) * resource.getpagesize()
 
+    def threads(self) -> int:
+        """Return how many threads the process has."""
+        return len(os.listdir(f'/proc/{self.pid}/task'))
+
     def open_files(self) -> list[str]:
         """Return what its file descriptors are."""
         folder, found = f'/proc/{self.pid}/fd', []
