@@ -93,8 +93,8 @@ def test_a_living_thread_may_hold_a_lock_for_as_long_as_a_blocked_send():
 def test_a_lost_lock_is_taken_back_in_time():
     role = Role()
     role.take(ended_thread())
-    assert under_in_time(role.lock, lambda: None, 30, role.suspicion, role.clock)
-    assert not role.lock.locked() and role.clock.time < 30
+    assert under_in_time(role.lock, lambda: None, 2 * GONE_AFTER, role.suspicion, role.clock)
+    assert not role.lock.locked() and role.clock.time < 2 * GONE_AFTER
 
 
 def test_a_lock_that_is_in_use_is_not_waited_for_without_an_end():

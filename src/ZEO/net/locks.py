@@ -21,8 +21,8 @@ _PAUSE = 0.001
 #: Seconds for which a lock may be held: a blocked send gives up after 60.
 LONGEST_HOLD = 90.0
 
-#: Seconds for which a thread may be kept from saying that it has taken a lock, however busy the machine is.
-GONE_AFTER = 3.0
+#: Seconds for which a thread may be kept from saying that it has taken a lock: a hundred busy threads keep one for seconds.
+GONE_AFTER = 30.0
 
 
 def under(lock: Any, function: Callable[..., Result], *args: Any) -> Result:
