@@ -5,12 +5,15 @@
     python scripts/attack.py --only 'hash-*,pipeline'   some of them
     python scripts/attack.py --against DIR              the same on other sources as well, in turn
 
-Enters: nothing but switches.  Leaves: a table with a row for each attack: the worst wait of a well-behaved client, the server's
-processor time and peak memory, files that are left open, whether code of the attacker ran.  Fails: exit status 1 when a
-server died, ran code, or let the good client wait for more than half a second.
+Enters: nothing but switches. Leaves: a table with a row for each attack: the worst wait of a
+well-behaved client, the server's processor time and peak memory, files that are left open, whether
+code of the attacker ran. Fails: exit status 1 when a server died, ran code, or let the good client
+wait for more than half a second.
 
-Each attack has a fresh server process, with its memory bounded so that it can't harm the machine, on a Unix socket.
+Each attack has a fresh server process, with its memory bounded so that it can't harm the machine,
+on a Unix socket.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -74,7 +77,9 @@ class Raw:
             raise Closed from error
 
     def frame(self) -> bytes:
-        while len(self._received) < 4 or len(self._received) < 4 + int.from_bytes(self._received[:4], 'big'):
+        while len(self._received) < 4 or len(self._received) < 4 + int.from_bytes(
+            self._received[:4], 'big'
+        ):
             try:
                 data = self.socket.recv(1 << 20)
             except ConnectionError as error:
@@ -104,7 +109,15 @@ class Raw:
             if kind == '.reply' and answer_id == number:
                 return (2, result) if flags == 2 else result
 
-    def commit(self, data: bytes, *, oid: bytes = OID, serial: bytes = NEW, txn_id: int = 1, extension: Any = b'') -> Any:
+    def commit(
+        self,
+        data: bytes,
+        *,
+        oid: bytes = OID,
+        serial: bytes = NEW,
+        txn_id: int = 1,
+        extension: Any = b'',
+    ) -> Any:
         self.tell('tpc_begin', txn_id, b'', b'', extension, None, ' ')
         self.tell('storea', oid, serial, data, txn_id)
         voted = self.call('vote', txn_id)
@@ -126,7 +139,9 @@ def message(message_id: Any, one_way: bool, name: str, args: Any) -> bytes:
 
 def around(name: str, argument: bytes) -> bytes:
     """Return a call whose one argument is given as opcodes."""
-    return b'\x80\x03(K\1\x89X' + struct.pack('<I', len(name)) + name.encode() + argument + b'\x85t.'
+    return (
+        b'\x80\x03(K\1\x89X' + struct.pack('<I', len(name)) + name.encode() + argument + b'\x85t.'
+    )
 
 
 @dataclass
@@ -145,9 +160,11 @@ ATTACKS: dict[str, tuple[Attack, dict[str, str]]] = {}
 
 def attack(name: str, **settings: str) -> Callable[[Attack], Attack]:
     """Enter a function into the list; `settings` are keys of <zeo>, and `storage`."""
+
     def enter(function: Attack) -> Attack:
         ATTACKS[name] = function, settings
         return function
+
     return enter
 
 
@@ -193,13 +210,26 @@ def code_in_extension(target: Target) -> None:
 def huge_int(target: Target) -> None:
     digits = (10**5000).to_bytes(2100, 'little')
     number = b'\x8b' + struct.pack('<I', len(digits)) + digits
-    body = (b'\x80\x03(K\1\x89X\x0a\0\0\0loadBefore(cbuiltins\nfrozenset\n(' + number + b'l\x85RC\x08' + LATEST + b'tt.')
+    body = (
+        b'\x80\x03(K\1\x89X\x0a\0\0\0loadBefore(cbuiltins\nfrozenset\n('
+        + number
+        + b'l\x85RC\x08'
+        + LATEST
+        + b'tt.'
+    )
     _send_and_see(target, body)
 
 
 @attack('one-message-nested', storage='mapping')
 def nested(target: Target) -> None:
-    body = b'\x80\x03(K\1\x89X\x0a\0\0\0loadBefore(' + b'(' * 700 + b't' * 700 + b'C\x08' + LATEST + b'tt.'
+    body = (
+        b'\x80\x03(K\1\x89X\x0a\0\0\0loadBefore('
+        + b'(' * 700
+        + b't' * 700
+        + b'C\x08'
+        + LATEST
+        + b'tt.'
+    )
     _send_and_see(target, body)
 
 
@@ -301,10 +331,13 @@ def load_many(target: Target) -> None:
 def pipeline(target: Target) -> None:
     client = Raw(target.address)
     _stored(client, 2_200_000)
-    client.socket.sendall(b''.join(
-        struct.pack('>I', len(body)) + body
-        for body in (message(n, False, 'loadBefore', (OID, LATEST)) for n in range(1000))))
-    time.sleep(5)   # without reading
+    client.socket.sendall(
+        b''.join(
+            struct.pack('>I', len(body)) + body
+            for body in (message(n, False, 'loadBefore', (OID, LATEST)) for n in range(1000))
+        )
+    )
+    time.sleep(5)  # without reading
 
 
 @attack('status-unread')
@@ -331,7 +364,7 @@ def half_frames(target: Target) -> None:
         try:
             for _ in range(300):
                 client.socket.sendall(megabyte)
-        except OSError:   # it has had enough
+        except OSError:  # it has had enough
             pass
     time.sleep(1)
 
@@ -375,9 +408,12 @@ def lock_queue(target: Target) -> None:
     began = time.monotonic()
     try:
         other.commit(b'good', oid=bytes(7) + b'\2')
-        print(f'    another client\'s commit took {time.monotonic() - began:.1f} s', flush=True)
+        print(f"    another client's commit took {time.monotonic() - began:.1f} s", flush=True)
     except OSError:
-        print(f'    another client\'s commit was not there after {time.monotonic() - began:.0f} s', flush=True)
+        print(
+            f"    another client's commit was not there after {time.monotonic() - began:.0f} s",
+            flush=True,
+        )
 
 
 @attack('undo-queue')
@@ -388,7 +424,7 @@ def undo_queue(target: Target) -> None:
         serial = client.commit(b'x', serial=serial)
     try:
         for _ in range(5000):
-            client.ask('undoLog', 0, -10**6)
+            client.ask('undoLog', 0, -(10**6))
     except (Closed, OSError):
         pass
     client.close()
@@ -396,9 +432,12 @@ def undo_queue(target: Target) -> None:
     began = time.monotonic()
     try:
         other.call('undoLog', 0, -5)
-        print(f'    another client\'s undoLog took {time.monotonic() - began:.1f} s', flush=True)
+        print(f"    another client's undoLog took {time.monotonic() - began:.1f} s", flush=True)
     except OSError:
-        print(f'    another client\'s undoLog was not there after {time.monotonic() - began:.0f} s', flush=True)
+        print(
+            f"    another client's undoLog was not there after {time.monotonic() - began:.0f} s",
+            flush=True,
+        )
 
 
 @attack('iterators')
@@ -478,14 +517,21 @@ def blob_leftovers(target: Target) -> None:
             pass
         client.close()
     time.sleep(0.5)
-    left = [path for path in (target.folder / 'blobs').rglob('*') if path.is_file() and path.name[0] != '.']
+    left = [
+        path
+        for path in (target.folder / 'blobs').rglob('*')
+        if path.is_file() and path.name[0] != '.'
+    ]
     print(f'    {len(left)} files are left', flush=True)
 
 
 # Measuring.
 
+
 def be_good(address: str, pipe: Connection) -> None:
-    """Load and ping without a pause of more than some milliseconds; say how long the longest took."""
+    """Load and ping without a pause of more than some milliseconds; say how long the longest
+    took.
+    """
     client = Raw(address)
     client.socket.settimeout(PATIENCE)
     pipe.send('ready')
@@ -510,7 +556,9 @@ STORAGES = {
 }
 
 
-def start(sources: str, folder: Path, settings: dict[str, str]) -> tuple[subprocess.Popen[bytes], str]:
+def start(
+    sources: str, folder: Path, settings: dict[str, str]
+) -> tuple[subprocess.Popen[bytes], str]:
     settings = dict(settings)
     storage = STORAGES[settings.pop('storage', 'file')].format(folder=folder)
     keys = '\n'.join(f'{key.replace("_", "-")} {value}' for key, value in settings.items())
@@ -518,9 +566,12 @@ def start(sources: str, folder: Path, settings: dict[str, str]) -> tuple[subproc
     (folder / 'zeo.conf').write_text(f'<zeo>\naddress {address}\n{keys}\n</zeo>\n{storage}\n')
     process = subprocess.Popen(
         [sys.executable, '-m', 'ZEO.runzeo', '-C', str(folder / 'zeo.conf')],
-        env={**os.environ, 'PYTHONPATH': sources, 'TMPDIR': str(folder)}, stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=open(folder / 'log', 'wb'),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)))
+        env={**os.environ, 'PYTHONPATH': sources, 'TMPDIR': str(folder)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=open(folder / 'log', 'wb'),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
+    )
     until = time.monotonic() + 30
     while True:
         try:
@@ -536,7 +587,11 @@ def figures(pid: int) -> tuple[float, float, int]:
     """Seconds of processor time, peak memory in MB, open files."""
     fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
     seconds = (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
-    peak = next(line for line in Path(f'/proc/{pid}/status').read_text().splitlines() if line.startswith('VmHWM'))
+    peak = next(
+        line
+        for line in Path(f'/proc/{pid}/status').read_text().splitlines()
+        if line.startswith('VmHWM')
+    )
     return seconds, int(peak.split()[1]) / 1024, len(os.listdir(f'/proc/{pid}/fd'))
 
 
@@ -548,7 +603,10 @@ def run(name: str, sources: str) -> tuple[str, bool]:
     ours, theirs = multiprocessing.Pipe()
     good = multiprocessing.Process(target=be_good, args=(address, theirs), daemon=True)
     attacker = multiprocessing.Process(
-        target=function, args=(Target(address, folder, folder / 'canary', process.pid),), daemon=True)
+        target=function,
+        args=(Target(address, folder, folder / 'canary', process.pid),),
+        daemon=True,
+    )
     try:
         good.start()
         ours.recv()
@@ -560,12 +618,19 @@ def run(name: str, sources: str) -> tuple[str, bool]:
         ours.send('enough')
         worst, mean = ours.recv() if ours.poll(PATIENCE + 5) else (PATIENCE, 'no answer')
         ran = (folder / 'canary').exists()
-        time.sleep(0.3)   # for what has just been closed, or has just died
+        time.sleep(0.3)  # for what has just been closed, or has just died
         if process.poll() is not None:
-            return f'{name:34} the server DIED, status {process.returncode}{"; CODE RAN" if ran else ""}', False
+            return (
+                f'{name:34} the server DIED, status '
+                f'{process.returncode}{"; CODE RAN" if ran else ""}',
+                False,
+            )
         seconds, peak, files = figures(process.pid)
-        row = (f'{name:34} {1000 * worst:9.0f} {mean:>10} {seconds - before[0]:9.1f} {peak:9.0f} {files - before[2]:6}'
-               f'{"  CODE RAN" if ran else ""}')
+        row = (
+            f'{name:34} {1000 * worst:9.0f} {mean:>10} {seconds - before[0]:9.1f} {peak:9.0f} '
+            f'{files - before[2]:6}'
+            f'{"  CODE RAN" if ran else ""}'
+        )
         return row, not ran and worst <= ACCEPTABLE
     finally:
         process.kill()
@@ -582,9 +647,22 @@ def chosen(names: str) -> Iterator[str]:
 
 def main() -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(description='Attack a server of its own, and show what that costs a good client.')
-    parser.add_argument('--only', default='*', metavar='NAMES', help='attacks, separated by commas; hash-* for all that begin so')
-    parser.add_argument('--against', action='append', default=[], metavar='DIR', help='run them on the package in DIR as well')
+    parser = argparse.ArgumentParser(
+        description='Attack a server of its own, and show what that costs a good client.'
+    )
+    parser.add_argument(
+        '--only',
+        default='*',
+        metavar='NAMES',
+        help='attacks, separated by commas; hash-* for all that begin so',
+    )
+    parser.add_argument(
+        '--against',
+        action='append',
+        default=[],
+        metavar='DIR',
+        help='run them on the package in DIR as well',
+    )
     args = parser.parse_args()
     print(f'{"attack":34} {"worst ms":>9} {"mean ms":>10} {"CPU s":>9} {"peak MB":>9} {"files":>6}')
     stood = True

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Hit rates of the installed ZEO's client cache on made-up accesses, at five sizes.
 
-In: nothing but the ZEO that this Python imports, ours or another release: only the public ClientCache
-is used. Out: a table. Each record takes 1000 bytes of the file, headers included.
+In: nothing but the ZEO that this Python imports, ours or another release: only the public
+ClientCache is used. Out: a table. Each record takes 1000 bytes of the file, headers included.
 """
 
 import importlib.util

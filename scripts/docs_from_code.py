@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes into the documentation what the code says: configuration keys, limits, the commands' help.
 
-Enters: the schema files, the server's limits, and what commands print for --help.  Leaves: the parts of pages between
-``.. generated: …`` and ``.. end of generated`` written anew.  Fails: with exit status 1 and a line
-for each page that would change, when it is run with --check.
+Enters: the schema files, the server's limits, and what commands print for --help. Leaves: the parts
+of pages between ``.. generated: …`` and ``.. end of generated`` written anew. Fails: with exit
+status 1 and a line for each page that would change, when it is run with --check.
 
 Run it after a change of a schema or a command's switches, with ZEO importable.
 """
@@ -23,7 +23,9 @@ DOCS = Path(__file__).resolve().parent.parent / 'docs'
 PAGES = 'configuration.rst', 'commands.rst', 'operating/limits.rst'
 
 PART = re.compile(
-    r'^\.\. generated: (?P<kind>section|help|table) (?P<name>\S+)\n(?:.*\n)*?\.\. end of generated\n', re.M
+    r'^\.\. generated: (?P<kind>section|help|table) (?P<name>\S+)\n'
+    r'(?:.*\n)*?\.\. end of generated\n',
+    re.M,
 )
 
 #: What the datatypes are called for people who write configuration files.
@@ -93,15 +95,26 @@ def _datatype(info: Any) -> str:
 
 
 def _paragraph(text: str, indent: str = '') -> list[str]:
-    return textwrap.wrap(' '.join(text.split()), 100, initial_indent=indent,
-                         subsequent_indent=indent, break_on_hyphens=False)
+    return textwrap.wrap(
+        ' '.join(text.split()),
+        100,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )
 
 
 def help_of(name: str) -> str:
     """Return what a command prints for --help, as a block of text."""
     environ = {**os.environ, 'COLUMNS': '80', 'NO_COLOR': '1'}
-    result = subprocess.run([sys.executable, '-m', MODULES[name], '--help'], env=environ,
-                            capture_output=True, text=True, timeout=50, check=True)
+    result = subprocess.run(
+        [sys.executable, '-m', MODULES[name], '--help'],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+    )
     return '.. code-block:: none\n\n' + textwrap.indent(result.stdout.rstrip(), '   ')
 
 
@@ -109,13 +122,24 @@ def limits() -> str:
     """Return the table of the server's limits."""
     from ZEO.serving.limits import bounds
 
-    lines = ['.. list-table::', '   :header-rows: 1', '', '   * - Limit', '     - Key of ``<zeo>``',
-             '     - Default', '     - What happens past it', '     - Why this default']
+    lines = [
+        '.. list-table::',
+        '   :header-rows: 1',
+        '',
+        '   * - Limit',
+        '     - Key of ``<zeo>``',
+        '     - Default',
+        '     - What happens past it',
+        '     - Why this default',
+    ]
     for bound in bounds():
-        lines += [f'   * - {bound.name.replace("_", " ")}',
-                  f'     - ``{bound.key}``' if bound.key else '     - none',
-                  f'     - {amount(bound.default, bound.unit)}',
-                  f'     - {bound.reached}', f'     - {bound.reason}']
+        lines += [
+            f'   * - {bound.name.replace("_", " ")}',
+            f'     - ``{bound.key}``' if bound.key else '     - none',
+            f'     - {amount(bound.default, bound.unit)}',
+            f'     - {bound.reached}',
+            f'     - {bound.reason}',
+        ]
     return '\n'.join(lines)
 
 
@@ -137,16 +161,21 @@ def renewed(page: str) -> str:
 
     def part(match: re.Match[str]) -> str:
         made = MAKERS[match['kind']](match['name'])
-        return (f'.. generated: {match["kind"]} {match["name"]}\n\n{made.rstrip()}\n\n'
-                '.. end of generated\n')
+        return (
+            f'.. generated: {match["kind"]} {match["name"]}\n\n{made.rstrip()}\n\n'
+            '.. end of generated\n'
+        )
 
     return PART.sub(part, (DOCS / page).read_text(encoding='utf-8'))
 
 
 def main() -> int:
     """Run the command; return its exit status."""
-    changed = {page: text for page in PAGES
-               if (text := renewed(page)) != (DOCS / page).read_text(encoding='utf-8')}
+    changed = {
+        page: text
+        for page in PAGES
+        if (text := renewed(page)) != (DOCS / page).read_text(encoding='utf-8')
+    }
     for page, text in changed.items():
         if '--check' in sys.argv[1:]:
             print(f'docs/{page} is not what the code says: run {Path(__file__).name}')

@@ -1,4 +1,6 @@
-"""Puts the tests' helpers on the path, and has Hypothesis judge what the code does, not how fast the machine is."""
+"""Puts the tests' helpers on the path, and has Hypothesis judge what the code does, not how fast
+the machine is.
+"""
 
 import sys
 from pathlib import Path

@@ -142,7 +142,10 @@ def blocks(page):
     text = (TOP / 'docs' / page).read_text(encoding='utf-8')
     for block in BLOCK.finditer(text):
         caption = re.search(r':caption: (\S+)', block['options'])
-        yield caption[1] if caption else block['language'], textwrap.dedent(block['body']).strip('\n') + '\n'
+        yield (
+            caption[1] if caption else block['language'],
+            textwrap.dedent(block['body']).strip('\n') + '\n',
+        )
 
 
 @pytest.mark.timeout(100)
@@ -153,13 +156,21 @@ def test_the_server_and_the_module_of_the_page_on_zope(reader):
         (reader.directory / name).write_text(found[name].replace('8100', str(reader.port('8100'))))
     make, serve = re.findall(r'^\$ (.*)', found['console'], re.M)
     reader.run(make, '')
-    process = subprocess.Popen(['/bin/sh', '-c', f'exec {serve}'], cwd=reader.directory, env=reader.environ, text=True,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        ['/bin/sh', '-c', f'exec {serve}'],
+        cwd=reader.directory,
+        env=reader.environ,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
     reader.servers.append(process)
     while 'serving storage 1' not in (line := process.stderr.readline()):
         assert line, 'it does not serve'
     (reader.directory / 'use.py').write_text(
-        'from custom_zodb import Storage\nprint(Storage.supportsUndo(), Storage.getName() != "")\nStorage.close()\n')
+        'from custom_zodb import Storage\nprint(Storage.supportsUndo(), Storage.getName() != "")\n'
+        'Storage.close()\n'
+    )
     reader.run('python use.py', 'True True\n')
     assert (reader.directory / 'var' / 'Data.fs').exists()
     process.send_signal(signal.SIGTERM)
@@ -171,12 +182,23 @@ def test_the_configurations_of_the_page_on_security_are_right(tmp_path):
     text = (TOP / 'docs' / 'operating' / 'security.rst').read_text(encoding='utf-8')
     sections = re.findall(r'::\n\n((?:   .*\n)*?   </zeo>\n)', text)
     assert len(sections) == 2
-    trustme.CA().issue_cert('db.example.org').private_key_and_cert_chain_pem.write_to_path(str(tmp_path / 'all.pem'))
+    trustme.CA().issue_cert('db.example.org').private_key_and_cert_chain_pem.write_to_path(
+        str(tmp_path / 'all.pem')
+    )
     for number, section in enumerate(sections):
-        section = re.sub(r'/etc/zeo/\w+\.\w+', str(tmp_path / 'all.pem'), section).replace('group zope', f'group {os.getgid()}')
-        (tmp_path / 'zeo.conf').write_text(textwrap.dedent(section) + '<mappingstorage>\n</mappingstorage>\n')
-        done = subprocess.run([sys.executable, '-m', 'ZEO.runzeo', '-C', 'zeo.conf', '--test'], cwd=tmp_path, timeout=50,
-                              capture_output=True, text=True)
+        section = re.sub(r'/etc/zeo/\w+\.\w+', str(tmp_path / 'all.pem'), section).replace(
+            'group zope', f'group {os.getgid()}'
+        )
+        (tmp_path / 'zeo.conf').write_text(
+            textwrap.dedent(section) + '<mappingstorage>\n</mappingstorage>\n'
+        )
+        done = subprocess.run(
+            [sys.executable, '-m', 'ZEO.runzeo', '-C', 'zeo.conf', '--test'],
+            cwd=tmp_path,
+            timeout=50,
+            capture_output=True,
+            text=True,
+        )
         assert (done.returncode, done.stderr) == (0, ''), f'section {number}: {done.stderr}'
 
 
@@ -187,8 +209,13 @@ def test_the_sample_of_a_caches_statistics_is_what_zeo_cache_prints(tmp_path):
     cache.store(b'\0' * 8, b'\0' * 7 + b'\1', None, b'data')
     cache.load(b'\0' * 8)
     cache.close()
-    done = subprocess.run([sys.executable, '-m', 'ZEO.commands.zeo_cache', 'stats', 'app-1.zec'], cwd=tmp_path, timeout=50,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, '-m', 'ZEO.commands.zeo_cache', 'stats', 'app-1.zec'],
+        cwd=tmp_path,
+        timeout=50,
+        capture_output=True,
+        text=True,
+    )
     assert labels(textwrap.dedent(sample)) == labels(done.stdout)
     assert re.search(r'^belongs to +1@db.example:9100$', textwrap.dedent(sample), re.M)
     assert re.search(r'^belongs to +1@db.example:9100$', done.stdout, re.M)

@@ -70,9 +70,14 @@ def test_a_symbolic_link_that_comes_at_the_last_moment_is_refused(path, victim, 
 
 
 @pytest.mark.timeout(10)
-@pytest.mark.parametrize(('make', 'what'), [
-    (os.mkdir, 'a directory'), (os.mkfifo, 'a FIFO'),
-    (lambda path: socket.socket(socket.AF_UNIX).bind(path), 'a socket')])
+@pytest.mark.parametrize(
+    ('make', 'what'),
+    [
+        (os.mkdir, 'a directory'),
+        (os.mkfifo, 'a FIFO'),
+        (lambda path: socket.socket(socket.AF_UNIX).bind(path), 'a socket'),
+    ],
+)
 def test_what_is_not_a_file_is_refused_at_once(path, make, what):
     make(path)
     with pytest.raises(OSError, match=f'it is {what}, not a regular file'):
@@ -144,7 +149,9 @@ def test_a_process_id_takes_the_place_of_another(tmp_path, path, before):
     assert files.read_pid(path) == (tmp_path / 'name').read_text() == '12\n'
 
 
-@pytest.mark.parametrize('content', ['FS21 a database', '123\n456\nabc', ' ' * 100 + 'text', '1' * 30])
+@pytest.mark.parametrize(
+    'content', ['FS21 a database', '123\n456\nabc', ' ' * 100 + 'text', '1' * 30]
+)
 def test_a_file_that_holds_something_else_than_a_process_id_is_left_alone(tmp_path, path, content):
     (tmp_path / 'name').write_text(content)
     with pytest.raises(OSError, match='does not hold a process id'):

@@ -1,4 +1,5 @@
 """The front door: client, DB, connection and server, as a program calls them."""
+
 from __future__ import annotations
 
 import os
@@ -19,8 +20,13 @@ SOURCES = str(Path(ZEO.__file__).parent.parent)
 
 def code(text, **environ):
     """Run a program; return what it prints."""
-    result = subprocess.run([sys.executable, '-c', text], capture_output=True, text=True,
-                            timeout=50, env={**os.environ, 'PYTHONPATH': SOURCES, **environ})
+    result = subprocess.run(
+        [sys.executable, '-c', text],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env={**os.environ, 'PYTHONPATH': SOURCES, **environ},
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -41,8 +47,13 @@ def serve():
 
 
 def test_importing_the_package_imports_nothing_else():
-    assert code('import sys, ZEO; print([m for m in sys.modules if m.split(".")[0] in '
-                '("ZODB", "persistent", "transaction", "ZConfig", "socket")])') == '[]\n'
+    assert (
+        code(
+            'import sys, ZEO; print([m for m in sys.modules if m.split(".")[0] in '
+            '("ZODB", "persistent", "transaction", "ZConfig", "socket")])'
+        )
+        == '[]\n'
+    )
 
 
 @pytest.mark.smoke
@@ -57,7 +68,7 @@ def test_what_one_connection_writes_another_reads(serve, threaded):
     for connection in writer, reader:
         storage = connection.db().storage
         connection.close()
-        assert not storage.is_connected()   # it took its database with it
+        assert not storage.is_connected()  # it took its database with it
 
 
 def test_a_database(serve):
@@ -76,9 +87,14 @@ def test_a_client_with_options(serve):
 
 
 def test_names_of_a_client(serve):
-    """Two-phase commit orders storages by sortKey, which may not depend on how a client writes its server's address."""
+    """Two-phase commit orders storages by sortKey, which may not depend on how a client writes its
+    server's address.
+    """
     _, port = address = serve()
-    storages = [ZEO.client(addr) for addr in (address, ('localhost', port), ('127.0.0.1', port), ('', port), port)]
+    storages = [
+        ZEO.client(addr)
+        for addr in (address, ('localhost', port), ('127.0.0.1', port), ('', port), port)
+    ]
     try:
         assert len({storage.sortKey() for storage in storages}) == 1
         assert all(storage.getName().endswith(' (connected)') for storage in storages)
@@ -86,7 +102,10 @@ def test_names_of_a_client(serve):
         for storage in storages:
             storage.close()
     assert all(storage.getName().endswith(' (disconnected)') for storage in storages)
-    others = [ZEO.client(addr, storage=name, wait=False) for addr, name in ((port, '2'), (port % 60000 + 1, '1'), ('/sock', '1'))]
+    others = [
+        ZEO.client(addr, storage=name, wait=False)
+        for addr, name in ((port, '2'), (port % 60000 + 1, '1'), ('/sock', '1'))
+    ]
     for storage in others:
         storage.close()
     assert len({storage.sortKey() for storage in [storages[0], *others]}) == 4
@@ -100,6 +119,7 @@ def test_nobody_there(tmp_path):
 
 def test_a_database_that_fails_closes_its_storage(serve, monkeypatch):
     import ZODB
+
     opened = []
 
     def fail(storage):
@@ -120,9 +140,13 @@ def test_a_file_and_blobs(serve, tmp_path, threaded):
     assert os.path.exists(path) and os.path.isdir(blobs)
 
 
-@pytest.mark.parametrize('options', [
-    {'blob_dir': 'blobs'},
-    {'blob_dir': 'blobs', 'storage_conf': '<mappingstorage>\n</mappingstorage>'}])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'blob_dir': 'blobs'},
+        {'blob_dir': 'blobs', 'storage_conf': '<mappingstorage>\n</mappingstorage>'},
+    ],
+)
 def test_blobs_of_other_storages(serve, tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)
     storage = ZEO.client(serve(**options), blob_dir=str(tmp_path / 'cache'))
@@ -132,8 +156,10 @@ def test_blobs_of_other_storages(serve, tmp_path, monkeypatch, options):
 
 
 def test_several_storages(serve):
-    address = serve(storage_conf='<mappingstorage>\nname one\n</mappingstorage>\n'
-                                 '<mappingstorage two>\n</mappingstorage>')
+    address = serve(
+        storage_conf='<mappingstorage>\nname one\n</mappingstorage>\n'
+        '<mappingstorage two>\n</mappingstorage>'
+    )
     for name in '1', 'two':
         ZEO.client(address, name).close()
 
@@ -151,14 +177,19 @@ def test_unix_sockets(serve, tmp_path):
     ZEO.client(path).close()
 
 
-@pytest.mark.parametrize('zeo_conf', [
-    {'client_conflict_resolution': True, 'read_only': True, 'transaction-timeout': 5},
-    'read-only on\ntransaction-timeout 5',
-    '<zeo>\nread-only on\n</zeo>'])
+@pytest.mark.parametrize(
+    'zeo_conf',
+    [
+        {'client_conflict_resolution': True, 'read_only': True, 'transaction-timeout': 5},
+        'read-only on\ntransaction-timeout 5',
+        '<zeo>\nread-only on\n</zeo>',
+    ],
+)
 @pytest.mark.parametrize('threaded', [True, False])
 def test_settings(serve, zeo_conf, threaded, tmp_path):
-    address = serve(storage_conf='<mappingstorage>\n</mappingstorage>', zeo_conf=zeo_conf,
-                    threaded=threaded)
+    address = serve(
+        storage_conf='<mappingstorage>\n</mappingstorage>', zeo_conf=zeo_conf, threaded=threaded
+    )
     storage = ZEO.client(address, read_only_fallback=True)
     assert storage.isReadOnly()
     storage.close()
@@ -212,15 +243,17 @@ def test_stop(threaded, tmp_path):
     with pytest.raises(ClientDisconnected):
         storage.ping()
     storage.close()
-    address, stop = ZEO.server(path, threaded=threaded)   # the file is free again
+    address, stop = ZEO.server(path, threaded=threaded)  # the file is free again
     stop(stop_timeout=10)
 
 
 def test_a_process_does_not_outlive_the_program(tmp_path):
-    address = code('import os, ZEO; address, stop = ZEO.server(threaded=False);'
-                   'print(address[1], flush=True); os._exit(0)')
+    address = code(
+        'import os, ZEO; address, stop = ZEO.server(threaded=False);'
+        'print(address[1], flush=True); os._exit(0)'
+    )
     with pytest.raises(ClientDisconnected):
-        while True:   # until the process has seen the end of its input
+        while True:  # until the process has seen the end of its input
             ZEO.client(('127.0.0.1', int(address)), wait_timeout=0.1).close()
 
 
@@ -249,7 +282,7 @@ def test_a_process_is_stopped_by_a_signal_as_well(tmp_path, processes):
     address, stop = ZEO.server(str(tmp_path / 'a.fs'), threaded=False)
     processes[-1].terminate()
     assert processes[-1].wait(40) == 0
-    assert (tmp_path / 'a.fs.index').exists()   # the storage was closed
+    assert (tmp_path / 'a.fs.index').exists()  # the storage was closed
     stop()
 
 
@@ -285,7 +318,7 @@ def test_a_process_that_does_not_start(monkeypatch):
 
 
 def test_events_of_a_server():
-    told = code('''
+    told = code("""
 import sys, types
 events = types.ModuleType('zope.event')
 events.notify = lambda event: print(type(event).__name__, event.server.addr == address or '')
@@ -294,7 +327,7 @@ address = None
 import ZEO
 address, stop = ZEO.server()
 stop()
-''')
+""")
     assert told.split() == ['Serving', 'Closed', 'True']
 
 

@@ -1,4 +1,6 @@
-"""docs/operating/logging.rst lists every line of level INFO and above that the code can write, and no other."""
+"""docs/operating/logging.rst lists every line of level INFO and above that the code can write, and
+no other.
+"""
 
 import ast
 import re
@@ -19,7 +21,9 @@ def text_of(node):
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return re.sub(r'%[-.\d]*[sdrf]', '…', node.value)
     if isinstance(node, ast.JoinedStr):
-        return ''.join(text_of(part) if isinstance(part, ast.Constant) else '…' for part in node.values)
+        return ''.join(
+            text_of(part) if isinstance(part, ast.Constant) else '…' for part in node.values
+        )
     return None
 
 
@@ -32,7 +36,11 @@ def call_of(node):
         if method == 'log' and ast.unparse(node.args[0]) == 'logging.DEBUG':
             return None
         return node.args[LOGGERS[method]]
-    if method in REPORTS and (owner.endswith('reports') or method == 'report') and len(node.args) > REPORTS[method]:
+    if (
+        method in REPORTS
+        and (owner.endswith('reports') or method == 'report')
+        and len(node.args) > REPORTS[method]
+    ):
         return None if ast.unparse(node.args[0]) == 'logging.DEBUG' else node.args[REPORTS[method]]
     return None
 
@@ -43,7 +51,7 @@ def lines_of_the_code():
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
             argument = call_of(node)
             text = None if argument is None else text_of(argument)
-            if text and re.search(r'\w', text):   # others are put together of lines that are listed
+            if text and re.search(r'\w', text):  # others are put together of lines that are listed
                 found[text] = path.relative_to(PACKAGE).as_posix()
     return found
 

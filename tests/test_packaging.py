@@ -65,7 +65,7 @@ def test_metadata(site):
     assert ours.metadata['License-Expression'] == 'MIT'
     assert ours.metadata.get_all('Project-URL') == ['ZODB, https://zodb.org']
     licences = [line for line in ours.metadata.get_all('Classifier') if line.startswith('License')]
-    assert licences == []   # the expression takes their place
+    assert licences == []  # the expression takes their place
     assert {'test', 'docs', 'msgpack', 'zdaemon', 'plot', 'uvloop'} <= set(
         ours.metadata.get_all('Provides-Extra')
     )
@@ -74,7 +74,12 @@ def test_metadata(site):
 def required_imports(path):
     """Return the distributions that a module imports and does not do without."""
     tree = ast.parse(path.read_text(encoding='utf-8'))
-    optional = {id(node) for attempt in ast.walk(tree) if isinstance(attempt, ast.Try) for node in attempt.body}
+    optional = {
+        id(node)
+        for attempt in ast.walk(tree)
+        if isinstance(attempt, ast.Try)
+        for node in attempt.body
+    }
     names = set()
     for node in ast.walk(tree):
         if id(node) not in optional and isinstance(node, ast.Import):
@@ -82,8 +87,11 @@ def required_imports(path):
         elif id(node) not in optional and isinstance(node, ast.ImportFrom):
             names.add(node.module)
     parts = [name.split('.') for name in names]
-    return {'.'.join(name[:2]) if name[0] in NAMESPACES else name[0] for name in parts
-            if name[0] not in sys.stdlib_module_names and name[0] != 'ZEO'}
+    return {
+        '.'.join(name[:2]) if name[0] in NAMESPACES else name[0]
+        for name in parts
+        if name[0] not in sys.stdlib_module_names and name[0] != 'ZEO'
+    }
 
 
 def test_what_is_imported_is_declared(site):

@@ -1,4 +1,5 @@
 """runzeo as its users run it: real processes, signals, files and exit codes."""
+
 from __future__ import annotations
 
 import os
@@ -29,11 +30,18 @@ class Process:
     """A runzeo in a directory."""
 
     def __init__(self, directory, args, environ):
-        clean = {name: value for name, value in os.environ.items()
-                 if name not in ('INSTANCE', 'INSTANCE_HOME')}
+        clean = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ('INSTANCE', 'INSTANCE_HOME')
+        }
         self.popen = subprocess.Popen(
-            [sys.executable, '-m', 'ZEO.runzeo', *args], cwd=directory, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, env={**clean, 'PYTHONPATH': SOURCES, **environ})
+            [sys.executable, '-m', 'ZEO.runzeo', *args],
+            cwd=directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**clean, 'PYTHONPATH': SOURCES, **environ},
+        )
         self.seen = ''
 
     def wait_for(self, pattern, patience=40):
@@ -78,9 +86,11 @@ def start(tmp_path):
 @pytest.fixture
 def serve(start, tmp_path):
     """Start a server with a configuration file."""
+
     def serve_text(text, *args, **environ):
         (tmp_path / 'zeo.conf').write_text(text)
         return start('-C', 'zeo.conf', *args, **environ)
+
     return serve_text
 
 
@@ -100,29 +110,38 @@ def zeo(*lines, storages=MAPPING):
 
 # -- Serving and stopping
 
+
 @pytest.mark.smoke
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_serve_and_stop(serve, tmp_path, number):
-    process = serve(zeo(f'address {tmp_path}/s', f'pid-filename {tmp_path}/pid',
-                        storages=f'<filestorage>\npath {tmp_path}/Data.fs\n</filestorage>'))
+    process = serve(
+        zeo(
+            f'address {tmp_path}/s',
+            f'pid-filename {tmp_path}/pid',
+            storages=f'<filestorage>\npath {tmp_path}/Data.fs\n</filestorage>',
+        )
+    )
     address = process.port()
     connection = ZEO.connection(address)
     connection.root()['x'] = 1
     connection.transaction_manager.commit()
     connection.close()
-    assert probe(address)['1']['commits'] == 2   # the first made the root
+    assert probe(address)['1']['commits'] == 2  # the first made the root
     assert list(probe(f'{tmp_path}/s')) == ['1']
     assert int((tmp_path / 'pid').read_text()) == process.popen.pid
     status, out, error = process.end(number)
     assert (status, out) == (0, '')
     assert f'stopped by {number.name}' in error and 'Traceback' not in error
     assert not (tmp_path / 'pid').exists() and not (tmp_path / 's').exists()
-    assert (tmp_path / 'Data.fs.index').exists()   # the storage was closed
+    assert (tmp_path / 'Data.fs.index').exists()  # the storage was closed
 
 
 def test_a_killed_server_leaves_nothing_that_hinders_the_next(serve, tmp_path):
-    text = zeo(f'address {tmp_path}/s', f'pid-filename {tmp_path}/pid',
-               storages=f'<filestorage>\npath {tmp_path}/Data.fs\n</filestorage>')
+    text = zeo(
+        f'address {tmp_path}/s',
+        f'pid-filename {tmp_path}/pid',
+        storages=f'<filestorage>\npath {tmp_path}/Data.fs\n</filestorage>',
+    )
     process = serve(text)
     process.port()
     process.end(signal.SIGKILL)
@@ -134,8 +153,20 @@ def test_a_killed_server_leaves_nothing_that_hinders_the_next(serve, tmp_path):
 
 
 def test_switches_without_a_file(start, tmp_path):
-    process = start('-a', '127.0.0.1:0', '--address', f'{tmp_path}/s', '-f', 'Data.fs', '-t', '5',
-                    '--pid-file', 'the.pid', '-m', '8200')
+    process = start(
+        '-a',
+        '127.0.0.1:0',
+        '--address',
+        f'{tmp_path}/s',
+        '-f',
+        'Data.fs',
+        '-t',
+        '5',
+        '--pid-file',
+        'the.pid',
+        '-m',
+        '8200',
+    )
     process.port()
     process.wait_for('serving storage 1: FileStorage')
     assert '-m is ignored' in process.seen
@@ -144,9 +175,18 @@ def test_switches_without_a_file(start, tmp_path):
 
 
 def test_switches_override_the_file(serve, tmp_path):
-    process = serve(zeo(f'pid-filename {tmp_path}/a.pid', storages=MAPPING + '<mappingstorage two>'
-                        '\n</mappingstorage>'),
-                    '-a', f'{tmp_path}/s', '-f', 'Data.fs', '--pid-file', f'{tmp_path}/b.pid')
+    process = serve(
+        zeo(
+            f'pid-filename {tmp_path}/a.pid',
+            storages=MAPPING + '<mappingstorage two>\n</mappingstorage>',
+        ),
+        '-a',
+        f'{tmp_path}/s',
+        '-f',
+        'Data.fs',
+        '--pid-file',
+        f'{tmp_path}/b.pid',
+    )
     process.wait_for('serving storage 1: FileStorage')
     assert 'two' not in process.seen and '127.0.0.1' not in process.seen
     assert list(probe(f'{tmp_path}/s')) == ['1']
@@ -155,8 +195,10 @@ def test_switches_override_the_file(serve, tmp_path):
 
 def test_instance_home(serve, tmp_path):
     (tmp_path / 'var').mkdir()
-    process = serve('<zeo>\naddress $INSTANCE/s\naddress 127.0.0.1:0\n</zeo>\n' + MAPPING,
-                    INSTANCE_HOME=str(tmp_path))
+    process = serve(
+        '<zeo>\naddress $INSTANCE/s\naddress 127.0.0.1:0\n</zeo>\n' + MAPPING,
+        INSTANCE_HOME=str(tmp_path),
+    )
     process.port()
     assert list(probe(f'{tmp_path}/s')) == ['1']
     assert (tmp_path / 'var' / 'ZEO.pid').exists()
@@ -172,9 +214,15 @@ def test_a_profile(serve, tmp_path):
 
 
 def test_old_keys_and_zdaemons_section(serve):
-    process = serve(zeo('monitor-address 8200', 'authentication-protocol digest',
-                        'authentication-database x', 'authentication-realm y')
-                    + '<runner>\nprogram runzeo\nuser nobody\n</runner>\n')
+    process = serve(
+        zeo(
+            'monitor-address 8200',
+            'authentication-protocol digest',
+            'authentication-database x',
+            'authentication-realm y',
+        )
+        + '<runner>\nprogram runzeo\nuser nobody\n</runner>\n'
+    )
     process.port()
     for key in 'monitor-address', 'authentication-protocol', 'authentication-realm':
         assert f'{key} is ignored' in process.seen
@@ -184,8 +232,9 @@ def test_old_keys_and_zdaemons_section(serve):
 def test_fan_out(serve, tmp_path):
     address, stop = ZEO.server(port=f'{tmp_path}/s')
     try:
-        process = serve('%import ZEO\n' + zeo(
-            storages=f'<clientstorage>\nserver {address}\n</clientstorage>'))
+        process = serve(
+            '%import ZEO\n' + zeo(storages=f'<clientstorage>\nserver {address}\n</clientstorage>')
+        )
         with ZEO.DB(address).transaction() as connection:
             connection.root()['x'] = 1
         connection = ZEO.connection(process.port())
@@ -219,11 +268,13 @@ def test_tls(serve, certificates):
 
 # -- Logs
 
+
 @pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGUSR2])
 def test_logs_are_opened_again(serve, tmp_path, number):
     log = tmp_path / 'zeo.log'
-    process = serve(zeo() + f'<eventlog>\nlevel info\n<logfile>\npath {log}\n</logfile>\n'
-                    '</eventlog>\n')
+    process = serve(
+        zeo() + f'<eventlog>\nlevel info\n<logfile>\npath {log}\n</logfile>\n</eventlog>\n'
+    )
     wait_until(lambda: log.exists() and 'listening on' in log.read_text())
     log.rename(tmp_path / 'zeo.log.1')
     process.popen.send_signal(number)
@@ -250,18 +301,29 @@ def test_a_hangup_without_log_files_changes_nothing(serve):
 
 
 def test_failures_are_in_the_log_too(serve, tmp_path):
-    line = refusal(serve(zeo(
-        'address 127.0.0.1:0', storages='<filestorage>\npath Data.fs\nread-only on\n</filestorage>'
-        '\n<eventlog>\n<logfile>\npath zeo.log\n</logfile>\n</eventlog>\n')), 1)
+    line = refusal(
+        serve(
+            zeo(
+                'address 127.0.0.1:0',
+                storages='<filestorage>\npath Data.fs\nread-only on\n</filestorage>'
+                '\n<eventlog>\n<logfile>\npath zeo.log\n</logfile>\n</eventlog>\n',
+            )
+        ),
+        1,
+    )
     assert line.removeprefix('runzeo: ') in (tmp_path / 'zeo.log').read_text()
 
 
 # -- What is wrong
 
+
 def test_checking_touches_nothing(serve, tmp_path):
-    text = zeo(f'pid-filename {tmp_path}/pid', 'monitor-address 8200',
-               storages='<filestorage>\npath Data.fs\n</filestorage>\n<eventlog>\n<logfile>\n'
-               'path zeo.log\n</logfile>\n</eventlog>\n')
+    text = zeo(
+        f'pid-filename {tmp_path}/pid',
+        'monitor-address 8200',
+        storages='<filestorage>\npath Data.fs\n</filestorage>\n<eventlog>\n<logfile>\n'
+        'path zeo.log\n</logfile>\n</eventlog>\n',
+    )
     for switch in '--test', '--check':
         status, out, error = serve(text, switch).end()
         assert (status, error) == (0, '')
@@ -269,14 +331,20 @@ def test_checking_touches_nothing(serve, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['zeo.conf']
 
 
-@pytest.mark.parametrize('text, words', [
-    (zeo('adress 1'), "zeo.conf, line 3: 'adress' is not a known key name; is address meant?"),
-    (zeo('pid-filename /missing/pid'), 'zeo.conf, line 3: there is no directory /missing'),
-    (zeo('<ssl>', '</ssl>'), 'zeo.conf, line 3: a server needs a certificate'),
-    (zeo(storages=MAPPING + MAPPING), "zeo.conf, line 6: there are two storages of the name '1'"),
-    (zeo(storages=''), 'no storage to serve'),
-    (MAPPING, 'nowhere to listen'),
-])
+@pytest.mark.parametrize(
+    'text, words',
+    [
+        (zeo('adress 1'), "zeo.conf, line 3: 'adress' is not a known key name; is address meant?"),
+        (zeo('pid-filename /missing/pid'), 'zeo.conf, line 3: there is no directory /missing'),
+        (zeo('<ssl>', '</ssl>'), 'zeo.conf, line 3: a server needs a certificate'),
+        (
+            zeo(storages=MAPPING + MAPPING),
+            "zeo.conf, line 6: there are two storages of the name '1'",
+        ),
+        (zeo(storages=''), 'no storage to serve'),
+        (MAPPING, 'nowhere to listen'),
+    ],
+)
 @pytest.mark.parametrize('switches', [[], ['--test']])
 def test_wrong_files(serve, text, words, switches):
     assert words in refusal(serve(text, *switches))
@@ -285,17 +353,25 @@ def test_wrong_files(serve, text, words, switches):
 @pytest.mark.parametrize('switches, status', [([], 1), (['--test'], 2)])
 def test_a_log_in_a_directory_that_is_not_there_yet(serve, switches, status):
     text = zeo() + '<eventlog>\n<logfile>\npath /missing/l\n</logfile>\n</eventlog>'
-    assert 'zeo.conf, line 7: there is no directory /missing' in refusal(serve(text, *switches), status)
+    assert 'zeo.conf, line 7: there is no directory /missing' in refusal(
+        serve(text, *switches), status
+    )
 
 
-@pytest.mark.parametrize('args, words', [
-    ([], 'no storage to serve'), (['-f', 'x'], 'nowhere to listen'),
-    (['-a', '1'], 'no storage to serve'), (['-a', 'x', '-f', 'x'], "-a: 'x' is no address"),
-    (['-a', '1', '-f', 'x', '-t', 'soon'], "-t: 'soon' is no time"),
-    (['-C', 'missing.conf'], 'missing.conf'), (['--nonsense'], 'see runzeo --help'),
-    (['-a', '127.0.0.1:0', '-f', 'missing/x'], 'there is no directory'),
-    (['-a', '127.0.0.1:0', '-f', 'x', '--pid-file', 'missing/x'], '--pid-file: there is no'),
-])
+@pytest.mark.parametrize(
+    'args, words',
+    [
+        ([], 'no storage to serve'),
+        (['-f', 'x'], 'nowhere to listen'),
+        (['-a', '1'], 'no storage to serve'),
+        (['-a', 'x', '-f', 'x'], "-a: 'x' is no address"),
+        (['-a', '1', '-f', 'x', '-t', 'soon'], "-t: 'soon' is no time"),
+        (['-C', 'missing.conf'], 'missing.conf'),
+        (['--nonsense'], 'see runzeo --help'),
+        (['-a', '127.0.0.1:0', '-f', 'missing/x'], 'there is no directory'),
+        (['-a', '127.0.0.1:0', '-f', 'x', '--pid-file', 'missing/x'], '--pid-file: there is no'),
+    ],
+)
 def test_wrong_switches(start, args, words):
     assert words in refusal(start(*args))
 
@@ -320,43 +396,57 @@ def test_a_locked_file(serve, tmp_path):
 
 
 def test_a_missing_file_that_may_not_be_made(serve):
-    line = refusal(serve(zeo(
-        storages='<filestorage>\npath Data.fs\nread-only on\n</filestorage>')), 1)
+    line = refusal(
+        serve(zeo(storages='<filestorage>\npath Data.fs\nread-only on\n</filestorage>')), 1
+    )
     assert "zeo.conf, line 4: cannot open storage '1'" in line and 'No such file' in line
 
 
 def test_a_log_that_cannot_be_written(serve, tmp_path):
     (tmp_path / 'zeo.log').mkdir()
     assert 'cannot open the log' in refusal(
-        serve(zeo() + '<eventlog>\n<logfile>\npath zeo.log\n</logfile>\n</eventlog>\n'))
+        serve(zeo() + '<eventlog>\n<logfile>\npath zeo.log\n</logfile>\n</eventlog>\n')
+    )
 
 
 def test_a_signal_while_storages_are_opened(serve, tmp_path):
     (tmp_path / 'slow.py').write_text(
-        'import sys, time\nprint("opening", file=sys.stderr, flush=True)\ntime.sleep(60)\n')
-    process = serve(zeo(storages='<filestorage>\npath Data.fs\npacker slow:x\n</filestorage>'),
-                    PYTHONPATH=f'{SOURCES}{os.pathsep}{tmp_path}')
+        'import sys, time\nprint("opening", file=sys.stderr, flush=True)\ntime.sleep(60)\n'
+    )
+    process = serve(
+        zeo(storages='<filestorage>\npath Data.fs\npacker slow:x\n</filestorage>'),
+        PYTHONPATH=f'{SOURCES}{os.pathsep}{tmp_path}',
+    )
     process.wait_for('opening')
     assert process.end(signal.SIGTERM)[0] == 0
 
 
 def test_the_process_can_be_found_while_storages_are_opened(serve, tmp_path):
     (tmp_path / 'slow.py').write_text(
-        'import sys, time\nprint("slow", file=sys.stderr, flush=True)\ntime.sleep(60)\n')
-    process = serve(zeo(f'pid-filename {tmp_path}/pid',
-                        storages='<filestorage>\npath Data.fs\npacker slow:x\n</filestorage>'),
-                    PYTHONPATH=f'{SOURCES}{os.pathsep}{tmp_path}')
+        'import sys, time\nprint("slow", file=sys.stderr, flush=True)\ntime.sleep(60)\n'
+    )
+    process = serve(
+        zeo(
+            f'pid-filename {tmp_path}/pid',
+            storages='<filestorage>\npath Data.fs\npacker slow:x\n</filestorage>',
+        ),
+        PYTHONPATH=f'{SOURCES}{os.pathsep}{tmp_path}',
+    )
     process.wait_for('slow\n')
     pid = process.popen.pid
     assert (tmp_path / 'pid').read_text() == f'{pid}\n'
     assert (tmp_path / 'pid').stat().st_mode & 0o777 == 0o600
-    assert re.search(rf'ZEO \S+ starts as process {pid}, .*\n.* opening storage 1: FileStorage\n', process.seen)
+    assert re.search(
+        rf'ZEO \S+ starts as process {pid}, .*\n.* opening storage 1: FileStorage\n', process.seen
+    )
     assert process.end(signal.SIGTERM)[0] == 0
     assert not (tmp_path / 'pid').exists()
 
 
 def test_a_second_start_leaves_the_first_servers_pid_file(serve, start, tmp_path):
-    text = zeo(f'pid-filename {tmp_path}/pid', storages='<filestorage>\npath Data.fs\n</filestorage>')
+    text = zeo(
+        f'pid-filename {tmp_path}/pid', storages='<filestorage>\npath Data.fs\n</filestorage>'
+    )
     first = serve(text)
     first.port()
     pid = (tmp_path / 'pid').read_text()
@@ -366,18 +456,30 @@ def test_a_second_start_leaves_the_first_servers_pid_file(serve, start, tmp_path
     assert not (tmp_path / 'pid').exists()
 
 
-@pytest.mark.parametrize('address, words', [
-    ('nosuchhost.invalid:8100', 'cannot listen on nosuchhost.invalid:8100: '),
-    ('192.0.2.77:8100', 'cannot listen on 192.0.2.77:8100: Cannot assign requested address')])
+@pytest.mark.parametrize(
+    'address, words',
+    [
+        ('nosuchhost.invalid:8100', 'cannot listen on nosuchhost.invalid:8100: '),
+        ('192.0.2.77:8100', 'cannot listen on 192.0.2.77:8100: Cannot assign requested address'),
+    ],
+)
 def test_an_address_that_may_be_there_later(serve, tmp_path, address, words):
-    assert words in refusal(serve(f'<zeo>\naddress {address}\n</zeo>\n'
-                                  '<filestorage>\npath Data.fs\n</filestorage>'), 1)
-    assert not (tmp_path / 'Data.fs').exists()   # which was not opened in vain
+    assert words in refusal(
+        serve(f'<zeo>\naddress {address}\n</zeo>\n<filestorage>\npath Data.fs\n</filestorage>'), 1
+    )
+    assert not (tmp_path / 'Data.fs').exists()  # which was not opened in vain
 
 
 def test_an_upstream_server_that_is_not_up(serve, tmp_path):
-    line = refusal(serve(zeo(storages=f'%import ZEO\n<clientstorage>\nserver {tmp_path}/up\n'
-                             'wait-timeout 0.2\n</clientstorage>')), 1)
+    line = refusal(
+        serve(
+            zeo(
+                storages=f'%import ZEO\n<clientstorage>\nserver {tmp_path}/up\n'
+                'wait-timeout 0.2\n</clientstorage>'
+            )
+        ),
+        1,
+    )
     assert "cannot open storage '1': ClientDisconnected" in line
 
 
@@ -386,11 +488,17 @@ def test_a_storage_that_fails_when_it_is_asked_for_the_first_time(serve, tmp_pat
         'from ZEO.Exceptions import ClientDisconnected\n'
         'from ZODB.FileStorage import FileStorage\n'
         'def fail(self): raise ClientDisconnected("the server went away")\n'
-        'FileStorage.isReadOnly = fail\n')
-    line = refusal(serve(zeo(storages='<filestorage>\npath Data.fs\npacker flaky:fail\n</filestorage>'),
-                         PYTHONPATH=f'{SOURCES}{os.pathsep}{tmp_path}'), 1)
+        'FileStorage.isReadOnly = fail\n'
+    )
+    line = refusal(
+        serve(
+            zeo(storages='<filestorage>\npath Data.fs\npacker flaky:fail\n</filestorage>'),
+            PYTHONPATH=f'{SOURCES}{os.pathsep}{tmp_path}',
+        ),
+        1,
+    )
     assert line == 'runzeo: cannot serve: ClientDisconnected: the server went away'
-    assert (tmp_path / 'Data.fs.index').exists()   # it was closed
+    assert (tmp_path / 'Data.fs.index').exists()  # it was closed
 
 
 @pytest.mark.slow
@@ -402,13 +510,15 @@ def test_a_hundred_servers_are_stopped_at_any_moment(start, tmp_path):
         if number.random() < 0.8:
             process.wait_for('serving storage')
         time.sleep(number.random() * 0.01)
-        if process.seen:   # before Python has come to installing handlers, a signal ends it as any program
+        if process.seen:
+            # before Python has come to installing handlers, a signal ends it as any program
             assert process.end(number.choice([signal.SIGTERM, signal.SIGINT]))[0] == 0
         else:
             assert process.end(signal.SIGTERM)[0] in (0, -signal.SIGTERM)
 
 
 # -- As a function
+
 
 def test_help_and_version(capsys):
     for switch in '--help', '-h', '--version':
@@ -427,10 +537,16 @@ def test_main_says_what_is_wrong_by_its_exit(tmp_path, capsys):
 
 def test_main_in_another_thread(tmp_path, monkeypatch):
     servers = []
-    monkeypatch.setattr(runzeo, 'listen', lambda *args, real=runzeo.listen, **options:
-                        servers.append(real(*args, **options)) or servers[0])
-    thread = threading.Thread(target=runzeo.main, args=(
-        ['-a', f'{tmp_path}/s', '-f', f'{tmp_path}/Data.fs'],))
+    monkeypatch.setattr(
+        runzeo,
+        'listen',
+        lambda *args, real=runzeo.listen, **options: (
+            servers.append(real(*args, **options)) or servers[0]
+        ),
+    )
+    thread = threading.Thread(
+        target=runzeo.main, args=(['-a', f'{tmp_path}/s', '-f', f'{tmp_path}/Data.fs'],)
+    )
     thread.start()
     wait_until(lambda: servers and (tmp_path / 's').exists())
     assert list(probe(f'{tmp_path}/s')) == ['1']
@@ -463,11 +579,17 @@ class Control:
         self._command = [sys.executable, '-m', 'ZEO.zeoctl', '-C', f'{directory}/zeo.conf']
         (directory / 'zeo.conf').write_text(
             f'<runner>\nprogram {sys.executable} -m ZEO.runzeo -C {directory}/zeo.conf\n'
-            f'socket-name {directory}/zdsock\n{runner}</runner>\n{text}')
+            f'socket-name {directory}/zdsock\n{runner}</runner>\n{text}'
+        )
 
     def run(self, action):
-        return subprocess.run([*self._command, action], capture_output=True, text=True, timeout=50,
-                              env={**os.environ, 'PYTHONPATH': SOURCES}).stdout
+        return subprocess.run(
+            [*self._command, action],
+            capture_output=True,
+            text=True,
+            timeout=50,
+            env={**os.environ, 'PYTHONPATH': SOURCES},
+        ).stdout
 
 
 def test_zeoctl_with_zdaemon(tmp_path):
@@ -488,10 +610,15 @@ def test_zdaemon_goes_on_until_a_locked_file_is_free(tmp_path):
     """With the lines that every recipe writes into zeo.conf."""
     pytest.importorskip('zdaemon')
     log = tmp_path / 'zeo.log'
-    control = Control(tmp_path, 'forever false\nexit-codes 0, 2\n', zeo(
-        f'address {tmp_path}/s',
-        storages=f'<filestorage>\npath {tmp_path}/Data.fs\n</filestorage>\n'
-                 f'<eventlog>\n<logfile>\npath {log}\n</logfile>\n</eventlog>\n'))
+    control = Control(
+        tmp_path,
+        'forever false\nexit-codes 0, 2\n',
+        zeo(
+            f'address {tmp_path}/s',
+            storages=f'<filestorage>\npath {tmp_path}/Data.fs\n</filestorage>\n'
+            f'<eventlog>\n<logfile>\npath {log}\n</logfile>\n</eventlog>\n',
+        ),
+    )
     holder = FileStorage(str(tmp_path / 'Data.fs'))
     try:
         control.run('start')

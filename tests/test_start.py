@@ -283,13 +283,13 @@ class TestRefusals:
 
     def test_a_storage_in_use(self, start, refusal):
         start('-p', '0').lines_until('Serving')
-        line = refusal('-p', '0', status=1)   # which may pass
+        line = refusal('-p', '0', status=1)  # which may pass
         assert 'cannot open Data.fs' in line and 'this or another process has' in line
 
     @pytest.mark.parametrize('place', ['nosuchhost.invalid', '192.0.2.77'])
     def test_an_address_that_may_be_there_later(self, refusal, tmp_path, place):
         assert f'cannot listen on {place}:9' in refusal('-p', '9', '-h', place, status=1)
-        assert not (tmp_path / 'Data.fs').exists()   # which was not opened in vain
+        assert not (tmp_path / 'Data.fs').exists()  # which was not opened in vain
 
     def test_a_socket_in_a_directory_that_may_be_there_later(self, refusal):
         assert 'No such file or directory' in refusal('-U', 'run/zeo.sock', status=1)

@@ -1,4 +1,5 @@
 """ZEO.runzeo.ZEOOptions and ZEOServer, as programs use them that start a server by themselves."""
+
 from __future__ import annotations
 
 import os
@@ -31,9 +32,22 @@ def realized(*args):
 
 
 def test_options_of_a_command_line(tmp_path):
-    options = realized('-a', '127.0.0.1:8100', '-f', str(tmp_path / 'a.fs'), '-t', '7', '--pid-file', str(tmp_path / 'pid'))
+    options = realized(
+        '-a',
+        '127.0.0.1:8100',
+        '-f',
+        str(tmp_path / 'a.fs'),
+        '-t',
+        '7',
+        '--pid-file',
+        str(tmp_path / 'pid'),
+    )
     assert options.address == ('127.0.0.1', 8100)
-    assert (options.transaction_timeout, options.pid_file, options.configfile) == (7.0, str(tmp_path / 'pid'), None)
+    assert (options.transaction_timeout, options.pid_file, options.configfile) == (
+        7.0,
+        str(tmp_path / 'pid'),
+        None,
+    )
     assert [storage.name for storage in options.storages] == ['1']
     storage = options.storages[0].open()
     assert isinstance(storage, FileStorage)
@@ -41,11 +55,17 @@ def test_options_of_a_command_line(tmp_path):
 
 
 def test_options_of_a_file(tmp_path):
-    (tmp_path / 'zeo.conf').write_text('<zeo>\naddress 8100\naddress 8200\nread-only on\ninvalidation-queue-size 7\n'
-                                       'client-conflict-resolution on\n</zeo>\n<mappingstorage main>\n</mappingstorage>\n')
+    (tmp_path / 'zeo.conf').write_text(
+        '<zeo>\naddress 8100\naddress 8200\nread-only on\ninvalidation-queue-size 7\n'
+        'client-conflict-resolution on\n</zeo>\n<mappingstorage main>\n</mappingstorage>\n'
+    )
     options = realized('-C', str(tmp_path / 'zeo.conf'))
     assert options.address == [('', 8100), ('', 8200)]
-    assert options.read_only and options.client_conflict_resolution and options.invalidation_queue_size == 7
+    assert (
+        options.read_only
+        and options.client_conflict_resolution
+        and options.invalidation_queue_size == 7
+    )
     assert options.invalidation_age is None and options.ssl is None
     assert options.configfile == str(tmp_path / 'zeo.conf')
     assert [storage.name for storage in options.storages] == ['main']
@@ -65,7 +85,7 @@ def test_the_steps_one_by_one(tmp_path):
     assert server.server.addr == f'{tmp_path}/s'
     server.close_server()
     assert not (tmp_path / 's').exists()
-    FileStorage(str(tmp_path / 'a.fs')).close()   # not locked any more
+    FileStorage(str(tmp_path / 'a.fs')).close()  # not locked any more
 
 
 def test_options_that_a_program_makes_itself(tmp_path):
@@ -103,10 +123,15 @@ def test_a_class_that_makes_its_own_server(tmp_path):
         def create_server(self):
             options = self.options
             self.server = Server(
-                options.address, self.storages, read_only=options.read_only, ssl=options.ssl,
+                options.address,
+                self.storages,
+                read_only=options.read_only,
+                ssl=options.ssl,
                 client_conflict_resolution=options.client_conflict_resolution,
-                invalidation_queue_size=options.invalidation_queue_size, invalidation_age=options.invalidation_age,
-                transaction_timeout=options.transaction_timeout)
+                invalidation_queue_size=options.invalidation_queue_size,
+                invalidation_age=options.invalidation_age,
+                transaction_timeout=options.transaction_timeout,
+            )
 
     starter = Starter(realized('-a', f'{tmp_path}/s', '-f', str(tmp_path / 'a.fs')))
     starter.open_storages()
@@ -121,8 +146,18 @@ def test_steps_that_are_replaced_are_called_in_their_order():
     class Starter(ZEOServer):
         pass
 
-    steps = ['setup_default_logging', 'setup_signals', 'check_socket', 'clear_socket', 'make_pidfile', 'open_storages',
-             'create_server', 'loop_forever', 'close_server', 'remove_pidfile']
+    steps = [
+        'setup_default_logging',
+        'setup_signals',
+        'check_socket',
+        'clear_socket',
+        'make_pidfile',
+        'open_storages',
+        'create_server',
+        'loop_forever',
+        'close_server',
+        'remove_pidfile',
+    ]
     for step in steps:
         setattr(Starter, step, lambda self, step=step: called.append(step))
     Starter(None).main()
@@ -138,7 +173,16 @@ def test_what_was_begun_is_undone_when_a_step_fails(tmp_path):
             raise Unavailable('not now')
 
     with pytest.raises(Unavailable):
-        Starter(realized('-a', f'{tmp_path}/s', '-f', str(tmp_path / 'a.fs'), '--pid-file', str(tmp_path / 'pid'))).main()
+        Starter(
+            realized(
+                '-a',
+                f'{tmp_path}/s',
+                '-f',
+                str(tmp_path / 'a.fs'),
+                '--pid-file',
+                str(tmp_path / 'pid'),
+            )
+        ).main()
     assert not (tmp_path / 'pid').exists()
     FileStorage(str(tmp_path / 'a.fs')).close()
 
@@ -152,21 +196,29 @@ def answers(address):
     return True
 
 
-
-@pytest.mark.parametrize('program, number', [
-    ('''
+@pytest.mark.parametrize(
+    'program, number',
+    [
+        (
+            """
      from ZEO import runzeo
      options = runzeo.ZEOOptions()
      options.realize(ARGS)
      runzeo.ZEOServer(options).main()
-     ''', signal.SIGTERM),
-    ('''
+     """,
+            signal.SIGTERM,
+        ),
+        (
+            """
      import sys
      from ZEO import runzeo
      del runzeo.ZEOServer.handle_sigusr2
      runzeo.main(ARGS)
-     ''', signal.SIGINT),
-    ('''
+     """,
+            signal.SIGINT,
+        ),
+        (
+            """
      import sys
      from ZEO.runzeo import ZEOOptions, ZEOServer
      class Silent(ZEOServer):
@@ -178,14 +230,21 @@ def answers(address):
      options = ZEOOptions()
      options.realize(args=ARGS)
      Silent(options).main()
-     ''', signal.SIGHUP)])
+     """,
+            signal.SIGHUP,
+        ),
+    ],
+)
 def test_programs(tmp_path, program, number):
     args = ['-a', f'{tmp_path}/s', '-f', str(tmp_path / 'a.fs')]
-    process = subprocess.Popen([sys.executable, '-c', textwrap.dedent(program).replace('ARGS', repr(args))],
-                               stderr=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': SOURCES})
+    process = subprocess.Popen(
+        [sys.executable, '-c', textwrap.dedent(program).replace('ARGS', repr(args))],
+        stderr=subprocess.PIPE,
+        env={**os.environ, 'PYTHONPATH': SOURCES},
+    )
     try:
         deadline = time.monotonic() + PATIENCE
-        while not answers(f'{tmp_path}/s'):   # the socket is there before anything listens to it
+        while not answers(f'{tmp_path}/s'):  # the socket is there before anything listens to it
             assert time.monotonic() < deadline and process.poll() is None
             select.select([], [], [], 0.02)
         assert list(probe(f'{tmp_path}/s')) == ['1']

@@ -46,10 +46,21 @@ class Crew:
         self.processes: list[subprocess.Popen[str]] = []
         try:
             for keywords in parameters:
-                self.processes.append(subprocess.Popen(
-                    [sys.executable, '-m', 'benchlib.worker', '--role', role,
-                     json.dumps({'address': address, **keywords})],
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+                self.processes.append(
+                    subprocess.Popen(
+                        [
+                            sys.executable,
+                            '-m',
+                            'benchlib.worker',
+                            '--role',
+                            role,
+                            json.dumps({'address': address, **keywords}),
+                        ],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        text=True,
+                    )
+                )
             for process in self.processes:
                 self._line(process)
         except BaseException:

@@ -14,8 +14,9 @@ from .records import commit, expect, make_record, oids_from
 from .servers import Address, Server, open_client
 
 
-def commit_one_client(objects: int, seconds: float, kind: str, transport: str = 'unix',
-                      size: int = 1024) -> Metrics:
+def commit_one_client(
+    objects: int, seconds: float, kind: str, transport: str = 'unix', size: int = 1024
+) -> Metrics:
     """Transactions that update `objects` records each; per transaction."""
     oids, data = oids_from(1, objects), make_record(size)
     with Server(kind, transport) as server:
@@ -45,8 +46,15 @@ def commit_in_process(objects: int, seconds: float, size: int = 1024) -> Metrics
     return meter.per_operation(count)
 
 
-def committer(stage: Stage, address: Address, first: int, objects: int, seconds: float,
-              size: int, interval: float = 0.0) -> None:
+def committer(
+    stage: Stage,
+    address: Address,
+    first: int,
+    objects: int,
+    seconds: float,
+    size: int,
+    interval: float = 0.0,
+) -> None:
     """Child: updates its own `objects` records, from number `first` on, until time is over.
 
     interval: seconds from the start of one commit to the start of the next, at least.
@@ -67,12 +75,15 @@ def committer(stage: Stage, address: Address, first: int, objects: int, seconds:
     storage.close()
 
 
-def commit_many_clients(clients: int, seconds: float, kind: str, objects: int = 1,
-                        size: int = 1024) -> Metrics:
+def commit_many_clients(
+    clients: int, seconds: float, kind: str, objects: int = 1, size: int = 1024
+) -> Metrics:
     """Several client processes commit to the same storage at once, never the same objects."""
     with Server(kind) as server:
-        parameters = [{'first': 1 + i * objects, 'objects': objects, 'seconds': seconds,
-                       'size': size} for i in range(clients)]
+        parameters = [
+            {'first': 1 + i * objects, 'objects': objects, 'seconds': seconds, 'size': size}
+            for i in range(clients)
+        ]
         with Crew('committer', server.address, parameters) as crew:
             meter = Meter(server.pid)
             with meter:

@@ -66,8 +66,13 @@ class Implementation:
 
     def versions(self) -> dict[str, str]:
         """Return the versions of what it consists of; raises EnvironmentFailed if it cannot run."""
-        done = subprocess.run([self.python, '-c', PROBE], env=self.environment(), text=True,
-                              capture_output=True, timeout=120)
+        done = subprocess.run(
+            [self.python, '-c', PROBE],
+            env=self.environment(),
+            text=True,
+            capture_output=True,
+            timeout=120,
+        )
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ['it said nothing'])[-1]
             raise EnvironmentFailed(f'{self.python} cannot import ZEO: {last}')
@@ -87,11 +92,15 @@ def make_peer(uvloop: bool) -> str:
     python = directory / 'bin' / 'python'
     if not (directory / 'complete').exists():
         print(f'making {directory} with {", ".join(packages)}', file=sys.stderr)
-        for command in ([sys.executable, '-m', 'venv', '--clear', str(directory)],
-                        [str(python), '-m', 'pip', 'install', '-q', *packages]):
+        for command in (
+            [sys.executable, '-m', 'venv', '--clear', str(directory)],
+            [str(python), '-m', 'pip', 'install', '-q', *packages],
+        ):
             if subprocess.run(command).returncode:
-                raise EnvironmentFailed(f'failed: {" ".join(command)}; repair it, or give '
-                                        f'--peer-python a Python that has ZEO 6')
+                raise EnvironmentFailed(
+                    f'failed: {" ".join(command)}; repair it, or give '
+                    f'--peer-python a Python that has ZEO 6'
+                )
         (directory / 'complete').touch()
     return str(python)
 
@@ -107,10 +116,19 @@ def machine() -> dict[str, str]:
 
     A load average that is not near zero before anything is measured means a busy machine.
     """
-    model = next((line.partition(':')[2].strip()
-                  for line in Path('/proc/cpuinfo').read_text().splitlines()
-                  if line.startswith('model name')), platform.machine())
+    model = next(
+        (
+            line.partition(':')[2].strip()
+            for line in Path('/proc/cpuinfo').read_text().splitlines()
+            if line.startswith('model name')
+        ),
+        platform.machine(),
+    )
     pages = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-    return {'processor': model, 'cores': str(os.cpu_count()), 'memory': f'{pages / 2**30:.0f} GiB',
-            'system': f'{platform.system()} {platform.release()}',
-            'load average before': f'{os.getloadavg()[0]:.1f}'}
+    return {
+        'processor': model,
+        'cores': str(os.cpu_count()),
+        'memory': f'{pages / 2**30:.0f} GiB',
+        'system': f'{platform.system()} {platform.release()}',
+        'load average before': f'{os.getloadavg()[0]:.1f}',
+    }

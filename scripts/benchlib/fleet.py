@@ -12,8 +12,8 @@ from .meters import Meter
 from .records import commit, expect, fill_file, make_record, oids_from
 from .servers import Server, open_client
 
-SPARE_FILES = 100           # descriptors a process needs for other things than its connections
-WARM_UP_CONNECTIONS = 100   # before memory is measured: imports and pools of the first connections
+SPARE_FILES = 100  # descriptors a process needs for other things than its connections
+WARM_UP_CONNECTIONS = 100  # before memory is measured: imports and pools of the first connections
 
 
 def allow_files(connections: int) -> None:
@@ -41,7 +41,7 @@ def fan_out(connections: int, commits: int, objects: int = 10, size: int = 1024)
         storage = open_client(server.address)
         serial = commit(storage, oids, z64, data)
         alone = Meter(server.pid)
-        for _ in range(2):                              # the first time is the warm-up
+        for _ in range(2):  # the first time is the warm-up
             alone = Meter(server.pid)
             with alone:
                 for _ in range(commits):
@@ -79,12 +79,19 @@ def raw_load(connections: int, count: int, seconds: float, size: int = 1024) -> 
     allow_files(connections)
     fill_file(count, size)
     with Server() as server:
-        parameters = {'connections': connections, 'seconds': seconds, 'objects': count,
-                      'size': size}
+        parameters = {
+            'connections': connections,
+            'seconds': seconds,
+            'objects': count,
+            'size': size,
+        }
         with Crew('raw_loaders', server.address, [parameters]) as crew:
             meter = Meter(server.pid)
             with meter:
                 crew.go()
                 result = crew.results()[0]
-    return {'rate': result['count'] / result['seconds'], 'count': result['count'],
-            'server_us': meter.server / result['count'] * 1e6}
+    return {
+        'rate': result['count'] / result['seconds'],
+        'count': result['count'],
+        'server_us': meter.server / result['count'] * 1e6,
+    }

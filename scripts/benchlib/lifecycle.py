@@ -15,8 +15,8 @@ from .meters import Meter, resident_bytes
 from .records import after, commit, expect, fill, fill_file, make_record, oids_from
 from .servers import Address, Server, open_client
 
-CHANGED = 10                # objects changed in each of so many transactions while we were away
-SAMPLE = 200                # cached records that are read to see that the cache is really warm
+CHANGED = 10  # objects changed in each of so many transactions while we were away
+SAMPLE = 200  # cached records that are read to see that the cache is really warm
 
 
 def server_start(count: int, repeats: int, size: int = 1024) -> Metrics:
@@ -34,17 +34,22 @@ def _warm_client(address: Address, cache_size: int) -> Any:
     return open_client(address, cache_size=cache_size, client='x', var='.')
 
 
-def opener(stage: Stage, address: Address, cache_size: int, count: int, size: int,
-           restart: bool) -> None:
+def opener(
+    stage: Stage, address: Address, cache_size: int, count: int, size: int, restart: bool
+) -> None:
     """Child: opens the warm cache; with `restart`, also goes through a restart of the server."""
     import ZEO.ClientStorage  # noqa: F401  imported before the clock starts
+
     memory = resident_bytes(os.getpid())
     stage.ready()
     meter = Meter()
     with meter:
         storage = _warm_client(address, cache_size)
-    result = {'open_s': meter.seconds, 'open_cpu': meter.client,
-              'memory': resident_bytes(os.getpid()) - memory}
+    result = {
+        'open_s': meter.seconds,
+        'open_cpu': meter.client,
+        'memory': resident_bytes(os.getpid()) - memory,
+    }
     _expect_warm(storage, oids_from(count // 2, SAMPLE), size)
     stage.report(result)
     if restart:
@@ -100,8 +105,12 @@ def warm_cache(count: int, repeats: int, size: int = 150) -> Metrics:
         results = []
         for repeat in range(repeats):
             _change_some(server)
-            parameters = {'cache_size': cache_size, 'count': count, 'size': size,
-                          'restart': repeat == repeats - 1}
+            parameters = {
+                'cache_size': cache_size,
+                'count': count,
+                'size': size,
+                'restart': repeat == repeats - 1,
+            }
             with Crew('opener', server.address, [parameters]) as crew:
                 crew.go()
                 results.append(crew.results()[0])
@@ -109,10 +118,13 @@ def warm_cache(count: int, repeats: int, size: int = 150) -> Metrics:
                 if parameters['restart']:
                     reconnected = _restart(server, crew)
                 closing = crew.results()[0]
-    return {'reopen_s': median(r['open_s'] for r in results),
-            'reopen_cpu_s': median(r['open_cpu'] for r in results),
-            'bytes_each': median(r['memory'] for r in results) / count,
-            'close_s': closing['close_s'], **reconnected}
+    return {
+        'reopen_s': median(r['open_s'] for r in results),
+        'reopen_cpu_s': median(r['open_cpu'] for r in results),
+        'bytes_each': median(r['memory'] for r in results) / count,
+        'close_s': closing['close_s'],
+        **reconnected,
+    }
 
 
 def _restart(server: Server, crew: Crew) -> Metrics:
@@ -123,17 +135,19 @@ def _restart(server: Server, crew: Crew) -> Metrics:
     crew.go()
     result = crew.results()[0]
     crew.go()
-    return {'reconnect_s': max(0.0, result['connected_at'] - greeted),
-            'reconnect_cpu_s': result['cpu']}
+    return {
+        'reconnect_s': max(0.0, result['connected_at'] - greeted),
+        'reconnect_cpu_s': result['cpu'],
+    }
 
 
-def growth_of_cache(count: int, seconds: float, disk_cache: bool = True,
-                    size: int = 150) -> Metrics:
+def growth_of_cache(
+    count: int, seconds: float, disk_cache: bool = True, size: int = 150
+) -> Metrics:
     """Warm hits in a cache of `count` records that commits have filled: how cost grows with it."""
     with Server('memory') as server:
         cache = {'client': 'x', 'var': '.'} if disk_cache else {}
-        storage = open_client(server.address, cache_size=count * (size + 150) + 50_000_000,
-                              **cache)
+        storage = open_client(server.address, cache_size=count * (size + 150) + 50_000_000, **cache)
         memory = resident_bytes(os.getpid())
         fill(storage, oids_from(1, count), make_record(size))
         grown = resident_bytes(os.getpid()) - memory

@@ -61,8 +61,9 @@ def bare_server(stage: Stage, address: Address, size: int) -> None:
 
 def bare_messages(seconds: float, transport: str, count: int = 2000, size: int = 1024) -> Metrics:
     """Two bare Python processes that pickle and unpickle the messages of a load."""
-    address: Address = (os.path.join(os.getcwd(), 'z') if transport == 'unix'
-                        else ('127.0.0.1', free_port()))
+    address: Address = (
+        os.path.join(os.getcwd(), 'z') if transport == 'unix' else ('127.0.0.1', free_port())
+    )
     with Crew('bare_server', address, [{'size': size}]) as crew:
         sock, buffer, total = connect(address), bytearray(), 0
         sock.settimeout(None)
@@ -102,7 +103,7 @@ def bare_receiver(stage: Stage, address: Address, connections: int) -> None:
     stage.ready()
     while selector.get_map():
         for key, _ in selector.select():
-            if not key.fileobj.recv(1 << 16):       # type: ignore[union-attr]
+            if not key.fileobj.recv(1 << 16):  # type: ignore[union-attr]
                 selector.unregister(key.fileobj)
     stage.report({})
 
@@ -124,7 +125,7 @@ def bare_fan_out(connections: int, messages: int, size: int = 300) -> Metrics:
                 with meter:
                     for sock in socks:
                         sock.send(message)
-                time.sleep(0.001)       # as the next commit's other work would take
+                time.sleep(0.001)  # as the next commit's other work would take
             for sock in socks:
                 sock.close()
             crew.results()
@@ -132,13 +133,15 @@ def bare_fan_out(connections: int, messages: int, size: int = 300) -> Metrics:
 
 
 @contextlib.contextmanager
-def _redis_server(path: str):    # type: ignore[no-untyped-def]
+def _redis_server(path: str):  # type: ignore[no-untyped-def]
     executable = shutil.which('redis-server')
     if executable is None:
         raise Unavailable('no redis-server on this machine')
     process = subprocess.Popen(
         [executable, '--port', '0', '--unixsocket', path, '--save', '', '--appendonly', 'no'],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         yield process
     finally:

@@ -19,7 +19,7 @@ from .records import after, chunks, expect, fill, fill_file, load_all, make_reco
 from .servers import Address, Server, open_client
 
 Metrics = dict[str, float]
-WARM_UP = 300           # loads before the clock starts: imports, first allocations
+WARM_UP = 300  # loads before the clock starts: imports, first allocations
 
 
 def prepare(kind: str, count: int, size: int) -> list[bytes]:
@@ -35,8 +35,15 @@ def fill_memory(server: Server, kind: str, oids: list[bytes], size: int) -> None
         storage.close()
 
 
-def cold_load(count: int, seconds: float, kind: str = 'file', transport: str = 'unix',
-              threads: int = 1, disk_cache: bool = False, size: int = 1024) -> Metrics:
+def cold_load(
+    count: int,
+    seconds: float,
+    kind: str = 'file',
+    transport: str = 'unix',
+    threads: int = 1,
+    disk_cache: bool = False,
+    size: int = 1024,
+) -> Metrics:
     """Cold loads, spread over `threads` threads that share one ClientStorage."""
     oids = prepare(kind, count, size)
     loaded = 0
@@ -57,7 +64,11 @@ def cold_load(count: int, seconds: float, kind: str = 'file', transport: str = '
 
 def _cold_client(server: Server, disk_cache: bool, name: str) -> Any:
     """Return a client whose cache, in memory or a new file on disk, is empty."""
-    return open_client(server.address, **server.client_options, **({'client': name, 'var': '.'} if disk_cache else {}))
+    return open_client(
+        server.address,
+        **server.client_options,
+        **({'client': name, 'var': '.'} if disk_cache else {}),
+    )
 
 
 def _load_in_threads(storage: Any, oids: list[bytes], threads: int, meter: Meter) -> int:
@@ -66,9 +77,12 @@ def _load_in_threads(storage: Any, oids: list[bytes], threads: int, meter: Meter
         with meter:
             return load_all(storage, oids, before)
     totals: list[int] = []
-    workers = [threading.Thread(
-        target=lambda part=oids[i::threads]: totals.append(load_all(storage, part, before)))
-        for i in range(threads)]
+    workers = [
+        threading.Thread(
+            target=lambda part=oids[i::threads]: totals.append(load_all(storage, part, before))
+        )
+        for i in range(threads)
+    ]
     with meter:
         for worker in workers:
             worker.start()
@@ -77,7 +91,9 @@ def _load_in_threads(storage: Any, oids: list[bytes], threads: int, meter: Meter
     return sum(totals)
 
 
-def loader(stage: Stage, address: Address, first: int, count: int, seconds: float, size: int) -> None:
+def loader(
+    stage: Stage, address: Address, first: int, count: int, seconds: float, size: int
+) -> None:
     """Child: cold loads until the time is over or all objects have been loaded."""
     oids = oids_from(first, count)
     storage = open_client(address)
@@ -96,14 +112,29 @@ def loader(stage: Stage, address: Address, first: int, count: int, seconds: floa
     storage.close()
 
 
-def many_loaders(processes: int, count: int, seconds: float, kind: str = 'file',
-                 size: int = 1024, apart: bool = False) -> Metrics:
-    """Cold loads by several client processes at once, of the same objects or of `count` others each."""
+def many_loaders(
+    processes: int,
+    count: int,
+    seconds: float,
+    kind: str = 'file',
+    size: int = 1024,
+    apart: bool = False,
+) -> Metrics:
+    """Cold loads by several client processes at once, of the same objects or of `count` others
+    each.
+    """
     oids = prepare(kind, count * processes if apart else count, size)
     with Server(kind) as server:
         fill_memory(server, kind, oids, size)
-        parameters = [{'first': 1 + count * index if apart else 1, 'count': count, 'seconds': seconds, 'size': size}
-                      for index in range(processes)]
+        parameters = [
+            {
+                'first': 1 + count * index if apart else 1,
+                'count': count,
+                'seconds': seconds,
+                'size': size,
+            }
+            for index in range(processes)
+        ]
         with Crew('loader', server.address, parameters) as crew:
             meter = Meter(server.pid)
             with meter:
@@ -121,8 +152,7 @@ def warm_hit(count: int, seconds: float, disk_cache: bool = False, size: int = 1
     oids = prepare('file', count, size)
     with Server() as server:
         cache = {'client': 'x', 'var': '.'} if disk_cache else {}
-        storage = open_client(server.address, cache_size=count * (size + 400) + 10_000_000,
-                              **cache)
+        storage = open_client(server.address, cache_size=count * (size + 400) + 10_000_000, **cache)
         before = after(storage)
         load_all(storage, oids, before)
         meter, rounds, total = Meter(server.pid), 0, 0

@@ -56,8 +56,12 @@ class Meter:
 
     def per_operation(self, count: int) -> dict[str, float]:
         """Return the metrics of `count` operations: rate per second, CPU microseconds of each."""
-        metrics = {'rate': count / self.seconds, 'count': count, 'seconds': self.seconds,
-                   'client_us': self.client / count * 1e6}
+        metrics = {
+            'rate': count / self.seconds,
+            'count': count,
+            'seconds': self.seconds,
+            'client_us': self.client / count * 1e6,
+        }
         if self.server_pid is not None:
             metrics['server_us'] = self.server / count * 1e6
         return metrics

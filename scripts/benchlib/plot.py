@@ -11,9 +11,11 @@ from .catalogue import OURS, PEER, ROWS
 from .report import Line
 from .runner import Results
 
-GROWTH = (('clients-', 'rate', 'loads per second by number of clients'),
-          ('clients-', 'server_us', 'server CPU µs per load by number of clients'),
-          ('cached-', 'rate', 'warm hits per second by number of cached records'))
+GROWTH = (
+    ('clients-', 'rate', 'loads per second by number of clients'),
+    ('clients-', 'server_us', 'server CPU µs per load by number of clients'),
+    ('cached-', 'rate', 'warm hits per second by number of cached records'),
+)
 
 
 class PlotFailed(Exception):
@@ -38,16 +40,18 @@ def _bars(axes, lines: list[Line]) -> None:
     shown = [line for line in reversed(lines) if line.ratio]
     places = range(len(shown))
     missed = [any(not met for _, _, met in line.verdicts) for line in shown]
-    axes.barh(places, [line.ratio for line in shown],
-              color=['tab:red' if bad else 'tab:blue' for bad in missed])
+    axes.barh(
+        places,
+        [line.ratio for line in shown],
+        color=['tab:red' if bad else 'tab:blue' for bad in missed],
+    )
     axes.set_yticks(places, [line.row.title for line in shown])
     axes.axvline(1, color='black', linewidth=0.8)
     axes.set_xscale('log')
     axes.set_title('ours to ZEO 6 (rates: right is better; times and bytes: left is)')
 
 
-def _curves(axes, results: Results, quick: bool,
-            prefix: str, metric: str, title: str) -> None:
+def _curves(axes, results: Results, quick: bool, prefix: str, metric: str, title: str) -> None:
     for side, label in ((PEER, 'ZEO 6'), (OURS, 'ours')):
         points = []
         for row in ROWS:

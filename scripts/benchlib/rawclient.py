@@ -19,7 +19,7 @@ from .records import expect, oids_from
 from .servers import Address, connect
 
 TIMEOUT = 60.0
-REPLY_OVERHEAD = 20         # a reply is the record, two tids and some bytes of pickle
+REPLY_OVERHEAD = 20  # a reply is the record, two tids and some bytes of pickle
 
 
 class ProtocolSurprise(Exception):
@@ -42,7 +42,7 @@ class RawClient:
     def __init__(self, address: Address):
         self.sock = connect(address)
         self.buffer = bytearray()
-        self.wait_frame()                                       # the greeting
+        self.wait_frame()  # the greeting
         self.sock.sendall(struct.pack('>I', 2) + b'Z5')
         for number, (name, args) in enumerate([('register', ('1', False)), ('get_info', ())]):
             self.sock.sendall(encode(number + 1, False, name, args))
@@ -68,10 +68,10 @@ class RawClient:
         """Return the complete frames that have arrived, at most so many."""
         found, start, buffer = [], 0, self.buffer
         while len(found) < most and len(buffer) - start >= 4:
-            end = start + 4 + int.from_bytes(buffer[start:start + 4], 'big')
+            end = start + 4 + int.from_bytes(buffer[start : start + 4], 'big')
             if end > len(buffer):
                 break
-            found.append(bytes(buffer[start + 4:end]))
+            found.append(bytes(buffer[start + 4 : end]))
             start = end
         del buffer[:start]
         return found
@@ -99,8 +99,9 @@ def receivers(stage: Stage, address: Address, connections: int, expected: int) -
     stage.report({'received': received})
 
 
-def raw_loaders(stage: Stage, address: Address, connections: int, seconds: float, objects: int,
-                size: int) -> None:
+def raw_loaders(
+    stage: Stage, address: Address, connections: int, seconds: float, objects: int, size: int
+) -> None:
     """Child: every connection has one loadBefore under way all the time."""
     oids, far = oids_from(1, objects), b'\x7f' + b'\xff' * 7
     calls = [encode(i, False, 'loadBefore', (oid, far)) for i, oid in enumerate(oids)]

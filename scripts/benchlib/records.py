@@ -28,7 +28,7 @@ def make_record(size: int) -> bytes:
     state = {'data': {'x': b'y' * max(0, size - 100)}}
     record = pickle.dumps(PersistentMapping, 3) + pickle.dumps(state, 3)
     expect('size of a record', len(record) <= size, True)
-    return record.ljust(size, b'.')     # what follows a pickle's end is never read
+    return record.ljust(size, b'.')  # what follows a pickle's end is never read
 
 
 def oids_from(first: int, count: int) -> list[bytes]:
@@ -50,7 +50,7 @@ def fill(storage: Any, oids: list[bytes], data: bytes, batch: int = 1000) -> byt
     """Store `data` under all oids, `batch` to a transaction; return the last tid."""
     tid = z64
     for start in range(0, len(oids), batch):
-        tid = commit(storage, oids[start:start + batch], z64, data)
+        tid = commit(storage, oids[start : start + batch], z64, data)
     return tid
 
 
@@ -86,4 +86,4 @@ def expect(what: str, got: object, wanted: object) -> None:
 def chunks(items: list[bytes], length: int) -> Iterator[list[bytes]]:
     """Yield `items` in lists of `length` (the last may be shorter)."""
     for start in range(0, len(items), length):
-        yield items[start:start + length]
+        yield items[start : start + length]

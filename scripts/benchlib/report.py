@@ -33,10 +33,20 @@ class Line:
     def cells(self) -> list[str]:
         """Return the cells of the table's line."""
         ratio = '' if self.ratio is None else f'{self.ratio:.2f}'
-        verdicts = '; '.join(f'{target}: {value:.2f} {"met" if met else "MISSED"}'
-                             for target, value, met in self.verdicts)
-        return [self.row.title, self.peer, self.ours, ratio, self.client, self.server,
-                self.saving, verdicts]
+        verdicts = '; '.join(
+            f'{target}: {value:.2f} {"met" if met else "MISSED"}'
+            for target, value, met in self.verdicts
+        )
+        return [
+            self.row.title,
+            self.peer,
+            self.ours,
+            ratio,
+            self.client,
+            self.server,
+            self.saving,
+            verdicts,
+        ]
 
 
 def number(value: float) -> str:
@@ -107,10 +117,12 @@ def _saving(results: Results, row: Row, quick: bool) -> str:
         return ''
     sums: list[list[Any]] = []
     for side in (PEER, OURS):
-        client, server = (_figures(results, row, quick, side, metric)
-                          for metric in ('client_us', 'server_us'))
-        sums.append([(c or 0) + s if s is not None else None
-                     for c, s in zip(client, server, strict=True)])
+        client, server = (
+            _figures(results, row, quick, side, metric) for metric in ('client_us', 'server_us')
+        )
+        sums.append(
+            [(c or 0) + s if s is not None else None for c, s in zip(client, server, strict=True)]
+        )
     ratio = ratio_of(*sums)
     return '' if ratio is None else f'{number(ratio)}×'
 
@@ -121,15 +133,26 @@ def make_lines(rows: list[Row], results: Results, quick: bool) -> list[Line]:
     for row in rows:
         if row.key(quick) not in results:
             continue
-        ratio = None if row.limit else ratio_of(
-            _figures(results, row, quick, OURS, row.metric),
-            _figures(results, row, quick, PEER, row.metric))
-        lines.append(Line(
-            row, '' if row.limit else _shown(results, row, quick, PEER),
-            _shown(results, row, quick, LIMIT if row.limit else OURS), ratio,
-            _cpu(results, row, quick, 'client_us'), _cpu(results, row, quick, 'server_us'),
-            _saving(results, row, quick),
-            _verdicts(results, row, quick)))
+        ratio = (
+            None
+            if row.limit
+            else ratio_of(
+                _figures(results, row, quick, OURS, row.metric),
+                _figures(results, row, quick, PEER, row.metric),
+            )
+        )
+        lines.append(
+            Line(
+                row,
+                '' if row.limit else _shown(results, row, quick, PEER),
+                _shown(results, row, quick, LIMIT if row.limit else OURS),
+                ratio,
+                _cpu(results, row, quick, 'client_us'),
+                _cpu(results, row, quick, 'server_us'),
+                _saving(results, row, quick),
+                _verdicts(results, row, quick),
+            )
+        )
     return lines
 
 
@@ -138,9 +161,12 @@ def _width(text: str) -> int:
 
 
 def _padded(cells: list[str], widths: list[int]) -> list[str]:
-    return [cell + ' ' * (width - _width(cell)) if i in (0, len(cells) - 1)
-            else ' ' * (width - _width(cell)) + cell
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))]
+    return [
+        cell + ' ' * (width - _width(cell))
+        if i in (0, len(cells) - 1)
+        else ' ' * (width - _width(cell)) + cell
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
 
 
 def as_text(lines: list[Line]) -> str:
@@ -154,8 +180,7 @@ def as_text(lines: list[Line]) -> str:
 
 def summary(lines: list[Line]) -> str:
     """Return how many targets are met, and which are missed."""
-    verdicts = [(line.row.name, target, met) for line in lines
-                for target, _, met in line.verdicts]
+    verdicts = [(line.row.name, target, met) for line in lines for target, _, met in line.verdicts]
     missed = [f'{name} ({target})' for name, target, met in verdicts if not met]
     text = f'{len(verdicts) - len(missed)} of {len(verdicts)} targets met.'
     return text + (' Missed: ' + '; '.join(missed) + '.' if missed else '')

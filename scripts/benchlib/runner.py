@@ -22,7 +22,7 @@ from .catalogue import LIMIT, OURS, PEER, Row
 from .environments import Implementation
 
 Result = dict[str, Any]
-Results = dict[str, dict[str, list[Result]]]        # job key -> implementation -> one per round
+Results = dict[str, dict[str, list[Result]]]  # job key -> implementation -> one per round
 
 
 def run_job(implementation: Implementation, row: Row, quick: bool) -> Result:
@@ -31,10 +31,17 @@ def run_job(implementation: Implementation, row: Row, quick: bool) -> Result:
     try:
         with open(os.path.join(directory, 'err'), 'wb') as errors:
             process = subprocess.Popen(
-                implementation.command('-m', 'benchlib.worker', row.job,
-                                       json.dumps(row.arguments(quick))),
-                env=implementation.environment(), cwd=directory, text=True, stderr=errors,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+                implementation.command(
+                    '-m', 'benchlib.worker', row.job, json.dumps(row.arguments(quick))
+                ),
+                env=implementation.environment(),
+                cwd=directory,
+                text=True,
+                stderr=errors,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+            )
         return _collect(process, row, Path(directory))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -63,8 +70,15 @@ def _kill_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def run_rounds(rows: list[Row], peer: Implementation, ours: Implementation, rounds: int,
-               quick: bool, results: Results, say: Callable[[str], None]) -> None:
+def run_rounds(
+    rows: list[Row],
+    peer: Implementation,
+    ours: Implementation,
+    rounds: int,
+    quick: bool,
+    results: Results,
+    say: Callable[[str], None],
+) -> None:
     """Run every job of `rows` `rounds` times on each implementation, into `results`.
 
     The order is peer, ours, ours, peer, peer, ours, …, so that neither has the quieter machine.
@@ -74,7 +88,7 @@ def run_rounds(rows: list[Row], peer: Implementation, ours: Implementation, roun
     for row in rows:
         jobs.setdefault(row.key(quick), row)
     for number in range(rounds):
-        order = [(PEER, peer), (OURS, ours)][::-1 if number % 2 else 1]
+        order = [(PEER, peer), (OURS, ours)][:: -1 if number % 2 else 1]
         for key, row in jobs.items():
             if number >= row.rounds:
                 continue

@@ -64,9 +64,30 @@ def free_port() -> int:
 
 def make_certificate() -> None:
     """Make cert.pem and key.pem in the working directory."""
-    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
-                    '-keyout', 'key.pem', '-out', 'cert.pem', '-days', '2', '-subj', '/CN=localhost',
-                    '-addext', 'subjectAltName=DNS:localhost'], check=True, capture_output=True)
+    subprocess.run(
+        [
+            'openssl',
+            'req',
+            '-x509',
+            '-newkey',
+            'ec',
+            '-pkeyopt',
+            'ec_paramgen_curve:prime256v1',
+            '-nodes',
+            '-keyout',
+            'key.pem',
+            '-out',
+            'cert.pem',
+            '-days',
+            '2',
+            '-subj',
+            '/CN=localhost',
+            '-addext',
+            'subjectAltName=DNS:localhost',
+        ],
+        check=True,
+        capture_output=True,
+    )
 
 
 def connect(address: Address, timeout: float = 60.0) -> socket.socket:
@@ -92,14 +113,14 @@ class Server:
 
     def __init__(self, kind: str = 'file', transport: str = 'unix'):
         here = os.getcwd()
-        self.address: Address = (f'{here}/z' if transport == 'unix'
-                                 else ('127.0.0.1', free_port()))
+        self.address: Address = f'{here}/z' if transport == 'unix' else ('127.0.0.1', free_port())
         text = self.address if isinstance(self.address, str) else '{}:{}'.format(*self.address)
         self._tls = transport == 'tls'
         if self._tls:
             make_certificate()
-        Path('server.conf').write_text(CONFIGURATION.format(
-            address=text, storage=STORAGES[kind], ssl=SSL if self._tls else ''))
+        Path('server.conf').write_text(
+            CONFIGURATION.format(address=text, storage=STORAGES[kind], ssl=SSL if self._tls else '')
+        )
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> float:
@@ -108,7 +129,10 @@ class Server:
         with open('server.out', 'ab') as out:
             self.process = subprocess.Popen(
                 [sys.executable, '-m', 'ZEO.runzeo', '-C', 'server.conf'],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
         while not self._greets():
             if self.process.poll() is not None or time.perf_counter() - begin > START_TIMEOUT:
                 raise ServerFailed(f'the server did not start: {self._last_words()}')
@@ -118,7 +142,7 @@ class Server:
     def _greets(self) -> bool:
         try:
             with connect(self.address) as sock:
-                return self._tls or len(sock.recv(6)) > 0   # with TLS the client speaks first
+                return self._tls or len(sock.recv(6)) > 0  # with TLS the client speaks first
         except OSError:
             return False
 
@@ -175,4 +199,5 @@ class Server:
 def open_client(address: Address, cache_size: int = 20_000_000, **options: Any) -> Any:
     """Return a connected ClientStorage; `options` as its constructor takes them."""
     from ZEO.ClientStorage import ClientStorage
+
     return ClientStorage(address, cache_size=cache_size, wait_timeout=30, **options)

@@ -16,27 +16,62 @@ import threading
 from . import bulk, commits, fleet, lifecycle, limits, loads, rawclient, zodblevel
 from .children import Stage
 
-JOBS = {function.__name__: function for function in (
-    loads.cold_load, loads.many_loaders, loads.warm_hit, loads.ping, loads.prefetch,
-    loads.iterate, loads.copy,
-    commits.commit_one_client, commits.commit_in_process, commits.commit_many_clients,
-    bulk.store_record, bulk.load_record, bulk.blob_up, bulk.blob_down,
-    fleet.fan_out, fleet.idle, fleet.raw_load,
-    lifecycle.server_start, lifecycle.warm_cache, lifecycle.growth_of_cache,
-    limits.bare_messages, limits.bare_file_load, limits.bare_fan_out, limits.redis_get,
-    zodblevel.mix, zodblevel.latency_while_committing, zodblevel.latency_while_packing)}
+JOBS = {
+    function.__name__: function
+    for function in (
+        loads.cold_load,
+        loads.many_loaders,
+        loads.warm_hit,
+        loads.ping,
+        loads.prefetch,
+        loads.iterate,
+        loads.copy,
+        commits.commit_one_client,
+        commits.commit_in_process,
+        commits.commit_many_clients,
+        bulk.store_record,
+        bulk.load_record,
+        bulk.blob_up,
+        bulk.blob_down,
+        fleet.fan_out,
+        fleet.idle,
+        fleet.raw_load,
+        lifecycle.server_start,
+        lifecycle.warm_cache,
+        lifecycle.growth_of_cache,
+        limits.bare_messages,
+        limits.bare_file_load,
+        limits.bare_fan_out,
+        limits.redis_get,
+        zodblevel.mix,
+        zodblevel.latency_while_committing,
+        zodblevel.latency_while_packing,
+    )
+}
 
-ROLES = {function.__name__: function for function in (
-    loads.loader, commits.committer, rawclient.receivers, rawclient.raw_loaders,
-    lifecycle.opener, limits.bare_server, limits.bare_receiver,
-    zodblevel.mixer, zodblevel.packer)}
+ROLES = {
+    function.__name__: function
+    for function in (
+        loads.loader,
+        commits.committer,
+        rawclient.receivers,
+        rawclient.raw_loaders,
+        lifecycle.opener,
+        limits.bare_server,
+        limits.bare_receiver,
+        zodblevel.mixer,
+        zodblevel.packer,
+    )
+}
 
 
 def end_with_the_driver() -> None:
     """Kill this process group when standard input ends."""
+
     def watch() -> None:
         sys.stdin.read()
         os.killpg(0, signal.SIGKILL)
+
     threading.Thread(target=watch, daemon=True).start()
 
 
@@ -57,7 +92,7 @@ def run_job(name: str, parameters: dict) -> dict:
         return JOBS[name](**parameters)
     except limits.Unavailable as missing:
         return {'skipped': str(missing)}
-    except Exception as error:      # any failure is a result: the driver shows it and goes on
+    except Exception as error:  # any failure is a result: the driver shows it and goes on
         sys.excepthook(*sys.exc_info())
         return {'error': f'{type(error).__name__}: {error}'}
 
@@ -74,7 +109,7 @@ def main(argv: list[str]) -> None:
     result = run_job(argv[0], json.loads(argv[1]))
     print(json.dumps(result), flush=True)
     sys.stderr.flush()
-    os._exit(0)         # threads that an implementation left behind do not hold us
+    os._exit(0)  # threads that an implementation left behind do not hold us
 
 
 if __name__ == '__main__':

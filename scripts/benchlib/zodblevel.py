@@ -21,10 +21,10 @@ from .records import DATA_FILE, after, expect, fill_file, load_all, oids_from
 from .servers import Address, Server, open_client
 
 READS_PER_TRANSACTION = 10
-WRITES_IN_TEN = 2               # transactions of ten that also write
-PROBE_INTERVAL = 0.001          # seconds between two loads: the same work for fast and slow
-COMMIT_INTERVAL = 0.025         # seconds between two commits of another client
-HOT_KEYS = 20                   # what is written is one of these, so that conflicts do occur
+WRITES_IN_TEN = 2  # transactions of ten that also write
+PROBE_INTERVAL = 0.001  # seconds between two loads: the same work for fast and slow
+COMMIT_INTERVAL = 0.025  # seconds between two commits of another client
+HOT_KEYS = 20  # what is written is one of these, so that conflicts do occur
 
 
 def make_tree(keys: int, revisions: int = 1) -> None:
@@ -61,8 +61,9 @@ def mixer(stage: Stage, address: Address, keys: int, seconds: float, seed: int) 
             except ConflictError:
                 transaction.abort()
                 retries += 1
-    stage.report({'count': done, 'retries': retries, 'seconds': meter.seconds,
-                  'client': meter.client})
+    stage.report(
+        {'count': done, 'retries': retries, 'seconds': meter.seconds, 'client': meter.client}
+    )
     connection.close()
     database.close()
 
@@ -124,17 +125,27 @@ def _probe(server: Server, crew: Crew, oids: list[bytes]) -> Metrics:
         position += 1
     crew.results()
     storage.close()
-    return {'p50_ms': percentile(samples, 50) * 1e3, 'p99_ms': percentile(samples, 99) * 1e3,
-            'worst_ms': max(samples) * 1e3, 'count': len(samples)}
+    return {
+        'p50_ms': percentile(samples, 50) * 1e3,
+        'p99_ms': percentile(samples, 99) * 1e3,
+        'worst_ms': max(samples) * 1e3,
+        'count': len(samples),
+    }
 
 
-def latency_while_committing(count: int, seconds: float, objects: int = 100,
-                             size: int = 1024) -> Metrics:
+def latency_while_committing(
+    count: int, seconds: float, objects: int = 100, size: int = 1024
+) -> Metrics:
     """Load latency while one other client commits `objects` records, forty times a second."""
     oids = fill_file(count, size)
     with Server() as server:
-        parameters = {'first': count + 1, 'objects': objects, 'seconds': seconds, 'size': size,
-                      'interval': COMMIT_INTERVAL}
+        parameters = {
+            'first': count + 1,
+            'objects': objects,
+            'seconds': seconds,
+            'size': size,
+            'interval': COMMIT_INTERVAL,
+        }
         with Crew('committer', server.address, [parameters]) as crew:
             return _probe(server, crew, oids)
 

@@ -1,8 +1,9 @@
 """HTTP requests to one process of a site, as its manager sends them.
 
-Enters: paths, and forms or JSON.  Leaves: what the process answers.  Fails: with urllib's errors, to which the end of the
-answer is added.
+Enters: paths, and forms or JSON. Leaves: what the process answers. Fails: with urllib's errors, to
+which the end of the answer is added.
 """
+
 from __future__ import annotations
 
 import base64
@@ -54,7 +55,9 @@ class Browser:
             with urllib.request.urlopen(request, timeout=60) as response:
                 return response.read()
         except urllib.error.HTTPError as error:
-            error.msg += f' for {request.full_url}: {error.read().decode("utf-8", "replace")[-600:]}'
+            error.msg += (
+                f' for {request.full_url}: {error.read().decode("utf-8", "replace")[-600:]}'
+            )
             raise
 
 

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Run real frameworks on this checkout's ZEO.
 
-    scripts/frameworks/check.py                               all checks
-    scripts/frameworks/check.py zope pyramid                  some of them
-    scripts/frameworks/check.py --peer-server zope            Zope with this ZEO on a server of ZEO 6
-    scripts/frameworks/check.py --peer-client zope            Zope with ZEO 6 on this server
+    scripts/frameworks/check.py all checks scripts/frameworks/check.py zope pyramid some of them
+    scripts/frameworks/check.py --peer-server zope Zope with this ZEO on a server of ZEO 6
+    scripts/frameworks/check.py --peer-client zope Zope with ZEO 6 on this server
 
-Each check runs in virtual environments of its own, which are made with pip in the work directory (.test-env-frameworks in the
-checkout, or --work DIR) and are kept for the next run.  All processes listen on 127.0.0.1 or on Unix sockets and end with the
-check.  Exit code 0: nothing failed; 1: something did; 2: the command line is wrong.
+Each check runs in virtual environments of its own, which are made with pip in the work directory
+(.test-env-frameworks in the checkout, or --work DIR) and are kept for the next run. All processes
+listen on 127.0.0.1 or on Unix sockets and end with the check. Exit code 0: nothing failed; 1:
+something did; 2: the command line is wrong.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -50,23 +51,44 @@ def zope(run: Run) -> None:
     run.report.section('Zope: environments')
     with run.report.guard():
         server, client = run.python('zope', run.server), run.python('zope', run.client)
-        check_zope(run.report, run.scratch / 'zope', server, client, run.sides, run.client == 'ours')
+        check_zope(
+            run.report, run.scratch / 'zope', server, client, run.sides, run.client == 'ours'
+        )
 
 
 CHECKS: dict[str, Callable[[Run], None]] = {
-    'zope': zope, 'plone': check_plone, 'pyramid': check_pyramid, 'zodbshootout': check_zodbshootout,
-    'relstorage': check_relstorage, 'tools': check_tools,
+    'zope': zope,
+    'plone': check_plone,
+    'pyramid': check_pyramid,
+    'zodbshootout': check_zodbshootout,
+    'relstorage': check_relstorage,
+    'tools': check_tools,
 }
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('checks', nargs='*', metavar='check', help=f'one of {", ".join(CHECKS)}; none means all')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'checks', nargs='*', metavar='check', help=f'one of {", ".join(CHECKS)}; none means all'
+    )
     ends = parser.add_mutually_exclusive_group()
-    ends.add_argument('--peer-server', action='store_true', help='take ZEO 6 from PyPI as the server')
-    ends.add_argument('--peer-client', action='store_true', help='take ZEO 6 from PyPI as the client')
-    parser.add_argument('--work', type=Path, default=TOP / '.test-env-frameworks', help='where the environments are kept')
-    parser.add_argument('--source', type=Path, default=TOP, help='another checkout to build ZEO from')
+    ends.add_argument(
+        '--peer-server', action='store_true', help='take ZEO 6 from PyPI as the server'
+    )
+    ends.add_argument(
+        '--peer-client', action='store_true', help='take ZEO 6 from PyPI as the client'
+    )
+    parser.add_argument(
+        '--work',
+        type=Path,
+        default=TOP / '.test-env-frameworks',
+        help='where the environments are kept',
+    )
+    parser.add_argument(
+        '--source', type=Path, default=TOP, help='another checkout to build ZEO from'
+    )
     options = parser.parse_args()
     unknown = set(options.checks) - set(CHECKS)
     if unknown:
@@ -76,7 +98,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))   # so that what was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     report = Report()
     with tempfile.TemporaryDirectory(prefix='zeo-') as scratch:
         run = Run(options, report, Path(scratch))

@@ -1,9 +1,10 @@
 """Make and compare storages; convert_check.py runs this in an environment that has ZODB.
 
-    python convert_data.py make DATA.FS BLOBS       a storage with revisions, an undo, blobs and transaction metadata
-    python convert_data.py show DATA.FS BLOBS       each transaction as a line of JSON
-    python convert_data.py show-without-blobs DATA.FS BLOBS
+python convert_data.py make DATA.FS BLOBS a storage with revisions, an undo, blobs and transaction
+metadata python convert_data.py show DATA.FS BLOBS each transaction as a line of JSON python
+convert_data.py show-without-blobs DATA.FS BLOBS
 """
+
 import hashlib
 import json
 import sys
@@ -44,10 +45,27 @@ def show(path, blobs, with_blobs=True):
     """Print each transaction with all that it has."""
     storage = FileStorage(path, blob_dir=blobs, read_only=True)
     for txn in storage.iterator():
-        records = [(record.oid.hex(), record.tid.hex(), digest(record.data), with_blobs and blob(storage, record))
-                   for record in txn]
-        print(json.dumps([txn.tid.hex(), txn.status, txn.user.decode(), txn.description.decode(), sorted(txn.extension.items()),
-                          sorted(records)]))
+        records = [
+            (
+                record.oid.hex(),
+                record.tid.hex(),
+                digest(record.data),
+                with_blobs and blob(storage, record),
+            )
+            for record in txn
+        ]
+        print(
+            json.dumps(
+                [
+                    txn.tid.hex(),
+                    txn.status,
+                    txn.user.decode(),
+                    txn.description.decode(),
+                    sorted(txn.extension.items()),
+                    sorted(records),
+                ]
+            )
+        )
     storage.close()
 
 
@@ -70,4 +88,6 @@ def digest(data):
 
 
 if __name__ == '__main__':
-    {'make': make, 'show': show, 'show-without-blobs': show_without_blobs}[sys.argv[1]](*sys.argv[2:])
+    {'make': make, 'show': show, 'show-without-blobs': show_without_blobs}[sys.argv[1]](
+        *sys.argv[2:]
+    )

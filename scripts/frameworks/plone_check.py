@@ -1,7 +1,9 @@
-"""Real Plone on a ZEO server: server, control script, pack script and two instances as Plone's buildout recipes make them.
+"""Real Plone on a ZEO server: server, control script, pack script and two instances as Plone's
+buildout recipes make them.
 
 Enters: the run.  Leaves: PASS and FAIL lines.  Fails: as the recipes and the processes do.
 """
+
 from __future__ import annotations
 
 import base64
@@ -51,22 +53,35 @@ zeo-client-client = own
 blob-storage = ${{buildout:directory}}/var/own-blobs
 shared-blob = off
 """
-FORM = {'site_id': 'Plone', 'title': 'A site', 'default_language': 'en', 'portal_timezone': 'UTC', 'form.submitted__boolean': '1'}
+FORM = {
+    'site_id': 'Plone',
+    'title': 'A site',
+    'default_language': 'en',
+    'portal_timezone': 'UTC',
+    'form.submitted__boolean': '1',
+}
 ROUNDS = 20
 
 
 class Place:
     """The two buildouts of a check: the server's, and that of the instances."""
 
-    def __init__(self, processes: Processes, server_python: Path, client_python: Path, old_options: bool) -> None:
+    def __init__(
+        self, processes: Processes, server_python: Path, client_python: Path, old_options: bool
+    ) -> None:
         self._processes = processes
         self.server, self.clients = processes.directory / 'server', processes.directory / 'clients'
         self.port, monitor, *self.http = free_ports(4)
         conf = SERVER + (OLD_OPTIONS if old_options else '')
         _build(server_python, self.server, conf.format(port=self.port, monitor=monitor))
         blobs = self.server / 'var' / 'blobstorage'
-        _build(client_python, self.clients,
-               CLIENTS.format(user=USER, password=PASSWORD, port=self.port, http=self.http, blobs=blobs))
+        _build(
+            client_python,
+            self.clients,
+            CLIENTS.format(
+                user=USER, password=PASSWORD, port=self.port, http=self.http, blobs=blobs
+            ),
+        )
 
     def control(self, action: str) -> str:
         """Have the server's control script do something; return what it says."""
@@ -75,7 +90,9 @@ class Place:
     def start(self, name: str, number: int) -> Browser:
         """Start an instance, and wait until it answers."""
         browser = Browser(self.http[number], USER, PASSWORD)
-        self._processes.start(f'plone-{name}', [self.clients / 'bin' / name, 'console']).wait_until(browser.answers, 120)
+        self._processes.start(f'plone-{name}', [self.clients / 'bin' / name, 'console']).wait_until(
+            browser.answers, 120
+        )
         return browser
 
     def log(self) -> str:
@@ -106,9 +123,16 @@ def check_plone(run: Any) -> None:
                 _check_site(run.report, place, run.client == 'ours')
         if run.server == 'ours':
             log = place.log()
-            run.report.check("the server's log tells that old keys are ignored", 'monitor-address is ignored' in log
-                             and 'authentication-database is ignored' in log, log[:1500])
-            run.report.check("the server's log has no traceback and no error", 'Traceback' not in log and 'ERROR' not in log, log)
+            run.report.check(
+                "the server's log tells that old keys are ignored",
+                'monitor-address is ignored' in log and 'authentication-database is ignored' in log,
+                log[:1500],
+            )
+            run.report.check(
+                "the server's log has no traceback and no error",
+                'Traceback' not in log and 'ERROR' not in log,
+                log,
+            )
 
 
 @contextmanager
@@ -117,7 +141,11 @@ def _serving(report: Report, place: Place) -> Iterator[None]:
     place.control('start')
     try:
         up = until_done(lambda: place.control('status').index('running'), 30)
-        report.check('bin/zeoserver start, status: the server runs under zdaemon', up >= 0, place.control('status'))
+        report.check(
+            'bin/zeoserver start, status: the server runs under zdaemon',
+            up >= 0,
+            place.control('status'),
+        )
         yield
     finally:
         place.control('stop')
@@ -126,51 +154,100 @@ def _serving(report: Report, place: Place) -> Iterator[None]:
 
 def _check_site(report: Report, place: Place, keeps_caches: bool) -> None:
     shared = place.start('shared', 0)
-    shared.post('@@plone-addsite', **FORM)   # before the second one starts: an empty database is filled by one process
+    # before the second one starts: an empty database is filled by one process
+    shared.post('@@plone-addsite', **FORM)
     own = place.start('own', 1)
-    report.say("two instances answer; one shares the server's blobs, the other has a cache of its own")
-    report.check('the second instance shows the site that the first one made', own.json('GET', 'Plone')['title'] == 'A site')
+    report.say(
+        "two instances answer; one shares the server's blobs, the other has a cache of its own"
+    )
+    report.check(
+        'the second instance shows the site that the first one made',
+        own.json('GET', 'Plone')['title'] == 'A site',
+    )
     if keeps_caches:
         files = sorted(path.name for path in place.clients.rglob('*.zec'))
-        report.check('caches shared-1.zec and own-1.zec', files == ['own-1.zec', 'shared-1.zec'], files)
+        report.check(
+            'caches shared-1.zec and own-1.zec', files == ['own-1.zec', 'shared-1.zec'], files
+        )
     _check_pages(report, shared, own)
     _check_blobs(report, shared, own)
     place.control('restart')
     errors = until_done(lambda: shared.json('PATCH', 'Plone/a-page', title='After the restart'))
-    report.check(f'bin/zeoserver restart under them: a page is changed, with {errors} failed requests before that', errors >= 0)
+    report.check(
+        f'bin/zeoserver restart under them: a page is changed, with {errors} failed requests '
+        'before that',
+        errors >= 0,
+    )
     report.check('… and the other instance shows it', _comes(own, 'After the restart'))
     before = place.data()
     run_command([place.server / 'bin' / 'zeopack'], cwd=place.server)
-    report.check(f'bin/zeopack makes Data.fs smaller: {before} bytes, then {place.data()}', place.data() < before)
+    report.check(
+        f'bin/zeopack makes Data.fs smaller: {before} bytes, then {place.data()}',
+        place.data() < before,
+    )
     for name, browser in ('first', shared), ('second', own):
-        report.check(f'after the pack the {name} instance shows the page', 'After the restart' in browser.get('Plone/a-page'))
+        report.check(
+            f'after the pack the {name} instance shows the page',
+            'After the restart' in browser.get('Plone/a-page'),
+        )
 
 
 def _check_pages(report: Report, shared: Browser, own: Browser) -> None:
     shared.json('POST', 'Plone', **{'@type': 'Document', 'id': 'a-page', 'title': 'round 0.'})
-    report.check('a page made in the first instance is there in the second', _comes(own, 'round 0.'))
-    found = until_done(lambda: own.json('GET', 'Plone/@search?Title=round')['items'][0]['@id'].index('a-page'), 10)
+    report.check(
+        'a page made in the first instance is there in the second', _comes(own, 'round 0.')
+    )
+    found = until_done(
+        lambda: own.json('GET', 'Plone/@search?Title=round')['items'][0]['@id'].index('a-page'), 10
+    )
     report.check("… and in its catalog's search", found >= 0)
     right = 0
     for number in range(1, ROUNDS + 1):
         writer, reader = (shared, own) if number % 2 else (own, shared)
         title = f'round {number}.'
-        tries = until_done(lambda title=title, writer=writer: writer.json('PATCH', 'Plone/a-page', title=title), 10)
+        tries = until_done(
+            lambda title=title, writer=writer: writer.json('PATCH', 'Plone/a-page', title=title), 10
+        )
         right += tries >= 0 and _comes(reader, title)
-    report.check(f'what one changes the other shows: {right} of {ROUNDS} changes, made by turns', right == ROUNDS)
+    report.check(
+        f'what one changes the other shows: {right} of {ROUNDS} changes, made by turns',
+        right == ROUNDS,
+    )
 
 
 def _check_blobs(report: Report, shared: Browser, own: Browser) -> None:
     for name, writer, reader in (('a.bin', shared, own), ('b.bin', own, shared)):
         data = random.Random(name).randbytes(300_000)
-        file = {'data': base64.b64encode(data).decode(), 'encoding': 'base64', 'filename': name,
-                'content-type': 'application/octet-stream'}
+        file = {
+            'data': base64.b64encode(data).decode(),
+            'encoding': 'base64',
+            'filename': name,
+            'content-type': 'application/octet-stream',
+        }
         writer.json('POST', 'Plone', **{'@type': 'File', 'id': name, 'title': name, 'file': file})
-        same = until_done(lambda reader=reader, name=name, data=data:
-                          [data].index(reader.download(f'Plone/{name}/@@download/file')), 10) >= 0
-        report.check(f'a file of {len(data)} bytes uploaded to one instance is downloaded from the other, equal', same)
+        same = (
+            until_done(
+                lambda reader=reader, name=name, data=data: [data].index(
+                    reader.download(f'Plone/{name}/@@download/file')
+                ),
+                10,
+            )
+            >= 0
+        )
+        report.check(
+            f'a file of {len(data)} bytes uploaded to one instance is downloaded from the other, '
+            'equal',
+            same,
+        )
 
 
 def _comes(browser: Browser, title: str) -> bool:
-    """Tell whether the page has a title, at once or in a moment: an invalidation may be on its way."""
-    return until_done(lambda: [title].index(browser.json('GET', 'Plone/a-page')['title']), 5, pause=0.05) >= 0
+    """Tell whether the page has a title, at once or in a moment: an invalidation may be on its
+    way.
+    """
+    return (
+        until_done(
+            lambda: [title].index(browser.json('GET', 'Plone/a-page')['title']), 5, pause=0.05
+        )
+        >= 0
+    )

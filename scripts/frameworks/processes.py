@@ -1,8 +1,10 @@
 """The processes of a check: started, waited for, and ended whatever happens.
 
-Enters: commands.  Leaves: running processes whose output is in files; all of them end with the ``with`` block.  Fails:
-:class:`Trouble` with the end of a process's output, when it ends early or does not answer in time.
+Enters: commands. Leaves: running processes whose output is in files; all of them end with the
+``with`` block. Fails: :class:`Trouble` with the end of a process's output, when it ends early or
+does not answer in time.
 """
+
 from __future__ import annotations
 
 import signal
@@ -36,17 +38,28 @@ class Process:
         self.name = name
         self._output = directory / f'{name}.out'
         with self._output.open('ab') as output:
-            self._popen = subprocess.Popen([str(word) for word in words], cwd=directory, stdin=subprocess.DEVNULL, stdout=output,
-                                           stderr=subprocess.STDOUT, env=clean_environment(**environment), start_new_session=True)
+            self._popen = subprocess.Popen(
+                [str(word) for word in words],
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=clean_environment(**environment),
+                start_new_session=True,
+            )
 
     def wait_until(self, ready: Callable[[], bool], timeout: float = 60.0) -> None:
-        """Wait until `ready()`, or raise Trouble after `timeout` seconds or when the process has ended."""
+        """Wait until `ready()`, or raise Trouble after `timeout` seconds or when the process has
+        ended.
+        """
         end = time.monotonic() + timeout
         while not ready():
             if self._popen.poll() is not None:
                 raise Trouble(f'{self.name} ended with {self._popen.returncode}:\n{self.tail()}')
             if time.monotonic() > end:
-                raise Trouble(f'{self.name} did not answer in {timeout:.0f} seconds:\n{self.tail()}')
+                raise Trouble(
+                    f'{self.name} did not answer in {timeout:.0f} seconds:\n{self.tail()}'
+                )
             time.sleep(0.05)
 
     def tail(self, characters: int = 3000) -> str:
@@ -54,7 +67,9 @@ class Process:
         return self._output.read_text(errors='replace')[-characters:]
 
     def stop(self, how: int = signal.SIGTERM, timeout: float = 15.0) -> int:
-        """End the process and return its exit code; kill it when it takes longer than `timeout` seconds."""
+        """End the process and return its exit code; kill it when it takes longer than `timeout`
+        seconds.
+        """
         if self._popen.poll() is None:
             self._popen.send_signal(how)
             try:
@@ -92,7 +107,9 @@ class Processes:
 
 
 def configuration(port: int, directory: Path, name: str = 'Data') -> str:
-    """Return what a server of one FileStorage with blobs is configured by; `name` is that of its file, without ``.fs``."""
+    """Return what a server of one FileStorage with blobs is configured by; `name` is that of its
+    file, without ``.fs``.
+    """
     return CONFIGURATION.format(port=port, directory=directory, name=name)
 
 

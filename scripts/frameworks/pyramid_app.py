@@ -1,7 +1,9 @@
-"""A Pyramid application over two databases; pyramid_check.py runs it in an environment that has Pyramid.
+"""A Pyramid application over two databases; pyramid_check.py runs it in an environment that has
+Pyramid.
 
     python pyramid_app.py PORT URI SECOND-URI
 """
+
 import sys
 
 import waitress
@@ -44,8 +46,12 @@ def failed(problem, request):
 
 
 def main(port, uri, second_uri):
-    settings = {'zodbconn.uri': uri, 'zodbconn.uri.second': second_uri, 'retry.attempts': 500,
-                'tm.manager_hook': 'pyramid_tm.explicit_manager'}
+    settings = {
+        'zodbconn.uri': uri,
+        'zodbconn.uri.second': second_uri,
+        'retry.attempts': 500,
+        'tm.manager_hook': 'pyramid_tm.explicit_manager',
+    }
     with Configurator(settings=settings) as config:
         config.include('pyramid_retry')
         config.include('pyramid_tm')

@@ -1,7 +1,9 @@
-"""Pyramid with pyramid_zodbconn and zodburi on a ZEO server: two processes, two databases in one transaction.
+"""Pyramid with pyramid_zodbconn and zodburi on a ZEO server: two processes, two databases in one
+transaction.
 
 Enters: the run.  Leaves: PASS and FAIL lines.  Fails: as its processes do.
 """
+
 from __future__ import annotations
 
 import threading
@@ -30,7 +32,7 @@ CONF = """\
 """
 # ZEO 6 knows one address only
 PEER_CONF = CONF.replace('  address {directory}/zeo.sock\n', '')
-REQUESTS = 25   # of each of the threads that count at the same time
+REQUESTS = 25  # of each of the threads that count at the same time
 
 
 def check_pyramid(run: Any) -> None:
@@ -49,15 +51,23 @@ def check_pyramid(run: Any) -> None:
             pytest = [run.python('pyramid', 'ours'), '-m', 'pytest', '-q', '-p', 'no:cacheprovider']
             said = run_command([*pytest, 'zodburi'], cwd=source)
             last = said.strip().splitlines()[-1]
-            run.report.check(f'{source.name}: {last}', 'passed' in last and 'failed' not in last, said[-1500:])
+            run.report.check(
+                f'{source.name}: {last}', 'passed' in last and 'failed' not in last, said[-1500:]
+            )
 
 
-def _check_application(report: Any, processes: Processes, server: Path, client: Path, peer_server: bool) -> None:
+def _check_application(
+    report: Any, processes: Processes, server: Path, client: Path, peer_server: bool
+) -> None:
     port, *http = free_ports(3)
     conf = (PEER_CONF if peer_server else CONF).format(port=port, directory=processes.directory)
     zeo = processes.serve(server, conf, ('127.0.0.1', port))
     first = f'zeo://127.0.0.1:{port}?wait_timeout=30'
-    second = first + '&storage=second' if peer_server else f'zeo://{processes.directory}/zeo.sock?storage=second&wait_timeout=30'
+    second = (
+        first + '&storage=second'
+        if peer_server
+        else f'zeo://{processes.directory}/zeo.sock?storage=second&wait_timeout=30'
+    )
     report.say(f'zodbconn.uri = {first}\nzodbconn.uri.second = {second}')
     app = Path(__file__).with_name('pyramid_app.py')
     started = []
@@ -72,9 +82,13 @@ def _check_application(report: Any, processes: Processes, server: Path, client: 
     report.check('SIGTERM ends the server with exit code 0', zeo.stop() == 0)
     processes.serve(server, conf, ('127.0.0.1', port))
     # Until they have found the server again, processes answer from their caches.
-    report.check('a process stores when the server was restarted', _in_time(
-        'stored', lambda: _get(http[0], 'put', key='b', value='again')))
-    report.check('… and the other reads it', _in_time('again again', lambda: _get(http[1], 'get', key='b')))
+    report.check(
+        'a process stores when the server was restarted',
+        _in_time('stored', lambda: _get(http[0], 'put', key='b', value='again')),
+    )
+    report.check(
+        '… and the other reads it', _in_time('again again', lambda: _get(http[1], 'get', key='b'))
+    )
 
 
 def _in_time(wanted: str, ask: Callable[[], str], seconds: float = 10.0) -> bool:
@@ -88,9 +102,15 @@ def _in_time(wanted: str, ask: Callable[[], str], seconds: float = 10.0) -> bool
 
 
 def _check_values(report: Any, http: list[int]) -> None:
-    report.check('one process stores in both databases', _get(http[0], 'put', key='a', value='new') == 'stored')
+    report.check(
+        'one process stores in both databases',
+        _get(http[0], 'put', key='a', value='new') == 'stored',
+    )
     report.check('the other process reads both', _get(http[1], 'get', key='a') == 'new new')
-    report.check('a view that fails behind its stores: the error', _get(http[0], 'fail', key='a', value='lost') == 'ValueError')
+    report.check(
+        'a view that fails behind its stores: the error',
+        _get(http[0], 'fail', key='a', value='lost') == 'ValueError',
+    )
     for number in http:
         seen = _get(number, 'get', key='a')
         report.check('… and neither database has what it stored', seen == 'new new', seen)
@@ -110,11 +130,15 @@ def _check_counts(report: Any, http: list[int]) -> bool:
     for thread in threads:
         thread.join(120)
     good = counted.count('counted')
-    report.check(f'{len(threads) * REQUESTS} requests at the same time to both processes, conflicts retried: {good} answered',
-                 good == len(threads) * REQUESTS, set(counted))
+    report.check(
+        f'{len(threads) * REQUESTS} requests at the same time to both processes, conflicts '
+        f'retried: {good} answered',
+        good == len(threads) * REQUESTS,
+        set(counted),
+    )
     _get(http[0], 'put', key='settled', value='yes')
     for number in http:
-        for _ in range(20):   # an invalidation may still be on its way
+        for _ in range(20):  # an invalidation may still be on its way
             seen = _get(number, 'get', key='count')
             if seen == f'{good} {good}':
                 break
@@ -124,7 +148,9 @@ def _check_counts(report: Any, http: list[int]) -> bool:
 
 def _get(port: int, path: str, **fields: str) -> str:
     try:
-        with urllib.request.urlopen(f'http://127.0.0.1:{port}/{path}?{urllib.parse.urlencode(fields)}', timeout=60) as response:
+        with urllib.request.urlopen(
+            f'http://127.0.0.1:{port}/{path}?{urllib.parse.urlencode(fields)}', timeout=60
+        ) as response:
             return response.read().decode()
     except urllib.error.HTTPError as error:
         return error.read().decode()[-2000:]

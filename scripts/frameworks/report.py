@@ -1,8 +1,10 @@
 """What a check says: lines on the standard output as it goes, and a summary at the end.
 
-Enters: what was done and whether it came out right.  Leaves: ``PASS`` and ``FAIL`` lines, flushed at once; a summary; an exit
-code.  Fails: never; a check that raises is reported as failed by :meth:`Report.guard`.
+Enters: what was done and whether it came out right. Leaves: ``PASS`` and ``FAIL`` lines, flushed at
+once; a summary; an exit code. Fails: never; a check that raises is reported as failed by
+:meth:`Report.guard`.
 """
+
 from __future__ import annotations
 
 import subprocess
@@ -58,7 +60,7 @@ class Report:
             self._print(f'CANNOT RUN {problem}')
         except subprocess.SubprocessError as problem:
             self.check('the command ran to its end', False, problem)
-        except Exception as problem:   # one check's trouble is no reason to leave out the next
+        except Exception as problem:  # one check's trouble is no reason to leave out the next
             traceback.print_exc(file=sys.stdout)
             self.check('the check ran to its end', False, f'{type(problem).__name__}: {problem}')
 
@@ -72,7 +74,13 @@ class Report:
             self._print(f'CANNOT RUN {line}')
         for line in self._failed:
             self._print(f'FAIL {line}')
-        self._print('FAILED' if self._failed else 'ALL PASSED' if not self._skipped else 'PASSED, as far as it could be run')
+        self._print(
+            'FAILED'
+            if self._failed
+            else 'ALL PASSED'
+            if not self._skipped
+            else 'PASSED, as far as it could be run'
+        )
         return 1 if self._failed else 0
 
     @staticmethod

@@ -1,8 +1,11 @@
-"""Zope instances whose two processes share one database on a ZEO server, configured in one of three ways.
+"""Zope instances whose two processes share one database on a ZEO server, configured in one of three
+ways.
 
-Enters: a directory, the Python that has Zope, the server's port.  Leaves: an instance made by ``mkwsgiinstance``, with a
-``zope.conf`` and a ``zope.ini`` for each process.  Fails: as the commands do.
+Enters: a directory, the Python that has Zope, the server's port. Leaves: an instance made by
+``mkwsgiinstance``, with a ``zope.conf`` and a ``zope.ini`` for each process. Fails: as the commands
+do.
 """
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -14,8 +17,8 @@ CUSTOM_ZODB = """\
 import ZEO.ClientStorage
 Storage=ZEO.ClientStorage.ClientStorage(('',{port}))
 """
-# Zope's management pages show the databases of zope.conf; this entry gives them that of custom_zodb, which has ZODB's default
-# name.  Its own storage is never opened.
+# Zope's management pages show the databases of zope.conf; this entry gives them that of
+# custom_zodb, which has ZODB's default name. Its own storage is never opened.
 UNNAMED = """\
 <zodb_db unnamed>
   <mappingstorage>
@@ -99,9 +102,13 @@ def configure(instance: Path, way: str, server: int, name: str, http: int) -> Pa
         text += UNNAMED
         (instance / 'custom_zodb.py').write_text(CUSTOM_ZODB.format(port=server))
     elif way == 'zeoclient':
-        text += ZEOCLIENT.format(port=server, instance=instance, client=f'client {name}' if name else '')
+        text += ZEOCLIENT.format(
+            port=server, instance=instance, client=f'client {name}' if name else ''
+        )
     else:
-        text += CLIENTSTORAGE.format(port=server, cache=f'cache-path {instance}/var/{name}-1.zec' if name else '')
+        text += CLIENTSTORAGE.format(
+            port=server, cache=f'cache-path {instance}/var/{name}-1.zec' if name else ''
+        )
     conf.write_text(text)
     ini = etc / f'zope-{name or "nameless"}.ini'
     ini.write_text(INI.format(conf=conf, http=http))

@@ -1,8 +1,9 @@
 """Sends bad input over many connections, one after the other, in a few threads.
 
-Enters: a target, sessions, a seed, a time.  Leaves: counts, and what the last connections have sent.  Fails: never because of the
-server; whether that is well others look.
+Enters: a target, sessions, a seed, a time. Leaves: counts, and what the last connections have sent.
+Fails: never because of the server; whether that is well others look.
 """
+
 from __future__ import annotations
 
 import random
@@ -33,7 +34,13 @@ class Attack:
     :param known: oids and tids of the database.
     """
 
-    def __init__(self, target: Target, sessions: list[Frames], known: tuple[list[bytes], list[bytes]], seed: str) -> None:
+    def __init__(
+        self,
+        target: Target,
+        sessions: list[Frames],
+        known: tuple[list[bytes], list[bytes]],
+        seed: str,
+    ) -> None:
         self._target, self._sessions, self._seed = target, sessions, seed
         self._known = Known(*known, payloads(str(target.canary)))
         self.counts: Counter[str] = Counter()
@@ -42,7 +49,10 @@ class Attack:
 
     def run(self, until: float, threads: int) -> None:
         """Attack until the monotonic clock says `until`, or the server is gone."""
-        running = [threading.Thread(target=self._attacker, args=(number, until)) for number in range(threads)]
+        running = [
+            threading.Thread(target=self._attacker, args=(number, until))
+            for number in range(threads)
+        ]
         for thread in running:
             thread.start()
         for thread in running:
@@ -75,9 +85,14 @@ class Attack:
         return self._wrong(rng)
 
     def _wrong(self, rng: random.Random) -> bytes:
-        source, count = Messages(rng, self._known, self._target.encoding), rng.choice((1, 5, 30, 100))
-        pieces = [framed(self._target.encoding.encode()),
-                  framed(self._codec.call(1, 'register', ('1', rng.random() < 0.15)))]
+        source, count = (
+            Messages(rng, self._known, self._target.encoding),
+            rng.choice((1, 5, 30, 100)),
+        )
+        pieces = [
+            framed(self._target.encoding.encode()),
+            framed(self._codec.call(1, 'register', ('1', rng.random() < 0.15))),
+        ]
         for _ in range(count):
             for message in source.take():
                 encoded = self._encoded(message)
@@ -91,15 +106,18 @@ class Attack:
         try:
             if self._target.encoding == 'Z5':
                 from ZEO.wire.pickles import dumps
+
                 return dumps((message_id, flags, name, args))
             import msgpack
+
             return msgpack.packb((message_id, flags, name, args))
         except (OverflowError, TypeError, ValueError, RecursionError):
-            return None   # what this encoding cannot say
+            return None  # what this encoding cannot say
 
 
 def deliver(path: str, stream: bytes, leave: bool = False) -> int:
-    """Send a stream on a connection of its own and take answers for a while; return how many bytes came.
+    """Send a stream on a connection of its own and take answers for a while; return how many bytes
+    came.
 
     :param leave: go at once, with the answers unread.
     :raises OSError: when there is nobody to connect to.
@@ -112,12 +130,12 @@ def deliver(path: str, stream: bytes, leave: bool = False) -> int:
             _send_all(connection, stream)
             if leave:
                 return 0
-            connection.shutdown(socket.SHUT_WR)   # a server that has answered everything closes
+            connection.shutdown(socket.SHUT_WR)  # a server that has answered everything closes
             deadline = time.monotonic() + PATIENCE
             while time.monotonic() < deadline and (data := connection.recv(1 << 16)):
                 received += len(data)
         except OSError:
-            pass   # the server has closed the connection, or says nothing
+            pass  # the server has closed the connection, or says nothing
     return received
 
 
@@ -126,7 +144,7 @@ def _send_all(connection: socket.socket, stream: bytes) -> None:
     view = memoryview(stream)
     deadline = time.monotonic() + 3 * PATIENCE
     while view and time.monotonic() < deadline:
-        sent = connection.send(view[:1 << 16])
+        sent = connection.send(view[: 1 << 16])
         view = view[sent:]
         connection.setblocking(False)
         try:

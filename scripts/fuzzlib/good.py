@@ -1,11 +1,14 @@
-"""The good client: a process that works on the server under attack and notes how long each of its calls takes.
+"""The good client: a process that works on the server under attack and notes how long each of its
+calls takes.
 
-It does the same on a server at rest, of which it notes how long things take on this machine without any attack.
+It does the same on a server at rest, of which it notes how long things take on this machine without
+any attack.
 
-Enters: both sockets, the encoding and the length of the work, as arguments.  Leaves: one line of JSON on standard output: for
-each call how often, and the mean and the worst time in seconds.  Fails: with exit status 1 and the error, when a call fails or an
-answer is wrong.
+Enters: both sockets, the encoding and the length of the work, as arguments. Leaves: one line of
+JSON on standard output: for each call how often, and the mean and the worst time in seconds. Fails:
+with exit status 1 and the error, when a call fails or an answer is wrong.
 """
+
 from __future__ import annotations
 
 import json
@@ -19,7 +22,7 @@ from typing import Any
 
 OBJECTS = 200
 AT_REST = ' at rest'
-PAUSE = 0.002   # seconds between its calls, so that most of the machine is left to the attack
+PAUSE = 0.002  # seconds between its calls, so that most of the machine is left to the attack
 
 
 class Times:
@@ -38,11 +41,15 @@ class Times:
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Return the figures of each call."""
-        return {name: {'count': len(taken), 'mean': sum(taken) / len(taken), 'worst': max(taken)}
-                for name, taken in self.taken.items()}
+        return {
+            name: {'count': len(taken), 'mean': sum(taken) / len(taken), 'worst': max(taken)}
+            for name, taken in self.taken.items()
+        }
 
 
-def commit(wire: Any, txn: int, oids: list[bytes], serials: dict[bytes, bytes], data: bytes) -> bytes:
+def commit(
+    wire: Any, txn: int, oids: list[bytes], serials: dict[bytes, bytes], data: bytes
+) -> bytes:
     """Store `data` under each oid in one transaction."""
     wire.send('tpc_begin', txn, b'good', b'', {}, None, ' ')
     for oid in oids:
@@ -59,6 +66,7 @@ def work(path: str, encoding: str, seconds: float, times: Times, where: str = ''
     :param where: what the names of the calls get at their end.
     """
     from fuzzlib.wire import Wire
+
     wire, rng = Wire(path, encoding), random.Random(0)
     other = Wire(path, encoding)
     wire.call('register', '2', False)
@@ -83,13 +91,16 @@ def work(path: str, encoding: str, seconds: float, times: Times, where: str = ''
 def queue(path: str, encoding: str, seconds: float, times: Times) -> None:
     """Commit to the storage that is attacked, behind those who hold its lock."""
     from fuzzlib.wire import Wire
+
     wire = Wire(path, encoding)
     wire.call('register', '1', False)
     end, txn = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         txn += 1
         oid = wire.call('new_oids', 1)[0]
-        times.take('commit behind the attack', commit, wire, txn, [oid], {}, b'\x80\x03N.\x80\x03N.')
+        times.take(
+            'commit behind the attack', commit, wire, txn, [oid], {}, b'\x80\x03N.\x80\x03N.'
+        )
         time.sleep(0.05)
 
 
@@ -101,8 +112,9 @@ def main() -> int:
     def run(job: Callable[..., None], path: str, *where: str) -> None:
         try:
             job(path, encoding, seconds, times, *where)
-        except Exception as error:   # whatever it is, the server has failed its good client
+        except Exception as error:  # whatever it is, the server has failed its good client
             failed.append(f'{job.__name__}: {type(error).__name__}: {error}')
+
     jobs = (work, path), (queue, path), (work, resting, AT_REST)
     threads = [threading.Thread(target=run, args=job) for job in jobs]
     for thread in threads:

@@ -1,8 +1,10 @@
 """What a real ClientStorage sends in a session that uses all of its interface, frame by frame.
 
-Enters: the path of a server's socket, and a directory to work in.  Leaves: frames, the hello and ``register`` first.  Fails:
-whatever the session raises: a server that cannot serve it is not worth attacking.
+Enters: the path of a server's socket, and a directory to work in. Leaves: frames, the hello and
+``register`` first. Fails: whatever the session raises: a server that cannot serve it is not worth
+attacking.
 """
+
 from __future__ import annotations
 
 import os
@@ -69,7 +71,7 @@ def _pass_on(source: socket.socket, target: socket.socket, kept: bytearray | Non
         try:
             end.shutdown(socket.SHUT_RDWR)
         except OSError:
-            pass   # it has ended already
+            pass  # it has ended already
 
 
 def record(target: str, directory: Path) -> list[list[bytes]]:
@@ -93,7 +95,11 @@ def _session(address: str, directory: Path, wait: int) -> None:
         _blobs(db, storage)
         for step in _undo, _reading, _transactions, _iteration, _odds:
             _where_supported(step, db, storage)
-        _where_supported(lambda db, storage: storage.pack(time.time() - 3600, db.references, wait=bool(wait)), db, storage)
+        _where_supported(
+            lambda db, storage: storage.pack(time.time() - 3600, db.references, wait=bool(wait)),
+            db,
+            storage,
+        )
     finally:
         db.close()
 
@@ -102,7 +108,8 @@ def _where_supported(step: Callable[[Any, Any], Any], db: Any, storage: Any) -> 
     try:
         step(db, storage)
     except (Unsupported, NotImplementedError, AttributeError, POSKeyError):
-        pass   # such as undo of a MappingStorage, or the records of a FileStorage after one was deleted
+        # such as undo of a MappingStorage, or the records of a FileStorage after one was deleted
+        pass
 
 
 def _objects(db: Any) -> None:
@@ -146,9 +153,14 @@ def _reading(db: Any, storage: Any) -> None:
 
 
 def _transactions(db: Any, storage: Any) -> None:
-    oid, meta = storage.new_oid(), ZODB.Connection.TransactionMetaData('user', 'text', {'key': 'value'})
+    oid, meta = (
+        storage.new_oid(),
+        ZODB.Connection.TransactionMetaData('user', 'text', {'key': 'value'}),
+    )
     storage.tpc_begin(meta)
-    storage.store(oid, b'\0' * 8, b'\x80\x03cpersistent.mapping\nPersistentMapping\n.\x80\x03}.', '', meta)
+    storage.store(
+        oid, b'\0' * 8, b'\x80\x03cpersistent.mapping\nPersistentMapping\n.\x80\x03}.', '', meta
+    )
     storage.checkCurrentSerialInTransaction(b'\0' * 8, storage.load(b'\0' * 8)[1], meta)
     storage.tpc_abort(meta)
     tid = newTid(storage.lastTransaction())

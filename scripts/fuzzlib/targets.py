@@ -1,7 +1,10 @@
-"""The servers under attack: a process each, with a directory of its own, and what can be seen of it from outside.
+"""The servers under attack: a process each, with a directory of its own, and what can be seen of it
+from outside.
 
-Enters: a kind of storage, an encoding, a directory.  Leaves: a running server, its meters.  Fails: NotStarted.
+Enters: a kind of storage, an encoding, a directory. Leaves: a running server, its meters. Fails:
+NotStarted.
 """
+
 from __future__ import annotations
 
 import os
@@ -14,11 +17,14 @@ from typing import NamedTuple
 
 KINDS = {
     'file': '<filestorage 1>\n  path Data.fs\n  blob-dir blobs\n</filestorage>',
-    'mapping': '<blobstorage 1>\n  blob-dir blobs\n  <mappingstorage>\n  </mappingstorage>\n</blobstorage>',
-    'demo': '<demostorage 1>\n  <filestorage base>\n    path base.fs\n    blob-dir blobs\n  </filestorage>\n</demostorage>',
+    'mapping': '<blobstorage 1>\n  blob-dir blobs\n  <mappingstorage>\n  </mappingstorage>\n'
+    '</blobstorage>',
+    'demo': '<demostorage 1>\n  <filestorage base>\n    path base.fs\n    blob-dir blobs\n  '
+    '</filestorage>\n</demostorage>',
 }
 
-#: Storage 2 is the good client's own: nobody keeps its commit lock from it, so that only the server can make it wait.
+#: Storage 2 is the good client's own: nobody keeps its commit lock from it, so that only the server
+#: can make it wait.
 CONFIGURATION = """\
 <zeo>
   address {directory}/z
@@ -38,14 +44,16 @@ CONFIGURATION = """\
 </eventlog>
 """
 
-START_TIME = 60.0   # seconds
+START_TIME = 60.0  # seconds
 STOP_TIME = 20.0
 
 
 #: runzeo, which tells on standard error where its threads are when it gets TELL.
 TELL = signal.SIGRTMIN
-PROGRAM = ('import faulthandler, sys; from ZEO.runzeo import main; '
-           f'faulthandler.register({int(TELL)}, all_threads=True); sys.exit(main())')
+PROGRAM = (
+    'import faulthandler, sys; from ZEO.runzeo import main; '
+    f'faulthandler.register({int(TELL)}, all_threads=True); sys.exit(main())'
+)
 
 
 class NotStarted(Exception):
@@ -55,10 +63,10 @@ class NotStarted(Exception):
 class Reading(NamedTuple):
     """What was seen of a server at one moment."""
 
-    when: float      # seconds, of the monotonic clock
-    resident: int    # bytes
-    files: int       # open file descriptors
-    log: int         # bytes
+    when: float  # seconds, of the monotonic clock
+    resident: int  # bytes
+    files: int  # open file descriptors
+    log: int  # bytes
 
 
 class Target:
@@ -68,20 +76,30 @@ class Target:
         self.kind, self.encoding, self.directory = kind, encoding, directory
         self.name = f'{kind}-{encoding}'
         self.path = str(directory / 'z')
-        self.temporary = directory / 'tmp'     # what the server's tempfile uses
-        self.canary = directory / 'canary'     # what a payload that runs would make
+        self.temporary = directory / 'tmp'  # what the server's tempfile uses
+        self.canary = directory / 'canary'  # what a payload that runs would make
         self.log = directory / 'server.log'
         self.temporary.mkdir(parents=True)
-        (directory / 'server.conf').write_text(CONFIGURATION.format(
-            directory=directory, msgpack='on' if encoding == 'M5' else 'off', storage=KINDS[kind]))
+        (directory / 'server.conf').write_text(
+            CONFIGURATION.format(
+                directory=directory,
+                msgpack='on' if encoding == 'M5' else 'off',
+                storage=KINDS[kind],
+            )
+        )
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
         with open(self.directory / 'server.out', 'ab') as out:
             self.process = subprocess.Popen(
-                [sys.executable, '-c', PROGRAM, '-C', 'server.conf'], cwd=self.directory,
-                env={**os.environ, 'TMPDIR': str(self.temporary)}, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+                [sys.executable, '-c', PROGRAM, '-C', 'server.conf'],
+                cwd=self.directory,
+                env={**os.environ, 'TMPDIR': str(self.temporary)},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
         deadline = time.monotonic() + START_TIME
         while not os.path.exists(self.path):
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -140,7 +158,11 @@ class Target:
 
         A DemoStorage that runs keeps committed blobs in a temporary directory.
         """
-        found = [path for path in self.temporary.rglob('*') if path.is_file()
-                 and not (self.process and '.demoblobs' in str(path) and path.parent.name != 'tmp')]
+        found = [
+            path
+            for path in self.temporary.rglob('*')
+            if path.is_file()
+            and not (self.process and '.demoblobs' in str(path) and path.parent.name != 'tmp')
+        ]
         found += [path for path in (self.directory / 'blobs' / 'tmp').rglob('*') if path.is_file()]
         return sorted(str(path.relative_to(self.directory)) for path in found)

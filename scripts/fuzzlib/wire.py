@@ -1,8 +1,9 @@
 """A client on a bare socket, in either encoding: as much of the protocol as bad input needs.
 
-Enters: the path of a server's Unix socket.  Leaves: frames sent, results of calls.  Fails: OSError when the connection ends or
-nothing comes within the timeout, Refused for an answer that is a fault.
+Enters: the path of a server's Unix socket. Leaves: frames sent, results of calls. Fails: OSError
+when the connection ends or nothing comes within the timeout, Refused for an answer that is a fault.
 """
+
 from __future__ import annotations
 
 import socket
@@ -28,10 +29,10 @@ def split_frames(data: bytes) -> list[bytes]:
     """Return the contents of the whole frames at the start of `data`."""
     found, at = [], 0
     while len(data) - at >= 4:
-        end = at + 4 + int.from_bytes(data[at:at + 4], 'big')
+        end = at + 4 + int.from_bytes(data[at : at + 4], 'big')
         if end > len(data):
             break
-        found.append(data[at + 4:end])
+        found.append(data[at + 4 : end])
         at = end
     return found
 

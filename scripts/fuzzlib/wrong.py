@@ -1,7 +1,10 @@
-"""Well-formed messages that make no sense: wrong names, ids, counts, types, sizes and states of every call.
+"""Well-formed messages that make no sense: wrong names, ids, counts, types, sizes and states of
+every call.
 
-Enters: a source of randomness, what is known of the database.  Leaves: messages to encode.  Fails: never.
+Enters: a source of randomness, what is known of the database. Leaves: messages to encode. Fails:
+never.
 """
+
 from __future__ import annotations
 
 import random
@@ -15,33 +18,81 @@ Wrong = tuple[Any, Any, Any, Any]
 
 #: What the arguments of each call are; one that is not here gets anything.
 ARGUMENTS = {
-    'register': 'name bool', 'set_client_label': 'text', 'iterator_gc': 'numbers', 'getInvalidations': 'tid',
-    'loadBefore': 'oid tid', 'loadSerial': 'oid tid', 'getTid': 'oid', 'history': 'oid number', 'undoLog': 'number number',
-    'undoInfo': 'number number dict', 'record_iternext': 'oid', 'iterator_start': 'tid tid', 'iterator_next': 'number',
-    'iterator_record_start': 'number tid', 'iterator_record_next': 'number', 'sendBlob': 'oid tid', 'pack': 'time bool',
-    'load_many': 'oids tid', 'iterator_batch': 'number', 'new_oids': 'number', 'vote': 'txn', 'tpc_finish': 'txn',
-    'tpc_abort': 'txn', 'tpc_begin': 'txn data data extension tid text', 'storea': 'oid tid data txn',
-    'restorea': 'oid tid data tid txn', 'checkCurrentSerialInTransaction': 'oid tid txn', 'deleteObject': 'oid tid txn',
-    'undoa': 'data txn', 'storeBlobStart': '', 'storeBlobChunk': 'data', 'storeBlobEnd': 'oid tid data txn',
-    'storeBlobShared': 'oid tid data path txn', 'restoreBlobEnd': 'oid tid data tid txn',
+    'register': 'name bool',
+    'set_client_label': 'text',
+    'iterator_gc': 'numbers',
+    'getInvalidations': 'tid',
+    'loadBefore': 'oid tid',
+    'loadSerial': 'oid tid',
+    'getTid': 'oid',
+    'history': 'oid number',
+    'undoLog': 'number number',
+    'undoInfo': 'number number dict',
+    'record_iternext': 'oid',
+    'iterator_start': 'tid tid',
+    'iterator_next': 'number',
+    'iterator_record_start': 'number tid',
+    'iterator_record_next': 'number',
+    'sendBlob': 'oid tid',
+    'pack': 'time bool',
+    'load_many': 'oids tid',
+    'iterator_batch': 'number',
+    'new_oids': 'number',
+    'vote': 'txn',
+    'tpc_finish': 'txn',
+    'tpc_abort': 'txn',
+    'tpc_begin': 'txn data data extension tid text',
+    'storea': 'oid tid data txn',
+    'restorea': 'oid tid data tid txn',
+    'checkCurrentSerialInTransaction': 'oid tid txn',
+    'deleteObject': 'oid tid txn',
+    'undoa': 'data txn',
+    'storeBlobStart': '',
+    'storeBlobChunk': 'data',
+    'storeBlobEnd': 'oid tid data txn',
+    'storeBlobShared': 'oid tid data path txn',
+    'restoreBlobEnd': 'oid tid data tid txn',
     'restoreBlobShared': 'oid tid data tid path txn',
 }
 
 #: What is called most: transactions, so that others than the first state are reached.
-FREQUENT = ('tpc_begin storea storea vote tpc_finish tpc_abort storeBlobStart storeBlobChunk storeBlobEnd iterator_start '
-            'iterator_next loadBefore').split()
+FREQUENT = (
+    'tpc_begin storea storea vote tpc_finish tpc_abort storeBlobStart storeBlobChunk storeBlobEnd '
+    'iterator_start '
+    'iterator_next loadBefore'
+).split()
 
 #: What a transaction may hold, and what shows it afterwards.
-CHANGING = 'storea storea storea storea restorea checkCurrentSerialInTransaction deleteObject undoa'.split()
-LOOKING = 'loadBefore undoLog undoInfo history iterator_start iterator_next iterator_batch record_iternext getTid pack'.split()
+CHANGING = """storea storea storea storea restorea checkCurrentSerialInTransaction deleteObject
+    undoa""".split()
+LOOKING = """loadBefore undoLog undoInfo history iterator_start iterator_next iterator_batch
+    record_iternext getTid pack""".split()
 
-NAMES = ('', 'nosuch', '__class__', 'close', '_commits', '.reply', 'invalidateTransaction', 'loadBefore\0', 'x' * 10_000, 5, None)
+NAMES = (
+    '',
+    'nosuch',
+    '__class__',
+    'close',
+    '_commits',
+    '.reply',
+    'invalidateTransaction',
+    'loadBefore\0',
+    'x' * 10_000,
+    5,
+    None,
+)
 
 
 #: What msgpack has not: large numbers, sets, keys whose hash is the same.
 PICKLED: tuple[Callable[[], Any], ...] = (
-    lambda: 10**5000, lambda: -(10**300), lambda: {1, 2}, lambda: frozenset({10**5000}), lambda: frozenset(range(50)),
-    lambda: {n * (2**61 - 1): n for n in range(300)}, lambda: {(1, 2): {3}})
+    lambda: 10**5000,
+    lambda: -(10**300),
+    lambda: {1, 2},
+    lambda: frozenset({10**5000}),
+    lambda: frozenset(range(50)),
+    lambda: {n * (2**61 - 1): n for n in range(300)},
+    lambda: {(1, 2): {3}},
+)
 
 
 class Known(NamedTuple):
@@ -49,7 +100,7 @@ class Known(NamedTuple):
 
     oids: list[bytes]
     tids: list[bytes]
-    payloads: list[bytes]   # pickles that make the canary if anything loads them freely
+    payloads: list[bytes]  # pickles that make the canary if anything loads them freely
 
 
 def payloads(canary: str) -> list[bytes]:
@@ -57,10 +108,18 @@ def payloads(canary: str) -> list[bytes]:
     command = f'touch {canary}'.encode()
     text = b'X' + len(command).to_bytes(4, 'little') + command
     call = b'cposix\nsystem\n' + text + b'\x85R'
-    found = [b'\x80\x03' + call + b'.', b'\x80\x03N.\x80\x03' + call + b'.', b'\x80\x03N0' + call + b'.', call + b'.',
-             b'\x80\x03cZODB.broken\nfind_global\nX\x02\0\0\0osX\x06\0\0\0system\x86R' + text + b'\x85R.',
-             b'\x80\x03cBTrees.Length\nLength\n.\x80\x03' + call + b'.',
-             b'\x80\x03}X\x01\0\0\0a' + call + b's.', b'\x80\x03cpersistent.mapping\nPersistentMapping\n' + call + b'\x86.N.']
+    found = [
+        b'\x80\x03' + call + b'.',
+        b'\x80\x03N.\x80\x03' + call + b'.',
+        b'\x80\x03N0' + call + b'.',
+        call + b'.',
+        b'\x80\x03cZODB.broken\nfind_global\nX\x02\0\0\0osX\x06\0\0\0system\x86R'
+        + text
+        + b'\x85R.',
+        b'\x80\x03cBTrees.Length\nLength\n.\x80\x03' + call + b'.',
+        b'\x80\x03}X\x01\0\0\0a' + call + b's.',
+        b'\x80\x03cpersistent.mapping\nPersistentMapping\n' + call + b'\x86.N.',
+    ]
     return found
 
 
@@ -70,32 +129,59 @@ class Messages:
     def __init__(self, rng: random.Random, known: Known, encoding: str) -> None:
         self._rng, self._known, self._pickles = rng, known, encoding == 'Z5'
         self._right: dict[str, Callable[[], Any]] = {
-            'oid': lambda: rng.choice(known.oids), 'tid': lambda: rng.choice(known.tids), 'bool': lambda: rng.random() < 0.5,
-            'number': lambda: rng.choice((0, 1, 2, 3, -1, -20, 100, 10**6)), 'text': lambda: rng.choice((' ', 'p', 'label')),
-            'name': lambda: '1', 'time': lambda: rng.choice((0, 1e9, 2e9, 1e12)), 'dict': dict, 'extension': self._extension,
-            'numbers': lambda: [1, 2, 3], 'txn': lambda: rng.choice((1, 1, 1, 2, 'x', b'y')), 'data': self._data,
+            'oid': lambda: rng.choice(known.oids),
+            'tid': lambda: rng.choice(known.tids),
+            'bool': lambda: rng.random() < 0.5,
+            'number': lambda: rng.choice((0, 1, 2, 3, -1, -20, 100, 10**6)),
+            'text': lambda: rng.choice((' ', 'p', 'label')),
+            'name': lambda: '1',
+            'time': lambda: rng.choice((0, 1e9, 2e9, 1e12)),
+            'dict': dict,
+            'extension': self._extension,
+            'numbers': lambda: [1, 2, 3],
+            'txn': lambda: rng.choice((1, 1, 1, 2, 'x', b'y')),
+            'data': self._data,
             'oids': lambda: rng.choices(known.oids, k=rng.choice((0, 1, 5, 500))),
-            'path': lambda: rng.choice(('../../x', '/etc/passwd', '', '.', 'a\0b', 'x' * 5000, 'good')),
+            'path': lambda: rng.choice(
+                ('../../x', '/etc/passwd', '', '.', 'a\0b', 'x' * 5000, 'good')
+            ),
         }
 
     def take(self) -> list[Wrong]:
-        """Return what is sent together: one message, or a whole transaction and somebody who looks at it."""
+        """Return what is sent together: one message, or a whole transaction and somebody who looks
+        at it.
+        """
         rng = self._rng
         if rng.random() < 0.8:
             return [self._one(rng.choice(FREQUENT if rng.random() < 0.3 else list(OF_CLIENT)))]
         return self._transaction(rng.choice((1, 2, 'x')))
 
     def _transaction(self, txn: Any) -> list[Wrong]:
-        """Return a transaction in the right order, most of it as it should be, and calls that look into what it stored."""
+        """Return a transaction in the right order, most of it as it should be, and calls that look
+        into what it stored.
+        """
         rng = self._rng
-        names = ['tpc_begin', *rng.choices(CHANGING, k=rng.choice((1, 1, 2, 20))), 'vote', 'tpc_finish',
-                 *rng.sample(LOOKING, k=3)]
+        names = [
+            'tpc_begin',
+            *rng.choices(CHANGING, k=rng.choice((1, 1, 2, 20))),
+            'vote',
+            'tpc_finish',
+            *rng.sample(LOOKING, k=3),
+        ]
         messages = []
         for name in names:
-            args = [txn if kind == 'txn' else None if name == 'tpc_begin' and kind == 'tid' and rng.random() < 0.8
-                    else self._right[kind]() for kind in self._kinds(name)]
+            args = [
+                txn
+                if kind == 'txn'
+                else None
+                if name == 'tpc_begin' and kind == 'tid' and rng.random() < 0.8
+                else self._right[kind]()
+                for kind in self._kinds(name)
+            ]
             answered = OF_CLIENT[name].answered
-            messages.append((rng.randrange(1, 1000) if answered else 0, not answered, name, tuple(args)))
+            messages.append(
+                (rng.randrange(1, 1000) if answered else 0, not answered, name, tuple(args))
+            )
         if rng.random() < 0.3:
             at = rng.randrange(len(messages))
             messages[at] = self._one(messages[at][2])
@@ -106,7 +192,7 @@ class Messages:
         rng = self._rng
         args = [self._argument(kind) for kind in self._kinds(name)]
         if rng.random() < 0.08:
-            del args[rng.randrange(len(args) + 1):]
+            del args[rng.randrange(len(args) + 1) :]
         elif rng.random() < 0.05:
             args += [self._anything() for _ in range(rng.choice((1, 2, 300)))]
         answered = OF_CLIENT[name].answered != (rng.random() < 0.05)
@@ -137,24 +223,50 @@ class Messages:
         rng = self._rng
         if rng.random() < 0.3:
             return rng.choice(self._known.payloads)
-        return rng.choice((b'', b'.', b'\x80\x03N.\x80\x03N.', rng.randbytes(20), b'x' * rng.choice((100, 70_000)),
-                           b'\x80\x03cpersistent.mapping\nPersistentMapping\n.\x80\x03}.'))
+        return rng.choice(
+            (
+                b'',
+                b'.',
+                b'\x80\x03N.\x80\x03N.',
+                rng.randbytes(20),
+                b'x' * rng.choice((100, 70_000)),
+                b'\x80\x03cpersistent.mapping\nPersistentMapping\n.\x80\x03}.',
+            )
+        )
 
     def _extension(self) -> Any:
         rng = self._rng
-        return rng.choice((b'', {}, {'key': 'value'}, rng.choice(self._known.payloads), {1: [2, {3: (4,)}]}, 5, [], b'\x80'))
+        return rng.choice(
+            (
+                b'',
+                {},
+                {'key': 'value'},
+                rng.choice(self._known.payloads),
+                {1: [2, {3: (4,)}]},
+                5,
+                [],
+                b'\x80',
+            )
+        )
 
     def _anything(self) -> Any:
         """Return a value of any type, of odd sizes."""
         rng = self._rng
         plain: tuple[Callable[[], Any], ...] = (
-            lambda: None, lambda: True, lambda: rng.choice((-1, 0, 1, 2**31, 2**32, 2**63 - 1, -2**63)),
+            lambda: None,
+            lambda: True,
+            lambda: rng.choice((-1, 0, 1, 2**31, 2**32, 2**63 - 1, -(2**63))),
             lambda: rng.choice((0.5, float('nan'), float('inf'), -1e300)),
             lambda: rng.choice(('', 'x', '\n\r\x1b[2J', '\0é\u2028', 'x' * 70_000)),
-            lambda: rng.randbytes(rng.choice((0, 1, 7, 8, 8, 9, 16, 100, 70_000))), lambda: b'\xff' * 8, lambda: b'\0' * 8,
-            lambda: rng.choice(self._known.payloads), lambda: _nested(rng.choice((2, 20, 200))),
+            lambda: rng.randbytes(rng.choice((0, 1, 7, 8, 8, 9, 16, 100, 70_000))),
+            lambda: b'\xff' * 8,
+            lambda: b'\0' * 8,
+            lambda: rng.choice(self._known.payloads),
+            lambda: _nested(rng.choice((2, 20, 200))),
             lambda: [rng.choice(self._known.oids)] * rng.choice((1, 100, 5000)),
-            lambda: {n: n for n in range(rng.choice((1, 50, 5000)))}, lambda: {'k': {'k': {'k': []}}})
+            lambda: {n: n for n in range(rng.choice((1, 50, 5000)))},
+            lambda: {'k': {'k': {'k': []}}},
+        )
         if self._pickles and rng.random() < 0.2:
             return rng.choice(PICKLED)()
         return rng.choice(plain)()

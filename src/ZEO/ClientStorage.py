@@ -1,9 +1,11 @@
 """The ZODB storage that lives on a server: the storage API over a link and a cache.
 
-Enters: calls of ZODB's storage interfaces, from any thread.  Leaves: objects, from the cache where it has them; transactions
-on the server; invalidations of the database, as they arrive.  Fails: ClientDisconnected where a call needs the server and
-there is none; what the server raises, as ZODB's own exceptions.
+Enters: calls of ZODB's storage interfaces, from any thread. Leaves: objects, from the cache where
+it has them; transactions on the server; invalidations of the database, as they arrive. Fails:
+ClientDisconnected where a call needs the server and there is none; what the server raises, as
+ZODB's own exceptions.
 """
+
 from __future__ import annotations
 
 import logging
@@ -43,59 +45,113 @@ log = logging.getLogger('ZEO.ClientStorage')
 class ClientStorage(ConflictResolvingStorage):
     """A storage that a ZEO server hosts.
 
-    :param addr: where the server listens: ``(host, port)``, ``'host:port'``, a port number, the path of a Unix socket, or a
-        list of these.
+    :param addr: where the server listens: ``(host, port)``, ``'host:port'``, a port number, the
+        path of a Unix socket, or a list of these.
     :param storage: the name of the storage on the server.
     :param cache_size: bytes that the client cache may take.
     :param name: the storage's name for people, instead of one made of the address.
     :param client: the name of a persistent cache; without it, the environment's ``ZEO_CLIENT``.
-    :param var: the directory of persistent caches; without it, ``$INSTANCE_HOME/var`` or the working directory.
-    :param cache: a cache file's path, or an object with the interface of :class:`ZEO.cache.memory_cache.MemoryCache`.
+    :param var: the directory of persistent caches; without it, ``$INSTANCE_HOME/var`` or the
+        working directory.
+    :param cache: a cache file's path, or an object with the interface of
+        :class:`ZEO.cache.memory_cache.MemoryCache`.
     :param debug: a non-empty text has this client log what it does.
     :param wait: whether to wait for a connection before the constructor returns.
     :param wait_timeout: seconds that a call waits for a connection (30).
-    :param timeout: seconds that any call waits for its answer, while the server is alive; 0 for no limit.  By default 300, and no
-        limit for a pack and for votes, which wait for the commits of other clients.  A call whose time is over fails with
-        ClientDisconnected and ends the connection, since what has become of it at the server is not known.
+    :param timeout: seconds that any call waits for its answer, while the server is alive; 0 for no
+        limit. By default 300, and no limit for a pack and for votes, which wait for the commits of
+        other clients. A call whose time is over fails with ClientDisconnected and ends the
+        connection, since what has become of it at the server is not known.
     :param read_only: open the storage for reading only.
     :param read_only_fallback: be content with reading while no server lets us write.
-    :param blob_dir: the directory of blob files; with `shared_blob_dir` the server's own, else a cache of `blob_cache_size` bytes
-        (None: without bound), looked after whenever `blob_cache_size_check` per cent of that have come in.
+    :param blob_dir: the directory of blob files; with `shared_blob_dir` the server's own, else a
+        cache of `blob_cache_size` bytes (None: without bound), looked after whenever
+        `blob_cache_size_check` per cent of that have come in.
     :param client_label: what the server's log calls this client.
-    :param ssl: an ``ssl.SSLContext`` to speak TLS; `ssl_server_hostname` is the name that the certificate must have.
+    :param ssl: an ``ssl.SSLContext`` to speak TLS; `ssl_server_hostname` is the name that the
+        certificate must have.
     :param server_sync: whether :meth:`sync` makes a round trip to the server.
-    :param min_disconnect_poll: seconds between the first attempts to connect; `max_disconnect_poll` between later ones.
+    :param min_disconnect_poll: seconds between the first attempts to connect; `max_disconnect_poll`
+        between later ones.
     :param drop_cache_rather_verify: drop the cache whenever it is not up to date on connect.
-    :param drop_cache_if_older: drop the cache, instead of refusing to work, when the server has gone back in time.
-    :param username: with `password`, `realm` and `credentials`: accepted for old configurations, and ignored.
+    :param drop_cache_if_older: drop the cache, instead of refusing to work, when the server has
+        gone back in time.
+    :param username: with `password`, `realm` and `credentials`: accepted for old configurations,
+        and ignored.
     :raises ClientDisconnected: with `wait`, when no server is there in time.
     :raises ClientStorageError: when the server does not have the storage, or is none of ours.
     :raises ReadOnlyError: when the storage can only be read.
     :raises ConfigurationError: when an argument is wrong.
     """
 
-    def __init__(self, addr: object, storage: str = '1', cache_size: int | None = options.CACHE_SIZE, name: str | None = '',
-                 wait_timeout: float | None = None, wait: bool | None = True, read_only: bool | None = False,
-                 read_only_fallback: bool | None = False, client: str | None = None, var: str | None = None, cache: Any = None,
-                 debug: str | None = None, blob_dir: str | None = None, shared_blob_dir: bool | None = False,
-                 blob_cache_size: int | None = None, blob_cache_size_check: int | None = 10, client_label: str | None = None,
-                 ssl: Any = None, ssl_server_hostname: str | None = None, server_sync: bool | None = False,
-                 min_disconnect_poll: float | None = None, max_disconnect_poll: float | None = None,
-                 disconnect_poll: float | None = None, drop_cache_rather_verify: bool | None = False,
-                 drop_cache_if_older: bool = False, username: str | None = None, password: str | None = None,
-                 realm: str | None = None, credentials: Any = None, wait_for_server_on_startup: bool | None = None,
-                 timeout: float | None = None, system: System = REAL) -> None:
+    def __init__(
+        self,
+        addr: object,
+        storage: str = '1',
+        cache_size: int | None = options.CACHE_SIZE,
+        name: str | None = '',
+        wait_timeout: float | None = None,
+        wait: bool | None = True,
+        read_only: bool | None = False,
+        read_only_fallback: bool | None = False,
+        client: str | None = None,
+        var: str | None = None,
+        cache: Any = None,
+        debug: str | None = None,
+        blob_dir: str | None = None,
+        shared_blob_dir: bool | None = False,
+        blob_cache_size: int | None = None,
+        blob_cache_size_check: int | None = 10,
+        client_label: str | None = None,
+        ssl: Any = None,
+        ssl_server_hostname: str | None = None,
+        server_sync: bool | None = False,
+        min_disconnect_poll: float | None = None,
+        max_disconnect_poll: float | None = None,
+        disconnect_poll: float | None = None,
+        drop_cache_rather_verify: bool | None = False,
+        drop_cache_if_older: bool = False,
+        username: str | None = None,
+        password: str | None = None,
+        realm: str | None = None,
+        credentials: Any = None,
+        wait_for_server_on_startup: bool | None = None,
+        timeout: float | None = None,
+        system: System = REAL,
+    ) -> None:
         if debug:
             log.setLevel(logging.DEBUG)
         if any((username, password, realm, credentials)):
-            log.warning('username, password, realm and credentials are ignored: use TLS certificates to say who may connect')
-        options.check(storage=storage, name=name, client=client, client_label=client_label, var=var, blob_dir=blob_dir,
-                      ssl=ssl, ssl_server_hostname=ssl_server_hostname, wait_timeout=wait_timeout, timeout=timeout, wait=wait,
-                      min_disconnect_poll=min_disconnect_poll, max_disconnect_poll=max_disconnect_poll,
-                      disconnect_poll=disconnect_poll, cache_size=cache_size, blob_cache_size=blob_cache_size,
-                      blob_cache_size_check=blob_cache_size_check, read_only=read_only, read_only_fallback=read_only_fallback,
-                      shared_blob_dir=shared_blob_dir, server_sync=server_sync, drop_cache_if_older=drop_cache_if_older,
-                      drop_cache_rather_verify=drop_cache_rather_verify, wait_for_server_on_startup=wait_for_server_on_startup)
+            log.warning(
+                'username, password, realm and credentials are ignored: use TLS certificates to '
+                'say who may connect'
+            )
+        options.check(
+            storage=storage,
+            name=name,
+            client=client,
+            client_label=client_label,
+            var=var,
+            blob_dir=blob_dir,
+            ssl=ssl,
+            ssl_server_hostname=ssl_server_hostname,
+            wait_timeout=wait_timeout,
+            timeout=timeout,
+            wait=wait,
+            min_disconnect_poll=min_disconnect_poll,
+            max_disconnect_poll=max_disconnect_poll,
+            disconnect_poll=disconnect_poll,
+            cache_size=cache_size,
+            blob_cache_size=blob_cache_size,
+            blob_cache_size_check=blob_cache_size_check,
+            read_only=read_only,
+            read_only_fallback=read_only_fallback,
+            shared_blob_dir=shared_blob_dir,
+            server_sync=server_sync,
+            drop_cache_if_older=drop_cache_if_older,
+            drop_cache_rather_verify=drop_cache_rather_verify,
+            wait_for_server_on_startup=wait_for_server_on_startup,
+        )
         addresses = _addresses(addr)
         self.__name__ = name or options.shown(addr)
         self._storage = storage or '1'
@@ -104,19 +160,43 @@ class ClientStorage(ConflictResolvingStorage):
         self._is_read_only = bool(read_only)
         self._server_sync = bool(server_sync)
         self._cache_size = options.CACHE_SIZE if cache_size is None else cache_size
-        self._cache = options.open_cache(cache, client, var, self._storage, self._cache_size,
-                                         f'{self._storage}@{",".join(sorted(map(same, addresses)))}')
+        self._cache = options.open_cache(
+            cache,
+            client,
+            var,
+            self._storage,
+            self._cache_size,
+            f'{self._storage}@{",".join(sorted(map(same, addresses)))}',
+        )
         self._state = ClientState(self._cache, system)
         self._system = system
-        self._makeshift = False                          # connected read-only, because there is no better server
+        # connected read-only, because there is no better server
+        self._makeshift = False
         self._prefetched = Prefetched()
-        self._blobs = self._open_blobs(blob_dir, bool(shared_blob_dir), blob_cache_size, blob_cache_size_check or 10)
+        self._blobs = self._open_blobs(
+            blob_dir, bool(shared_blob_dir), blob_cache_size, blob_cache_size_check or 10
+        )
         registration = options.registration(
-            self._storage, self._is_read_only, bool(read_only_fallback), client_label or '', ssl, ssl_server_hostname,
-            bool(drop_cache_if_older), bool(drop_cache_rather_verify), timeout)
+            self._storage,
+            self._is_read_only,
+            bool(read_only_fallback),
+            client_label or '',
+            ssl,
+            ssl_server_hostname,
+            bool(drop_cache_if_older),
+            bool(drop_cache_rather_verify),
+            timeout,
+        )
         registration.name = name or ''
-        self._server = Link(addresses, registration, self._state, options.patience(wait_timeout),
-                            self._on_connected, options.pauses(min_disconnect_poll, max_disconnect_poll, disconnect_poll), system)
+        self._server = Link(
+            addresses,
+            registration,
+            self._state,
+            options.patience(wait_timeout),
+            self._on_connected,
+            options.pauses(min_disconnect_poll, max_disconnect_poll, disconnect_poll),
+            system,
+        )
         self._oids = Oids(lambda: self._server.call('new_oids'), system)
         self._watchers: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._state.on_check = self._on_check
@@ -127,7 +207,9 @@ class ClientStorage(ConflictResolvingStorage):
             wait = wait_for_server_on_startup
         self._start(True if wait is None else wait)
 
-    def _open_blobs(self, directory: Any, shared: bool, size: int | None, check: int) -> BlobStore | None:
+    def _open_blobs(
+        self, directory: Any, shared: bool, size: int | None, check: int
+    ) -> BlobStore | None:
         if not directory:
             return None
         try:
@@ -136,7 +218,7 @@ class ClientStorage(ConflictResolvingStorage):
             self._cache.close()
             raise
         self._state.blob_arrived = blobs.arrived
-        self.fshelper = blobs.fshelper   # where programs that know FileStorage look for blob files
+        self.fshelper = blobs.fshelper  # where programs that know FileStorage look for blob files
         return blobs
 
     def _start(self, wait: bool) -> None:
@@ -152,9 +234,11 @@ class ClientStorage(ConflictResolvingStorage):
     # What the link tells, in its connecting thread.
 
     def watch_checks(self, begins: Callable[[], None], ended: Callable[[], None]) -> None:
-        """Have these called around the check of the cache on every connection that is made from now on.
+        """Have these called around the check of the cache on every connection that is made from now
+        on.
 
-        What the database is told in between has changed at some time since the last connection ended, not just now.
+        What the database is told in between has changed at some time since the last connection
+        ended, not just now.
         """
         self._watchers.append((begins, ended))
 
@@ -173,7 +257,7 @@ class ClientStorage(ConflictResolvingStorage):
         if connected.cache_dropped:
             try:
                 notify(StaleCache(self))
-            except Exception:   # a subscriber of the application's; the connection is good
+            except Exception:  # a subscriber of the application's; the connection is good
                 log.exception('a subscriber of StaleCache has failed')
 
     def _after_fork(self) -> None:
@@ -194,15 +278,21 @@ class ClientStorage(ConflictResolvingStorage):
         return f'{self._name} ({"connected" if self.is_connected() else "disconnected"})'
 
     def sortKey(self) -> str:
-        """Return a text that is the same in every client of the same storage; two-phase commit orders storages by it."""
+        """Return a text that is the same in every client of the same storage; two-phase commit
+        orders storages by it.
+        """
         return self._sort_key
 
     def getSize(self) -> int:
-        """Return the size of the server's storage in bytes, as it was last told; 0 before the first connection."""
+        """Return the size of the server's storage in bytes, as it was last told; 0 before the first
+        connection.
+        """
         return self._state.info.get('size', 0)
 
     def __len__(self) -> int:
-        """Return the number of objects in the server's storage, as it was last told; 0 before the first connection."""
+        """Return the number of objects in the server's storage, as it was last told; 0 before the
+        first connection.
+        """
         return self._state.info.get('length', 0)
 
     def supportsUndo(self) -> bool:
@@ -241,16 +331,18 @@ class ClientStorage(ConflictResolvingStorage):
         if self._server_sync:
             try:
                 self.ping()
-            except ClientDisconnected:   # there is nothing newer to be had
+            except ClientDisconnected:  # there is nothing newer to be had
                 pass
             return
         self._catch_up()
 
     def _catch_up(self) -> None:
-        """Apply what the server has sent by now; what another client has committed before it knew of that is among it."""
+        """Apply what the server has sent by now; what another client has committed before it knew
+        of that is among it.
+        """
         connection = self._server.connection
         if connection is None:
-            self._server.try_to_start()   # in a forked child nobody has done so
+            self._server.try_to_start()  # in a forked child nobody has done so
         else:
             connection.drain()
 
@@ -258,8 +350,12 @@ class ClientStorage(ConflictResolvingStorage):
         """Tell `db` of invalidations from now on."""
         known = self._state.database
         if not (known is db or isinstance(known, Nobody)):
-            log.warning('%s: a second database is opened on this client storage: the first one is not told of changes any more, '
-                        'and reads old data. Open a ClientStorage for each database', self._name)
+            log.warning(
+                '%s: a second database is opened on this client storage: the first one is not told '
+                'of changes any more, '
+                'and reads old data. Open a ClientStorage for each database',
+                self._name,
+            )
         super().registerDB(db)
         self._state.database = db
 
@@ -272,7 +368,7 @@ class ClientStorage(ConflictResolvingStorage):
         if self._closed:
             return
         self._closed = True
-        self._state.database = Nobody()   # it is being taken apart already
+        self._state.database = Nobody()  # it is being taken apart already
         self._server.close()
         self._cache.close()
         if self._blobs is not None:
@@ -282,16 +378,17 @@ class ClientStorage(ConflictResolvingStorage):
     # Reading.
 
     def loadBefore(self, oid: bytes, tid: bytes) -> tuple[bytes, bytes, bytes | None] | None:
-        """Return ``(data, tid, end tid or None)`` of the revision that was current just before `tid`, or None.
+        """Return ``(data, tid, end tid or None)`` of the revision that was current just before
+        `tid`, or None.
 
         :raises POSKeyError: when there is no such object.
         """
         found = self._cache.loadBefore(oid, tid)
-        if found is not None and tid <= self._state.covered:   # as mostly
+        if found is not None and tid <= self._state.covered:  # as mostly
             return found
         if found is None and self._prefetched.pending and self._prefetched.wait_for(oid, tid):
             found = self._cache.loadBefore(oid, tid)
-        if found is not None and tid > self._state.covered:   # it may have ended by now
+        if found is not None and tid > self._state.covered:  # it may have ended by now
             self._catch_up()
             found = self._cache.loadBefore(oid, tid)
         if found is None:
@@ -332,17 +429,21 @@ class ClientStorage(ConflictResolvingStorage):
         connection = self._server.connection
         if wanted and connection is not None:
             try:
-                self._prefetched.start(connection, self._state, wanted, tid, 'batches' in self._state.abilities)
-            except ClientDisconnected:   # nobody waits for them yet
+                self._prefetched.start(
+                    connection, self._state, wanted, tid, 'batches' in self._state.abilities
+                )
+            except ClientDisconnected:  # nobody waits for them yet
                 pass
 
     def undoLog(self, first: int = 0, last: int = -20, filter: Any = None) -> list[dict[str, Any]]:
         """Return descriptions of transactions that can be undone, the newest first."""
-        if filter is not None:   # code does not travel
+        if filter is not None:  # code does not travel
             return []
         return self._server.call('undoLog', first, last)
 
-    def undoInfo(self, first: int = 0, last: int = -20, specification: Any = None) -> list[dict[str, Any]]:
+    def undoInfo(
+        self, first: int = 0, last: int = -20, specification: Any = None
+    ) -> list[dict[str, Any]]:
         """The same, of those that match `specification`."""
         return self._server.call('undoInfo', first, last, specification)
 
@@ -351,10 +452,14 @@ class ClientStorage(ConflictResolvingStorage):
         return StorageIterator(self._server.wait(), start, stop, 'batches' in self._state.abilities)
 
     def record_iternext(self, next: Any = None) -> tuple[bytes, bytes, bytes, Any]:
-        """Return ``(oid, tid, data, next)`` of the current record after the one that gave this `next`."""
+        """Return ``(oid, tid, data, next)`` of the current record after the one that gave this
+        `next`.
+        """
         return self._server.call('record_iternext', next)
 
-    def pack(self, t: float | None = None, referencesf: Any = None, wait: bool = True, days: float = 0) -> None:
+    def pack(
+        self, t: float | None = None, referencesf: Any = None, wait: bool = True, days: float = 0
+    ) -> None:
         """Remove what is older than a time and not needed any more.
 
         :param t: seconds since the epoch; now by default.
@@ -362,8 +467,12 @@ class ClientStorage(ConflictResolvingStorage):
         :param wait: whether to return only when it is done.
         :param days: that much before `t`.
         """
-        self._server.call('pack', (self._system.wall_clock() if t is None else t) - days * 86400, wait,
-                          applied=self._state.packed if wait else None)
+        self._server.call(
+            'pack',
+            (self._system.wall_clock() if t is None else t) - days * 86400,
+            wait,
+            applied=self._state.packed if wait else None,
+        )
 
     # Writing.
 
@@ -384,11 +493,18 @@ class ClientStorage(ConflictResolvingStorage):
         """Store a record in a transaction."""
         self._in(transaction, 'storea', oid, serial, data).store(oid, data)
 
-    def restore(self, oid: bytes, serial: bytes, data: bytes | None, version: str, prev_txn: bytes | None,
-                transaction: Any) -> None:
+    def restore(
+        self,
+        oid: bytes,
+        serial: bytes,
+        data: bytes | None,
+        version: str,
+        prev_txn: bytes | None,
+        transaction: Any,
+    ) -> None:
         """Store a record as it was in another storage, without a look at what is there."""
         buffer = self._in(transaction, 'restorea', oid, serial, data, prev_txn)
-        buffer.store(oid, None)   # who copies a database does not read it
+        buffer.store(oid, None)  # who copies a database does not read it
 
     def checkCurrentSerialInTransaction(self, oid: bytes, serial: bytes, transaction: Any) -> None:
         """Have the vote fail with ReadConflictError if the object has another serial by then."""
@@ -404,11 +520,15 @@ class ClientStorage(ConflictResolvingStorage):
         return None, []
 
     def _merge(self, *conflict: Any) -> bytes:
-        """Resolve a conflict that the server leaves to us; by what is set when it comes: a server that serves us sets its own."""
+        """Resolve a conflict that the server leaves to us; by what is set when it comes: a server
+        that serves us sets its own.
+        """
         return self.tryToResolveConflict(*conflict)
 
     def tpc_vote(self, transaction: Any) -> list[bytes]:
-        """Have the server make sure that it can commit; returns the oids whose new record is not the one that was stored."""
+        """Have the server make sure that it can commit; returns the oids whose new record is not
+        the one that was stored.
+        """
         self._check_begun(transaction)
         return self._commits.vote(transaction)
 
@@ -420,7 +540,8 @@ class ClientStorage(ConflictResolvingStorage):
             tid = self._commits.finish(transaction, f)
         finally:
             if self._blobs is not None:
-                if tid is None:   # it is not known whether they are in the database: whoever wants one fetches it
+                if tid is None:
+                    # it is not known whether they are in the database: whoever wants one fetches it
                     self._blobs.aborted(buffer.blobs)
                 else:
                     self._blobs.committed(buffer.blobs, tid)
@@ -449,7 +570,9 @@ class ClientStorage(ConflictResolvingStorage):
         return self._commits.send(transaction, call, *args)
 
     def _check_begun(self, transaction: Any) -> None:
-        """One that is under way has a connection of its own, whatever has become of the client since then."""
+        """One that is under way has a connection of its own, whatever has become of the client
+        since then.
+        """
         if not self._commits.has(transaction):
             self._check_writable()
 
@@ -459,20 +582,39 @@ class ClientStorage(ConflictResolvingStorage):
 
     # Blobs.
 
-    def storeBlob(self, oid: bytes, serial: bytes, data: bytes, blobfilename: str, version: str, transaction: Any) -> None:
+    def storeBlob(
+        self,
+        oid: bytes,
+        serial: bytes,
+        data: bytes,
+        blobfilename: str,
+        version: str,
+        transaction: Any,
+    ) -> None:
         """Store a record with its blob's file, which is taken away."""
         buffer = self._commits.find(transaction)
         self._need_blobs().send(buffer, 'storeBlob', oid, serial, data, blobfilename)
         buffer.store(oid, data)
 
-    def restoreBlob(self, oid: bytes, serial: bytes, data: bytes, blobfilename: str, prev_txn: bytes | None,
-                    transaction: Any) -> None:
+    def restoreBlob(
+        self,
+        oid: bytes,
+        serial: bytes,
+        data: bytes,
+        blobfilename: str,
+        prev_txn: bytes | None,
+        transaction: Any,
+    ) -> None:
         """Store a record with its blob's file as they were in another storage."""
         buffer = self._commits.find(transaction)
         if 'restore_blob' in self._state.abilities:
-            self._need_blobs().send(buffer, 'restoreBlob', oid, serial, data, blobfilename, prev_txn)
-        else:   # the protocol has no other way to bring a blob
-            self._need_blobs().send(buffer, 'storeBlob', oid, self._current_serial(oid), data, blobfilename)
+            self._need_blobs().send(
+                buffer, 'restoreBlob', oid, serial, data, blobfilename, prev_txn
+            )
+        else:  # the protocol has no other way to bring a blob
+            self._need_blobs().send(
+                buffer, 'storeBlob', oid, self._current_serial(oid), data, blobfilename
+            )
         buffer.store(oid, data)
 
     def _current_serial(self, oid: bytes) -> bytes:
@@ -496,12 +638,14 @@ class ClientStorage(ConflictResolvingStorage):
 
     def _fetch_blob(self, oid: bytes, serial: bytes) -> None:
         connection, blobs = self._server.wait(), self._need_blobs()
-        asked = connection.begin('sendBlob', (oid, serial, True) if blobs.announced else (oid, serial), lambda _: None)
+        asked = connection.begin(
+            'sendBlob', (oid, serial, True) if blobs.announced else (oid, serial), lambda _: None
+        )
         try:
             connection.flush()
             asked.wait()
         finally:
-            if not asked.done:   # an interrupt: what still comes belongs to nobody
+            if not asked.done:  # an interrupt: what still comes belongs to nobody
                 blobs.give_up(oid, serial)
 
     def _need_blobs(self) -> BlobStore:

@@ -1,9 +1,10 @@
 """Every error of ours, by whose fault it is.
 
-Nothing enters or leaves here: these are the classes that the rest of the package raises.  What applications catch are the
-storage errors (:class:`ClientStorageError` and below); :class:`ConfigurationError` speaks to the operator who wrote a command
-line or a configuration file.
+Nothing enters or leaves here: these are the classes that the rest of the package raises. What
+applications catch are the storage errors (:class:`ClientStorageError` and below);
+:class:`ConfigurationError` speaks to the operator who wrote a command line or a configuration file.
 """
+
 from __future__ import annotations
 
 import transaction.interfaces
@@ -15,7 +16,9 @@ class ClientStorageError(StorageError):
 
 
 class ClientDisconnected(ClientStorageError, transaction.interfaces.TransientError):
-    """There is no connection to the server, or it was lost; trying the transaction again later may succeed."""
+    """There is no connection to the server, or it was lost; trying the transaction again later may
+    succeed.
+    """
 
 
 class AuthError(StorageError):
@@ -31,11 +34,15 @@ class UnrecognizedResult(ProtocolError):
 
 
 class MessageTooLarge(ClientStorageError):
-    """A message is larger than the server takes, so that it was not sent; trying again does not help."""
+    """A message is larger than the server takes, so that it was not sent; trying again does not
+    help.
+    """
 
 
 class ServerException(ClientStorageError):
-    """The server failed with an exception that has no class on this side; the text says which and where."""
+    """The server failed with an exception that has no class on this side; the text says which and
+    where.
+    """
 
 
 class StaleServerError(ClientStorageError):

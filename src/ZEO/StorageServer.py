@@ -1,9 +1,11 @@
 """The storage server: one thread, one loop, any number of storages, listeners and clients.
 
-Enters: addresses to listen on and storages to serve.  Leaves: their service, from :meth:`StorageServer.serve_forever` until
-:meth:`StorageServer.stop`.  Fails: ConfigurationError in the constructor, for an address that can't be listened on or an
-object that is no storage; later, nothing that one client does ends the service of the others.
+Enters: addresses to listen on and storages to serve. Leaves: their service, from
+:meth:`StorageServer.serve_forever` until :meth:`StorageServer.stop`. Fails: ConfigurationError in
+the constructor, for an address that can't be listened on or an object that is no storage; later,
+nothing that one client does ends the service of the others.
 """
+
 from __future__ import annotations
 
 import logging
@@ -44,11 +46,13 @@ log = logging.getLogger('ZEO.StorageServer')
 class StorageServer:
     """Serves `storages` at `addr`.
 
-    :param addr: one address or a list of them: ``(host, port)``, a port number, the path of a Unix socket.  Port 0 picks one.
+    :param addr: one address or a list of them: ``(host, port)``, a port number, the path of a Unix
+        socket. Port 0 picks one.
     :param storages: name -> storage, of any kind that implements IStorage.
     :param read_only: refuse all writes.
     :param invalidation_queue_size: how many transactions are remembered for clients that come back.
-    :param invalidation_age: seconds; older ones are looked up in a storage that can be iterated, up to this age.
+    :param invalidation_age: seconds; older ones are looked up in a storage that can be iterated, up
+        to this age.
     :param transaction_timeout: seconds for which a client may hold a commit lock; None for ever.
     :param ssl: an ``ssl.SSLContext`` to speak TLS.
     :param client_conflict_resolution: leave all conflicts to the clients.
@@ -59,11 +63,22 @@ class StorageServer:
     :raises ConfigurationError: when it can't listen, or something to serve is no storage.
     """
 
-    def __init__(self, addr: object, storages: Mapping[str, Any], read_only: bool = False, invalidation_queue_size: int = 100,
-                 invalidation_age: float | None = None, transaction_timeout: float | None = 30, ssl: Any = None,
-                 client_conflict_resolution: bool = False, msgpack: bool = False, limits: Limits = Limits(),
-                 conflict_modules: Iterable[str] = DEFAULT_MODULES, system: System = REAL,
-                 unix_access: Access = BY_UMASK) -> None:
+    def __init__(
+        self,
+        addr: object,
+        storages: Mapping[str, Any],
+        read_only: bool = False,
+        invalidation_queue_size: int = 100,
+        invalidation_age: float | None = None,
+        transaction_timeout: float | None = 30,
+        ssl: Any = None,
+        client_conflict_resolution: bool = False,
+        msgpack: bool = False,
+        limits: Limits = Limits(),
+        conflict_modules: Iterable[str] = DEFAULT_MODULES,
+        system: System = REAL,
+        unix_access: Access = BY_UMASK,
+    ) -> None:
         if not storages:
             raise ConfigurationError('there is no storage to serve')
         doors.close()
@@ -74,20 +89,31 @@ class StorageServer:
         self._loop = Loop(system, limits.turn)
         self._unread = Unread(limits.shared_output)
         self._intake = Intake(self._loop, Budget(limits.shared_memory))
-        self._scratch = memoryview(bytearray(READ_SIZE))    # all connections read into it, in turn
-        self._strangers = Strangers(limits)                 # those of them that have not registered
-        self._peers: set[Peer] = set()                      # every connection, registered or not
+        self._scratch = memoryview(bytearray(READ_SIZE))  # all connections read into it, in turn
+        self._strangers = Strangers(limits)  # those of them that have not registered
+        self._peers: set[Peer] = set()  # every connection, registered or not
         self._acceptors: list[Acceptor] = []
-        self._ended = system.event()                        # set while nobody runs the loop
+        self._ended = system.event()  # set while nobody runs the loop
         self._ended.set()
-        self._thread: int | None = None                     # who runs it
+        self._thread: int | None = None  # who runs it
         self._closed = False
         policy = ConflictPolicy(client_conflict_resolution, conflict_modules, limits.conflict_parts)
         workers = Workers(self._loop)
         self.hosted = {
-            name: HostedStorage(name, storage, self._loop, workers, limits, read_only, transaction_timeout, policy,
-                                invalidation_queue_size, invalidation_age)
-            for name, storage in self.storages.items()}
+            name: HostedStorage(
+                name,
+                storage,
+                self._loop,
+                workers,
+                limits,
+                read_only,
+                transaction_timeout,
+                policy,
+                invalidation_queue_size,
+                invalidation_age,
+            )
+            for name, storage in self.storages.items()
+        }
         try:
             self._listen(addresses.parse_all(addr), unix_access)
         except BaseException:
@@ -128,7 +154,9 @@ class StorageServer:
         self._loop.from_thread(function)
 
     def close(self) -> None:
-        """End everything: listening, connections, storages; waits for :meth:`serve_forever` in another thread to return."""
+        """End everything: listening, connections, storages; waits for :meth:`serve_forever` in
+        another thread to return.
+        """
         if self._closed:
             return
         self._closed = True
@@ -142,7 +170,7 @@ class StorageServer:
         for hosted in self.hosted.values():
             try:
                 hosted.close()
-            except Exception:   # the others are to be closed all the same
+            except Exception:  # the others are to be closed all the same
                 log.exception('the storage %s failed to close', hosted.name)
         notify(Closed(self))
 
@@ -150,11 +178,18 @@ class StorageServer:
         for address in wanted:
             for listener in addresses.listen(address, access):
                 self._acceptors.append(Acceptor(self._loop, listener, self._accepted))
-        exposed = [addresses.show(address) for address in self.addresses if addresses.is_exposed(address)]
+        exposed = [
+            addresses.show(address) for address in self.addresses if addresses.is_exposed(address)
+        ]
         if exposed and self._ssl is None:
-            log.warning('%s: without TLS, everyone who can reach this address over the network may read and change all data; '
-                        'listen on 127.0.0.1 or a Unix socket, let a firewall admit known machines only, or configure <ssl> with '
-                        'authenticate', ', '.join(exposed))
+            log.warning(
+                '%s: without TLS, everyone who can reach this address over the network may read '
+                'and change all data; '
+                'listen on 127.0.0.1 or a Unix socket, let a firewall admit known machines only, '
+                'or configure <ssl> with '
+                'authenticate',
+                ', '.join(exposed),
+            )
 
     def _stop_listening(self) -> None:
         for acceptor in self._acceptors:
@@ -166,25 +201,45 @@ class StorageServer:
         stranger = self._strangers.one_too_many(source, is_local(where), reason is not None)
         if stranger is not None:
             assert isinstance(stranger, Peer)
-            stranger.close('closed by us: it did not register, and others want to (max-unregistered, max-connections)')
+            stranger.close(
+                'closed by us: it did not register, and others want to (max-unregistered, '
+                'max-connections)'
+            )
             stream = _moved_down(stream)
         elif reason is not None:
-            self._loop.reports.write(logging.WARNING, 'refused connections', source, '%s: refused, %s', addresses.show(where),
-                                     reason)
+            self._loop.reports.write(
+                logging.WARNING,
+                'refused connections',
+                source,
+                '%s: refused, %s',
+                addresses.show(where),
+                reason,
+            )
             stream.close()
             return
         if self._ssl is not None:
             stream = TlsSocket(stream, TlsCodec(self._ssl, server_side=True))
-        session = ServerSession(self._protocol, self.limits.handshake_size, self.limits.message_size, self._scratch,
-                                self.limits.message_parts)
-        peer = Peer(self.hosted, self._loop, where, session, self._intake, partial(self._gone, source))
+        session = ServerSession(
+            self._protocol,
+            self.limits.handshake_size,
+            self.limits.message_size,
+            self._scratch,
+            self.limits.message_parts,
+        )
+        peer = Peer(
+            self.hosted, self._loop, where, session, self._intake, partial(self._gone, source)
+        )
         self._peers.add(peer)
         self._strangers.add(peer, source)
-        peer.start(Channel(self._loop, stream, session, peer, self.limits.output_buffer, self._unread),
-                   self.limits.handshake_time)
+        peer.start(
+            Channel(self._loop, stream, session, peer, self.limits.output_buffer, self._unread),
+            self.limits.handshake_time,
+        )
 
     def _full(self, stream: Any) -> str | None:
-        """Why there is no place for a new connection, unless one that has not registered makes place."""
+        """Why there is no place for a new connection, unless one that has not registered makes
+        place.
+        """
         if len(self._peers) >= self.limits.connections:
             return f'there are {len(self._peers)} connections (max-connections)'
         if descriptors.is_last(stream.fileno()):
@@ -197,9 +252,11 @@ class StorageServer:
 
 
 def _moved_down(stream: Any) -> Any:
-    """Give a new connection the descriptor of the one that has made place for it, if its own is one of the last."""
+    """Give a new connection the descriptor of the one that has made place for it, if its own is one
+    of the last.
+    """
     if not descriptors.is_last(stream.fileno()):
         return stream
-    moved = stream.dup()   # which takes the lowest
+    moved = stream.dup()  # which takes the lowest
     stream.close()
     return moved

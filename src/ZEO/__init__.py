@@ -6,6 +6,7 @@ connection, or a running server's address with the function that stops it.  Fail
 
 Importing this package imports nothing else: each function imports what it needs when it is called.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -60,10 +61,15 @@ def connection(*args: Any, **options: Any) -> Connection:
         raise
 
 
-def server(path: str | None = None, blob_dir: str | None = None, storage_conf: str | None = None,
-           zeo_conf: str | dict[str, Any] | None = None,
-           port: int | str | tuple[str, int] = 0, threaded: bool = True,
-           **options: Any) -> tuple[Any, Callable[..., None]]:
+def server(
+    path: str | None = None,
+    blob_dir: str | None = None,
+    storage_conf: str | None = None,
+    zeo_conf: str | dict[str, Any] | None = None,
+    port: int | str | tuple[str, int] = 0,
+    threaded: bool = True,
+    **options: Any,
+) -> tuple[Any, Callable[..., None]]:
     """Run a server, for tests and for trying things out.
 
     :param path: the file of a FileStorage; without it and without `storage_conf`, a

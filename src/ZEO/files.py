@@ -1,8 +1,10 @@
 """Files with a name that others may know: opened without falling for what others have put there.
 
-Enters: a path.  Leaves: a descriptor of a regular file, which others cannot read if it was made here; a path that is not a
-symbolic link.  Fails: OSError that says in its text what is there instead of such a file.
+Enters: a path. Leaves: a descriptor of a regular file, which others cannot read if it was made
+here; a path that is not a symbolic link. Fails: OSError that says in its text what is there instead
+of such a file.
 """
+
 from __future__ import annotations
 
 import errno
@@ -12,16 +14,26 @@ import stat
 from typing import NoReturn
 
 #: Opening waits for nothing, not even a FIFO's other end.
-_FLAGS = (getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_CLOEXEC', 0)
-          | getattr(os, 'O_BINARY', 0))
+_FLAGS = (
+    getattr(os, 'O_NOFOLLOW', 0)
+    | getattr(os, 'O_NONBLOCK', 0)
+    | getattr(os, 'O_CLOEXEC', 0)
+    | getattr(os, 'O_BINARY', 0)
+)
 #: How many symbolic links may lead to one another; Linux follows as many.
 _MOST_LINKS = 40
 #: What a program has written that keeps its process id in a file.
 _PID = re.compile(rb'\s*\d{0,20}\s*')
-_MOST_PID = 64   # bytes
+_MOST_PID = 64  # bytes
 
-_KINDS = ((stat.S_ISDIR, 'a directory'), (stat.S_ISLNK, 'a symbolic link'), (stat.S_ISFIFO, 'a FIFO'),
-          (stat.S_ISSOCK, 'a socket'), (stat.S_ISBLK, 'a device'), (stat.S_ISCHR, 'a device'))
+_KINDS = (
+    (stat.S_ISDIR, 'a directory'),
+    (stat.S_ISLNK, 'a symbolic link'),
+    (stat.S_ISFIFO, 'a FIFO'),
+    (stat.S_ISSOCK, 'a socket'),
+    (stat.S_ISBLK, 'a device'),
+    (stat.S_ISCHR, 'a device'),
+)
 
 
 def _refuse(path: str, mode: int) -> NoReturn:
@@ -30,12 +42,14 @@ def _refuse(path: str, mode: int) -> NoReturn:
 
 
 def open_regular(path: str, flags: int) -> int:
-    """Return a descriptor of the regular file at `path`; with O_CREAT in `flags` it is made, for its owner only.
+    """Return a descriptor of the regular file at `path`; with O_CREAT in `flags` it is made, for
+    its owner only.
 
     :raises OSError: when there is anything else, a symbolic link included; it stays as it is.
     """
     try:
-        found = os.lstat(path)   # before it is opened, since opening alone does something to a device
+        # before it is opened, since opening alone does something to a device
+        found = os.lstat(path)
     except FileNotFoundError:
         pass
     else:
@@ -44,7 +58,7 @@ def open_regular(path: str, flags: int) -> int:
     fd = os.open(path, flags | _FLAGS, 0o600)
     try:
         mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode):   # it has come between the two
+        if not stat.S_ISREG(mode):  # it has come between the two
             _refuse(path, mode)
         os.set_blocking(fd, True)
     except BaseException:
@@ -54,10 +68,12 @@ def open_regular(path: str, flags: int) -> int:
 
 
 def followed(path: str) -> str:
-    """Return where `path` leads to: itself, or what its symbolic links name.  Links among its directories stay.
+    """Return where `path` leads to: itself, or what its symbolic links name. Links among its
+    directories stay.
 
-    A link is followed when this process's user or root has made it: an operator moves a file to another disk that way.  One that
-    another user has made is refused, since it might name any file that this process may write.
+    A link is followed when this process's user or root has made it: an operator moves a file to
+    another disk that way. One that another user has made is refused, since it might name any file
+    that this process may write.
 
     :raises OSError: for such a link, and for links that go in a circle.
     """
@@ -69,14 +85,19 @@ def followed(path: str) -> str:
         if not stat.S_ISLNK(found.st_mode):
             return path
         if found.st_uid not in (os.geteuid(), 0):
-            raise OSError(errno.EPERM, f'it is a symbolic link that the user with number {found.st_uid} has made, and is '
-                          'not followed: remove it, or name the file itself', path)
+            raise OSError(
+                errno.EPERM,
+                f'it is a symbolic link that the user with number {found.st_uid} has made, and is '
+                'not followed: remove it, or name the file itself',
+                path,
+            )
         path = os.path.join(os.path.dirname(path), os.readlink(path))
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
 def move_aside(path: str) -> str:
-    """Rename a file to ``NAME.bad``, or the first of ``NAME.bad.1``, ``NAME.bad.2`` … that is free; return its new path.
+    """Rename a file to ``NAME.bad``, or the first of ``NAME.bad.1``, ``NAME.bad.2`` … that is free;
+    return its new path.
 
     :raises OSError: when that cannot be done; nothing has changed then.
     """
@@ -84,7 +105,8 @@ def move_aside(path: str) -> str:
     while True:
         aside = f'{path}.bad.{number}' if number else f'{path}.bad'
         try:
-            os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))   # so that nobody else takes the name
+            # so that nobody else takes the name
+            os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:
             number += 1
             continue
@@ -98,18 +120,23 @@ def move_aside(path: str) -> str:
 
 def holds_pid(fd: int) -> bool:
     """Return whether there is nothing but a process id in a file, or nothing at all."""
-    return _PID.fullmatch(os.pread(fd, _MOST_PID, 0)) is not None and os.fstat(fd).st_size < _MOST_PID
+    return (
+        _PID.fullmatch(os.pread(fd, _MOST_PID, 0)) is not None and os.fstat(fd).st_size < _MOST_PID
+    )
 
 
 def write_pid(path: str, text: str) -> None:
     """Write a process id into the file at `path`.
 
-    :raises OSError: when it cannot be written, or holds something else than a process id, which is left alone.
+    :raises OSError: when it cannot be written, or holds something else than a process id, which is
+        left alone.
     """
     fd = open_regular(path, os.O_RDWR | os.O_CREAT)
     try:
         if not holds_pid(fd):
-            raise OSError(errno.EINVAL, 'there is a file of that name that does not hold a process id', path)
+            raise OSError(
+                errno.EINVAL, 'there is a file of that name that does not hold a process id', path
+            )
         os.ftruncate(fd, 0)
         os.pwrite(fd, text.encode('ascii'), 0)
     finally:

@@ -3,6 +3,7 @@
 Enters: the storage or server that an event is about.  Leaves: events, for subscribers of
 ``zope.event``.  Fails: what a subscriber raises passes through :func:`notify`.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -53,7 +54,7 @@ def notify(event: object) -> None:
 class IServeable(Interface):
     """What a storage may offer, besides ZODB's interfaces, to the server that serves it."""
 
-    def tpc_transaction():   # type: ignore[misc]
+    def tpc_transaction():  # type: ignore[misc]
         """Return the transaction that is being committed, or None."""
 
     def lastInvalidations(size):
@@ -75,17 +76,17 @@ class IClientCache(Interface):
     def invalidate(oid, tid):
         """End the current revision of an object at `tid`, or forget all of it if that is None."""
 
-    def getLastTid():   # type: ignore[misc]
+    def getLastTid():  # type: ignore[misc]
         """Return the tid that the cache is good up to, or None."""
 
     def setLastTid(tid):
         """Note that all changes up to `tid` have been applied."""
 
-    def clear():   # type: ignore[misc]
+    def clear():  # type: ignore[misc]
         """Forget everything."""
 
-    def close():   # type: ignore[misc]
+    def close():  # type: ignore[misc]
         """Close the files, if there are any."""
 
-    def __len__():   # type: ignore[misc]
+    def __len__():  # type: ignore[misc]
         """Return the number of objects."""

@@ -4,6 +4,7 @@ Enters: a server's address, and a file that keeps figures between two runs.  Lea
 the monitoring program, metrics behind a bar, and the exit status 0 (in order), 1 (a warning) or
 2 (no answer).  Fails: never otherwise; whatever is wrong is printed and said by the status.
 """
+
 from __future__ import annotations
 
 import json
@@ -33,8 +34,13 @@ SAMPLED = 'sample-time'
 _NO_TRANSACTION = '0' * 16
 
 
-def check(address: Address, with_metrics: bool = False, status_path: str | None = None,
-          unit: str | float = 'minutes', **tls: Any) -> int:
+def check(
+    address: Address,
+    with_metrics: bool = False,
+    status_path: str | None = None,
+    unit: str | float = 'minutes',
+    **tls: Any,
+) -> int:
     """Print what a monitoring program should know of a server.
 
     :param address: ``(host, port)``, or as a command line has it: ``host:port``, or the path of a
@@ -60,8 +66,9 @@ def check(address: Address, with_metrics: bool = False, status_path: str | None 
             problems.append(f'Empty storage {name!r}')
         if with_metrics:
             label = '' if name == '1' else f'{name}:'
-            metrics += [f'{label}{metric}={figures[metric]}' for metric in LEVELS
-                        if metric in figures]
+            metrics += [
+                f'{label}{metric}={figures[metric]}' for metric in LEVELS if metric in figures
+            ]
     if with_metrics:
         for name, figures in sorted(status.items()):
             metrics += _rates(name, figures, before.get(name), now, seconds)
@@ -71,8 +78,9 @@ def check(address: Address, with_metrics: bool = False, status_path: str | None 
     return WARNING if problems else OK
 
 
-def _rates(name: str, figures: dict[str, Any], before: dict[str, Any] | None, now: float,
-           unit: float) -> list[str]:
+def _rates(
+    name: str, figures: dict[str, Any], before: dict[str, Any] | None, now: float, unit: float
+) -> list[str]:
     """Return the counters' rates since `before`, none if they started anew meanwhile."""
     if before is None or before.get('start') != figures.get('start'):
         return []
@@ -80,8 +88,11 @@ def _rates(name: str, figures: dict[str, Any], before: dict[str, Any] | None, no
     if elapsed <= 0:
         return []
     label = '' if name == '1' else f'{name}:'
-    grown = {metric: figures[metric] - before[metric]
-             for metric in COUNTERS if metric in figures and metric in before}
+    grown = {
+        metric: figures[metric] - before[metric]
+        for metric in COUNTERS
+        if metric in figures and metric in before
+    }
     return [f'{label}{metric}={by * unit / elapsed}' for metric, by in grown.items() if by >= 0]
 
 
@@ -124,16 +135,29 @@ def _write(path: str, status: dict[str, dict[str, Any]], now: float) -> list[str
 
 def parser() -> Parser:
     """Return what reads the command line."""
-    made = Parser('zeo-nagios', description='''Check a storage server for a monitoring program
+    made = Parser(
+        'zeo-nagios',
+        description="""Check a storage server for a monitoring program
         such as Nagios.  The exit status is 0 when all is in order, 1 for a warning, as of a
-        storage without any transaction, and 2 when the server does not answer.''')
-    made.add_argument('address', help='HOST:PORT, [IPV6]:PORT, PORT on this machine, or the path of a Unix '
-                           'socket')
+        storage without any transaction, and 2 when the server does not answer.""",
+    )
+    made.add_argument(
+        'address', help='HOST:PORT, [IPV6]:PORT, PORT on this machine, or the path of a Unix socket'
+    )
     made.add_argument('-m', '--output-metrics', action='store_true', help='print metrics, too')
-    made.add_argument('-s', '--status-path', metavar='FILE',
-                      help='keep figures in this file between runs, which rates need')
-    made.add_argument('-u', '--time-units', choices=UNITS, default='minutes',
-                      help='what rates are per; the default is minutes')
+    made.add_argument(
+        '-s',
+        '--status-path',
+        metavar='FILE',
+        help='keep figures in this file between runs, which rates need',
+    )
+    made.add_argument(
+        '-u',
+        '--time-units',
+        choices=UNITS,
+        default='minutes',
+        help='what rates are per; the default is minutes',
+    )
     add_tls(made)
     return made
 
@@ -145,8 +169,13 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     try:
         options = parser().parse_args(sys.argv[1:] if args is None else list(args))
-        return check(_existing(options.address), options.output_metrics, options.status_path,
-                     options.time_units, **tls_options(options))
+        return check(
+            _existing(options.address),
+            options.output_metrics,
+            options.status_path,
+            options.time_units,
+            **tls_options(options),
+        )
     except ConfigurationError as error:
         print(f'zeo-nagios: {error}', file=sys.stderr)
         return ERROR
@@ -159,8 +188,9 @@ def _existing(text: str) -> Address:
     """
     address = _address(text)
     if isinstance(address, str) and '/' not in address and not os.path.exists(address):
-        raise ConfigurationError(f'{text!r} is not an address: give HOST:PORT, PORT, or the path of '
-                                 'a Unix socket')
+        raise ConfigurationError(
+            f'{text!r} is not an address: give HOST:PORT, PORT, or the path of a Unix socket'
+        )
     return address
 
 

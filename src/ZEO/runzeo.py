@@ -6,6 +6,7 @@ configured, and exit status 2 for what an operator has to mend, 1 for what may p
 
 :class:`ZEOServer` has a method for each step, which programs that start a server may replace.
 """
+
 from __future__ import annotations
 
 import logging
@@ -15,7 +16,15 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from ZEO.commands.server_process import Handler, PidFile, Signals, log_start, log_to_standard_error, profiled, use_all_files
+from ZEO.commands.server_process import (
+    Handler,
+    PidFile,
+    Signals,
+    log_start,
+    log_to_standard_error,
+    profiled,
+    use_all_files,
+)
 from ZEO.config.server import Settings, check_addresses, listen
 from ZEO.config.zeo_options import ZEOOptions
 from ZEO.Exceptions import ConfigurationError
@@ -41,7 +50,7 @@ class ZEOServer:
         self.storages: dict[str, Any] = {}
         self.server: StorageServer | None = None
         self._signals = Signals()
-        self._installed = ExitStack()    # the handlers of signals
+        self._installed = ExitStack()  # the handlers of signals
         self._pid_file: PidFile | None = None
 
     def main(self) -> None:
@@ -50,7 +59,7 @@ class ZEOServer:
         :raises ConfigurationError: when the server can't start.
         """
         self.setup_default_logging()
-        with ExitStack() as stack:   # what is to be undone, the last first
+        with ExitStack() as stack:  # what is to be undone, the last first
             stack.callback(self._installed.close)
             self.setup_signals()
             self.check_socket()
@@ -74,10 +83,17 @@ class ZEOServer:
 
     def setup_signals(self) -> None:
         """Handle signals from now on, those for which this class has a method."""
-        names = {signal.SIGTERM: 'handle_sigterm', signal.SIGINT: 'handle_sigint',
-                 signal.SIGHUP: 'handle_sighup', signal.SIGUSR2: 'handle_sigusr2'}
-        handlers = {number: _without_arguments(getattr(self, name))
-                    for number, name in names.items() if hasattr(self, name)}
+        names = {
+            signal.SIGTERM: 'handle_sigterm',
+            signal.SIGINT: 'handle_sigint',
+            signal.SIGHUP: 'handle_sighup',
+            signal.SIGUSR2: 'handle_sigusr2',
+        }
+        handlers = {
+            number: _without_arguments(getattr(self, name))
+            for number, name in names.items()
+            if hasattr(self, name)
+        }
         self._installed.enter_context(self._signals.installed(handlers))
 
     def handle_sigterm(self) -> None:
@@ -141,7 +157,9 @@ class ZEOServer:
         for address in server.addresses:
             logger.info('listening on %s', show(address))
         for name, storage in server.storages.items():
-            logger.info('serving storage %s: %s %s', name, type(storage).__name__, storage.getName())
+            logger.info(
+                'serving storage %s: %s %s', name, type(storage).__name__, storage.getName()
+            )
         self._signals.watch(server)
         with profiled(self.options.profile):
             server.serve_forever()
@@ -182,7 +200,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command.
 
     :param args: the command line without the command's name; the process's own by default.
-    :raises SystemExit: with status 2 when an operator has to mend something, 1 when that may pass by itself.
+    :raises SystemExit: with status 2 when an operator has to mend something, 1 when that may pass
+        by itself.
     """
     options = ZEOOptions()
     try:

@@ -27,7 +27,14 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from ZEO.commands.server_process import Signals, log_start, log_to_standard_error, pid_file, profiled, use_all_files
+from ZEO.commands.server_process import (
+    Signals,
+    log_start,
+    log_to_standard_error,
+    pid_file,
+    profiled,
+    use_all_files,
+)
 from ZEO.config.server import check_addresses, listen
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import Address, show
@@ -228,7 +235,9 @@ def run(options: Options) -> None:
     with ExitStack() as stack:
         stack.enter_context(signals.installed(dict.fromkeys(STOP_SIGNALS, signals.on_stop)))
         check_addresses(options.addresses())
-        pid = stack.enter_context(pid_file(os.environ.get('ZEO_SERVER_PID'), user.own if user else None))
+        pid = stack.enter_context(
+            pid_file(os.environ.get('ZEO_SERVER_PID'), user.own if user else None)
+        )
         server = _listen(options, _open_storages(options, user, signals))
         stack.callback(server.close)
         if pid is not None:
@@ -258,7 +267,8 @@ def _listen(options: Options, storages: dict[str, Any]) -> StorageServer:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status: 0, 2 for what an operator has to mend, 1 for what may pass.
+    """Run the command; return its exit status: 0, 2 for what an operator has to mend, 1 for what
+    may pass.
 
     :param args: the command line without the command's name; the process's own by default.
     """

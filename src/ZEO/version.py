@@ -2,6 +2,7 @@
 
 Enters: nothing but what the installation says of itself.  Leaves: a text.  Fails: never.
 """
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -14,5 +15,5 @@ def version() -> str:
     """Return the version that is installed."""
     try:
         return installed('ZEO')
-    except PackageNotFoundError:   # run from a source tree that is not installed
+    except PackageNotFoundError:  # run from a source tree that is not installed
         return '(not installed)'

@@ -3,6 +3,7 @@
 Enters: zdaemon's command line and the server's configuration file.  Leaves: what zdaemon does.
 Fails: with one line and exit status 2 where zdaemon is not installed.
 """
+
 from __future__ import annotations
 
 import os
@@ -27,8 +28,11 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         from zdaemon.zdctl import main as control
     except ImportError:
-        print('zeoctl: it needs zdaemon: run  pip install zdaemon, or have systemd or '
-              'another supervisor run  runzeo -C FILE', file=sys.stderr)
+        print(
+            'zeoctl: it needs zdaemon: run  pip install zdaemon, or have systemd or '
+            'another supervisor run  runzeo -C FILE',
+            file=sys.stderr,
+        )
         raise SystemExit(2) from None
     control(['-S', SCHEMA, *args])
 

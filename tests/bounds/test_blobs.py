@@ -1,4 +1,6 @@
-"""Blob files on the server: none outlives its transaction, its connection or its process, and what they take is bounded."""
+"""Blob files on the server: none outlives its transaction, its connection or its process, and what
+they take is bounded.
+"""
 
 import os
 import pickle
@@ -18,8 +20,10 @@ RECORD = pickle.dumps(('module', 'Class'), 3) + pickle.dumps({}, 3)
 #: A storage with blobs of its own, and one that is wrapped to have them.
 KINDS = {
     'FileStorage': '<filestorage>\npath DIR/data.fs\nblob-dir DIR/blobs\n</filestorage>\n',
-    'BlobStorage': '<blobstorage>\nblob-dir DIR/blobs\n<mappingstorage>\n</mappingstorage>\n</blobstorage>\n',
-    'DemoStorage': '<demostorage>\n<filestorage changes>\npath DIR/data.fs\nblob-dir DIR/blobs\n</filestorage>\n</demostorage>\n',
+    'BlobStorage': '<blobstorage>\nblob-dir DIR/blobs\n<mappingstorage>\n</mappingstorage>\n'
+    '</blobstorage>\n',
+    'DemoStorage': '<demostorage>\n<filestorage changes>\npath DIR/data.fs\nblob-dir DIR/blobs\n'
+    '</filestorage>\n</demostorage>\n',
 }
 
 
@@ -139,7 +143,8 @@ def test_a_blob_whose_transaction_waits_for_its_conflicts_to_be_resolved(served)
     client.tell('storea', oid(10), oid(7), RECORD, 2)
     try:
         assert client.call('vote', 2)[0]['oid'] == oid(10)
-    except LookupError as error:   # MappingStorage's own conflicts do not say between which revisions they are
+    except LookupError as error:
+        # MappingStorage's own conflicts do not say between which revisions they are
         assert 'ConflictError' in str(error)
     client.close()
     no_files(served)
@@ -159,7 +164,10 @@ def test_blobs_of_others_are_committed_all_the_same(served):
     tid = client.call('tpc_finish', 3)
     client.call('tpc_abort', 2)
     client.call('sendBlob', oid(15), tid)
-    assert b''.join(args[2] for name, args in client.told if name == 'receiveBlobChunk') == b'b' * 150_000
+    assert (
+        b''.join(args[2] for name, args in client.told if name == 'receiveBlobChunk')
+        == b'b' * 150_000
+    )
     assert len(served.files('blobs')) == 1
 
 
@@ -169,14 +177,14 @@ def test_uploads_past_their_bound_fail_the_vote(server, finished):
     client, other = server.client(), server.client()
     client.begin(1)
     for _ in range(3):
-        upload(client, 40)   # 2 MB
+        upload(client, 40)  # 2 MB
         client.tell('storeBlobEnd', oid(1), z64, b'record', 1)
     client.call('ping')
-    assert server.files('blobs') == []   # at once
+    assert server.files('blobs') == []  # at once
     with pytest.raises(LookupError, match=f'more than {5 * MB} bytes.*max-upload-size'):
         client.call('vote', 1)
     client.call('tpc_abort', 1)
-    for txn in range(2, 6):   # one after the other there is space for all
+    for txn in range(2, 6):  # one after the other there is space for all
         client.begin(txn)
         upload(client, 80)
         client.tell('storeBlobEnd', oid(txn), z64, b'record', txn)
@@ -214,7 +222,9 @@ def test_files_of_a_shared_directory(server, end):
         client.call('vote', 1)
         eventually(lambda: other.call('server_status')['aborts'] == 1)
     other.close()
-    client.tell('storeBlobShared', oid(5), z64, b'record', 'store-x.tmp', 2 if end == 'not begun' else 1)
+    client.tell(
+        'storeBlobShared', oid(5), z64, b'record', 'store-x.tmp', 2 if end == 'not begun' else 1
+    )
     if end == 'not begun':
         assert client.ended() == []
         client = None
@@ -234,9 +244,16 @@ def test_what_a_killed_server_has_left_is_removed_at_the_next_start(server):
     assert len(left) == 2
     old = time.time() - 2 * leftovers.OLD
     folder = server.directory / 'blobs' / 'tmp'
-    mine = f'{leftovers.prefix()}x.blob'   # of a process that lives
-    for name in ('zeo-abc.blob', 'zeo-old.blob', 'store-x.tmp', 'fetch-old.blob', 'zeo-12345678-1-x.blob',
-                 'zeo-12345678-1-old.blob', mine):
+    mine = f'{leftovers.prefix()}x.blob'  # of a process that lives
+    for name in (
+        'zeo-abc.blob',
+        'zeo-old.blob',
+        'store-x.tmp',
+        'fetch-old.blob',
+        'zeo-12345678-1-x.blob',
+        'zeo-12345678-1-old.blob',
+        mine,
+    ):
         (folder / name).write_bytes(b'')
         if 'old' in name:
             os.utime(folder / name, (old, old))
@@ -246,7 +263,14 @@ def test_what_a_killed_server_has_left_is_removed_at_the_next_start(server):
     server.restart()
     server.serve()
     assert 'removed 4 temporary blob files' in server.log()
-    kept = {'zeo-abc.blob', 'store-x.tmp', 'fetch-old.blob', 'zeo-12345678-1-x.blob', mine, 'zeo-link.blob'}
+    kept = {
+        'zeo-abc.blob',
+        'store-x.tmp',
+        'fetch-old.blob',
+        'zeo-12345678-1-x.blob',
+        mine,
+        'zeo-link.blob',
+    }
     assert {os.path.basename(name) for name in server.files('blobs')} == kept
     client = server.client()
     with pytest.raises(LookupError, match='POSKeyError'):

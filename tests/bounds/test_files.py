@@ -1,4 +1,6 @@
-"""Files that a client makes the server open: a few at a time, and an error of that one call where there are no more."""
+"""Files that a client makes the server open: a few at a time, and an error of that one call where
+there are no more.
+"""
 
 import os
 import resource
@@ -19,7 +21,7 @@ def store_blob(client, number, content):
     client.begin(1)
     client.tell('storeBlobStart')
     for start in range(0, len(content), 50_000):
-        client.tell('storeBlobChunk', content[start:start + 50_000])
+        client.tell('storeBlobChunk', content[start : start + 50_000])
     client.tell('storeBlobEnd', oid(number), z64, b'record', 1)
     client.call('vote', 1)
     return client.call('tpc_finish', 1)
@@ -27,7 +29,11 @@ def store_blob(client, number, content):
 
 def received(client, number):
     """Return what has come of a blob."""
-    return b''.join(args[2] for name, args in client.told if name == 'receiveBlobChunk' and args[0] == oid(number))
+    return b''.join(
+        args[2]
+        for name, args in client.told
+        if name == 'receiveBlobChunk' and args[0] == oid(number)
+    )
 
 
 def blob_file(server):
@@ -39,9 +45,15 @@ def blob_file(server):
 
 @pytest.fixture
 def full(server):
-    """A function that leaves the process with no file descriptor, once it was called with a client."""
+    """A function that leaves the process with no file descriptor, once it was called with a
+    client.
+    """
+
     def fill(more=0):
-        return server.limited(resource.RLIMIT_NOFILE, max(map(int, os.listdir(f'/proc/{server.pid}/fd'))) + 1 + more)
+        return server.limited(
+            resource.RLIMIT_NOFILE, max(map(int, os.listdir(f'/proc/{server.pid}/fd'))) + 1 + more
+        )
+
     return fill
 
 
@@ -49,16 +61,17 @@ def test_with_no_descriptor_left_one_call_fails_and_the_connection_stays(server,
     server.serve(limits={'commit_memory': MB})
     client = server.client()
     tid = store_blob(client, 1, b'blob' * 50_000)
-    client.call('pack', time.time() - 1000, True)   # so that everything is imported that there is
+    client.call('pack', time.time() - 1000, True)  # so that everything is imported that there is
     client.begin(5, (oid(5), z64, b'voted'))
     client.call('vote', 5)
-    client.call('loadBefore', oid(1), maxtid)   # a FileStorage has the files that it reads by from then on
+    # a FileStorage has the files that it reads by from then on
+    client.call('loadBefore', oid(1), maxtid)
     with full():
         with pytest.raises(LookupError, match='server has too many open files'):
             client.call('sendBlob', oid(1), tid)
         with pytest.raises(LookupError, match='server has too many open files'):
             client.call('iterator_start', None, None)
-        client.call('tpc_finish', 5)   # the connection has kept its transactions
+        client.call('tpc_finish', 5)  # the connection has kept its transactions
         with pytest.raises(LookupError, match='server has too many open files'):
             client.call('pack', time.time(), True)
         client.begin(2, *((oid(number), z64, b'x' * MB) for number in range(10, 15)))
@@ -147,7 +160,10 @@ def test_a_blob_that_can_not_be_read_fails_its_call(server, kind):
     client.call('vote', 5)
     if kind == 'forbidden':
         path.chmod(0)
-        with server.not_root(), pytest.raises(LookupError, match='cannot read the file of this blob'):
+        with (
+            server.not_root(),
+            pytest.raises(LookupError, match='cannot read the file of this blob'),
+        ):
             client.call('sendBlob', oid(1), tid)
         path.chmod(0o600)
         client.call('sendBlob', oid(1), tid)
@@ -155,7 +171,9 @@ def test_a_blob_that_can_not_be_read_fails_its_call(server, kind):
         path.unlink()
         if kind == 'a directory':
             path.mkdir()
-        with pytest.raises(LookupError, match='cannot read the file of this blob|POSKeyError') as caught:
+        with pytest.raises(
+            LookupError, match='cannot read the file of this blob|POSKeyError'
+        ) as caught:
             client.call('sendBlob', oid(1), tid)
         assert kind == 'gone' or str(server.directory) not in str(caught.value)
     client.call('tpc_finish', 5)
@@ -178,7 +196,7 @@ def test_iterators_keep_a_few_files_open(server):
     assert client.call('iterator_record_next', records[-1])[0] == oid(1)
     with pytest.raises(LookupError, match='no iterator'):
         client.call('iterator_record_next', records[0])
-    assert client.call('iterator_next', numbers[-1]) is None   # it was not pushed out by those
+    assert client.call('iterator_next', numbers[-1]) is None  # it was not pushed out by those
     client.tell('iterator_gc', numbers)
     client.call('ping')
     assert len(server.open_files()) == before

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.smoke
 #: Records of one size, so that a transaction lies exactly where the one before it failed.
 SIZE = 3000
 
-#: Bytes after which the system lets the file grow no more: in the header, in the record, just before the end.
+#: Bytes after which the system lets the file grow no more: in the header, in the record, just
+#: before the end.
 SPACES = [10, 200, SIZE]
 
 
@@ -26,14 +27,17 @@ def full(server):
 
     def fail(client, txn, space, *stores):
         before = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (path.stat().st_size + space, before[1]))
+        resource.prlimit(
+            server.pid, resource.RLIMIT_FSIZE, (path.stat().st_size + space, before[1])
+        )
         try:
             with pytest.raises(LookupError, match='File too large'):
                 client.commit(txn, *stores)
-            for number in range(1, 4):   # their buffers go beyond the last record
+            for number in range(1, 4):  # their buffers go beyond the last record
                 client.call('loadBefore', oid(number), maxtid)
         finally:
             resource.prlimit(server.pid, resource.RLIMIT_FSIZE, before)
+
     return fail
 
 
@@ -41,7 +45,9 @@ def full(server):
 def test_data_of_a_transaction_that_failed_are_never_served(server, full, space):
     """They were in the buffers that reads come from, in the place of what was committed later."""
     client = server.client()
-    tids = [client.commit(number, (oid(number), z64, b'before%d' % number * 50)) for number in (1, 2, 3)]
+    tids = [
+        client.commit(number, (oid(number), z64, b'before%d' % number * 50)) for number in (1, 2, 3)
+    ]
     for attempt in range(3):
         full(client, 10 + attempt, space, (oid(2), tids[1], b'D' * SIZE))
         tids[1] = client.commit(20 + attempt, (oid(2), tids[1], b'C' * SIZE))
@@ -51,7 +57,9 @@ def test_data_of_a_transaction_that_failed_are_never_served(server, full, space)
 
 @pytest.mark.parametrize('space', SPACES)
 def test_nothing_of_a_transaction_that_failed_stays_in_the_file(server, full, space):
-    """A shorter one that is written over it would leave a tail, which the next start takes for damage."""
+    """A shorter one that is written over it would leave a tail, which the next start takes for
+    damage.
+    """
     client = server.client()
     tids = [client.commit(number, (oid(number), z64, b'before' * 50)) for number in (1, 2, 3)]
     full(client, 10, space, (oid(2), tids[1], b'D' * SIZE))
@@ -66,7 +74,9 @@ def test_nothing_of_a_transaction_that_failed_stays_in_the_file(server, full, sp
 
 
 def test_a_client_that_was_away_is_answered_while_half_a_transaction_lies_at_the_end(server):
-    """In a file that is too large to be looked through from its beginning: what has changed is not known."""
+    """In a file that is too large to be looked through from its beginning: what has changed is not
+    known.
+    """
     server.serve(invalidation_queue_size=1, invalidation_age=3600)
     client = server.client()
     tids = [client.commit(number, (oid(number), z64, b'x' * 2**20)) for number in (1, 2, 3, 4)]

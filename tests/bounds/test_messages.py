@@ -13,11 +13,15 @@ MB = 2**20
 
 
 def begin_message(client, size, announced=2**31 - 1):
-    """Send the beginning of a message that is announced as larger; in another thread, since the server may not read it."""
+    """Send the beginning of a message that is announced as larger; in another thread, since the
+    server may not read it.
+    """
+
     def send():
         client.send(struct.pack('>I', announced))
         for _ in range(size // MB):
             client.send(b'x' * MB)
+
     return Running(send)
 
 
@@ -28,7 +32,7 @@ def test_unfinished_messages_share_the_servers_memory(server):
     begin_message(clients[0], 100 * MB).result()
     for client in clients[1:]:
         begin_message(client, 50 * MB)
-    for number in range(20):   # others are served, also with records that are large themselves
+    for number in range(20):  # others are served, also with records that are large themselves
         tid = good.commit(number, (oid(number), z64, b'x' * MB if number % 10 == 0 else b'good'))
         assert good.call('loadBefore', oid(number), maxtid)[1] == tid
     assert server.memory() < before + 260 * MB
@@ -40,7 +44,10 @@ def test_unfinished_messages_share_the_servers_memory(server):
 def test_large_records_of_many_clients_all_arrive(server):
     server.serve(limits={'shared_memory': 8 * MB, 'commit_memory': MB})
     clients = [server.client() for _ in range(5)]
-    commits = [Running(client.commit, 1, (oid(number), z64, b'%d' % number * (10 * MB))) for number, client in enumerate(clients)]
+    commits = [
+        Running(client.commit, 1, (oid(number), z64, b'%d' % number * (10 * MB)))
+        for number, client in enumerate(clients)
+    ]
     for commit in commits:
         assert len(commit.result()) == 8
     for number, client in enumerate(clients):

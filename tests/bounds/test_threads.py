@@ -1,4 +1,6 @@
-"""Calls that run in threads: a few of each client, in turn, and an error where no thread can be started."""
+"""Calls that run in threads: a few of each client, in turn, and an error where no thread can be
+started.
+"""
 
 import pickle
 import time
@@ -26,8 +28,9 @@ def test_a_pack_without_a_thread_fails_alone(server):
     client, other = server.client(), server.client()
     tid = client.commit(1, (z64, z64, RECORD))
     threads = server.threads()
-    client.call('undoLog', 0, 20)   # as another user it could not import anything any more
-    eventually(lambda: server.threads() == threads)   # a thread that is about to end would take what comes
+    client.call('undoLog', 0, 20)  # as another user it could not import anything any more
+    # a thread that is about to end would take what comes
+    eventually(lambda: server.threads() == threads)
     with server.without_threads():
         for _ in range(2):
             with pytest.raises(LookupError, match='cannot start a thread'):
@@ -44,7 +47,9 @@ def test_a_pack_without_a_thread_fails_alone(server):
 
 
 def unanswered(client, call, begin):
-    """Make a call for which no thread can be started, as soon as no other one is about to end and takes it."""
+    """Make a call for which no thread can be started, as soon as no other one is about to end and
+    takes it.
+    """
     for number in range(100, 200):
         begin(number)
         try:
@@ -60,11 +65,16 @@ def test_a_commit_on_another_servers_storage_without_a_thread_frees_the_lock(ser
     """Where every call of a commit needs one, since it may wait for a network."""
     server.serve()
     upstream = server.address
-    server.serve(f'%import ZEO\n<clientstorage>\nserver {upstream}\nwait-timeout 10\n</clientstorage>\n', slot='fan-out')
+    server.serve(
+        f'%import ZEO\n<clientstorage>\nserver {upstream}\nwait-timeout 10\n</clientstorage>\n',
+        slot='fan-out',
+    )
     client, other = server.client(), server.client()
     tid = client.commit(1, (oid(1), z64, b'one'))
     with server.without_threads():
-        number = unanswered(client, 'vote', lambda number: client.begin(number, (oid(1), tid, b'two')))
+        number = unanswered(
+            client, 'vote', lambda number: client.begin(number, (oid(1), tid, b'two'))
+        )
         status = client.call('server_status')
         assert status['lock_time'] is None and status['waiting'] == 0
     client.call('tpc_abort', number)
@@ -77,8 +87,8 @@ def test_a_client_that_asks_for_very_much_does_not_keep_others_from_their_answer
     server.serve(limits={'slow_calls': 20})
     greedy, good = server.client(), server.client()
     history(good, 300)
-    greedy.call('lastTransaction')   # behind the news of those
-    Running(lambda: [greedy.ask('undoLog', 0, -10**6) for _ in range(5000)])
+    greedy.call('lastTransaction')  # behind the news of those
+    Running(lambda: [greedy.ask('undoLog', 0, -(10**6)) for _ in range(5000)])
     assert greedy.next()[2] == '.reply'
     for _ in range(3):
         assert len(good.call('undoLog', 0, -5)) == 5
@@ -101,8 +111,8 @@ def test_slow_calls_of_a_client_that_is_gone_are_forgotten(server):
     server.serve(limits={'slow_calls': 20})
     gone, good = server.client(), server.client()
     history(good, 300)
-    gone.call('lastTransaction')   # behind the news of those
-    Running(lambda: [gone.ask('undoLog', 0, -10**6) for _ in range(20_000)])
+    gone.call('lastTransaction')  # behind the news of those
+    Running(lambda: [gone.ask('undoLog', 0, -(10**6)) for _ in range(20_000)])
     assert gone.next()[2] == '.reply'
     gone.close()
     eventually(lambda: good.call('server_status')['connections'] == 1)

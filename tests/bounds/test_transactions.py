@@ -1,4 +1,6 @@
-"""What a client's open transactions may hold: the rest goes to disk, or fails at its vote, and all of it is given back."""
+"""What a client's open transactions may hold: the rest goes to disk, or fails at its vote, and all
+of it is given back.
+"""
 
 import pytest
 from ZODB.utils import maxtid, z64
@@ -10,7 +12,9 @@ MB = 2**20
 
 
 def others_go_on(server):
-    """Show that another client commits and reads, and that nothing is open any more but its connection."""
+    """Show that another client commits and reads, and that nothing is open any more but its
+    connection.
+    """
     good = server.client()
     good_oid = oid(10**6 + len(server._clients))
     tid = good.commit(1, (good_oid, z64, b'good'))
@@ -19,7 +23,9 @@ def others_go_on(server):
 
 
 def all_is_over(server, good, connections=1):
-    """Wait until the server has seen the end of the other connections; show that nothing is left of them."""
+    """Wait until the server has seen the end of the other connections; show that nothing is left of
+    them.
+    """
     eventually(lambda: good.call('server_status')['connections'] == connections)
     status = good.call('server_status')
     assert (status['active_txns'], status['waiting'], status['lock_time']) == (0, 0, None)
@@ -68,7 +74,7 @@ def test_one_transaction_too_many_fails_at_its_vote(server):
         client.call('tpc_finish', txn)
     for txn in range(10, 15):
         client.call('tpc_abort', txn)
-    client.commit(1, (oid(100), z64, b'x'))   # as ever
+    client.commit(1, (oid(100), z64, b'x'))  # as ever
 
 
 def test_a_client_that_begins_transactions_without_end_is_closed(server):
@@ -90,7 +96,9 @@ def test_what_transactions_say_about_themselves_is_bounded(server, field):
     server.serve()
     client, before = server.client(), server.memory()
     user, description = (b'x' * MB if field == name else b'' for name in ('user', 'description'))
-    extension = {f'key {number}': b'x' * 10_000 for number in range(100)} if field == 'extension' else {}
+    extension = (
+        {f'key {number}': b'x' * 10_000 for number in range(100)} if field == 'extension' else {}
+    )
     for txn in range(100):
         client.tell('tpc_begin', txn, user, description, extension, None, ' ')
     with pytest.raises(LookupError, match='descriptions and extensions'):
@@ -114,7 +122,9 @@ def test_operations_without_records_cost_memory_too(server, call):
     server.serve()
     client, before = server.client(), server.memory()
     client.begin(1)
-    client.send(*(message(0, True, call, (*OPERATIONS[call](number), 1)) for number in range(60_000)))
+    client.send(
+        *(message(0, True, call, (*OPERATIONS[call](number), 1)) for number in range(60_000))
+    )
     client.call('ping')
     assert server.memory() < before + 25 * MB
     good = others_go_on(server)
@@ -122,10 +132,17 @@ def test_operations_without_records_cost_memory_too(server, call):
     all_is_over(server, good)
 
 
-@pytest.mark.parametrize('call, args', [
-    ('undoa', (b'x' * 10_000,)), ('undoa', (['id'],)), ('storea', (oid(1), 'x' * 10_000, b'data')),
-    ('restorea', (oid(1), z64, b'data', ('not', 'a tid'))), ('restorea', (oid(1), z64, b'data', b'x' * 10_000)),
-    ('checkCurrentSerialInTransaction', (oid(1), 5))])
+@pytest.mark.parametrize(
+    'call, args',
+    [
+        ('undoa', (b'x' * 10_000,)),
+        ('undoa', (['id'],)),
+        ('storea', (oid(1), 'x' * 10_000, b'data')),
+        ('restorea', (oid(1), z64, b'data', ('not', 'a tid'))),
+        ('restorea', (oid(1), z64, b'data', b'x' * 10_000)),
+        ('checkCurrentSerialInTransaction', (oid(1), 5)),
+    ],
+)
 def test_what_is_not_kept_for_any_storage(server, call, args):
     server.serve()
     client = server.client()
@@ -157,7 +174,8 @@ def test_a_transaction_too_large_for_the_disk_fails_at_its_vote(server):
     client.call('tpc_finish', 2)
     client.call('tpc_abort', 1)
     good = others_go_on(server)
-    client.begin(3, *((oid(number), z64, b'x' * MB) for number in range(15)))   # there is space again
+    # there is space again
+    client.begin(3, *((oid(number), z64, b'x' * MB) for number in range(15)))
     assert client.call('vote', 3) == []
     client.call('tpc_finish', 3)
     client.close()

@@ -21,10 +21,20 @@ def _host():
 
 @pytest.fixture
 def serve(_host, tmp_path):
-    """A function that serves a FileStorage in another process and returns the address; ``.stop()`` takes the server away."""
+    """A function that serves a FileStorage in another process and returns the address; ``.stop()``
+    takes the server away.
+    """
+
     def serve(name='data', address=None, **options):
         (tmp_path / name).mkdir(exist_ok=True)
-        return _host.call('serve', storage=FILE.conf(str(tmp_path / name), ''), options=options, slot=name, address=address)
+        return _host.call(
+            'serve',
+            storage=FILE.conf(str(tmp_path / name), ''),
+            options=options,
+            slot=name,
+            address=address,
+        )
+
     serve.stop = lambda name='data': _host.call('stop', slot=name)
     yield serve
     _host.call('stop')
@@ -34,10 +44,12 @@ def serve(_host, tmp_path):
 def wire():
     """A function that puts a wire that can be cut in front of a server."""
     with contextlib.ExitStack() as stack:
+
         def connect(address):
             proxy = Proxy(address)
             stack.callback(proxy.close)
             return proxy
+
         yield connect
 
 
@@ -50,12 +62,16 @@ def var(tmp_path):
 
 @pytest.fixture
 def processes(tmp_path):
-    """A function that starts a client process, see :mod:`support.agent`; its warnings are in ``.errors()``."""
+    """A function that starts a client process, see :mod:`support.agent`; its warnings are in
+    ``.errors()``.
+    """
     with contextlib.ExitStack() as stack:
+
         def start(module='support.agent'):
             child = Child(OURS, module, cwd=str(tmp_path), env=OURS.environ(SUPPORT_LOG='WARNING'))
             stack.callback(child.end)
             return child
+
         yield start
 
 
@@ -63,20 +79,28 @@ def processes(tmp_path):
 def clients():
     """A function that opens a client in this process."""
     with contextlib.ExitStack() as stack:
+
         def open_client(address, **options):
-            client = ClientStorage(address, **{'wait_timeout': 20, 'disconnect_poll': 0.02, **options})
+            client = ClientStorage(
+                address, **{'wait_timeout': 20, 'disconnect_poll': 0.02, **options}
+            )
             stack.callback(client.close)
             return client
+
         yield open_client
 
 
 @pytest.fixture
 def reach():
-    """A function that returns once a client has a connection; calls fail until it has found out that it lost the old one."""
+    """A function that returns once a client has a connection; calls fail until it has found out
+    that it lost the old one.
+    """
+
     def reach(client):
         while True:
             try:
                 return client.ping()
             except ClientDisconnected:
                 pass
+
     return reach

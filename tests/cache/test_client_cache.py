@@ -1,4 +1,6 @@
-"""The client cache in a file: what it keeps, whom it refuses, and what it does when it cannot write."""
+"""The client cache in a file: what it keeps, whom it refuses, and what it does when it cannot
+write.
+"""
 
 import errno
 import logging
@@ -77,7 +79,9 @@ def test_saved_index_is_used_and_void_once_the_file_is_open(path, monkeypatch):
 
 @pytest.mark.parametrize('seed', range(10))
 def test_saved_index_knows_all_that_is_in_the_file(path, seed):
-    """Records slide on to make room for the index itself: forgotten by it, they could never be invalidated."""
+    """Records slide on to make room for the index itself: forgotten by it, they could never be
+    invalidated.
+    """
     chooser = random.Random(seed)
     cache = ClientCache(path, 32 * 1024)
     for number in range(300):
@@ -90,7 +94,9 @@ def test_saved_index_knows_all_that_is_in_the_file(path, seed):
     assert inspect(path).problems == []
     cache = ClientCache(path, 32 * 1024)
     revisions = cache._revisions
-    assert sorted(revisions.places()) == [found.place for found in recovery.walk(revisions._file) if found.header is not None]
+    assert sorted(revisions.places()) == [
+        found.place for found in recovery.walk(revisions._file) if found.header is not None
+    ]
     assert None not in map(revisions.header, revisions.places())
     cache.close()
 
@@ -102,7 +108,8 @@ def test_checker_sees_an_index_that_does_not_know_all(path):
     cache._index.set(11, 77 << PLACE_SHIFT)
     cache.close()
     assert inspect(path).problems == [
-        'the saved index does not know 1 of the records, and 1 that it tells of are not there']
+        'the saved index does not know 1 of the records, and 1 that it tells of are not there'
+    ]
 
 
 def test_invalidation_is_in_the_file_too(path):
@@ -291,8 +298,11 @@ def test_an_object_that_changes_all_the_time_keeps_its_last_revisions(path):
         cache.invalidate(p64(1), p64(tid))
         cache.store(p64(1), p64(tid), None, b'%d' % tid)
     last = [(p64(1), p64(tid), p64(tid + 1)) for tid in range(21, 29)]
-    assert sorted(cache.contents(), key=lambda revision: revision[1]) == [*last, (p64(1), p64(29), None)]
-    cache.store(p64(1), p64(5), p64(6), b'5')   # older than all of them
+    assert sorted(cache.contents(), key=lambda revision: revision[1]) == [
+        *last,
+        (p64(1), p64(29), None),
+    ]
+    cache.store(p64(1), p64(5), p64(6), b'5')  # older than all of them
     assert cache.loadBefore(p64(1), p64(6)) is None
     assert cache.loadBefore(p64(1), p64(22)) == (b'21', p64(21), p64(22))
     leave(cache)
@@ -362,7 +372,10 @@ def test_file_with_a_damaged_header_starts_empty(path, caplog):
     assert len(cache) == 10
     cache.close()
     assert 'header is damaged' in warnings(caplog)[0]
-    assert sorted(os.listdir(os.path.dirname(path))) == [os.path.basename(path), os.path.basename(path) + '.lock']
+    assert sorted(os.listdir(os.path.dirname(path))) == [
+        os.path.basename(path),
+        os.path.basename(path) + '.lock',
+    ]
 
 
 def test_a_database_is_never_overwritten(path):
@@ -507,7 +520,8 @@ def test_full_disk_where_records_have_to_leave(path, monkeypatch, caplog):
     held = len(cache)
     for i in range(5000, 5020):
         cache.store(p64(i), p64(1), None, b'x' * 1000)
-    assert held - 100 < len(cache) < held  # without what was in the way of the first one that failed
+    # without what was in the way of the first one that failed
+    assert held - 100 < len(cache) < held
     cache.invalidate(p64(1999), p64(2))
     before = set(cache.contents())
     assert len(warnings(caplog)) == 1
@@ -523,12 +537,18 @@ def test_full_disk_where_records_have_to_leave(path, monkeypatch, caplog):
 @pytest.mark.parametrize('seed', range(6))
 @pytest.mark.parametrize('small', [True, False], ids=['small writes work', 'any write'])
 def test_writes_that_fail_now_and_then(path, monkeypatch, seed, small):
-    """Nothing wrong is served meanwhile, nor found in what is left of the file, which is kept where small writes work."""
+    """Nothing wrong is served meanwhile, nor found in what is left of the file, which is kept where
+    small writes work.
+    """
     chooser, real = random.Random(seed), cache_file.pwrite
     failing = False
 
     def pwrite(fd, data, offset):
-        if failing and chooser.random() < 0.3 and not (small and (len(data) <= 16 or offset < format.RING_START)):
+        if (
+            failing
+            and chooser.random() < 0.3
+            and not (small and (len(data) <= 16 or offset < format.RING_START))
+        ):
             real(fd, data[: chooser.randrange(len(data) + 1)], offset)
             raise OSError(errno.EIO, 'broken disk')
         return real(fd, data, offset)
@@ -583,7 +603,9 @@ def test_disk_that_takes_nothing_any_more(path, monkeypatch, caplog):
         cache.clear()
         assert all(cache.load(oid) is None for oid in held)
         cache.close()
-    assert [message for message in warnings(caplog) if 'goes on as a temporary one' in message] == warnings(caplog)
+    assert [
+        message for message in warnings(caplog) if 'goes on as a temporary one' in message
+    ] == warnings(caplog)
     cache = ClientCache(path, SIZE)
     assert len(cache) == 0 and cache.getLastTid() is None
     cache.close()
@@ -596,7 +618,8 @@ def test_index_that_cannot_be_saved_costs_a_scan_only(path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(cache._revisions._ring, 'place', _no_room)
         cache.close()
-    monkeypatch.setattr(recovery, 'boot_id', lambda: b'2' * 16)  # closed properly: another boot does not matter
+    # closed properly: another boot does not matter
+    monkeypatch.setattr(recovery, 'boot_id', lambda: b'2' * 16)
     cache = ClientCache(path, SIZE)
     assert len(cache) == 500 and cache.getLastTid() == p64(1)
     cache.close()
@@ -620,7 +643,11 @@ def test_file_that_cannot_be_resized_keeps_its_size(path, monkeypatch, caplog, s
         return real(name, new)
 
     monkeypatch.setattr(resizing, 'open_file', open_file)
-    monkeypatch.setattr(resizing, '_remove', lambda name, do=resizing._remove: (do(name), setattr(disk, 'full', False)))
+    monkeypatch.setattr(
+        resizing,
+        '_remove',
+        lambda name, do=resizing._remove: (do(name), setattr(disk, 'full', False)),
+    )
     cache = ClientCache(path, size)
     assert len(cache) == 400 and cache.getLastTid() == p64(1)
     assert all(cache.load(p64(i)) == (bytes([i % 256]) * 1000, p64(1)) for i in range(400))
@@ -791,6 +818,8 @@ def test_model(path):
                 cache = ClientCache(path, size)
                 assert cache.getLastTid() == p64(stream.tid)
         if size == 200_000:
-            missing = [oid for oid, tids in stream.history.items() if len(tids) > 1 and not cache.load(oid)]
+            missing = [
+                oid for oid, tids in stream.history.items() if len(tids) > 1 and not cache.load(oid)
+            ]
             assert len(missing) < len(stream.history) / 2
         cache.close()

@@ -65,7 +65,9 @@ def taken(index):
     return sum(page.__sizeof__() for page in index.pages.values()) / len(index)
 
 
-@pytest.mark.parametrize('fields', [('<8sQQ', b'another.', 0, 0), ('<8sQQQI', b'places 2', 1, 0, 0, 2**30)])
+@pytest.mark.parametrize(
+    'fields', [('<8sQQ', b'another.', 0, 0), ('<8sQQQI', b'places 2', 1, 0, 0, 2**30)]
+)
 def test_fields_that_cannot_be(fields):
     with pytest.raises(ValueError, match='not a saved index'):
         Index().load(io.BytesIO(struct.pack(*fields) + bytes(100_000)).read)
@@ -107,7 +109,11 @@ def test_pages_fill_and_empty():
             assert len(index) == len(numbers)
             again = Index()
             again.load(saved(index).read)
-            assert set(numbers) == {oid for oid, _ in index.current_items()} == {oid for oid, _ in again.current_items()}
+            assert (
+                set(numbers)
+                == {oid for oid, _ in index.current_items()}
+                == {oid for oid, _ in again.current_items()}
+            )
             for _ in range(500):
                 again.set(chooser.randrange(3 << SHIFT), 5)
             assert len(again) == sum(1 for _ in again.current_items())

@@ -1,4 +1,6 @@
-"""SIGKILL, at random moments, to client processes that work with a server while others commit: no record in a cache is wrong."""
+"""SIGKILL, at random moments, to client processes that work with a server while others commit: no
+record in a cache is wrong.
+"""
 
 import os
 import random
@@ -20,7 +22,7 @@ class History:
     def __init__(self, client):
         self._client = client
         self.last = z64
-        self.revisions = {}   # oid -> {tid: data}, the oldest first
+        self.revisions = {}  # oid -> {tid: data}, the oldest first
 
     def update(self):
         """Ask the server what is new."""
@@ -35,7 +37,9 @@ class History:
 
 
 class Committer:
-    """Another client, which commits in a thread except while it is paused: ``with committer.pause:``."""
+    """Another client, which commits in a thread except while it is paused: ``with
+    committer.pause:``.
+    """
 
     def __init__(self, client):
         self.pause = threading.Lock()
@@ -50,8 +54,10 @@ class Committer:
         try:
             while not self._ended.wait(0.002):
                 with self.pause:
-                    killable.commit(self._client, chooser, chooser.sample(killable.OIDS, chooser.randint(1, 3)))
-        except BaseException as failure:   # told by end()
+                    killable.commit(
+                        self._client, chooser, chooser.sample(killable.OIDS, chooser.randint(1, 3))
+                    )
+        except BaseException as failure:  # told by end()
             self.failure = failure
 
     def end(self):
@@ -62,7 +68,9 @@ class Committer:
 
 
 class Scene:
-    """A server with some objects, another client that commits, and a client that is killed again and again."""
+    """A server with some objects, another client that commits, and a client that is killed again
+    and again.
+    """
 
     def __init__(self, address, wire, clients, killer, var, seed):
         self.random = random.Random(seed)
@@ -74,18 +82,31 @@ class Scene:
         self.opened = self.held = self.kept = 0
 
     def kill_and_check(self):
-        """One kill, and all that is in the cache afterwards, before there is a server and after the cache check."""
+        """One kill, and all that is in the cache afterwards, before there is a server and after the
+        cache check.
+        """
         opened = self.random.random() < 0.7
         self.opened += self._killer.call(
-            'run', address=self._wire.address, client='x', var=self._var, cache_size=SIZE, seed=self.random.randrange(10**9),
-            seconds=self.random.random() * 0.08, opened=opened)
+            'run',
+            address=self._wire.address,
+            client='x',
+            var=self._var,
+            cache_size=SIZE,
+            seed=self.random.randrange(10**9),
+            seconds=self.random.random() * 0.08,
+            opened=opened,
+        )
         self._wire.cut()
         name = 'x'
-        left = os.path.exists(f'{self._var}/x-1.zec')   # else it was killed before it had made the file
-        if left and self.random.random() < 0.5:   # the next client is to find what the killed one has left
+        # else it was killed before it had made the file
+        left = os.path.exists(f'{self._var}/x-1.zec')
+        if left and self.random.random() < 0.5:
+            # the next client is to find what the killed one has left
             name = 'copy'
             shutil.copy(f'{self._var}/x-1.zec', f'{self._var}/copy-1.zec')
-        client = self._clients(self._wire.address, client=name, var=self._var, cache_size=SIZE, wait=False)
+        client = self._clients(
+            self._wire.address, client=name, var=self._var, cache_size=SIZE, wait=False
+        )
         try:
             with self.committer.pause:
                 self._history.update()
@@ -99,7 +120,9 @@ class Scene:
             client.close()
 
     def _catch_up(self, client):
-        """Return when the client knows all; what the killed one has sent last may be committed yet."""
+        """Return when the client knows all; what the killed one has sent last may be committed
+        yet.
+        """
         while True:
             client.ping()
             self._history.update()
@@ -110,7 +133,9 @@ class Scene:
         """Return what is not true as of the cache's last transaction."""
         last, wrong = cache.getLastTid() or z64, []
         for oid, tid, end in cache.contents():
-            true_end = self._history.end_of(oid, tid) if tid in self._history.revisions[oid] else 'never'
+            true_end = (
+                self._history.end_of(oid, tid) if tid in self._history.revisions[oid] else 'never'
+            )
             # An end that it could not know of yet may be missing; one that it tells has to be true.
             if true_end != end and (end is not None or true_end == 'never' or true_end <= last):
                 wrong.append((oid, tid, end, true_end, last))
@@ -118,8 +143,11 @@ class Scene:
 
     def _wrong(self, cache):
         """Return what is not as the server has it."""
-        wrong = [(oid, tid, end) for oid, tid, end in cache.contents()
-                 if tid not in self._history.revisions[oid] or self._history.end_of(oid, tid) != end]
+        wrong = [
+            (oid, tid, end)
+            for oid, tid, end in cache.contents()
+            if tid not in self._history.revisions[oid] or self._history.end_of(oid, tid) != end
+        ]
         return wrong + self._wrong_data(cache)
 
     def _wrong_data(self, cache):
@@ -127,8 +155,11 @@ class Scene:
         contents = list(cache.contents())
         answers = [cache.loadBefore(oid, end or maxtid) for oid, _, end in contents]
         assert None not in answers
-        return [(oid, tid, end) for (oid, tid, end), answer in zip(contents, answers, strict=True)
-                if answer != (self._history.revisions[oid].get(tid), tid, end)]
+        return [
+            (oid, tid, end)
+            for (oid, tid, end), answer in zip(contents, answers, strict=True)
+            if answer != (self._history.revisions[oid].get(tid), tid, end)
+        ]
 
 
 def _kill(kills, seed, serve, wire, clients, processes, var):
@@ -140,7 +171,8 @@ def _kill(kills, seed, serve, wire, clients, processes, var):
     finally:
         scene.committer.end()
     assert scene.opened > kills / 2
-    assert min(scene.held, scene.kept) > kills / 2   # and it is not because everything was thrown away
+    # and it is not because everything was thrown away
+    assert min(scene.held, scene.kept) > kills / 2
 
 
 def test_a_killed_client_leaves_no_wrong_record(serve, wire, clients, processes, var):

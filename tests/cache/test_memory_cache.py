@@ -86,5 +86,5 @@ def test_revisions_of_one_object_in_any_order():
         tid = before - 1
         assert found == ((b'%d' % tid, p64(tid), p64(before)) if tid % 2 else None)
     cache.size = 0
-    cache.store(p64(2), p64(1), None, b'')   # everything has to leave
+    cache.store(p64(2), p64(1), None, b'')  # everything has to leave
     assert len(cache) == 0 and cache.loadBefore(p64(1), p64(6)) is None

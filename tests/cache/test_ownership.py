@@ -31,7 +31,10 @@ def other_version():
     return format.pack_header(SIZE, '').replace(b'\n\1\0', b'\n\2\0', 1) + b'\0' * 8192
 
 
-@pytest.mark.parametrize('content', [TEXT, b'x', b'\0' * 10_000, old_cache(), other_version(), b'ZEOcach', b'PK\3\4' + TEXT])
+@pytest.mark.parametrize(
+    'content',
+    [TEXT, b'x', b'\0' * 10_000, old_cache(), other_version(), b'ZEOcach', b'PK\3\4' + TEXT],
+)
 def test_a_file_that_is_not_a_cache_of_this_version_is_renamed(tmp_path, caplog, content):
     path = tmp_path / 'x.zec'
     path.write_bytes(content)
@@ -72,7 +75,7 @@ def test_a_cache_that_is_killed_while_it_is_made_is_known_as_a_cache(tmp_path, m
     real = os.ftruncate
 
     def ftruncate(fd, size):
-        if path.exists():   # the lock file comes first
+        if path.exists():  # the lock file comes first
             seen.append((size, path.read_bytes()[:10]))
         real(fd, size)
 
@@ -125,7 +128,7 @@ def test_a_link_of_this_user_leads_to_a_cache_on_another_disk(tmp_path):
     link = tmp_path / 'x.zec'
     link.symlink_to('disk/cache')
     works(ClientCache(str(link), SIZE))
-    cache = ClientCache(str(link), 2 * SIZE)   # which is resized by renaming
+    cache = ClientCache(str(link), 2 * SIZE)  # which is resized by renaming
     assert cache.load(p64(1)) == (b'data', p64(1))
     with pytest.raises(ClientStorageError, match='in use'):
         ClientCache(str(tmp_path / 'disk' / 'cache'), SIZE)
@@ -138,7 +141,9 @@ def test_what_a_link_leads_to_is_not_touched_unless_it_is_a_cache(tmp_path):
     victim = tmp_path / 'victim'
     victim.write_bytes(TEXT)
     (tmp_path / 'x.zec').symlink_to(victim)
-    with pytest.raises(ClientStorageError, match='victim, to which a symbolic link leads, is not a cache file'):
+    with pytest.raises(
+        ClientStorageError, match='victim, to which a symbolic link leads, is not a cache file'
+    ):
         ClientCache(str(tmp_path / 'x.zec'), SIZE)
     assert victim.read_bytes() == TEXT
 
@@ -155,7 +160,9 @@ def test_an_old_cache_to_which_a_link_leads_is_renamed_where_it_is(tmp_path):
 def test_a_link_that_another_user_has_made_is_refused(tmp_path):
     (tmp_path / 'x.zec').symlink_to('elsewhere')
     os.lchown(tmp_path / 'x.zec', 54321, 54321)
-    with pytest.raises(ClientStorageError, match='x.zec: it is a symbolic link that the user with number 54321'):
+    with pytest.raises(
+        ClientStorageError, match='x.zec: it is a symbolic link that the user with number 54321'
+    ):
         ClientCache(str(tmp_path / 'x.zec'), SIZE)
     assert not (tmp_path / 'elsewhere').exists()
 

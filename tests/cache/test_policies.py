@@ -17,7 +17,9 @@ def test_all_hits_when_everything_fits(policy):
     assert not model.access(2, 10)
 
 
-@pytest.mark.parametrize(('policy', 'kept'), [(Ring, False), (Lru, True), (Clock, True), (S3Fifo, True)])
+@pytest.mark.parametrize(
+    ('policy', 'kept'), [(Ring, False), (Lru, True), (Clock, True), (S3Fifo, True)]
+)
 def test_what_is_used_stays(policy, kept):
     model = policy(1000)
     hits = 0

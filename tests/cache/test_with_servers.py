@@ -1,4 +1,6 @@
-"""A persistent cache between a client and a real server: starting without one, cache checks, full disks, damaged files."""
+"""A persistent cache between a client and a real server: starting without one, cache checks, full
+disks, damaged files.
+"""
 
 import random
 import resource
@@ -37,8 +39,12 @@ def wrong_records(cache, judge):
 
     :param judge: a client without a cache.
     """
-    return [entry for entry in list(cache.contents())
-            if cache.loadBefore(entry[0], entry[2] or maxtid) not in (None, judge.loadBefore(entry[0], entry[2] or maxtid))]
+    return [
+        entry
+        for entry in list(cache.contents())
+        if cache.loadBefore(entry[0], entry[2] or maxtid)
+        not in (None, judge.loadBefore(entry[0], entry[2] or maxtid))
+    ]
 
 
 def disconnected(process, command, **arguments):
@@ -52,7 +58,9 @@ def disconnected(process, command, **arguments):
 
 
 @pytest.mark.parametrize('ended', ['closed', 'killed'])
-def test_an_application_starts_from_its_cache_and_goes_on_when_the_server_comes(serve, processes, clients, var, ended):
+def test_an_application_starts_from_its_cache_and_goes_on_when_the_server_comes(
+    serve, processes, clients, var, ended
+):
     """It reads what was cached, does not write, and then sees what others did meanwhile."""
     address = serve()
     change(clients(address), x=1, y=1, unread=1)
@@ -84,7 +92,9 @@ def test_an_application_starts_from_its_cache_and_goes_on_when_the_server_comes(
 
 
 class App:
-    """An application with a persistent cache that has loaded two objects, its wire to the server, and another client."""
+    """An application with a persistent cache that has loaded two objects, its wire to the server,
+    and another client.
+    """
 
     def __init__(self, address, wire, clients, reach, var, **options):
         self.other = clients(address, cache_size=0)
@@ -93,7 +103,9 @@ class App:
                 connection.root()[name] = PersistentMapping(value=0)
         self._wire, self._reach = wire(address), reach
         self.client = clients(self._wire.address, client='app', var=var, **options)
-        self.connection = ZODB.DB(self.client).open(transaction_manager=transaction.TransactionManager())
+        self.connection = ZODB.DB(self.client).open(
+            transaction_manager=transaction.TransactionManager()
+        )
         self.x, self.y = (self.connection.root()[name] for name in 'xy')
         assert self.seen() == [0, 0]
 
@@ -113,7 +125,11 @@ class App:
                 connection.root()['x']['value'] = value
         self._wire.mend()
         self._reach(self.client)
-        assert self.client.lastTransaction() == self.client._cache.getLastTid() == self.other.lastTransaction()
+        assert (
+            self.client.lastTransaction()
+            == self.client._cache.getLastTid()
+            == self.other.lastTransaction()
+        )
 
     def fresh(self):
         """Return which objects still have their state at the next transaction."""
@@ -124,14 +140,17 @@ class App:
 @pytest.fixture
 def app(serve, wire, clients, reach, var):
     """A function that makes an application; its server remembers two transactions."""
-    return lambda **options: App(serve(invalidation_queue_size=2), wire, clients, reach, var, **options)
+    return lambda **options: App(
+        serve(invalidation_queue_size=2), wire, clients, reach, var, **options
+    )
 
 
 @pytest.fixture
 def dropped(monkeypatch):
     """The storages whose cache was dropped, as subscribers of events are told."""
     events = []
-    monkeypatch.setattr('ZODB.event.notify', events.append)   # which is zope.event's, where that is installed
+    # which is zope.event's, where that is installed
+    monkeypatch.setattr('ZODB.event.notify', events.append)
     return lambda: [event.storage for event in events if isinstance(event, StaleCache)]
 
 
@@ -172,7 +191,7 @@ def test_objects_that_the_cache_file_has_dropped_are_invalidated(app):
     """The object cache keeps what has left the file long ago."""
     app = app(cache_size=20_000)
     change(app.other, **{f'large {number}': 'x' * 3000 for number in range(20)})
-    app.client.ping()   # behind the invalidations
+    app.client.ping()  # behind the invalidations
     with app.connection.db().transaction() as connection:
         assert all(connection.root()[f'large {number}'].value for number in range(20))
     assert app.x._p_oid not in {oid for oid, _, _ in app.held()}
@@ -181,9 +200,13 @@ def test_objects_that_the_cache_file_has_dropped_are_invalidated(app):
     assert app.seen() == [1, 0]
 
 
-@pytest.mark.parametrize('changes', [1, 3], ids=['told what changed', 'told that anything may have changed'])
+@pytest.mark.parametrize(
+    'changes', [1, 3], ids=['told what changed', 'told that anything may have changed']
+)
 def test_what_the_cache_check_has_found_survives_a_kill(serve, processes, clients, var, changes):
-    """It is in the file: killed right after the check, and started again without a server, nothing is stale."""
+    """It is in the file: killed right after the check, and started again without a server, nothing
+    is stale.
+    """
     address = serve(invalidation_queue_size=2)
     other = clients(address)
     change(other, x=0, y=0)
@@ -208,7 +231,9 @@ def test_what_the_cache_check_has_found_survives_a_kill(serve, processes, client
 
 @pytest.mark.parametrize('ended', ['closed', 'killed'])
 def test_a_pack_leaves_what_is_current(serve, processes, clients, var, ended):
-    """Old revisions leave the file, as the storage may not have them any more; the rest serves on, without a server as well."""
+    """Old revisions leave the file, as the storage may not have them any more; the rest serves on,
+    without a server as well.
+    """
     address = serve()
     other = clients(address, cache_size=0)
     change(other, x=0, y=0)
@@ -217,7 +242,9 @@ def test_a_pack_leaves_what_is_current(serve, processes, clients, var, ended):
     app.call('open', address=address, client='app', var=var)
     app.call('count', key='x', steps=1)
     app.call('commit')
-    old = app.call('call', method='loadBefore', args=[x, app.call('call', method='load', args=[x, ''])[1]])
+    old = app.call(
+        'call', method='loadBefore', args=[x, app.call('call', method='load', args=[x, ''])[1]]
+    )
     assert old is not None
     app.call('counted', key='y')
     app.call('pack')
@@ -233,9 +260,13 @@ def test_a_pack_leaves_what_is_current(serve, processes, clients, var, ended):
 # Full disks.
 
 
-@pytest.mark.skipif(not hasattr(resource, 'prlimit'), reason='only Linux changes the limits of another process')
+@pytest.mark.skipif(
+    not hasattr(resource, 'prlimit'), reason='only Linux changes the limits of another process'
+)
 @pytest.mark.parametrize('full', ['before it opens', 'while it stores', 'while it invalidates'])
-def test_an_application_goes_on_when_the_disk_of_its_cache_is_full(serve, wire, processes, clients, var, full):
+def test_an_application_goes_on_when_the_disk_of_its_cache_is_full(
+    serve, wire, processes, clients, var, full
+):
     """One warning, no failure, nothing stale; neither now nor when the cache is opened again."""
     address = serve()
     app, other, proxy = processes(), clients(address, cache_size=0), wire(address)
@@ -275,14 +306,18 @@ def _fill_disk(process, length):
 
 @pytest.mark.parametrize('up', [True, False], ids=['with a server', 'without'])
 def test_two_processes_can_not_have_one_client_name(serve, processes, clients, var, up):
-    """The second is told which file is meant and what to do, and never waits for a server; after the first it may go on."""
+    """The second is told which file is meant and what to do, and never waits for a server; after
+    the first it may go on.
+    """
     address = serve()
     first = processes()
     first.call('open', address=address, client='app', var=var)
     if not up:
         serve.stop()
     for wait in (True, False):
-        with pytest.raises(ClientStorageError, match=r'app-1\.zec is in use .* client name') as caught:
+        with pytest.raises(
+            ClientStorageError, match=r'app-1\.zec is in use .* client name'
+        ) as caught:
             clients(address, client='app', var=var, wait=wait, wait_timeout=10_000)
         assert not isinstance(caught.value, ClientDisconnected)
     first.kill()
@@ -290,7 +325,9 @@ def test_two_processes_can_not_have_one_client_name(serve, processes, clients, v
 
 
 def test_another_database_under_the_same_client_name_starts_empty(serve, clients, var):
-    """Both have objects of the same oids; going back, the first one's are gone as well, or right."""
+    """Both have objects of the same oids; going back, the first one's are gone as well, or
+    right.
+    """
     addresses = [serve(name) for name in ('one', 'two')]
     judges = [clients(address, cache_size=0) for address in addresses]
     for number, judge in enumerate(judges):
@@ -305,19 +342,36 @@ def test_another_database_under_the_same_client_name_starts_empty(serve, clients
         client.close()
 
 
-@pytest.mark.parametrize('damage', [
-    lambda data, chooser: b'',
-    lambda data, chooser: data[:len(data) // 2],
-    lambda data, chooser: data[:4100],
-    lambda data, chooser: data + data,
-    lambda data, chooser: data[len(data) // 3:],
-    lambda data, chooser: chooser.randbytes(len(data)),
-    lambda data, chooser: bytes(4096) + data[4096:],
-    lambda data, chooser: data[:4096] + data[8192:] + bytes(4096),
-    lambda data, chooser: b'not a cache\n',
-    *[lambda data, chooser, count=count: _flipped(data, chooser, count) for count in (1, 3, 10, 100, 1000)],
-], ids=['empty', 'half', 'nearly all missing', 'twice', 'without its start', 'noise', 'zeroed start', 'shifted', 'text',
-        *(f'{count} flipped bits' for count in (1, 3, 10, 100, 1000))])
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda data, chooser: b'',
+        lambda data, chooser: data[: len(data) // 2],
+        lambda data, chooser: data[:4100],
+        lambda data, chooser: data + data,
+        lambda data, chooser: data[len(data) // 3 :],
+        lambda data, chooser: chooser.randbytes(len(data)),
+        lambda data, chooser: bytes(4096) + data[4096:],
+        lambda data, chooser: data[:4096] + data[8192:] + bytes(4096),
+        lambda data, chooser: b'not a cache\n',
+        *[
+            lambda data, chooser, count=count: _flipped(data, chooser, count)
+            for count in (1, 3, 10, 100, 1000)
+        ],
+    ],
+    ids=[
+        'empty',
+        'half',
+        'nearly all missing',
+        'twice',
+        'without its start',
+        'noise',
+        'zeroed start',
+        'shifted',
+        'text',
+        *(f'{count} flipped bits' for count in (1, 3, 10, 100, 1000)),
+    ],
+)
 @pytest.mark.parametrize('closed', [True, False], ids=['closed', 'killed'])
 def test_a_damaged_file_answers_nothing_wrong(damaged, damage, closed):
     """Not before there is a server, and not afterwards."""
@@ -327,13 +381,16 @@ def test_a_damaged_file_answers_nothing_wrong(damaged, damage, closed):
 @pytest.fixture
 def damaged(serve, wire, clients, var):
     """A function that makes a warm cache file, damages it, and compares it with the server."""
+
     def check(damage, closed):
         address = serve()
         judge, proxy, chooser = clients(address, cache_size=0), wire(address), random.Random(4)
         change(judge, **{f'k{number}': 'x' * 50 * number for number in range(60)})
         client = clients(proxy.address, client='app', var=var, cache_size=100_000)
         with ZODB.DB(client).transaction() as connection:
-            assert all(len(connection.root()[f'k{number}'].value) == 50 * number for number in range(60))
+            assert all(
+                len(connection.root()[f'k{number}'].value) == 50 * number for number in range(60)
+            )
         change(client, k4='y')
         left = _read(client._cache.path)
         client.close()
@@ -348,6 +405,7 @@ def damaged(serve, wire, clients, var):
             root = connection.root()
             assert [len(root[f'k{number}'].value) for number in (3, 4, 5)] == [150, 1, 250]
         assert wrong_records(again._cache, judge) == []
+
     return check
 
 

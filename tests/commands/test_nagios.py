@@ -1,4 +1,5 @@
 """zeo-nagios: what a monitoring program reads, byte by byte."""
+
 from __future__ import annotations
 
 import json
@@ -29,9 +30,11 @@ def clock(monkeypatch):
 @pytest.fixture
 def run(capsys):
     """Run the command against the answers of a stand-in; return its status and what it prints."""
+
     def call(answer, *args):
         with Stand(answer) as stand:
             return nagios.main([*args, stand.text]), capsys.readouterr().out
+
     return call
 
 
@@ -40,12 +43,13 @@ def test_in_order(run):
 
 
 def test_metrics(run):
-    assert run({'1': FIGURES}, '-m') == (
-        0, 'OK|active_txns=0\n| connections=3\n waiting=0\n')
+    assert run({'1': FIGURES}, '-m') == (0, 'OK|active_txns=0\n| connections=3\n waiting=0\n')
 
 
 def test_metrics_of_several_storages(run):
-    assert run({'two': EMPTY, '1': EMPTY}, '--output-metrics') == (1, '''\
+    assert run({'two': EMPTY, '1': EMPTY}, '--output-metrics') == (
+        1,
+        """\
 Empty storage '1'|active_txns=0
 Empty storage 'two'
 | connections=3
@@ -53,22 +57,32 @@ Empty storage 'two'
  two:active_txns=0
  two:connections=3
  two:waiting=0
-''')
+""",
+    )
 
 
 def test_nothing_served(run):
     assert run({}, '-m') == (1, 'No storages\n')
 
 
-@pytest.mark.parametrize('unit, loads, stores', [
-    (['-u', 'seconds'], 10.0, 3.0), ([], 600.0, 180.0), (['-u', 'minutes'], 600.0, 180.0),
-    (['-u', 'hours'], 36000.0, 10800.0), (['--time-units', 'days'], 864000.0, 259200.0)])
+@pytest.mark.parametrize(
+    'unit, loads, stores',
+    [
+        (['-u', 'seconds'], 10.0, 3.0),
+        ([], 600.0, 180.0),
+        (['-u', 'minutes'], 600.0, 180.0),
+        (['-u', 'hours'], 36000.0, 10800.0),
+        (['--time-units', 'days'], 864000.0, 259200.0),
+    ],
+)
 def test_rates(run, clock, tmp_path, unit, loads, stores):
     path = str(tmp_path / 'status')
     status, first = run({'1': FIGURES}, '-m', '-s', path, *unit)
     assert 'loads' not in first
     clock.append(1010.0)
-    assert run({'1': LATER}, '-m', '--status-path', path, *unit) == (0, f'''\
+    assert run({'1': LATER}, '-m', '--status-path', path, *unit) == (
+        0,
+        f"""\
 OK|active_txns=0
 | connections=3
  waiting=0
@@ -78,7 +92,8 @@ OK|active_txns=0
  conflicts_resolved=0.0
  loads={loads}
  stores={stores}
-''')
+""",
+    )
     assert os.listdir(tmp_path) == ['status']
 
 
@@ -88,7 +103,7 @@ def test_no_rates_across_a_restart(run, clock, tmp_path):
     clock.append(1010.0)
     assert 'loads' not in run({'1': {**LATER, 'start': 'later'}}, '-m', '-s', path)[1]
     clock.append(1020.0)
-    lines = run({'1': {**FIGURES, 'start': 'later'}}, '-m', '-s', path)[1]   # in the same second
+    lines = run({'1': {**FIGURES, 'start': 'later'}}, '-m', '-s', path)[1]  # in the same second
     assert 'loads' not in lines and 'commits=0.0' in lines
 
 
@@ -144,8 +159,17 @@ def test_rates_per_any_number_of_seconds(clock, tmp_path, capsys, unit, loads):
     assert f'loads={loads}' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('args', [[], ['a', 'b'], ['banana'], ['-u', 'fortnights', 'a:1'], ['a:x'],
-                                  ['--certificate', '/missing', 'a:1']])
+@pytest.mark.parametrize(
+    'args',
+    [
+        [],
+        ['a', 'b'],
+        ['banana'],
+        ['-u', 'fortnights', 'a:1'],
+        ['a:x'],
+        ['--certificate', '/missing', 'a:1'],
+    ],
+)
 def test_wrong_command_lines(args, capsys):
     assert nagios.main(args) == 2
     assert capsys.readouterr().err.startswith('zeo-nagios: ')
@@ -154,6 +178,10 @@ def test_wrong_command_lines(args, capsys):
 def test_as_a_module():
     sources = str(Path(ZEO.__file__).parent.parent)
     with Stand({'1': FIGURES}) as stand:
-        result = subprocess.run([sys.executable, '-m', 'ZEO.nagios', stand.text], timeout=50,
-                                capture_output=True, env={**os.environ, 'PYTHONPATH': sources})
+        result = subprocess.run(
+            [sys.executable, '-m', 'ZEO.nagios', stand.text],
+            timeout=50,
+            capture_output=True,
+            env={**os.environ, 'PYTHONPATH': sources},
+        )
     assert (result.returncode, result.stdout, result.stderr) == (0, b'OK\n', b'')

@@ -1,4 +1,5 @@
 """Asking a server for its status."""
+
 from __future__ import annotations
 
 import itertools
@@ -22,7 +23,8 @@ KEYS = set(FIGURES)
 @pytest.fixture(scope='module')
 def server():
     address, stop = ZEO.server(
-        storage_conf='<mappingstorage>\n</mappingstorage>\n<mappingstorage two>\n</mappingstorage>')
+        storage_conf='<mappingstorage>\n</mappingstorage>\n<mappingstorage two>\n</mappingstorage>'
+    )
     yield address
     stop()
 
@@ -46,10 +48,17 @@ def test_a_server_of_msgpack():
         assert probe(stand.address) == {'1': FIGURES}
 
 
-@pytest.mark.parametrize('answers, greeting, words', [
-    ([None], b'Z5', 'closed|reset'), ([b'junk'], b'Z5', 'not a ZEO server'),
-    ([b'[]'], b'Z5', 'not a ZEO server'), ([b'{"1": 2}'], b'Z5', 'not a ZEO server'),
-    ([b'\xff'], b'Z5', 'not a ZEO server'), ([{'1': FIGURES}], b'HTTP', 'not a ZEO server')])
+@pytest.mark.parametrize(
+    'answers, greeting, words',
+    [
+        ([None], b'Z5', 'closed|reset'),
+        ([b'junk'], b'Z5', 'not a ZEO server'),
+        ([b'[]'], b'Z5', 'not a ZEO server'),
+        ([b'{"1": 2}'], b'Z5', 'not a ZEO server'),
+        ([b'\xff'], b'Z5', 'not a ZEO server'),
+        ([{'1': FIGURES}], b'HTTP', 'not a ZEO server'),
+    ],
+)
 def test_other_things_that_listen(answers, greeting, words):
     with Stand(*answers, greeting=greeting) as stand:
         with pytest.raises(NoAnswer, match=words):
@@ -63,18 +72,18 @@ def test_silence():
 
 
 def test_a_trickle(monkeypatch):
-    clock = itertools.count()   # a second passes whenever somebody looks
+    clock = itertools.count()  # a second passes whenever somebody looks
     monkeypatch.setattr(REAL, 'now', lambda: next(clock))
     ended = threading.Event()
     listener = socket.create_server(('127.0.0.1', 0))
 
     def trickle():
         with listener, listener.accept()[0] as stream:
-            stream.sendall(b'\1\0\0\0')   # a frame that comes byte by byte, 16 MB of them
+            stream.sendall(b'\1\0\0\0')  # a frame that comes byte by byte, 16 MB of them
             try:
                 while not ended.is_set():
                     stream.sendall(b'.')
-            except OSError:   # nobody listens any more
+            except OSError:  # nobody listens any more
                 pass
 
     thread = threading.Thread(target=trickle)
@@ -106,7 +115,7 @@ def test_tls(tmp_path):
             assert list(probe(address, ssl=context)) == ['1']
             with pytest.raises(NoAnswer, match="not for the name 'other'"):
                 probe(address, ssl=context, server_hostname='other')
-            with pytest.raises(NoAnswer, match='no answer within'):   # each waits for the other
+            with pytest.raises(NoAnswer, match='no answer within'):  # each waits for the other
                 probe(address, timeout=0.2)
         finally:
             stop()

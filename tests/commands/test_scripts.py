@@ -46,9 +46,16 @@ def test_zeopack_by_a_wrapper(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize('name', ['zeopack', 'cache_stats', 'cache_simul'])
 def test_as_modules(name):
-    result = subprocess.run([sys.executable, '-m', f'ZEO.scripts.{name}', '--help'], timeout=50, capture_output=True,
-                            text=True, env={**os.environ, 'PYTHONPATH': SOURCES})
-    assert (result.returncode, result.stderr) == (0, '') and result.stdout.startswith(f'usage: {name}')
+    result = subprocess.run(
+        [sys.executable, '-m', f'ZEO.scripts.{name}', '--help'],
+        timeout=50,
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': SOURCES},
+    )
+    assert (result.returncode, result.stderr) == (0, '') and result.stdout.startswith(
+        f'usage: {name}'
+    )
 
 
 def test_cache_stats(trace, capsys):
@@ -68,7 +75,10 @@ def test_cache_simul(trace, capsys):
     assert cache_simul.main([]) == 2
 
 
-@pytest.mark.parametrize('main', [start.main, zeoctl.main, nagios.main, the_command.main, zeo_status.main, zeo_cache.main])
+@pytest.mark.parametrize(
+    'main',
+    [start.main, zeoctl.main, nagios.main, the_command.main, zeo_status.main, zeo_cache.main],
+)
 def test_every_command_tells_its_version(main, capsys):
     try:
         assert not main(['--version'])

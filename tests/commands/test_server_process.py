@@ -84,6 +84,7 @@ def test_a_thread_that_can_not_be_started_does_not_end_the_start(signals, monkey
 
 # -- The pid file
 
+
 def live_process():
     return subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)
 
@@ -127,7 +128,7 @@ def test_a_start_that_fails_puts_back_what_a_live_process_has_written(tmp_path):
             assert path.read_text() == f'{os.getpid()}\n'
         assert path.read_text() == f'{other.pid}\n'
         with pid_file(str(path)) as file:
-            file.serving()   # the other one has nothing to do with it
+            file.serving()  # the other one has nothing to do with it
         assert not path.exists()
     finally:
         other.communicate(b'\n')
@@ -156,12 +157,15 @@ def test_a_pid_file_that_is_gone_is_a_warning(tmp_path, caplog):
 
 
 def test_a_pid_file_that_can_not_be_written_now(tmp_path):
-    with pytest.raises(Unavailable, match='cannot write the process id to .*: No such file'), \
-            pid_file(str(tmp_path / 'missing' / 'pid')):
+    with (
+        pytest.raises(Unavailable, match='cannot write the process id to .*: No such file'),
+        pid_file(str(tmp_path / 'missing' / 'pid')),
+    ):
         pass
 
 
 # -- The log
+
 
 def test_an_event_is_one_line_whatever_it_says():
     try:

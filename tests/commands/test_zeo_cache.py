@@ -42,14 +42,26 @@ def test_check_of_what_is_no_cache(tmp_path, capsys):
     assert 'No such file' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('args, words', [
-    ([], 'the following arguments are required'), (['banana'], 'invalid choice'), (['stats'], 'required: file'),
-    (['check', '/nope'], '/nope: No such file or directory'), (['stats', '/'], '/: Is a directory'),
-    (['trace', '/nope'], '/nope: No such file or directory'), (['stats', __file__], 'is not a cache file'),
-    (['trace', __file__], 'is not a cache trace'), (['simulate'], 'name a trace file'),
-    (['simulate', '--workload', 'zipf', '--sizes', 'x'], "'x' is not a size"),
-    (['simulate', '--workload', 'zipf', '--sizes', '0MB'], "'0MB' is not a size"),
-    (['simulate', '--workload', 'zipf', '--loads', '0'], "'0' is not a whole number above zero")])
+@pytest.mark.parametrize(
+    'args, words',
+    [
+        ([], 'the following arguments are required'),
+        (['banana'], 'invalid choice'),
+        (['stats'], 'required: file'),
+        (['check', '/nope'], '/nope: No such file or directory'),
+        (['stats', '/'], '/: Is a directory'),
+        (['trace', '/nope'], '/nope: No such file or directory'),
+        (['stats', __file__], 'is not a cache file'),
+        (['trace', __file__], 'is not a cache trace'),
+        (['simulate'], 'name a trace file'),
+        (['simulate', '--workload', 'zipf', '--sizes', 'x'], "'x' is not a size"),
+        (['simulate', '--workload', 'zipf', '--sizes', '0MB'], "'0MB' is not a size"),
+        (
+            ['simulate', '--workload', 'zipf', '--loads', '0'],
+            "'0' is not a whole number above zero",
+        ),
+    ],
+)
 def test_what_is_wrong_is_said_in_one_line(args, words, capsys):
     assert main(args) == 2
     out, err = capsys.readouterr()

@@ -1,4 +1,5 @@
 """zeo-status: figures for people and for programs."""
+
 from __future__ import annotations
 
 import json
@@ -26,8 +27,15 @@ def lines(figures, now=1000.0):
 
 
 def test_figures_for_people():
-    shown = lines({**FIGURES, 'lock_time': 990.0, 'packing': True, 'new-figure': None,
-                   'last-transaction': '0400000000000000'})
+    shown = lines(
+        {
+            **FIGURES,
+            'lock_time': 990.0,
+            'packing': True,
+            'new-figure': None,
+            'last-transaction': '0400000000000000',
+        }
+    )
     assert shown['objects loaded'] == '100'
     assert shown['commit lock held for'] == '10 s'
     assert shown['packing'] == 'yes'
@@ -50,16 +58,27 @@ def test_every_figure_of_a_server_is_shown(capsys):
         text = '{}:{}'.format(*address)
         assert main([text]) == 0
         out, err = capsys.readouterr()
-        assert re.match(rf'{text}: alive, ZEO [^,]+, process \d+, up for \d\.\d s, \d+\.\d MB of memory\n  storage 1\n'
-                        rf'    serving since {{15}}{MOMENT}\n', out), out
+        assert re.match(
+            rf'{text}: alive, ZEO [^,]+, process \d+, up for \d\.\d s, '
+            r'\d+\.\d MB of memory\n  storage 1\n'
+            rf'    serving since {{15}}{MOMENT}\n',
+            out,
+        ), out
         for label in zeo_status.LABELS.values():
             assert f'\n    {label} ' in out
-        assert re.search(rf'\n    clients\n      127\.0\.0\.1:\d+ \(app\), since {MOMENT}, 0 loads, 0 commits, '
-                         r'reading only\n$', out)
+        assert re.search(
+            rf'\n    clients\n      127\.0\.0\.1:\d+ \(app\), since {MOMENT}, 0 loads, 0 commits, '
+            r'reading only\n$',
+            out,
+        )
         assert err == ''
         assert main([text, '--json']) == 0
         figures = json.loads(capsys.readouterr().out)[text]['1']
-        assert figures['connections'] == 1 and figures['uptime'] >= 0 and figures['lock-holder'] is None
+        assert (
+            figures['connections'] == 1
+            and figures['uptime'] >= 0
+            and figures['lock-holder'] is None
+        )
         assert [one['label'] for one in figures['clients']] == ['app']
     finally:
         client.close()
@@ -67,16 +86,24 @@ def test_every_figure_of_a_server_is_shown(capsys):
 
 
 def test_who_holds_the_commit_lock_is_shown():
-    shown = lines({'lock-holder': {'address': 'a:1', 'label': 'app', 'since': 'then'}, 'pack-progress': 0.366})
+    shown = lines(
+        {'lock-holder': {'address': 'a:1', 'label': 'app', 'since': 'then'}, 'pack-progress': 0.366}
+    )
     assert shown == {'commit lock held by': 'a:1 (app)', 'pack done': '37 %'}
 
 
 def test_not_every_client_of_thousands_is_shown():
-    clients = [{'address': f'a:{number}', 'label': '', 'since': 'then', 'loads': 1, 'commits': 2} for number in range(1000)]
+    clients = [
+        {'address': f'a:{number}', 'label': '', 'since': 'then', 'loads': 1, 'commits': 2}
+        for number in range(1000)
+    ]
     shown = describe({'clients': clients, 'connections': 3000}, 0)
     assert shown[-2] == '      a:19, since then, 1 loads, 2 commits'
     assert shown[-1] == '      and 2980 more'
-    assert describe({'clients': clients[:21], 'connections': 21}, 0)[-1] == '      and 1 more: --json lists them'
+    assert (
+        describe({'clients': clients[:21], 'connections': 21}, 0)[-1]
+        == '      and 1 more: --json lists them'
+    )
 
 
 def test_a_server_that_tells_clients_no_more_than_strangers(capsys):
@@ -109,10 +136,19 @@ def test_impatience(capsys):
     assert 'no answer within 0.1 seconds' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('args', [[], ['nowhere'], ['--timeout', 'x', 'a:1'],
-                                  ['--timeout', '-1', 'a:1'], ['--timeout', '0', 'a:1'], ['--timeout', 'nan', 'a:1'],
-                                  ['--timeout', 'inf', 'a:1'],
-                                  ['--key', '/missing', 'a:1']])
+@pytest.mark.parametrize(
+    'args',
+    [
+        [],
+        ['nowhere'],
+        ['--timeout', 'x', 'a:1'],
+        ['--timeout', '-1', 'a:1'],
+        ['--timeout', '0', 'a:1'],
+        ['--timeout', 'nan', 'a:1'],
+        ['--timeout', 'inf', 'a:1'],
+        ['--key', '/missing', 'a:1'],
+    ],
+)
 def test_wrong_command_lines(args, capsys):
     assert main(args) == 2
     assert capsys.readouterr().err.startswith('zeo-status: ')
@@ -123,8 +159,12 @@ def test_nobody_reads_on():
     read, write = os.pipe()
     os.close(read)
     with Stand({'1': FIGURES}) as stand, os.fdopen(write) as out:
-        result = subprocess.run([sys.executable, '-m', 'ZEO.commands.zeo_status', stand.text],
-                                stdout=out, stderr=subprocess.PIPE, timeout=50,
-                                env={**os.environ, 'PYTHONPATH': sources})
+        result = subprocess.run(
+            [sys.executable, '-m', 'ZEO.commands.zeo_status', stand.text],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            timeout=50,
+            env={**os.environ, 'PYTHONPATH': sources},
+        )
     assert result.returncode == 0
     assert b'Traceback' not in result.stderr and b'Broken' not in result.stderr

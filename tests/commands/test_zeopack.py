@@ -1,4 +1,5 @@
 """zeopack: which storages, up to when, and real packs."""
+
 from __future__ import annotations
 
 import io
@@ -24,15 +25,20 @@ def wanted(*args):
 
 def test_servers():
     assert wanted('localhost:8100', 'db:8200:two', '[::1]:8300', '[::1]:8300:three') == [
-        ((('localhost', 8100),), '1'), ((('db', 8200),), 'two'),
-        ((('::1', 8300),), '1'), ((('::1', 8300),), 'three')]
-    here = ('127.0.0.1', 8100),
+        ((('localhost', 8100),), '1'),
+        ((('db', 8200),), 'two'),
+        ((('::1', 8300),), '1'),
+        ((('::1', 8300),), 'three'),
+    ]
+    here = (('127.0.0.1', 8100),)
     assert wanted('8100', ':8100', ':8100:two') == [(here, '1'), (here, '1'), (here, 'two')]
 
 
 def test_unix_sockets():
     assert wanted('-u', '/run/s', '--unix', '/run/t:two') == [
-        (('/run/s',), '1'), (('/run/t',), 'two')]
+        (('/run/s',), '1'),
+        (('/run/t',), 'two'),
+    ]
 
 
 def test_old_forms():
@@ -43,9 +49,22 @@ def test_old_forms():
     assert len(wanted('-p', '8100', '-U', '/run/s', 'db:8200', '-u', '/run/t')) == 4
 
 
-@pytest.mark.parametrize('args', [[], ['localhost'], [':'], [':http'], ['99999'], ['db:http'],
-                                  ['[::1]'], ['-h', 'db'], ['-p', 'http'], ['-S', 'two'],
-                                  ['db:99999']])
+@pytest.mark.parametrize(
+    'args',
+    [
+        [],
+        ['localhost'],
+        [':'],
+        [':http'],
+        ['99999'],
+        ['db:http'],
+        ['[::1]'],
+        ['-h', 'db'],
+        ['-p', 'http'],
+        ['-S', 'two'],
+        ['db:99999'],
+    ],
+)
 def test_no_servers(args):
     with pytest.raises(ConfigurationError):
         wanted(*args)
@@ -55,10 +74,13 @@ def test_times():
     now = datetime(2026, 11, 23, 13, 4, 45, 250000)
     today = datetime(2026, 11, 23)
     for clock, days, at in [
-            (None, 0, now), (None, 2, now - timedelta(days=2)),
-            (None, 0.5, now - timedelta(hours=12)),
-            ('12', 0, today.replace(hour=12)), ('12:30', 0, today.replace(hour=12, minute=30)),
-            ('23:59:10', 2, datetime(2026, 11, 21, 23, 59, 10))]:
+        (None, 0, now),
+        (None, 2, now - timedelta(days=2)),
+        (None, 0.5, now - timedelta(hours=12)),
+        ('12', 0, today.replace(hour=12)),
+        ('12:30', 0, today.replace(hour=12, minute=30)),
+        ('23:59:10', 2, datetime(2026, 11, 21, 23, 59, 10)),
+    ]:
         assert pack_time(clock, days, now.timestamp()) == at.timestamp()
 
 
@@ -70,12 +92,17 @@ def test_no_times(clock):
 
 # -- With real servers
 
+
 @pytest.fixture
 def served(tmp_path):
     """Serve two storages with blobs; return the address."""
-    address, stop = ZEO.server(storage_conf='\n'.join(
-        f'<filestorage {name}>\npath {tmp_path}/{name}.fs\nblob-dir {tmp_path}/{name}.blobs\n'
-        '</filestorage>' for name in ('1', 'two')))
+    address, stop = ZEO.server(
+        storage_conf='\n'.join(
+            f'<filestorage {name}>\npath {tmp_path}/{name}.fs\nblob-dir {tmp_path}/{name}.blobs\n'
+            '</filestorage>'
+            for name in ('1', 'two')
+        )
+    )
     yield address
     stop()
 
@@ -106,7 +133,9 @@ def test_packing(served, tmp_path, capsys):
     out, err = capsys.readouterr()
     moment = r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00'
     assert err == '' and re.fullmatch(
-        rf'storage 1 of {server}: packed to {moment} in \d\.\d s, from \d+\.\d KB to \d+\.\d KB\n', out), out
+        rf'storage 1 of {server}: packed to {moment} in \d\.\d s, from \d+\.\d KB to \d+\.\d KB\n',
+        out,
+    ), out
     assert revisions(served) == 1 and revisions(served, 'two') > 1
     assert main(['-d', '1', f'{server}:two']) == 0
     assert revisions(served, 'two') > 1
@@ -149,13 +178,17 @@ def test_one_failure_does_not_keep_others_from_being_packed(served, tmp_path, ca
 def test_nobody_there(tmp_path, monkeypatch, capsys):
     path = str(tmp_path / 'nobody')
     assert main(['-u', path, '--timeout', '0.1']) == 1
-    assert capsys.readouterr().err == (f'zeopack: storage 1 of {path}: no connection within 0.1 s: '
-                                       f'{path}: No such file or directory\n')
+    assert capsys.readouterr().err == (
+        f'zeopack: storage 1 of {path}: no connection within 0.1 s: '
+        f'{path}: No such file or directory\n'
+    )
     monkeypatch.setattr(zeopack, 'PATIENCE', 0.05)
     assert main(['-u', path, '--timeout', '0.2']) == 1
     first, second = capsys.readouterr().err.splitlines()
-    assert first == (f'zeopack: storage 1 of {path}: no connection yet, waiting for up to 0.2 s: '
-                     f'{path}: No such file or directory')
+    assert first == (
+        f'zeopack: storage 1 of {path}: no connection yet, waiting for up to 0.2 s: '
+        f'{path}: No such file or directory'
+    )
     assert 'no connection within' in second
 
 
@@ -184,8 +217,15 @@ def test_no_numbers_of_days(days, capsys):
 
 
 def test_wrong_command_lines(capsys):
-    for args in ['nowhere'], ['--nonsense'], ['a:1', '-t', 'x'], ['-h', 'a'], ['--tls'], \
-            ['a:1', '--timeout', '0'], ['a:1', '-t', '24:00']:
+    for args in (
+        ['nowhere'],
+        ['--nonsense'],
+        ['a:1', '-t', 'x'],
+        ['-h', 'a'],
+        ['--tls'],
+        ['a:1', '--timeout', '0'],
+        ['a:1', '-t', '24:00'],
+    ):
         assert main(args) == 2
         assert capsys.readouterr().err.startswith('zeopack: ')
 
@@ -199,6 +239,7 @@ def test_without_arguments_it_explains_itself(capsys):
 
 
 # -- On a terminal
+
 
 class Terminal(io.StringIO):
     def isatty(self):

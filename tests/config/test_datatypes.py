@@ -1,4 +1,5 @@
 """The values of configuration keys, good ones and others."""
+
 from __future__ import annotations
 
 import pytest
@@ -6,9 +7,18 @@ import pytest
 from ZEO.config import datatypes
 
 
-@pytest.mark.parametrize('text, value', [
-    ('30', 30.0), ('0', 0.0), ('0.5', 0.5), ('30s', 30.0), ('5 m', 300.0), ('2H', 7200.0),
-    ('1d', 86400.0)])
+@pytest.mark.parametrize(
+    'text, value',
+    [
+        ('30', 30.0),
+        ('0', 0.0),
+        ('0.5', 0.5),
+        ('30s', 30.0),
+        ('5 m', 300.0),
+        ('2H', 7200.0),
+        ('1d', 86400.0),
+    ],
+)
 def test_seconds(text, value):
     assert datatypes.seconds(text) == value
 
@@ -19,10 +29,19 @@ def test_no_seconds(text):
         datatypes.seconds(text)
 
 
-@pytest.mark.parametrize('text, address', [
-    ('8100', ('', 8100)), (':8100', ('', 8100)), ('0', ('', 0)), ('Localhost:8100',
-     ('localhost', 8100)), ('10.0.0.1:1', ('10.0.0.1', 1)), ('[::1]:8100', ('::1', 8100)),
-    ('./zeo.sock', './zeo.sock'), ('/run/zeo:1', '/run/zeo:1')])
+@pytest.mark.parametrize(
+    'text, address',
+    [
+        ('8100', ('', 8100)),
+        (':8100', ('', 8100)),
+        ('0', ('', 0)),
+        ('Localhost:8100', ('localhost', 8100)),
+        ('10.0.0.1:1', ('10.0.0.1', 1)),
+        ('[::1]:8100', ('::1', 8100)),
+        ('./zeo.sock', './zeo.sock'),
+        ('/run/zeo:1', '/run/zeo:1'),
+    ],
+)
 def test_addresses(text, address):
     assert datatypes.bind_address(text) == address
 
@@ -32,8 +51,9 @@ def test_a_port_to_connect_to_is_of_this_machine():
     assert datatypes.connect_address(':8100') == ('127.0.0.1', 8100)
 
 
-@pytest.mark.parametrize('text', ['localhost', 'localhost:', 'localhost:http', '65536', '::1:8100',
-                                  '', '-1', 'a:\u0663'])
+@pytest.mark.parametrize(
+    'text', ['localhost', 'localhost:', 'localhost:http', '65536', '::1:8100', '', '-1', 'a:\u0663']
+)
 def test_no_addresses(text):
     for function in datatypes.bind_address, datatypes.connect_address:
         with pytest.raises(ValueError, match='is no address'):
@@ -70,9 +90,11 @@ def test_numbers():
     assert datatypes.percentage('100') == 100
     assert datatypes.size('2KB') == 2048
     assert datatypes.size('7') == 7
-    for function, texts in [(datatypes.positive, ['0', '-1', 'x', '']),
-                            (datatypes.percentage, ['0', '101', 'x']),
-                            (datatypes.size, ['0', '-1KB', 'x', ''])]:
+    for function, texts in [
+        (datatypes.positive, ['0', '-1', 'x', '']),
+        (datatypes.percentage, ['0', '101', 'x']),
+        (datatypes.size, ['0', '-1KB', 'x', '']),
+    ]:
         for text in texts:
             with pytest.raises(ValueError):
                 function(text)

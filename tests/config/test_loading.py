@@ -1,4 +1,5 @@
 """Reading configuration files: where things are, and one line for what is wrong."""
+
 from __future__ import annotations
 
 import pytest
@@ -16,27 +17,30 @@ def refusal(text):
     return message
 
 
-@pytest.mark.parametrize('text, line, words', [
-    ('<zeo>\nadress 1\n</zeo>', 2, "'adress' is not a known key name; is address meant?"),
-    ('<zeo>\nnonsense 1\n</zeo>', 2, "'nonsense' is not a known key name of <zeo>"),
-    ('address 1', 1, 'is not a known key name outside of a section'),
-    ('<zeo>\naddress nowhere\n</zeo>', 2, 'is no address'),
-    ('<zeo>\nread-only perhaps\n</zeo>', 2, 'not a valid boolean'),
-    ('<zeo>\nread-only on\nread-only on\n</zeo>', 3, 'does not support multiple values'),
-    ('<zeo>\n<ssl>\ncertificate /missing\n</ssl>\n</zeo>', 3, 'there is no file /missing'),
-    ('<zeo>\n', 1, 'unclosed'),
-    ('</zeo>\n', 1, 'unexpected section end'),
-    ('\n<zeo/>\n<zeo/>\n', 3, 'too many'),
-    ('\n<strangestorage>\n</strangestorage>', 2, 'needs %import PACKAGE first'),
-    ('<filestorage>\n</filestorage>', 2, "no values for 'path'"),
-    ('<clientstorage>\n</clientstorage>', 2, "'server'"),
-    ('\n%import no_such_package', 2, '%import no_such_package: could not load'),
-    ('\n%include missing.conf', 2, 'missing.conf'),
-    ('%nonsense', 1, 'unknown directive'),
-    ('\n<zeo>\naddress $unknown\n</zeo>', 3, "'unknown'"),
-    ('\n<zeo>\naddress $(ZEO_NO_SUCH_VARIABLE)\n</zeo>', 3, "'ZEO_NO_SUCH_VARIABLE'"),
-    ('\n<eventlog>\n<logfile>\npath STDERR\nmax-size 3\n</logfile>\n</eventlog>', 3, 'rotate'),
-])
+@pytest.mark.parametrize(
+    'text, line, words',
+    [
+        ('<zeo>\nadress 1\n</zeo>', 2, "'adress' is not a known key name; is address meant?"),
+        ('<zeo>\nnonsense 1\n</zeo>', 2, "'nonsense' is not a known key name of <zeo>"),
+        ('address 1', 1, 'is not a known key name outside of a section'),
+        ('<zeo>\naddress nowhere\n</zeo>', 2, 'is no address'),
+        ('<zeo>\nread-only perhaps\n</zeo>', 2, 'not a valid boolean'),
+        ('<zeo>\nread-only on\nread-only on\n</zeo>', 3, 'does not support multiple values'),
+        ('<zeo>\n<ssl>\ncertificate /missing\n</ssl>\n</zeo>', 3, 'there is no file /missing'),
+        ('<zeo>\n', 1, 'unclosed'),
+        ('</zeo>\n', 1, 'unexpected section end'),
+        ('\n<zeo/>\n<zeo/>\n', 3, 'too many'),
+        ('\n<strangestorage>\n</strangestorage>', 2, 'needs %import PACKAGE first'),
+        ('<filestorage>\n</filestorage>', 2, "no values for 'path'"),
+        ('<clientstorage>\n</clientstorage>', 2, "'server'"),
+        ('\n%import no_such_package', 2, '%import no_such_package: could not load'),
+        ('\n%include missing.conf', 2, 'missing.conf'),
+        ('%nonsense', 1, 'unknown directive'),
+        ('\n<zeo>\naddress $unknown\n</zeo>', 3, "'unknown'"),
+        ('\n<zeo>\naddress $(ZEO_NO_SUCH_VARIABLE)\n</zeo>', 3, "'ZEO_NO_SUCH_VARIABLE'"),
+        ('\n<eventlog>\n<logfile>\npath STDERR\nmax-size 3\n</logfile>\n</eventlog>', 3, 'rotate'),
+    ],
+)
 def test_errors_say_where(text, line, words):
     message = refusal(text)
     assert message.startswith(f'zeo.conf, line {line}: '), message
@@ -81,8 +85,10 @@ def test_sections_know_where_they_are():
     assert place_of(None) is None
 
 
-@pytest.mark.parametrize('environ', [{'INSTANCE': '/a'}, {'INSTANCE_HOME': '/a'},
-                                     {'INSTANCE': '/a', 'INSTANCE_HOME': '/b'}])
+@pytest.mark.parametrize(
+    'environ',
+    [{'INSTANCE': '/a'}, {'INSTANCE_HOME': '/a'}, {'INSTANCE': '/a', 'INSTANCE_HOME': '/b'}],
+)
 def test_the_instance_of_the_environment(monkeypatch, environ):
     for name in 'INSTANCE', 'INSTANCE_HOME':
         monkeypatch.delenv(name, raising=False)
@@ -111,7 +117,8 @@ def test_definitions_are_seen_in_included_files(tmp_path):
 
 
 def test_zdaemons_sections_are_accepted():
-    config = load_text('''
+    config = load_text(
+        """
         <runner>
           program $(PATH)
           socket-name /x
@@ -125,7 +132,9 @@ def test_zdaemons_sections_are_accepted():
         </runner>
         <environment>
           LANG C
-        </environment>''', 'zeo.conf')
+        </environment>""",
+        'zeo.conf',
+    )
     assert config.runner.settings['exit-codes'] == ['0, 2', '3']
     assert config.environment.settings == {'LANG': 'C'}
 

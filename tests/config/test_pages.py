@@ -1,4 +1,5 @@
 """The pages on configuration, commands and TLS: what they show is what there is."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -23,14 +24,18 @@ from ZEO.net.tls import TlsCodec, TlsError, client_context, server_context
 TOP = Path(__file__).parent.parent.parent
 DOCS = TOP / 'docs'
 SOURCES = str(Path(ZEO.__file__).parent.parent)
-BLOCK = re.compile(r'^\.\. code-block:: \w+\n   :caption: (?P<name>\S+)\n\n'
-                   r'(?P<body>(?:   .*\n|\n)+)', re.M)
+BLOCK = re.compile(
+    r'^\.\. code-block:: \w+\n   :caption: (?P<name>\S+)\n\n'
+    r'(?P<body>(?:   .*\n|\n)+)',
+    re.M,
+)
 
 
 def generator():
     """Return the script that writes the generated parts, as a module."""
     location = importlib.util.spec_from_file_location(
-        'docs_from_code', TOP / 'scripts' / 'docs_from_code.py')
+        'docs_from_code', TOP / 'scripts' / 'docs_from_code.py'
+    )
     module = importlib.util.module_from_spec(location)
     location.loader.exec_module(module)
     return module
@@ -56,17 +61,25 @@ def test_the_reference_is_what_the_schemas_say():
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason='argparse writes help in another form')
-@pytest.mark.parametrize('command', sorted(set(
-    re.findall(r'^\.\. generated: help (\S+)', (DOCS / 'commands.rst').read_text(), re.M))))
+@pytest.mark.parametrize(
+    'command',
+    sorted(
+        set(re.findall(r'^\.\. generated: help (\S+)', (DOCS / 'commands.rst').read_text(), re.M))
+    ),
+)
 def test_the_help_is_what_the_commands_print(command, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', SOURCES)
     assert generator().help_of(command) in (DOCS / 'commands.rst').read_text(), (
-        'run scripts/docs_from_code.py')
+        'run scripts/docs_from_code.py'
+    )
 
 
 def test_every_section_and_command_has_its_place():
-    named = set(re.findall(r'^\.\. generated: section (\S+)',
-                           (DOCS / 'configuration.rst').read_text(), re.M))
+    named = set(
+        re.findall(
+            r'^\.\. generated: section (\S+)', (DOCS / 'configuration.rst').read_text(), re.M
+        )
+    )
     assert named == {'zeo', 'ssl', 'clientstorage'}
     setup = (TOP / 'setup.py').read_text()
     commands = (DOCS / 'commands.rst').read_text()
@@ -101,8 +114,13 @@ def test_configurations(name, text, machine, tmp_path):
 @pytest.mark.parametrize('name, text', blocks('.py'))
 def test_programs(name, text, tmp_path):
     (tmp_path / name).write_text(text)
-    result = subprocess.run([sys.executable, name], cwd=tmp_path, timeout=50, capture_output=True,
-                            env={**os.environ, 'PYTHONPATH': SOURCES})
+    result = subprocess.run(
+        [sys.executable, name],
+        cwd=tmp_path,
+        timeout=50,
+        capture_output=True,
+        env={**os.environ, 'PYTHONPATH': SOURCES},
+    )
     assert (result.returncode, result.stdout, result.stderr) == (0, b'', b'')
 
 
@@ -121,8 +139,9 @@ def test_certificates_as_the_page_makes_them(tmp_path):
     page = (DOCS / 'tls.rst').read_text()
     commands = ''.join(re.findall(r'^\.\. code-block:: console\n\n((?:   .*\n|\n)+)', page, re.M))
     script = re.sub(r'^   \$ ', '', commands, flags=re.M).replace('rsa:3072', 'rsa:2048')
-    subprocess.run(['sh', '-e', '-c', script], cwd=tmp_path, capture_output=True, check=True,
-                   timeout=50)
+    subprocess.run(
+        ['sh', '-e', '-c', script], cwd=tmp_path, capture_output=True, check=True, timeout=50
+    )
     files = {name: str(tmp_path / name) for name in os.listdir(tmp_path)}
     server, client = greeted(files, None)
     assert client.handshaken and server.handshaken
@@ -132,10 +151,17 @@ def test_certificates_as_the_page_makes_them(tmp_path):
 
 def greeted(files, crl):
     """Return both ends of a connection after the handshake."""
-    server = TlsCodec(server_context(files['server.pem'], files['server.key'],
-                                     authenticate=files['ca.pem'], crl=crl), True)
-    client = TlsCodec(client_context(files['client.pem'], files['client.key'],
-                                     authenticate=files['ca.pem']), False, 'db.example.org')
+    server = TlsCodec(
+        server_context(
+            files['server.pem'], files['server.key'], authenticate=files['ca.pem'], crl=crl
+        ),
+        True,
+    )
+    client = TlsCodec(
+        client_context(files['client.pem'], files['client.key'], authenticate=files['ca.pem']),
+        False,
+        'db.example.org',
+    )
     for _ in range(3):
         for one, other in (client, server), (server, client):
             data = one.take()

@@ -1,4 +1,5 @@
 """What a server's configuration means."""
+
 from __future__ import annotations
 
 import pytest
@@ -26,27 +27,59 @@ def test_defaults():
     assert found.addresses == [('127.0.0.1', 0)]
     assert list(found.storages) == ['1']
     assert found.options == {
-        'read_only': False, 'invalidation_queue_size': 100, 'client_conflict_resolution': False,
-        'msgpack': False, 'limits': Limits(), 'conflict_modules': list(DEFAULT_MODULES)}
+        'read_only': False,
+        'invalidation_queue_size': 100,
+        'client_conflict_resolution': False,
+        'msgpack': False,
+        'limits': Limits(),
+        'conflict_modules': list(DEFAULT_MODULES),
+    }
     assert found.pid_file is None and not found.warnings and not found.loggers
 
 
 def test_every_key(tmp_path):
-    found = zeo(f'address {tmp_path}/s', 'address [::1]:8100', 'read-only on',
-                'invalidation-queue-size 7', 'invalidation-age 2m', 'transaction-timeout 1h',
-                f'pid-filename {tmp_path}/pid', 'client-conflict-resolution on', 'msgpack on',
-                'conflict-module shop.basket', 'conflict-module Products',
-                'max-connections 5', 'max-message-size 1GB', 'max-handshake-size 1KB',
-                'handshake-timeout 3', 'output-buffer-size 2MB', 'commit-buffer-size 3MB',
-                'record-cache-size 0', 'max-iterators 4')
+    found = zeo(
+        f'address {tmp_path}/s',
+        'address [::1]:8100',
+        'read-only on',
+        'invalidation-queue-size 7',
+        'invalidation-age 2m',
+        'transaction-timeout 1h',
+        f'pid-filename {tmp_path}/pid',
+        'client-conflict-resolution on',
+        'msgpack on',
+        'conflict-module shop.basket',
+        'conflict-module Products',
+        'max-connections 5',
+        'max-message-size 1GB',
+        'max-handshake-size 1KB',
+        'handshake-timeout 3',
+        'output-buffer-size 2MB',
+        'commit-buffer-size 3MB',
+        'record-cache-size 0',
+        'max-iterators 4',
+    )
     assert found.addresses == [('127.0.0.1', 0), f'{tmp_path}/s', ('::1', 8100)]
     assert found.pid_file == f'{tmp_path}/pid'
     assert found.options == {
-        'read_only': True, 'invalidation_queue_size': 7, 'invalidation_age': 120.0,
-        'transaction_timeout': 3600.0, 'client_conflict_resolution': True, 'msgpack': True,
+        'read_only': True,
+        'invalidation_queue_size': 7,
+        'invalidation_age': 120.0,
+        'transaction_timeout': 3600.0,
+        'client_conflict_resolution': True,
+        'msgpack': True,
         'conflict_modules': [*DEFAULT_MODULES, 'shop.basket', 'Products'],
-        'limits': Limits(connections=5, message_size=2**30, handshake_size=2**10, handshake_time=3,
-                         output_buffer=2**21, commit_memory=3 * 2**20, record_memory=0, iterators=4)}
+        'limits': Limits(
+            connections=5,
+            message_size=2**30,
+            handshake_size=2**10,
+            handshake_time=3,
+            output_buffer=2**21,
+            commit_memory=3 * 2**20,
+            record_memory=0,
+            iterators=4,
+        ),
+    }
 
 
 def test_every_key_of_a_limit_is_in_the_schema():
@@ -102,16 +135,22 @@ def opened(text):
 
 
 def test_opening(tmp_path):
-    storages = opened(f'<filestorage>\npath {tmp_path}/a.fs\n</filestorage>\n'
-                      f'<demostorage demo>\n{MAPPING}</demostorage>')
+    storages = opened(
+        f'<filestorage>\npath {tmp_path}/a.fs\n</filestorage>\n'
+        f'<demostorage demo>\n{MAPPING}</demostorage>'
+    )
     assert isinstance(storages['1'], FileStorage)
     assert isinstance(storages['demo'].base, MappingStorage)
 
 
-@pytest.mark.parametrize('text, words', [
-    ('<filestorage>\npath {}/a.fs\nread-only on\n</filestorage>', 'No such file'),
-    ('<blobstorage>\nblob-dir {}/b\n</blobstorage>', 'AttributeError'),
-    ('<clientstorage>\nserver {}/s\nwait-timeout 0.1\n</clientstorage>', 'ClientDisconnected')])
+@pytest.mark.parametrize(
+    'text, words',
+    [
+        ('<filestorage>\npath {}/a.fs\nread-only on\n</filestorage>', 'No such file'),
+        ('<blobstorage>\nblob-dir {}/b\n</blobstorage>', 'AttributeError'),
+        ('<clientstorage>\nserver {}/s\nwait-timeout 0.1\n</clientstorage>', 'ClientDisconnected'),
+    ],
+)
 def test_storages_that_do_not_open(tmp_path, text, words):
     with pytest.raises(ConfigurationError, match="line 4: cannot open storage '1'.*" + words):
         opened(text.format(tmp_path))
@@ -119,9 +158,11 @@ def test_storages_that_do_not_open(tmp_path, text, words):
 
 def test_storages_are_closed_when_the_start_fails(tmp_path):
     file = f'<filestorage>\npath {tmp_path}/a.fs\n</filestorage>\n'
-    with pytest.raises(ConfigurationError, match="line 7: cannot open storage 'two'.*has the database open"):
+    with pytest.raises(
+        ConfigurationError, match="line 7: cannot open storage 'two'.*has the database open"
+    ):
         opened(file + file.replace('<filestorage>', '<filestorage two>'))
-    FileStorage(f'{tmp_path}/a.fs').close()   # not locked any more
+    FileStorage(f'{tmp_path}/a.fs').close()  # not locked any more
     found = zeo(storages=file)
     found.addresses = [f'{tmp_path}/missing/s']
     with pytest.raises(ConfigurationError, match='cannot listen on'):
@@ -130,6 +171,7 @@ def test_storages_are_closed_when_the_start_fails(tmp_path):
 
 
 # -- TLS
+
 
 @pytest.fixture(scope='module')
 def certificate(tmp_path_factory):
@@ -150,14 +192,18 @@ def test_tls_for_clients_without_certificate(certificate):
     assert 'clients need no certificate' in found.warnings[0]
 
 
-@pytest.mark.parametrize('lines, words', [
-    ([], 'a server needs a certificate'),
-    (['certificate {}', 'check-hostname no'], 'check-hostname belongs to'),
-    (['certificate {}', 'server-hostname a'], 'server-hostname belongs to'),
-    (['certificate ' + __file__], 'no certificate with its private key'),
-    (['certificate {}', 'crl {}'], 'give authenticate, too'),
-    (['certificate {}', 'authenticate {}', 'crl {}'], 'no lists of revoked certificates'),
-    (['certificate {}', 'password-function os.nonsense'], 'cannot be imported')])
+@pytest.mark.parametrize(
+    'lines, words',
+    [
+        ([], 'a server needs a certificate'),
+        (['certificate {}', 'check-hostname no'], 'check-hostname belongs to'),
+        (['certificate {}', 'server-hostname a'], 'server-hostname belongs to'),
+        (['certificate ' + __file__], 'no certificate with its private key'),
+        (['certificate {}', 'crl {}'], 'give authenticate, too'),
+        (['certificate {}', 'authenticate {}', 'crl {}'], 'no lists of revoked certificates'),
+        (['certificate {}', 'password-function os.nonsense'], 'cannot be imported'),
+    ],
+)
 def test_wrong_tls(certificate, lines, words):
     with pytest.raises(ConfigurationError, match=f'^zeo.conf, line 3: .*{words}'):
         zeo('<ssl>', *(line.format(certificate) for line in lines), '</ssl>')

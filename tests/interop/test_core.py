@@ -81,7 +81,9 @@ def test_load_and_store(pair):
         assert agent.call('call', method='lastTransaction') == second
         assert agent.call('call', method='load', args=[oid, '']) == [b'second' * 50_000, second]
         assert agent.call('call', method='loadBefore', args=[oid, second]) == [
-            b'first', first, second
+            b'first',
+            first,
+            second,
         ]
         assert agent.call('call', method='loadBefore', args=[oid, first]) is None
         assert agent.call('call', method='loadSerial', args=[oid, first]) == b'first'
@@ -241,14 +243,16 @@ def test_status(pair):
 
 
 def test_a_transaction_that_took_too_long_may_be_tried_again(agents, serve):
-    """Our server ends it; frameworks try again after a TransientError, and the connection goes on."""
+    """Our server ends it; frameworks try again after a TransientError, and the connection goes
+    on.
+    """
     address = serve(OURS, transaction_timeout=0.3)
     opened(agents, address)
     for number, (late, other) in enumerate((agents, agents[::-1])):
         late.call('vote', records=[[p64(10 + number), z64, b'late']])
-        other.call('store', records=[[p64(20 + number), z64, b'x']])   # which waits for the lock
+        other.call('store', records=[[p64(20 + number), z64, b'x']])  # which waits for the lock
         with pytest.raises(RemoteError, match='transaction-timeout') as failed:
             late.call('finish')
         assert failed.value.is_a('TransientError'), failed.value.classes
-        late.call('call', method='ping')   # ZEO 6 connects again after a finish that has failed
+        late.call('call', method='ping')  # ZEO 6 connects again after a finish that has failed
         late.call('store', records=[[p64(10 + number), z64, b'again']])

@@ -12,7 +12,9 @@ from support.sides import OURS
 def chain(new_server, server_side, tmp_path):
     """Two servers in a row, the first of either side."""
     first = new_server(server_side, 'first').start()
-    second = new_server(OURS, 'second', storage=f'<clientstorage 1>\n server {first.address}\n</clientstorage>')
+    second = new_server(
+        OURS, 'second', storage=f'<clientstorage 1>\n server {first.address}\n</clientstorage>'
+    )
     return first, second.start()
 
 
@@ -51,7 +53,9 @@ def test_clients_of_both_sides_catch_up_when_the_first_server_was_killed(chain, 
     first.kill()
     first.start()
     for number, agent in enumerate(agents):
-        _tried_again(lambda agent=agent, number=number: agent.call('new_counter', key=f'counter{number}'))
+        _tried_again(
+            lambda agent=agent, number=number: agent.call('new_counter', key=f'counter{number}')
+        )
     for agent in agents:
         _tried_again(lambda agent=agent: agent.call('await_synced'))
         for number in range(2):

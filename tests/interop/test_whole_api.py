@@ -109,7 +109,9 @@ class TestBlobs:
         """It is a POSKeyError."""
         for agent in with_blobs:
             with pytest.raises(RemoteError) as caught:
-                agent.call('call', method='loadBlob', args=[b'\0' * 7 + b'\x09', b'\0' * 7 + b'\x01'])
+                agent.call(
+                    'call', method='loadBlob', args=[b'\0' * 7 + b'\x09', b'\0' * 7 + b'\x01']
+                )
             assert caught.value.is_a('POSKeyError')
 
     def test_copy(self, with_blobs, serve, server_side, tmp_path):
@@ -133,8 +135,12 @@ class TestIteration:
     def test_iterators_agree(self, opened):
         """Both find the same transactions and records, whole and in part."""
         first, second = opened
-        tids = [agent.call('set', **{f'key{n}': n}) for n in range(5) for agent in opened
-                if agent.call('await_synced') is None]
+        tids = [
+            agent.call('set', **{f'key{n}': n})
+            for n in range(5)
+            for agent in opened
+            if agent.call('await_synced') is None
+        ]
         first.call('undo')
         assert first.call('iterate') == second.call('iterate')
         assert len(first.call('iterate')) == 12

@@ -17,8 +17,8 @@ def make_setting():
         directory = tempfile.mkdtemp(prefix='zeo-', dir='/tmp')
         made.append(Setting(directory, disk))
         return made[-1]
+
     yield make
     for setting in made:
         setting.close()
         shutil.rmtree(setting.directory)
-

@@ -1,4 +1,6 @@
-"""Exceptions that strike real threads at moments that nothing has chosen: signals, and those that another thread throws."""
+"""Exceptions that strike real threads at moments that nothing has chosen: signals, and those that
+another thread throws.
+"""
 
 import contextlib
 import ctypes
@@ -79,7 +81,8 @@ def test_signals_whose_handler_raises(setting, error, seconds):
         with Other(setting, client) as other:
             with Signals(chance):
                 while time.monotonic() < until:
-                    with contextlib.suppress(error, Exception):   # of the application's, as a conflict with what was interrupted
+                    with contextlib.suppress(error, Exception):
+                        # of the application's, as a conflict with what was interrupted
                         while time.monotonic() < until:
                             attempt(setting, client, OIDS[:2])
             rounds = other.rounds
@@ -133,10 +136,12 @@ def test_exceptions_that_another_thread_throws_in(setting, error, seconds):
     with Other(setting, client) as other:
         while time.monotonic() < until:
             time.sleep(chance.uniform(0, 0.05))
-            if not victim.is_alive():   # struck outside of what it suppresses
+            if not victim.is_alive():  # struck outside of what it suppresses
                 victim = threading.Thread(target=suffer, daemon=True)
                 victim.start()
-            struck += ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(victim.ident), ctypes.py_object(error))
+            struck += ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(victim.ident), ctypes.py_object(error)
+            )
         rounds = other.rounds
         wait_until(lambda: other.rounds > rounds)
         ended.append(True)

@@ -1,7 +1,8 @@
-"""An exception strikes a thread at every line that runs while it reads, sends, or applies what has come.
+"""An exception strikes a thread at every line that runs while it reads, sends, or applies what has
+come.
 
-Whatever was struck, the client is right afterwards, or without a connection and then right: it goes on within seconds, its
-other threads do, and what its cache claims to be current is.
+Whatever was struck, the client is right afterwards, or without a connection and then right: it goes
+on within seconds, its other threads do, and what its cache claims to be current is.
 """
 
 import itertools
@@ -21,12 +22,16 @@ from support.striking import Striker, ThreadStriker
 #: Every so many lines are struck in each run of the tests, all of them in the slow ones.
 SOME, EVERY = 29, 1
 
-everywhere = pytest.mark.parametrize('step', [SOME, pytest.param(EVERY, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+everywhere = pytest.mark.parametrize(
+    'step', [SOME, pytest.param(EVERY, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+)
 on_both = pytest.mark.parametrize('disk', [False, True], ids=['memory', 'disk'])
 
 
 def strike(step, act, verify, striker=Striker, most=100_000):
-    """Strike at one point after the other, until there is none left; returns how many were struck."""
+    """Strike at one point after the other, until there is none left; returns how many were
+    struck.
+    """
     struck = []
     for point in itertools.count(1 + len(act.__name__) % step, step):
         striking = striker(point)
@@ -112,7 +117,7 @@ def aborts(setting, client):
             client.tpc_vote(metadata)
             client.tpc_abort(metadata)
         finally:
-            client.tpc_abort(metadata)   # what the strike came before
+            client.tpc_abort(metadata)  # what the strike came before
 
     return abort
 
@@ -140,7 +145,9 @@ SCENARIOS = [loads, commits, aborts, invalidations, prefetches]
 @on_both
 @pytest.mark.parametrize('scenario', SCENARIOS)
 def test_a_struck_client_is_right_afterwards(setting, scenario, step):
-    """Strike by strike one and the same client, while another thread uses it and another client commits."""
+    """Strike by strike one and the same client, while another thread uses it and another client
+    commits.
+    """
     client = setting.open()
     act = scenario(setting, client)
 
@@ -152,7 +159,7 @@ def test_a_struck_client_is_right_afterwards(setting, scenario, step):
     def before_each():
         if scenario is not commits:
             setting.commit(setting.other, OIDS[:3])
-        if scenario in (loads, prefetches):   # what is not in the cache
+        if scenario in (loads, prefetches):  # what is not in the cache
             client.sync()
             for oid in OIDS:
                 client._cache.invalidate(oid, None)
@@ -210,7 +217,7 @@ def test_the_database_is_right_after_a_strike(setting, step):
         manager.commit()
 
     def verify():
-        patiently(client.ping)   # without a connection it may be behind
+        patiently(client.ping)  # without a connection it may be behind
         until = time.monotonic() + PATIENCE
         while True:
             try:

@@ -1,4 +1,6 @@
-"""A process that may have no more threads for a moment: that is an error of one call, and never the end of a client."""
+"""A process that may have no more threads for a moment: that is an error of one call, and never the
+end of a client.
+"""
 
 import threading
 import time
@@ -29,6 +31,7 @@ def starting(monkeypatch):
         if any(thread.name.startswith(name) for name in forbidden):
             raise RuntimeError("can't start new thread")
         start(thread)
+
     monkeypatch.setattr(threading.Thread, 'start', refuse)
     return forbidden
 
@@ -52,7 +55,7 @@ def test_a_client_without_a_thread_to_connect_says_so_and_tries_again(setting, s
         with pytest.raises(ClientDisconnected, match="can't start new thread"):
             client.ping()
     client.sync()
-    assert client.load(OIDS[0])   # from the cache
+    assert client.load(OIDS[0])  # from the cache
     setting.commit(setting.other)
     starting.clear()
     client.ping()
@@ -82,7 +85,8 @@ def test_a_connection_without_a_watcher_works_and_is_read_all_the_same(setting, 
     check(setting, client)
     setting.commit(setting.other)
     until = time.monotonic() + PATIENCE
-    while client._state.last_tid != setting.storage.lastTransaction():   # which no call helps to take in
+    while client._state.last_tid != setting.storage.lastTransaction():
+        # which no call helps to take in
         assert time.monotonic() < until
         time.sleep(0.002)
     lose(client)

@@ -58,9 +58,11 @@ def system():
 @pytest.fixture
 def open_store(tmp_path, server, system):
     """A function that opens a store on one directory."""
+
     def opened(size=None, shared=False):
         server.store = BlobStore(str(tmp_path / 'blobs'), shared, size, 10, server.fetch, system)
         return server.store
+
     return opened
 
 
@@ -122,7 +124,9 @@ def test_a_broken_transfer_leaves_nothing(open_store, server):
     server.breaks_off = True
     with pytest.raises(ConnectionError):
         store.load(oid(1), oid(1))
-    assert [name for _, _, names in os.walk(store.fshelper.base_dir) for name in names] == ['.layout']
+    assert [name for _, _, names in os.walk(store.fshelper.base_dir) for name in names] == [
+        '.layout'
+    ]
     server.breaks_off = False
     assert os.path.getsize(store.load(oid(1), oid(1))) == 100
 
@@ -143,6 +147,7 @@ def test_a_full_disk_is_told_to_who_loads(open_store, server, monkeypatch):
         download._file.close()
         download._file = open('/dev/full', 'wb', buffering=0)
         Server.fetch(server, number, serial)
+
     monkeypatch.setattr(store, '_fetch', full)
     with pytest.raises(OSError, match='No space'):
         store.load(oid(1), oid(1))
@@ -164,9 +169,10 @@ def test_two_downloads_do_not_mix(open_store, server):
         store.arrived('receiveBlobStart', (number, serial))
         store.arrived('receiveBlobChunk', (number, serial, number))
         if number == oid(1):
-            fetched[2] = store.load(oid(2), serial)   # comes in between
+            fetched[2] = store.load(oid(2), serial)  # comes in between
         store.arrived('receiveBlobChunk', (number, serial, number))
         store.arrived('receiveBlobStop', (number, serial))
+
     store._fetch = fetch
     fetched[1] = store.load(oid(1), oid(1))
     for number, path in fetched.items():
@@ -175,7 +181,9 @@ def test_two_downloads_do_not_mix(open_store, server):
 
 
 def test_what_comes_for_a_caller_that_has_given_up_is_dropped_until_its_end(open_store, server):
-    """It was interrupted; another may want the same blob meanwhile, and gets that which was sent for it."""
+    """It was interrupted; another may want the same blob meanwhile, and gets that which was sent
+    for it.
+    """
     store = open_store()
 
     def interrupted(number, serial):
@@ -183,6 +191,7 @@ def test_what_comes_for_a_caller_that_has_given_up_is_dropped_until_its_end(open
         store.arrived('receiveBlobChunk', (number, serial, b'old'))
         store.give_up(number, serial)
         raise KeyboardInterrupt
+
     good, store._fetch = store._fetch, interrupted
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
@@ -194,6 +203,7 @@ def test_what_comes_for_a_caller_that_has_given_up_is_dropped_until_its_end(open
         store.arrived('receiveBlobStart', (number, serial))
         store.arrived('receiveBlobStop', (number, serial))
         good(number, serial)
+
     store._fetch = behind
     with open(store.load(oid(1), oid(1)), 'rb') as file:
         assert file.read() == b'x' * 100

@@ -1,4 +1,6 @@
-"""Blob directories: what can't be used is said at once, with what to do; the server's own is left as it is."""
+"""Blob directories: what can't be used is said at once, with what to do; the server's own is left
+as it is.
+"""
 
 import os
 import shutil
@@ -23,7 +25,11 @@ def tree(directory):
     for folder, folders, names in os.walk(directory):
         for name in [*folders, *names, '.']:
             status = os.stat(os.path.join(folder, name))
-            found[os.path.join(folder, name)] = status.st_mtime_ns, status.st_ctime_ns, status.st_mode
+            found[os.path.join(folder, name)] = (
+                status.st_mtime_ns,
+                status.st_ctime_ns,
+                status.st_mode,
+            )
     return found
 
 
@@ -44,7 +50,10 @@ class TestOfTheServer:
         return str(tmp_path / 'shared')
 
     def test_a_misspelt_one_is_said_and_not_made(self, tmp_path):
-        with pytest.raises(ConfigurationError, match='there is no directory .*/mispelt.* mount .* or correct blob_dir'):
+        with pytest.raises(
+            ConfigurationError,
+            match='there is no directory .*/mispelt.* mount .* or correct blob_dir',
+        ):
             shared(str(tmp_path / 'mispelt'))
         assert not os.listdir(tmp_path)
 
@@ -79,18 +88,35 @@ class TestOfTheServer:
     @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='mounts are those of Linux')
     def test_it_may_be_mounted_read_only(self, directory):
         """In a process of its own, whose mounts others do not see."""
-        program = (f"import sys; sys.path.insert(0, {os.path.dirname(os.path.dirname(__file__))!r})\n"
-                   'from ZEO.link.blobs import BlobStore\nfrom ZODB.utils import p64\n'
-                   f'store = BlobStore({directory!r}, True, None, 10, None)\n'
-                   'print(store.open(p64(1), p64(1)).read(), open(store.load(p64(1), p64(1)), "rb").read())\n'
-                   f'try: open({directory!r} + "/x", "w")\nexcept OSError as error: print(error.strerror)')
+        program = (
+            f'import sys; sys.path.insert(0, {os.path.dirname(os.path.dirname(__file__))!r})\n'
+            'from ZEO.link.blobs import BlobStore\nfrom ZODB.utils import p64\n'
+            f'store = BlobStore({directory!r}, True, None, 10, None)\n'
+            'print(store.open(p64(1), p64(1)).read(), open(store.load(p64(1), p64(1)), '
+            '"rb").read())\n'
+            f'try: open({directory!r} + "/x", "w")\nexcept OSError as error: print(error.strerror)'
+        )
         mounted = subprocess.run(
-            ['unshare', '--mount', '--map-root-user', 'sh', '-c',
-             f'mount --bind {directory} {directory} && mount -o remount,ro,bind {directory} && exec "$0" -c "$1"',
-             sys.executable, program], capture_output=True, text=True, timeout=60)
+            [
+                'unshare',
+                '--mount',
+                '--map-root-user',
+                'sh',
+                '-c',
+                f'mount --bind {directory} {directory} && mount -o remount,ro,bind {directory} && '
+                'exec "$0" -c "$1"',
+                sys.executable,
+                program,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         if 'unshare' in mounted.stderr or 'mount' in mounted.stderr:
             pytest.skip('this system lets no process have mounts of its own')
-        assert mounted.stdout.splitlines() == ["b'blob' b'blob'", 'Read-only file system'], mounted.stderr
+        assert mounted.stdout.splitlines() == ["b'blob' b'blob'", 'Read-only file system'], (
+            mounted.stderr
+        )
 
 
 class TestOfAClient:
@@ -101,7 +127,9 @@ class TestOfAClient:
         assert sorted(os.listdir(tmp_path / 'a' / 'b')) == [LAYOUT_MARKER, 'tmp']
 
     def test_one_that_can_not_be_made_is_said(self):
-        with pytest.raises(ConfigurationError, match='blob_dir is /proc/x, which cannot be made .* name another'):
+        with pytest.raises(
+            ConfigurationError, match='blob_dir is /proc/x, which cannot be made .* name another'
+        ):
             cache('/proc/x')
 
     def test_a_file_is_no_directory(self, tmp_path):
@@ -121,10 +149,15 @@ class TestOfAClient:
         assert 'but this process may not write to' in said.stdout, said.stderr
 
     def _opened(self, directory):
-        program = ('import os, sys\nfrom ZEO.link.directories import cache\nfrom ZEO.Exceptions import ConfigurationError\n'
-                   'if not os.geteuid(): os.setuid(54321)\n'
-                   f'try: cache({directory!r})\nexcept ConfigurationError as error: print(error)')
-        return subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=60)
+        program = (
+            'import os, sys\nfrom ZEO.link.directories import cache\nfrom ZEO.Exceptions import '
+            'ConfigurationError\n'
+            'if not os.geteuid(): os.setuid(54321)\n'
+            f'try: cache({directory!r})\nexcept ConfigurationError as error: print(error)'
+        )
+        return subprocess.run(
+            [sys.executable, '-c', program], capture_output=True, text=True, timeout=60
+        )
 
     def test_the_servers_directory_is_not_taken_for_it(self, tmp_path):
         FilesystemHelper(str(tmp_path / 'server'), 'bushy').create()
@@ -149,22 +182,36 @@ class Clock(System):
 
 @pytest.fixture
 def leave(tmp_path):
-    """A function that has another process make a temporary file of some kind; returns its name and a function that ends it."""
+    """A function that has another process make a temporary file of some kind; returns its name and
+    a function that ends it.
+    """
     cache(str(tmp_path))
     processes = []
 
     def start(kind):
         process = subprocess.Popen(
-            [sys.executable, '-c', 'import sys, tempfile\nfrom ZEO.cache.leftovers import prefix\n'
-             'print(tempfile.mkstemp(sys.argv[2], prefix(sys.argv[1]), sys.argv[3])[1], flush=True)\nsys.stdin.read()',
-             kind, '.tmp' if kind == 'store' else '.blob', str(tmp_path / 'tmp')],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            [
+                sys.executable,
+                '-c',
+                'import sys, tempfile\nfrom ZEO.cache.leftovers import prefix\n'
+                'print(tempfile.mkstemp(sys.argv[2], prefix(sys.argv[1]), sys.argv[3])[1], '
+                'flush=True)\nsys.stdin.read()',
+                kind,
+                '.tmp' if kind == 'store' else '.blob',
+                str(tmp_path / 'tmp'),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         processes.append(process)
 
         def kill():
             process.kill()
             process.wait(30)
+
         return process.stdout.readline().strip(), kill
+
     yield start
     for process in processes:
         process.kill()
@@ -186,10 +233,12 @@ class TestLeftovers:
     """Temporary files of processes that are gone."""
 
     @pytest.mark.parametrize('kind', ['store', 'fetch', 'zeo'])
-    def test_those_of_a_killed_process_are_removed_at_the_next_start_and_told(self, tmp_path, leave, kind, caplog):
+    def test_those_of_a_killed_process_are_removed_at_the_next_start_and_told(
+        self, tmp_path, leave, kind, caplog
+    ):
         path, kill = leave(kind)
         restart(tmp_path)
-        assert os.path.exists(path)   # it lives
+        assert os.path.exists(path)  # it lives
         restart(tmp_path, ahead=10 * DAY)
         assert os.path.exists(path)
         kill()
@@ -203,13 +252,20 @@ class TestLeftovers:
         restart(tmp_path)
         assert os.path.exists(mine)
 
-    @pytest.mark.parametrize('name', ['store-x8h_2k1f.tmp', 'fetch-abcdefgh.blob', 'zeo-abcdefgh.blob',
-                                      'store-00000000-1-2-abcdefgh.tmp'])
+    @pytest.mark.parametrize(
+        'name',
+        [
+            'store-x8h_2k1f.tmp',
+            'fetch-abcdefgh.blob',
+            'zeo-abcdefgh.blob',
+            'store-00000000-1-2-abcdefgh.tmp',
+        ],
+    )
     def test_those_of_other_machines_go_when_they_are_old(self, tmp_path, name):
         store = restart(tmp_path)
         path = os.path.join(store.temporary_directory, name)
         open(path, 'w').close()
-        os.utime(path, (0, 0))   # a file that a program gave away may be of any age
+        os.utime(path, (0, 0))  # a file that a program gave away may be of any age
         restart(tmp_path)
         assert os.path.exists(path)
         restart(tmp_path, ahead=2 * DAY)

@@ -1,4 +1,6 @@
-"""What a client's log says about its connection: which storage, that it is lost, and that the loss is over."""
+"""What a client's log says about its connection: which storage, that it is lost, and that the loss
+is over.
+"""
 
 import logging
 import re
@@ -12,7 +14,11 @@ PATIENCE = 15
 
 
 def lines(caplog):
-    return [(record.levelname, record.getMessage()) for record in list(caplog.records) if record.name == 'ZEO.ClientStorage']
+    return [
+        (record.levelname, record.getMessage())
+        for record in list(caplog.records)
+        if record.name == 'ZEO.ClientStorage'
+    ]
 
 
 def wait_for(caplog, pattern):
@@ -36,22 +42,32 @@ def test_a_loss_and_its_end_are_warnings_that_name_the_storage(caplog):
     client = ClientStorage(address, name='main', wait_timeout=PATIENCE)
     try:
         where = f'127.0.0.1:{port}'
-        assert wait_for(caplog, ': connected to') == ('INFO', f'main (storage 1): connected to {where}')
+        assert wait_for(caplog, ': connected to') == (
+            'INFO',
+            f'main (storage 1): connected to {where}',
+        )
         stop()
         level, line = wait_for(caplog, 'disconnected')
         assert level == 'WARNING' and line.startswith(f'main (storage 1): disconnected: {where}: ')
-        assert wait_for(caplog, 'not connected') == ('WARNING', f'main (storage 1): not connected: {where}: Connection refused')
+        assert wait_for(caplog, 'not connected') == (
+            'WARNING',
+            f'main (storage 1): not connected: {where}: Connection refused',
+        )
         _, stop = ZEO.server(port=port)
         level, line = wait_for(caplog, 'again')
         assert level == 'WARNING'
-        assert re.fullmatch(rf'main \(storage 1\): connected again to {where} after \d+\.\d s', line)
+        assert re.fullmatch(
+            rf'main \(storage 1\): connected again to {where} after \d+\.\d s', line
+        )
     finally:
         client.close()
         stop()
 
 
 def test_a_thread_of_the_application_does_not_log_a_loss_itself(caplog):
-    """Struck in the middle of that, it would keep the handler's lock, and all threads that log would hang."""
+    """Struck in the middle of that, it would keep the handler's lock, and all threads that log
+    would hang.
+    """
     caplog.set_level(logging.INFO)
     address, stop = ZEO.server(port=free_port())
     client = ClientStorage(address, wait_timeout=PATIENCE)
@@ -59,7 +75,11 @@ def test_a_thread_of_the_application_does_not_log_a_loss_itself(caplog):
         client._server.wait().lose('a test')
         client.ping()
         wait_for(caplog, 'connected again')
-        said = [record for record in caplog.records if 'connected' in record.getMessage() and record.name == 'ZEO.ClientStorage']
+        said = [
+            record
+            for record in caplog.records
+            if 'connected' in record.getMessage() and record.name == 'ZEO.ClientStorage'
+        ]
         assert [record.getMessage().split(': ')[1] for record in said][1] == 'disconnected'
         assert {record.threadName for record in said} == {'ZEO connector'}
     finally:
@@ -75,7 +95,9 @@ def test_a_server_that_comes_late_is_told_as_loudly_as_its_absence(caplog):
         assert wait_for(caplog, 'not connected')[1].startswith('storage 1: not connected: ')
         _, stop = ZEO.server(port=port)
         level, line = wait_for(caplog, 'connected to')
-        assert level == 'WARNING' and re.fullmatch(rf'storage 1: connected to 127.0.0.1:{port} after \d+\.\d s', line)
+        assert level == 'WARNING' and re.fullmatch(
+            rf'storage 1: connected to 127.0.0.1:{port} after \d+\.\d s', line
+        )
         stop()
     finally:
         client.close()

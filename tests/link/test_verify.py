@@ -78,7 +78,9 @@ def test_nobody_knows_what_changed(state, rather):
 
 
 def test_an_older_server_is_refused(state):
-    """It was restored from a backup, or is another database: what the cache has never happened there."""
+    """It was restored from a backup, or is another database: what the cache has never happened
+    there.
+    """
     with pytest.raises(StaleServerError, match='drop_cache_if_older=True'):
         run(state, Server(), p64(5))
     assert state.cache.load(A) == (b'data', OLD)
@@ -94,7 +96,7 @@ def test_an_answer_that_makes_no_sense(state, answer):
 
 def test_invalidations_that_come_during_the_check_are_applied_after_it(state):
     state.hold()
-    state.on_message('invalidateTransaction', (p64(15), [B]))   # before the check's tid: it knows
+    state.on_message('invalidateTransaction', (p64(15), [B]))  # before the check's tid: it knows
     state.on_message('invalidateTransaction', (p64(30), [B]))
     assert state.cache.load(B) == (b'data', OLD) and state.last_tid == OLD
     run(state, Server((NEW, [A])))

@@ -18,7 +18,7 @@ def accepting(tmp_path):
     """An acceptor with its loop and what it has accepted."""
     loop, accepted = Loop(), []
     path = os.path.relpath(tmp_path / 's')
-    listener, = addresses.listen(path if len(path) < 100 else ('127.0.0.1', 0))
+    (listener,) = addresses.listen(path if len(path) < 100 else ('127.0.0.1', 0))
     acceptor = Acceptor(loop, listener, lambda stream, where: accepted.append(stream))
     yield loop, acceptor, accepted
     acceptor.close()
@@ -68,7 +68,10 @@ class Refusing:
         return self.listener.accept()
 
 
-@pytest.mark.parametrize('error', [ConnectionAbortedError(103, 'aborted'), OSError(71, 'Protocol error'), InterruptedError()])
+@pytest.mark.parametrize(
+    'error',
+    [ConnectionAbortedError(103, 'aborted'), OSError(71, 'Protocol error'), InterruptedError()],
+)
 def test_an_error_of_accept_costs_the_others_nothing(accepting, error):
     loop, acceptor, accepted = accepting
     acceptor._listener = Refusing(acceptor._listener, [error, error])
@@ -93,7 +96,7 @@ def test_closing_frees_everything(accepting):
     assert accepted == []
 
 
-OUT_OF_FILES = '''
+OUT_OF_FILES = """
     import os, resource, socket
     from ZEO.net import acceptor as module, addresses
     from ZEO.net.loop import Loop
@@ -127,13 +130,20 @@ OUT_OF_FILES = '''
         loop.run_once(0.1)
     assert len(accepted) == 1
     print('accepted again')
-'''
+"""
 
 
 @pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='needs /proc')
 def test_out_of_file_descriptors():
-    """Those who wait are refused, not left hanging nor looped over; and it accepts again when there are files."""
-    done = subprocess.run([sys.executable, '-c', textwrap.dedent(OUT_OF_FILES)], capture_output=True, text=True, timeout=40)
+    """Those who wait are refused, not left hanging nor looped over; and it accepts again when there
+    are files.
+    """
+    done = subprocess.run(
+        [sys.executable, '-c', textwrap.dedent(OUT_OF_FILES)],
+        capture_output=True,
+        text=True,
+        timeout=40,
+    )
     assert done.stdout.split('\n')[:2] == ['refused 10', 'accepted again'], done.stderr
     assert done.stderr.count('refusing connections') == 1
 
@@ -143,6 +153,7 @@ def test_a_connection_that_can_not_be_tuned_is_dropped(accepting, monkeypatch):
 
     def fail(stream):
         raise OSError(22, 'Invalid argument')
+
     monkeypatch.setattr(addresses, 'tune', fail)
     client = socket.socket(socket.AF_UNIX if isinstance(acceptor.address, str) else socket.AF_INET)
     client.connect(acceptor.address)

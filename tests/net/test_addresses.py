@@ -21,18 +21,45 @@ def folder():
     shutil.rmtree(path)
 
 
-@pytest.mark.parametrize('written, address', [
-    (('localhost', 9100), ('localhost', 9100)), (['localhost', 9100], ('localhost', 9100)), (('', 9100), ('', 9100)),
-    ((None, 9100), ('', 9100)), (9100, ('', 9100)), (0, ('', 0)), ('/a/socket', '/a/socket'), (b'/a/socket', '/a/socket'),
-    (pathlib.Path('/a/socket'), '/a/socket'), (('::1', 9100, 0, 0), ('::1', 9100))])
+@pytest.mark.parametrize(
+    'written, address',
+    [
+        (('localhost', 9100), ('localhost', 9100)),
+        (['localhost', 9100], ('localhost', 9100)),
+        (('', 9100), ('', 9100)),
+        ((None, 9100), ('', 9100)),
+        (9100, ('', 9100)),
+        (0, ('', 0)),
+        ('/a/socket', '/a/socket'),
+        (b'/a/socket', '/a/socket'),
+        (pathlib.Path('/a/socket'), '/a/socket'),
+        (('::1', 9100, 0, 0), ('::1', 9100)),
+    ],
+)
 def test_addresses(written, address):
     assert parse(written) == address
     if not isinstance(written, list):
         assert parse_all(written) == [address]
 
 
-@pytest.mark.parametrize('written', [None, '', b'', 65536, -1, True, (), ('host',), ('host', 'port'), (1, 2), {}, 5.0,
-                                     ('h', 70_000)])
+@pytest.mark.parametrize(
+    'written',
+    [
+        None,
+        '',
+        b'',
+        65536,
+        -1,
+        True,
+        (),
+        ('host',),
+        ('host', 'port'),
+        (1, 2),
+        {},
+        5.0,
+        ('h', 70_000),
+    ],
+)
 def test_what_is_no_address(written):
     with pytest.raises(ConfigurationError):
         parse(written)
@@ -100,7 +127,9 @@ def test_tcp():
 def test_tcp_of_a_port_in_use():
     listeners = addresses.listen(('127.0.0.1', 0))
     try:
-        with pytest.raises(ConfigurationError, match=r'cannot listen on 127\.0\.0\.1:\d+: Address already in use'):
+        with pytest.raises(
+            ConfigurationError, match=r'cannot listen on 127\.0\.0\.1:\d+: Address already in use'
+        ):
             addresses.listen(addresses.bound(listeners[0]))
     finally:
         closing(listeners)
@@ -124,7 +153,7 @@ def test_ipv6():
         host, port = addresses.bound(listeners[0])
         assert host == '::1'
         talk(('::1', port), listeners)
-        with pytest.raises(OSError):   # it does not take the port of IPv4 as well
+        with pytest.raises(OSError):  # it does not take the port of IPv4 as well
             addresses.connect(('127.0.0.1', port), 5)
     finally:
         closing(listeners)
@@ -145,7 +174,7 @@ def test_a_unix_socket(folder):
 
 def test_a_stale_unix_socket_is_replaced(folder):
     path = str(folder / 's')
-    closing(addresses.listen(path))   # as a killed server leaves it
+    closing(addresses.listen(path))  # as a killed server leaves it
     assert os.path.exists(path)
     listeners = addresses.listen(path)
     talk(path, listeners)
@@ -157,7 +186,7 @@ def test_a_live_servers_unix_socket_stays(folder):
     listeners = addresses.listen(path)
     with pytest.raises(ConfigurationError, match='another server is listening there'):
         addresses.listen(path)
-    listeners[0].accept()[0].close()   # the question whether it lives
+    listeners[0].accept()[0].close()  # the question whether it lives
     talk(path, listeners)
     closing(listeners)
 

@@ -65,7 +65,9 @@ def test_it_gives_up(busy_poll):
 
 def test_the_more_often_in_vain_the_more_rarely(busy_poll):
     looked = [bool(looks(busy_poll)[0]) for _ in range(1000)]
-    between = [len(run) for run in ''.join('x' if look else '.' for look in looked).split('x')][1:-1]
+    between = [len(run) for run in ''.join('x' if look else '.' for look in looked).split('x')][
+        1:-1
+    ]
     assert between[:6] == [1, 3, 7, 15, 31, 63]
     assert set(between[6:]) == {MOST_RESTED}
 
@@ -77,13 +79,14 @@ def test_each_find_makes_it_more_eager(busy_poll):
     while finds < 6:
         finds += looks(busy_poll, 1)[0]
     assert looks(busy_poll)[0] == LOOKS
-    assert [looks(busy_poll, 1)[0] for _ in range(3)] == [0, 1, 1]   # as the first time
+    assert [looks(busy_poll, 1)[0] for _ in range(3)] == [0, 1, 1]  # as the first time
 
 
 def test_others_who_want_the_processor_get_it(busy_poll, machine):
     machine.others_take = 2 * CONTENDED
-    assert looks(busy_poll) == (2, [])   # once more, in case it was the one who answers
-    assert [looks(busy_poll, 1)[0] for _ in range(4)] == [0, 0, 0, 1]   # for longer than when nothing came
+    assert looks(busy_poll) == (2, [])  # once more, in case it was the one who answers
+    # for longer than when nothing came
+    assert [looks(busy_poll, 1)[0] for _ in range(4)] == [0, 0, 0, 1]
 
 
 def test_an_answer_from_one_who_has_had_the_processor_is_found(busy_poll, machine):

@@ -1,4 +1,6 @@
-"""A channel on a socketpair: what it buffers is bounded, what it sends arrives whole, and its end is told once."""
+"""A channel on a socketpair: what it buffers is bounded, what it sends arrives whole, and its end
+is told once.
+"""
 
 import select
 import socket
@@ -68,7 +70,7 @@ class Setup:
             except BlockingIOError:
                 idle += 1
                 continue
-            except ConnectionResetError:   # closed with something unread
+            except ConnectionResetError:  # closed with something unread
                 break
             if not more:
                 break
@@ -90,6 +92,7 @@ def setup():
     def make(**options):
         setups.append(Setup(**options))
         return setups[-1]
+
     yield make
     for one in setups:
         one.channel.close('the test is over')
@@ -118,13 +121,14 @@ def test_messages_that_the_owner_leaves_come_in_the_next_turn(setup):
             if len(taken) % 2 == 0:
                 return False
         return True
+
     one.owner.handle = two_at_a_time
     received = one.session.received
     one.session.received = lambda count: iter(received(count))
     one.there.send(b''.join(frame(b'%d' % number) for number in range(7)))
     one.turn(1)
     assert taken == [b'0', b'1']
-    one.there.send(frame(b'7'))   # waits for those before it
+    one.there.send(frame(b'7'))  # waits for those before it
     one.turn(1)
     assert taken == [b'0', b'1', b'2', b'3']
     one.turn(5)
@@ -141,6 +145,7 @@ def test_messages_that_were_left_wait_until_the_answers_are_read(setup):
             if one.channel.is_full:
                 return False
         return True
+
     one.owner.handle = while_there_is_room
     received = one.session.received
     one.session.received = lambda count: iter(received(count))
@@ -159,6 +164,7 @@ def test_a_close_drops_the_messages_that_were_left(setup):
             taken.append(message)
             return False
         return True
+
     one.owner.handle = one_at_a_time
     received = one.session.received
     one.session.received = lambda count: iter(received(count))
@@ -182,14 +188,20 @@ def test_a_stream_to_one_who_reads_fast_gives_way(setup):
 def test_all_answers_of_a_wake_up_leave_together(setup, monkeypatch):
     one, sends = setup(), []
     one.owner.on_message = lambda message: one.channel.send(frame(message))
-    monkeypatch.setattr(channel_module.Channel, '_write_once', lambda self, original=Channel._write_once: (
-        sends.append(1), original(self))[1])
+    monkeypatch.setattr(
+        channel_module.Channel,
+        '_write_once',
+        lambda self, original=Channel._write_once: (sends.append(1), original(self))[1],
+    )
     one.there.send(b''.join(frame(b'%d' % n) for n in range(100)))
     assert one.read() == b''.join(frame(b'%d' % n) for n in range(100))
     assert len(sends) == 1
 
 
-@pytest.mark.parametrize('sizes', [[3_000_000], [1, 200_000, 5, 64 * 1024, 64 * 1024 - 1, 100_000], [10] * 30_000, [0, 0, 1]])
+@pytest.mark.parametrize(
+    'sizes',
+    [[3_000_000], [1, 200_000, 5, 64 * 1024, 64 * 1024 - 1, 100_000], [10] * 30_000, [0, 0, 1]],
+)
 def test_everything_arrives_in_order_in_spite_of_partial_writes(setup, sizes):
     one = setup(limit=10 * LIMIT)
     pieces = [bytes([number % 251]) * size for number, size in enumerate(sizes)]
@@ -207,7 +219,7 @@ def test_nothing_is_read_from_a_client_that_does_not_read(setup):
         one.fill(frame(b'please' * 100))
         one.turn(2)
     answered = len(one.owner.messages)
-    assert answered < 100   # the bound, what the kernel took, and what the last read brought
+    assert answered < 100  # the bound, what the kernel took, and what the last read brought
     assert one.fill(b'x' * 100_000) < 100_000
     one.turn()
     assert len(one.owner.messages) == answered
@@ -253,7 +265,7 @@ def test_large_answers_do_not_count_as_pushes(setup):
 def test_what_goes_to_many_leaves_at_once(setup):
     one = setup()
     one.channel.push_now(b'news')
-    assert one.there.recv(100) == b'news'   # the loop did not run
+    assert one.there.recv(100) == b'news'  # the loop did not run
     assert not one.channel._out
 
 
@@ -281,7 +293,7 @@ def test_what_goes_to_many_is_taken_up_where_the_socket_was_full(setup):
     one = setup()
     sent = b''.join(b'%06d' % number for number in range(20_000))
     for start in range(0, len(sent), 600):
-        one.channel.push_now(sent[start:start + 600])
+        one.channel.push_now(sent[start : start + 600])
     assert one.channel._out
     assert one.read() == sent
 
@@ -302,6 +314,7 @@ def test_a_stream_costs_little_memory_however_long(setup):
         for _ in range(200):
             most = max(most, one.channel._pending)
             yield b'c' * 50_000
+
     one.channel.stream(chunks())
     assert len(one.read()) == 200 * 50_000
     assert most < STREAM_AHEAD
@@ -329,6 +342,7 @@ def test_a_stream_is_closed_with_its_channel(setup):
                 yield b'c' * 60_000
         finally:
             closed.append(1)
+
     one.channel.stream(chunks())
     one.turn()
     one.channel.close('now')
@@ -341,6 +355,7 @@ def test_a_stream_whose_file_fails_ends_the_connection(setup):
     def chunks():
         yield b'some'
         raise OSError(5, 'Input/output error')
+
     one.channel.stream(chunks())
     one.turn()
     assert one.owner.reasons == ['the connection broke: Input/output error']
@@ -383,13 +398,19 @@ def test_the_other_side_breaks_off(setup):
     assert len(one.owner.reasons) == 1
 
 
-@pytest.mark.parametrize('error, reason', [
-    (FrameTooLarge('too much'), 'closed by us: too much'), (MemoryError(), 'closed by us: there is no memory for its message')])
+@pytest.mark.parametrize(
+    'error, reason',
+    [
+        (FrameTooLarge('too much'), 'closed by us: too much'),
+        (MemoryError(), 'closed by us: there is no memory for its message'),
+    ],
+)
 def test_what_a_session_refuses_closes(setup, error, reason):
     one = setup()
 
     def refuse(message):
         raise error
+
     one.owner.on_message = refuse
     one.there.send(frame(b'x'))
     one.turn()
@@ -401,6 +422,7 @@ def test_a_probe_is_told(setup, monkeypatch):
 
     def probe(count):
         raise Probed
+
     monkeypatch.setattr(one.session, 'received', probe)
     one.there.send(b'x')
     one.turn()
@@ -427,7 +449,7 @@ def test_a_channel_that_is_held_reads_nothing_until_all_reasons_are_gone():
     setup.channel.release('none')
     setup.turn()
     assert setup.owner.messages == []
-    setup.channel.send(b'answer')   # what is sent leaves all the same
+    setup.channel.send(b'answer')  # what is sent leaves all the same
     assert setup.read() == b'answer'
     setup.channel.release('other')
     setup.turn()
@@ -438,7 +460,7 @@ def test_a_channel_that_is_held_while_it_is_ready_is_not_taken_for_one_that_has_
     setup = Setup()
     setup.there.send(frame(b'message'))
     setup.channel.hold('reason')
-    setup.channel._on_ready(READ)   # as the loop does that was told so before
+    setup.channel._on_ready(READ)  # as the loop does that was told so before
     assert setup.owner.reasons == [] and setup.owner.messages == []
     setup.channel.release('reason')
     setup.turn()

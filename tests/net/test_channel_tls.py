@@ -46,13 +46,21 @@ def contexts():
 
 @pytest.fixture
 def served(contexts):
-    """The plain end of a socketpair whose other end is a channel with TLS, and its owner, in a thread."""
+    """The plain end of a socketpair whose other end is a channel with TLS, and its owner, in a
+    thread.
+    """
     owner = Echo()
     here, there = socket.socketpair()
     here.setblocking(False)
     there.settimeout(20)
-    owner.channel = Channel(owner.loop, TlsSocket(here, TlsCodec(contexts[0], True)), FrameReader(LIMIT, SMALL), owner, LIMIT)
-    owner.channel.send(frame(b'greeting'))   # waits for the handshake
+    owner.channel = Channel(
+        owner.loop,
+        TlsSocket(here, TlsCodec(contexts[0], True)),
+        FrameReader(LIMIT, SMALL),
+        owner,
+        LIMIT,
+    )
+    owner.channel.send(frame(b'greeting'))  # waits for the handshake
     thread = threading.Thread(target=owner.loop.run, daemon=True)
     thread.start()
     owner.ended = lambda: thread.join(20)
@@ -100,6 +108,7 @@ def test_messages_that_are_kept_for_another_turn(served, contexts):
             owner.channel.send(frame(message))
             return False
         return True
+
     session = owner.channel._session
     received, session.received = session.received, lambda count: iter(received(count))
     owner.handle = one_at_a_time

@@ -64,7 +64,7 @@ def test_a_lock_that_is_taken_at_the_moment_of_a_look_after_a_long_time_is_not_l
     role = Role()
     assert not role.suspicion.is_lost()
     role.clock.time += 10 * LONGEST_HOLD
-    role.lock.acquire()   # and its holder has not said so yet
+    role.lock.acquire()  # and its holder has not said so yet
     assert not role.suspicion.is_lost()
 
 

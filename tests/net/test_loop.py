@@ -1,4 +1,6 @@
-"""The loop: timers in their order, files, and the one door for other threads; time is a fake clock where it matters."""
+"""The loop: timers in their order, files, and the one door for other threads; time is a fake clock
+where it matters.
+"""
 
 import os
 import select
@@ -101,6 +103,7 @@ def test_a_timer_that_sets_itself_again_waits_for_its_time(loop, clock):
     def again():
         ran.append(clock.time)
         loop.later(1, again)
+
     loop.later(1, again)
     clock.time += 1
     loop.run_once(0)
@@ -110,7 +113,9 @@ def test_a_timer_that_sets_itself_again_waits_for_its_time(loop, clock):
 def test_soon_comes_after_the_files_of_the_wake_up(loop, pair):
     one, other = pair
     order = []
-    loop.add(one, READ, lambda events: (loop.soon(lambda: order.append('soon')), order.append('file')))
+    loop.add(
+        one, READ, lambda events: (loop.soon(lambda: order.append('soon')), order.append('file'))
+    )
     other.send(b'x')
     loop.run_once(1)
     assert order == ['file', 'soon']
@@ -138,7 +143,9 @@ def test_a_file_that_is_closed_at_the_other_end_is_told_of_whatever_is_waited_fo
 
 
 def test_a_file_that_is_neither_readable_nor_writable_is_told_of_as_well(loop):
-    """Such as a pipe that nobody can write to any more; without an event its callback would be called for ever."""
+    """Such as a pipe that nobody can write to any more; without an event its callback would be
+    called for ever.
+    """
     reading, writing = os.pipe()
     os.close(writing)
     told = []
@@ -180,7 +187,9 @@ def test_a_callback_may_remove_another_file_that_is_ready(loop):
             told.append(number)
             loop.remove(pairs[1 - number][0])
             pairs[1 - number][0].close()
+
         return called
+
     for number, (one, other) in enumerate(pairs):
         loop.add(one, READ, callback(number))
         other.send(b'x')
@@ -217,9 +226,17 @@ def test_functions_of_other_threads_run_in_the_loops_thread_and_in_their_order()
     loop = Loop()
     thread = running(loop)
     calls, done = [], threading.Event()
-    senders = [threading.Thread(target=lambda sender=sender: [
-        loop.from_thread(lambda number=number: calls.append((sender, number, threading.current_thread())))
-        for number in range(500)]) for sender in range(4)]
+    senders = [
+        threading.Thread(
+            target=lambda sender=sender: [
+                loop.from_thread(
+                    lambda number=number: calls.append((sender, number, threading.current_thread()))
+                )
+                for number in range(500)
+            ]
+        )
+        for sender in range(4)
+    ]
     for sender in senders:
         sender.start()
     for sender in senders:

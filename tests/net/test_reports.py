@@ -1,4 +1,6 @@
-"""Lines that others can cause at will: the first few are written, the rest is counted; none of them is more than one line."""
+"""Lines that others can cause at will: the first few are written, the rest is counted; none of them
+is more than one line.
+"""
 
 import logging
 
@@ -23,13 +25,17 @@ def all_levels(caplog):
 
 def test_the_first_lines_are_written_and_the_rest_is_summed_up(reports, caplog):
     for number in range(FROM_ONE + 300):
-        reports.write(logging.WARNING, 'closed connections', '10.0.0.1', 'client %d was closed', number)
+        reports.write(
+            logging.WARNING, 'closed connections', '10.0.0.1', 'client %d was closed', number
+        )
     assert caplog.messages == [f'client {number} was closed' for number in range(FROM_ONE)]
-    (seconds, end), = reports.timers
+    ((seconds, end),) = reports.timers
     assert seconds == WINDOW
     caplog.clear()
     end()
-    assert caplog.messages == ['10.0.0.1: 300 more lines in the last 10 s about: closed connections']
+    assert caplog.messages == [
+        '10.0.0.1: 300 more lines in the last 10 s about: closed connections'
+    ]
     assert caplog.records[0].levelno == logging.WARNING
     reports.write(logging.WARNING, 'closed connections', '10.0.0.1', 'again')
     assert caplog.messages[-1] == 'again'
@@ -56,7 +62,9 @@ def test_many_sources_write_and_cost_no_more_than_a_few(reports, caplog):
 
 
 def test_no_part_of_a_line_makes_a_second_one(reports, caplog):
-    reports.write(logging.WARNING, 'kind', 'a\nb', '%s', 'x\n2026-01-01 INFO stopped\r\x1b[2J' + 'y' * 10_000)
+    reports.write(
+        logging.WARNING, 'kind', 'a\nb', '%s', 'x\n2026-01-01 INFO stopped\r\x1b[2J' + 'y' * 10_000
+    )
     reports.failed('a task failed', 'server', ValueError('x\n2026-01-01 INFO stopped'))
     for _ in range(FROM_ONE):
         reports.write(logging.WARNING, 'kind', 'a\nb', 'text')
@@ -72,12 +80,15 @@ def test_a_failure_is_told_with_where_it_came_from(reports, caplog):
         raise ValueError('bad')
     except ValueError as error:
         reports.failed('a task failed', 'server', error)
-    assert 'server: a task failed: ValueError: bad' in caplog.text and 'test_reports.py' in caplog.text
+    assert (
+        'server: a task failed: ValueError: bad' in caplog.text and 'test_reports.py' in caplog.text
+    )
 
 
 def test_a_line_that_can_not_be_written_hurts_no_one(reports, monkeypatch):
     def full(*args):
         raise OSError('disk full')
+
     monkeypatch.setattr(module.log, 'log', full)
     monkeypatch.setattr(module.log, 'error', full)
     reports.write(logging.WARNING, 'kind', 'source', 'text')

@@ -1,4 +1,6 @@
-"""The loop's thread has the interpreter when it needs it, and everything is as usual when nobody else works any more."""
+"""The loop's thread has the interpreter when it needs it, and everything is as usual when nobody
+else works any more.
+"""
 
 import os
 import sys
@@ -76,6 +78,7 @@ def test_a_thread_that_computes_shares_the_loops_processor_and_goes_second():
     def computing():
         sharing.enter(True)
         seen.append((os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)))
+
     mine = os.getpriority(os.PRIO_PROCESS, 0)
     sharing.begin(True)
     confined = os.sched_getaffinity(0)

@@ -25,9 +25,11 @@ PATIENCE = 10
 
 
 class SignalBeforeSleep:
-    """A poller before whose first sleep a signal comes, so late that Python calls its handler only after the sleep.
+    """A poller before whose first sleep a signal comes, so late that Python calls its handler only
+    after the sleep.
 
-    Python looks for signals between two steps of its own; raising one and sleeping is one step here.
+    Python looks for signals between two steps of its own; raising one and sleeping is one step
+    here.
     """
 
     def __init__(self, poller, number):
@@ -136,7 +138,7 @@ def test_a_handler_in_the_main_thread_stops_a_loop_in_another():
 
 
 def test_three_hundred_stop_signals_at_any_moment():
-    program = textwrap.dedent('''
+    program = textwrap.dedent("""
         import os, random, signal, sys, threading, time
         from ZEO.net.loop import Loop
 
@@ -156,6 +158,8 @@ def test_three_hundred_stop_signals_at_any_moment():
             woken.cancel()
             thread.join()
             loop.close()
-    ''')
-    result = subprocess.run([sys.executable, '-c', program], env={**os.environ, 'PYTHONPATH': SOURCES}, timeout=60)
+    """)
+    result = subprocess.run(
+        [sys.executable, '-c', program], env={**os.environ, 'PYTHONPATH': SOURCES}, timeout=60
+    )
     assert result.returncode == 0

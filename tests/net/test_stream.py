@@ -62,8 +62,10 @@ def test_waiting_takes_nothing(ends):
     assert stream.receive(buffer()) == 1
 
 
-@pytest.mark.parametrize('pieces', [
-    [b'a', b'', b'b' * 10], [b'head', bytes(range(256)) * 10_000, b'tail'], [b'x' * 1000] * 2000])
+@pytest.mark.parametrize(
+    'pieces',
+    [[b'a', b'', b'b' * 10], [b'head', bytes(range(256)) * 10_000, b'tail'], [b'x' * 1000] * 2000],
+)
 def test_pieces_go_out_whole_and_in_their_order(ends, pieces):
     stream, there = ends
     sender = threading.Thread(target=stream.send_all, args=(pieces,), daemon=True)
@@ -82,7 +84,7 @@ def test_pieces_that_are_taken_slowly(ends):
     sender.start()
     got = b''
     while len(got) < len(data) + 4:
-        threading.Event().wait(0.06)   # so that a write ends with a part, but never without any
+        threading.Event().wait(0.06)  # so that a write ends with a part, but never without any
         got += there.recv(200_000)
     sender.join(20)
     assert got == b'head' + data
@@ -127,13 +129,13 @@ def test_shutting_wakes_a_reader(monkeypatch):
     stream.shut()
     reader.join(20)
     assert found == [0]
-    stream.shut()   # once more is no harm
+    stream.shut()  # once more is no harm
     stream.close()
     there.close()
 
 
 def test_connecting():
-    listener, = addresses.listen(('127.0.0.1', 0))
+    (listener,) = addresses.listen(('127.0.0.1', 0))
     stream = stream_module.connect(addresses.bound(listener), 5)
     listener.setblocking(True)
     accepted, _ = listener.accept()

@@ -1,4 +1,5 @@
 """TLS in memory: a server's codec and a client's against each other, and files that are wrong."""
+
 from __future__ import annotations
 
 import datetime
@@ -42,9 +43,13 @@ class Files:
     def encrypted_key(self, password):
         key = serialization.load_pem_private_key(self.issued.private_key_pem.bytes(), None)
         path = self.folder / 'encrypted.pem'
-        path.write_bytes(key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(password)))
+        path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.BestAvailableEncryption(password),
+            )
+        )
         return str(path)
 
 
@@ -61,7 +66,7 @@ def carry(one, other, step=None):
     """Carry what `one` has for `other`, in pieces of `step` bytes; return the plaintext."""
     data = one.take()
     step = step or len(data) or 1
-    return b''.join(other.receive(data[at:at + step]) for at in range(0, len(data), step))
+    return b''.join(other.receive(data[at : at + step]) for at in range(0, len(data), step))
 
 
 def shake(server, client, step=None):
@@ -94,10 +99,11 @@ def failures(server_ctx, client_ctx, hostname='server.example'):
 
 # -- Talking
 
+
 @pytest.mark.parametrize('step', [None, 1, 7])
 def test_both_ways_in_any_split(files, step):
     server, client = pair(server_context(files.server), client_context(authenticate=files.ca))
-    server.send(b'Z5')                      # before the handshake, as a server's greeting is
+    server.send(b'Z5')  # before the handshake, as a server's greeting is
     client.send(memoryview(b'hello'))
     assert shake(server, client, step) == (b'hello', b'Z5')
     assert server.handshaken and client.handshaken
@@ -157,7 +163,7 @@ def test_end_of_stream_within_the_handshake(files):
     carry(client, server)
     with pytest.raises(TlsError, match='closed the connection during the TLS handshake'):
         client.receive(b'')
-    client.close()   # harmless
+    client.close()  # harmless
 
 
 def test_tampered_data_is_refused(files):
@@ -172,9 +178,12 @@ def test_tampered_data_is_refused(files):
 
 # -- Who is accepted
 
+
 def test_a_client_without_certificate_where_none_is_needed(files):
     assert failures(server_context(files.server), client_context(authenticate=files.ca)) == (
-        None, None)
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize('as_directory', [False, True])
@@ -198,8 +207,13 @@ def test_client_certificates(files, as_directory, tmp_path):
 
 
 def subject_hash(path):
-    result = subprocess.run(['openssl', 'x509', '-noout', '-hash', '-in', path],
-                            capture_output=True, text=True, check=True, timeout=30)
+    result = subprocess.run(
+        ['openssl', 'x509', '-noout', '-hash', '-in', path],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
     return result.stdout.strip()
 
 
@@ -208,7 +222,7 @@ def test_signed_is_what_the_system_trusts(files, monkeypatch):
     server = server_context(files.server, authenticate='SIGNED')
     assert failures(server, client_context(files.client, authenticate='SIGNED')) == (None, None)
     assert failures(server, client_context(files.other_client))[0]
-    assert failures(server, client_context())[0]   # SIGNED is no invitation to have none
+    assert failures(server, client_context())[0]  # SIGNED is no invitation to have none
 
 
 def test_without_authenticate_a_client_trusts_what_the_system_trusts(files, monkeypatch):
@@ -278,11 +292,15 @@ def test_explain_passes_on_what_it_does_not_know():
 
 # -- Files that are wrong
 
+
 def test_missing_files(files, tmp_path):
     missing = str(tmp_path / 'missing.pem')
-    for make in (lambda: server_context(missing), lambda: server_context(files.server, missing),
-                 lambda: server_context(files.server, authenticate=missing),
-                 lambda: client_context(authenticate=missing)):
+    for make in (
+        lambda: server_context(missing),
+        lambda: server_context(files.server, missing),
+        lambda: server_context(files.server, authenticate=missing),
+        lambda: client_context(authenticate=missing),
+    ):
         with pytest.raises(ConfigurationError, match='missing.pem cannot be read: No such file'):
             make()
 
@@ -295,7 +313,7 @@ def test_files_that_hold_something_else(files, tmp_path):
     with pytest.raises(ConfigurationError, match='junk.pem: no certificates'):
         server_context(files.server, authenticate=str(junk))
     with pytest.raises(ConfigurationError, match='no certificate with its private key'):
-        server_context(files.certificate)   # without its key
+        server_context(files.certificate)  # without its key
 
 
 def test_a_key_of_another_certificate(files):
@@ -318,12 +336,14 @@ def test_encrypted_keys(files, monkeypatch):
     monkeypatch.setitem(sys.modules, helper.__name__, helper)
     server_context(files.certificate, key, helper.right)
     server_context(files.certificate, key, 'zeo_test_passwords.right')
-    for name, words in [('zeo_test_passwords.wrong', 'cannot be decrypted'),
-                        ('zeo_test_passwords.broken', 'ZeroDivisionError'),
-                        ('zeo_test_passwords.number', 'is no function'),
-                        ('zeo_test_passwords.missing', 'cannot be imported'),
-                        ('zeo_no_such_module.f', 'cannot be imported'),
-                        ('plain', 'no dotted name'),
-                        (None, 'name a password-function')]:
+    for name, words in [
+        ('zeo_test_passwords.wrong', 'cannot be decrypted'),
+        ('zeo_test_passwords.broken', 'ZeroDivisionError'),
+        ('zeo_test_passwords.number', 'is no function'),
+        ('zeo_test_passwords.missing', 'cannot be imported'),
+        ('zeo_no_such_module.f', 'cannot be imported'),
+        ('plain', 'no dotted name'),
+        (None, 'name a password-function'),
+    ]:
         with pytest.raises(ConfigurationError, match=words):
             server_context(files.certificate, key, name)

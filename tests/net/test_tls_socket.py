@@ -1,4 +1,5 @@
 """A socket that speaks TLS, over a pair of real sockets."""
+
 from __future__ import annotations
 
 import socket
@@ -20,8 +21,10 @@ def contexts(tmp_path_factory):
     authority.cert_pem.write_to_path(str(folder / 'ca.pem'))
     blob = authority.issue_cert('localhost').private_key_and_cert_chain_pem
     blob.write_to_path(str(folder / 'server.pem'))
-    return (server_context(str(folder / 'server.pem')),
-            client_context(authenticate=str(folder / 'ca.pem')))
+    return (
+        server_context(str(folder / 'server.pem')),
+        client_context(authenticate=str(folder / 'ca.pem')),
+    )
 
 
 @pytest.fixture
@@ -73,7 +76,7 @@ def test_much_that_is_sent_before_the_handshake(contexts):
         found, buffer = 0, memoryview(bytearray(65536))
         while found < len(data):
             found += server.receive(buffer) or 0
-        server.send(b'Z5')   # so that the other reader wakes
+        server.send(b'Z5')  # so that the other reader wakes
         ended.set()
         return found
 
@@ -104,7 +107,7 @@ def test_reading_goes_on_while_the_socket_takes_nothing(contexts):
         other.setblocking(False)
         with pytest.raises(BlockingIOError):
             while True:
-                other.send(bytes(65536))   # nobody reads it
+                other.send(bytes(65536))  # nobody reads it
         other.setblocking(True)
         codec.send(b'more')
         assert read(client, 5) == b'hello'
@@ -121,15 +124,19 @@ def test_both_ways_at_once(contexts):
     def received(stream, size=8192 * 256):
         found, buffer = bytearray(), memoryview(bytearray(65536))
         while len(found) < size:
-            found += buffer[:stream.receive(buffer) or 0]
+            found += buffer[: stream.receive(buffer) or 0]
         return bytes(found)
 
     try:
         server.send(b'Z5')
         client.send(b'x')
-        at_once(lambda: received(client, 2), lambda: received(server, 1))   # shakes hands
-        results = at_once(lambda: received(client), lambda: received(server),
-                          lambda: server.send(data), lambda: client.send(data))
+        at_once(lambda: received(client, 2), lambda: received(server, 1))  # shakes hands
+        results = at_once(
+            lambda: received(client),
+            lambda: received(server),
+            lambda: server.send(data),
+            lambda: client.send(data),
+        )
         assert results[:2] == [data, data]
     finally:
         server.shut()

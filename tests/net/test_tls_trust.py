@@ -1,4 +1,6 @@
-"""Whom TLS lets in: certificates that are named themselves, those of authorities, and those that were revoked."""
+"""Whom TLS lets in: certificates that are named themselves, those of authorities, and those that
+were revoked.
+"""
 
 from __future__ import annotations
 
@@ -44,13 +46,20 @@ class Site:
         self.ca = self.write('ca', self.authority.cert_pem.bytes())
         self.middle = self.write('middle', self.intermediate.cert_pem.bytes())
         self.issued = {
-            'server': self.authority.issue_cert('server.example'), 'client': self.authority.issue_cert('client@example'),
-            'second': self.authority.issue_cert('second@example'), 'below': self.intermediate.issue_cert('below@example'),
-            'stranger': self.stranger.issue_cert('client@example')}
-        self.both = {name: self.write(name, issued.private_key_and_cert_chain_pem.bytes())
-                     for name, issued in self.issued.items()}
-        self.leaf = {name: self.write(f'{name}-leaf', issued.cert_chain_pems[0].bytes())
-                     for name, issued in self.issued.items()}
+            'server': self.authority.issue_cert('server.example'),
+            'client': self.authority.issue_cert('client@example'),
+            'second': self.authority.issue_cert('second@example'),
+            'below': self.intermediate.issue_cert('below@example'),
+            'stranger': self.stranger.issue_cert('client@example'),
+        }
+        self.both = {
+            name: self.write(name, issued.private_key_and_cert_chain_pem.bytes())
+            for name, issued in self.issued.items()
+        }
+        self.leaf = {
+            name: self.write(f'{name}-leaf', issued.cert_chain_pems[0].bytes())
+            for name, issued in self.issued.items()
+        }
 
     def write(self, name, data):
         path = self.folder / f'{name}.pem'
@@ -63,20 +72,35 @@ class Site:
         key = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
         issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
         now = datetime.datetime.now(datetime.timezone.utc)
-        builder = (x509.CertificateRevocationListBuilder().issuer_name(issuer.subject).last_update(now - since)
-                   .next_update(now + until))
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(issuer.subject)
+            .last_update(now - since)
+            .next_update(now + until)
+        )
         for who in revoked:
-            certificate = x509.load_pem_x509_certificate(self.issued[who].cert_chain_pems[0].bytes())
+            certificate = x509.load_pem_x509_certificate(
+                self.issued[who].cert_chain_pems[0].bytes()
+            )
             builder = builder.add_revoked_certificate(
-                x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(now - DAY).build())
-        return self.write(name, builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+                x509.RevokedCertificateBuilder()
+                .serial_number(certificate.serial_number)
+                .revocation_date(now - DAY)
+                .build()
+            )
+        return self.write(
+            name, builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        )
 
     def join(self, name, *paths):
         return self.write(name, b''.join(open(path, 'rb').read() for path in paths))
 
     def meeting(self, who, **options):
         """Return what is said when a client comes to a server with these options."""
-        return said_by(server_context(self.both['server'], **options), client_context(self.both[who], authenticate=self.ca))
+        return said_by(
+            server_context(self.both['server'], **options),
+            client_context(self.both[who], authenticate=self.ca),
+        )
 
 
 @pytest.fixture(scope='module')
@@ -99,8 +123,12 @@ def rehashed(site, name, *paths):
 
 
 @pytest.mark.parametrize('as_directory', [False, True])
-def test_the_certificate_of_the_very_client_that_an_authority_has_signed_is_enough(site, as_directory):
-    trusted = rehashed(site, 'very-client', site.leaf['client']) if as_directory else site.leaf['client']
+def test_the_certificate_of_the_very_client_that_an_authority_has_signed_is_enough(
+    site, as_directory
+):
+    trusted = (
+        rehashed(site, 'very-client', site.leaf['client']) if as_directory else site.leaf['client']
+    )
     assert site.meeting('client', authenticate=trusted) == (None, None)
     assert site.meeting('second', authenticate=trusted)[0] is not None
     assert site.meeting('stranger', authenticate=trusted)[0] is not None
@@ -127,9 +155,31 @@ def test_a_certificate_that_is_named_signs_no_others(site, tmp_path):
     """A client cannot let its friends in."""
     key, certificate = tmp_path / 'friend.key', tmp_path / 'friend.pem'
     done = subprocess.run(
-        ['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-noenc', '-days', '2', '-subj', '/CN=friend', '-addext',
-         'basicConstraints=critical,CA:FALSE', '-CA', site.leaf['client'], '-CAkey', site.both['client'], '-keyout', str(key),
-         '-out', str(certificate)], capture_output=True, text=True)
+        [
+            'openssl',
+            'req',
+            '-x509',
+            '-newkey',
+            'rsa:2048',
+            '-noenc',
+            '-days',
+            '2',
+            '-subj',
+            '/CN=friend',
+            '-addext',
+            'basicConstraints=critical,CA:FALSE',
+            '-CA',
+            site.leaf['client'],
+            '-CAkey',
+            site.both['client'],
+            '-keyout',
+            str(key),
+            '-out',
+            str(certificate),
+        ],
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         pytest.skip('needs OpenSSL 3')
     (tmp_path / 'both.pem').write_bytes(key.read_bytes() + certificate.read_bytes())
@@ -166,7 +216,11 @@ def test_a_revoked_server_is_refused_by_a_client(site):
 
 def test_a_list_that_has_expired_refuses_everyone_and_says_so(site):
     server, _ = site.meeting('second', authenticate=site.ca, crl=site.crl('old', until=-DAY))
-    assert server == 'the list of revoked certificates that crl names has expired: get a new one from the authority'
+    assert (
+        server
+        == 'the list of revoked certificates that crl names has expired: get a new one from the '
+        'authority'
+    )
 
 
 def test_an_authority_without_a_list_is_refused(site):
@@ -176,7 +230,9 @@ def test_an_authority_without_a_list_is_refused(site):
 
 
 def test_lists_of_several_authorities_in_one_file(site):
-    crl = site.join('lists-of-two', site.crl('a', 'client'), site.crl('b', authority=site.intermediate))
+    crl = site.join(
+        'lists-of-two', site.crl('a', 'client'), site.crl('b', authority=site.intermediate)
+    )
     trusted = site.join('two', site.ca, site.middle)
     assert site.meeting('below', authenticate=trusted, crl=crl) == (None, None)
     assert site.meeting('client', authenticate=trusted, crl=crl)[0] == REVOKED.format('client')
@@ -188,13 +244,23 @@ def test_a_new_list_in_a_directory_counts_without_a_restart(site):
     client = client_context(site.both['client'], authenticate=site.ca)
     assert said_by(context, client) == (None, None)
     (name,) = [name for name in os.listdir(folder) if name.endswith('.r0')]
-    os.symlink(site.crl('after', 'client', since=DAY), os.path.join(folder, name.replace('.r0', '.r1')))
+    os.symlink(
+        site.crl('after', 'client', since=DAY), os.path.join(folder, name.replace('.r0', '.r1'))
+    )
     assert said_by(context, client)[0] == REVOKED.format('client')
 
 
-@pytest.mark.parametrize(('content', 'words'), [
-    (b'', 'no lists of revoked certificates'), (b'nothing', 'no lists of revoked certificates'),
-    (b'-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n', 'no lists of revoked certificates')])
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        (b'', 'no lists of revoked certificates'),
+        (b'nothing', 'no lists of revoked certificates'),
+        (
+            b'-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n',
+            'no lists of revoked certificates',
+        ),
+    ],
+)
 def test_a_file_without_lists_is_told_at_the_start(site, content, words):
     with pytest.raises(ConfigurationError, match=words):
         server_context(site.both['server'], authenticate=site.ca, crl=site.write('wrong', content))

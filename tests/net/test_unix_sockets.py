@@ -31,7 +31,9 @@ def mode_of(path):
     return stat.S_IMODE(os.lstat(path).st_mode)
 
 
-@pytest.mark.parametrize(('mask', 'mode'), [(0, 0o770), (0o22, 0o750), (0o27, 0o750), (0o77, 0o700), (0o2, 0o770)])
+@pytest.mark.parametrize(
+    ('mask', 'mode'), [(0, 0o770), (0o22, 0o750), (0o27, 0o750), (0o77, 0o700), (0o2, 0o770)]
+)
 def test_by_default_others_have_no_rights_whatever_the_umask(path, umask, mask, mode):
     umask(mask)
     unix_sockets.bind(path, Access()).close()
@@ -92,7 +94,7 @@ def test_a_link_in_the_place_of_the_new_file_is_not_followed(path, tmp_path, uma
 
     def lstat(name):
         found = real(name)
-        if name == path and stat.S_IMODE(found.st_mode) == 0o660:   # before it gets its mode
+        if name == path and stat.S_IMODE(found.st_mode) == 0o660:  # before it gets its mode
             os.unlink(path)
             os.symlink(victim, path)
         return found
@@ -103,10 +105,15 @@ def test_a_link_in_the_place_of_the_new_file_is_not_followed(path, tmp_path, uma
     assert mode_of(victim) == 0o600
 
 
-@pytest.mark.parametrize('make', [lambda path: open(path, 'w').close(), os.mkdir, os.mkfifo, lambda path: os.symlink('x', path)])
+@pytest.mark.parametrize(
+    'make',
+    [lambda path: open(path, 'w').close(), os.mkdir, os.mkfifo, lambda path: os.symlink('x', path)],
+)
 def test_what_is_not_a_socket_stays(path, make):
     make(path)
-    with pytest.raises(ConfigurationError, match='there is a file of that name that is not a socket'):
+    with pytest.raises(
+        ConfigurationError, match='there is a file of that name that is not a socket'
+    ):
         addresses.listen(path)
     assert os.path.lexists(path)
 
@@ -122,7 +129,7 @@ def test_a_link_to_a_stale_socket_stays(path, tmp_path):
 def test_only_the_file_that_is_meant_is_removed(path):
     unix_sockets.bind(path, Access()).close()
     mine = unix_sockets.identity(path)
-    os.rename(path, path + '2')   # which keeps its number from being used again
+    os.rename(path, path + '2')  # which keeps its number from being used again
     open(path, 'w').close()
     unix_sockets.remove(path, mine)
     assert os.path.exists(path)
@@ -130,15 +137,36 @@ def test_only_the_file_that_is_meant_is_removed(path):
     assert not os.path.exists(path + '2')
 
 
-@pytest.mark.parametrize('address', [
-    ('0.0.0.0', 1), ('::', 1), ('', 1), ('192.0.2.7', 1), ('10.0.0.1', 1), ('2001:db8::1', 1), ('fe80::1%eth0', 1),
-    ('::ffff:192.0.2.7', 1), ('db.example', 1)])
+@pytest.mark.parametrize(
+    'address',
+    [
+        ('0.0.0.0', 1),
+        ('::', 1),
+        ('', 1),
+        ('192.0.2.7', 1),
+        ('10.0.0.1', 1),
+        ('2001:db8::1', 1),
+        ('fe80::1%eth0', 1),
+        ('::ffff:192.0.2.7', 1),
+        ('db.example', 1),
+    ],
+)
 def test_other_machines_may_reach_an_address(address):
     assert addresses.is_exposed(address)
 
 
-@pytest.mark.parametrize('address', [('127.0.0.1', 1), ('127.1.2.3', 1), ('::1', 1), ('::ffff:127.0.0.1', 1), ('localhost', 1),
-                                     '/run/zeo.sock', 'relative/zeo.sock'])
+@pytest.mark.parametrize(
+    'address',
+    [
+        ('127.0.0.1', 1),
+        ('127.1.2.3', 1),
+        ('::1', 1),
+        ('::ffff:127.0.0.1', 1),
+        ('localhost', 1),
+        '/run/zeo.sock',
+        'relative/zeo.sock',
+    ],
+)
 def test_no_other_machine_reaches_an_address(address):
     assert not addresses.is_exposed(address)
 
@@ -155,8 +183,15 @@ StorageServer([(sys.argv[1], 0), ('127.0.0.1', 0)], {'1': MappingStorage()}, ssl
 
 
 def on_no_network(*args):
-    """Return what a server logs that listens in a network of its own, which no other process is in."""
-    done = subprocess.run(['unshare', '--net', sys.executable, '-c', ALONE, *args], capture_output=True, text=True, timeout=50)
+    """Return what a server logs that listens in a network of its own, which no other process is
+    in.
+    """
+    done = subprocess.run(
+        ['unshare', '--net', sys.executable, '-c', ALONE, *args],
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
     if done.returncode and 'unshare' in done.stderr:
         pytest.skip('this process may not make a network of its own')
     assert done.returncode == 0, done.stderr
@@ -174,5 +209,7 @@ def test_listening_on_this_machine_only_is_not_warned_of():
 
 
 def test_listening_on_every_network_with_tls_is_not_warned_of(tmp_path):
-    trustme.CA().issue_cert('localhost').private_key_and_cert_chain_pem.write_to_path(str(tmp_path / 'all.pem'))
+    trustme.CA().issue_cert('localhost').private_key_and_cert_chain_pem.write_to_path(
+        str(tmp_path / 'all.pem')
+    )
     assert on_no_network('', str(tmp_path / 'all.pem')) == []

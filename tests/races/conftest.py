@@ -31,6 +31,7 @@ def scripted(sockets):
     def start(**options):
         servers.append(ScriptedServer(sockets(), **options))
         return servers[-1]
+
     yield start
     for server in servers:
         server.close()
@@ -45,6 +46,7 @@ def clients():
         client = ClientStorage(address, **{'wait_timeout': 20, 'disconnect_poll': 0.02, **options})
         opened.append(client)
         return client
+
     yield open_client
     for client in opened:
         client.close()
@@ -52,7 +54,10 @@ def clients():
 
 @pytest.fixture
 def connected(scripted, clients):
-    """A function that returns a client and the scripted server's end of its connection; its server is ``.server``."""
+    """A function that returns a client and the scripted server's end of its connection; its server
+    is ``.server``.
+    """
+
     def connect(last, **options):
         server = scripted()
         opening = Running(lambda: clients(server.address, **options))
@@ -60,6 +65,7 @@ def connected(scripted, clients):
         conversation.server = server
         conversation.register(last)
         return opening.result(), conversation
+
     return connect
 
 
@@ -73,6 +79,7 @@ def serving(sockets):
         servers.append(server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return server
+
     yield serve
     for server in servers:
         server.close()
@@ -86,6 +93,7 @@ def raw():
     def connect(server, **options):
         connected.append(RawClient(server.addr, **options))
         return connected[-1]
+
     yield connect
     for client in connected:
         client.close()

@@ -17,7 +17,7 @@ from ZEO.net.loop import Loop
 
 pytestmark = pytest.mark.smoke
 
-RESET = struct.pack('ii', 1, 0)   # SO_LINGER: close sends a reset
+RESET = struct.pack('ii', 1, 0)  # SO_LINGER: close sends a reset
 
 
 def test_those_who_connect_and_close_at_once_hurt_nobody(serving):
@@ -83,7 +83,9 @@ def process():
     child.end()
 
 
-@pytest.mark.skipif(not hasattr(resource, 'prlimit'), reason='only Linux changes the limits of another process')
+@pytest.mark.skipif(
+    not hasattr(resource, 'prlimit'), reason='only Linux changes the limits of another process'
+)
 def test_out_of_file_descriptors_newcomers_are_refused_and_all_others_served(process):
     """Refused at once, not left in the queue; and accepted again as soon as there is room."""
     address = process.call('serve', storage='<mappingstorage>\n</mappingstorage>\n', options={})

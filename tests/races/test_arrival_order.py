@@ -1,4 +1,6 @@
-"""What arrives is applied in the order in which it arrived, and only then is it visible as the last transaction."""
+"""What arrives is applied in the order in which it arrived, and only then is it visible as the last
+transaction.
+"""
 
 import threading
 
@@ -12,7 +14,9 @@ pytestmark = pytest.mark.smoke
 
 
 def test_a_load_that_an_invalidation_overtakes_is_not_current_in_the_cache(connected, logged_cache):
-    """The answer (t1, current) and the invalidation t2 arrive together, read by another thread than the loader's."""
+    """The answer (t1, current) and the invalidation t2 arrive together, read by another thread than
+    the loader's.
+    """
     client, server = connected(tid(1), cache=logged_cache)
     reader = Running(client.ping)
     ping = server.expect('ping')
@@ -28,10 +32,14 @@ def test_a_load_that_an_invalidation_overtakes_is_not_current_in_the_cache(conne
 
 
 def test_a_lone_loader_leaves_nothing_stale_either(connected):
-    """The same with one thread: the invalidation behind its own answer is applied before the next look at the cache."""
+    """The same with one thread: the invalidation behind its own answer is applied before the next
+    look at the cache.
+    """
     client, server = connected(tid(1))
     loader = Running(client.loadBefore, oid(7), maxtid)
-    server.send(server.expect('loadBefore').reply((b'old', tid(1), None)), invalidation(tid(2), oid(7)))
+    server.send(
+        server.expect('loadBefore').reply((b'old', tid(1), None)), invalidation(tid(2), oid(7))
+    )
     loader.result()
     client.sync()
     assert client.lastTransaction() == tid(2)
@@ -40,11 +48,17 @@ def test_a_lone_loader_leaves_nothing_stale_either(connected):
     assert again.result() == (b'new', tid(2))
 
 
-def test_a_prefetched_object_that_an_invalidation_overtakes_is_not_current_in_the_cache(connected, logged_cache):
-    """Nobody waits for a prefetch, and its answer is applied all the same before the invalidation behind it."""
+def test_a_prefetched_object_that_an_invalidation_overtakes_is_not_current_in_the_cache(
+    connected, logged_cache
+):
+    """Nobody waits for a prefetch, and its answer is applied all the same before the invalidation
+    behind it.
+    """
     client, server = connected(tid(1), cache=logged_cache)
     client.prefetch([oid(7)], maxtid)
-    server.send(server.expect('loadBefore').reply((b'old', tid(1), None)), invalidation(tid(2), oid(7)))
+    server.send(
+        server.expect('loadBefore').reply((b'old', tid(1), None)), invalidation(tid(2), oid(7))
+    )
     ping = Running(client.ping)
     server.send(server.expect('ping').reply(None))
     ping.result()
@@ -58,9 +72,11 @@ def test_an_answer_behind_its_invalidation_is_current(connected):
     """The server computed it after the transaction, so the cache may keep it."""
     client, server = connected(tid(1))
     loader = Running(client.load, oid(7))
-    server.send(invalidation(tid(2), oid(7)), server.expect('loadBefore').reply((b'new', tid(2), None)))
+    server.send(
+        invalidation(tid(2), oid(7)), server.expect('loadBefore').reply((b'new', tid(2), None))
+    )
     assert loader.result() == (b'new', tid(2))
-    assert client.load(oid(7)) == (b'new', tid(2))   # of the cache: the server is not asked
+    assert client.load(oid(7)) == (b'new', tid(2))  # of the cache: the server is not asked
 
 
 def test_the_last_transaction_moves_after_cache_and_database_know_what_changed(connected, database):
@@ -80,7 +96,9 @@ def test_the_last_transaction_moves_after_cache_and_database_know_what_changed(c
 
 
 def test_our_own_commit_is_the_last_transaction_after_its_callback(connected, metadata):
-    """A thread that asks while the callback tells the other connections must not see the new tid yet."""
+    """A thread that asks while the callback tells the other connections must not see the new tid
+    yet.
+    """
     client, server = connected(tid(1))
     client.tpc_begin(metadata)
     finishing = threading.Event()
@@ -98,7 +116,8 @@ def test_our_own_commit_is_the_last_transaction_after_its_callback(connected, me
         inside.append(client.lastTransaction())
         finishing.set()
         waiting_asker = threading.Event()
-        waiting_asker.wait(0.2)   # time for the asker to do it wrong; it waits for this callback when it is right
+        # time for the asker to do it wrong; it waits for this callback when it is right
+        waiting_asker.wait(0.2)
         told = True
 
     commit = Running(client.tpc_finish, metadata, callback)
@@ -136,18 +155,32 @@ def test_invalidations_during_the_cache_check_wait_for_its_answer(scripted, clie
     client.registerDB(told)
     talk = server.client()
     talk.send(talk.expect('register').reply(tid(2)), invalidation(tid(2), oid(6)))
-    talk.send(talk.expect('get_info').reply({'interfaces': (), 'extensions': ()}), invalidation(tid(3), oid(7)))
-    talk.send(talk.expect('getInvalidations').reply((tid(2), [oid(6), oid(8)])), invalidation(tid(4), oid(8)))
+    talk.send(
+        talk.expect('get_info').reply({'interfaces': (), 'extensions': ()}),
+        invalidation(tid(3), oid(7)),
+    )
+    talk.send(
+        talk.expect('getInvalidations').reply((tid(2), [oid(6), oid(8)])),
+        invalidation(tid(4), oid(8)),
+    )
     ping = Running(client.ping)
     talk.send(talk.expect('ping').reply(None))
     ping.result()
-    assert told.log == [(tid(2), [oid(6), oid(8)], None), (tid(3), [oid(7)], None), (tid(4), [oid(8)], None)]
+    assert told.log == [
+        (tid(2), [oid(6), oid(8)], None),
+        (tid(3), [oid(7)], None),
+        (tid(4), [oid(8)], None),
+    ]
     assert client.lastTransaction() == cache.getLastTid() == tid(4)
     assert [cache.load(oid(number)) for number in (6, 7, 8)] == [None] * 3
 
 
-def test_what_a_server_says_in_front_of_its_answer_to_register_waits_as_well(scripted, clients, database):
-    """Applied at once it would move the last transaction past what was missed, and nobody would ask for that."""
+def test_what_a_server_says_in_front_of_its_answer_to_register_waits_as_well(
+    scripted, clients, database
+):
+    """Applied at once it would move the last transaction past what was missed, and nobody would ask
+    for that.
+    """
     cache = MemoryCache()
     for number in (6, 7):
         cache.store(oid(number), tid(1), None, b'old')
@@ -171,8 +204,12 @@ def test_what_a_server_says_in_front_of_its_answer_to_register_waits_as_well(scr
     assert cache.load(oid(6)) is cache.load(oid(7)) is None
 
 
-def test_what_a_server_says_that_is_not_used_is_not_applied(scripted, clients, database, monkeypatch):
-    """A client that may only read looks for a better server all the time, and each tells of changes before it refuses."""
+def test_what_a_server_says_that_is_not_used_is_not_applied(
+    scripted, clients, database, monkeypatch
+):
+    """A client that may only read looks for a better server all the time, and each tells of changes
+    before it refuses.
+    """
     monkeypatch.setattr('ZEO.link.link.LOOK_FOR_WRITABLE', 0.05)
     server = scripted()
     client = clients(server.address, read_only_fallback=True, wait=False)
@@ -185,10 +222,14 @@ def test_what_a_server_says_that_is_not_used_is_not_applied(scripted, clients, d
     for _ in range(3):
         candidate = server.client()
         register = candidate.expect('register')
-        candidate.send(invalidation(tid(9), oid(1)), register.fault('ZODB.POSException.ReadOnlyError', ()))
+        candidate.send(
+            invalidation(tid(9), oid(1)), register.fault('ZODB.POSException.ReadOnlyError', ())
+        )
     readable.send(invalidation(tid(2), oid(2)))
     ping = Running(client.ping)
     readable.send(readable.expect('ping').reply(None))
     ping.result()
-    assert [entry for entry in told.log if entry != 'everything' and entry[1]] == [(tid(2), [oid(2)], None)]
+    assert [entry for entry in told.log if entry != 'everything' and entry[1]] == [
+        (tid(2), [oid(2)], None)
+    ]
     assert client.lastTransaction() == tid(2)

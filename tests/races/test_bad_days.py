@@ -1,4 +1,6 @@
-"""A client on a bad day: what goes wrong behind a commit, in its own directories, on a server that takes less than it is sent."""
+"""A client on a bad day: what goes wrong behind a commit, in its own directories, on a server that
+takes less than it is sent.
+"""
 
 import os
 import shutil
@@ -55,7 +57,9 @@ class TestAfterTheCommit:
     """The transaction stands, and is said to."""
 
     @pytest.mark.parametrize('what', ['file', 'bucket', 'directory', 'everything'])
-    def test_a_file_that_can_not_be_put_into_the_cache_is_fetched_later(self, client, tmp_path, directory, what, caplog):
+    def test_a_file_that_can_not_be_put_into_the_cache_is_fetched_later(
+        self, client, tmp_path, directory, what, caplog
+    ):
         metadata = store_blob(client, tmp_path)
         client.tpc_vote(metadata)
         if what == 'file':
@@ -79,7 +83,9 @@ class TestAfterTheCommit:
         client.tpc_finish(metadata)
 
     def test_a_callback_that_fails_does_not_make_it_fail(self, client, tmp_path, database, caplog):
-        """What other connections of the process were not told, they have to find out by forgetting all they know."""
+        """What other connections of the process were not told, they have to find out by forgetting
+        all they know.
+        """
         told = database()
         client.registerDB(told)
         metadata = store_blob(client, tmp_path)
@@ -90,10 +96,14 @@ class TestAfterTheCommit:
         assert client.is_connected() and client.tpc_transaction() is None
 
     @pytest.mark.parametrize('method', ['invalidate', 'store', 'setLastTid'])
-    def test_a_cache_that_fails_does_not_make_it_fail(self, server, clients, logged_cache, metadata, monkeypatch, method):
+    def test_a_cache_that_fails_does_not_make_it_fail(
+        self, server, clients, logged_cache, metadata, monkeypatch, method
+    ):
         """The connection ends, so that the next one finds out what the cache was not told."""
+
         def fail(*args):
             raise RuntimeError('no')
+
         client = clients(server.addr, cache=logged_cache)
         client.tpc_begin(metadata)
         client.store(p64(1), z64, b'data', '', metadata)
@@ -121,9 +131,13 @@ class TestAfterTheCommit:
 class TestTemporaryFiles:
     """None survives its transaction."""
 
-    def test_those_of_a_commit_that_was_lost_are_removed(self, scripted, clients, directory, tmp_path):
+    def test_those_of_a_commit_that_was_lost_are_removed(
+        self, scripted, clients, directory, tmp_path
+    ):
         server = scripted()
-        Answering(server, tid(1), {'vote': [], 'tpc_finish': lambda client, request: client.close()})
+        Answering(
+            server, tid(1), {'vote': [], 'tpc_finish': lambda client, request: client.close()}
+        )
         client = clients(server.address, blob_dir=directory)
         metadata = store_blob(client, tmp_path)
         client.tpc_vote(metadata)
@@ -133,17 +147,29 @@ class TestTemporaryFiles:
         assert temporary(directory) == []
 
     @pytest.mark.parametrize('call', ['tpc_finish', 'tpc_abort'])
-    def test_those_of_a_transaction_that_fails_are_removed(self, scripted, clients, directory, tmp_path, call):
+    def test_those_of_a_transaction_that_fails_are_removed(
+        self, scripted, clients, directory, tmp_path, call
+    ):
         server = scripted()
-        Answering(server, tid(1), {'vote': [], call: lambda client, request: client.send(
-            request.fault('builtins.ValueError', ('no',)))})
+        Answering(
+            server,
+            tid(1),
+            {
+                'vote': [],
+                call: lambda client, request: client.send(
+                    request.fault('builtins.ValueError', ('no',))
+                ),
+            },
+        )
         client = clients(server.address, blob_dir=directory)
         metadata = store_blob(client, tmp_path)
         with pytest.raises(ValueError, match='no'):
             getattr(client, call)(metadata)
         assert temporary(directory) == []
 
-    def test_those_of_open_transactions_are_removed_when_the_storage_is_closed(self, client, directory, tmp_path):
+    def test_those_of_open_transactions_are_removed_when_the_storage_is_closed(
+        self, client, directory, tmp_path
+    ):
         store_blob(client, tmp_path)
         assert len(temporary(directory)) == 1
         client.close()
@@ -153,6 +179,7 @@ class TestTemporaryFiles:
         def copied_in_part(source, target, chmod):
             shutil.copy(source, target)
             raise OSError('disk full')
+
         monkeypatch.setattr('ZEO.link.blobs.rename_or_copy_blob', copied_in_part)
         client.tpc_begin(metadata)
         (tmp_path / 'mine').write_bytes(b'blob')
@@ -161,7 +188,9 @@ class TestTemporaryFiles:
         assert temporary(directory) == []
         client.tpc_abort(metadata)
 
-    def test_a_directory_that_has_gone_is_made_again_for_new_blobs(self, server, clients, directory):
+    def test_a_directory_that_has_gone_is_made_again_for_new_blobs(
+        self, server, clients, directory
+    ):
         database = ZODB.DB(clients(server.addr, blob_dir=directory))
         with database.transaction() as connection:
             connection.root()['blob'] = Blob(b'data')
@@ -182,18 +211,34 @@ class TestSize:
     @pytest.fixture(params=[False, True], ids=['Z5', 'M5'])
     def client(self, request, serving, clients, tmp_path, directory):
         storage = FileStorage(str(tmp_path / 'Data.fs'), blob_dir=str(tmp_path / 'server'))
-        server = serving(storage, limits=Limits(message_size=self.LIMIT), **{'msgpack': True} if request.param else {})
+        server = serving(
+            storage,
+            limits=Limits(message_size=self.LIMIT),
+            **{'msgpack': True} if request.param else {},
+        )
         return clients(server.addr, blob_dir=directory)
 
-    @pytest.mark.parametrize('send', [
-        lambda client, large, metadata: client.store(p64(1), z64, large, '', metadata),
-        lambda client, large, metadata: client.restore(p64(1), tid(1), large, '', None, metadata),
-        lambda client, large, metadata: client.undo(large, metadata),
-        lambda client, large, metadata: client.storeBlob(p64(1), z64, large, _file(client), '', metadata),
-        lambda client, large, metadata: client.restoreBlob(p64(1), z64, large, _file(client), None, metadata),
-        lambda client, large, metadata: client.undoInfo(0, -1, {'x': large}),
-    ], ids=['store', 'restore', 'undo', 'storeBlob', 'restoreBlob', 'a call'])
-    def test_it_is_said_how_large_it_may_be_and_what_to_change(self, client, metadata, directory, send):
+    @pytest.mark.parametrize(
+        'send',
+        [
+            lambda client, large, metadata: client.store(p64(1), z64, large, '', metadata),
+            lambda client, large, metadata: client.restore(
+                p64(1), tid(1), large, '', None, metadata
+            ),
+            lambda client, large, metadata: client.undo(large, metadata),
+            lambda client, large, metadata: client.storeBlob(
+                p64(1), z64, large, _file(client), '', metadata
+            ),
+            lambda client, large, metadata: client.restoreBlob(
+                p64(1), z64, large, _file(client), None, metadata
+            ),
+            lambda client, large, metadata: client.undoInfo(0, -1, {'x': large}),
+        ],
+        ids=['store', 'restore', 'undo', 'storeBlob', 'restoreBlob', 'a call'],
+    )
+    def test_it_is_said_how_large_it_may_be_and_what_to_change(
+        self, client, metadata, directory, send
+    ):
         connection = client._server.connection
         client.tpc_begin(metadata)
         said = r'of 100,\d+ bytes, .* takes 100,000 bytes .* max-message-size in the <zeo>'
@@ -206,7 +251,10 @@ class TestSize:
 
     def test_so_it_is_for_what_describes_a_transaction(self, client):
         large = 'x' * 2 * self.LIMIT
-        for metadata in TransactionMetaData(user=large), TransactionMetaData(extension={'x': large}):
+        for metadata in (
+            TransactionMetaData(user=large),
+            TransactionMetaData(extension={'x': large}),
+        ):
             with pytest.raises(MessageTooLarge, match='tpc_begin makes a message of'):
                 client.tpc_begin(metadata)
             client.tpc_abort(metadata)
@@ -225,7 +273,9 @@ class TestSize:
         with manager:
             connection.root()['x'] = os.urandom(self.LIMIT // 2)
 
-    def test_blobs_of_any_size_go_in_messages_of_any_size(self, serving, clients, tmp_path, directory):
+    def test_blobs_of_any_size_go_in_messages_of_any_size(
+        self, serving, clients, tmp_path, directory
+    ):
         storage = FileStorage(str(tmp_path / 'Data.fs'), blob_dir=str(tmp_path / 'server'))
         server = serving(storage, limits=Limits(message_size=5000))
         client = clients(server.addr, blob_dir=directory)
@@ -251,10 +301,16 @@ def _file(client):
 class TestTransactions:
     """Of the package transaction, whose texts are text."""
 
-    @pytest.mark.parametrize('extensions', [('multi_commit',), ('multi_commit', 'extension_bytes')], ids=str)
+    @pytest.mark.parametrize(
+        'extensions', [('multi_commit',), ('multi_commit', 'extension_bytes')], ids=str
+    )
     def test_one_of_the_package_transaction_is_taken(self, scripted, clients, extensions):
         server = scripted()
-        Answering(server, tid(1), {'get_info': {**INFO, 'extensions': extensions}, 'vote': [], 'tpc_finish': tid(2)})
+        Answering(
+            server,
+            tid(1),
+            {'get_info': {**INFO, 'extensions': extensions}, 'vote': [], 'tpc_finish': tid(2)},
+        )
         client = clients(server.address)
         mine = transaction.Transaction()
         mine.note('what happened')
@@ -264,11 +320,20 @@ class TestTransactions:
         client.tpc_vote(mine)
         assert client.tpc_finish(mine) == tid(2)
 
-    @pytest.mark.parametrize('make', [
-        lambda: transaction.Transaction(), lambda: _described(transaction.Transaction()), lambda: TransactionMetaData(),
-        lambda: TransactionMetaData('who', 'what happened', {'key': 'value'}),
-        lambda: TransactionMetaData(b'who', b'what happened', TransactionMetaData(extension={'key': 'value'}).extension_bytes),
-    ])
+    @pytest.mark.parametrize(
+        'make',
+        [
+            lambda: transaction.Transaction(),
+            lambda: _described(transaction.Transaction()),
+            lambda: TransactionMetaData(),
+            lambda: TransactionMetaData('who', 'what happened', {'key': 'value'}),
+            lambda: TransactionMetaData(
+                b'who',
+                b'what happened',
+                TransactionMetaData(extension={'key': 'value'}).extension_bytes,
+            ),
+        ],
+    )
     def test_what_it_says_is_stored(self, server, clients, make):
         client = clients(server.addr)
         mine = make()
@@ -276,9 +341,11 @@ class TestTransactions:
         client.store(p64(1), z64, b'data', '', mine)
         client.tpc_vote(mine)
         client.tpc_finish(mine)
-        stored, = client.iterator()
+        (stored,) = client.iterator()
         expected = (b'what happened', {'key': 'value'}) if mine.user else (b'', {})
-        assert (stored.description, stored.extension) == expected and stored.user.endswith(b'who' if mine.user else b'')
+        assert (stored.description, stored.extension) == expected and stored.user.endswith(
+            b'who' if mine.user else b''
+        )
 
 
 def _described(mine):
@@ -292,12 +359,19 @@ class TestFallingBack:
     """A server that lets a client only read is sent nothing that writes."""
 
     def test_a_transaction_that_begins_just_then_is_refused_here(self, scripted, clients, metadata):
-        """Between the look at whether it may write and the connection that it takes, the client falls back."""
+        """Between the look at whether it may write and the connection that it takes, the client
+        falls back.
+        """
         writable, readable = scripted(), scripted()
         sent = []
 
         def register(client, request):
-            client.send(request.reply(tid(1)) if request.args[1] else request.fault('ZODB.POSException.ReadOnlyError', ()))
+            client.send(
+                request.reply(tid(1))
+                if request.args[1]
+                else request.fault('ZODB.POSException.ReadOnlyError', ())
+            )
+
         Answering(writable, tid(1), {})
         told = Answering(readable, tid(1), {'register': register})
         told.heard = sent.append
@@ -309,24 +383,45 @@ class TestFallingBack:
             look()
             writable.close()
             client._server.connection.lose('the test says so')
+
         client._check_writable = and_then_lose_it
         with pytest.raises(ReadOnlyError):
             client.tpc_begin(metadata)
         del client._check_writable
         connection = client._server.connection
         client.ping()
-        assert client._server.connection is connection and client.isReadOnly() and 'tpc_begin' not in sent
+        assert (
+            client._server.connection is connection
+            and client.isReadOnly()
+            and 'tpc_begin' not in sent
+        )
 
-    @pytest.mark.parametrize('act', [
-        lambda client, metadata: client.store(oid(1), z64, b'data', '', metadata),
-        lambda client, metadata: client.tpc_vote(metadata),
-        lambda client, metadata: client.tpc_finish(metadata)], ids=['store', 'vote', 'finish'])
-    def test_a_transaction_that_has_begun_before_was_lost_with_its_connection(self, scripted, clients, metadata, act):
+    @pytest.mark.parametrize(
+        'act',
+        [
+            lambda client, metadata: client.store(oid(1), z64, b'data', '', metadata),
+            lambda client, metadata: client.tpc_vote(metadata),
+            lambda client, metadata: client.tpc_finish(metadata),
+        ],
+        ids=['store', 'vote', 'finish'],
+    )
+    def test_a_transaction_that_has_begun_before_was_lost_with_its_connection(
+        self, scripted, clients, metadata, act
+    ):
         """It may be tried again: there may be a server that lets it write by then."""
         writable, readable = scripted(), scripted()
         Answering(writable, tid(1), {})
-        Answering(readable, tid(1), {'register': lambda client, request: client.send(
-            request.reply(tid(1)) if request.args[1] else request.fault('ZODB.POSException.ReadOnlyError', ()))})
+        Answering(
+            readable,
+            tid(1),
+            {
+                'register': lambda client, request: client.send(
+                    request.reply(tid(1))
+                    if request.args[1]
+                    else request.fault('ZODB.POSException.ReadOnlyError', ())
+                )
+            },
+        )
         client = clients([writable.address, readable.address], read_only_fallback=True)
         client.tpc_begin(metadata)
         writable.close()
@@ -341,7 +436,12 @@ class TestFallingBack:
         server = scripted()
 
         def register(client, request):
-            client.send(request.reply(tid(1)) if request.args[1] else request.fault('ZODB.POSException.ReadOnlyError', ()))
+            client.send(
+                request.reply(tid(1))
+                if request.args[1]
+                else request.fault('ZODB.POSException.ReadOnlyError', ())
+            )
+
         Answering(server, tid(1), {'register': register})
         client = clients(server.address, read_only_fallback=True)
         for act in client.new_oid, lambda: client.tpc_begin(TransactionMetaData()):
@@ -357,6 +457,7 @@ def test_a_clean_up_that_gets_no_thread_is_done_later(client, tmp_path, director
             if not self.there_are:
                 raise RuntimeError("can't start new thread")
             target(*args)
+
     system = NoThreads()
     store = BlobStore(directory, False, 10, 10, lambda *_: None, system)
     assert "can't start new thread" in caplog.text
@@ -382,7 +483,9 @@ def test_a_wrapped_storage_announces_lengths_too(serving, clients, directory, tm
     assert os.path.getsize(client.loadBlob(p64(1), serial)) == 4
 
 
-def test_a_server_whose_storage_is_a_client_without_a_directory_says_that_it_has_no_blobs(server, serving, clients, directory):
+def test_a_server_whose_storage_is_a_client_without_a_directory_says_that_it_has_no_blobs(
+    server, serving, clients, directory
+):
     """So that its clients hear of it before they send a blob."""
     between = serving(clients(server.addr))
     database = ZODB.DB(clients(between.addr, blob_dir=directory))

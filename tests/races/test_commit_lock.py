@@ -51,7 +51,9 @@ def _be_dropped_by_the_server(server, holder):
     server._loop.from_thread(lambda: peer.close('the test says so'))
 
 
-@pytest.mark.parametrize('end', [_disconnect, _fail_one_way, _break_the_protocol, _abort, _be_dropped_by_the_server])
+@pytest.mark.parametrize(
+    'end', [_disconnect, _fail_one_way, _break_the_protocol, _abort, _be_dropped_by_the_server]
+)
 def test_whichever_way_the_holder_ends_the_next_one_gets_the_lock(serving, raw, end):
     """Lock held, others waiting in order: both commit, one after the other."""
     server = serving(MappingStorage())
@@ -78,11 +80,13 @@ class Clock(System):
 
     def let_pass(self, server, seconds):
         self.passed += seconds
-        server._loop.from_thread(lambda: None)   # has it look at its timers
+        server._loop.from_thread(lambda: None)  # has it look at its timers
 
 
 def test_who_holds_the_lock_too_long_loses_it_and_is_told(serving, raw):
-    """The transaction is aborted in the storage, the next one commits, and finish says what happened."""
+    """The transaction is aborted in the storage, the next one commits, and finish says what
+    happened.
+    """
     clock = Clock()
     server = serving(MappingStorage(), transaction_timeout=30, system=clock)
     holder, second, observer = raw(server), raw(server), raw(server)
@@ -112,7 +116,9 @@ def test_time_spent_waiting_for_the_lock_does_not_count(serving, raw):
     assert len(second.call('tpc_finish', 2)) == 8
 
 
-@pytest.mark.parametrize('end', [lambda client: client.close(), lambda client: client.call('tpc_abort', 2)])
+@pytest.mark.parametrize(
+    'end', [lambda client: client.close(), lambda client: client.call('tpc_abort', 2)]
+)
 def test_who_leaves_the_queue_is_not_handed_the_lock(serving, raw, end):
     """A client disconnects, or aborts, while it waits: the one behind it is next."""
     server = serving(MappingStorage(), transaction_timeout=None)
@@ -140,9 +146,10 @@ def test_who_is_granted_the_lock_and_leaves_in_the_same_moment_gives_it_back(ser
     done = threading.Event()
 
     def both():
-        lock.holder.phase.abort()        # grants the lock in this wake-up's end…
-        next_one.close('it is gone')     # …to one who is gone by then
+        lock.holder.phase.abort()  # grants the lock in this wake-up's end…
+        next_one.close('it is gone')  # …to one who is gone by then
         done.set()
+
     loop.from_thread(both)
     assert done.wait(20)
     assert behind.answer(vote) == []
@@ -150,6 +157,7 @@ def test_who_is_granted_the_lock_and_leaves_in_the_same_moment_gives_it_back(ser
 
 def test_a_storage_that_fails_to_abort_keeps_the_lock_from_nobody(serving, raw):
     """Whatever tpc_abort raises, the next transaction is voted on."""
+
     class Broken(MappingStorage):
         def tpc_abort(self, transaction):
             super().tpc_abort(transaction)
@@ -163,7 +171,9 @@ def test_a_storage_that_fails_to_abort_keeps_the_lock_from_nobody(serving, raw):
 
 
 def test_a_conflict_leaves_the_cache_to_the_invalidation(connected, metadata, logged_cache):
-    """The failed vote touches no cache, from no thread: the record stays right for its own time until t2 is told."""
+    """The failed vote touches no cache, from no thread: the record stays right for its own time
+    until t2 is told.
+    """
     logged_cache.store(oid(7), tid(1), None, b'old')
     logged_cache.setLastTid(tid(1))
     client, server = connected(tid(1), cache=logged_cache)
@@ -172,8 +182,12 @@ def test_a_conflict_leaves_the_cache_to_the_invalidation(connected, metadata, lo
     client.store(oid(7), tid(1), b'mine', '', metadata)
     voting = Running(client.tpc_vote, metadata)
     vote = server.expect('tpc_begin', 'storea', 'vote')
-    server.send(vote.fault('ZODB.POSException.ConflictError', {
-        'message': 'conflict', 'oid': oid(7), 'class_name': None, 'serials': (tid(2), tid(1))}))
+    server.send(
+        vote.fault(
+            'ZODB.POSException.ConflictError',
+            {'message': 'conflict', 'oid': oid(7), 'class_name': None, 'serials': (tid(2), tid(1))},
+        )
+    )
     with pytest.raises(ConflictError):
         voting.result()
     aborting = Running(client.tpc_abort, metadata)
@@ -200,13 +214,15 @@ def test_what_the_server_resolved_is_not_in_the_cache_as_it_was_stored(connected
 
 
 def test_a_client_with_many_voted_transactions_does_not_keep_the_lock_from_others(serving, raw):
-    """It gets the lock and lets the time pass, again and again; in between each of the others has a turn."""
+    """It gets the lock and lets the time pass, again and again; in between each of the others has a
+    turn.
+    """
     server = serving(MappingStorage(), transaction_timeout=0.2)
     greedy, good = raw(server), raw(server)
     for txn in range(50):
         greedy.begin(txn, (oid(1), z64, b'greedy'))
         greedy.ask('vote', txn)
     greedy.ask('ping')
-    assert greedy.next()[:3] == (2, 0, '.reply')   # the first vote, which holds the lock
+    assert greedy.next()[:3] == (2, 0, '.reply')  # the first vote, which holds the lock
     for txn in range(3):
         good.commit(txn, (oid(2 + txn), z64, b'good'))

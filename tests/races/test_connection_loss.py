@@ -1,4 +1,6 @@
-"""A connection is lost at the worst of times; nothing half-done is committed, and nothing that was missed stays unknown."""
+"""A connection is lost at the worst of times; nothing half-done is committed, and nothing that was
+missed stays unknown.
+"""
 
 import threading
 
@@ -35,14 +37,18 @@ def test_a_commit_missed_while_disconnected_is_seen_after_the_reconnect(serving,
     assert reading.root()['x'] == 2
 
 
-def test_a_client_that_is_dropped_in_the_middle_of_telling_all_hides_nothing_from_the_next(serving, raw):
+def test_a_client_that_is_dropped_in_the_middle_of_telling_all_hides_nothing_from_the_next(
+    serving, raw
+):
     """The server finds out that it is gone while it walks over the table of its clients."""
+
     class Elsewhere(MappingStorage):
         def registerDB(self, database):
             self.database = database
 
     storage = Elsewhere()
-    server = serving(storage, limits=Limits(output_buffer=60_000))   # more than one of these invalidations, less than two
+    # more than one of these invalidations, less than two
+    server = serving(storage, limits=Limits(output_buffer=60_000))
     before, stalled, behind = raw(server), raw(server, receive_buffer=4096), raw(server)
     for number in range(1, 41):
         storage.database.invalidate(tid(number), [oid(10**6 + some) for some in range(3000)])
@@ -66,7 +72,9 @@ def test_a_store_that_was_accepted_and_never_sent_fails_the_vote(connected, meta
 
 @pytest.mark.parametrize('done', ['begin', 'store', 'vote'])
 def test_a_transaction_does_not_outlive_its_connection(connected, metadata, done):
-    """Lost and regained between begin and finish: whatever comes next fails, up to a fresh transaction."""
+    """Lost and regained between begin and finish: whatever comes next fails, up to a fresh
+    transaction.
+    """
     client, lost = connected(tid(1))
     client.tpc_begin(metadata)
     if done != 'begin':
@@ -76,9 +84,11 @@ def test_a_transaction_does_not_outlive_its_connection(connected, metadata, done
         lost.send(lost.expect('tpc_begin', 'storea', 'vote').reply([]))
         voting.result()
     again = _reconnect(client, lost, tid(1))
-    step = {'begin': lambda: client.store(oid(7), z64, b'mine', '', metadata),
-            'store': lambda: client.tpc_vote(metadata),
-            'vote': lambda: client.tpc_finish(metadata)}[done]
+    step = {
+        'begin': lambda: client.store(oid(7), z64, b'mine', '', metadata),
+        'store': lambda: client.tpc_vote(metadata),
+        'vote': lambda: client.tpc_finish(metadata),
+    }[done]
     failing = Running(step)
     with pytest.raises(ClientDisconnected):
         failing.result()
@@ -91,8 +101,12 @@ def test_a_transaction_does_not_outlive_its_connection(connected, metadata, done
 
 
 @pytest.mark.parametrize('committed', [True, False])
-def test_a_server_that_dies_in_finish_leaves_the_truth_to_the_reconnect(connected, metadata, committed):
-    """The client raises, keeps its own data out of the cache, and finds out afterwards what became of it."""
+def test_a_server_that_dies_in_finish_leaves_the_truth_to_the_reconnect(
+    connected, metadata, committed
+):
+    """The client raises, keeps its own data out of the cache, and finds out afterwards what became
+    of it.
+    """
     cache = MemoryCache()
     cache.store(oid(7), tid(1), None, b'old')
     cache.setLastTid(tid(1))
@@ -116,12 +130,18 @@ def test_a_server_that_dies_in_finish_leaves_the_truth_to_the_reconnect(connecte
     assert loading.result() == ((b'mine', tid(2)) if committed else (b'old', tid(1)))
 
 
-def test_what_a_lost_connection_still_brings_is_not_applied_after_the_next_cache_check(connected, logged_cache):
-    """An answer from before the loss would be taken for current, though its invalidation was covered by the check."""
+def test_what_a_lost_connection_still_brings_is_not_applied_after_the_next_cache_check(
+    connected, logged_cache
+):
+    """An answer from before the loss would be taken for current, though its invalidation was
+    covered by the check.
+    """
     client, lost = connected(tid(1), cache=logged_cache)
     loading = Running(client.loadBefore, oid(7), maxtid)
     load = lost.expect('loadBefore')
-    again = _reconnect(client, lost, tid(2), [oid(7)], last_words=load.reply((b'old', tid(1), None)))
+    again = _reconnect(
+        client, lost, tid(2), [oid(7)], last_words=load.reply((b'old', tid(1), None))
+    )
     with_data = _outcome(loading)
     assert with_data in (None, (b'old', tid(1), None))
     later = Running(client.load, oid(7))
@@ -130,7 +150,9 @@ def test_what_a_lost_connection_still_brings_is_not_applied_after_the_next_cache
 
 
 def test_what_arrives_behind_the_end_of_a_connection_is_not_applied(connected, logged_cache):
-    """In one and the same packet: the message for which the client gives the server up, and an answer nobody waits for."""
+    """In one and the same packet: the message for which the client gives the server up, and an
+    answer nobody waits for.
+    """
     client, server = connected(tid(1), cache=logged_cache)
     client.prefetch([oid(7)], maxtid)
     load = server.expect('loadBefore')
@@ -172,7 +194,9 @@ def test_invalidations_are_seen_by_a_client_that_does_nothing(connected):
 
 
 def _reach(client):
-    """Return once the client has a connection; calls fail until it has found out that it lost the old one."""
+    """Return once the client has a connection; calls fail until it has found out that it lost the
+    old one.
+    """
     while True:
         try:
             return client.ping()

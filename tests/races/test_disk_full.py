@@ -1,4 +1,6 @@
-"""The server's disk is full, in the middle of a commit: the committer is told, and the service goes on."""
+"""The server's disk is full, in the middle of a commit: the committer is told, and the service goes
+on.
+"""
 
 import errno
 import os
@@ -19,15 +21,21 @@ pytestmark = pytest.mark.smoke
 @pytest.fixture
 def no_space(monkeypatch):
     """Temporary files of the commit log are on a full disk."""
-    monkeypatch.setattr('ZEO.serving.commitlog.tempfile.TemporaryFile',
-                        lambda *args, buffering=-1, **options: open('/dev/full', 'w+b', buffering))
+    monkeypatch.setattr(
+        'ZEO.serving.commitlog.tempfile.TemporaryFile',
+        lambda *args, buffering=-1, **options: open('/dev/full', 'w+b', buffering),
+    )
     return monkeypatch
 
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='/dev/full is the disk of this test')
-@pytest.mark.parametrize('sizes', [[100], [100, 100], [100_000], [100_000, 10], [10] * 2000], ids=str)
+@pytest.mark.parametrize(
+    'sizes', [[100], [100, 100], [100_000], [100_000, 10], [10] * 2000], ids=str
+)
 def test_a_commit_log_that_can_not_be_written_fails_the_vote(serving, raw, no_space, sizes):
-    """Whether the system says so at once, at the next record or when the file is read back; the others commit."""
+    """Whether the system says so at once, at the next record or when the file is read back; the
+    others commit.
+    """
     server = serving(MappingStorage(), limits=Limits(commit_memory=50))
     committer, other = raw(server), raw(server)
     committer.begin(1, *((oid(number), z64, b'x' * size) for number, size in enumerate(sizes, 1)))
@@ -45,12 +53,14 @@ def test_a_commit_log_that_can_not_be_written_fails_the_vote(serving, raw, no_sp
 @pytest.mark.parametrize('method', ['tpc_begin', 'store', 'tpc_vote', 'tpc_finish'])
 def test_a_storage_that_can_not_write_fails_the_commit_and_nothing_else(serving, raw, method):
     """In whichever step it fails."""
+
     class Full(MappingStorage):
         pass
 
     def fail(self, *args, **options):
         delattr(Full, method)
         raise OSError(errno.ENOSPC, 'No space left on device')
+
     setattr(Full, method, fail)
     server = serving(Full())
     committer, other = raw(server), raw(server)
@@ -69,6 +79,7 @@ def test_a_transaction_whose_finish_has_failed_is_forgotten(serving, raw, monkey
 
     def fail(self, *args, **options):
         raise OSError(errno.ENOSPC, 'No space left on device')
+
     monkeypatch.setattr(MappingStorage, 'tpc_finish', fail)
     for txn in range(10):
         with pytest.raises(LookupError, match='No space left'):
@@ -87,23 +98,33 @@ def process():
     child.end()
 
 
-@pytest.mark.skipif(not hasattr(resource, 'prlimit'), reason='only Linux changes the limits of another process')
+@pytest.mark.skipif(
+    not hasattr(resource, 'prlimit'), reason='only Linux changes the limits of another process'
+)
 def test_a_filestorage_on_a_full_disk_loses_nothing(process, tmp_path):
-    """The system lets the file grow no more; what was committed is there, and commits succeed when there is room again."""
+    """The system lets the file grow no more; what was committed is there, and commits succeed when
+    there is room again.
+    """
     path = tmp_path / 'data.fs'
-    address = process.call('serve', storage=f'<filestorage>\npath {path}\n</filestorage>\n', options={})
+    address = process.call(
+        'serve', storage=f'<filestorage>\npath {path}\n</filestorage>\n', options={}
+    )
     client = RawClient(address)
     first = client.commit(1, (oid(1), z64, b'kept'))
     before = resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE)
     for number in range(2, 6):
-        resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE, (path.stat().st_size + 5000, before[1]))
+        resource.prlimit(
+            process.popen.pid, resource.RLIMIT_FSIZE, (path.stat().st_size + 5000, before[1])
+        )
         with pytest.raises(LookupError, match='File too large'):
             client.commit(number, (oid(1), first, b'x' * 10_000), (oid(number), z64, b'x' * 10_000))
         assert client.call('loadBefore', oid(1), maxtid) == (b'kept', first, None)
     resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE, before)
     second = client.commit(9, (oid(1), first, b'x' * 10_000))
     client.close()
-    address = process.call('serve', storage=f'<filestorage>\npath {path}\n</filestorage>\n', options={})
+    address = process.call(
+        'serve', storage=f'<filestorage>\npath {path}\n</filestorage>\n', options={}
+    )
     client = RawClient(address)
     assert client.call('loadBefore', oid(1), maxtid) == (b'x' * 10_000, second, None)
     assert client.call('loadBefore', oid(1), second) == (b'kept', first, second)

@@ -12,7 +12,9 @@ pytestmark = pytest.mark.smoke
 
 
 def test_of_two_servers_that_greet_only_one_is_registered_with(scripted, clients):
-    """Both have accepted and greeted before either is asked for anything; the other one is let go in silence."""
+    """Both have accepted and greeted before either is asked for anything; the other one is let go
+    in silence.
+    """
     servers = [scripted(), scripted()]
     opening = Running(lambda: clients([server.address for server in servers]))
     talks = [server.client(greeted=False) for server in servers]
@@ -32,7 +34,7 @@ def test_a_slow_server_is_let_go_when_another_has_the_client(scripted, clients):
     talk.register(tid(1))
     assert opening.result().lastTransaction() == tid(1)
     late.stream.setblocking(False)
-    with pytest.raises(BlockingIOError):   # it was not given up, and still the client is ready
+    with pytest.raises(BlockingIOError):  # it was not given up, and still the client is ready
         late.stream.recv(1)
     late.stream.settimeout(PATIENCE)
     late.send(GREETING)
@@ -52,7 +54,9 @@ def test_the_next_server_is_asked_only_after_the_first_one_has_refused(scripted,
     assert first.ended() == []
 
 
-def test_a_fallback_client_leaves_the_read_only_server_before_it_joins_the_writable_one(serving, sockets, clients):
+def test_a_fallback_client_leaves_the_read_only_server_before_it_joins_the_writable_one(
+    serving, sockets, clients
+):
     """One connection in all, once a writable server has come up."""
     readable, writable = MappingStorage(), MappingStorage()
     address = sockets()
@@ -62,7 +66,7 @@ def test_a_fallback_client_leaves_the_read_only_server_before_it_joins_the_writa
     with pytest.raises(ReadOnlyError):
         client.new_oid()
     second = serving(writable, address)
-    client.new_addr([first.addr, address])   # has it look at once
+    client.new_addr([first.addr, address])  # has it look at once
     while client.isReadOnly():
         client.sync()
     assert client.new_oid()

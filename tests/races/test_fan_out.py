@@ -1,4 +1,6 @@
-"""A storage whose changes come from its own threads, as a client of another server is: reads and news of changes cross."""
+"""A storage whose changes come from its own threads, as a client of another server is: reads and
+news of changes cross.
+"""
 
 import threading
 import time
@@ -22,7 +24,8 @@ class Upstream(MappingStorage):
     """Tells of a change, t2 of the object 7, in the middle of something else."""
 
     last = tid(1)
-    meanwhile = staticmethod(lambda: None)   # called after the result was found, and before it is returned
+    # called after the result was found, and before it is returned
+    meanwhile = staticmethod(lambda: None)
 
     def registerDB(self, database):
         self.database = database
@@ -61,14 +64,18 @@ class Wrapper(Upstream):
 
 def _once(upstream):
     """Have the change come during the next call."""
+
     def tell():
         del upstream.meanwhile
         upstream.tell()
+
     upstream.meanwhile = tell
 
 
 @pytest.mark.parametrize('kind', [Upstream, Remote])
-def test_an_answer_that_was_read_before_a_change_does_not_leave_behind_its_invalidation(serving, raw, kind):
+def test_an_answer_that_was_read_before_a_change_does_not_leave_behind_its_invalidation(
+    serving, raw, kind
+):
     """A client would take it for current, for ever."""
     upstream = kind()
     client = raw(serving(upstream))
@@ -83,7 +90,9 @@ def test_an_answer_that_was_read_before_a_change_does_not_leave_behind_its_inval
 
 @pytest.mark.parametrize('kind', [Remote, Wrapper])
 def test_an_answer_that_waits_while_a_change_is_told_is_read_again(serving, raw, kind):
-    """The worker has read, the change is told to all, and only then the worker's answer comes to the loop."""
+    """The worker has read, the change is told to all, and only then the worker's answer comes to
+    the loop.
+    """
     upstream = kind()
     server = serving(upstream)
     client = raw(server)
@@ -95,12 +104,15 @@ def test_an_answer_that_waits_while_a_change_is_told_is_read_again(serving, raw,
         server._loop.from_thread(told.set)
         assert told.wait(20)
         read.set()
+
     upstream.meanwhile = tell_and_wait
     assert tuple(client.call('loadBefore', oid(7), maxtid)) == (b'2', tid(2), None)
     assert read.is_set()
 
 
-def test_an_answer_that_the_loop_has_not_taken_yet_leaves_before_a_change_that_came_after_it(serving, raw):
+def test_an_answer_that_the_loop_has_not_taken_yet_leaves_before_a_change_that_came_after_it(
+    serving, raw
+):
     """Both wait at the loop's door, the answer first."""
     upstream = Remote()
     server = serving(upstream)
@@ -115,6 +127,7 @@ def test_an_answer_that_the_loop_has_not_taken_yet_leaves_before_a_change_that_c
         del upstream.meanwhile
         loop.from_thread(wait)
         assert shut.wait(20)
+
     upstream.meanwhile = close_gate
     number = client.ask('loadBefore', oid(7), maxtid)
     assert shut.wait(20)
@@ -129,7 +142,10 @@ def test_an_answer_that_the_loop_has_not_taken_yet_leaves_before_a_change_that_c
 
 
 def test_a_commit_is_answered_before_a_later_one_is_told(serving, raw):
-    """The storage's thread tells of t2 when our commit, t1, is done and the worker that made it has not returned yet."""
+    """The storage's thread tells of t2 when our commit, t1, is done and the worker that made it has
+    not returned yet.
+    """
+
     class Committing(Remote):
         def tpc_finish(self, transaction, callback):
             callback(tid(1))
@@ -145,11 +161,14 @@ def test_a_commit_is_answered_before_a_later_one_is_told(serving, raw):
         pass
     for each, tids in ((client, [2]), (other, [1, 2])):
         each.call('ping')
-        assert [args[0] for name, args in each.told if name == 'invalidateTransaction'] == [tid(number) for number in tids]
+        assert [args[0] for name, args in each.told if name == 'invalidateTransaction'] == [
+            tid(number) for number in tids
+        ]
 
 
 def test_a_commit_that_the_other_server_has_made_permanent_is_reported_as_committed(serving, raw):
     """Whatever goes wrong in the storage behind that; the others are told, and the lock is free."""
+
     class Failing(Remote):
         def tpc_finish(self, transaction, callback):
             super().tpc_finish(transaction, callback)
@@ -160,7 +179,9 @@ def test_a_commit_that_the_other_server_has_made_permanent_is_reported_as_commit
     for number in (1, 2):
         committed = client.commit(number, (oid(number), z64, b'mine'))
         other.call('ping')
-        assert [args[0] for name, args in other.told if name == 'invalidateTransaction'][-1] == committed
+        assert [args[0] for name, args in other.told if name == 'invalidateTransaction'][
+            -1
+        ] == committed
 
 
 def test_a_cache_check_does_not_forget_a_change_that_is_about_to_be_told(serving, raw):
@@ -185,7 +206,9 @@ def test_nothing_goes_in_front_of_the_answer_to_register(serving, raw, kind):
 
 
 def test_a_client_checks_its_cache_again_when_the_storage_has_lost_track(serving, clients, sockets):
-    """Two servers in a row; the first is away for more changes than it remembers, and the second can't tell what changed."""
+    """Two servers in a row; the first is away for more changes than it remembers, and the second
+    can't tell what changed.
+    """
     storage = MappingStorage()
     storage.close = lambda: None
     with ZODB.DB(storage).transaction() as other:
@@ -211,13 +234,16 @@ def test_a_client_checks_its_cache_again_when_the_storage_has_lost_track(serving
 
 @pytest.fixture
 def relayed(serving, clients):
-    """A server on a storage, a wire to it that can be cut, and a second server behind that; the direct client's address first."""
+    """A server on a storage, a wire to it that can be cut, and a second server behind that; the
+    direct client's address first.
+    """
     proxies = []
 
     def relay(storage):
         first = serving(storage)
         proxies.append(Proxy(first.addr))
         return first, proxies[0], serving(clients(proxies[0].address))
+
     yield relay
     for proxy in proxies:
         proxy.close()
@@ -225,7 +251,9 @@ def relayed(serving, clients):
 
 @contextmanager
 def apart(proxy, second):
-    """In here the second server has no connection to the first; after it there is one, and its news have been taken."""
+    """In here the second server has no connection to the first; after it there is one, and its news
+    have been taken.
+    """
     client = second.storages['1']
     proxy.cut()
     _until(lambda: not client.is_connected())
@@ -249,19 +277,25 @@ def test_a_revision_that_ended_while_the_servers_were_apart_ends_when_it_did(rel
     one = writer.commit(1, (oid(1), z64, b'one'))
     reader, other = clients(second.addr), raw(second)
     assert reader.loadBefore(oid(1), maxtid) == (b'one', one, None)
-    other.call('ping')   # the first commit is behind it
+    other.call('ping')  # the first commit is behind it
     with apart(proxy, second):
         two = writer.commit(2, (oid(1), one, b'two'))
         three = writer.commit(3, (oid(2), z64, b'other'))
         four = writer.commit(4, (oid(1), two, b'four'))
-    assert other.ended() == []   # it was told of nothing that it could misunderstand
+    assert other.ended() == []  # it was told of nothing that it could misunderstand
     _until(lambda: reader.sync() or reader.lastTransaction() == four)
-    for before, found in ((two, (b'one', one, two)), (three, (b'two', two, four)), (four, (b'two', two, four))):
+    for before, found in (
+        (two, (b'one', one, two)),
+        (three, (b'two', two, four)),
+        (four, (b'two', two, four)),
+    ):
         assert reader.loadBefore(oid(1), before) == found
     assert reader.loadBefore(oid(1), maxtid) == (b'four', four, None)
 
 
-def test_unused_oids_are_forgotten_when_the_connection_between_the_servers_is_a_new_one(relayed, clients):
+def test_unused_oids_are_forgotten_when_the_connection_between_the_servers_is_a_new_one(
+    relayed, clients
+):
     """A server of ZEO 6 that was killed gives them out again."""
     storage = MappingStorage()
     first, proxy, second = relayed(storage)
@@ -271,8 +305,11 @@ def test_unused_oids_are_forgotten_when_the_connection_between_the_servers_is_a_
     with apart(proxy, second):
         storage._oid = 0
     _until(lambda: client._server.connection not in (before, None))
-    given = [raw_oid for other in (clients(second.addr), clients(first.addr), client) for raw_oid in
-             (other.new_oid() for _ in range(60))]
+    given = [
+        raw_oid
+        for other in (clients(second.addr), clients(first.addr), client)
+        for raw_oid in (other.new_oid() for _ in range(60))
+    ]
     assert len(set(given)) == 180
 
 
@@ -309,12 +346,14 @@ def test_a_new_oid_is_there_when_the_server_is_again(relayed, clients):
     proxy.cut()
     _until(lambda: not client.is_connected())
     taking = Running(client.new_oid)
-    time.sleep(0.05)   # it waits, most likely
+    time.sleep(0.05)  # it waits, most likely
     proxy.mend()
     assert len(taking.result()) == 8
 
 
-def test_what_an_undo_has_changed_is_told_though_the_storage_says_so_at_its_vote(relayed, clients, tmp_path):
+def test_what_an_undo_has_changed_is_told_though_the_storage_says_so_at_its_vote(
+    relayed, clients, tmp_path
+):
     """As one does that is itself a client: before that it does not know."""
     first, proxy, second = relayed(FileStorage(str(tmp_path / 'data.fs')))
     writer, reader = ZODB.DB(clients(second.addr)), ZODB.DB(clients(second.addr))

@@ -1,4 +1,6 @@
-"""A read is as new as what this client could know: what another client's finished commit has sent it is applied first."""
+"""A read is as new as what this client could know: what another client's finished commit has sent
+it is applied first.
+"""
 
 import socket
 import threading
@@ -23,7 +25,9 @@ def two(request, serving, clients, tmp_path):
     if request.param == 'tls':
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(tmp_path / 'ca.pem'))
-        authority.issue_cert('127.0.0.1').private_key_and_cert_chain_pem.write_to_path(str(tmp_path / 'server.pem'))
+        authority.issue_cert('127.0.0.1').private_key_and_cert_chain_pem.write_to_path(
+            str(tmp_path / 'server.pem')
+        )
         options['ssl'] = server_context(str(tmp_path / 'server.pem'))
         ssl['ssl'] = client_context(authenticate=str(tmp_path / 'ca.pem'))
     server = serving(MappingStorage(), address, **options)
@@ -102,7 +106,7 @@ def test_a_snapshot_that_this_client_knows_is_read_without_a_look_at_the_socket(
 class Competing(BasicStorage.BasicStorage, StorageTestBase.StorageTestBase):
     """ZODB's own test, with the competing commit by a client of its own."""
 
-    __test__ = False   # by pytest itself
+    __test__ = False  # by pytest itself
 
     def __init__(self, storage, competitor):
         super().__init__('test_checkCurrentSerialInTransaction')
@@ -120,7 +124,9 @@ class Competing(BasicStorage.BasicStorage, StorageTestBase.StorageTestBase):
         competing._dostore(oid, revid=revid)
 
 
-@pytest.mark.parametrize('times', [10, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize(
+    'times', [10, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+)
 def test_a_competing_commit_of_another_client_is_seen_after_our_own(serving, clients, times):
     for _ in range(times):
         server = serving(MappingStorage())

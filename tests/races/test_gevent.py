@@ -1,4 +1,6 @@
-"""Programs that gevent has patched: clients work, with greenlets for threads, and with sockets of gevent's alone."""
+"""Programs that gevent has patched: clients work, with greenlets for threads, and with sockets of
+gevent's alone.
+"""
 
 import json
 import os
@@ -19,8 +21,13 @@ both = pytest.mark.parametrize('patched', ['threads', 'sockets'])
 def run(patched, address, what):
     """Run a program of its own; return its last line."""
     environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).parent.parent)}
-    done = subprocess.run([sys.executable, '-m', 'support.green', patched, json.dumps(address), what], env=environment,
-                          capture_output=True, text=True, timeout=50)
+    done = subprocess.run(
+        [sys.executable, '-m', 'support.green', patched, json.dumps(address), what],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
 
@@ -36,8 +43,11 @@ def test_ten_greenlets_commit(serving, patched, address):
 def test_a_silent_server_is_given_up(scripted, patched):
     server = scripted()
     program = subprocess.Popen(
-        [sys.executable, '-m', 'support.green', patched, json.dumps(server.address), 'wait'], stdout=subprocess.PIPE, text=True,
-        env={**os.environ, 'PYTHONPATH': str(Path(__file__).parent.parent)})
+        [sys.executable, '-m', 'support.green', patched, json.dumps(server.address), 'wait'],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(Path(__file__).parent.parent)},
+    )
     try:
         talk = server.client()
         talk.register(tid(1))

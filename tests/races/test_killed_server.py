@@ -1,4 +1,6 @@
-"""A server is killed with kill -9 and starts again: what it says of its storage is what happened, and nothing else."""
+"""A server is killed with kill -9 and starts again: what it says of its storage is what happened,
+and nothing else.
+"""
 
 import pytest
 from ZODB.Connection import TransactionMetaData
@@ -20,7 +22,9 @@ def server(tmp_path):
 
 
 def killed_while_voted(server, txn):
-    """Commit, let another transaction vote, kill the server; returns the tid of the one that was committed."""
+    """Commit, let another transaction vote, kill the server; returns the tid of the one that was
+    committed.
+    """
     client = RawClient(server.address)
     serial = z64 if client.last == z64 else client.call('loadBefore', oid(1), maxtid)[1]
     last = client.commit(txn, (oid(1), serial, b'committed'))
@@ -48,7 +52,9 @@ def test_the_tid_of_a_transaction_that_was_cut_off_is_told_by_no_call(server):
 
 
 def test_clients_find_their_server_again_after_two_restarts(server, clients, tmp_path):
-    """Each with a cache file; one that is connected all the time, one that is opened between the restarts."""
+    """Each with a cache file; one that is connected all the time, one that is opened between the
+    restarts.
+    """
     server.start()
     lasting = clients(server.address, client='lasting', var=str(tmp_path))
     last = killed_while_voted(server, 1)
@@ -70,11 +76,16 @@ def test_clients_find_their_server_again_after_two_restarts(server, clients, tmp
         for other in (lasting, between, fresh):
             other.ping()
     between.close()
-    assert clients(server.address, client='between', var=str(tmp_path)).load(oid(1)) == (b'after', last)
+    assert clients(server.address, client='between', var=str(tmp_path)).load(oid(1)) == (
+        b'after',
+        last,
+    )
 
 
 def test_oids_are_not_given_out_again(server):
-    """Not those that a client has not used, nor those of objects that were not stored before the kill."""
+    """Not those that a client has not used, nor those of objects that were not stored before the
+    kill.
+    """
     given = []
     for _ in range(3):
         server.start()

@@ -1,4 +1,6 @@
-"""Iterating over transactions that do not fit into one answer: they stream, in any order of use, and end only at their end."""
+"""Iterating over transactions that do not fit into one answer: they stream, in any order of use,
+and end only at their end.
+"""
 
 import tracemalloc
 
@@ -98,27 +100,54 @@ def test_a_copy_is_whole(client, tmp_path):
 
 @pytest.fixture
 def answering(scripted, clients):
-    """A function that opens a client whose server answers iterator_batch by one of these after the other, then the last again."""
+    """A function that opens a client whose server answers iterator_batch by one of these after the
+    other, then the last again.
+    """
+
     def connect(*batches):
         left = list(batches)
 
         def answer(client, request):
             client.send(request.reply(left.pop(0) if len(left) > 1 else left[0]))
+
         server = scripted()
-        Answering(server, tid(1), {'get_info': BATCHES, 'iterator_start': 1, 'iterator_batch': answer})
+        Answering(
+            server, tid(1), {'get_info': BATCHES, 'iterator_start': 1, 'iterator_batch': answer}
+        )
         return clients(server.address)
+
     return connect
 
 
-@pytest.mark.parametrize('batches', [
-    [([], False)],
-    [([(DESCRIBED, [], False)], False)],
-    [([(DESCRIBED, [record(1)], False)], False), ([], False)],
-    [([(DESCRIBED, [record(1)], False)], False), ([], True)],
-    [([(DESCRIBED, [record(1)], False)], True)],
-    [([(DESCRIBED, [record(1)], False), ((tid(2), *DESCRIBED[1:]), [record(2, 2)], True)], True)],
-    [([(DESCRIBED, [record(1)], False)], False), ([((tid(2), *DESCRIBED[1:]), [record(2, 2)], True)], True)],
-], ids=['nothing', 'no record', 'nothing more', 'an early end', 'an end inside', 'another in front', 'another transaction'])
+@pytest.mark.parametrize(
+    'batches',
+    [
+        [([], False)],
+        [([(DESCRIBED, [], False)], False)],
+        [([(DESCRIBED, [record(1)], False)], False), ([], False)],
+        [([(DESCRIBED, [record(1)], False)], False), ([], True)],
+        [([(DESCRIBED, [record(1)], False)], True)],
+        [
+            (
+                [(DESCRIBED, [record(1)], False), ((tid(2), *DESCRIBED[1:]), [record(2, 2)], True)],
+                True,
+            )
+        ],
+        [
+            ([(DESCRIBED, [record(1)], False)], False),
+            ([((tid(2), *DESCRIBED[1:]), [record(2, 2)], True)], True),
+        ],
+    ],
+    ids=[
+        'nothing',
+        'no record',
+        'nothing more',
+        'an early end',
+        'an end inside',
+        'another in front',
+        'another transaction',
+    ],
+)
 def test_a_server_that_does_not_come_on_ends_the_iteration_with_an_error(answering, batches):
     client = answering(*batches)
     with pytest.raises(UnrecognizedResult):

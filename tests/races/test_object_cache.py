@@ -1,4 +1,6 @@
-"""ZODB's own cache of objects, which knows nothing of tids but what the storage tells the database."""
+"""ZODB's own cache of objects, which knows nothing of tids but what the storage tells the
+database.
+"""
 
 import pytest
 import transaction
@@ -56,7 +58,9 @@ def outage(serving, sockets, clients):
     return lambda **options: Outage(serving, sockets(), clients, **options)
 
 
-@pytest.mark.parametrize('changes', [1, 2], ids=['told what changed', 'told that anything may have changed'])
+@pytest.mark.parametrize(
+    'changes', [1, 2], ids=['told what changed', 'told that anything may have changed']
+)
 def test_objects_that_the_client_cache_has_dropped_are_invalidated_after_an_outage(outage, changes):
     """The client cache keeps nothing at all, and the object cache everything."""
     there = outage(cache_size=0)
@@ -67,9 +71,13 @@ def test_objects_that_the_client_cache_has_dropped_are_invalidated_after_an_outa
     assert there.seen() == [changes, changes]
 
 
-@pytest.mark.parametrize('changes', [1, 2], ids=['told what changed', 'told that anything may have changed'])
+@pytest.mark.parametrize(
+    'changes', [1, 2], ids=['told what changed', 'told that anything may have changed']
+)
 def test_a_reconnect_between_snapshot_and_drain_is_not_swallowed(outage, monkeypatch, changes):
-    """A connection has asked for the last transaction, and drains what it was told only after the whole cache check."""
+    """A connection has asked for the last transaction, and drains what it was told only after the
+    whole cache check.
+    """
     there = outage()
     assert there.seen() == [0, 0]
     _meanwhile(monkeypatch, there.client, lambda: there.miss(changes))
@@ -79,8 +87,12 @@ def test_a_reconnect_between_snapshot_and_drain_is_not_swallowed(outage, monkeyp
     assert there.seen() == [changes, changes]
 
 
-def test_a_snapshot_taken_in_the_middle_of_the_cache_check_is_not_the_last_old_one(outage, monkeypatch):
-    """A connection opens just after the database was told to forget everything, and before the last transaction moves."""
+def test_a_snapshot_taken_in_the_middle_of_the_cache_check_is_not_the_last_old_one(
+    outage, monkeypatch
+):
+    """A connection opens just after the database was told to forget everything, and before the last
+    transaction moves.
+    """
     there = outage()
     database, opened = there.client._state.database, []
     forget = database.invalidateCache
@@ -88,7 +100,10 @@ def test_a_snapshot_taken_in_the_middle_of_the_cache_check_is_not_the_last_old_o
     def forget_and_open():
         monkeypatch.setattr(database, 'invalidateCache', forget)
         forget()
-        opened.append(there.connection.db().open(transaction_manager=transaction.TransactionManager()))
+        opened.append(
+            there.connection.db().open(transaction_manager=transaction.TransactionManager())
+        )
+
     monkeypatch.setattr(database, 'invalidateCache', forget_and_open)
     there.miss(2)
     root = opened[0].root()
@@ -98,7 +113,9 @@ def test_a_snapshot_taken_in_the_middle_of_the_cache_check_is_not_the_last_old_o
 
 
 def test_a_snapshot_of_the_new_state_has_no_objects_of_the_old_one(outage, monkeypatch):
-    """An open connection polls when the database has heard of the new tid, and not yet all that goes with it."""
+    """An open connection polls when the database has heard of the new tid, and not yet all that
+    goes with it.
+    """
     there = outage()
     assert there.seen() == [0, 0]
     database = there.client._state.database
@@ -108,6 +125,7 @@ def test_a_snapshot_of_the_new_state_has_no_objects_of_the_old_one(outage, monke
         monkeypatch.setattr(database, 'invalidate', invalidate)
         invalidate(tid, oids)
         there.connection.newTransaction(None, False)
+
     monkeypatch.setattr(database, 'invalidate', invalidate_and_poll)
     there.miss(2)
     is_new = there.connection._storage._start > there.client.lastTransaction()
@@ -129,7 +147,7 @@ def test_an_invalidation_between_snapshot_and_drain_is_not_swallowed(serving, cl
     def commit():
         with there.transaction() as other:
             other.root()['x'] = 1
-        here.storage.ping()   # behind the invalidation
+        here.storage.ping()  # behind the invalidation
 
     reading.transaction_manager.begin()
     _meanwhile(monkeypatch, here.storage, commit)
@@ -140,7 +158,9 @@ def test_an_invalidation_between_snapshot_and_drain_is_not_swallowed(serving, cl
 
 
 def test_a_connection_that_opens_right_after_a_commit_elsewhere_sees_one_state(serving, clients):
-    """Two objects that always change together are never seen apart, however opening and invalidations mix."""
+    """Two objects that always change together are never seen apart, however opening and
+    invalidations mix.
+    """
     server = serving(MappingStorage())
     here, there = ZODB.DB(clients(server.addr)), ZODB.DB(clients(server.addr))
     with there.transaction() as other:
@@ -158,7 +178,9 @@ def test_a_connection_that_opens_right_after_a_commit_elsewhere_sees_one_state(s
 
 
 def _meanwhile(monkeypatch, client, do):
-    """Have something happen after the client has told its last transaction, once, and before the caller gets it."""
+    """Have something happen after the client has told its last transaction, once, and before the
+    caller gets it.
+    """
     tell = client.lastTransaction
 
     def told():
@@ -166,4 +188,5 @@ def _meanwhile(monkeypatch, client, do):
         last = tell()
         do()
         return last
+
     monkeypatch.setattr(client, 'lastTransaction', told)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.smoke
 class Packable(FileStorage):
     """A FileStorage of which everything but the current revisions is removed, garbage or not."""
 
-    packing = staticmethod(lambda: None)   # called in the middle of a pack
+    packing = staticmethod(lambda: None)  # called in the middle of a pack
 
     def pack(self, t, referencesf, gc=True):
         self.packing()
@@ -36,8 +36,12 @@ def _three_revisions(client):
 
 
 @pytest.mark.parametrize('packs_itself', [True, False])
-def test_old_revisions_in_a_client_cache_do_not_outlive_a_pack(serving, raw, clients, tmp_path, packs_itself):
-    """What the server does not have any more, no client answers with; what is current stays in the cache."""
+def test_old_revisions_in_a_client_cache_do_not_outlive_a_pack(
+    serving, raw, clients, tmp_path, packs_itself
+):
+    """What the server does not have any more, no client answers with; what is current stays in the
+    cache.
+    """
     server = serving(Packable(str(tmp_path / 'data.fs')))
     other = raw(server)
     first, second, third = _three_revisions(other)
@@ -49,7 +53,7 @@ def test_old_revisions_in_a_client_cache_do_not_outlive_a_pack(serving, raw, cli
         client.pack(time.time() + 1)
     else:
         other.call('pack', time.time() + 1, True)
-        client.ping()   # behind the news of the pack
+        client.ping()  # behind the news of the pack
     assert _removed(client, second) and _removed(client, third)
     loads = client.server_status()['loads']
     assert client.load(oid(1)) == (b'3', third)
@@ -81,8 +85,11 @@ def test_others_load_and_commit_while_a_pack_runs(serving, raw, tmp_path):
     assert other.call('loadBefore', oid(1), maxtid)[0] == b'4'
 
 
-def test_an_object_that_was_packed_away_is_not_served_from_the_servers_memory(serving, raw, tmp_path):
-    server = serving(FileStorage(str(tmp_path / 'data.fs')))   # which removes what nothing refers to
+def test_an_object_that_was_packed_away_is_not_served_from_the_servers_memory(
+    serving, raw, tmp_path
+):
+    # which removes what nothing refers to
+    server = serving(FileStorage(str(tmp_path / 'data.fs')))
     client = raw(server)
     client.commit(1, (z64, z64, b'(K\x01t.N.'), (oid(1), z64, b'N.N.'))
     assert client.call('loadBefore', oid(1), maxtid)[0] == b'N.N.'
@@ -94,7 +101,9 @@ def test_an_object_that_was_packed_away_is_not_served_from_the_servers_memory(se
 @pytest.mark.skipif(sys.platform != 'linux', reason='only Linux knows priorities of threads')
 def test_a_pack_goes_second_to_the_loop(serving, raw, tmp_path):
     storage, seen = Packable(str(tmp_path / 'data.fs')), []
-    storage.packing = lambda: seen.append((len(os.sched_getaffinity(0)), os.getpriority(os.PRIO_PROCESS, 0)))
+    storage.packing = lambda: seen.append(
+        (len(os.sched_getaffinity(0)), os.getpriority(os.PRIO_PROCESS, 0))
+    )
     client = raw(serving(storage))
     client.commit(1, (z64, z64, b'(K\x01t.N.'))
     client.call('pack', time.time() + 1, True)
@@ -104,7 +113,9 @@ def test_a_pack_goes_second_to_the_loop(serving, raw, tmp_path):
 @pytest.mark.parametrize('wait', [True, False])
 @pytest.mark.parametrize('stays', [True, False])
 def test_a_second_pack_leaves_the_first_as_it_is(serving, raw, tmp_path, wait, stays):
-    """It is refused, and commits go on beside the first; also when the client that began it is gone."""
+    """It is refused, and commits go on beside the first; also when the client that began it is
+    gone.
+    """
     inside, go_on, packs = threading.Event(), threading.Event(), []
     storage = Packable(str(tmp_path / 'data.fs'))
 
@@ -114,6 +125,7 @@ def test_a_second_pack_leaves_the_first_as_it_is(serving, raw, tmp_path, wait, s
             raise FileStorageError('Already packing')
         inside.set()
         go_on.wait(20)
+
     storage.packing = packing
     server = serving(storage)
     packer, other = raw(server), raw(server)

@@ -1,4 +1,6 @@
-"""The server comes back with an older database: what the client knows is from a future that never was."""
+"""The server comes back with an older database: what the client knows is from a future that never
+was.
+"""
 
 import shutil
 
@@ -69,7 +71,9 @@ def test_a_client_may_be_told_to_drop_its_newer_cache(backup, tmp_path):
 
 
 def test_a_backup_that_has_moved_on_is_not_mixed_with_what_was_lost(backup, clients, tmp_path):
-    """The server is newer than the cache's, which the backup does not have: nobody knows what else it lacks."""
+    """The server is newer than the cache's, which the backup does not have: nobody knows what else
+    it lacks.
+    """
     cache = str(tmp_path / 'client.zec')
     reader = clients(backup.address, cache=cache)
     with ZODB.DB(reader).transaction() as connection:
@@ -84,21 +88,25 @@ def test_a_backup_that_has_moved_on_is_not_mixed_with_what_was_lost(backup, clie
 
 
 def test_a_running_client_does_not_go_back_in_time(backup, clients):
-    """It stays without a connection, and says why; it never mixes its newer objects with older ones."""
+    """It stays without a connection, and says why; it never mixes its newer objects with older
+    ones.
+    """
     client = clients(backup.address)
     database = ZODB.DB(client)
     with database.transaction() as connection:
         assert connection.root()['x'] == 2
     last = client.lastTransaction()
     backup.restore()
-    client._server.timeout = 0.1   # seconds that a call waits for a connection
+    client._server.timeout = 0.1  # seconds that a call waits for a connection
     assert 'drop_cache_if_older' in _refusal(client)
     assert client.lastTransaction() == last
     assert not client.is_connected()
 
 
 def _refusal(client):
-    """Return the text with which calls fail once the server that has come back is known to be older."""
+    """Return the text with which calls fail once the server that has come back is known to be
+    older.
+    """
     while True:
         with pytest.raises(ClientDisconnected) as caught:
             while True:

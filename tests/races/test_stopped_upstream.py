@@ -1,4 +1,6 @@
-"""The server behind a server hangs: who does not need it is served all the time, whatever others ask for."""
+"""The server behind a server hangs: who does not need it is served all the time, whatever others
+ask for.
+"""
 
 import os
 import signal
@@ -25,11 +27,24 @@ class Chain:
 
     def __init__(self, directory):
         self.directory = directory
-        self.first = ServerCommand(OURS, directory / 'first', storage=(
-            f'<filestorage 1>\n path {directory}/data.fs\n blob-dir {directory}/blobs\n</filestorage>')).start()
-        upstream = ClientStorage(self.first.address, wait_timeout=20, blob_dir=str(directory / 'cached-blobs'))
-        self.second = StorageServer(f'{self.first.address}2', {'1': upstream}, invalidation_age=3600, invalidation_queue_size=1,
-                                    transaction_timeout=None)
+        self.first = ServerCommand(
+            OURS,
+            directory / 'first',
+            storage=(
+                f'<filestorage 1>\n path {directory}/data.fs\n blob-dir {directory}/blobs\n'
+                '</filestorage>'
+            ),
+        ).start()
+        upstream = ClientStorage(
+            self.first.address, wait_timeout=20, blob_dir=str(directory / 'cached-blobs')
+        )
+        self.second = StorageServer(
+            f'{self.first.address}2',
+            {'1': upstream},
+            invalidation_age=3600,
+            invalidation_queue_size=1,
+            transaction_timeout=None,
+        )
         self.thread = threading.Thread(target=self.second.serve_forever, daemon=True)
         self.thread.start()
         self.clients = []
@@ -110,15 +125,23 @@ def nowhere_else(chain, client):
         path.unlink()
 
 
-#: What each call is made with, and what is done before the first server hangs, whose result `before` is.
+#: What each call is made with, and what is done before the first server hangs, whose result
+#: `before` is.
 CALLS = {
-    'get_info': (), 'server_status': (), 'ping': (), 'lastTransaction': (),
+    'get_info': (),
+    'server_status': (),
+    'ping': (),
+    'lastTransaction': (),
     'set_client_label': ('label',),
     'getInvalidations': lambda chain, before: (chain.tids[0],),
     'loadBefore': lambda chain, before: (oid(2), chain.tids[1]),
     'load_many': lambda chain, before: ([oid(1), oid(3)], chain.tids[1]),
     'loadSerial': lambda chain, before: (oid(2), chain.tids[1]),
-    'getTid': (oid(1),), 'history': (oid(1), 1), 'undoLog': (0, 5), 'undoInfo': (0, 5), 'record_iternext': (None,),
+    'getTid': (oid(1),),
+    'history': (oid(1), 1),
+    'undoLog': (0, 5),
+    'undoInfo': (0, 5),
+    'record_iternext': (None,),
     'iterator_start': (None, None),
     'iterator_next': (iterating, lambda chain, before: (before,)),
     'iterator_batch': (iterating, lambda chain, before: (before,)),
@@ -150,9 +173,13 @@ CALLS = {
 def asked(chain, client, name):
     """Make a call of this name when the first server hangs; returns its number."""
     entry = CALLS[name]
-    before, args = entry if isinstance(entry, tuple) and len(entry) == 2 and callable(entry[0]) else (None, entry)
+    before, args = (
+        entry
+        if isinstance(entry, tuple) and len(entry) == 2 and callable(entry[0])
+        else (None, entry)
+    )
     before = before(chain, client) if before else None
-    client.call('get_info')   # all of that has arrived
+    client.call('get_info')  # all of that has arrived
     chain.stop()
     args = args(chain, before) if callable(args) else args
     if OF_CLIENT[name].answered:
@@ -170,7 +197,7 @@ def test_a_call_that_waits_for_the_other_server_keeps_nobody_else_waiting(chain,
         bystander.call('ping')
         assert bystander.call('get_info')['name']
     chain.go_on()
-    if number is not None and name != 'register':   # a second one breaks the protocol
+    if number is not None and name != 'register':  # a second one breaks the protocol
         client.answer(number)
     client.close()
 

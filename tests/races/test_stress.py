@@ -1,4 +1,6 @@
-"""Several client processes on one server that is killed again and again: no snapshot of any client is ever wrong."""
+"""Several client processes on one server that is killed again and again: no snapshot of any client
+is ever wrong.
+"""
 
 import time
 
@@ -18,9 +20,11 @@ CLIENTS = 4
 
 @pytest.mark.slow
 def test_sums_hold_in_every_snapshot_of_every_client(sockets, clients, tmp_path):
-    """Moves between accounts, with conflicts, evictions, lost connections, and a server that is killed and started again.
+    """Moves between accounts, with conflicts, evictions, lost connections, and a server that is
+    killed and started again.
 
-    What a client was told is committed is there after every kill; what it was not told is there as a whole or not at all.
+    What a client was told is committed is there after every kill; what it was not told is there as
+    a whole or not at all.
     """
     address = sockets()
     command = ['python', '-m', 'ZEO.start', '-U', address, str(tmp_path / 'data.fs')]
@@ -28,13 +32,25 @@ def test_sums_hold_in_every_snapshot_of_every_client(sockets, clients, tmp_path)
     names = [f'client {number}' for number in range(CLIENTS)]
     connection = ZODB.DB(clients(address)).open()
     mover.prepare(connection, names)
-    workers = [Process(OURS, ['python', '-m', 'support.mover', address, name, str(WORK),
-                              *([str(tmp_path / f'{number}.zec')] if number % 2 else [])])
-               for number, name in enumerate(names)]
+    workers = [
+        Process(
+            OURS,
+            [
+                'python',
+                '-m',
+                'support.mover',
+                address,
+                name,
+                str(WORK),
+                *([str(tmp_path / f'{number}.zec')] if number % 2 else []),
+            ],
+        )
+        for number, name in enumerate(names)
+    ]
     try:
         end = time.monotonic() + WORK
         while time.monotonic() < end:
-            time.sleep(BETWEEN_KILLS)   # work that the kill interrupts
+            time.sleep(BETWEEN_KILLS)  # work that the kill interrupts
             server.kill()
             server = Process(OURS, command)
         figures = [_figures(worker) for worker in workers]

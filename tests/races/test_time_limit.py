@@ -23,8 +23,10 @@ def alive():
                     talk.send(message(-1, False, '.reply', None))
                 except OSError:
                     return
+
         threads.append(threading.Thread(target=run, daemon=True))
         threads[-1].start()
+
     yield keep
     ended.set()
     for thread in threads:
@@ -45,7 +47,9 @@ CALLS = {
 
 @pytest.mark.parametrize('name', CALLS)
 def test_a_call_ends_after_the_time_that_the_user_has_set(connected, alive, name):
-    """The error says what was called and for how long; the connection ends with it, and the next one works."""
+    """The error says what was called and for how long; the connection ends with it, and the next
+    one works.
+    """
     client, talk = connected(tid(1), timeout=0.5)
     alive(talk)
     calling = Running(CALLS[name], client)
@@ -82,7 +86,7 @@ def test_the_others_that_wait_end_with_it(connected, alive):
     alive(talk)
     first = Running(client.getTid, oid(1))
     talk.expect('getTid')
-    time.sleep(0.3)   # so that the second one's time is over later
+    time.sleep(0.3)  # so that the second one's time is over later
     second = Running(client.getTid, oid(2))
     talk.expect('getTid')
     for waiting in first, second:

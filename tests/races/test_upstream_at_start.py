@@ -1,4 +1,6 @@
-"""The server behind a server goes away while that one starts: it ends with one line, and may be started again."""
+"""The server behind a server goes away while that one starts: it ends with one line, and may be
+started again.
+"""
 
 import re
 
@@ -12,16 +14,24 @@ pytestmark = pytest.mark.smoke
 
 
 @pytest.mark.parametrize('last', ['register', 'get_info', 'iterator_start'])
-def test_a_server_whose_upstream_goes_away_while_it_starts_ends_with_one_line(tmp_path, sockets, last):
+def test_a_server_whose_upstream_goes_away_while_it_starts_ends_with_one_line(
+    tmp_path, sockets, last
+):
     upstream = ScriptedServer(sockets())
     conf = tmp_path / 'zeo.conf'
-    conf.write_text(f'<zeo>\n address {sockets()}\n</zeo>\n'
-                    f'<clientstorage 1>\n server {upstream.address}\n wait-timeout 1\n</clientstorage>\n')
+    conf.write_text(
+        f'<zeo>\n address {sockets()}\n</zeo>\n'
+        f'<clientstorage 1>\n server {upstream.address}\n wait-timeout 1\n</clientstorage>\n'
+    )
     process = Process(OURS, ['python', '-m', 'ZEO.runzeo', '-C', str(conf)])
     try:
         talk = upstream.client()
         info = {**INFO, 'interfaces': (('ZODB.interfaces', 'IStorageIteration'),)}
-        for name, result in (('register', tid(2**60)), ('get_info', info), ('iterator_start', None)):
+        for name, result in (
+            ('register', tid(2**60)),
+            ('get_info', info),
+            ('iterator_start', None),
+        ):
             request = talk.expect(name)
             if name == last:
                 break
@@ -30,6 +40,9 @@ def test_a_server_whose_upstream_goes_away_while_it_starts_ends_with_one_line(tm
         assert process.popen.wait(30) == 1
         said = process.errors()
         assert 'Traceback' not in said
-        assert len(re.findall('^runzeo: .*(?:closed|refused|no connection).*$', said, re.MULTILINE)) == 1
+        assert (
+            len(re.findall('^runzeo: .*(?:closed|refused|no connection).*$', said, re.MULTILINE))
+            == 1
+        )
     finally:
         process.end(0)

@@ -9,9 +9,13 @@ import pytest
 SCRIPT = Path(__file__).parent.parent.parent / 'scripts' / 'attack.py'
 
 
-@pytest.mark.parametrize('names', ['code-in-record,code-in-extension-demo', 'one-message-*', 'hash-set,future-tid'])
+@pytest.mark.parametrize(
+    'names', ['code-in-record,code-in-extension-demo', 'one-message-*', 'hash-set,future-tid']
+)
 def test_a_server_stands_attacks(names):
-    found = subprocess.run([sys.executable, SCRIPT, '--only', names], capture_output=True, text=True, timeout=55)
+    found = subprocess.run(
+        [sys.executable, SCRIPT, '--only', names], capture_output=True, text=True, timeout=55
+    )
     assert 'DIED' not in found.stdout and 'CODE RAN' not in found.stdout
     assert found.stderr == ''
 
@@ -19,6 +23,10 @@ def test_a_server_stands_attacks(names):
 def test_a_server_of_other_sources_is_attacked_as_well(tmp_path):
     package = tmp_path / 'ZEO'
     package.symlink_to(SCRIPT.parent.parent / 'src' / 'ZEO')
-    found = subprocess.run([sys.executable, SCRIPT, '--only', 'one-message-nested', '--against', tmp_path],
-                           capture_output=True, text=True, timeout=55)
+    found = subprocess.run(
+        [sys.executable, SCRIPT, '--only', 'one-message-nested', '--against', tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=55,
+    )
     assert found.stdout.count('one-message-nested') == 2 and str(tmp_path) in found.stdout

@@ -25,8 +25,9 @@ SOURCE = str(ROOT / 'src')
 
 
 def row(**changes):
-    return Row(**{'name': 'r', 'title': 'a row', 'job': 'ping', 'parameters': {'seconds': 0.05},
-                  **changes})
+    return Row(
+        **{'name': 'r', 'title': 'a row', 'job': 'ping', 'parameters': {'seconds': 0.05}, **changes}
+    )
 
 
 def test_every_row_has_its_own_name_and_a_job():
@@ -61,20 +62,38 @@ def test_a_ratio_is_the_median_of_the_rounds_that_have_both():
     assert report.ratio_of([None], [1]) is None
 
 
-@pytest.mark.parametrize('target, ratio, met', [
-    (Target(6), 6.0, True), (Target(6), 5.99, False),
-    (Target(1 / 7, False), 0.1, True), (Target(1 / 7, False), 0.2, False)])
+@pytest.mark.parametrize(
+    'target, ratio, met',
+    [
+        (Target(6), 6.0, True),
+        (Target(6), 5.99, False),
+        (Target(1 / 7, False), 0.1, True),
+        (Target(1 / 7, False), 0.2, False),
+    ],
+)
 def test_a_target_is_met_on_its_own_side(target, ratio, met):
     assert target.met(ratio) is met
 
 
 def test_the_table_shows_figures_ratio_and_missed_targets():
     r = row(targets=(Target(6),))
-    results = {r.key(False): {PEER: [{'rate': 100.0, 'client_us': 90.0, 'server_us': 10.0}],
-                              OURS: [{'rate': 400.0, 'client_us': 20.0, 'server_us': 5.0}]}}
+    results = {
+        r.key(False): {
+            PEER: [{'rate': 100.0, 'client_us': 90.0, 'server_us': 10.0}],
+            OURS: [{'rate': 400.0, 'client_us': 20.0, 'server_us': 5.0}],
+        }
+    }
     lines = report.make_lines([r], results, False)
-    assert lines[0].cells() == ['a row', '100 /s', '400 /s', '4.00', '90 → 20', '10 → 5', '4×',
-                                '≥ 6: 4.00 MISSED']
+    assert lines[0].cells() == [
+        'a row',
+        '100 /s',
+        '400 /s',
+        '4.00',
+        '90 → 20',
+        '10 → 5',
+        '4×',
+        '≥ 6: 4.00 MISSED',
+    ]
     assert 'Missed: r (≥ 6).' in report.as_text(lines)
     assert '     - 400 /s' in report.as_rst(lines, {'cores': '2'})
 
@@ -90,13 +109,15 @@ def test_a_raw_client_cuts_frames_at_any_byte():
     client.buffer = bytearray()
     stream, found = encode(1, False, 'ping', ()) + encode(2, False, 'ping', ()), []
     for i in range(len(stream)):
-        client.buffer += stream[i:i + 1]
+        client.buffer += stream[i : i + 1]
         found += client.frames()
     assert found == [encode(1, False, 'ping', ())[4:], encode(2, False, 'ping', ())[4:]]
 
 
 def living(group):
-    """The processes of a group; those that only wait for init to take note of their end left out."""
+    """The processes of a group; those that only wait for init to take note of their end left
+    out.
+    """
     found = []
     for process in Path('/proc').glob('[0-9]*'):
         try:
@@ -124,6 +145,7 @@ def groups(monkeypatch):
     def remember(group):
         seen.append(group)
         kill(group)
+
     monkeypatch.setattr(runner, '_kill_group', remember)
     return seen
 
@@ -148,8 +170,12 @@ def test_a_job_that_takes_too_long_is_ended(groups):
 def test_a_job_ends_when_its_driver_is_gone(tmp_path):
     implementation = Implementation(sys.executable, (SOURCE,))
     worker = subprocess.Popen(
-        [sys.executable, '-m', 'benchlib.worker', 'ping', '{"seconds": 3600}'], cwd=tmp_path,
-        env=implementation.environment(), stdin=subprocess.PIPE, start_new_session=True)
+        [sys.executable, '-m', 'benchlib.worker', 'ping', '{"seconds": 3600}'],
+        cwd=tmp_path,
+        env=implementation.environment(),
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
     deadline = time.monotonic() + 30
     while not (tmp_path / 'server.out').exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -158,14 +184,27 @@ def test_a_job_ends_when_its_driver_is_gone(tmp_path):
     expect_none_living([worker.pid])
 
 
-COMMAND = [sys.executable, str(ROOT / 'scripts' / 'bench.py'), '--quick',
-           '--peer-python', sys.executable, '--peer-path', SOURCE, '--our-python', sys.executable]
+COMMAND = [
+    sys.executable,
+    str(ROOT / 'scripts' / 'bench.py'),
+    '--quick',
+    '--peer-python',
+    sys.executable,
+    '--peer-path',
+    SOURCE,
+    '--our-python',
+    sys.executable,
+]
 
 
 @pytest.mark.slow
 def test_an_interrupted_run_shows_what_it_has():
-    command = subprocess.Popen([*COMMAND, '--rounds', '1000', '--only', 'ping'], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = subprocess.Popen(
+        [*COMMAND, '--rounds', '1000', '--only', 'ping'],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     for line in command.stderr:
         if 'round 2' in line:
             break
@@ -178,9 +217,21 @@ def test_an_interrupted_run_shows_what_it_has():
 @pytest.mark.slow
 def test_the_command_measures_and_prints_a_table(tmp_path):
     done = subprocess.run(
-        [*COMMAND, '--rounds', '1', '--only', 'ping,load-memory', '--json',
-         str(tmp_path / 'all.json'), '--rst', str(tmp_path / 'table.rst')],
-        capture_output=True, text=True, timeout=55)
+        [
+            *COMMAND,
+            '--rounds',
+            '1',
+            '--only',
+            'ping,load-memory',
+            '--json',
+            str(tmp_path / 'all.json'),
+            '--rst',
+            str(tmp_path / 'table.rst'),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=55,
+    )
     assert done.returncode == 0, done.stderr
     assert 'cold load, 1 thread, Unix socket, in-memory storage' in done.stdout
     for job in json.loads((tmp_path / 'all.json').read_text())['results'].values():

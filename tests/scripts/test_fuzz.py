@@ -39,7 +39,12 @@ def messages(seed: str, count: int) -> list:
 
 
 def test_the_arguments_of_every_call_are_known():
-    assert set(OF_CLIENT) - set(ARGUMENTS) <= {'get_info', 'server_status', 'ping', 'lastTransaction'}
+    assert set(OF_CLIENT) - set(ARGUMENTS) <= {
+        'get_info',
+        'server_status',
+        'ping',
+        'lastTransaction',
+    }
 
 
 def test_every_call_is_sent():
@@ -47,13 +52,20 @@ def test_every_call_is_sent():
 
 
 def test_a_seed_makes_the_same_input_again():
-    assert pickle.dumps(messages('7', 200)) == pickle.dumps(messages('7', 200)) != pickle.dumps(messages('8', 200))
+    assert (
+        pickle.dumps(messages('7', 200))
+        == pickle.dumps(messages('7', 200))
+        != pickle.dumps(messages('8', 200))
+    )
     assert mutated(random.Random(7), [SESSION]) == mutated(random.Random(7), [SESSION])
 
 
 def test_a_mutated_session_differs_from_the_session():
     plain = b''.join(SESSION)
-    assert all(b''.join(split_frames(mutated(random.Random(seed), [SESSION]))) != plain for seed in range(50))
+    assert all(
+        b''.join(split_frames(mutated(random.Random(seed), [SESSION]))) != plain
+        for seed in range(50)
+    )
 
 
 def test_a_recorded_session_has_blobs_and_transactions_and_iteration(tmp_path):
@@ -65,9 +77,12 @@ def test_a_recorded_session_has_blobs_and_transactions_and_iteration(tmp_path):
         assert target.stop() == 0
     decode = codec(b'Z5').decode
     names = {decode(frame)[2] for frames in sessions for frame in frames[1:]}
-    assert names >= set('''register get_info tpc_begin storea vote tpc_finish tpc_abort storeBlobStart storeBlobChunk storeBlobEnd
-        sendBlob undoa undoLog undoInfo history loadBefore load_many loadSerial getTid restorea deleteObject iterator_start
-        iterator_batch pack new_oids checkCurrentSerialInTransaction ping server_status'''.split())
+    assert names >= set(
+        """register get_info tpc_begin storea vote tpc_finish tpc_abort storeBlobStart
+        storeBlobChunk storeBlobEnd sendBlob undoa undoLog undoInfo history loadBefore
+        load_many loadSerial getTid restorea deleteObject iterator_start iterator_batch
+        pack new_oids checkCurrentSerialInTransaction ping server_status""".split()
+    )
 
 
 def test_temporary_files_are_noticed(target):
@@ -93,14 +108,29 @@ def test_a_good_client_that_waited_or_failed_is_noticed():
     taken = {'count': 1, 'mean': 1.0, 'worst': 1.0}
     figures = {'times': {'load': taken, 'commit behind the attack': taken}, 'failed': ['a reason']}
     assert len(checks.of_good_client(figures, checks.Bounds())) == 2
-    figures['times']['load at rest'] = taken   # the machine is what is slow
+    figures['times']['load at rest'] = taken  # the machine is what is slow
     assert len(checks.of_good_client(figures, checks.Bounds())) == 1
 
 
 @pytest.mark.timeout(300)
 def test_a_short_attack_on_every_server_harms_nobody_else(tmp_path):
-    """A few seconds of what the script does for minutes; how long the good client may wait is a bound against hangs here."""
-    done = subprocess.run([sys.executable, str(ROOT / 'scripts' / 'fuzz.py'), '--minutes', '0.2', '--latency', '20',
-                           '--keep', str(tmp_path)], capture_output=True, text=True, timeout=280)
+    """A few seconds of what the script does for minutes; how long the good client may wait is a
+    bound against hangs here.
+    """
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / 'scripts' / 'fuzz.py'),
+            '--minutes',
+            '0.2',
+            '--latency',
+            '20',
+            '--keep',
+            str(tmp_path),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(' ok ') == 6

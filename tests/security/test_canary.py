@@ -1,6 +1,8 @@
-"""Pickles that name globals by every opcode, in every place where a client can put bytes: nothing of them is ever run.
+"""Pickles that name globals by every opcode, in every place where a client can put bytes: nothing
+of them is ever run.
 
-Each example goes to a real server process, is called for by every method of the table, and again after a restart.
+Each example goes to a real server process, is called for by every method of the table, and again
+after a restart.
 """
 
 import pytest
@@ -11,7 +13,9 @@ from support.attacks import CALLINGS, NAMINGS, TARGETS, WRAPPINGS, Attacker, exp
 from support.speaking import KINDS
 from ZEO.wire.calls import OF_CLIENT
 
-EXPRESSIONS = st.tuples(*(st.sampled_from(sorted(choices)) for choices in (NAMINGS, CALLINGS, TARGETS, WRAPPINGS)))
+EXPRESSIONS = st.tuples(
+    *(st.sampled_from(sorted(choices)) for choices in (NAMINGS, CALLINGS, TARGETS, WRAPPINGS))
+)
 
 
 def attack(target, attacker, chosen):
@@ -33,7 +37,9 @@ def attack_many(start, kind, protocol, several, **options):
     attacker.reconnect()
     attacker.call_everything(b'')
     assert target.canary_lives()
-    assert attacker.tried(lambda client: client.call('ping') or True), 'the server does not answer any more'
+    assert attacker.tried(lambda client: client.call('ping') or True), (
+        'the server does not answer any more'
+    )
 
 
 FIXTURES = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -69,7 +75,9 @@ def test_every_opcode_that_names_or_calls_is_tried(start):
                 pickled(opcodes) + pickled(b'N'),
                 pickled(opcodes) + pickled(opcodes),
             )
-            attacker.commit((attacker.new_oid(), b'\0' * 8, pickled(b'N') * 2), extension=pickled(opcodes))
+            attacker.commit(
+                (attacker.new_oid(), b'\0' * 8, pickled(b'N') * 2), extension=pickled(opcodes)
+            )
             assert target.canary_lives(), (naming, calling)
     attacker.call_everything(b'')
 

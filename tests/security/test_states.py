@@ -1,4 +1,6 @@
-"""Conflicts in BTrees with states that no BTree has: BTrees are written in C, and must not take the server down with them."""
+"""Conflicts in BTrees with states that no BTree has: BTrees are written in C, and must not take the
+server down with them.
+"""
 
 import subprocess
 import sys
@@ -26,8 +28,9 @@ ConflictPolicy().apply_to(storage)
 rand = random.Random(int(sys.argv[1]))
 
 def atom():
-    return rand.choice([None, True, 0, 1, 2, 5, -1, 2**31, 2**40, 2**63, 2**70, 1.5, '', 'a', 'b', b'', b'ab', b'abcdefgh',
-                        [], {}, ()])
+    return rand.choice([
+        None, True, 0, 1, 2, 5, -1, 2**31, 2**40, 2**63, 2**70, 1.5,
+        '', 'a', 'b', b'', b'ab', b'abcdefgh', [], {}, ()])
 
 def value(depth):
     if depth <= 0 or rand.random() < .3:
@@ -40,7 +43,8 @@ def items(good):
     keys = sorted(rand.sample(range(50), count))
     flat = []
     for key in keys:
-        flat += [key if good or rand.random() < .9 else atom(), atom() if rand.random() < .5 else rand.randrange(9)]
+        flat.append(key if good or rand.random() < .9 else atom())
+        flat.append(atom() if rand.random() < .5 else rand.randrange(9))
     return tuple(flat)
 
 def state():

@@ -1,4 +1,6 @@
-"""Every way into an unpickler that a server's modules have is on a list, with the reason why it is none for a client's bytes."""
+"""Every way into an unpickler that a server's modules have is on a list, with the reason why it is
+none for a client's bytes.
+"""
 
 import ast
 from pathlib import Path
@@ -9,7 +11,8 @@ import ZEO.Exceptions
 
 PACKAGE = Path(ZEO.Exceptions.__file__).parent
 
-#: Names by which code gets an unpickler, or has ZODB use one: whatever is called `load`, it is of one of these or harmless.
+#: Names by which code gets an unpickler, or has ZODB use one: whatever is called `load`, it is of
+#: one of these or harmless.
 WAYS = {
     'Unpickler',
     'PersistentUnpickler',
@@ -43,14 +46,18 @@ WAYS = {
     'ConflictError(data=)',
 }
 
-#: A server process runs these modules: all but the client's own and the commands that talk to servers.
+#: A server process runs these modules: all but the client's own and the commands that talk to
+#: servers.
 CLIENT_ONLY = {'ClientStorage', 'nagios', 'zeoctl'}
 CLIENT_PACKAGES = {'link', 'cache'}
 
 #: (module, name) -> why no byte of a client gets to an unpickler there.
 KNOWN = {
     ('__init__', 'DB'): 'of the front door, for clients',
-    ('wire/pickles', 'pickle'): 'messages, after the walk over their opcodes, with a find_class that knows plain data only',
+    (
+        'wire/pickles',
+        'pickle',
+    ): 'messages, after the walk over their opcodes, with a find_class that knows plain data only',
     ('wire/pickles', 'Unpickler'): 'the same',
     ('serving/doors', 'pickle'): 'what is replaced, and by what',
     ('serving/doors', 'zodbpickle'): 'the same',
@@ -59,7 +66,10 @@ KNOWN = {
     ('serving/doors', 'get_pickle_metadata'): 'the same',
     ('serving/doors', 'is_blob_record'): 'the same',
     ('serving/doors', 'find_global'): 'the argument of what is replaced',
-    ('serving/doors', '.extension'): 'of transactions that hold a dictionary; all others are read from their bytes',
+    (
+        'serving/doors',
+        '.extension',
+    ): 'of transactions that hold a dictionary; all others are read from their bytes',
     ('serving/doors', 'TransactionMetaData'): 'the base of a class whose extension is guarded',
     ('serving/resolve', '_compat'): 'a pickler',
     ('serving/resolve', 'tryToResolveConflict'): 'what is replaced',
@@ -67,7 +77,10 @@ KNOWN = {
     ('serving/hosted', 'referencesf'): 'guarded by serving/doors',
     ('serving/commit', 'TransactionMetaData'): 'an annotation',
     ('serving/hosting', 'import_module'): 'what an operator wrote behind -S',
-    ('serving/commitlog', 'marshal'): 'a temporary file of this process, of which it has written every byte itself',
+    (
+        'serving/commitlog',
+        'marshal',
+    ): 'a temporary file of this process, of which it has written every byte itself',
     ('net/green', 'import_module'): 'modules of Python that its callers name in their source',
     ('net/tls', 'import_module'): 'what an operator wrote as password-function',
 }
@@ -98,11 +111,18 @@ def names_in(tree):
 
 
 def found():
-    return {(module, name) for module, tree in server_modules() for name in names_in(tree) if name in WAYS}
+    return {
+        (module, name)
+        for module, tree in server_modules()
+        for name in names_in(tree)
+        if name in WAYS
+    }
 
 
 def test_every_way_is_known():
-    assert sorted(found() - set(KNOWN)) == [], 'does a byte of a client get there? if not, say why in KNOWN'
+    assert sorted(found() - set(KNOWN)) == [], (
+        'does a byte of a client get there? if not, say why in KNOWN'
+    )
 
 
 def test_every_known_way_is_there():

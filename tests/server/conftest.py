@@ -1,4 +1,6 @@
-"""A real server in a thread, with a client that behaves well and has to go on working whatever the others do."""
+"""A real server in a thread, with a client that behaves well and has to go on working whatever the
+others do.
+"""
 
 import os
 import shutil
@@ -28,12 +30,16 @@ class Service:
         self.hosted = self.server.hosted['1']
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
-        self.good = ClientStorage(self.server.addr, wait_timeout=20, read_only=bool(options.get('read_only')))
+        self.good = ClientStorage(
+            self.server.addr, wait_timeout=20, read_only=bool(options.get('read_only'))
+        )
         self.serial = z64
         self._raw = []
 
     def connect(self):
-        """Return a connection on which nothing was said; the server's greeting is yet to be read."""
+        """Return a connection on which nothing was said; the server's greeting is yet to be
+        read.
+        """
         stream = socket.socket(socket.AF_UNIX)
         stream.connect(self.server.addr)
         self._raw.append(Conversation(stream))
@@ -59,7 +65,7 @@ class Service:
 
     def works(self):
         """Show that the good client is served."""
-        assert self.thread.is_alive(), 'the server\'s loop has ended'
+        assert self.thread.is_alive(), "the server's loop has ended"
         if self.good.isReadOnly():
             self.good.ping()
             return
@@ -81,11 +87,13 @@ def serve(tmp_path):
     services, folders = [], []
 
     def start(storage=None, **options):
-        folders.append(tempfile.mkdtemp(prefix='zeo-', dir='/tmp'))   # a socket's path must be short
+        # a socket's path must be short
+        folders.append(tempfile.mkdtemp(prefix='zeo-', dir='/tmp'))
         if storage is None:
             storage = FileStorage(str(tmp_path / f'{len(services)}.fs'))
         services.append(Service(folders[-1], storage, options))
         return services[-1]
+
     try:
         yield start
         for service in services:
@@ -130,8 +138,10 @@ def sockets_of_strangers(tmp_path):
                 with stream:
                     stream.sendall(says)
                     stream.recv(100)
+
         threading.Thread(target=serve, daemon=True).start()
         return listener.getsockname()
+
     yield listen
     for listener in listeners:
         listener.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,6 @@
-"""Whatever a client gives to a call, storages are asked about oids and tids only, and a wrong tid harms one transaction."""
+"""Whatever a client gives to a call, storages are asked about oids and tids only, and a wrong tid
+harms one transaction.
+"""
 
 import pytest
 from ZODB.DemoStorage import DemoStorage
@@ -13,11 +15,45 @@ from ZEO.wire.calls import OF_CLIENT
 
 OID = p64(10**6)
 TID = p64(10**15)
-WRONG = [None, 5, 'text', b'', b'short', b'too long by far', [], {}, (), 1.5, frozenset({1}), [OID], 10**5000, 'x' * 8, True]
+WRONG = [
+    None,
+    5,
+    'text',
+    b'',
+    b'short',
+    b'too long by far',
+    [],
+    {},
+    (),
+    1.5,
+    frozenset({1}),
+    [OID],
+    10**5000,
+    'x' * 8,
+    True,
+]
 #: Something right for each kind of argument.
-RIGHT = {'any': '1', 'flag': False, 'oid': OID, 'tid': TID, 'tid_or_none': None, 'serial': z64, 'oids': [OID], 'bytes': b'data',
-         'bytes_or_none': b'data', 'text': b'text', 'name': b'name', 'file_name': 'name', 'transaction': 5, 'new_transaction': 5,
-         'count': 1, 'counts': [1], 'number': 0.0, 'cursor': None, 'previous': None}
+RIGHT = {
+    'any': '1',
+    'flag': False,
+    'oid': OID,
+    'tid': TID,
+    'tid_or_none': None,
+    'serial': z64,
+    'oids': [OID],
+    'bytes': b'data',
+    'bytes_or_none': b'data',
+    'text': b'text',
+    'name': b'name',
+    'file_name': 'name',
+    'transaction': 5,
+    'new_transaction': 5,
+    'count': 1,
+    'counts': [1],
+    'number': 0.0,
+    'cursor': None,
+    'previous': None,
+}
 
 
 class Watched(MappingStorage):
@@ -41,17 +77,29 @@ def watch(name, count):
     def call(self, *args, **kwargs):
         self.asked += args[:count]
         return method(self, *args, **kwargs)
+
     setattr(Watched, name, call)
 
 
-for name, count in [('loadBefore', 2), ('loadSerial', 2), ('getTid', 1), ('history', 1), ('store', 2), ('iterator', 2)]:
+for name, count in [
+    ('loadBefore', 2),
+    ('loadSerial', 2),
+    ('getTid', 1),
+    ('history', 1),
+    ('store', 2),
+    ('iterator', 2),
+]:
     watch(name, count)
 
 KIND_NAMES = {kind: name for name, kind in KINDS.items()}
 IDS = {'oid', 'tid', 'tid_or_none', 'serial', 'previous'}
 
 
-WITH_IDS = [method for method in OF_CLIENT.values() if any(KIND_NAMES[kind] in IDS for kind in method.arguments.kinds)]
+WITH_IDS = [
+    method
+    for method in OF_CLIENT.values()
+    if any(KIND_NAMES[kind] in IDS for kind in method.arguments.kinds)
+]
 
 
 @pytest.mark.parametrize('method', WITH_IDS, ids=lambda method: method.name)
@@ -68,9 +116,13 @@ def test_no_storage_is_asked_about_what_is_no_id(serve, method):
                     try:
                         client.call(method.name, *args)
                     except LookupError as error:
-                        assert 'is not' in str(error) or error.args[0] in ('builtins.KeyError', 'ZODB.POSException.Unsupported',
-                                                                          'ZODB.POSException.POSKeyError', 'builtins.TypeError',
-                                                                          'builtins.AttributeError')
+                        assert 'is not' in str(error) or error.args[0] in (
+                            'builtins.KeyError',
+                            'ZODB.POSException.Unsupported',
+                            'ZODB.POSException.POSKeyError',
+                            'builtins.TypeError',
+                            'builtins.AttributeError',
+                        )
                 else:
                     client.begin(5)
                     client.tell(method.name, *args)
@@ -80,18 +132,23 @@ def test_no_storage_is_asked_about_what_is_no_id(serve, method):
                         pass
                 client.close()
     service.good.ping()
-    assert all(one is None or isinstance(one, bytes) and len(one) == 8 or one in ('', b'') for one in service.storage.asked)
+    assert all(
+        one is None or isinstance(one, bytes) and len(one) == 8 or one in ('', b'')
+        for one in service.storage.asked
+    )
 
 
 def test_the_error_says_what_is_wrong(service):
     client = service.client()
     for name, args, text in [
-            ('loadBefore', (b'x', maxtid), "b'x' is not an object id of 8 bytes"),
-            ('history', (OID, 'a\nb'), r"'a\nb' is not an integer"),
-            ('loadBefore', (OID,), 'it takes 2 arguments'),
-            ('load_many', ([OID] * (MOST_OIDS + 1), maxtid), 'at most 1000 object ids'),
-            ('iterator_next', ('x' * (MOST_NAME + 1),), 'is not an integer'), ('pack', ('now',), "'now' is not a number"),
-            ('undoInfo', (1, 2, None, 4), 'it takes 0 to 3 arguments')]:
+        ('loadBefore', (b'x', maxtid), "b'x' is not an object id of 8 bytes"),
+        ('history', (OID, 'a\nb'), r"'a\nb' is not an integer"),
+        ('loadBefore', (OID,), 'it takes 2 arguments'),
+        ('load_many', ([OID] * (MOST_OIDS + 1), maxtid), 'at most 1000 object ids'),
+        ('iterator_next', ('x' * (MOST_NAME + 1),), 'is not an integer'),
+        ('pack', ('now',), "'now' is not a number"),
+        ('undoInfo', (1, 2, None, 4), 'it takes 0 to 3 arguments'),
+    ]:
         with pytest.raises(LookupError, match='ValueError') as raised:
             client.call(name, *args)
         assert text in raised.value.args[1][0]
@@ -99,7 +156,9 @@ def test_the_error_says_what_is_wrong(service):
 
 @pytest.fixture(params=[FileStorage, MappingStorage, DemoStorage], ids=lambda make: make.__name__)
 def any_storage(request, tmp_path, serve):
-    return serve(request.param(str(tmp_path / 'd.fs')) if request.param is FileStorage else request.param())
+    return serve(
+        request.param(str(tmp_path / 'd.fs')) if request.param is FileStorage else request.param()
+    )
 
 
 OLD_Z64 = '\0' * 8
@@ -140,7 +199,9 @@ def copied(client, tid, oid=OID, serial=None):
         client.call('tpc_abort', 7)
 
 
-@pytest.mark.parametrize('tid', [b'\xff' * 8, b'\x80' + b'\0' * 7, maxtid, b'\x7f\xff\xff\xff' + b'\0' * 4])
+@pytest.mark.parametrize(
+    'tid', [b'\xff' * 8, b'\x80' + b'\0' * 7, maxtid, b'\x7f\xff\xff\xff' + b'\0' * 4]
+)
 def test_a_tid_that_leaves_none_after_it_is_refused(any_storage, tid):
     client = any_storage.client()
     with pytest.raises(LookupError, match='StorageTransactionError'):
@@ -163,7 +224,8 @@ def test_tids_that_come_in_order_are_taken_and_others_refused(service):
     client = service.client()
     assert copied(client, TID) == TID
     later = p64(10**15 + 1)
-    assert copied(client, later, p64(10**6 + 1), TID) == later   # ZODB makes tids later that were out of order
+    # ZODB makes tids later that were out of order
+    assert copied(client, later, p64(10**6 + 1), TID) == later
     for wrong in (later, TID, z64):
         with pytest.raises(LookupError, match='not after the last one'):
             copied(client, wrong)

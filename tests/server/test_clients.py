@@ -24,6 +24,7 @@ def open_client():
     def opened(address, **options):
         clients.append(ClientStorage(address, **{'wait_timeout': 10, **options}))
         return clients[-1]
+
     yield opened
     for client in clients:
         client.close()
@@ -53,7 +54,9 @@ class TestConflicts:
         assert connection.root()['counter'].value == 2
         assert service.hosted.stats.conflicts == 1
 
-    def test_a_client_that_does_not_say_it_can_gets_the_conflict(self, serve, open_client, monkeypatch):
+    def test_a_client_that_does_not_say_it_can_gets_the_conflict(
+        self, serve, open_client, monkeypatch
+    ):
         monkeypatch.setattr('ZEO.serving.hosted.EXTENSIONS', ())
         service = serve()
         manager, _ = conflicting(service.server.addr, open_client)
@@ -69,7 +72,9 @@ class TestConflicts:
         assert service.hosted.stats.conflicts == 1
 
     @pytest.mark.parametrize('client_resolves', [True, False])
-    def test_a_record_that_is_no_pickle_is_a_conflict_too(self, serve, open_client, monkeypatch, client_resolves):
+    def test_a_record_that_is_no_pickle_is_a_conflict_too(
+        self, serve, open_client, monkeypatch, client_resolves
+    ):
         if not client_resolves:
             monkeypatch.setattr('ZEO.serving.hosted.EXTENSIONS', ())
         client, meta = open_client(serve().server.addr), TransactionMetaData()
@@ -139,7 +144,7 @@ class TestRefusals:
         with pytest.raises(ClientStorageError, match="no storage 'other'.*serves 1") as caught:
             ClientStorage(service.server.addr, 'other', wait_timeout=50)
         assert not isinstance(caught.value, ClientDisconnected)
-        assert time.monotonic() - began < 40   # it has not waited for its time-out
+        assert time.monotonic() - began < 40  # it has not waited for its time-out
 
     def test_a_storage_that_can_only_be_read(self, serve, open_client):
         service = serve(read_only=True)
@@ -151,7 +156,9 @@ class TestRefusals:
 
     def test_a_server_of_something_else(self, tmp_path, sockets_of_strangers):
         with pytest.raises(ProtocolError, match='no ZEO server'):
-            ClientStorage(sockets_of_strangers(b'HTTP/1.1 400 Bad Request\r\n\r\n'), wait_timeout=50)
+            ClientStorage(
+                sockets_of_strangers(b'HTTP/1.1 400 Bad Request\r\n\r\n'), wait_timeout=50
+            )
 
     @pytest.mark.parametrize('address', ['', (), [], 70000, None, True, 1.5, [('host',)]])
     def test_what_is_no_address(self, address):
@@ -208,10 +215,14 @@ class TestSync:
 
 
 def test_what_changed_is_known_after_a_restart_too(service, tmp_path):
-    """A server looks for the last transactions of its storage, so that clients need not drop their caches."""
+    """A server looks for the last transactions of its storage, so that clients need not drop their
+    caches.
+    """
     oids = [service.good.new_oid() for _ in range(5)]
     tids = [service.commit(oid) for oid in oids]
-    again = StorageServer(('127.0.0.1', 0), {'1': FileStorage(service.storage.getName(), read_only=True)})
+    again = StorageServer(
+        ('127.0.0.1', 0), {'1': FileStorage(service.storage.getName(), read_only=True)}
+    )
     try:
         last, changed = again.hosted['1'].invalidations.since(tids[1], tids[-1])
         assert (last, sorted(changed)) == (tids[-1], oids[2:])

@@ -7,7 +7,7 @@ from ZODB.utils import maxtid, z64
 
 from support.scripted import Ended, message, oid, tid
 
-ONE, TWO = oid(1_000_001), oid(1_000_002)   # the good client's are small
+ONE, TWO = oid(1_000_001), oid(1_000_002)  # the good client's are small
 SOME = (ONE, z64, b'data')
 
 
@@ -41,11 +41,17 @@ def finishing(client):
 
 @pytest.fixture(params=[FileStorage, MappingStorage], ids=lambda kind: kind.__name__)
 def either(request, serve, tmp_path):
-    storage = FileStorage(str(tmp_path / 'either.fs')) if request.param is FileStorage else MappingStorage()
+    storage = (
+        FileStorage(str(tmp_path / 'either.fs'))
+        if request.param is FileStorage
+        else MappingStorage()
+    )
     return serve(storage)
 
 
-@pytest.mark.parametrize('phase', [begun, stored, voted, in_the_middle_of_a_message, voting, finishing])
+@pytest.mark.parametrize(
+    'phase', [begun, stored, voted, in_the_middle_of_a_message, voting, finishing]
+)
 def test_a_client_that_is_gone_leaves_the_lock(either, phase):
     client = either.client()
     phase(client)
@@ -58,7 +64,7 @@ def test_a_waiter_that_is_gone_is_not_handed_the_lock(either):
     holder, gone, next_one = either.client(), either.client(), either.client()
     voted(holder)
     voting(gone)
-    gone.call('ping')   # by then it waits
+    gone.call('ping')  # by then it waits
     next_one.begin(1, (TWO, z64, b'next'))
     answer = next_one.ask('vote', 1)
     next_one.call('ping')
@@ -104,17 +110,29 @@ def test_what_was_not_finished_was_not_done(either):
         either.storage.loadBefore(ONE, maxtid)
 
 
-@pytest.mark.parametrize('call', ['storea', 'deleteObject', 'undoa', 'checkCurrentSerialInTransaction'])
+@pytest.mark.parametrize(
+    'call', ['storea', 'deleteObject', 'undoa', 'checkCurrentSerialInTransaction']
+)
 def test_a_one_way_call_that_fails_ends_the_connection_and_frees_the_lock(either, call):
     client = either.client()
     voted(client)
-    client.tell(call, *{'undoa': (b'x', 1), 'storea': (*SOME, 1)}.get(call, (ONE, z64, 1)))   # too late
+    # too late
+    client.tell(call, *{'undoa': (b'x', 1), 'storea': (*SOME, 1)}.get(call, (ONE, z64, 1)))
     assert client.ended() in ([], ['.reply'])
     either.works()
 
 
-@pytest.mark.parametrize('args', [(), (1,), (1, 2, 3, 4, 5, 6, 7), (ONE, z64, b'data', 99),
-                                  (ONE, z64, b'data', []), (ONE, z64, b'd', None)])
+@pytest.mark.parametrize(
+    'args',
+    [
+        (),
+        (1,),
+        (1, 2, 3, 4, 5, 6, 7),
+        (ONE, z64, b'data', 99),
+        (ONE, z64, b'data', []),
+        (ONE, z64, b'd', None),
+    ],
+)
 def test_a_store_that_makes_no_sense_ends_the_connection(either, args):
     holder = either.client()
     voted(holder)
@@ -123,9 +141,22 @@ def test_a_store_that_makes_no_sense_ends_the_connection(either, args):
     either.works()
 
 
-@pytest.mark.parametrize('bad', [
-    (b'', z64, b'data'), (b'short', z64, b'data'), (b'x' * 9, z64, b'data'), ('text-oid', z64, b'data'), (5, z64, b'data'),
-    (ONE, z64, 'text'), (ONE, z64, None), (ONE, z64, 5), (ONE, b'x', b'data'), (ONE, 'x', b'data'), (None, None, None)])
+@pytest.mark.parametrize(
+    'bad',
+    [
+        (b'', z64, b'data'),
+        (b'short', z64, b'data'),
+        (b'x' * 9, z64, b'data'),
+        ('text-oid', z64, b'data'),
+        (5, z64, b'data'),
+        (ONE, z64, 'text'),
+        (ONE, z64, None),
+        (ONE, z64, 5),
+        (ONE, b'x', b'data'),
+        (ONE, 'x', b'data'),
+        (None, None, None),
+    ],
+)
 def test_records_that_no_storage_should_see(either, bad):
     """The connection ends, or the vote fails; the storage goes on as if nothing had been."""
     before = either.storage.lastTransaction()
@@ -138,17 +169,28 @@ def test_records_that_no_storage_should_see(either, bad):
     except (LookupError, Ended, OSError):
         pass
     else:
-        assert bad[1] != z64   # MappingStorage looks at no serial of a new object
+        assert bad[1] != z64  # MappingStorage looks at no serial of a new object
     client.close()
     either.works()
     assert either.storage.lastTransaction() > before
 
 
-@pytest.mark.parametrize('begin', [
-    (1, b'u' * 70_000, b'', {}), (1, b'', b'd' * 70_000, {}), (1, b'', b'', {'k': 'e' * 70_000}),
-    (1, b'', b'', {}, b'short', ' '),
-    (1, b'', b'', {}, b'', 'p'), (1, b'', b'', {}, None, 5), (1, b'', b'', [1]), (1, 5, 6, 7), (1, b'', b'', {}, 'text', ' '),
-    ([], b'', b'', {}), (1,)])
+@pytest.mark.parametrize(
+    'begin',
+    [
+        (1, b'u' * 70_000, b'', {}),
+        (1, b'', b'd' * 70_000, {}),
+        (1, b'', b'', {'k': 'e' * 70_000}),
+        (1, b'', b'', {}, b'short', ' '),
+        (1, b'', b'', {}, b'', 'p'),
+        (1, b'', b'', {}, None, 5),
+        (1, b'', b'', [1]),
+        (1, 5, 6, 7),
+        (1, b'', b'', {}, 'text', ' '),
+        ([], b'', b'', {}),
+        (1,),
+    ],
+)
 def test_a_beginning_that_the_storage_refuses(either, begin):
     """FileStorage takes its own lock before it looks at what it was given."""
     client = either.client()
@@ -170,9 +212,15 @@ def test_beginning_twice_ends_the_connection(either):
     assert client.ended() == []
 
 
-@pytest.mark.parametrize('calls, name', [
-    (['tpc_finish'], 'StorageTransactionError'), (['vote', 'vote'], 'StorageTransactionError'),
-    (['vote', 'tpc_finish', 'tpc_finish'], 'StorageTransactionError'), (['tpc_abort', 'vote'], 'StorageTransactionError')])
+@pytest.mark.parametrize(
+    'calls, name',
+    [
+        (['tpc_finish'], 'StorageTransactionError'),
+        (['vote', 'vote'], 'StorageTransactionError'),
+        (['vote', 'tpc_finish', 'tpc_finish'], 'StorageTransactionError'),
+        (['tpc_abort', 'vote'], 'StorageTransactionError'),
+    ],
+)
 def test_calls_out_of_order(either, calls, name):
     client = either.client()
     client.begin(1, SOME)
@@ -196,11 +244,12 @@ def test_a_timeout_frees_the_lock_and_is_told(serve):
     service = serve(transaction_timeout=0.3)
     slow = service.client()
     voted(slow)
-    service.works()   # which waits for the lock
+    service.works()  # which waits for the lock
     for late in ('vote', 'tpc_finish'):
-        with pytest.raises(LookupError, match="ConflictError.*transaction-timeout"):   # which every client tries again
+        with pytest.raises(LookupError, match='ConflictError.*transaction-timeout'):
+            # which every client tries again
             slow.call(late, 1)
-    slow.call('tpc_abort', 1)   # from most clients none comes: the transaction is forgotten already
+    slow.call('tpc_abort', 1)  # from most clients none comes: the transaction is forgotten already
     with pytest.raises(LookupError, match='StorageTransactionError'):
         slow.call('tpc_finish', 1)
     slow.commit(2, SOME)
@@ -214,7 +263,7 @@ def test_waiting_for_the_lock_is_not_holding_it(serve):
         client.begin(1, (oid(number + 2_000_000), z64, b'data'))
         votes.append(client.ask('vote', 1))
         client.call('ping') if number else client.answer(votes[0])
-    for number in (1, 2):   # each is handed the lock when the one before has timed out
+    for number in (1, 2):  # each is handed the lock when the one before has timed out
         clients[number].answer(votes[number])
     clients[3].answer(votes[3])
     assert clients[3].call('tpc_finish', 1) > tid(0)
@@ -224,8 +273,10 @@ def test_a_storage_that_fails_in_finish(serve, monkeypatch):
     service = serve()
     client = service.client()
     with monkeypatch.context() as patch:
+
         def fail(*args):
             raise OSError(28, 'No space left on device')
+
         patch.setattr(service.storage, 'tpc_finish', fail)
         voted(client)
         with pytest.raises(LookupError, match='OSError'):

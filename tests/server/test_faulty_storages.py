@@ -1,4 +1,6 @@
-"""Storages that fail where no storage should: one call fails, the others go on, and what is permanent is told as committed."""
+"""Storages that fail where no storage should: one call fails, the others go on, and what is
+permanent is told as committed.
+"""
 
 import json
 import threading
@@ -30,16 +32,20 @@ class Trouble(Exception):
 
 
 class Worse(BaseException):
-    """What should not be raised by a storage, and is no wish to end the process, such as a time limit of some library."""
+    """What should not be raised by a storage, and is no wish to end the process, such as a time
+    limit of some library.
+    """
 
 
 def faulty(base):
     """Return a class of storages whose methods fail while they are named in `broken`."""
+
     def method(name):
         def call(self, *args, **kwargs):
             if name in self.broken:
                 raise self.trouble
             return getattr(base, name)(self, *args, **kwargs)
+
         return call
 
     class Faulty(base):
@@ -52,8 +58,25 @@ def faulty(base):
             if self.after_finish is not None:
                 raise self.after_finish
             return tid
-    for name in ('__len__', 'getSize', 'getName', 'isReadOnly', 'supportsUndo', 'lastTransaction', 'sortKey', 'new_oid',
-                 'loadBefore', 'history', 'loadSerial', 'pack', 'tpc_vote', 'store', 'tpc_begin', 'iterator'):
+
+    for name in (
+        '__len__',
+        'getSize',
+        'getName',
+        'isReadOnly',
+        'supportsUndo',
+        'lastTransaction',
+        'sortKey',
+        'new_oid',
+        'loadBefore',
+        'history',
+        'loadSerial',
+        'pack',
+        'tpc_vote',
+        'store',
+        'tpc_begin',
+        'iterator',
+    ):
         if hasattr(base, name):
             setattr(Faulty, name, method(name))
     Faulty.__name__ = f'Faulty{base.__name__}'
@@ -69,24 +92,58 @@ class Mapping(faulty(MappingStorage)):
 
 @pytest.fixture(params=['memory', 'file'])
 def faulted(serve, request, tmp_path):
-    storage = Mapping() if request.param == 'memory' else faulty(FileStorage)(str(tmp_path / 'faulty.fs'))
+    storage = (
+        Mapping() if request.param == 'memory' else faulty(FileStorage)(str(tmp_path / 'faulty.fs'))
+    )
     service = serve(storage)
     service.next_oid = count(10**7).__next__
     yield service
     storage.broken, storage.after_finish = frozenset(), None
 
 
-@pytest.mark.parametrize('broken', [
-    '__len__', 'getSize', 'getName', 'isReadOnly', 'supportsUndo', 'lastTransaction', 'new_oid', 'loadBefore', 'history',
-    'loadSerial', 'tpc_vote', 'store', 'tpc_begin', 'pack'])
+@pytest.mark.parametrize(
+    'broken',
+    [
+        '__len__',
+        'getSize',
+        'getName',
+        'isReadOnly',
+        'supportsUndo',
+        'lastTransaction',
+        'new_oid',
+        'loadBefore',
+        'history',
+        'loadSerial',
+        'tpc_vote',
+        'store',
+        'tpc_begin',
+        'pack',
+    ],
+)
 def test_no_method_that_fails_ends_the_server(faulted, broken):
-    for trouble in (Trouble('x'), MemoryError(), RecursionError(), Worse(), StopIteration(), OSError(5, 'disk')):
+    for trouble in (
+        Trouble('x'),
+        MemoryError(),
+        RecursionError(),
+        Worse(),
+        StopIteration(),
+        OSError(5, 'disk'),
+    ):
         faulted.storage.broken = frozenset()
         client = faulted.client()
         tid = client.commit(1, (p64(faulted.next_oid()), z64, b'data'))
         faulted.storage.trouble, faulted.storage.broken = trouble, {broken}
-        for name, *args in [('get_info',), ('server_status',), ('lastTransaction',), ('loadBefore', OID, maxtid), ('new_oids',),
-                            ('history', OID, 1), ('loadSerial', OID, tid), ('getInvalidations', z64), ('pack', 0.0, True)]:
+        for name, *args in [
+            ('get_info',),
+            ('server_status',),
+            ('lastTransaction',),
+            ('loadBefore', OID, maxtid),
+            ('new_oids',),
+            ('history', OID, 1),
+            ('loadSerial', OID, tid),
+            ('getInvalidations', z64),
+            ('pack', 0.0, True),
+        ]:
             attempted(client.call, name, *args)
         attempted(client.commit, 2, (p64(faulted.next_oid()), z64, b'more'))
         client.close()
@@ -121,15 +178,20 @@ def test_a_permanent_commit_is_told_as_committed(faulted, broken):
     assert ('invalidateTransaction', (tid, [OID])) in other.told
 
 
-@pytest.mark.parametrize('place', [(Invalidations, 'add'), (RecentRecords, 'changed'), (RecentRecords, 'look_for_others')],
-                         ids=lambda place: place[1])
+@pytest.mark.parametrize(
+    'place',
+    [(Invalidations, 'add'), (RecentRecords, 'changed'), (RecentRecords, 'look_for_others')],
+    ids=lambda place: place[1],
+)
 def test_a_permanent_commit_that_is_not_noted_is_told_as_committed(serve, monkeypatch, place):
     service = serve()
     committer, other = service.client(), service.client()
     start = other.last
     with monkeypatch.context() as patched:
+
         def fails(*args):
             raise MemoryError
+
         patched.setattr(*place, fails)
         tid = committer.commit(1, (OID, z64, b'data'))
     assert other.call('loadBefore', OID, maxtid) == (b'data', tid, None)
@@ -159,31 +221,63 @@ def test_late_sizes_that_fail_end_nothing(faulted):
         called.set()
         faulted.server._loop.system.sleep(0.01)
         return 1
+
     type(faulted.storage).getSize, usual = slow_then_broken, type(faulted.storage).getSize
     try:
         client = faulted.client()
         tid = client.commit(1, (OID, z64, b'1'))
         tid = client.commit(2, (OID, tid, b'2'))
         faulted.good.ping()
-        faulted.server._loop.system.sleep(1.2)   # 100 times what looking took
+        faulted.server._loop.system.sleep(1.2)  # 100 times what looking took
         faulted.good.ping()
     finally:
         type(faulted.storage).getSize = usual
 
 
 CALLS = [
-    ('loadBefore', 2), ('loadSerial', 2), ('getTid', 1), ('history', 2), ('getInvalidations', 1), ('sendBlob', 2),
+    ('loadBefore', 2),
+    ('loadSerial', 2),
+    ('getTid', 1),
+    ('history', 2),
+    ('getInvalidations', 1),
+    ('sendBlob', 2),
     ('load_many', 2),
-    ('record_iternext', 1), ('iterator_start', 2), ('tpc_finish', 1), ('tpc_abort', 1), ('vote', 1), ('register', 2),
-    ('iterator_next', 1), ('iterator_record_start', 2), ('undoLog', 2), ('undoInfo', 3), ('new_oids', 1), ('pack', 2)]
+    ('record_iternext', 1),
+    ('iterator_start', 2),
+    ('tpc_finish', 1),
+    ('tpc_abort', 1),
+    ('vote', 1),
+    ('register', 2),
+    ('iterator_next', 1),
+    ('iterator_record_start', 2),
+    ('undoLog', 2),
+    ('undoInfo', 3),
+    ('new_oids', 1),
+    ('pack', 2),
+]
 HUGE, DEEP = frozenset({10**5000}), ()
 for _ in range(700):
     DEEP = (DEEP,)
 
 
 @pytest.mark.parametrize('make', [MappingStorage, DemoStorage], ids=lambda make: make.__name__)
-@pytest.mark.parametrize('value', [HUGE, 10**5000, DEEP, [], {}, None, 'text', b'', b'short', 'x' * 5_000_000, {b'\0': DEEP}],
-                         ids=['huge', 'int', 'deep', 'list', 'dict', 'none', 'text', 'empty', 'short', 'long', 'dict of deep'])
+@pytest.mark.parametrize(
+    'value',
+    [HUGE, 10**5000, DEEP, [], {}, None, 'text', b'', b'short', 'x' * 5_000_000, {b'\0': DEEP}],
+    ids=[
+        'huge',
+        'int',
+        'deep',
+        'list',
+        'dict',
+        'none',
+        'text',
+        'empty',
+        'short',
+        'long',
+        'dict of deep',
+    ],
+)
 def test_one_message_never_ends_the_server(serve, make, value):
     service = serve(make())
     for name, args in CALLS:
@@ -191,7 +285,7 @@ def test_one_message_never_ends_the_server(serve, make, value):
         client.ask(name, *[value] * args)
         try:
             client.answer(client._number)
-        except (LookupError, AssertionError, ConnectionError):   # refused, or closed
+        except (LookupError, AssertionError, ConnectionError):  # refused, or closed
             pass
         client.close()
         service.good.ping()

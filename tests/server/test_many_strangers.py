@@ -1,4 +1,6 @@
-"""Those who have not registered keep out neither clients nor newcomers, and a flood of them writes few lines."""
+"""Those who have not registered keep out neither clients nor newcomers, and a flood of them writes
+few lines.
+"""
 
 import logging
 import socket
@@ -33,11 +35,11 @@ def test_the_oldest_of_a_source_with_too_many_goes():
         some.add(one, '10.0.0.1')
     assert some.one_too_many('10.0.0.1', False, False) is ones[0]
     assert some.one_too_many('10.0.0.2', False, False) is None
-    assert some.one_too_many('10.0.0.1', True, False) is None   # of this machine
+    assert some.one_too_many('10.0.0.1', True, False) is None  # of this machine
     ones[1].is_registered = True
     assert some.one_too_many('10.0.0.1', False, False) is None
     some.discard(ones[0], '10.0.0.1')
-    some.discard(ones[0], '10.0.0.1')   # harmless
+    some.discard(ones[0], '10.0.0.1')  # harmless
     assert some.one_too_many('10.0.0.2', False, True) is ones[2]
 
 
@@ -72,6 +74,7 @@ def serve():
         thread.start()
         started.append((server, thread))
         return server
+
     yield start
     for server, thread in started:
         server.stop()
@@ -81,7 +84,9 @@ def serve():
 
 def silent(server, number, host='127.0.0.1'):
     """Return some connections that say nothing."""
-    return [Conversation(socket.create_connection(server.addr, 20, (host, 0))) for _ in range(number)]
+    return [
+        Conversation(socket.create_connection(server.addr, 20, (host, 0))) for _ in range(number)
+    ]
 
 
 def has_ended(conversation):
@@ -105,7 +110,7 @@ def test_silent_connections_keep_no_one_out(serve):
     for client in clients:
         client.ping()
     assert len(server._peers) <= 30
-    assert has_ended(crowd[0])   # the oldest of them have gone
+    assert has_ended(crowd[0])  # the oldest of them have gone
     for one in crowd:
         one.close()
     for client in [*clients, newcomer]:
@@ -120,7 +125,7 @@ def test_clients_beyond_the_bound_are_refused_and_silent_ones_make_place(serve):
     clients.append(ClientStorage(server.addr, wait_timeout=20))
     for client in clients:
         client.ping()
-    late, = silent(server, 1)
+    (late,) = silent(server, 1)
     with pytest.raises((Ended, ConnectionError)):
         late.frame()
     for client in clients:
@@ -143,18 +148,28 @@ def test_one_address_has_a_share(serve, monkeypatch):
         one.close()
 
 
-@pytest.mark.parametrize('says', [
-    framed(b'Z4'), framed(b'Z5') + framed(b'\x80\x03cos\nsystem\n.'), b'GET / HTTP/1.1\r\n\r\n', b''])
+@pytest.mark.parametrize(
+    'says',
+    [
+        framed(b'Z4'),
+        framed(b'Z5') + framed(b'\x80\x03cos\nsystem\n.'),
+        b'GET / HTTP/1.1\r\n\r\n',
+        b'',
+    ],
+)
 def test_a_flood_of_strangers_writes_few_lines(serve, caplog, says):
     server = serve(strangers=20)
     good = ClientStorage(server.addr, wait_timeout=20)
     caplog.clear()
     caplog.set_level(logging.INFO, 'ZEO.StorageServer')
     for _ in range(300):
-        one, = silent(server, 1)
+        (one,) = silent(server, 1)
         one.send(says)
         one.close()
     good.ping()
     assert len(caplog.records) < 30
-    assert max(len(record.getMessage()) for record in caplog.records or [logging.makeLogRecord({})]) < 500
+    assert (
+        max(len(record.getMessage()) for record in caplog.records or [logging.makeLogRecord({})])
+        < 500
+    )
     good.close()

@@ -11,8 +11,11 @@ from ZODB.utils import newTid, p64, u64, z64
 from ZEO.serving.oids import LAST, GivenOut
 
 HIGHEST = b'\xff' * 8
-KINDS = {'file': lambda path: FileStorage(str(path / 'Data.fs')), 'mapping': lambda path: MappingStorage(),
-         'demo': lambda path: DemoStorage()}
+KINDS = {
+    'file': lambda path: FileStorage(str(path / 'Data.fs')),
+    'mapping': lambda path: MappingStorage(),
+    'demo': lambda path: DemoStorage(),
+}
 
 
 @pytest.fixture(params=KINDS)
@@ -32,7 +35,10 @@ def test_a_record_under_an_oid_that_uses_up_all_others_is_refused(serve, storage
         service.good.restore(oid, tid, b'data', '', None, meta)
     else:
         service.good.store(oid, z64, b'data', '', meta)
-    with pytest.raises(StorageTransactionError, match=f'under the oid {oid.hex()}, which this server has not given out'):
+    with pytest.raises(
+        StorageTransactionError,
+        match=f'under the oid {oid.hex()}, which this server has not given out',
+    ):
         service.good.tpc_vote(meta)
     service.good.tpc_abort(meta)
     assert service.good.new_oid() < LAST
@@ -66,7 +72,7 @@ def test_a_database_without_oids_left_is_served_and_read(serve, tmp_path):
     storage = FileStorage(str(tmp_path / 'Data.fs'))
     service = serve(storage)
     assert service.good.load(HIGHEST) == (b'data', tid)
-    service.works = lambda: None   # there are no oids for the transaction that shows it
+    service.works = lambda: None  # there are no oids for the transaction that shows it
 
 
 def test_what_is_given_out_is_noted():

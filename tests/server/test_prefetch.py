@@ -1,4 +1,6 @@
-"""Prefetching many large objects comes in bounded answers, and costs the server and the others little."""
+"""Prefetching many large objects comes in bounded answers, and costs the server and the others
+little.
+"""
 
 import time
 
@@ -16,7 +18,9 @@ def oids_of(service, number, size=SIZE):
     client = service.client()
     found = [p64(10**6 + one) for one in range(number)]
     for first in range(0, number, 100):
-        client.commit(first + 1, *[(oid, z64, oid * (size // 8)) for oid in found[first:first + 100]])
+        client.commit(
+            first + 1, *[(oid, z64, oid * (size // 8)) for oid in found[first : first + 100]]
+        )
     client.close()
     return found
 
@@ -26,7 +30,7 @@ def test_an_answer_is_bounded_and_says_how_far_it_goes(service):
     client = service.client()
     answer = client.call('load_many', oids, maxtid)
     assert 1 <= len(answer) <= Limits().batch // SIZE + 1
-    assert [data[:8] for data, _, _ in answer] == oids[:len(answer)]
+    assert [data[:8] for data, _, _ in answer] == oids[: len(answer)]
     assert client.call('load_many', [oids[0]] * 1000, maxtid)[0] == answer[0]
     assert client.call('load_many', [p64(5), p64(6)], maxtid)[:1] == [None]
     assert client.call('load_many', [], maxtid) == []
@@ -37,7 +41,7 @@ def test_an_answer_is_bounded_and_says_how_far_it_goes(service):
 def test_what_waits_for_a_client_that_asks_and_does_not_read_is_bounded(serve):
     bound = 1_000_000
     service = serve(limits=Limits(output_buffer=bound))
-    oid, = oids_of(service, 1, 1_000_000)
+    (oid,) = oids_of(service, 1, 1_000_000)
     client = service.client(receive_buffer=4096)
     for _ in range(30):
         client.ask('load_many', [oid] * 50, maxtid)
@@ -55,6 +59,7 @@ def fresh(service):
     def opened(size=1_000_000_000):
         clients.append(ClientStorage(service.server.addr, wait_timeout=20, cache_size=size))
         return clients[-1]
+
     yield opened
     for client in clients:
         client.close()
@@ -94,6 +99,7 @@ def test_few_are_under_way_at_a_time(service, fresh, monkeypatch):
     def noted(*args):
         ask(*args)
         most.append(client._prefetched._count())
+
     monkeypatch.setattr(client._prefetched, '_ask', noted)
     client.prefetch(oids, maxtid)
     until(lambda: all(client._cache.load(oid) for oid in oids))
@@ -109,7 +115,7 @@ def test_a_lost_connection_forgets_them(service, fresh):
     for oid in oids[::20]:
         try:
             assert client.loadBefore(oid, maxtid)[0] == oid * (SIZE // 8)
-        except Exception:   # noqa: S110 - of the old connection
+        except Exception:  # noqa: S110 - of the old connection
             pass
     assert client.loadBefore(oids[-1], maxtid)[0] == oids[-1] * (SIZE // 8)
     client.prefetch(oids, maxtid)

@@ -1,4 +1,6 @@
-"""Clients that do not read, clients that may only read, and calls with arguments that make no sense."""
+"""Clients that do not read, clients that may only read, and calls with arguments that make no
+sense.
+"""
 
 import pytest
 from ZODB.utils import maxtid, z64
@@ -28,7 +30,7 @@ def test_a_client_that_never_reads_its_invalidations(serve):
         assert (name, args[0]) == ('invalidateTransaction', tids[-1])
         assert sum(channel._pending for channel in channels(service)) < 300_000
     listener.call('ping')
-    assert len(service.hosted.peers) == 3   # the good client, the committer and the listener
+    assert len(service.hosted.peers) == 3  # the good client, the committer and the listener
     heard = stalled.ended()
     assert set(heard) == {'invalidateTransaction'} and len(heard) < 150
 
@@ -45,11 +47,11 @@ def test_a_client_that_asks_and_never_reads(serve):
             asked += 1
             if number % 500 == 0:
                 service.good.ping()
-    except TimeoutError:   # the server has stopped reading
+    except TimeoutError:  # the server has stopped reading
         pass
     assert asked < 100_000
     service.works()
-    assert service.hosted.stats.loads < asked   # what it did not read was not even looked for
+    assert service.hosted.stats.loads < asked  # what it did not read was not even looked for
     loader.stream.settimeout(30)
     number = 0
     while number < 20:
@@ -95,8 +97,24 @@ def test_a_read_only_server(serve):
     assert (flags, name) == (2, 'ZODB.POSException.ReadOnlyError')
 
 
-ODD = [(), (None,), (5,), (-1, -1), ([],), ({},), ('text', 'text'), (b'', b''), (b'\0' * 8,), (b'\xff' * 8, b'\0' * 8),
-       ([[]], [[]]), (2**70, 2**70), (1.5, None, True), ((), (), (), ()), (b'\0' * 8, z64, b'd', 1), (1, b'', b'', {}, None, ' ')]
+ODD = [
+    (),
+    (None,),
+    (5,),
+    (-1, -1),
+    ([],),
+    ({},),
+    ('text', 'text'),
+    (b'', b''),
+    (b'\0' * 8,),
+    (b'\xff' * 8, b'\0' * 8),
+    ([[]], [[]]),
+    (2**70, 2**70),
+    (1.5, None, True),
+    ((), (), (), ()),
+    (b'\0' * 8, z64, b'd', 1),
+    (1, b'', b'', {}, None, ' '),
+]
 
 
 @pytest.mark.parametrize('name', [name for name in OF_CLIENT if name != 'register'])
@@ -104,7 +122,9 @@ def test_odd_arguments(service, name):
     """Each is answered, or ends the connection of who sent it; nobody else notices."""
     for args in ODD:
         client = service.client()
-        client.send(message(77, not OF_CLIENT[name].answered, name, args), message(78, False, 'ping', ()))
+        client.send(
+            message(77, not OF_CLIENT[name].answered, name, args), message(78, False, 'ping', ())
+        )
         try:
             while client.next()[0] != 78:
                 pass

@@ -26,8 +26,14 @@ def mode(tmp_path):
     servers = []
 
     def of(mask, *command):
-        process = subprocess.Popen([sys.executable, '-m', *command], cwd=tmp_path, umask=mask, stderr=subprocess.PIPE,
-                                   stdout=subprocess.DEVNULL, text=True)
+        process = subprocess.Popen(
+            [sys.executable, '-m', *command],
+            cwd=tmp_path,
+            umask=mask,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
         servers.append(process)
         deadline = time.monotonic() + 45
         while not os.path.exists(tmp_path / 's'):
@@ -45,9 +51,13 @@ def mode(tmp_path):
 @pytest.fixture
 def configured(tmp_path, mode):
     """The same for a server that a file configures."""
+
     def of(mask, *lines):
-        (tmp_path / 'zeo.conf').write_text(CONFIGURATION.format(directory=tmp_path, lines='\n'.join(lines)))
+        (tmp_path / 'zeo.conf').write_text(
+            CONFIGURATION.format(directory=tmp_path, lines='\n'.join(lines))
+        )
         return mode(mask, 'ZEO.runzeo', '-C', 'zeo.conf')
+
     return of
 
 
@@ -72,20 +82,36 @@ def test_a_group_in_the_configuration_is_the_group(configured, tmp_path):
     assert os.stat(tmp_path / 's').st_gid == 54321
 
 
-@pytest.mark.parametrize(('lines', 'words'), [
-    ('unix-socket-mode rw-rw----', "'rw-rw----' is not a mode: give three octal digits"),
-    ('unix-socket-mode 0888', "'0888' is not a mode"),
-    ('unix-socket-group no-such-group', "there is no group 'no-such-group' on this machine")])
+@pytest.mark.parametrize(
+    ('lines', 'words'),
+    [
+        ('unix-socket-mode rw-rw----', "'rw-rw----' is not a mode: give three octal digits"),
+        ('unix-socket-mode 0888', "'0888' is not a mode"),
+        ('unix-socket-group no-such-group', "there is no group 'no-such-group' on this machine"),
+    ],
+)
 def test_a_wrong_value_is_told_in_a_line(tmp_path, lines, words):
     (tmp_path / 'zeo.conf').write_text(CONFIGURATION.format(directory=tmp_path, lines=lines))
-    done = subprocess.run([sys.executable, '-m', 'ZEO.runzeo', '-C', 'zeo.conf'], cwd=tmp_path, capture_output=True, text=True,
-                          timeout=45)
+    done = subprocess.run(
+        [sys.executable, '-m', 'ZEO.runzeo', '-C', 'zeo.conf'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=45,
+    )
     assert done.returncode == 2 and words in done.stderr and 'line 4' in done.stderr
 
 
 def test_rights_without_a_socket_are_told(tmp_path):
-    (tmp_path / 'zeo.conf').write_text('<zeo>\naddress 127.0.0.1:0\nunix-socket-mode 660\n</zeo>\n<mappingstorage>\n'
-                                       '</mappingstorage>\n')
-    done = subprocess.run([sys.executable, '-m', 'ZEO.runzeo', '-C', 'zeo.conf'], cwd=tmp_path, capture_output=True, text=True,
-                          timeout=45)
+    (tmp_path / 'zeo.conf').write_text(
+        '<zeo>\naddress 127.0.0.1:0\nunix-socket-mode 660\n</zeo>\n<mappingstorage>\n'
+        '</mappingstorage>\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-m', 'ZEO.runzeo', '-C', 'zeo.conf'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=45,
+    )
     assert done.returncode == 2 and 'no address is the path of one' in done.stderr

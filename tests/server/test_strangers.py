@@ -19,10 +19,22 @@ def ends(conversation):
         conversation.frame()
 
 
-@pytest.mark.parametrize('data', [
-    b'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n', b'\xff' * 100, b'\x16\x03\x01\x02\0\x01\0\x01', framed(b''), framed(b'Z4'),
-    framed(b'M5'), framed(b'Z5') + framed(b''), framed(b'Z5') + framed(b'garbage'), framed(b'Z5') + framed(b'\x80\x03]2a.'),
-    framed(b'Z5') + message(1, False, 'register'), framed(b'Z5') + framed(b'\x80\x03N.')])
+@pytest.mark.parametrize(
+    'data',
+    [
+        b'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n',
+        b'\xff' * 100,
+        b'\x16\x03\x01\x02\0\x01\0\x01',
+        framed(b''),
+        framed(b'Z4'),
+        framed(b'M5'),
+        framed(b'Z5') + framed(b''),
+        framed(b'Z5') + framed(b'garbage'),
+        framed(b'Z5') + framed(b'\x80\x03]2a.'),
+        framed(b'Z5') + message(1, False, 'register'),
+        framed(b'Z5') + framed(b'\x80\x03N.'),
+    ],
+)
 def test_garbage(service, data):
     stranger = service.connect()
     stranger.send(data)
@@ -52,10 +64,23 @@ def run_me(*args):
 NAME = b'c%b\nrun_me\n' % __name__.encode()
 
 
-@pytest.mark.parametrize('bomb', [
-    NAME + b')R.', b'(i%b\nrun_me\n.' % __name__.encode(), NAME + b')\x81.', b'cbuiltins\neval\n(X\4\0\0\0quittR.',
-    b'cposix\n_exit\n(K\1tR.', b'czodbpickle\nbinary\n}X\4\0\0\0evilK\1sb.', b'czodbpickle\nbinary\nJ\xff\xff\xff\x7f\x85R.',
-    b'Nr\xff\xff\xff\x7f.', b'})' + b'\x85' * 60_000 + b'Ns.', b']' + b'2' * 1000 + b'.', b'\x82\x01.', b'Pid\n.'])
+@pytest.mark.parametrize(
+    'bomb',
+    [
+        NAME + b')R.',
+        b'(i%b\nrun_me\n.' % __name__.encode(),
+        NAME + b')\x81.',
+        b'cbuiltins\neval\n(X\4\0\0\0quittR.',
+        b'cposix\n_exit\n(K\1tR.',
+        b'czodbpickle\nbinary\n}X\4\0\0\0evilK\1sb.',
+        b'czodbpickle\nbinary\nJ\xff\xff\xff\x7f\x85R.',
+        b'Nr\xff\xff\xff\x7f.',
+        b'})' + b'\x85' * 60_000 + b'Ns.',
+        b']' + b'2' * 1000 + b'.',
+        b'\x82\x01.',
+        b'Pid\n.',
+    ],
+)
 @pytest.mark.parametrize('registered', [False, True])
 def test_pickle_bombs(service, bomb, registered, caplog):
     if registered:
@@ -67,15 +92,29 @@ def test_pickle_bombs(service, bomb, registered, caplog):
         stranger.send(framed(b'Z5'), framed(b'\x80\x03' + bomb))
         ends(stranger)
     assert not RAN
-    service.good.ping()   # by then it is in the log
-    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    service.good.ping()  # by then it is in the log
+    warnings = [
+        record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
+    ]
     assert len(warnings) == 1 and 'closed by us' in warnings[0]
 
 
-@pytest.mark.parametrize('name, args', [
-    ('get_info', ()), ('loadBefore', (b'\0' * 8, b'\x7f' * 8)), ('lastTransaction', ()), ('tpc_begin', (1, b'', b'', {})),
-    ('server_status', ()), ('ping', ()), ('pack', (0.0, True)), ('undoLog', (0, 20)), ('close', ('x',)), ('hosted', ()),
-    ('__init__', ())])
+@pytest.mark.parametrize(
+    'name, args',
+    [
+        ('get_info', ()),
+        ('loadBefore', (b'\0' * 8, b'\x7f' * 8)),
+        ('lastTransaction', ()),
+        ('tpc_begin', (1, b'', b'', {})),
+        ('server_status', ()),
+        ('ping', ()),
+        ('pack', (0.0, True)),
+        ('undoLog', (0, 20)),
+        ('close', ('x',)),
+        ('hosted', ()),
+        ('__init__', ()),
+    ],
+)
 @pytest.mark.parametrize('one_way', [False, True])
 def test_calls_before_register(service, name, args, one_way):
     stranger = service.connect()
@@ -83,14 +122,22 @@ def test_calls_before_register(service, name, args, one_way):
     ends(stranger)
 
 
-@pytest.mark.parametrize('data', [
-    b'', b'\0\0', framed(b'Z5'), framed(b'Z5') + REGISTER[:20], framed(b'Z5') + message(-1, 0, '.reply', None)])
+@pytest.mark.parametrize(
+    'data',
+    [
+        b'',
+        b'\0\0',
+        framed(b'Z5'),
+        framed(b'Z5') + REGISTER[:20],
+        framed(b'Z5') + message(-1, 0, '.reply', None),
+    ],
+)
 def test_silence_ends_at_the_handshake_deadline(serve, data):
     service = serve(limits=Limits(handshake_time=0.3))
     registered, stranger = service.client(), service.connect()
     stranger.send(data)
     ends(stranger)
-    registered.call('ping')   # who has registered may take his time
+    registered.call('ping')  # who has registered may take his time
 
 
 def test_trickling_does_not_put_the_deadline_off(serve):
@@ -125,7 +172,7 @@ def test_one_byte_at_a_time(service):
     assert slow.frame() == b'Z5'
     assert slow.next()[:3] == (1, 0, '.reply')
     assert slow.next() == (2, 0, '.reply', None)
-    assert slow.next()[:2] == (3, 2)   # there is no such object
+    assert slow.next()[:2] == (3, 2)  # there is no such object
 
 
 def test_a_probe(service):
@@ -134,20 +181,35 @@ def test_a_probe(service):
     stranger.frame()
     status = json.loads(stranger.frame())
     assert status['1']['connections'] == 1
-    assert {'loads', 'stores', 'commits', 'aborts', 'active_txns', 'lock_time', 'conflicts', 'waiting', 'start',
-            'timeout-thread-is-alive', 'last-transaction'} <= set(status['1'])
+    assert {
+        'loads',
+        'stores',
+        'commits',
+        'aborts',
+        'active_txns',
+        'lock_time',
+        'conflicts',
+        'waiting',
+        'start',
+        'timeout-thread-is-alive',
+        'last-transaction',
+    } <= set(status['1'])
     with pytest.raises(Ended):
         stranger.frame()
 
 
 def test_a_wrong_storage_name(service):
     stranger = service.connect()
-    stranger.send(framed(b'Z5'), message(1, False, 'register', ('wrong', False)), message(2, False, 'register', (['x'], False)))
+    stranger.send(
+        framed(b'Z5'),
+        message(1, False, 'register', ('wrong', False)),
+        message(2, False, 'register', (['x'], False)),
+    )
     stranger.frame()
     for number in (1, 2):
         message_id, flags, _, (name, args) = stranger.next()
         assert (message_id, flags, name) == (number, 2, 'builtins.ValueError')
-    stranger.send(REGISTER)   # it may try again
+    stranger.send(REGISTER)  # it may try again
     assert stranger.next()[1] == 0
 
 
@@ -157,9 +219,16 @@ def test_registering_twice(service):
     assert client.ended() == []
 
 
-@pytest.mark.parametrize('data', [
-    message(9, False, 'no_such_call', ()), message(0, True, 'no_such_call', ()), message(9, False, '_commit', (1,)),
-    message(9, False, 'handle', ([],)), message(9, False, 'invalidateTransaction', (b'', []))])
+@pytest.mark.parametrize(
+    'data',
+    [
+        message(9, False, 'no_such_call', ()),
+        message(0, True, 'no_such_call', ()),
+        message(9, False, '_commit', (1,)),
+        message(9, False, 'handle', ([],)),
+        message(9, False, 'invalidateTransaction', (b'', [])),
+    ],
+)
 def test_calls_that_do_not_exist(service, data):
     client = service.client()
     client.send(data)
@@ -172,7 +241,10 @@ def test_replies_are_ignored(service):
     client.call('ping')
 
 
-@pytest.mark.parametrize('message_id', [{}, [], {'a': [1]}, (1, (2, (3,))), None, 2.5, 'text', b'bytes', [[[[]]]], 2**80, -5])
+@pytest.mark.parametrize(
+    'message_id',
+    [{}, [], {'a': [1]}, (1, (2, (3,))), None, 2.5, 'text', b'bytes', [[[[]]]], 2**80, -5],
+)
 def test_any_plain_id_comes_back(service, message_id):
     client = service.client()
     for name, args, flags in (('ping', (), 0), ('loadBefore', (b'\0' * 7 + b'\5', b'\x7f' * 8), 2)):
@@ -184,7 +256,16 @@ def test_ids_that_can_not_be_sent_back(service):
     for deep in (b']' * 900 + b'a' * 899, b')' + b'\x85' * 900):
         for name in ('ping', 'loadBefore'):
             client = service.client()
-            client.send(framed(b'\x80\x03(' + deep + b'\x89X' + struct.pack('<I', len(name)) + name.encode() + b')t.'))
+            client.send(
+                framed(
+                    b'\x80\x03('
+                    + deep
+                    + b'\x89X'
+                    + struct.pack('<I', len(name))
+                    + name.encode()
+                    + b')t.'
+                )
+            )
             assert client.ended() == []
 
 

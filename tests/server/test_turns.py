@@ -1,4 +1,6 @@
-"""One client's many messages give way to the others, and wait while it does not read the answers."""
+"""One client's many messages give way to the others, and wait while it does not read the
+answers.
+"""
 
 import threading
 import time
@@ -22,6 +24,7 @@ def status_that_takes(service, monkeypatch, seconds):
         time.sleep(seconds)
         made.append(1)
         return status()
+
     monkeypatch.setattr(service.hosted, 'status', slow)
     return made
 
@@ -31,8 +34,9 @@ def test_answers_that_are_not_read_are_bounded_whatever_was_asked_for_at_once(se
     others = set(service.hosted.peers)
     client = service.client(receive_buffer=4096)
     client.commit(1, (OID, z64, b'd' * SIZE))
-    channel, = (peer._channel for peer in set(service.hosted.peers) - others)
-    client.send(*[message(number, False, 'loadBefore', (OID, maxtid)) for number in range(2000)])   # one read of the server's
+    (channel,) = (peer._channel for peer in set(service.hosted.peers) - others)
+    # one read of the server's
+    client.send(*[message(number, False, 'loadBefore', (OID, maxtid)) for number in range(2000)])
     for _ in range(20):
         service.good.ping()
         assert channel._pending <= BOUND + 2 * SIZE
@@ -81,7 +85,10 @@ def test_many_clients_with_many_calls_take_turns(service, monkeypatch):
         client.send(*[message(number, False, 'server_status', ()) for number in range(500)])
     service.good.ping()
     assert len(made) < 5000
-    threads = [threading.Thread(target=lambda client=client: [client.next() for _ in range(500)]) for client in clients]
+    threads = [
+        threading.Thread(target=lambda client=client: [client.next() for _ in range(500)])
+        for client in clients
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -104,8 +111,12 @@ def test_what_a_client_has_asked_for_is_dropped_with_it(service, monkeypatch):
 def test_what_came_in_front_of_a_bad_message_is_handled(service):
     client = service.client()
     client.begin(1, (OID, z64, b'data'))
-    client.send(message(1001, False, 'vote', (1,)) + message(1002, False, 'tpc_finish', (1,)) + b'\0\0\0\3bad')
-    with pytest.raises(Exception):   # noqa: B017 - the connection ends
+    client.send(
+        message(1001, False, 'vote', (1,))
+        + message(1002, False, 'tpc_finish', (1,))
+        + b'\0\0\0\3bad'
+    )
+    with pytest.raises(Exception):  # noqa: B017 - the connection ends
         while True:
             client.next()
     service.good.ping()
@@ -116,16 +127,27 @@ def test_a_transaction_among_many_calls_keeps_its_order(service, monkeypatch):
     status_that_takes(service, monkeypatch, 0.0005)
     client = service.client()
     pings = [message(10_000 + number, False, 'server_status', ()) for number in range(100)]
-    client.send(*pings, message(0, True, 'tpc_begin', (1, b'', b'', {}, None, ' ')), *pings,
-                *[message(0, True, 'storea', (p64(10**6 + number), z64, b'data', 1)) for number in range(50)], *pings,
-                message(1001, False, 'vote', (1,)), *pings)
+    client.send(
+        *pings,
+        message(0, True, 'tpc_begin', (1, b'', b'', {}, None, ' ')),
+        *pings,
+        *[
+            message(0, True, 'storea', (p64(10**6 + number), z64, b'data', 1))
+            for number in range(50)
+        ],
+        *pings,
+        message(1001, False, 'vote', (1,)),
+        *pings,
+    )
     while client.next()[0] != 1001:
         pass
     tid = client.call('tpc_finish', 1)
     assert service.good.load(p64(10**6 + 49)) == (b'data', tid)
 
 
-def test_an_iteration_that_begins_far_into_the_database_is_looked_for_by_a_worker(service, monkeypatch):
+def test_an_iteration_that_begins_far_into_the_database_is_looked_for_by_a_worker(
+    service, monkeypatch
+):
     client = service.client()
     tid = client.commit(1, (OID, z64, b'data'))
     go_on, original = threading.Event(), service.storage.iterator
@@ -133,9 +155,10 @@ def test_an_iteration_that_begins_far_into_the_database_is_looked_for_by_a_worke
     def iterator(*args):
         assert go_on.wait(30)
         return original(*args)
+
     monkeypatch.setattr(service.storage, 'iterator', iterator)
     call = client.ask('iterator_start', tid, None)
-    service.good.ping()   # the loop goes on
+    service.good.ping()  # the loop goes on
     go_on.set()
     assert client.call('iterator_next', client.answer(call))[0] == tid
 
@@ -149,6 +172,7 @@ def test_an_iteration_of_a_client_that_is_gone_is_closed(service, monkeypatch):
         assert go_on.wait(30)
         opened.append(original(*args))
         return opened[-1]
+
     monkeypatch.setattr(service.storage, 'iterator', iterator)
     client.ask('iterator_start', tid, None)
     service.good.ping()

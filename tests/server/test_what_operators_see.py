@@ -1,4 +1,6 @@
-"""The log at INFO and the status of a real server: who comes and goes, what takes long, who waits for whom."""
+"""The log at INFO and the status of a real server: who comes and goes, what takes long, who waits
+for whom.
+"""
 
 import logging
 import os
@@ -62,6 +64,7 @@ def log():
 
 # -- Clients
 
+
 def test_a_client_that_comes_and_goes(log, service):
     client = ClientStorage(service.server.addr, client_label='app one', wait_timeout=PATIENCE)
     for _ in range(3):
@@ -74,22 +77,29 @@ def test_a_client_that_comes_and_goes(log, service):
         client.load(oid(999))
     client.close()
     [line] = log.wait(r'\(app one\): connected')
-    assert line == 'a Unix socket (app one): connected to storage 1, for reading and writing, protocol Z5'
+    assert (
+        line
+        == 'a Unix socket (app one): connected to storage 1, for reading and writing, protocol Z5'
+    )
     [line] = log.wait(r'\(app one\): disconnected')
-    assert re.fullmatch(r'a Unix socket \(app one\): disconnected from storage 1 after \d\.\d s, 1 loads and 3 commits: '
-                        r'the other side has closed', line)
+    assert re.fullmatch(
+        r'a Unix socket \(app one\): disconnected from storage 1 after \d\.\d s, '
+        r'1 loads and 3 commits: '
+        r'the other side has closed',
+        line,
+    )
     assert log.level_of('app one') == 'INFO'
 
 
 def test_a_client_that_does_not_say_its_name_is_logged_soon(log, service):
     client = service.client(storage='1')
-    assert log.wait(r'a Unix socket: connected to storage 1', 2)   # the good client is another one
+    assert log.wait(r'a Unix socket: connected to storage 1', 2)  # the good client is another one
     client.close()
     log.wait('a Unix socket: disconnected from storage 1')
 
 
 def test_a_client_that_leaves_at_once_is_logged_both_ways(log, service):
-    log.wait(': connected')   # the good client
+    log.wait(': connected')  # the good client
     service.client(storage='1').close()
     log.wait('disconnected from storage 1')
     assert len(log.lines(': connected')) == 2
@@ -99,9 +109,13 @@ def test_a_read_only_client_of_msgpack(log, tmp_path):
     server = StorageServer(('127.0.0.1', 0), {'main': MappingStorage()}, msgpack=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    client = ClientStorage(server.addr, 'main', read_only=True, client_label='r', wait_timeout=PATIENCE)
+    client = ClientStorage(
+        server.addr, 'main', read_only=True, client_label='r', wait_timeout=PATIENCE
+    )
     [line] = log.wait(r'\(r\): connected')
-    assert re.fullmatch(r'127\.0\.0\.1:\d+ \(r\): connected to storage main, for reading only, protocol M5', line)
+    assert re.fullmatch(
+        r'127\.0\.0\.1:\d+ \(r\): connected to storage main, for reading only, protocol M5', line
+    )
     client.close()
     server.stop()
     thread.join()
@@ -109,21 +123,30 @@ def test_a_read_only_client_of_msgpack(log, tmp_path):
     log.wait(r'storage main is closed after \d\.\d s')
 
 
-@pytest.mark.parametrize('certificate, who', [(True, r'TLS as O=trustme [^,]+, OU=[^,]*, CN=alice'),
-                                              (False, 'TLS without a certificate')])
+@pytest.mark.parametrize(
+    'certificate, who',
+    [(True, r'TLS as O=trustme [^,]+, OU=[^,]*, CN=alice'), (False, 'TLS without a certificate')],
+)
 def test_a_client_with_tls(log, tmp_path, certificate, who):
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / 'ca.pem'))
-    for name, issued in ('server', authority.issue_cert('localhost', '127.0.0.1')), (
-            'client', authority.issue_cert('alice@example.com', common_name='alice')):
+    for name, issued in (
+        ('server', authority.issue_cert('localhost', '127.0.0.1')),
+        ('client', authority.issue_cert('alice@example.com', common_name='alice')),
+    ):
         issued.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / f'{name}.pem'))
     ca = str(tmp_path / 'ca.pem')
-    server = StorageServer(('127.0.0.1', 0), {'1': MappingStorage()},
-                           ssl=server_context(str(tmp_path / 'server.pem'), authenticate=ca if certificate else None))
+    server = StorageServer(
+        ('127.0.0.1', 0),
+        {'1': MappingStorage()},
+        ssl=server_context(str(tmp_path / 'server.pem'), authenticate=ca if certificate else None),
+    )
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     context = client_context(str(tmp_path / 'client.pem') if certificate else None, authenticate=ca)
-    client = ClientStorage(server.addr, ssl=context, ssl_server_hostname='localhost', wait_timeout=PATIENCE)
+    client = ClientStorage(
+        server.addr, ssl=context, ssl_server_hostname='localhost', wait_timeout=PATIENCE
+    )
     [line] = log.wait(': connected')
     assert re.search(f', {who}$', line), line
     client.close()
@@ -148,7 +171,9 @@ def test_a_client_that_breaks_the_protocol_is_a_warning(log, service):
     client = service.client(storage='1')
     client.send(message(0, 1, 'nosuch', ()))
     client.ended()
-    log.wait("disconnected from storage 1 .*which is no call|disconnected from storage 1 .*not a call")
+    log.wait(
+        'disconnected from storage 1 .*which is no call|disconnected from storage 1 .*not a call'
+    )
     assert log.level_of('disconnected') == 'WARNING'
 
 
@@ -161,16 +186,23 @@ def test_a_crowd_of_clients_does_not_fill_the_log(log, service):
 
 # -- Packs
 
+
 def test_a_pack_says_by_whom_and_what_it_has_done(log, service):
     service.commit(oid(1), data=b'x' * 5000)
     client = ClientStorage(service.server.addr, client_label='packer', wait_timeout=PATIENCE)
     client.pack(0, wait=True)
     [begun] = log.wait('begins')
-    assert re.fullmatch(r'a Unix socket \(packer\): pack of storage 1 to 1970-01-01T00:00:00\+00:00 begins, its size is 5\.\d KB',
-                        begun)
+    assert re.fullmatch(
+        r'a Unix socket \(packer\): pack of storage 1 to 1970-01-01T00:00:00\+00:00 begins, '
+        r'its size is 5\.\d KB',
+        begun,
+    )
     [ended] = log.wait('pack of storage 1 ended')
-    assert re.fullmatch(r'a Unix socket \(packer\): pack of storage 1 ended after \d\.\d s, '
-                        r'its size went from 5\.\d KB to 5\.\d KB', ended)
+    assert re.fullmatch(
+        r'a Unix socket \(packer\): pack of storage 1 ended after \d\.\d s, '
+        r'its size went from 5\.\d KB to 5\.\d KB',
+        ended,
+    )
     client.close()
 
 
@@ -184,6 +216,7 @@ def test_a_pack_to_no_time_fails_for_that_client_alone(log, service, time):
 
 
 # -- The commit lock
+
 
 @pytest.fixture
 def waiting(service):
@@ -216,6 +249,7 @@ def waiting(service):
                 assert time.monotonic() < deadline
                 time.sleep(0.005)
         return holder, meta
+
     yield start
     for thread in clients:
         thread.join(PATIENCE)
@@ -224,8 +258,14 @@ def waiting(service):
 def test_many_who_wait_for_the_commit_lock_are_a_warning_once_per_growth(log, service, waiting):
     holder, meta = waiting(9)
     lines = log.wait('wait for the commit lock', 2)
-    assert [re.match(r'storage 1: (\d+) transactions wait', line)[1] for line in lines] == ['4', '8']
-    assert all(re.search(r'which a Unix socket \(the holder\) has held for \d+\.\d s$', line) for line in lines)
+    assert [re.match(r'storage 1: (\d+) transactions wait', line)[1] for line in lines] == [
+        '4',
+        '8',
+    ]
+    assert all(
+        re.search(r'which a Unix socket \(the holder\) has held for \d+\.\d s$', line)
+        for line in lines
+    )
     assert log.level_of('wait for the commit lock') == 'WARNING'
     holder.tpc_finish(meta)
     holder.close()
@@ -242,6 +282,7 @@ def test_a_client_that_goes_with_the_commit_lock_is_a_warning(log, service, wait
 
 # -- The status
 
+
 def test_a_client_may_know_everything_about_the_service(service, waiting):
     holder, meta = waiting(1)
     status = service.good.server_status()
@@ -249,13 +290,22 @@ def test_a_client_may_know_everything_about_the_service(service, waiting):
     assert re.match(r'\d', status['version'])
     assert 0 <= status['uptime'] < 600
     assert 10**6 < status['memory'] < 10**11
-    assert status['lock-holder']['address'] == 'a Unix socket' and status['lock-holder']['label'] == 'the holder'
+    assert (
+        status['lock-holder']['address'] == 'a Unix socket'
+        and status['lock-holder']['label'] == 'the holder'
+    )
     moment = r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00'
     assert re.fullmatch(moment, status['lock-holder']['since'])
     assert [client['label'] for client in status['clients']] == ['', 'the holder', 'waiter 0']
     first = status['clients'][0]
     assert re.fullmatch(moment, first.pop('since'))
-    assert first == {'address': 'a Unix socket', 'label': '', 'read-only': False, 'loads': 0, 'commits': 0}
+    assert first == {
+        'address': 'a Unix socket',
+        'label': '',
+        'read-only': False,
+        'loads': 0,
+        'commits': 0,
+    }
     holder.tpc_abort(meta)
     holder.close()
 
@@ -263,8 +313,16 @@ def test_a_client_may_know_everything_about_the_service(service, waiting):
 def test_a_stranger_gets_figures_and_no_list_of_clients(service):
     strangers = probe(service.server.addr)['1']
     known = service.good.server_status()
-    assert set(known) - set(strangers) == {'version', 'pid', 'uptime', 'memory', 'lock-holder', 'clients', 'serving-since',
-                                           'packing-since'}
+    assert set(known) - set(strangers) == {
+        'version',
+        'pid',
+        'uptime',
+        'memory',
+        'lock-holder',
+        'clients',
+        'serving-since',
+        'packing-since',
+    }
     assert set(strangers) <= set(known)
 
 

@@ -34,7 +34,9 @@ class TestByDefault:
                 assert isinstance(allowed.find(module, name), type)
             except NotAllowed:  # not every version of BTrees has every family
                 missing.append(name)
-        assert not [name for name in missing if name[:2] in ('OO', 'IO', 'OI', 'LO', 'OL', 'II', 'LL')]
+        assert not [
+            name for name in missing if name[:2] in ('OO', 'IO', 'OI', 'LO', 'OL', 'II', 'LL')
+        ]
 
     @pytest.mark.parametrize(
         'names',
@@ -63,7 +65,9 @@ class TestByDefault:
 
 
 class TestByTheOperator:
-    @pytest.mark.parametrize('name', [HERE, HERE.rpartition('.')[0] or HERE, f'{HERE}:Basket', f'{HERE}.Basket'])
+    @pytest.mark.parametrize(
+        'name', [HERE, HERE.rpartition('.')[0] or HERE, f'{HERE}:Basket', f'{HERE}.Basket']
+    )
     def test_a_class_of_a_module_of_a_package_or_by_its_name(self, name):
         allowed = Allowed([name])
         assert allowed.find(HERE, 'Basket') is Basket
@@ -101,4 +105,6 @@ class TestByTheOperator:
         for _ in range(3):
             with pytest.raises(NotAllowed):
                 allowed.find('nowhere.to', 'Be')
-        assert len([entry for entry in caplog.records if 'can not be imported' in entry.message]) == 1
+        assert (
+            len([entry for entry in caplog.records if 'can not be imported' in entry.message]) == 1
+        )

@@ -14,7 +14,10 @@ def stacked(tmp_path):
 
 
 def on_a_file(tmp_path):
-    return DemoStorage(base=FileStorage(str(tmp_path / 'base.fs')), changes=FileStorage(str(tmp_path / 'changes.fs')))
+    return DemoStorage(
+        base=FileStorage(str(tmp_path / 'base.fs')),
+        changes=FileStorage(str(tmp_path / 'changes.fs')),
+    )
 
 
 @pytest.mark.timeout(20)

@@ -36,8 +36,22 @@ def test_a_file_of_the_directory(storage):
     assert blobs.shared_path(storage, OID, 'BUSY-1.tmp') == path
 
 
-@pytest.mark.parametrize('name', [
-    '', '.', '..', '../x', '../../secret', '/etc/passwd', 'a/b', './BUSY-1.tmp', 'no-such-file', 'sub', '../1/BUSY-1.tmp'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        '',
+        '.',
+        '..',
+        '../x',
+        '../../secret',
+        '/etc/passwd',
+        'a/b',
+        './BUSY-1.tmp',
+        'no-such-file',
+        'sub',
+        '../1/BUSY-1.tmp',
+    ],
+)
 def test_names_that_lead_elsewhere(storage, name):
     path = put(storage, 'BUSY-1.tmp')
     os.mkdir(os.path.join(os.path.dirname(path), 'sub'))
@@ -72,7 +86,7 @@ def test_a_blob_is_sent_in_chunks_that_older_peers_take(tmp_path, size):
     stream = b'\0\0\0\2Z5' + b''.join(blobs.download(str(path), codec(b'Z5'), 7, OID, OID))
     found = []
     for data in (stream[:6], stream[6:]):
-        session.buffer()[:len(data)] = data
+        session.buffer()[: len(data)] = data
         found += session.received(len(data))
     names = [name for _, _, name, _ in found]
     assert (names[0], names[-2:]) == ('receiveBlobStart', ['receiveBlobStop', '.reply'])

@@ -42,7 +42,9 @@ class Committer:
 @pytest.fixture
 def hosted():
     loop = Loop(Clock())
-    yield HostedStorage('1', MappingStorage(), loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None)
+    yield HostedStorage(
+        '1', MappingStorage(), loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None
+    )
     loop.close()
 
 
@@ -77,12 +79,21 @@ def finished(hosted):
     return commit
 
 
-ALLOWED = {collecting: {'add', 'vote'}, waiting: set(), voted: {'finish'}, ended: {'add'}, finished: {'add'}}
+ALLOWED = {
+    collecting: {'add', 'vote'},
+    waiting: set(),
+    voted: {'finish'},
+    ended: {'add'},
+    finished: {'add'},
+}
 CALLS = {'add': ('store', b'data', OID, z64), 'vote': (), 'finish': ()}
 
 
-@pytest.mark.parametrize('phase, call', [(phase, call) for phase in ALLOWED for call in CALLS if call not in ALLOWED[phase]],
-                         ids=lambda value: getattr(value, '__name__', value))
+@pytest.mark.parametrize(
+    'phase, call',
+    [(phase, call) for phase in ALLOWED for call in CALLS if call not in ALLOWED[phase]],
+    ids=lambda value: getattr(value, '__name__', value),
+)
 def test_calls_that_do_not_go_with_a_phase(hosted, phase, call):
     commit = phase(hosted)
     with pytest.raises(StorageTransactionError, match='does not go with a transaction that is'):
@@ -99,7 +110,7 @@ def test_aborting_in_each_phase(hosted, phase):
     assert hosted.lock.holder is None and hosted.lock.waiting == 0
     assert hosted.stats.active_txns == 0
     assert hosted.stats.lock_since is None
-    assert hosted.storage._transaction is None   # nor is the storage within a transaction
+    assert hosted.storage._transaction is None  # nor is the storage within a transaction
     if phase is not finished:
         finished(hosted)
 
@@ -109,6 +120,7 @@ def test_an_error_in_aborting_keeps_the_lock_from_nobody(hosted, monkeypatch):
 
     def fail(transaction):
         raise OSError(5, 'Input/output error')
+
     monkeypatch.setattr(hosted.storage, 'tpc_abort', fail)
     commit.phase.abort()
     assert hosted.lock.holder is None
@@ -119,7 +131,7 @@ def test_the_timeout_counts_from_holding_the_lock(hosted):
     commit = waiting(hosted)
     clock.time += 29
     hosted.lock.release('other')
-    hosted.loop.run_once(0)   # it has voted
+    hosted.loop.run_once(0)  # it has voted
     clock.time += 29
     hosted.loop.run_once(0)
     assert hosted.lock.holder is commit
@@ -159,7 +171,9 @@ def test_temporary_files_are_removed(hosted, tmp_path):
 
 def test_what_a_storage_that_fails_to_finish_has_written_is_read_from_it(tmp_path, monkeypatch):
     storage, loop = FileStorage(str(tmp_path / 'd')), Loop(Clock())
-    hosted = HostedStorage('1', storage, loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None)
+    hosted = HostedStorage(
+        '1', storage, loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None
+    )
     finished(hosted)
     assert hosted.load_before(OID, maxtid)[0] == b'data'
     commit = Commit(hosted, Committer(), TransactionMetaData(), None, ' ', False)
@@ -170,8 +184,9 @@ def test_what_a_storage_that_fails_to_finish_has_written_is_read_from_it(tmp_pat
     def finish(*args):
         original(*args)
         raise OSError('the disk is on fire')
+
     monkeypatch.setattr(storage, 'tpc_finish', finish)
-    assert commit.phase.finish() == storage.lastTransaction()   # it is permanent
+    assert commit.phase.finish() == storage.lastTransaction()  # it is permanent
     assert hosted.load_before(OID, maxtid)[0] == b'more'
     storage.close()
     loop.close()
@@ -180,11 +195,18 @@ def test_what_a_storage_that_fails_to_finish_has_written_is_read_from_it(tmp_pat
 def test_what_others_have_written_before_a_commit_is_read(tmp_path):
     """Such as by way of a second name for the same storage; its own commit must not hide that."""
     storage, loop = FileStorage(str(tmp_path / 'd')), Loop(Clock())
-    one, other = (HostedStorage(name, storage, loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None)
-                  for name in '12')
+    one, other = (
+        HostedStorage(
+            name, storage, loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None
+        )
+        for name in '12'
+    )
     finished(one)
     assert one.load_before(OID, maxtid)[0] == b'data'
-    for hosted, oid, serial, data in ((other, OID, storage.lastTransaction(), b'theirs'), (one, p64(2), z64, b'ours')):
+    for hosted, oid, serial, data in (
+        (other, OID, storage.lastTransaction(), b'theirs'),
+        (one, p64(2), z64, b'ours'),
+    ):
         commit = Commit(hosted, Committer(), TransactionMetaData(), None, ' ', False)
         commit.phase.add('store', data, oid, serial)
         commit.phase.vote()
@@ -204,7 +226,9 @@ class NoThreads(Clock):
 @pytest.mark.parametrize('call', ['vote', 'finish'])
 def test_a_transaction_that_needs_a_thread_and_gets_none_is_over(call):
     loop = Loop(NoThreads())
-    hosted = HostedStorage('1', MappingStorage(), loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None)
+    hosted = HostedStorage(
+        '1', MappingStorage(), loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None
+    )
     commit = voted(hosted) if call == 'finish' else collecting(hosted)
     hosted.is_remote, told = True, []
     if call == 'finish':
@@ -213,7 +237,11 @@ def test_a_transaction_that_needs_a_thread_and_gets_none_is_over(call):
     else:
         commit.phase.vote().then(told.append, told.append)
         assert 'cannot start a thread' in str(told[0])
-    assert hosted.lock.holder is None and hosted.stats.active_txns == 0 and hosted.stats.lock_since is None
+    assert (
+        hosted.lock.holder is None
+        and hosted.stats.active_txns == 0
+        and hosted.stats.lock_since is None
+    )
     assert hosted.storage._transaction is None
     hosted.is_remote = False
     finished(hosted)

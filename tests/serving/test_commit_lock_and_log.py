@@ -1,4 +1,6 @@
-"""The commit lock is handed on in order; the commit log keeps operations in order, in memory or on disk."""
+"""The commit lock is handed on in order; the commit log keeps operations in order, in memory or on
+disk.
+"""
 
 import io
 import tempfile
@@ -70,7 +72,7 @@ def test_nobody_overtakes_whoever_was_handed_the_lock(lock, soon):
     lock.acquire('a', lambda: order.append('a'))
     lock.acquire('b', lambda: order.append('b'))
     lock.release('a')
-    lock.acquire('c', lambda: order.append('c'))   # before b was told
+    lock.acquire('c', lambda: order.append('c'))  # before b was told
     soon.run()
     assert order == ['a', 'b']
 
@@ -105,7 +107,7 @@ def test_a_client_that_comes_late_waits_for_one_transaction_of_each_other(lock, 
         lock.acquire(who, lambda: None, 'a')
     lock.release(many[0], 'a')
     lock.acquire('b0', lambda: None, 'b')
-    lock.release(many[2], 'a')   # gives up
+    lock.release(many[2], 'a')  # gives up
     soon.run()
     assert take_all(lock, soon)[:3] == ['a1', 'b0', 'a3']
     assert lock.waiting == 0
@@ -116,7 +118,10 @@ def log_of(memory, shared=10**9, disk=10**9):
 
 
 SIZES = [10, 200, 0, 5, 1000, 1]
-OPERATIONS = [*(('store', b'a' * size, (number,)) for number, size in enumerate(SIZES)), ('undo', None, (b'id',))]
+OPERATIONS = [
+    *(('store', b'a' * size, (number,)) for number, size in enumerate(SIZES)),
+    ('undo', None, (b'id',)),
+]
 
 
 @pytest.mark.parametrize('memory', [0, 50, 10_000])
@@ -163,11 +168,20 @@ def test_what_a_log_has_taken_is_given_back():
     for log in logs:
         for number in range(10):
             log.add('store', b'd' * 1000, number)
-    assert account.memory == 5000 and account._shared.used == 5000 + 5 * OVERHEAD and account.records > 25_000
+    assert (
+        account.memory == 5000
+        and account._shared.used == 5000 + 5 * OVERHEAD
+        and account.records > 25_000
+    )
     for log in logs:
         log.close()
         log.close()
-    assert (account.operations, account.memory, account.records, account._shared.used) == (0, 0, 0, 0)
+    assert (account.operations, account.memory, account.records, account._shared.used) == (
+        0,
+        0,
+        0,
+        0,
+    )
 
 
 def test_a_million_small_operations_take_no_memory(monkeypatch):
@@ -197,7 +211,10 @@ def test_logs_use_what_all_clients_share_up_to_a_part_that_is_left():
 @pytest.mark.parametrize('large', [30_000, 66_000, 99_000, 200_000])
 def test_what_comes_behind_a_large_record_stays_behind_it(large):
     log = log_of(100_000)
-    operations = [('store', b's' * size, (number,)) for number, size in enumerate([10, large, 10, 2000, large, 10])]
+    operations = [
+        ('store', b's' * size, (number,))
+        for number, size in enumerate([10, large, 10, 2000, large, 10])
+    ]
     for name, data, args in operations:
         log.add(name, data, *args)
     assert log._account.memory <= 100_000
@@ -220,7 +237,7 @@ def test_too_much_on_disk():
 @pytest.mark.parametrize('drained', [False, True])
 def test_the_last_operation_can_be_taken_back(memory, drained):
     log = log_of(memory)
-    if drained:   # as by a vote that found conflicts
+    if drained:  # as by a vote that found conflicts
         log.add('undo', None, b'old' * 100)
         assert len(list(log.drain())) == 1
     log.add('store', b'data', b'one', b'serial')
@@ -228,13 +245,20 @@ def test_the_last_operation_can_be_taken_back(memory, drained):
     assert not log.take_back('store', (b'one', b'serial'))
     assert log.take_back('store', (b'two', b'serial'))
     log.add('store_blob', b'less', b'two', b'serial', 'path')
-    assert list(log.drain()) == [('store', b'data', (b'one', b'serial')), ('store_blob', b'less', (b'two', b'serial', 'path'))]
+    assert list(log.drain()) == [
+        ('store', b'data', (b'one', b'serial')),
+        ('store_blob', b'less', (b'two', b'serial', 'path')),
+    ]
     log.close()
 
 
 def test_a_full_disk(monkeypatch):
     """Whether the write fails, or what was buffered does when it is read back, somebody is told."""
-    monkeypatch.setattr(tempfile, 'TemporaryFile', lambda **options: open('/dev/full', 'w+b', buffering=io.DEFAULT_BUFFER_SIZE))
+    monkeypatch.setattr(
+        tempfile,
+        'TemporaryFile',
+        lambda **options: open('/dev/full', 'w+b', buffering=io.DEFAULT_BUFFER_SIZE),
+    )
     log = log_of(0)
     with pytest.raises(OSError, match='No space left'):
         for number in range(10):
@@ -245,6 +269,7 @@ def test_a_full_disk(monkeypatch):
 def test_no_room_for_a_file_at_all(monkeypatch):
     def fail(**options):
         raise OSError(28, 'No space left on device')
+
     monkeypatch.setattr(tempfile, 'TemporaryFile', fail)
     log = log_of(0)
     with pytest.raises(OSError):

@@ -1,4 +1,6 @@
-"""A server's process opens as many files as it may, and says where these are too few for its connections."""
+"""A server's process opens as many files as it may, and says where these are too few for its
+connections.
+"""
 
 import subprocess
 import sys
@@ -7,18 +9,23 @@ import pytest
 
 pytest.importorskip('resource')
 
-PROGRAM = '''
+PROGRAM = """
 import resource
 from ZEO.serving.descriptors import raise_limit
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 256))
 print(raise_limit({connections}))
 print(resource.getrlimit(resource.RLIMIT_NOFILE))
-'''
+"""
 
 
 def raised(connections):
-    ran = subprocess.run([sys.executable, '-c', PROGRAM.format(connections=connections)], capture_output=True, text=True,
-                         timeout=60, check=True)
+    ran = subprocess.run(
+        [sys.executable, '-c', PROGRAM.format(connections=connections)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     return ran.stdout.splitlines()
 
 

@@ -1,4 +1,6 @@
-"""What a crash or a full disk leaves in a FileStorage, and what its last transactions have changed."""
+"""What a crash or a full disk leaves in a FileStorage, and what its last transactions have
+changed.
+"""
 
 import os
 
@@ -29,6 +31,7 @@ def opened(tmp_path):
     def open_storage(**options):
         storages.append(FileStorage(str(tmp_path / 'data.fs'), **options))
         return storages[-1]
+
     yield open_storage
     for storage in storages:
         storage.close()
@@ -58,7 +61,9 @@ def test_the_last_transaction_is_the_last_whole_one(opened, before, options):
     voted(first, C)
     crashed(first)
     again = opened(**options)
-    assert again.lastTransaction() > last, 'FileStorage has become better: there is nothing to mend any more'
+    assert again.lastTransaction() > last, (
+        'FileStorage has become better: there is nothing to mend any more'
+    )
     filestorage.take_last_whole_transaction(again)
     assert again.lastTransaction() == last
     if not options:
@@ -77,7 +82,7 @@ def test_a_storage_that_ends_at_a_time_says_its_own_last_transaction(opened):
     storage = opened()
     tids = committed(storage, [A], [B], [C])
     storage.close()
-    os.remove(storage._file_name + '.index')   # which has everything
+    os.remove(storage._file_name + '.index')  # which has everything
     again = opened(read_only=True, stop=tids[2])
     filestorage.take_last_whole_transaction(again)
     assert again.lastTransaction() == tids[1]
@@ -118,7 +123,9 @@ def test_oids_begin_behind_all_that_an_earlier_process_has_given_out(opened):
 
 
 def test_oids_of_a_new_file_begin_with_one_and_only_once(opened):
-    """Another process may find the file as empty as the one that has made it, and as soon as it likes."""
+    """Another process may find the file as empty as the one that has made it, and as soon as it
+    likes.
+    """
     first = []
     for _ in range(3):
         storage = opened()
@@ -141,6 +148,7 @@ def test_a_storage_that_has_given_out_oids_is_not_new(opened):
 def test_a_file_whose_times_can_not_be_set_is_not_taken_for_new(opened, monkeypatch):
     def refuse(*args, **options):
         raise PermissionError
+
     storage = opened()
     monkeypatch.setattr(filestorage.os, 'utime', refuse)
     filestorage.skip_oids(storage, Clock())
@@ -163,13 +171,15 @@ def test_storages_without_oids_of_that_kind_are_left_alone():
 
 
 def test_what_failed_is_in_no_buffer_and_not_in_the_file(opened):
-    """The truncation after a failed write fails as well, so that reads fill their buffers with what failed."""
+    """The truncation after a failed write fails as well, so that reads fill their buffers with what
+    failed.
+    """
     storage = opened()
     first = committed(storage, [A])[-1]
     size = os.path.getsize(storage._file_name)
     meta = voted(storage, B, data=b'dirty')
-    storage.loadBefore(A, maxtid)   # the buffer goes beyond this record
-    storage._nextpos = 0            # as after a vote that has failed halfway
+    storage.loadBefore(A, maxtid)  # the buffer goes beyond this record
+    storage._nextpos = 0  # as after a vote that has failed halfway
     storage.tpc_abort(meta)
     assert os.path.getsize(storage._file_name) > size
     storage.loadBefore(A, maxtid)
@@ -213,7 +223,11 @@ def test_a_closed_storage_is_left_alone(opened):
 def test_the_last_transactions_with_what_they_have_changed(opened):
     storage = opened()
     tids = committed(storage, [A], [B, C], [C], [A, B])
-    assert filestorage.last_transactions(storage, 3, 100) == [(tids[3], [A, B]), (tids[2], [C]), (tids[1], [B, C])]
+    assert filestorage.last_transactions(storage, 3, 100) == [
+        (tids[3], [A, B]),
+        (tids[2], [C]),
+        (tids[1], [B, C]),
+    ]
     assert len(filestorage.last_transactions(storage, 10, 100)) == 4
     assert [tid for tid, oids in filestorage.last_transactions(storage, 10, 3)] == tids[:1:-1]
     assert filestorage.last_transactions(storage, 10, 1) == []
@@ -237,18 +251,26 @@ def test_what_undo_and_large_metadata_leave_is_read_as_well(opened):
     database.undo(database.undoInfo()[0]['id'], manager.get())
     manager.commit()
     storage = database.storage
-    expected = [(transaction.tid, [record.oid for record in transaction]) for transaction in storage.iterator()]
+    expected = [
+        (transaction.tid, [record.oid for record in transaction])
+        for transaction in storage.iterator()
+    ]
     assert filestorage.last_transactions(storage, 100, 100) == expected[::-1]
 
 
 def test_a_start_reads_as_many_transactions_as_are_remembered(opened, monkeypatch):
-    """A large import of the same day costs nothing, nor does one that is too large to be remembered."""
+    """A large import of the same day costs nothing, nor does one that is too large to be
+    remembered.
+    """
     storage = opened()
     committed(storage, list(map(p64, range(1, 3001))), *[[A]] * 5)
     read = []
     original = FileStorageFormatter._read_data_header
-    monkeypatch.setattr(FileStorageFormatter, '_read_data_header',
-                        lambda self, pos, *args: read.append(pos) or original(self, pos, *args))
+    monkeypatch.setattr(
+        FileStorageFormatter,
+        '_read_data_header',
+        lambda self, pos, *args: read.append(pos) or original(self, pos, *args),
+    )
     recent = Invalidations(storage, 4, None, System().wall_clock)
     assert len(read) == 4
     read.clear()
@@ -261,7 +283,10 @@ def test_a_start_reads_as_many_transactions_as_are_remembered(opened, monkeypatc
 def test_a_storage_that_tells_its_last_transactions_is_not_iterated():
     class Told(MappingStorage):
         def lastInvalidations(self, size):
-            return [(transaction.tid, [record.oid for record in transaction]) for transaction in list(super().iterator())[-size:]]
+            return [
+                (transaction.tid, [record.oid for record in transaction])
+                for transaction in list(super().iterator())[-size:]
+            ]
 
         def iterator(self, start=None, stop=None):
             raise AssertionError('it was iterated')
@@ -284,8 +309,15 @@ def test_a_storage_that_does_not_tell_of_its_last_transaction_has_nothing_rememb
     assert recent.since(tids[0], tids[1]) is None
 
 
-@pytest.mark.parametrize('error', [ValueError("Can't find last transaction in large file"), AttributeError('_scan_foreward'),
-                                   OSError('gone')], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    'error',
+    [
+        ValueError("Can't find last transaction in large file"),
+        AttributeError('_scan_foreward'),
+        OSError('gone'),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 def test_an_iterator_that_stumbles_leaves_what_changed_unknown(error):
     """Half a transaction lies at the end of the file, on a disk that is full."""
     storage = MappingStorage()
@@ -296,6 +328,7 @@ def test_an_iterator_that_stumbles_leaves_what_changed_unknown(error):
     def stumbles(start=None, stop=None):
         yield from list(MappingStorage.iterator(storage, start, stop))[:1]
         raise error
+
     storage.iterator = stumbles
     assert recent.from_storage(tids[0]) is None
 

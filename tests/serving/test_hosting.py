@@ -351,8 +351,11 @@ class TestClosing:
 
 
 def test_a_storage_that_does_not_say_that_it_is_one(serve, stores):
-    """As tempstorage and zc.beforestorage, which sections serve as they are; one that lacks something is not one."""
-    (stores / 'plain.py').write_text(textwrap.dedent('''
+    """As tempstorage and zc.beforestorage, which sections serve as they are; one that lacks
+    something is not one.
+    """
+    (stores / 'plain.py').write_text(
+        textwrap.dedent("""
         from ZODB.MappingStorage import MappingStorage
 
         class Undeclared:
@@ -369,9 +372,12 @@ def test_a_storage_that_does_not_say_that_it_is_one(serve, stores):
         Storage = Undeclared(MappingStorage())
         half = Undeclared(object())
         proxy = Proxy()
-    '''))
-    storage, = serve(f'1={stores}/plain:Storage').values()
+    """)
+    )
+    (storage,) = serve(f'1={stores}/plain:Storage').values()
     assert storage.getName() == 'MappingStorage'
     for name in ('half', 'proxy'):
-        with pytest.raises(ConfigurationError, match=f'{name} in .* is not a storage.*storages there are: Storage'):
+        with pytest.raises(
+            ConfigurationError, match=f'{name} in .* is not a storage.*storages there are: Storage'
+        ):
             serve(f'1={stores}/plain:{name}')

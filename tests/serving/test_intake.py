@@ -1,4 +1,6 @@
-"""Large messages share the server's memory: something is left for whoever comes next, and all arrive in the end."""
+"""Large messages share the server's memory: something is left for whoever comes next, and all
+arrive in the end.
+"""
 
 import pytest
 
@@ -137,7 +139,7 @@ def test_one_that_comes_on_slowly_is_not(loop, intake):
 
 def test_one_that_nobody_waits_for_may_take_its_time(loop, intake):
     stalled, waiting = stall(intake)
-    waiting.intake.left(waiting)   # gone
+    waiting.intake.left(waiting)  # gone
     for _ in range(3):
         loop.system.time += PATIENCE + 1
         loop.run_once(0)

@@ -75,7 +75,7 @@ def test_when_the_storage_has_lost_track_nobody_knows_until_the_next_transaction
     assert since(recent, p64(101)) is None
     assert since(recent, storage.last) == (storage.last, [])
     storage.last = p64(200)
-    recent.add(storage.last, [C])   # which may have changed more than it says
+    recent.add(storage.last, [C])  # which may have changed more than it says
     assert since(recent, p64(102)) is None
     storage.last = p64(201)
     recent.add(storage.last, [A])
@@ -92,7 +92,9 @@ def test_a_transaction_that_was_not_told_of_yet_is_left_out():
 
 
 def test_a_transaction_that_never_was_tells_of_another_history():
-    """What it has changed as well, and what was changed before it, is not known here: a backup was restored."""
+    """What it has changed as well, and what was changed before it, is not known here: a backup was
+    restored.
+    """
     storage = Bare()
     recent = queue(storage)
     fill(recent, storage, [A])

@@ -12,7 +12,13 @@ from ZEO.serving.iterators import Iterators
 @pytest.fixture
 def storage():
     storage = MappingStorage()
-    committed(storage, [p64(1)], [p64(number) for number in range(1, 40)], [p64(2), p64(3)], data=b'd' * 100)
+    committed(
+        storage,
+        [p64(1)],
+        [p64(number) for number in range(1, 40)],
+        [p64(2), p64(3)],
+        data=b'd' * 100,
+    )
     return storage
 
 
@@ -24,7 +30,7 @@ def one_by_one(storage):
         while (record := some.next_record(inner)) is not None:
             records.append(record)
         found.append((transaction[0], records))
-    assert not some._open   # what came to its end is forgotten
+    assert not some._open  # what came to its end is forgotten
     return found
 
 
@@ -45,8 +51,10 @@ def in_batches(storage):
     return found, batches
 
 
-@pytest.mark.parametrize('size, items', [
-    (10**6, 1000), (1000, 1000), (1, 1000), (10**6, 1), (10**6, 3), (10**6, 39), (10**6, 13)])
+@pytest.mark.parametrize(
+    'size, items',
+    [(10**6, 1000), (1000, 1000), (1, 1000), (10**6, 1), (10**6, 3), (10**6, 39), (10**6, 13)],
+)
 def test_batches_say_the_same_as_one_by_one(storage, monkeypatch, size, items):
     """Also where one transaction is split over many batches, at any place."""
     monkeypatch.setattr(module, 'BATCH_BYTES', size)
@@ -85,6 +93,7 @@ def test_what_was_dropped_is_gone(storage):
             yield from storage.iterator()
         finally:
             closed.append(1)
+
     some = Iterators(5)
     number = some.start(items())
     some.next_transaction(number)

@@ -12,7 +12,9 @@ from ZEO.serving.later import Forgotten, Later, Workers
 
 def listen(later):
     told = []
-    later.then(lambda value: told.append(('answer', value)), lambda error: told.append(('fail', error)))
+    later.then(
+        lambda value: told.append(('answer', value)), lambda error: told.append(('fail', error))
+    )
     return told
 
 
@@ -61,10 +63,13 @@ def test_work_is_done_in_a_thread_and_told_in_the_loops(loop):
     assert threads[0] != threading.get_ident()
 
 
-@pytest.mark.parametrize('error', [ValueError('x'), SystemExit(), KeyboardInterrupt(), MemoryError()])
+@pytest.mark.parametrize(
+    'error', [ValueError('x'), SystemExit(), KeyboardInterrupt(), MemoryError()]
+)
 def test_whatever_work_raises_is_the_answer(loop, error):
     def work():
         raise error
+
     workers = Workers(loop)
     told = listen(workers.run(work))
     until(loop, lambda: told)
@@ -84,6 +89,7 @@ def test_more_work_than_threads(loop):
             most = max(most, running)
         with lock:
             running -= 1
+
     told = [listen(workers.run(work)) for _ in range(50)]
     until(loop, lambda: all(told))
     assert most <= 2
@@ -139,6 +145,7 @@ def test_one_client_does_not_have_all_threads(loop):
     def hang():
         running.release()
         may.wait(20)
+
     told = [listen(workers.run(hang, greedy)) for _ in range(20)]
     for _ in range(2):
         assert running.acquire(timeout=20)
@@ -156,7 +163,10 @@ def test_clients_take_turns(loop):
     first = listen(workers.run(work, greedy))
     assert runs.wait(20)
     order = []
-    told = [listen(workers.run(lambda number=number: order.append(number), greedy)) for number in range(5)]
+    told = [
+        listen(workers.run(lambda number=number: order.append(number), greedy))
+        for number in range(5)
+    ]
     told.append(listen(workers.run(lambda: order.append('other'), other)))
     may.set()
     until(loop, lambda: first and all(told))
@@ -216,12 +226,16 @@ def test_work_waits_for_the_thread_that_there_is(short):
 
 
 def test_work_fails_when_the_last_thread_leaves_and_no_other_can_start(short):
-    """The thread has seen an empty queue before the work came, and the loop did not hear of that yet."""
+    """The thread has seen an empty queue before the work came, and the loop did not hear of that
+    yet.
+    """
     workers, client = Workers(short), Client()
     short.system.left = 1
     ended = threading.Event()
     short.from_thread = lambda function, post=short.from_thread: (
-        post(function), function == workers._ended and ended.set())
+        post(function),
+        function == workers._ended and ended.set(),
+    )
     first = listen(workers.run(lambda: 1, client))
     assert ended.wait(20)
     told = [listen(workers.run(lambda: 2, one)) for one in (client, None)]

@@ -1,4 +1,6 @@
-"""Records kept in memory: always what the storage would return, within their bound, and only where nobody else writes."""
+"""Records kept in memory: always what the storage would return, within their bound, and only where
+nobody else writes.
+"""
 
 import random
 
@@ -142,13 +144,19 @@ def test_it_always_says_what_the_storage_says(tmp_path, seed):
                 root.pop(chance.randrange(8), None)
             transaction.commit()
             tids.append(storage.lastTransaction())
-            records.changed(tids[-1], [record.oid for change in storage.iterator(start=tids[-1]) for record in change])
-        elif work < 0.35 and len(database.undoInfo()) > 1:   # there is a root object in any case
+            records.changed(
+                tids[-1],
+                [record.oid for change in storage.iterator(start=tids[-1]) for record in change],
+            )
+        elif work < 0.35 and len(database.undoInfo()) > 1:  # there is a root object in any case
             database.undo(database.undoInfo()[0]['id'])
             transaction.commit()
             connection.sync()
             tids.append(storage.lastTransaction())
-            records.changed(tids[-1], [record.oid for change in storage.iterator(start=tids[-1]) for record in change])
+            records.changed(
+                tids[-1],
+                [record.oid for change in storage.iterator(start=tids[-1]) for record in change],
+            )
         elif work < 0.37:
             database.pack()
             records.clear()

@@ -42,6 +42,7 @@ def record(kind, value):
 
 def conflicting(storage, kind):
     """Commit 0, then 10, then 3 on top of 0; return the last tid."""
+
     def store(serial, value):
         meta = TransactionMetaData()
         storage.tpc_begin(meta)
@@ -51,6 +52,7 @@ def conflicting(storage, kind):
             return storage.tpc_finish(meta)
         finally:
             storage.tpc_abort(meta)
+
     first = store(z64, 0)
     store(first, 10)
     return store(first, 3)

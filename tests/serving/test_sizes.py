@@ -51,7 +51,9 @@ class Peer:
 def hosted():
     clock = Clock()
     loop = Loop(clock)
-    yield HostedStorage('1', Sized(clock), loop, Workers(loop), Limits(), False, None, ConflictPolicy(), 10, None)
+    yield HostedStorage(
+        '1', Sized(clock), loop, Workers(loop), Limits(), False, None, ConflictPolicy(), 10, None
+    )
     loop.close()
 
 

@@ -24,7 +24,9 @@ COLUMNS = {
 def documented():
     """Return the table's rows, without the head: name -> the columns that say yes."""
     table = PAGE.read_text(encoding='utf-8').split('.. list-table::')[1]
-    rows = [re.findall(r'^ +(?:\* )?- ?(.*)', row, re.M) for row in re.split(r'\n(?=   \* )', table)[1:]]
+    rows = [
+        re.findall(r'^ +(?:\* )?- ?(.*)', row, re.M) for row in re.split(r'\n(?=   \* )', table)[1:]
+    ]
     head, *rows = rows
     assert head[1:] == list(COLUMNS)
     return {
@@ -55,6 +57,11 @@ def test_the_table_is_right():
     runs = running()
     rows = documented()
     assert rows == {name: runs[name] for name in rows}
-    helpers = {'TestCase', 'StorageTestBase', 'IteratorCompare', 'IteratorDeepCompare',
-               'PackableStorageBase'}
+    helpers = {
+        'TestCase',
+        'StorageTestBase',
+        'IteratorCompare',
+        'IteratorDeepCompare',
+        'PackableStorageBase',
+    }
     assert set(runs) - set(rows) == helpers

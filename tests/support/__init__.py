@@ -5,7 +5,8 @@
 - :mod:`support.host`, :mod:`support.agent`: the processes themselves, a server and a client.
 - :mod:`support.bounded`: a server process seen from outside.
 - :mod:`support.commands`: servers as their operators start them.
-- :mod:`support.kinds`, :mod:`support.served`, :mod:`support.sets`: ZODB's test classes over a server.
+- :mod:`support.kinds`, :mod:`support.served`, :mod:`support.sets`: ZODB's test classes over a
+  server.
 - :mod:`support.scripted`: a server and a client that send what a test says, byte for byte.
 - :mod:`support.mover`, :mod:`support.forker`: clients under stress, and clients that fork.
 - :mod:`support.suites`: ZODB's doctest suites as pytest parameters.

@@ -40,9 +40,7 @@ class Agent:
     connection: Any = None
     manager: Any = None
 
-    def do_open(
-        self, address: Any, database: bool = True, tls: Any = None, **options: Any
-    ) -> None:
+    def do_open(self, address: Any, database: bool = True, tls: Any = None, **options: Any) -> None:
         """Open a client, and a database on it.
 
         :param tls: files, a list: of the authority, and of the client's own certificate and key.
@@ -158,9 +156,7 @@ class Agent:
 
     def do_await_writable(self, patience: float = 20.0) -> None:
         """Wait until the client has found a server that lets it write."""
-        self._await(
-            lambda: self.storage.is_connected() and not self.storage.isReadOnly(), patience
-        )
+        self._await(lambda: self.storage.is_connected() and not self.storage.isReadOnly(), patience)
 
     # Of the database.
 
@@ -249,7 +245,9 @@ class Agent:
         self._await(lambda: self.do_get_blob(key) == content, patience)
 
     def do_await_synced(self) -> None:
-        """Wait until all that was committed before has arrived, which one answer's arrival shows."""
+        """Wait until all that was committed before has arrived, which one answer's arrival
+        shows.
+        """
         self.storage.ping()
         with self.manager:
             pass

@@ -1,7 +1,7 @@
 """Pickles that run something, and every place in a server where a client can put them.
 
-Enters: a canary, which is the path of a file that a pickle touches when it runs.  Leaves: opcodes; calls on a raw client.  Fails:
-never by what a server answers: refusals are what is hoped for.
+Enters: a canary, which is the path of a file that a pickle touches when it runs. Leaves: opcodes;
+calls on a raw client. Fails: never by what a server answers: refusals are what is hoped for.
 """
 
 from __future__ import annotations
@@ -36,11 +36,19 @@ def bytes_(data: bytes) -> bytes:
 #: name -> opcodes that push a global by module and name.
 NAMINGS: dict[str, Callable[[str, str], bytes]] = {
     'GLOBAL': lambda module, name: f'c{module}\n{name}\n'.encode(),
-    'GLOBAL in the memo': lambda module, name: f'c{module}\n{name}\nr\xff\x01\0\0'.encode('latin-1') + b'0j\xff\1\0\0',
+    'GLOBAL in the memo': lambda module, name: (
+        f'c{module}\n{name}\nr\xff\x01\0\0'.encode('latin-1') + b'0j\xff\1\0\0'
+    ),
     'STACK_GLOBAL': lambda module, name: text(module) + text(name) + b'\x93',
-    'through find_global': lambda module, name: b'cZODB.broken\nfind_global\n' + text(module) + text(name) + b'\x86R',
+    'through find_global': lambda module, name: (
+        b'cZODB.broken\nfind_global\n' + text(module) + text(name) + b'\x86R'
+    ),
     'through a module': lambda module, name: (
-        b'cbuiltins\ngetattr\ncbuiltins\n__import__\n' + text(module) + b'\x85R' + text(name) + b'\x86R'
+        b'cbuiltins\ngetattr\ncbuiltins\n__import__\n'
+        + text(module)
+        + b'\x85R'
+        + text(name)
+        + b'\x86R'
     ),
 }
 
@@ -61,10 +69,19 @@ CALLINGS: dict[str, Callable[[bytes, bytes], bytes]] = {
         + b'b'
     ),
     'slots': lambda function, argument: (
-        b'cBTrees.Length\nLength\n)\x81N}' + text('__setstate__') + function + b's\x86b' + argument + b'b'
+        b'cBTrees.Length\nLength\n)\x81N}'
+        + text('__setstate__')
+        + function
+        + b's\x86b'
+        + argument
+        + b'b'
     ),
-    'a class': lambda function, argument: b'cBTrees.Length\nLength\nN}' + text('_p_resolveConflict') + function + b's\x86b',
-    'call of a call': lambda function, argument: b'cbuiltins\nmap\n' + function + b'(' + argument + b'l\x86R',
+    'a class': lambda function, argument: (
+        b'cBTrees.Length\nLength\nN}' + text('_p_resolveConflict') + function + b's\x86b'
+    ),
+    'call of a call': lambda function, argument: (
+        b'cbuiltins\nmap\n' + function + b'(' + argument + b'l\x86R'
+    ),
 }
 
 #: name -> what is called, and with what, to touch the canary.
@@ -74,11 +91,19 @@ TARGETS: dict[str, Callable[[str], tuple[str, str, bytes]]] = {
     'exec': lambda canary: ('builtins', 'exec', text(f'open({canary!r}, "w")')),
     'old eval': lambda canary: ('__builtin__', 'eval', text(f'open({canary!r}, "w")')),
     'open': lambda canary: ('io', 'FileIO', text(canary) + text('w') + b'\x86'),
-    'loads': lambda canary: ('ZODB._compat', 'loads', bytes_(b'\x80\x03cos\nsystem\n' + text(f'touch {canary}') + b'\x85R.')),
+    'loads': lambda canary: (
+        'ZODB._compat',
+        'loads',
+        bytes_(b'\x80\x03cos\nsystem\n' + text(f'touch {canary}') + b'\x85R.'),
+    ),
     'a FileStorage': lambda canary: ('ZODB.FileStorage', 'FileStorage', text(canary)),
     'a blob': lambda canary: ('ZODB.blob', 'Blob', bytes_(b'data')),
     'remove': lambda canary: ('ZODB.blob', 'remove_committed_dir', text(canary)),
-    'run': lambda canary: ('subprocess', 'check_call', text('touch') + text(canary) + b'\x86]\x94\x8f0'),
+    'run': lambda canary: (
+        'subprocess',
+        'check_call',
+        text('touch') + text(canary) + b'\x86]\x94\x8f0',
+    ),
 }
 
 #: name -> opcodes around such an expression.
@@ -88,7 +113,9 @@ WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
     'in a list': lambda expression: b']' + expression + b'a',
     'in a dictionary': lambda expression: b'}' + text('key') + expression + b's',
     'as a key': lambda expression: b'}' + expression + b'Ns',
-    'in tuples': lambda expression: expression + b'\x85\x85\x86' if False else expression + b'\x85\x85',
+    'in tuples': lambda expression: (
+        expression + b'\x85\x85\x86' if False else expression + b'\x85\x85'
+    ),
     'as a reference': lambda expression: expression + b'Q',
     'in a reference': lambda expression: b'C\x08\0\0\0\0\0\0\0\1' + expression + b'\x86Q',
     'in the memo': lambda expression: expression + b'q\x070h\x07',
@@ -132,7 +159,11 @@ class Attacker:
             self._client = None
 
     def commit(
-        self, *stores: tuple[bytes, bytes, bytes], user: bytes = b'', description: bytes = b'', extension: Any = b''
+        self,
+        *stores: tuple[bytes, bytes, bytes],
+        user: bytes = b'',
+        description: bytes = b'',
+        extension: Any = b'',
     ) -> Any:
         """Commit a transaction; returns its tid, or None."""
         self._txn += 1
@@ -174,7 +205,8 @@ class Attacker:
         for name, record in {
             'the class': whole + pickled(b'}'),
             'a tuple for the class': pickled(opcodes + b')\x86') + pickled(b'}'),
-            'arguments of the class': pickled(b'cBTrees.Length\nLength\n' + opcodes + b'\x85\x86') + pickled(b'K\1'),
+            'arguments of the class': pickled(b'cBTrees.Length\nLength\n' + opcodes + b'\x85\x86')
+            + pickled(b'K\1'),
             'the state': b'\x80\x03cBTrees.Length\nLength\nq\0.' + whole,
             'within a bucket': BUCKET % (text('key') + opcodes),
             'the state of a blob': BLOB % opcodes,
@@ -189,7 +221,14 @@ class Attacker:
         yield 'the extension'
         self.commit((self.new_oid(), Z64, good), user=whole, description=whole)
         yield 'user and description'
-        for call in ('restorea', 'deleteObject', 'undoa', 'checkCurrentSerialInTransaction', 'storeBlobEnd', 'storea'):
+        for call in (
+            'restorea',
+            'deleteObject',
+            'undoa',
+            'checkCurrentSerialInTransaction',
+            'storeBlobEnd',
+            'storea',
+        ):
             self._in_transaction(call, whole, good)
             yield call
         self.tried(lambda client: client.tell('set_client_label', whole.decode('latin-1')))
@@ -229,7 +268,12 @@ class Attacker:
                 if method.answered:
                     self.tried(lambda client, name=name, args=args: client.call(name, *args))
                 else:
-                    self.tried(lambda client, name=name, args=args: (client.tell(name, *args), client.call('ping')))
+                    self.tried(
+                        lambda client, name=name, args=args: (
+                            client.tell(name, *args),
+                            client.call('ping'),
+                        )
+                    )
         self._iterate()
         self._undo()
 
@@ -238,7 +282,11 @@ class Attacker:
         found = self.tried(lambda client: client.call('undoLog', 0, -6)) or ()
         for description in found:
             self._txn += 1
-            self.tried(lambda client, args=(description['id'],), txn=self._txn: self._one(client, 'undoa', args, txn))
+            self.tried(
+                lambda client, args=(description['id'],), txn=self._txn: self._one(
+                    client, 'undoa', args, txn
+                )
+            )
 
     def _arguments(self, name: str, junk: bytes) -> list[tuple[Any, ...]]:
         return self._known(junk)[name]

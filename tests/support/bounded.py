@@ -1,7 +1,7 @@
 """A server in a process of its own, whose memory, files and limits a test looks at from outside.
 
-Enters: storage sections, limits of the server, limits of the system.  Leaves: clients, and figures of
-the process.  Fails: as :mod:`support.children`.
+Enters: storage sections, limits of the server, limits of the system. Leaves: clients, and figures
+of the process. Fails: as :mod:`support.children`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ class BoundedServer:
         return self._child.popen.pid
 
     def serve(
-        self, storage: str = '', limits: dict[str, Any] | None = None, slot: str = '', **options: Any
+        self,
+        storage: str = '',
+        limits: dict[str, Any] | None = None,
+        slot: str = '',
+        **options: Any,
     ) -> Any:
         """Serve a storage; returns the address.
 
@@ -85,8 +89,11 @@ class BoundedServer:
         """Return the files of the directory, relative to it, but for the storage's own."""
         top = self.directory / under
         return sorted(
-            str(path.relative_to(self.directory)) for path in top.rglob('*')
-            if path.is_file() and path.name not in ('.layout', '.lock') and not path.name.startswith('data.fs')
+            str(path.relative_to(self.directory))
+            for path in top.rglob('*')
+            if path.is_file()
+            and path.name not in ('.layout', '.lock')
+            and not path.name.startswith('data.fs')
         )
 
     @contextmanager
@@ -101,7 +108,9 @@ class BoundedServer:
 
     @contextmanager
     def not_root(self) -> Iterator[None]:
-        """Let the process be a user without rights for a while; whatever it has to import it should have by then."""
+        """Let the process be a user without rights for a while; whatever it has to import it should
+        have by then.
+        """
         if os.geteuid() == 0:
             self._child.call('become', user=NOBODY)
         try:

@@ -1,4 +1,6 @@
-"""A deterministic stream of what happens to a client cache, and the truth to compare a cache with."""
+"""A deterministic stream of what happens to a client cache, and the truth to compare a cache
+with.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,9 @@ START = 20.0
 
 
 class ServerCommand:
-    """A server process on a Unix socket, or a port of this machine, with its files in a directory."""
+    """A server process on a Unix socket, or a port of this machine, with its files in a
+    directory.
+    """
 
     def __init__(
         self,

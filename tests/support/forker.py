@@ -1,6 +1,8 @@
-"""A program that forks while its client storage is in use: ``python -m support.forker ADDRESS BLOB_DIRECTORY``.
+"""A program that forks while its client storage is in use: ``python -m support.forker ADDRESS
+BLOB_DIRECTORY``.
 
-Each side commits to an object of its own.  Standard output: one line of each side, the parent's last.
+Each side commits to an object of its own. Standard output: one line of each side, the parent's
+last.
 """
 
 from __future__ import annotations
@@ -54,8 +56,15 @@ def main(address: str, blobs: str) -> None:
 def _hold(storage: ClientStorage, held: threading.Event, forked: threading.Event) -> None:
     """Hold every lock that a thread may hold just then, as a call in each of these places would."""
     blobs = storage._blobs
-    with storage._server._changed, storage._oids._lock, storage._state._committing, storage._cache._lock, \
-            blobs._guard, blobs._uploading, blobs._cleaning:
+    with (
+        storage._server._changed,
+        storage._oids._lock,
+        storage._state._committing,
+        storage._cache._lock,
+        blobs._guard,
+        blobs._uploading,
+        blobs._cleaning,
+    ):
         held.set()
         forked.wait()
 

@@ -1,7 +1,9 @@
-"""A program with greenlets in the place of threads: ``python -m support.green (threads|sockets) ADDRESS (commit|wait)``.
+"""A program with greenlets in the place of threads: ``python -m support.green (threads|sockets)
+ADDRESS (commit|wait)``.
 
-With `threads` gevent has patched everything, with `sockets` everything but threads.  ``commit``: ten greenlets commit, and the
-last line says what they have counted.  ``wait``: a call to a server that says nothing more; the last line says how it ended.
+With `threads` gevent has patched everything, with `sockets` everything but threads. ``commit``: ten
+greenlets commit, and the last line says what they have counted. ``wait``: a call to a server that
+says nothing more; the last line says how it ended.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def commit(storage: ClientStorage) -> str:
     with database.transaction() as opened:
         for number in range(10):
             opened.root()[str(number)] = PersistentMapping(count=0)
-    gevent.joinall([gevent.spawn(_count, database, str(number)) for number in range(10)], raise_error=True)
+    gevent.joinall(
+        [gevent.spawn(_count, database, str(number)) for number in range(10)], raise_error=True
+    )
     with database.transaction() as opened:
         return str(sum(opened.root()[str(number)]['count'] for number in range(10)))
 
@@ -64,6 +68,8 @@ if __name__ == '__main__':
     faulthandler.dump_traceback_later(40, exit=True)
     connection.ASK_AFTER, connection.GIVE_UP_AFTER = 1.0, 2.0
     address = json.loads(sys.argv[2])
-    client = ClientStorage(tuple(address) if isinstance(address, list) else address, wait_timeout=20)
+    client = ClientStorage(
+        tuple(address) if isinstance(address, list) else address, wait_timeout=20
+    )
     print({'commit': commit, 'wait': wait}[sys.argv[3]](client), flush=True)
     client.close()

@@ -1,6 +1,7 @@
 """A client under strikes, with a server in the same process.
 
-Enters: a directory.  Leaves: clients; what is in the database, to compare with.  Fails: AssertionError when a client is wrong.
+Enters: a directory. Leaves: clients; what is in the database, to compare with. Fails:
+AssertionError when a client is wrong.
 """
 
 import threading
@@ -38,7 +39,9 @@ class Setting:
         """Return a client; on the disk it has always the same cache file."""
         if self.disk if disk is None else disk:
             options['cache'] = f'{self.directory}/cache.zec'
-        client = ClientStorage(f'{self.directory}/socket', wait_timeout=PATIENCE, disconnect_poll=0.01, **options)
+        client = ClientStorage(
+            f'{self.directory}/socket', wait_timeout=PATIENCE, disconnect_poll=0.01, **options
+        )
         self.clients.append(client)
         return client
 
@@ -50,8 +53,8 @@ class Setting:
     def commit(self, client, oids=OIDS, serials=None):
         """Store new records by hand.
 
-        :param serials: those of `oids`, for a thread that may be struck anywhere: asking the server's own storage for them,
-            it could lose a lock of that one, which no client does.
+        :param serials: those of `oids`, for a thread that may be struck anywhere: asking the
+            server's own storage for them, it could lose a lock of that one, which no client does.
         """
         data = b'%d' % next(self.numbers)
         metadata = TransactionMetaData()
@@ -88,7 +91,10 @@ def check(setting, client, oids=OIDS):
     patiently(setting.other.ping)
     last = setting.storage.lastTransaction()
     for oid in oids:
-        assert patiently(lambda oid=oid: client.load(oid)) == setting.storage.loadBefore(oid, maxtid)[:2], oid
+        assert (
+            patiently(lambda oid=oid: client.load(oid))
+            == setting.storage.loadBefore(oid, maxtid)[:2]
+        ), oid
     client.sync()
     assert client.lastTransaction() == last
     covered = u64(client._cache.getLastTid())

@@ -1,8 +1,9 @@
 """A client under stress: ``python -m support.mover ADDRESS NAME SECONDS [CACHE]``.
 
-It moves amounts between accounts, drops its own connection now and then, and checks in every snapshot that nothing was lost or
-made up: the accounts' sum, and how often itself has moved something.  Standard output: one line with its figures.  Fails with
-a traceback and status 1 when something does not add up.
+It moves amounts between accounts, drops its own connection now and then, and checks in every
+snapshot that nothing was lost or made up: the accounts' sum, and how often itself has moved
+something. Standard output: one line with its figures. Fails with a traceback and status 1 when
+something does not add up.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ ACCOUNTS, AMOUNT = 20, 1000
 def prepare(connection: ZODB.Connection.Connection, names: list[str]) -> None:
     """Make the accounts, and a counter for each client."""
     root = connection.root()
-    root['accounts'] = PersistentMapping({number: PersistentMapping(amount=AMOUNT) for number in range(ACCOUNTS)})
+    root['accounts'] = PersistentMapping(
+        {number: PersistentMapping(amount=AMOUNT) for number in range(ACCOUNTS)}
+    )
     root['moves'] = PersistentMapping({name: PersistentMapping(count=0) for name in names})
     transaction.commit()
 
@@ -41,10 +44,13 @@ class Mover:
 
     def __init__(self, address: str, name: str, cache: str | None) -> None:
         self._random = random.Random(name)
-        self._storage = ClientStorage(address, wait_timeout=30, cache=cache, cache_size=8000, disconnect_poll=0.05)
+        self._storage = ClientStorage(
+            address, wait_timeout=30, cache=cache, cache_size=8000, disconnect_poll=0.05
+        )
         self._connection = ZODB.DB(self._storage, cache_size=10).open()
         self._own = self._connection.root()['moves'][name]
-        self._known = {self._own['count']}  # what the counter may be; two numbers when a commit's outcome is not known
+        # what the counter may be; two numbers when a commit's outcome is not known
+        self._known = {self._own['count']}
         self.figures = {'moves': 0, 'conflicts': 0, 'losses': 0, 'checks': 0}
 
     def run(self, seconds: float) -> None:
@@ -63,7 +69,8 @@ class Mover:
 
     def _once(self) -> None:
         if len(self._known) > 1:
-            self._storage.ping()  # behind the cache check of a new connection, which tells what became of the last commit
+            # behind the cache check of a new connection, which tells what became of the last commit
+            self._storage.ping()
         self._connection.sync()
         self._check()
         if self._random.random() < 0.02:
@@ -87,7 +94,10 @@ class Mover:
     def _check(self) -> None:
         found = total(self._connection), self._own['count']
         if found[0] != ACCOUNTS * AMOUNT or found[1] not in self._known:
-            raise AssertionError(f'in one snapshot the sum is {found[0]}, the counter {found[1]}, expected {self._known}')
+            raise AssertionError(
+                f'in one snapshot the sum is {found[0]}, the counter {found[1]}, expected '
+                f'{self._known}'
+            )
         self._known = {found[1]}
         self.figures['checks'] += 1
 

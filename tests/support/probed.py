@@ -14,9 +14,18 @@ from typing import Any
 
 #: Figures as a server reports them.
 FIGURES: dict[str, Any] = {
-    'connections': 3, 'loads': 100, 'stores': 20, 'commits': 7, 'aborts': 1, 'active_txns': 0,
-    'lock_time': None, 'conflicts': 2, 'conflicts_resolved': 1,
-    'start': 'Mon Nov 23 12:31:48 2026', 'waiting': 0, 'timeout-thread-is-alive': True,
+    'connections': 3,
+    'loads': 100,
+    'stores': 20,
+    'commits': 7,
+    'aborts': 1,
+    'active_txns': 0,
+    'lock_time': None,
+    'conflicts': 2,
+    'conflicts_resolved': 1,
+    'start': 'Mon Nov 23 12:31:48 2026',
+    'waiting': 0,
+    'timeout-thread-is-alive': True,
     'last-transaction': '03d0000000000000',
 }
 

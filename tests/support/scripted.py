@@ -1,9 +1,12 @@
-"""Both ends of the protocol under a test's control, byte for byte; the server's end in both encodings.
+"""Both ends of the protocol under a test's control, byte for byte; the server's end in both
+encodings.
 
-Enters: what a test says, step by step.  Leaves: exactly those bytes, in exactly that order; what the other side sent.  Fails:
-:class:`Unexpected` when the other side says something else, or nothing for too long.
+Enters: what a test says, step by step. Leaves: exactly those bytes, in exactly that order; what the
+other side sent. Fails: :class:`Unexpected` when the other side says something else, or nothing for
+too long.
 
-:class:`ScriptedServer` stands in for a server, :class:`RawClient` for a client.  Neither uses ZEO's own code for the wire.
+:class:`ScriptedServer` stands in for a server, :class:`RawClient` for a client. Neither uses ZEO's
+own code for the wire.
 """
 
 from __future__ import annotations
@@ -20,8 +23,15 @@ from typing import Any
 #: Seconds that anything may take; far more than it should, and less than pytest's timeout.
 PATIENCE = 30.0
 
-INFO = {'length': 1, 'size': 1, 'name': 'scripted', 'supportsUndo': True, 'supports_record_iternext': False, 'interfaces': (),
-        'extensions': ('multi_commit',)}
+INFO = {
+    'length': 1,
+    'size': 1,
+    'name': 'scripted',
+    'supportsUndo': True,
+    'supports_record_iternext': False,
+    'interfaces': (),
+    'extensions': ('multi_commit',),
+}
 
 
 class Unexpected(AssertionError):
@@ -72,7 +82,13 @@ def invalidation(tid: bytes, *oids: bytes) -> bytes:
 class Request:
     """A call that the other side has made."""
 
-    def __init__(self, message_id: Any, name: str, args: tuple[Any, ...], encode: Callable[..., bytes] = message) -> None:
+    def __init__(
+        self,
+        message_id: Any,
+        name: str,
+        args: tuple[Any, ...],
+        encode: Callable[..., bytes] = message,
+    ) -> None:
         self.message_id = message_id
         self.name = name
         self.args = args
@@ -108,7 +124,7 @@ class Conversation:
 
     def frame(self) -> bytes:
         """Return the next frame's content."""
-        size, = struct.unpack('>I', self._exactly(4))
+        (size,) = struct.unpack('>I', self._exactly(4))
         return self._exactly(size)
 
     def next(self) -> tuple[Any, Any, str, Any]:
@@ -158,7 +174,9 @@ class ServedClient(Conversation):
         self.send(self.encode(0, True, name, args))
 
     def expect(self, *names: str) -> Request:
-        """Return the next message, which has to be the last of these names, after the others in this order."""
+        """Return the next message, which has to be the last of these names, after the others in
+        this order.
+        """
         for name in names:
             message_id, _, found, args = self.next()
             while found == 'ping' and message_id == 0:  # a sign of life
@@ -174,7 +192,9 @@ class ServedClient(Conversation):
 
 
 class ScriptedServer:
-    """Listens; whoever connects is greeted, unless the test wants to do that, and then waits for what the test does with him."""
+    """Listens; whoever connects is greeted, unless the test wants to do that, and then waits for
+    what the test does with him.
+    """
 
     def __init__(self, path: str, greets: bool = True, protocol: bytes = b'Z5') -> None:
         self.address = path
@@ -220,10 +240,12 @@ class ScriptedServer:
 
 
 class Answering:
-    """Has a scripted server answer whoever connects, with what a test says, as often as it is asked.
+    """Has a scripted server answer whoever connects, with what a test says, as often as it is
+    asked.
 
-    :param answers: the name of a call -> its answer, or a function of the :class:`ServedClient` and the :class:`Request` that
-        sends what it likes.  Calls that are not named are answered by None.
+    :param answers: the name of a call -> its answer, or a function of the :class:`ServedClient` and
+        the :class:`Request` that sends what it likes. Calls that are not named are answered by
+        None.
     """
 
     def __init__(self, server: ScriptedServer, last: bytes, answers: dict[str, Any]) -> None:
@@ -271,7 +293,8 @@ class RawClient(Conversation):
         stream.connect(path)
         super().__init__(stream)
         self._number = 0
-        self.told: list[tuple[str, Any]] = []  # one-way messages that came while an answer was awaited
+        # one-way messages that came while an answer was awaited
+        self.told: list[tuple[str, Any]] = []
         self.send(framed(self.frame()))
         self.last = self.call('register', storage, False)
 

@@ -133,7 +133,9 @@ class Served(StorageTestBase):
         self._storage = self._new_storage_client(read_only=read_only, **options)
 
     def serve(self, name: str) -> tuple[Any, str]:
-        """Serve a fresh storage in a directory; return its address and a client's blob directory."""
+        """Serve a fresh storage in a directory; return its address and a client's blob
+        directory.
+        """
         directory = os.path.abspath(name)
         blobs = f'{directory}-blobs'
         options = dict(self.server_options)

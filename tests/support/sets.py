@@ -72,7 +72,9 @@ class PackWithoutGC(Served, PackableStorage.PackableStorageBase):
     That is the storage's setting; the wire has no word for it.
     """
 
-    testPackAllRevisionsNoGC = PackableStorage.PackableStorageWithOptionalGC.testPackAllRevisionsNoGC
+    testPackAllRevisionsNoGC = (
+        PackableStorage.PackableStorageWithOptionalGC.testPackAllRevisionsNoGC
+    )
 
     def open(self, **options: Any) -> None:
         """Open a client that takes ``gc=False`` for what the server does anyway."""

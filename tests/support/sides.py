@@ -51,7 +51,7 @@ WHY_NO_PEER = (
 )
 
 
-#: The side that serves in the storage tests.  ZEO_TEST_SERVER and ZEO_TEST_SERVER_PATH, a Python and
+#: The side that serves in the storage tests. ZEO_TEST_SERVER and ZEO_TEST_SERVER_PATH, a Python and
 #: its path, are set where these tests run in ZEO 6's own environment, on a server of ours.
 SERVER = OURS
 if 'ZEO_TEST_SERVER' in os.environ:

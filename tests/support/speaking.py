@@ -1,6 +1,7 @@
 """Servers of several kinds of storages, and raw clients of both encodings.
 
-Enters: the name of a kind, `Z5` or `M5`.  Leaves: a :class:`Target` with its clients.  Fails: as :mod:`support.bounded`.
+Enters: the name of a kind, `Z5` or `M5`. Leaves: a :class:`Target` with its clients. Fails: as
+:mod:`support.bounded`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Raising an exception at one chosen line of a thread, or at one chosen bytecode.
 
-Enters: which line event of the client's own code is to be struck.  Leaves: :class:`Struck`, out of that line, once.  Fails:
-never; a point beyond the last one strikes nothing, and says so.
+Enters: which line event of the client's own code is to be struck. Leaves: :class:`Struck`, out of
+that line, once. Fails: never; a point beyond the last one strikes nothing, and says so.
 
-A signal handler that raises, an exception thrown in by another thread, MemoryError: each may strike anywhere.  Where a real one
-comes by chance, these come everywhere, one after the other.
+A signal handler that raises, an exception thrown in by another thread, MemoryError: each may strike
+anywhere. Where a real one comes by chance, these come everywhere, one after the other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ _HOME = Path(ZEO.__file__).parent
 
 #: What runs while a role is held, or what has arrived is applied.
 _STRUCK = (str(_HOME / 'link') + '/', str(_HOME / 'cache') + '/')
-_ALSO = {str(_HOME / 'net' / name) for name in ('stream.py', 'tls_socket.py', 'locks.py', 'busy_poll.py')}
+_ALSO = {
+    str(_HOME / 'net' / name) for name in ('stream.py', 'tls_socket.py', 'locks.py', 'busy_poll.py')
+}
 
 
 class Struck(BaseException):
@@ -36,11 +38,12 @@ class Striker:
         """Be ready to strike.
 
         :param point: the number of the event, from 1.
-        :param opcodes_of: names of functions that are struck at every bytecode instead of every line; then no others are.
+        :param opcodes_of: names of functions that are struck at every bytecode instead of every
+            line; then no others are.
         """
         self.point = point
         self.events = 0
-        self.where: str | None = None   # what was struck
+        self.where: str | None = None  # what was struck
         self._opcodes_of = opcodes_of
         self._known: dict[Any, bool] = {}
 
@@ -76,7 +79,9 @@ class Striker:
         if event in ('line', 'opcode') and self.where is None:
             self.events += 1
             if self.events == self.point:
-                self.where = f'{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {frame.f_code.co_name}'
+                self.where = (
+                    f'{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {frame.f_code.co_name}'
+                )
                 raise Struck(self.where)
         return self._step
 
@@ -96,7 +101,7 @@ class ThreadStriker(Striker):
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        threading.settrace(None)   # type: ignore[arg-type]
+        threading.settrace(None)  # type: ignore[arg-type]
 
     def trace(self, frame: FrameType, event: str, argument: Any) -> Any:
         if threading.current_thread().name != self._name:

@@ -30,10 +30,14 @@ def _cases(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
 
 
 def _name(case: unittest.TestCase) -> str:
-    """Return the last parts of a test's name: of a doctest file or function, or class and method."""
+    """Return the last parts of a test's name: of a doctest file or function, or class and
+    method.
+    """
     identity = case.id().rpartition('/')[2].replace('_txt', '')
     parts = identity.split('.')
-    return '-'.join(parts[-2:] if hasattr(case, '_testMethodName') and len(parts) > 3 else parts[-1:])
+    return '-'.join(
+        parts[-2:] if hasattr(case, '_testMethodName') and len(parts) > 3 else parts[-1:]
+    )
 
 
 #: What ZODB's texts expect the system to forbid, and what it allows to root.

@@ -1,4 +1,6 @@
-"""Messages are looked at before they are decoded: honest ones pass, whatever their size; those made to hurt are refused."""
+"""Messages are looked at before they are decoded: honest ones pass, whatever their size; those made
+to hurt are refused.
+"""
 
 import os
 import struct
@@ -31,7 +33,14 @@ REQUESTS = {
     'ids of iterators': ('iterator_gc', (list(range(5000)),)),
     'an extension': (
         'tpc_begin',
-        (1, b'', b'', {f'key {n}': ['text', n, {'inner': (1, 2.5)}, b'x' * 50] for n in range(500)}, None, ' '),
+        (
+            1,
+            b'',
+            b'',
+            {f'key {n}': ['text', n, {'inner': (1, 2.5)}, b'x' * 50] for n in range(500)},
+            None,
+            ' ',
+        ),
     ),
     'a filter': ('undoInfo', (0, -20, {'user_name': b'x' * 2000})),
     'a record of two-byte opcodes': ('storea', (OID, OID, b'K\0' * 500_000, 7)),
@@ -60,7 +69,10 @@ ANSWERS = {
         }
         for n in range(20_000)
     ],
-    'a batch': ([((OID, ' ', b'', b'', b'x' * 100), [(OID, OID, b'd' * 300, None)] * 10, True)] * 1000, False),
+    'a batch': (
+        [((OID, ' ', b'', b'', b'x' * 100), [(OID, OID, b'd' * 300, None)] * 10, True)] * 1000,
+        False,
+    ),
     'records': [(os.urandom(2000), OID, None) for _ in range(1000)],
     'a large record': (os.urandom(20 * 2**20), OID, OID),
     'conflicts': [{'oid': OID, 'serials': (OID, OID), 'data': os.urandom(3000)}] * 50,
@@ -74,7 +86,8 @@ def test_an_honest_answer_passes(codec, answer):
         assert msgpack.packb(args_of(codec.decode(data))) == msgpack.packb(answer)
 
 
-#: Lengths of records on both sides of those that take another opcode, or another number of bytes for the length.
+#: Lengths of records on both sides of those that take another opcode, or another number of bytes
+#: for the length.
 SIZES = (0, 1, 8, 31, 32, 255, 256, 300, 65_535, 65_536, 300, None, 300, 20, 300)
 
 
@@ -83,15 +96,31 @@ def records_of(sizes):
 
 
 def test_a_batch_of_records_of_all_sizes_passes(codec):
-    batch = [((OID, ' ', b'', b'', b''), records_of(SIZES[first:] + SIZES), True) for first in range(len(SIZES))]
-    for batch_ in (batch, [((OID, ' ', b'', b'', b''), [(*record[:3], OID) for record in records_of(SIZES)], False)]):
-        assert msgpack.packb(args_of(codec.decode(codec.reply(5, (batch_, False))))) == msgpack.packb((batch_, False))
+    batch = [
+        ((OID, ' ', b'', b'', b''), records_of(SIZES[first:] + SIZES), True)
+        for first in range(len(SIZES))
+    ]
+    for batch_ in (
+        batch,
+        [((OID, ' ', b'', b'', b''), [(*record[:3], OID) for record in records_of(SIZES)], False)],
+    ):
+        assert msgpack.packb(
+            args_of(codec.decode(codec.reply(5, (batch_, False))))
+        ) == msgpack.packb((batch_, False))
 
 
-@pytest.mark.parametrize('sizes', [(300,), (300, 300, 20), (20, 300, 20, 20), (300, 65_536), (300, None)])
+@pytest.mark.parametrize(
+    'sizes', [(300,), (300, 300, 20), (20, 300, 20, 20), (300, 65_536), (300, None)]
+)
 def test_what_is_hidden_behind_records_is_found(codec, sizes):
     hurt = {
-        b'Z5': [b'\x8f', b'Nr' + (2**27).to_bytes(4, 'little'), b'h\0', b'2', b'})' + b'\x85' * 900 + b'Ns'],
+        b'Z5': [
+            b'\x8f',
+            b'Nr' + (2**27).to_bytes(4, 'little'),
+            b'h\0',
+            b'2',
+            b'})' + b'\x85' * 900 + b'Ns',
+        ],
         b'M5': [b'\xdd\xff\xff\xff\xff', b'\xdf\xff\xff\xff\xff', b'\xc7\x08\5' + b'x' * 8],
     }[codec.name]
     place = {b'Z5': b'C\x05place', b'M5': b'\xc4\x05place'}[codec.name]
@@ -106,7 +135,9 @@ def test_what_is_hidden_behind_records_is_found(codec, sizes):
 
 def test_an_invalidation_of_a_million_objects_passes(codec):
     oids = [struct.pack('>Q', n) for n in range(1_000_000)]
-    assert len(args_of(codec.decode(codec.send('invalidateTransaction', (OID, oids))))[1]) == 1_000_000
+    assert (
+        len(args_of(codec.decode(codec.send('invalidateTransaction', (OID, oids))))[1]) == 1_000_000
+    )
 
 
 def pickled(opcodes):
@@ -140,9 +171,15 @@ HURT = {
         'keys one by one': pickled(b'}' + colliding(lambda n: long_(n) + b'Ns', 5000)),
         'items': pickled(b'\x8f(' + colliding(long_, 5000) + b'\x90'),
         'items of a frozen set': pickled(b'(' + colliding(long_, 5000) + b'\x91'),
-        'items of a set that is made': pickled(b'cbuiltins\nset\n](' + colliding(long_, 5000) + b'e\x85R'),
-        'items of a frozen set that is made': pickled(b'cbuiltins\nfrozenset\n](' + colliding(long_, 5000) + b'e\x85R'),
-        'a dictionary that is made': pickled(b'cbuiltins\ndict\n](' + colliding(lambda n: long_(n) + b'N\x86', 900) + b'e\x85R'),
+        'items of a set that is made': pickled(
+            b'cbuiltins\nset\n](' + colliding(long_, 5000) + b'e\x85R'
+        ),
+        'items of a frozen set that is made': pickled(
+            b'cbuiltins\nfrozenset\n](' + colliding(long_, 5000) + b'e\x85R'
+        ),
+        'a dictionary that is made': pickled(
+            b'cbuiltins\ndict\n](' + colliding(lambda n: long_(n) + b'N\x86', 900) + b'e\x85R'
+        ),
         'a dictionary that is new': pickled(
             b'cbuiltins\ndict\n](' + colliding(lambda n: long_(n) + b'N\x86', 900) + b'e\x85\x81'
         ),
@@ -157,10 +194,14 @@ HURT = {
         'arrays': packed(b'\xdd' + struct.pack('>I', 2_000_000) + b'\x90' * 2_000_000),
         'announced': packed((b'\xdd' + struct.pack('>I', 900_000)) * 900 + b'\xc0' * 900_000),
         'keys': packed(
-            b'\xde' + struct.pack('>H', 5000) + b''.join(b'\x92\xcf' + struct.pack('>Q', n) + b'\xc0\xc0' for n in range(5000))
+            b'\xde'
+            + struct.pack('>H', 5000)
+            + b''.join(b'\x92\xcf' + struct.pack('>Q', n) + b'\xc0\xc0' for n in range(5000))
         ),
         'long keys': packed(
-            b'\xde' + struct.pack('>H', 5000) + b''.join(b'\xcf' + struct.pack('>Q', 2**63 + n) + b'\xc0' for n in range(5000))
+            b'\xde'
+            + struct.pack('>H', 5000)
+            + b''.join(b'\xcf' + struct.pack('>Q', 2**63 + n) + b'\xc0' for n in range(5000))
         ),
         'deep': packed(b'\x91' * 500_000),
         'an extension type': packed(b'\xc7\xff\5' + b'x' * 2000),
@@ -176,7 +217,7 @@ def test_what_is_made_to_hurt_is_refused(name, what):
     for decode in (codec.decode_request, codec.decode_first):
         with pytest.raises(ProtocolError):
             decode(data)
-    if what in MANY:   # an answer may be long: each byte of it takes some bytes of memory
+    if what in MANY:  # an answer may be long: each byte of it takes some bytes of memory
         codec.decode(data)
     else:
         with pytest.raises(ProtocolError):
@@ -207,7 +248,9 @@ def test_before_register_there_are_no_dictionaries_and_few_parts(codec, args):
         codec.decode_first(codec.call(1, 'register', args))
 
 
-@pytest.mark.parametrize('data', [b'\x80\x04\x8f.', b'\x80\x04(\x91.', b'\x80\x03(d.', b'\x80\x03}(u.'])
+@pytest.mark.parametrize(
+    'data', [b'\x80\x04\x8f.', b'\x80\x04(\x91.', b'\x80\x03(d.', b'\x80\x03}(u.']
+)
 def test_before_register_there_are_no_sets_either(data):
     with pytest.raises(ProtocolError, match='than belong there'):
         checks.check_first(data)

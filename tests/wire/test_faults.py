@@ -1,4 +1,6 @@
-"""Exceptions come back from the wire as what they were, and unknown ones say what they were and where."""
+"""Exceptions come back from the wire as what they were, and unknown ones say what they were and
+where.
+"""
 
 import builtins
 import pickle
@@ -6,7 +8,14 @@ import pickle
 import pytest
 import transaction.interfaces
 import ZODB.POSException
-from ZODB.POSException import ConflictError, MultipleUndoErrors, POSKeyError, ReadOnlyError, StorageError, UndoError
+from ZODB.POSException import (
+    ConflictError,
+    MultipleUndoErrors,
+    POSKeyError,
+    ReadOnlyError,
+    StorageError,
+    UndoError,
+)
 
 from ZEO import Exceptions
 from ZEO.Exceptions import ProtocolError, ServerException
@@ -17,16 +26,30 @@ OID, TID, OLD = b'\0' * 7 + b'\1', b'\0' * 7 + b'\3', b'\0' * 7 + b'\2'
 WHERE = 'localhost:9100'
 
 SPECIAL = {
-    UnicodeDecodeError: ('utf-8', b'\xff', 0, 1, 'bad'), UnicodeEncodeError: ('ascii', 'ä', 0, 1, 'bad'),
-    UnicodeTranslateError: ('ä', 0, 1, 'bad'), ConflictError: ('message',),
+    UnicodeDecodeError: ('utf-8', b'\xff', 0, 1, 'bad'),
+    UnicodeEncodeError: ('ascii', 'ä', 0, 1, 'bad'),
+    UnicodeTranslateError: ('ä', 0, 1, 'bad'),
+    ConflictError: ('message',),
 }
-LEFT_OUT = {'BaseExceptionGroup', 'ExceptionGroup', 'KeyboardInterrupt', 'SystemExit', 'GeneratorExit', 'BaseException',
-            'StopIteration', 'StopAsyncIteration'}
+LEFT_OUT = {
+    'BaseExceptionGroup',
+    'ExceptionGroup',
+    'KeyboardInterrupt',
+    'SystemExit',
+    'GeneratorExit',
+    'BaseException',
+    'StopIteration',
+    'StopAsyncIteration',
+}
 
 
 def classes(module):
     for name, value in vars(module).items():
-        if isinstance(value, type) and issubclass(value, BaseException) and value.__module__ == module.__name__:
+        if (
+            isinstance(value, type)
+            and issubclass(value, BaseException)
+            and value.__module__ == module.__name__
+        ):
             if name not in LEFT_OUT and value.__name__ == name:
                 yield value
 
@@ -35,13 +58,16 @@ def over_the_wire(error):
     return restore(pickles.loads(pickles.dumps(describe(error))), WHERE)
 
 
-@pytest.mark.parametrize('kind', [*classes(builtins), *classes(ZODB.POSException), *classes(Exceptions)],
-                         ids=lambda kind: f'{kind.__module__}.{kind.__name__}')
+@pytest.mark.parametrize(
+    'kind',
+    [*classes(builtins), *classes(ZODB.POSException), *classes(Exceptions)],
+    ids=lambda kind: f'{kind.__module__}.{kind.__name__}',
+)
 def test_every_class_comes_back(kind):
     try:
         error = kind(*SPECIAL.get(kind, ('what happened',)))
     except TypeError:
-        error = kind.__new__(kind)   # it wants arguments that only its storage has
+        error = kind.__new__(kind)  # it wants arguments that only its storage has
         error.__dict__.update(some='attribute')
     found = over_the_wire(error)
     assert type(found) is kind
@@ -56,6 +82,7 @@ class Unshowable(Exception):
 
     def __str__(self):
         raise RuntimeError('no')
+
     __repr__ = __str__
 
 
@@ -81,11 +108,28 @@ def with_attributes(**attributes):
 
 
 @pytest.mark.parametrize('protocol', [b'Z5', b'M5'])
-@pytest.mark.parametrize('error', [
-    POSKeyError(frozenset({10**5000})), POSKeyError(10**5000), ValueError(deep(100_000)), Unshowable(Unshowable()),
-    Unshowable(object()), cyclic(), ValueError(2**64), ValueError(-2**63 - 1), ValueError('\ud800'), ValueError({1, 2}),
-    with_attributes(key={(1, 2): 10**5000, Unshowable(): deep(1000)}), with_attributes(deep=deep(1000)), ValueError(b'x' * 10**6),
-    ValueError(['y' * 1000] * 10**6), KeyError(dict.fromkeys(range(10**5))), ValueError(frozenset({10**5000}))], ids=range(16))
+@pytest.mark.parametrize(
+    'error',
+    [
+        POSKeyError(frozenset({10**5000})),
+        POSKeyError(10**5000),
+        ValueError(deep(100_000)),
+        Unshowable(Unshowable()),
+        Unshowable(object()),
+        cyclic(),
+        ValueError(2**64),
+        ValueError(-(2**63) - 1),
+        ValueError('\ud800'),
+        ValueError({1, 2}),
+        with_attributes(key={(1, 2): 10**5000, Unshowable(): deep(1000)}),
+        with_attributes(deep=deep(1000)),
+        ValueError(b'x' * 10**6),
+        ValueError(['y' * 1000] * 10**6),
+        KeyError(dict.fromkeys(range(10**5))),
+        ValueError(frozenset({10**5000})),
+    ],
+    ids=range(16),
+)
 def test_describing_an_error_never_fails(error, protocol):
     codec = messages.codec(protocol)
     message_id, flags, name, description = codec.decode(codec.failure(1, error))
@@ -99,7 +143,10 @@ def test_described_as_peers_do():
     assert describe(ReadOnlyError()) == ('ZODB.POSException.ReadOnlyError', ())
     assert describe(ValueError('x')) == ('builtins.ValueError', ('x',))
     name, args = describe(UndoError('it is not the last', OID))
-    assert (name, args) == ('ZODB.POSException.UndoError', {'_reason': 'it is not the last', '_oid': OID})
+    assert (name, args) == (
+        'ZODB.POSException.UndoError',
+        {'_reason': 'it is not the last', '_oid': OID},
+    )
 
 
 def test_conflict_error_keeps_what_a_database_asks_it():
@@ -146,7 +193,7 @@ def test_what_is_not_plain_becomes_text():
     name, args = describe(error)
     assert name == 'builtins.ValueError'
     assert isinstance(args[0], str)
-    pickles.loads(pickles.dumps((name, args)))   # names no global
+    pickles.loads(pickles.dumps((name, args)))  # names no global
 
 
 def test_groups_are_told_all_the_same():
@@ -157,23 +204,57 @@ def test_groups_are_told_all_the_same():
     assert 'several' in str(found)
 
 
-@pytest.mark.parametrize('name', ['KeyboardInterrupt', 'SystemExit', 'GeneratorExit', 'BaseException', 'BaseExceptionGroup',
-                                  'StopIteration', 'StopAsyncIteration'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'KeyboardInterrupt',
+        'SystemExit',
+        'GeneratorExit',
+        'BaseException',
+        'BaseExceptionGroup',
+        'StopIteration',
+        'StopAsyncIteration',
+    ],
+)
 def test_no_server_ends_a_client_or_its_loops(name):
-    assert type(restore((f'builtins.{name}', ('several', (('builtins.KeyError', ()),))), WHERE)) is ServerException
+    assert (
+        type(restore((f'builtins.{name}', ('several', (('builtins.KeyError', ()),))), WHERE))
+        is ServerException
+    )
 
 
-@pytest.mark.parametrize('description', [
-    None, 5, 'builtins.ValueError', ('builtins.ValueError',), (5, ()), ['builtins.ValueError', ()], ('a', 'b', 'c')])
+@pytest.mark.parametrize(
+    'description',
+    [
+        None,
+        5,
+        'builtins.ValueError',
+        ('builtins.ValueError',),
+        (5, ()),
+        ['builtins.ValueError', ()],
+        ('a', 'b', 'c'),
+    ],
+)
 def test_what_is_no_description(description):
     with pytest.raises(ProtocolError, match=WHERE):
         restore(description, WHERE)
 
 
-@pytest.mark.parametrize('description', [
-    ('builtins.ValueError', 'text'), ('builtins.eval', ('1',)), ('builtins.object', ()), ('os.system', ('x',)), ('', ()),
-    ('builtins.UnicodeDecodeError', ()), ('builtins.ExceptionGroup', ()), ('builtins.ExceptionGroup', {'a': 1}),
-    ('builtins.OSError', (1, 2, 3, 4, 5, 6)), ('ZODB.POSException.StorageError', {5: 6})])
+@pytest.mark.parametrize(
+    'description',
+    [
+        ('builtins.ValueError', 'text'),
+        ('builtins.eval', ('1',)),
+        ('builtins.object', ()),
+        ('os.system', ('x',)),
+        ('', ()),
+        ('builtins.UnicodeDecodeError', ()),
+        ('builtins.ExceptionGroup', ()),
+        ('builtins.ExceptionGroup', {'a': 1}),
+        ('builtins.OSError', (1, 2, 3, 4, 5, 6)),
+        ('ZODB.POSException.StorageError', {5: 6}),
+    ],
+)
 def test_a_description_of_any_content_is_an_exception(description):
     found = restore(description, WHERE)
     assert isinstance(found, Exception)
@@ -196,11 +277,13 @@ def test_a_fault_within_faults_is_restored_to_a_bounded_depth():
         assert isinstance(found, Exception)
         assert len(str(found)) < 10_000
     del found
-    while faults[1]:   # taken apart here: to free it at once is recursive in some Pythons
+    while faults[1]:  # taken apart here: to free it at once is recursive in some Pythons
         faults = faults[1][0]
 
 
-@pytest.mark.parametrize('attributes', [{'serials': 5}, {'serials': (1, 2, 3)}, {'oid': {}}, {'serials': ('a', None)}])
+@pytest.mark.parametrize(
+    'attributes', [{'serials': 5}, {'serials': (1, 2, 3)}, {'oid': {}}, {'serials': ('a', None)}]
+)
 def test_an_error_that_could_not_be_shown_is_told_as_text(attributes):
     found = restore(('ZODB.POSException.ConflictError', attributes), WHERE)
     assert isinstance(found, Exception)
@@ -209,10 +292,15 @@ def test_an_error_that_could_not_be_shown_is_told_as_text(attributes):
 
 def test_a_conflict_names_its_class_and_loads_nothing():
     for data, name in [
-            (b'\x80\x03cshop.basket\nBasket\nq\0.}.', 'shop.basket.Basket'), (b'(cshop\nBasket\nNt.}.', 'shop.Basket'),
-            (b'\x80\x03X\4\0\0\0shopX\6\0\0\0Basket\x86}\x86.}.', 'shop.Basket'),
-            (b'\x80\x03X\4\0\0\0shopX\6\0\0\0Basket\x86.', 'shop.Basket'),
-            (b'\x80\x03N0cos\nsystem\nX\2\0\0\0id\x85R.', None), (b'cno line ends here', None), (b'', None), (b'\xff' * 9, None)]:
+        (b'\x80\x03cshop.basket\nBasket\nq\0.}.', 'shop.basket.Basket'),
+        (b'(cshop\nBasket\nNt.}.', 'shop.Basket'),
+        (b'\x80\x03X\4\0\0\0shopX\6\0\0\0Basket\x86}\x86.}.', 'shop.Basket'),
+        (b'\x80\x03X\4\0\0\0shopX\6\0\0\0Basket\x86.', 'shop.Basket'),
+        (b'\x80\x03N0cos\nsystem\nX\2\0\0\0id\x85R.', None),
+        (b'cno line ends here', None),
+        (b'', None),
+        (b'\xff' * 9, None),
+    ]:
         error = conflict(OID, (TID, OLD), data)
         assert error.class_name == name
         assert (error.oid, error.serials) == (OID, (TID, OLD))
@@ -253,20 +341,26 @@ class NoNumber(ValueError):
     """Of a builtin class."""
 
 
-@pytest.mark.parametrize(('error', 'kind', 'text'), [
-    (Gone(OID), POSKeyError, '0x01'),
-    (Locked('locked', oid=OID, serials=(TID, OLD)), ConflictError, 'Locked: locked (oid 0x01'),
-    (LockedOut('locked out'), ConflictError, 'LockedOut: locked out'),
-    (Busy('try again'), transaction.interfaces.TransientError, 'Busy: try again'),
-    (Full('no space'), StorageError, 'Full: no space'),
-    (Full(''), StorageError, 'Full'),
-    (NotUndone('too late', OID), UndoError, 'NotUndone: too late'),
-    (NoNumber('x', 5), ValueError, "NoNumber: x', 5"),
-    (Strange('x'), ServerException, 'Strange: x'),
-], ids=lambda value: getattr(value, '__name__', None) or type(value).__name__)
+@pytest.mark.parametrize(
+    ('error', 'kind', 'text'),
+    [
+        (Gone(OID), POSKeyError, '0x01'),
+        (Locked('locked', oid=OID, serials=(TID, OLD)), ConflictError, 'Locked: locked (oid 0x01'),
+        (LockedOut('locked out'), ConflictError, 'LockedOut: locked out'),
+        (Busy('try again'), transaction.interfaces.TransientError, 'Busy: try again'),
+        (Full('no space'), StorageError, 'Full: no space'),
+        (Full(''), StorageError, 'Full'),
+        (NotUndone('too late', OID), UndoError, 'NotUndone: too late'),
+        (NoNumber('x', 5), ValueError, "NoNumber: x', 5"),
+        (Strange('x'), ServerException, 'Strange: x'),
+    ],
+    ids=lambda value: getattr(value, '__name__', None) or type(value).__name__,
+)
 def test_an_error_of_another_module_comes_back_as_the_nearest_known_one(error, kind, text):
-    """A framework tries again after a ConflictError of any storage's own; the text says which class it was."""
-    for _ in range(2):   # told on by a server that is itself a client
+    """A framework tries again after a ConflictError of any storage's own; the text says which class
+    it was.
+    """
+    for _ in range(2):  # told on by a server that is itself a client
         error = over_the_wire(error)
         assert type(error) is kind and text in str(error)
     if isinstance(error, ConflictError) and 'locked (' in str(error):

@@ -1,4 +1,6 @@
-"""Frames come out whole and in order however the stream is cut, and an announcement costs nothing."""
+"""Frames come out whole and in order however the stream is cut, and an announcement costs
+nothing.
+"""
 
 import pytest
 from hypothesis import given
@@ -28,7 +30,7 @@ def test_any_split_gives_the_same_frames(contents, sizes):
     position = number = 0
     while position < len(stream):
         size = sizes[number % len(sizes)]
-        found += cuts.feed(stream[position:position + size])
+        found += cuts.feed(stream[position : position + size])
         position, number = position + size, number + 1
     assert found == contents
 
@@ -49,7 +51,7 @@ def test_a_frame_comes_with_its_last_byte_and_not_before():
 
 def test_frames_outlive_the_memory_they_were_read_into():
     cuts = reader()
-    first, = cuts.feed(frame(b'first'))
+    (first,) = cuts.feed(frame(b'first'))
     cuts.feed(frame(b'other'))
     assert first == b'first'
 
@@ -85,7 +87,9 @@ def test_memory_grows_with_what_has_arrived_not_with_what_was_announced():
 
 
 def test_a_large_frame_is_received_in_place_and_with_few_moves(monkeypatch):
-    """What moves when its memory grows is in all less than twice its size; pieces never are joined."""
+    """What moves when its memory grows is in all less than twice its size; pieces never are
+    joined.
+    """
     monkeypatch.setattr(frames, 'FIRST_GROWTH', 1000)
     size = 1_000_000
     cuts = reader(limit=size)
@@ -94,7 +98,7 @@ def test_a_large_frame_is_received_in_place_and_with_few_moves(monkeypatch):
     received = 1
     while not found:
         room = cuts.buffer()
-        if len(room) > last_room:   # it has grown
+        if len(room) > last_room:  # it has grown
             moved += received
         count = min(len(room), 100)
         room[:count] = b'x' * count

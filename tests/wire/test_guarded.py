@@ -1,4 +1,6 @@
-"""What is read of stored bytes is what ZODB reads, and nothing of them is run, however they are made."""
+"""What is read of stored bytes is what ZODB reads, and nothing of them is run, however they are
+made.
+"""
 
 import io
 import pickle
@@ -23,16 +25,32 @@ from ZEO.wire.tame import is_tame
 
 OPCODES = [
     bytes([opcode])
-    for opcode in b'N\x88\x89KMJG\x8aIFLSTUXVCB()t\x85\x86\x87]lae}dsuqrphjgcR\x81iobQP012.\x80\x8f\x90\x91\x93\x92'
+    for opcode in (
+        b'N\x88\x89KMJG\x8aIFLSTUXVCB()t\x85\x86\x87]lae}dsuqrphjgcR\x81iobQP012.'
+        b'\x80\x8f\x90\x91\x93\x92'
+    )
 ]
 FEW = settings(max_examples=40)
 
-ATOMS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
-KEYS = st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.tuples(st.text(), st.integers())
+ATOMS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+)
+KEYS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text()
+    | st.binary()
+    | st.tuples(st.text(), st.integers())
+)
 PLAIN = st.recursive(
     ATOMS,
     lambda inner: (
-        st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(KEYS, inner) | st.sets(KEYS) | st.frozensets(KEYS)
+        st.lists(inner)
+        | st.lists(inner).map(tuple)
+        | st.dictionaries(KEYS, inner)
+        | st.sets(KEYS)
+        | st.frozensets(KEYS)
     ),
     max_leaves=30,
 )
@@ -46,7 +64,9 @@ def pickled(*values, protocol=3, references=True):
     out = io.BytesIO()
     pickler = zodbpickle.pickle.Pickler(out, protocol)
     if references:
-        pickler.persistent_id = lambda value: (bytes(value), MinPO) if type(value) is Reference else None
+        pickler.persistent_id = lambda value: (
+            (bytes(value), MinPO) if type(value) is Reference else None
+        )
     for value in values:
         pickler.dump(value)
     return out.getvalue()
@@ -68,7 +88,12 @@ def test_it_reads_what_zodbs_unpickler_reads(value):
 
 
 def test_texts_of_python_2():
-    for data, text in [(b'U\3abc.', 'abc'), (b"S'a\\nb'\n.", 'a\nb'), (b'T\3\0\0\0abc.', 'abc'), (b'V\\u00e4\n.', 'ä')]:
+    for data, text in [
+        (b'U\3abc.', 'abc'),
+        (b"S'a\\nb'\n.", 'a\nb'),
+        (b'T\3\0\0\0abc.', 'abc'),
+        (b'V\\u00e4\n.', 'ä'),
+    ]:
         assert Machine(data).load() == text
     with pytest.raises(Unreadable):
         Machine(b'U\1\xe4.').load()
@@ -123,7 +148,12 @@ def test_most_records_are_tame():
 
 
 def test_weak_references_and_those_of_other_databases_are_left_out():
-    for reference in ([b'12345678'], ['w', (b'12345678',)], ['m', ('other', b'12345678', MinPO)], ['n', ('other', b'12345678')]):
+    for reference in (
+        [b'12345678'],
+        ['w', (b'12345678',)],
+        ['m', ('other', b'12345678', MinPO)],
+        ['n', ('other', b'12345678')],
+    ):
         out = io.BytesIO()
         pickler = zodbpickle.pickle.Pickler(out, 3)
         pickler.persistent_id = lambda value: reference if value is MinPO else None  # noqa: B023
@@ -134,7 +164,9 @@ def test_weak_references_and_those_of_other_databases_are_left_out():
 
 def test_the_class_of_every_form_of_record():
     for item in (MinPO(1), Blob()):
-        record = ObjectWriter().serialize(item) if not isinstance(item, Blob) else pickled(Blob, None)
+        record = (
+            ObjectWriter().serialize(item) if not isinstance(item, Blob) else pickled(Blob, None)
+        )
         assert class_name(record) == get_pickle_metadata(record)
         assert is_blob(record) == zodb_is_blob_record(record) == isinstance(item, Blob)
     assert is_blob(None) is False
@@ -156,7 +188,12 @@ def test_extensions():
         assert extension(pickled(value, protocol=protocol)) == (value, True)
     assert extension(b'') == ({}, True)
     assert extension(pickled({**value, 'object': MinPO, 5: 6, 'inner': [MinPO]})) == (value, False)
-    assert extension(pickled([1])) == extension(b'garbage') == extension(pickle.dumps(value, 4)) == ({}, False)
+    assert (
+        extension(pickled([1]))
+        == extension(b'garbage')
+        == extension(pickle.dumps(value, 4))
+        == ({}, False)
+    )
 
 
 class Mine(dict):
@@ -193,7 +230,16 @@ def test_an_extension_that_makes_a_dictionary_of_itself_is_that_dictionary(kind,
 
 
 @pytest.mark.parametrize(
-    'args', [b'K\1\x85', b'N\x85', b'X\1\0\0\0a\x85', b'K\1\x85\x85', b'))\x86', b'N', b'K\1K\2K\3\x87\x85\x85']
+    'args',
+    [
+        b'K\1\x85',
+        b'N\x85',
+        b'X\1\0\0\0a\x85',
+        b'K\1\x85\x85',
+        b'))\x86',
+        b'N',
+        b'K\1K\2K\3\x87\x85\x85',
+    ],
 )
 def test_what_is_no_call_of_dict_is_no_extension(args):
     assert extension(b'\x80\x03cbuiltins\ndict\n' + args + b'R.') == ({}, False)
@@ -226,8 +272,14 @@ def colliding(key):
         b'X\xff\xff\xff\xff',
         b'\x8b\xff\xff\xff\x7f',
         b'cbuiltins\nset\n]q\1h\1ah\1a\x85R',
-        b'cbuiltins\ndict\n](' + b''.join(colliding(key) + b'N\x86' for key in range(1, 10_000)) + b'e\x85R',
-        b'(cbuiltins\ndict\nq\1](' + b'K\1N\x86' * 10_000 + b'e\x85q\2R' + b'h\1h\2R' * 8_000 + b'l',
+        b'cbuiltins\ndict\n]('
+        + b''.join(colliding(key) + b'N\x86' for key in range(1, 10_000))
+        + b'e\x85R',
+        b'(cbuiltins\ndict\nq\1]('
+        + b'K\1N\x86' * 10_000
+        + b'e\x85q\2R'
+        + b'h\1h\2R' * 8_000
+        + b'l',
         b'(cbuiltins\nset\nq\1](' + b'K\1' * 10_000 + b'e\x85q\2R' + b'h\1h\2R' * 8_000 + b'l',
     ],
     ids=[

@@ -10,6 +10,7 @@ class Unshowable:
 
     def __str__(self):
         raise RuntimeError('no')
+
     __repr__ = __str__
 
 
@@ -32,17 +33,35 @@ def cyclic():
     return value
 
 
-@pytest.mark.parametrize('value', [
-    deep(100_000), laughing(15), cyclic(), Unshowable(), {Unshowable(): Unshowable()}, frozenset({10**5000}), {10**5000: {1, 2}},
-    ({frozenset({10**5000}): 1},), [object()], type('Huge', (int,), {})(10**5000), type('Named', (tuple,), {})([1])],
-    ids=range(11))
+@pytest.mark.parametrize(
+    'value',
+    [
+        deep(100_000),
+        laughing(15),
+        cyclic(),
+        Unshowable(),
+        {Unshowable(): Unshowable()},
+        frozenset({10**5000}),
+        {10**5000: {1, 2}},
+        ({frozenset({10**5000}): 1},),
+        [object()],
+        type('Huge', (int,), {})(10**5000),
+        type('Named', (tuple,), {})([1]),
+    ],
+    ids=range(11),
+)
 def test_anything_becomes_plain(value):
     is_plain(value)
     assert is_plain(plain(value))
 
 
 def test_what_is_plain_stays_as_it_is():
-    for value in ([{'id': b'x', 'time': 1.5, 'nested': (1, [None, True], {'a': 'ü'})}] * 100, 5, b'x', {}):
+    for value in (
+        [{'id': b'x', 'time': 1.5, 'nested': (1, [None, True], {'a': 'ü'})}] * 100,
+        5,
+        b'x',
+        {},
+    ):
         assert plain(value) == value
         assert is_plain(value)
 

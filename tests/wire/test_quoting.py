@@ -11,6 +11,7 @@ class Unshowable:
 
     def __repr__(self):
         raise RuntimeError('no')
+
     __str__ = __repr__
 
 
@@ -34,20 +35,53 @@ def cyclic():
     return value
 
 
-NASTY = ['two\nlines', 'carriage\rreturn',
-         '\x1b[2Jescape', '\u2028separator\u2029', '\u202eturned', 'nul\0', '\x85next', '\x9b31m', '\ud800surrogate',
-         '\x7f', '\u200b', 'ü is fine']
-ODD = [10**5000, -10**5000, frozenset({10**5000}), deep(100_000), cyclic(),
-       Unshowable(), [Unshowable()], {1: {2: {3: {4: 5}}}}, 'x' * 10**6,
-       b'\xff' * 10**6,
-      '\n' * 10**6, ['y' * 10**6] * 1000, dict.fromkeys(range(10**5)), Endless('x'), float('nan'), bytearray(b'x'),
-       type('A\nB', (), {})(), KeyError(deep(10_000)), ()]
+NASTY = [
+    'two\nlines',
+    'carriage\rreturn',
+    '\x1b[2Jescape',
+    '\u2028separator\u2029',
+    '\u202eturned',
+    'nul\0',
+    '\x85next',
+    '\x9b31m',
+    '\ud800surrogate',
+    '\x7f',
+    '\u200b',
+    'ü is fine',
+]
+ODD = [
+    10**5000,
+    -(10**5000),
+    frozenset({10**5000}),
+    deep(100_000),
+    cyclic(),
+    Unshowable(),
+    [Unshowable()],
+    {1: {2: {3: {4: 5}}}},
+    'x' * 10**6,
+    b'\xff' * 10**6,
+    '\n' * 10**6,
+    ['y' * 10**6] * 1000,
+    dict.fromkeys(range(10**5)),
+    Endless('x'),
+    float('nan'),
+    bytearray(b'x'),
+    type('A\nB', (), {})(),
+    KeyError(deep(10_000)),
+    (),
+]
 
 
 @pytest.mark.parametrize('value', ODD + NASTY, ids=range(len(ODD + NASTY)))
 def test_anything_becomes_one_short_printable_line(value):
     error = ValueError(value)
-    for text in (quoted(value), cleaned(value), explained(error), text_of(error), explained(POSKeyError(value))):
+    for text in (
+        quoted(value),
+        cleaned(value),
+        explained(error),
+        text_of(error),
+        explained(POSKeyError(value)),
+    ):
         assert text.isprintable() and len(text) <= MOST + 100
 
 

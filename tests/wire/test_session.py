@@ -21,8 +21,8 @@ def give(session, data, piece=None):
     found = []
     piece = piece or len(data) or 1
     for start in range(0, len(data), piece):
-        part = data[start:start + piece]
-        session.buffer()[:len(part)] = part
+        part = data[start : start + piece]
+        session.buffer()[: len(part)] = part
         found += session.received(len(part))
     return found
 
@@ -40,7 +40,9 @@ def test_hello_and_a_message(piece):
     assert session.state is State.CLOSED
 
 
-@pytest.mark.parametrize('hello', [b'', b'Z4', b'Z', b'M5', b'Z55', b'z5', b'GET / HTTP/1.1', b'ruokk', b'\x16\x03\x01'])
+@pytest.mark.parametrize(
+    'hello', [b'', b'Z4', b'Z', b'M5', b'Z55', b'z5', b'GET / HTTP/1.1', b'ruokk', b'\x16\x03\x01']
+)
 def test_other_hellos(hello):
     with pytest.raises(ProtocolError):
         give(server(), frame(hello))
@@ -85,7 +87,7 @@ def test_frames_are_small_before_register_and_large_after():
 
 def test_the_hello_is_bounded_too():
     with pytest.raises(FrameTooLarge):
-        give(server(), b'GET ')   # as a length that is 1.1 GB
+        give(server(), b'GET ')  # as a length that is 1.1 GB
 
 
 def test_a_server_takes_no_globals():
@@ -108,12 +110,23 @@ def test_a_client_is_greeted(piece):
     assert not session.is_greeted and session.answer == b''
     assert give(session, frame(b'Z5'), piece) == []
     assert session.is_greeted and session.answer == frame(b'Z5')
-    assert give(session, frame(dumps((1, 0, '.reply', b'tid'))), piece) == [(1, 0, '.reply', b'tid')]
+    assert give(session, frame(dumps((1, 0, '.reply', b'tid'))), piece) == [
+        (1, 0, '.reply', b'tid')
+    ]
 
 
-@pytest.mark.parametrize('greeting', [
-    b'SSH-2.0-OpenSSH_9.2\r\n', b'HTTP/1.1 400 Bad Request\r\n', b'\0\0\0\2Z6', b'\0\0\0\0', b'\0\0\0\x41' + b'Z' * 65,
-    b'\x15\x03\x01\0\2', frame(b'Z5') + frame(b'x')])
+@pytest.mark.parametrize(
+    'greeting',
+    [
+        b'SSH-2.0-OpenSSH_9.2\r\n',
+        b'HTTP/1.1 400 Bad Request\r\n',
+        b'\0\0\0\2Z6',
+        b'\0\0\0\0',
+        b'\0\0\0\x41' + b'Z' * 65,
+        b'\x15\x03\x01\0\2',
+        frame(b'Z5') + frame(b'x'),
+    ],
+)
 def test_what_is_no_zeo_server(greeting):
     with pytest.raises(ProtocolError):
         give(ClientSession(1000), greeting)
@@ -137,5 +150,9 @@ def test_the_two_ends_understand_each_other(protocol, piece):
     asked = give(there, frame(here.codec.call(1, 'register', ('1', False))), piece)
     assert asked == [(1, False, 'register', ('1', False))]
     there.registered()
-    told = give(here, frame(there.codec.reply(1, b'12345678')) + frame(there.codec.send('info', ({'size': 1},))), piece)
+    told = give(
+        here,
+        frame(there.codec.reply(1, b'12345678')) + frame(there.codec.send('info', ({'size': 1},))),
+        piece,
+    )
     assert told == [(1, 0, '.reply', b'12345678'), (0, True, 'info', ({'size': 1},))]

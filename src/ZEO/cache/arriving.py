@@ -1,7 +1,8 @@
 """A file that arrives in chunks, over a wire.
 
-Enters: chunks, in order.  Leaves: the path of the whole file, in the directory where a rename puts it into its place.  Fails:
-never at once; an OSError of the disk is kept for whoever asks for the file: who brings the chunks can't do anything about it.
+Enters: chunks, in order. Leaves: the path of the whole file, in the directory where a rename puts
+it into its place. Fails: never at once; an OSError of the disk is kept for whoever asks for the
+file: who brings the chunks can't do anything about it.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class ArrivingFile:
         if self.error is None and self._file is not None:
             try:
                 rest = memoryview(chunk)
-                while rest:   # a disk that is nearly full takes a part, and says nothing
-                    rest = rest[self._file.write(rest):]
+                while rest:  # a disk that is nearly full takes a part, and says nothing
+                    rest = rest[self._file.write(rest) :]
             except OSError as error:
                 self.error = error
 

@@ -68,7 +68,8 @@ class FileLock:
     def __init__(self, path: str) -> None:
         """Take the lock; the file at path tells whose process has it.
 
-        Raises LockHeld when another process has it, or this one; OSError when the file cannot be made or is not a lock.
+        Raises LockHeld when another process has it, or this one; OSError when the file cannot be
+        made or is not a lock.
         """
         fd = files.open_regular(path, os.O_RDWR | os.O_CREAT)
         try:
@@ -126,13 +127,15 @@ else:  # pragma: no cover - Windows
 def take_lock(path: str) -> FileLock:
     """Lock the cache file at path.
 
-    Raises ClientStorageError when a process has it or its directory is no good, OSError when the disk is full.
+    Raises ClientStorageError when a process has it or its directory is no good, OSError when the
+    disk is full.
     """
     try:
         return FileLock(path + '.lock')
     except LockHeld:
         raise ClientStorageError(
-            f'The cache file {path} is in use by this or another process. Give each process a client name'
+            f'The cache file {path} is in use by this or another process. Give each process a '
+            'client name'
             ' of its own (ZEO_CLIENT in the environment, or client=), or none, for a temporary one.'
         ) from None
     except OSError as error:
@@ -150,12 +153,16 @@ def cannot_open(path: str, error: OSError) -> ClientStorageError:
 
 
 def open_file(path: str | None, new: bool = False) -> CacheFile:
-    """Open the file at path, or make it; None: a temporary one; new: there must not be one. Raises as take_lock."""
+    """Open the file at path, or make it; None: a temporary one; new: there must not be one. Raises
+    as take_lock.
+    """
     try:
         if path is None:
             with tempfile.TemporaryFile(prefix='zeo-', suffix='.zec') as temporary:
                 return CacheFile(os.dup(temporary.fileno()), None)
-        return CacheFile(files.open_regular(path, os.O_RDWR | os.O_CREAT | (os.O_EXCL if new else 0)), path)
+        return CacheFile(
+            files.open_regular(path, os.O_RDWR | os.O_CREAT | (os.O_EXCL if new else 0)), path
+        )
     except OSError as error:
         if is_full(error):
             raise
@@ -171,7 +178,8 @@ class CacheFile:
         """Take over a descriptor; -1: there is no file, and reading or writing raises OSError."""
         self.fd = fd
         self.path = path
-        self.scratch = path is None  # nobody else will open it, so that its header, states and gaps do not matter
+        # nobody else will open it, so that its header, states and gaps do not matter
+        self.scratch = path is None
         self.state = format.State()
         self.end = self.start  # units; where the ring ends
 
@@ -194,7 +202,10 @@ class CacheFile:
 
     def load_state(self) -> bool:
         """Take over the newest valid state; return whether there was one. Raises OSError."""
-        found = [format.parse_state(self.read(place, format.STATE_LENGTH)) for place in format.STATE_PLACES]
+        found = [
+            format.parse_state(self.read(place, format.STATE_LENGTH))
+            for place in format.STATE_PLACES
+        ]
         valid = [state for state in found if state is not None]
         if valid:
             self.state = max(valid, key=lambda state: state.sequence)

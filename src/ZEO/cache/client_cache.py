@@ -1,9 +1,9 @@
 """The client cache in a file: what most loads are answered from, and what is still there next time.
 
 In: revisions of objects, invalidations, the tid the cache is good up to. Out: the revision asked
-for, or None. Fails: opening, with ClientStorageError, when another process has the file or it cannot
-be opened; nothing else raises. What cannot be read is a miss; a cache that cannot be written says
-so in the log once and goes on without storing.
+for, or None. Fails: opening, with ClientStorageError, when another process has the file or it
+cannot be opened; nothing else raises. What cannot be read is a miss; a cache that cannot be written
+says so in the log once and goes on without storing.
 
 A hit is a look-up in memory and, unless the record is one of the hottest, one read of the file, one
 check and one copy. It waits for no lock: a reader that the file was changed under finds a record
@@ -37,7 +37,9 @@ _unpack_hit = format.unpack_hit
 
 
 def _followed(path: str) -> str:
-    """Return where path leads to. Raises ClientStorageError for a link that another user has made."""
+    """Return where path leads to. Raises ClientStorageError for a link that another user has
+    made.
+    """
     try:
         return files.followed(path)
     except OSError as error:
@@ -57,12 +59,12 @@ class ClientCache:
     ) -> None:
         """Open the cache file at path, or make it.
 
-        path: None: a temporary file that leaves nothing behind; a file there that is not a cache of this format
-        is renamed, never written to, and a symbolic link is followed if this user or root has made it;
-        size: bytes the file may take;
-        identity: which storage of which database this is; a file of another one starts empty;
-        hot_size: bytes that the hottest records may take in memory, at most half of `size`.
-        Raises ClientStorageError when another process has the file, or it cannot be opened.
+        path: None: a temporary file that leaves nothing behind; a file there that is not a cache of
+        this format is renamed, never written to, and a symbolic link is followed if this user or
+        root has made it; size: bytes the file may take; identity: which storage of which database
+        this is; a file of another one starts empty; hot_size: bytes that the hottest records may
+        take in memory, at most half of `size`. Raises ClientStorageError when another process has
+        the file, or it cannot be opened.
         """
         self.path = path
         self.size = size
@@ -160,7 +162,8 @@ class ClientCache:
         return record
 
     def _count_use(self, oid: bytes, number: int, value: int, record: tuple[bytes, bytes]) -> None:
-        # Under the lock, lest what was just given up comes back; but no hit waits while another thread changes something.
+        # Under the lock, lest what was just given up comes back; but no hit waits while another
+        # thread changes something.
         if not self._lock.locked():
             under(self._lock, self._count, oid, number, value, record)
 
@@ -183,7 +186,9 @@ class ClientCache:
         return None
 
     def _look_again(self, oid: bytes) -> tuple[tuple[bytes, bytes] | None, bool]:
-        return self._revisions.read_current(oid), self._index.get(int.from_bytes(oid, 'big')) is not None
+        return self._revisions.read_current(oid), self._index.get(
+            int.from_bytes(oid, 'big')
+        ) is not None
 
     def _read_closed(self, oid: bytes, before: bytes) -> tuple[bytes, bytes, bytes | None] | None:
         if not self._index.closed_count:
@@ -217,7 +222,9 @@ class ClientCache:
         self._change(self._revisions.set_last_tid, tid)
 
     def drop_noncurrent(self) -> None:
-        """Forget every revision that has ended: after a pack the storage may not have it any more."""
+        """Forget every revision that has ended: after a pack the storage may not have it any
+        more.
+        """
         self._change(self._revisions.drop_noncurrent)
 
     def clear(self) -> None:
@@ -294,7 +301,9 @@ class ClientCache:
         self._last_tid = last_tid  # an empty cache is good up to any tid
 
     def close(self) -> None:
-        """Save the index, bring everything to the disk, let go of the file; never raises OSError."""
+        """Save the index, bring everything to the disk, let go of the file; never raises
+        OSError.
+        """
         try:
             if self.path is not None:
                 self._change(self._revisions.save, self._hits, self._misses)
@@ -350,7 +359,9 @@ class ClientCache:
             if header is not None:
                 yield header.oid, header.tid, None if header.end == _NO_TID else header.end
 
-    def _trace_load(self, hit: int, oid: bytes, found: tuple[Any, ...] | None, before: bytes | None) -> None:
+    def _trace_load(
+        self, hit: int, oid: bytes, found: tuple[Any, ...] | None, before: bytes | None
+    ) -> None:
         assert self._trace is not None
         if found is None:
             self._trace.record(hit + 1, oid, None, before)

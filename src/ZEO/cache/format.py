@@ -66,7 +66,9 @@ def units(length: int) -> int:
 
 
 def is_this_format(start: bytes) -> bool:
-    """Tell whether a file that begins so is a cache of this version. start: the first VERSION_END bytes, or all there are."""
+    """Tell whether a file that begins so is a cache of this version. start: the first VERSION_END
+    bytes, or all there are.
+    """
     return start == struct.pack('<8sH', MAGIC, VERSION)
 
 

@@ -1,7 +1,7 @@
 """The hottest records, in memory as well: a bounded dictionary in front of the file.
 
-In: current revisions that were used again and again. Out: the same, without reading the file. Fails:
-never. A record that comes in pushes out the ones that came in first.
+In: current revisions that were used again and again. Out: the same, without reading the file.
+Fails: never. A record that comes in pushes out the ones that came in first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ MOST = 8 * 1024 * 1024  # bytes; more memory is better given to the database's o
 
 
 class HotRecords:
-    """oid: (data, tid) of current revisions. Changes need the cache's lock, `records.get` does not."""
+    """oid: (data, tid) of current revisions. Changes need the cache's lock, `records.get` does
+    not.
+    """
 
     def __init__(self, size: int) -> None:
         """Make it empty. size: bytes it may take."""

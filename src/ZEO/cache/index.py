@@ -4,10 +4,11 @@ In: oids as integers and places in units. Out: the place of the current revision
 others. Fails: load raises ValueError for bytes that are no saved index.
 
 The current revisions of 16384 consecutive oids share one page. Where many of them are cached, as is
-usual, since storages assign oids one after the other, the page is an array with 4 bytes for each oid,
-cached or not; else it is a sorted bucket of 32-bit keys and values, 8 bytes for each record. Either
-takes two quick look-ups. The two low bits of a value count the record's uses for the eviction. Other
-revisions are few (they are the first to leave): one 8-byte set member each, in a BTree.
+usual, since storages assign oids one after the other, the page is an array with 4 bytes for each
+oid, cached or not; else it is a sorted bucket of 32-bit keys and values, 8 bytes for each record.
+Either takes two quick look-ups. The two low bits of a value count the record's uses for the
+eviction. Other revisions are few (they are the first to leave): one 8-byte set member each, in a
+BTree.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ MASK = (1 << SHIFT) - 1
 USES = 3  # the bits of a value that count uses; the other 30 are the place
 PLACE_SHIFT = 2
 
-# A bucket that grows doubles what it takes: beyond so many records it would be as large as an array.
+# A bucket that grows doubles what it takes: beyond so many records it would be as large as an
+# array.
 _MOST_SPARSE = (MASK + 1) // 4
 _LEAST_SAVED_DENSE = (MASK + 1) // 2  # a bucket that has just been loaded has no room to spare
 _LEAST_DENSE = _MOST_SPARSE // 2  # so that a page does not change its form again and again
@@ -42,7 +44,8 @@ _CLOSED = struct.Struct('<QI')  # oid, place
 _AT_ONCE = 4096  # revisions that are not current, saved and loaded at once
 _DENSE_SIZE = 4 * (MASK + 1)  # bytes
 
-Page: TypeAlias = Any  # UUBucket or array: place << PLACE_SHIFT | uses by oid & MASK; 0 in an array: none
+# UUBucket or array: place << PLACE_SHIFT | uses by oid & MASK; 0 in an array: none
+Page: TypeAlias = Any
 
 
 class Index:
@@ -167,7 +170,12 @@ class Index:
         """Return how many bytes dump() would make."""
         dense = [count for count in self._dense.values() if count >= _LEAST_SAVED_DENSE]
         pages = len(self.pages) * _PAGE.size + len(dense) * _DENSE_SIZE
-        return _COUNTS.size + pages + 6 * (self._current_count - sum(dense)) + _CLOSED.size * self._closed_count
+        return (
+            _COUNTS.size
+            + pages
+            + 6 * (self._current_count - sum(dense))
+            + _CLOSED.size * self._closed_count
+        )
 
     def dump(self) -> Iterator[bytes]:
         """Yield the index as bytes, piece by piece."""
@@ -189,8 +197,8 @@ class Index:
     def load(self, read: Callable[[int], bytes]) -> None:
         """Take over what dump() made; the index is empty before.
 
-        read(n) returns the next n bytes; piece by piece, for what is freed here stays with the process.
-        Raises ValueError, also where there are less.
+        read(n) returns the next n bytes; piece by piece, for what is freed here stays with the
+        process. Raises ValueError, also where there are less.
         """
         form, pages, closed = _COUNTS.unpack(_exactly(read, _COUNTS.size))
         if form != _FORM:

@@ -105,10 +105,14 @@ def _inspect_index(file: CacheFile, places: set[int], report: Report) -> None:
     if not load_index(file, index):
         report.problems.append('the saved index is damaged; it would be made anew')
         return
-    indexed = {value >> PLACE_SHIFT for _, value in index.current_items()} | {place for _, place in index.closed_items()}
+    indexed = {value >> PLACE_SHIFT for _, value in index.current_items()} | {
+        place for _, place in index.closed_items()
+    }
     if indexed != places:
-        report.problems.append(f'the saved index does not know {len(places - indexed)} of the records,'
-                               f' and {len(indexed - places)} that it tells of are not there')
+        report.problems.append(
+            f'the saved index does not know {len(places - indexed)} of the records,'
+            f' and {len(indexed - places)} that it tells of are not there'
+        )
 
 
 def _inspect_ring(file: CacheFile, report: Report) -> set[int]:

@@ -1,10 +1,12 @@
-"""Temporary files that name their owner, so that those of processes that were killed can be told from those in use.
+"""Temporary files that name their owner, so that those of processes that were killed can be told
+from those in use.
 
-Enters: a kind of temporary file; a directory, which several processes may share, also on other machines.  Leaves: how the names
-of new ones begin; at a start, the removal of those whose owner is gone.  Fails: never; what cannot be removed stays.
+Enters: a kind of temporary file; a directory, which several processes may share, also on other
+machines. Leaves: how the names of new ones begin; at a start, the removal of those whose owner is
+gone. Fails: never; what cannot be removed stays.
 
-A process of this machine and of this container is known to be gone when there is no process of its number that began at the same
-time.  Of others nothing is known but how old their files are.
+A process of this machine and of this container is known to be gone when there is no process of its
+number that began at the same time. Of others nothing is known but how old their files are.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import re
 from functools import cache
 from zlib import crc32
 
-#: Seconds after which a file of an owner of which nothing is known is not in use any more: no transaction takes a day.
+#: Seconds after which a file of an owner of which nothing is known is not in use any more: no
+#: transaction takes a day.
 FORGOTTEN = 86_400.0
 
 _NAME = re.compile(r'([a-z]+)-(?:([0-9a-f]{8})-(\d+)-(\d+)-)?[^-]*\.(?:tmp|blob)')
@@ -28,7 +31,8 @@ def prefix(kind: str) -> str:
 
 
 def remove_leftovers(directory: str, kinds: tuple[str, ...], now: float) -> tuple[int, int]:
-    """Remove the temporary files of processes that are gone; returns how many those were, and their bytes.
+    """Remove the temporary files of processes that are gone; returns how many those were, and their
+    bytes.
 
     :param now: seconds since the epoch.
     """
@@ -61,7 +65,9 @@ def _is_left(name: re.Match[str], changed: float, now: float) -> bool:
 
 @cache
 def _scope() -> str:
-    """What tells the machine, since its start, and the container from others: within it a process has one number."""
+    """What tells the machine, since its start, and the container from others: within it a process
+    has one number.
+    """
     parts = [platform.node()]
     try:
         with open('/proc/sys/kernel/random/boot_id', encoding='ascii') as file:
@@ -73,10 +79,13 @@ def _scope() -> str:
 
 
 def _began(pid: int) -> int | None:
-    """When a process began, in a figure that another process of its number does not have; None for one that is gone."""
+    """When a process began, in a figure that another process of its number does not have; None for
+    one that is gone.
+    """
     try:
         with open(f'/proc/{pid}/stat', 'rb') as file:
-            return int(file.read().rpartition(b')')[2].split()[19])  # a name in front may hold spaces
+            # a name in front may hold spaces
+            return int(file.read().rpartition(b')')[2].split()[19])
     except (OSError, ValueError, IndexError):
         return None if os.path.isdir('/proc/self') else _is_alive(pid)
 

@@ -1,6 +1,7 @@
 """Calling a function with a lock held, whatever strikes the thread.
 
-Enters: a lock, a function.  Leaves: what the function returns.  Fails: with what it raises, the lock given back.
+Enters: a lock, a function. Leaves: what the function returns. Fails: with what it raises, the lock
+given back.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ Result = TypeVar('Result')
 def under(lock: Any, function: Callable[..., Result], *args: Any) -> Result:
     """Call a function with a lock held, and return what it returns.
 
-    An exception may strike a thread between any two bytecodes. `with` takes and gives back a lock in one bytecode each, and all
-    of it is one line, so that not even a tracer that raises at every line can come between.
+    An exception may strike a thread between any two bytecodes. `with` takes and gives back a lock
+    in one bytecode each, and all of it is one line, so that not even a tracer that raises at every
+    line can come between.
     """
-    with lock: return function(*args)  # noqa: E701
+    with lock:
+        return function(*args)  # noqa: E701

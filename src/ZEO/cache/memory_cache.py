@@ -32,8 +32,8 @@ class MemoryCache:
         self._lock = threading.Lock()  # taken by everything that changes something
         self._current: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()  # oid: (data, tid)
         self._touched: set[bytes] = set()  # oids hit since eviction last looked at them
-        # (oid, tid): (data, tid, end tid), oldest first; and the tids there are for one oid, sorted: a counter
-        # that is written all the time may have thousands
+        # (oid, tid): (data, tid, end tid), oldest first; and the tids there are for one oid,
+        # sorted: a counter that is written all the time may have thousands
         self._closed: OrderedDict[tuple[bytes, bytes], tuple[bytes, bytes, bytes]] = OrderedDict()
         self._closed_tids: dict[bytes, list[bytes]] = {}
         self._used = 0  # bytes, overhead included
@@ -76,7 +76,9 @@ class MemoryCache:
         self._last_tid = tid
 
     def drop_noncurrent(self) -> None:
-        """Forget every revision that has ended: after a pack the storage may not have it any more."""
+        """Forget every revision that has ended: after a pack the storage may not have it any
+        more.
+        """
         under(self._lock, self._change, self._drop_noncurrent)
 
     def clear(self) -> None:

@@ -1,8 +1,10 @@
-"""Whether what lies at a cache's path is a cache; what is not is somebody's data and keeps its bytes.
+"""Whether what lies at a cache's path is a cache; what is not is somebody's data and keeps its
+bytes.
 
-In: a path, whose lock is held. Out: an open file that is a cache of this format, however damaged, or empty. A file of any
-other kind is renamed to ``NAME.bad``, which the log says. Fails: ClientStorageError for a FileStorage, for what is not a
-regular file, and for what a symbolic link leads to unless it is a cache; OSError when the disk is full.
+In: a path, whose lock is held. Out: an open file that is a cache of this format, however damaged,
+or empty. A file of any other kind is renamed to ``NAME.bad``, which the log says. Fails:
+ClientStorageError for a FileStorage, for what is not a regular file, and for what a symbolic link
+leads to unless it is a cache; OSError when the disk is full.
 """
 
 from __future__ import annotations
@@ -38,8 +40,10 @@ def open_cache_file(path: str | None, linked: bool) -> CacheFile:
             raise ClientStorageError(f'{path} is a FileStorage, not a cache file: check cache=')
         if linked and not start.startswith(_OTHER_CACHES):
             raise ClientStorageError(
-                f'{path}, to which a symbolic link leads, is not a cache file: check cache= (or var= and client=), or '
-                'remove the link')
+                f'{path}, to which a symbolic link leads, is not a cache file: check cache= (or '
+                'var= and client=), or '
+                'remove the link'
+            )
     except BaseException:
         file.close()
         raise
@@ -55,6 +59,10 @@ def _instead_of(path: str) -> CacheFile:
         if is_full(error):
             raise
         raise cannot_open(path, error) from error
-    log.warning('Cache file %s is not a cache of this version: it was renamed to %s, and the cache starts empty',
-                path, os.path.basename(aside))
+    log.warning(
+        'Cache file %s is not a cache of this version: it was renamed to %s, and the cache starts '
+        'empty',
+        path,
+        os.path.basename(aside),
+    )
     return open_file(path, new=True)

@@ -1,6 +1,7 @@
 """What makes up an open cache file: the file, its index, its ring.
 
-In: an open file. Out: parts that agree with each other, those of an empty cache. Fails: OSError when the file cannot be written.
+In: an open file. Out: parts that agree with each other, those of an empty cache. Fails: OSError
+when the file cannot be written.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Making a usable cache of whatever file is found: loading, scanning, resizing, or starting empty.
 
 In: a path, a size, an identity. Out: file, index and ring that agree with each other. What is wrong
-with a file is logged, once, and then the cache starts empty. Fails: ClientStorageError when the file
-cannot be opened, or plainly is no cache but somebody's data; OSError when it cannot be written.
+with a file is logged, once, and then the cache starts empty. Fails: ClientStorageError when the
+file cannot be opened, or plainly is no cache but somebody's data; OSError when it cannot be
+written.
 """
 
 from __future__ import annotations
@@ -93,7 +94,10 @@ def check_usable(file: CacheFile, size: int, whose: bytes, identity: str) -> Non
     file.set_size(size)
     boot = boot_id()
     if not file.state.clean and (boot == UNKNOWN_BOOT or file.state.boot != boot):
-        raise ValueError('it was not closed before the machine went down, and parts may not have reached the disk')
+        raise ValueError(
+            'it was not closed before the machine went down, and parts may not have reached the '
+            'disk'
+        )
 
 
 def load_index(file: CacheFile, index: Index) -> bool:
@@ -193,7 +197,10 @@ def _large_or_damaged(file: CacheFile, chunk: bytes, place: int) -> tuple[bytes,
 
 def _begins(file: CacheFile, chunk: bytes, at: int, place: int) -> bool:
     seed = file.seed(place)
-    return format.parse_record_header(chunk, seed, at) is not None or format.parse_gap(chunk, seed, at) is not None
+    return (
+        format.parse_record_header(chunk, seed, at) is not None
+        or format.parse_gap(chunk, seed, at) is not None
+    )
 
 
 def scan(file: CacheFile, index: Index) -> None:

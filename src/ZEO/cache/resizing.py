@@ -1,7 +1,9 @@
-"""A cache of another size: what fits is copied into a new file, which takes the place of the old one.
+"""A cache of another size: what fits is copied into a new file, which takes the place of the old
+one.
 
-In: the parts of a cache, a size. Out: the parts of the new file; those of the old one when that cannot be, which the log says.
-Fails: never; a half-made file is removed, at the next start if the process was killed.
+In: the parts of a cache, a size. Out: the parts of the new file; those of the old one when that
+cannot be, which the log says. Fails: never; a half-made file is removed, at the next start if the
+process was killed.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ def resized_if_possible(parts: Parts, size: int, identity: str) -> Parts:
 
 
 def remove_half_made(path: str) -> None:
-    """Remove what a resizing of the cache at path that was killed has left; no other file of that name."""
+    """Remove what a resizing of the cache at path that was killed has left; no other file of that
+    name.
+    """
     path += RESIZED
     if not os.path.lexists(path):
         return

@@ -1,11 +1,12 @@
 """What may be done to the revisions in a cache file: the file first, then the index.
 
 In: revisions, invalidations, tids. Out: revisions. Fails: NotStored when just the new record could
-not be written; OSError and DamagedCache when file and index may differ and the file must be given up.
+not be written; OSError and DamagedCache when file and index may differ and the file must be given
+up.
 
-Every method needs the cache's lock. The order of writes is what makes a killed process harmless: the
-file's last tid is written after the invalidations it covers, a record that is closed or dropped is
-so in the file before the index says it, and no record leaves the index but stays in the file.
+Every method needs the cache's lock. The order of writes is what makes a killed process harmless:
+the file's last tid is written after the invalidations it covers, a record that is closed or dropped
+is so in the file before the index says it, and no record leaves the index but stays in the file.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ _HEADER, _UNIT, _NO_TID = format.RECORD_HEADER, format.UNIT, format.NO_TID
 _LEAST_READ, _MOST_READ = 512, 16384  # bytes
 _FIRST_MEAN = 500.0  # bytes; ZODB records are often that small
 _MEAN_WEIGHT = 0.02  # of the latest record in the running mean
-# Revisions of one object that are kept besides the current one. Each takes a look into the file whenever
-# the object changes, and a counter that all write has as many as the file has room for.
+# Revisions of one object that are kept besides the current one. Each takes a look into the file
+# whenever the object changes, and a counter that all write has as many as the file has room for.
 _MOST_CLOSED = 8
 
 
@@ -108,7 +109,9 @@ class Revisions:
             return
         length = format.units(len(data))
         end = end_tid or _NO_TID
-        place = self._ring.place(length, lambda at: format.pack_record(oid, tid, end, data, self.salt + at))
+        place = self._ring.place(
+            length, lambda at: format.pack_record(oid, tid, end, data, self.salt + at)
+        )
         if end_tid is None:
             self._hot.discard(oid)
             self._index.set(number, place << PLACE_SHIFT)
@@ -117,7 +120,9 @@ class Revisions:
         self._file.state.stores += 1
         self._note_length(_HEADER + len(data), _MEAN_WEIGHT)
 
-    def _settled(self, oid: bytes, number: int, place: int, tid: bytes, end_tid: bytes | None) -> bool:
+    def _settled(
+        self, oid: bytes, number: int, place: int, tid: bytes, end_tid: bytes | None
+    ) -> bool:
         """Settle what a new revision means for the current one; return whether that was all."""
         header = self.header(place)
         if header is not None and header.tid == tid and end_tid is not None:
@@ -155,7 +160,9 @@ class Revisions:
         elif header.tid < tid:
             self._end(oid, number, place, header, tid)
 
-    def _end(self, oid: bytes, number: int, place: int, header: format.RecordHeader, tid: bytes) -> None:
+    def _end(
+        self, oid: bytes, number: int, place: int, header: format.RecordHeader, tid: bytes
+    ) -> None:
         self._hot.discard(oid)
         self._file.end_record(place, header, tid)
         self._index.remove(number)
@@ -252,7 +259,9 @@ class Revisions:
         return b''.join(parts)
 
     def leave_file(self) -> bool:
-        """Go on with the file as a temporary one; return whether it was another before. Raises OSError."""
+        """Go on with the file as a temporary one; return whether it was another before. Raises
+        OSError.
+        """
         if self._file.scratch:
             return False
         self._file.leave()

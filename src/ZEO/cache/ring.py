@@ -109,14 +109,18 @@ class Ring:
     def _turn(self, at: int, kept: list[_Kept]) -> None:
         """Write out what is kept, leave nothing from `at` to the ring's end, go to its start."""
         rest = self._file.end - at
-        gap = format.pack_gap(rest, self._file.seed(at)).ljust(rest * format.UNIT, b'\0') if rest else b''
+        gap = (
+            format.pack_gap(rest, self._file.seed(at)).ljust(rest * format.UNIT, b'\0')
+            if rest
+            else b''
+        )
         self._note(kept)
         self._write(kept, at, [gap])
         self.hand = self.gap_end = self._file.start
 
     def _note(self, kept: list[_Kept]) -> None:
-        # Before they are written: a reader that is too early finds nothing that checks, and waits. And before
-        # an index is packed that is to say where they are.
+        # Before they are written: a reader that is too early finds nothing that checks, and waits.
+        # And before an index is packed that is to say where they are.
         for record in kept:
             self._index.set(record.oid, record.value)
 
@@ -133,8 +137,8 @@ class Ring:
         """After a write that failed in the middle leave no record in the gap. Raises OSError."""
         for record in kept:
             self._index.remove(record.oid)
-        # Few bytes each, in blocks that the disk has already. The gap as a whole comes last: until then
-        # nothing depends on it.
+        # Few bytes each, in blocks that the disk has already. The gap as a whole comes last: until
+        # then nothing depends on it.
         for place in [*self._passed, *(record.value >> PLACE_SHIFT for record in kept), at]:
             if place < self._file.end:
                 self._file.write_gap(place, 1)
@@ -164,7 +168,9 @@ class Ring:
             body = self._file.read_units(place, format.RECORD_HEADER + header.length)[format.BODY :]
             if format.body_checks(header, body, seed):
                 moved = at << PLACE_SHIFT | max((value & USES) - 1, 0)
-                packed = format.pack_record(header.oid, header.tid, header.end, body[16:], self._file.seed(at))
+                packed = format.pack_record(
+                    header.oid, header.tid, header.end, body[16:], self._file.seed(at)
+                )
                 return _Kept(oid, moved, header.units, packed)
         self._index.remove(oid)
         return None

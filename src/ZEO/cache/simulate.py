@@ -23,7 +23,9 @@ _TYPICAL_SIZE = 500  # bytes, for records of which the trace never tells
 
 
 def accesses_of(events: Iterable[trace.Event]) -> list[Access]:
-    """Return the accesses that a trace tells of; what is current is loaded, what ends is forgotten."""
+    """Return the accesses that a trace tells of; what is current is loaded, what ends is
+    forgotten.
+    """
     kept = list(events)
     sizes: dict[bytes, int] = {}
     for event in kept:
@@ -54,7 +56,9 @@ def hit_rate(policy: Policy, accesses: Iterable[Access]) -> float:
     return hits / loads if loads else 0.0
 
 
-def table(accesses: Sequence[Access], sizes: Sequence[int], names: Sequence[str]) -> dict[str, list[float]]:
+def table(
+    accesses: Sequence[Access], sizes: Sequence[int], names: Sequence[str]
+) -> dict[str, list[float]]:
     """Return {policy: hit rate at each size}. Raises ValueError when there are no accesses."""
     if not accesses:
         raise ValueError('there are no loads to replay')
@@ -69,7 +73,11 @@ def text_plot(rates: dict[str, list[float]], labels: Sequence[str], height: int 
     for row in range(height, -1, -1):
         cells = []
         for column in range(len(labels)):
-            here = [letters[name] for name, values in rates.items() if _row(values[column], height) == row]
+            here = [
+                letters[name]
+                for name, values in rates.items()
+                if _row(values[column], height) == row
+            ]
             cells.append(''.join(here).center(width))
         lines.append(f'{100 * row / height:4.0f} % |' + ''.join(cells).rstrip())
     lines.append('       +' + '-' * (width * len(labels)))

@@ -24,7 +24,8 @@ log = logging.getLogger('ZEO.cache')
 
 SUFFIX = '.trace'  # added to the cache file's path
 _MAGIC = b'ZEOtrc1\n'
-_ENTRY = struct.Struct('<dBI8s8s8s')  # seconds since 1970, what, size in bytes, oid, tid, end or before
+# seconds since 1970, what, size in bytes, oid, tid, end or before
+_ENTRY = struct.Struct('<dBI8s8s8s')
 _NO_TID = b'\0' * 8
 
 LOAD_HIT, LOAD_MISS, BEFORE_HIT, BEFORE_MISS, STORE, INVALIDATE, CLEAR, OPEN = range(8)
@@ -56,7 +57,9 @@ class Trace:
     """Writes events to a file."""
 
     def __init__(self, path: str) -> None:
-        """Append to the trace at path, or begin it. Raises OSError, also for a file that is not a trace."""
+        """Append to the trace at path, or begin it. Raises OSError, also for a file that is not a
+        trace.
+        """
         self._path = path
         self._file: BinaryIO | None = open(_open(path), 'ab')
         if self._file.tell() == 0:

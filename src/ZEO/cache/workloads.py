@@ -21,11 +21,16 @@ def zipf(count: int, objects: int, chooser: random.Random, exponent: float = 0.9
     weights = list(itertools.accumulate(1 / (n + 1) ** exponent for n in range(objects)))
     favourites = list(range(objects))
     chooser.shuffle(favourites)
-    return [favourites[min(bisect(weights, chooser.random() * weights[-1]), objects - 1)] for _ in range(count)]
+    return [
+        favourites[min(bisect(weights, chooser.random() * weights[-1]), objects - 1)]
+        for _ in range(count)
+    ]
 
 
 def scan(count: int, objects: int, chooser: random.Random) -> list[int]:
-    """Return `count` oids: a hot twentieth of the objects, and scans through the others meanwhile."""
+    """Return `count` oids: a hot twentieth of the objects, and scans through the others
+    meanwhile.
+    """
     hot = max(objects // 20, 1)
     oids: list[int] = []
     cold = itertools.cycle(range(hot, objects))

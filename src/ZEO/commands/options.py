@@ -3,6 +3,7 @@
 Enters: a command line.  Leaves: what it says, and a client's TLS context.  Fails:
 :class:`ConfigurationError` of one line.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -18,12 +19,18 @@ from ZEO.version import version
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises what is wrong with a command line, instead of ending the process; knows ``--version``."""
+    """Raises what is wrong with a command line, instead of ending the process; knows
+    ``--version``.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.add_argument('--version', action='version', version=f'ZEO {version()}',
-                          help='show the version of ZEO and exit')
+        self.add_argument(
+            '--version',
+            action='version',
+            version=f'ZEO {version()}',
+            help='show the version of ZEO and exit',
+        )
 
     def error(self, message: str) -> NoReturn:
         raise ConfigurationError(f'{message}; see {self.prog} --help')
@@ -43,18 +50,31 @@ def seconds(text: str) -> float:
 def add_tls(parser: argparse.ArgumentParser) -> None:
     """Add the switches by which a command reaches a server that speaks TLS."""
     group = parser.add_argument_group('for servers that speak TLS')
-    group.add_argument('--tls', action='store_true',
-                       help='speak TLS; implied by the other switches of this group')
-    group.add_argument('--authenticate', metavar='PATH',
-                       help="the file or directory of certificates that the server's must be "
-                            'signed by; the default is what this machine trusts')
-    group.add_argument('--certificate', metavar='FILE',
-                       help='the certificate to show, for servers that ask for one')
-    group.add_argument('--key', metavar='FILE', help="its key, if that is in a file of its own")
-    group.add_argument('--server-hostname', metavar='NAME',
-                       help="the name that the server's certificate is for, if not the host's")
-    group.add_argument('--no-check-hostname', action='store_true',
-                       help="accept the server's certificate whatever name it is for")
+    group.add_argument(
+        '--tls', action='store_true', help='speak TLS; implied by the other switches of this group'
+    )
+    group.add_argument(
+        '--authenticate',
+        metavar='PATH',
+        help="the file or directory of certificates that the server's must be "
+        'signed by; the default is what this machine trusts',
+    )
+    group.add_argument(
+        '--certificate',
+        metavar='FILE',
+        help='the certificate to show, for servers that ask for one',
+    )
+    group.add_argument('--key', metavar='FILE', help='its key, if that is in a file of its own')
+    group.add_argument(
+        '--server-hostname',
+        metavar='NAME',
+        help="the name that the server's certificate is for, if not the host's",
+    )
+    group.add_argument(
+        '--no-check-hostname',
+        action='store_true',
+        help="accept the server's certificate whatever name it is for",
+    )
 
 
 def tls_options(args: Any) -> dict[str, Any]:
@@ -63,10 +83,17 @@ def tls_options(args: Any) -> dict[str, Any]:
     :raises ConfigurationError: when a file can't be used.
     """
     context: SSLContext | None = None
-    if (args.tls or args.authenticate or args.certificate or args.key or args.server_hostname
-            or args.no_check_hostname):
-        context = client_context(args.certificate, args.key, None, args.authenticate,
-                                 not args.no_check_hostname)
+    if (
+        args.tls
+        or args.authenticate
+        or args.certificate
+        or args.key
+        or args.server_hostname
+        or args.no_check_hostname
+    ):
+        context = client_context(
+            args.certificate, args.key, None, args.authenticate, not args.no_check_hostname
+        )
     return {'ssl': context, 'server_hostname': args.server_hostname}
 
 
@@ -77,4 +104,4 @@ def output() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # for the flush at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit

@@ -4,6 +4,7 @@ Enters: an address.  Leaves: the server's figures, by the names of its storages,
 registered client may know of one.  Fails: :class:`NoAnswer` of one line that says what happened
 instead.
 """
+
 from __future__ import annotations
 
 import json
@@ -48,8 +49,12 @@ def parse(text: str) -> Address:
         raise ConfigurationError(str(error)) from None
 
 
-def probe(address: Address, timeout: float = TIMEOUT, ssl: SSLContext | None = None,
-          server_hostname: str | None = None) -> dict[str, dict[str, Any]]:
+def probe(
+    address: Address,
+    timeout: float = TIMEOUT,
+    ssl: SSLContext | None = None,
+    server_hostname: str | None = None,
+) -> dict[str, dict[str, Any]]:
     """Return what a server says about each of its storages.
 
     :param address: ``(host, port)`` or the path of a Unix socket.
@@ -63,9 +68,15 @@ def probe(address: Address, timeout: float = TIMEOUT, ssl: SSLContext | None = N
         return server.figures()
 
 
-def ask(address: Address, storage: str, timeout: float = TIMEOUT, ssl: SSLContext | None = None,
-        server_hostname: str | None = None) -> dict[str, Any]:
-    """Return what a server tells a client that has registered for a storage; arguments as :func:`probe`'s.
+def ask(
+    address: Address,
+    storage: str,
+    timeout: float = TIMEOUT,
+    ssl: SSLContext | None = None,
+    server_hostname: str | None = None,
+) -> dict[str, Any]:
+    """Return what a server tells a client that has registered for a storage; arguments as
+    :func:`probe`'s.
 
     :raises NoAnswer: as :func:`probe`, and when the server refuses the client.
     """
@@ -74,8 +85,9 @@ def ask(address: Address, storage: str, timeout: float = TIMEOUT, ssl: SSLContex
 
 
 @contextmanager
-def _connected(address: Address, timeout: float, ssl: SSLContext | None,
-               server_hostname: str | None) -> Iterator[_Server]:
+def _connected(
+    address: Address, timeout: float, ssl: SSLContext | None, server_hostname: str | None
+) -> Iterator[_Server]:
     deadline = REAL.now() + timeout
     try:
         raw = addresses.connect(address, timeout)
@@ -93,8 +105,9 @@ def _connected(address: Address, timeout: float, ssl: SSLContext | None,
         raise NoAnswer(str(error)) from None
 
 
-def _secured(raw: Any, address: Address, ssl: SSLContext | None,
-             server_hostname: str | None) -> Any:
+def _secured(
+    raw: Any, address: Address, ssl: SSLContext | None, server_hostname: str | None
+) -> Any:
     if ssl is None:
         return raw
     host = address[0] if isinstance(address, tuple) else 'localhost'
@@ -114,7 +127,7 @@ class _Server:
         self._raw = raw
         self._deadline = deadline
         self._reader = FrameReader(_LIMIT)
-        self._frames: deque[Any] = deque()    # that have come and were not looked at
+        self._frames: deque[Any] = deque()  # that have come and were not looked at
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """Return what it tells a stranger."""

@@ -1,8 +1,9 @@
 """What the commands that serve have in common: signals, the pid file, the log, a profile.
 
-Enters: what an operator wrote, and signals.  Leaves: a process that can be found, stopped and looked into.  Fails:
-:class:`ConfigurationError` of one line.
+Enters: what an operator wrote, and signals. Leaves: a process that can be found, stopped and looked
+into. Fails: :class:`ConfigurationError` of one line.
 """
+
 from __future__ import annotations
 
 import cProfile
@@ -43,9 +44,10 @@ class Signals:
     """What signals do in each part of the server's life."""
 
     def __init__(self) -> None:
-        self.stopped_by = ''   # the name of the signal that has ended the server
-        self._server: Stoppable | None = None   # the one that is served, once there is one
-        self._interruptible = False             # whether a signal may end what runs now at any point
+        self.stopped_by = ''  # the name of the signal that has ended the server
+        self._server: Stoppable | None = None  # the one that is served, once there is one
+        # whether a signal may end what runs now at any point
+        self._interruptible = False
 
     @contextmanager
     def installed(self, handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
@@ -56,8 +58,11 @@ class Signals:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()
-                  if signal.getsignal(number) is not signal.SIG_IGN}
+        before = {
+            number: signal.signal(number, handler)
+            for number, handler in handlers.items()
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
         try:
             yield
         finally:
@@ -66,7 +71,9 @@ class Signals:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let a signal to stop raise SystemExit inside, since opening a storage may take minutes."""
+        """Let a signal to stop raise SystemExit inside, since opening a storage may take
+        minutes.
+        """
         self._interruptible = True
         try:
             if self.stopped_by:
@@ -94,7 +101,7 @@ class Signals:
         if self._server is not None:
             self._server.post(reopen_logs)
             return
-        with suppress(RuntimeError):   # no thread can be started; the next signal tries again
+        with suppress(RuntimeError):  # no thread can be started; the next signal tries again
             threading.Thread(target=reopen_logs, daemon=True).start()
 
 
@@ -113,8 +120,8 @@ def reopen_logs() -> None:
 class PidFile:
     """The file that names this process, for its owner only, and never behind a symbolic link.
 
-    It is there before storages are opened.  A start that fails, perhaps since another server runs with the same
-    configuration, puts back what that one had written.
+    It is there before storages are opened. A start that fails, perhaps since another server runs
+    with the same configuration, puts back what that one had written.
 
     :param own: is called with the path of the new file.
     """
@@ -128,7 +135,9 @@ class PidFile:
             if own is not None:
                 own(path)
         except OSError as error:
-            raise failed(f'cannot write the process id to {path}: {error.strerror}', error) from None
+            raise failed(
+                f'cannot write the process id to {path}: {error.strerror}', error
+            ) from None
 
     def serving(self) -> None:
         """The start has succeeded: the file is this process's alone."""
@@ -143,7 +152,7 @@ class PidFile:
                 self._write(self._before)
             else:
                 os.unlink(self._path)
-        except OSError as error:   # it was removed or moved, or the directory is not this user's
+        except OSError as error:  # it was removed or moved, or the directory is not this user's
             log.warning('could not remove the pid file %s: %s', self._path, error.strerror)
 
     def _write(self, text: str) -> None:
@@ -153,14 +162,16 @@ class PidFile:
         return files.read_pid(self._path)
 
     def _another_process(self, text: str | None = None) -> str | None:
-        """Return what the file says, or `text`, if that is the number of another process that lives."""
+        """Return what the file says, or `text`, if that is the number of another process that
+        lives.
+        """
         try:
             text = self._read() if text is None else text
             number = int(text)
             if number == os.getpid() or number < 1:
                 return None
             os.kill(number, 0)
-        except PermissionError:   # another user's
+        except PermissionError:  # another user's
             return text
         except (OSError, ValueError, OverflowError):
             return None
@@ -168,7 +179,9 @@ class PidFile:
 
 
 @contextmanager
-def pid_file(path: str | None, own: Callable[[str], None] | None = None) -> Iterator[PidFile | None]:
+def pid_file(
+    path: str | None, own: Callable[[str], None] | None = None
+) -> Iterator[PidFile | None]:
     """Keep this process's id in a file inside; without a path, do nothing.
 
     :raises ConfigurationError: when it can't be written.
@@ -190,14 +203,18 @@ class OneLine(logging.Formatter):
 
 
 def log_to_standard_error(level: int) -> None:
-    """Write events of this level and above to standard error, where a program has not set up logging itself."""
+    """Write events of this level and above to standard error, where a program has not set up
+    logging itself.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine('%(asctime)s %(levelname)s %(name)s %(message)s'))
     logging.basicConfig(level=level, handlers=[handler])
 
 
 def use_all_files(limits: Limits) -> None:
-    """Let this process open as many files as the system lets it, and say where these are too few for its connections."""
+    """Let this process open as many files as the system lets it, and say where these are too few
+    for its connections.
+    """
     problem = descriptors.raise_limit(limits.connections)
     if problem is not None:
         log.warning('%s', problem)
@@ -205,7 +222,12 @@ def use_all_files(limits: Limits) -> None:
 
 def log_start() -> None:
     """Say in the log which program and process this is."""
-    log.info('ZEO %s starts as process %d, with Python %s', version(), os.getpid(), platform.python_version())
+    log.info(
+        'ZEO %s starts as process %d, with Python %s',
+        version(),
+        os.getpid(),
+        platform.python_version(),
+    )
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The command ``zeo-cache``: look at client cache files and their traces.
 
-Enters: a command line.  Leaves: what is in a file, and the exit status 0 when all is well, 1 when something is wrong with the
-file.  Fails: with one line on standard error and exit status 2 for a wrong command line or a file that can't be read.
+Enters: a command line. Leaves: what is in a file, and the exit status 0 when all is well, 1 when
+something is wrong with the file. Fails: with one line on standard error and exit status 2 for a
+wrong command line or a file that can't be read.
 """
 
 from __future__ import annotations
@@ -46,11 +47,15 @@ def _parser() -> Parser:
         command = commands.add_parser(run.__name__, help=text, description=run.__doc__)
         command.add_argument('file', help='cache file (.zec) that no process has open')
         command.set_defaults(run=run)
-    command = commands.add_parser('trace', help='print or sum up a trace', description=show_trace.__doc__)
+    command = commands.add_parser(
+        'trace', help='print or sum up a trace', description=show_trace.__doc__
+    )
     command.add_argument('file', help='trace file (.zec.trace)')
     command.add_argument('--events', action='store_true', help='print every event')
     command.set_defaults(run=show_trace)
-    command = commands.add_parser('simulate', help='hit rates at several sizes', description=simulated.__doc__)
+    command = commands.add_parser(
+        'simulate', help='hit rates at several sizes', description=simulated.__doc__
+    )
     _simulate_arguments(command)
     command.set_defaults(run=simulated)
     return parser
@@ -58,11 +63,19 @@ def _parser() -> Parser:
 
 def _simulate_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument('file', nargs='?', help='trace file (.zec.trace)')
-    command.add_argument('--workload', choices=sorted(workloads.WORKLOADS), help='made-up accesses instead of a trace')
+    command.add_argument(
+        '--workload',
+        choices=sorted(workloads.WORKLOADS),
+        help='made-up accesses instead of a trace',
+    )
     command.add_argument('--loads', type=_number, default=200_000, help='made-up loads')
     command.add_argument('--objects', type=_number, default=20_000, help='made-up objects of 1 KB')
-    command.add_argument('--sizes', type=_size, nargs='+', metavar='SIZE', help='cache sizes: 500KB, 20MB, 2GB ...')
-    command.add_argument('--policies', nargs='+', choices=sorted(simulate.POLICIES), default=['clock', 'ring'])
+    command.add_argument(
+        '--sizes', type=_size, nargs='+', metavar='SIZE', help='cache sizes: 500KB, 20MB, 2GB ...'
+    )
+    command.add_argument(
+        '--policies', nargs='+', choices=sorted(simulate.POLICIES), default=['clock', 'ring']
+    )
     command.add_argument('--plot', metavar='PNG', help='draw a picture too (needs matplotlib)')
 
 
@@ -174,7 +187,9 @@ def _size(text: str) -> int:
     except (ValueError, OverflowError):
         size = 0
     if size < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a size: give bytes, or a number with KB, MB or GB')
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a size: give bytes, or a number with KB, MB or GB'
+        )
     return size
 
 

@@ -3,6 +3,7 @@
 Enters: the addresses of servers.  Leaves: their figures, for people or as JSON, and the exit
 status 0.  Fails: with one line for each server that does not answer, and exit status 2.
 """
+
 from __future__ import annotations
 
 import json
@@ -102,12 +103,17 @@ def _time_of(tid: Any) -> str:
 
 def _clients(clients: Sequence[Any], figures: dict[str, Any]) -> list[str]:
     known = [client for client in clients if isinstance(client, dict)]
-    lines = [f'      {_client(client)}, since {client.get("since")}, {client.get("loads")} loads, '
-             f'{client.get("commits")} commits{", reading only" if client.get("read-only") else ""}'
-             for client in known[:_MOST_CLIENTS]]
+    lines = [
+        f'      {_client(client)}, since {client.get("since")}, {client.get("loads")} loads, '
+        f'{client.get("commits")} commits{", reading only" if client.get("read-only") else ""}'
+        for client in known[:_MOST_CLIENTS]
+    ]
     more = max(len(known), figures.get('connections', 0)) - len(lines)
     if more > 0:
-        lines.append(f'      and {more} more{": --json lists them" if more <= len(known) - len(lines) else ""}')
+        lines.append(
+            f'      and {more} '
+            f'more{": --json lists them" if more <= len(known) - len(lines) else ""}'
+        )
     return ['    clients', *lines] if lines else []
 
 
@@ -122,21 +128,36 @@ def process(storages: dict[str, dict[str, Any]]) -> str:
     if known is None:
         return ''
     memory = known.get('memory')
-    return (f', ZEO {known.get("version")}, process {known["pid"]}, up for {lasted(known.get("uptime") or 0)}'
-            + (f', {size(memory)} of memory' if memory else ''))
+    return (
+        f', ZEO {known.get("version")}, process {known["pid"]}, up for '
+        f'{lasted(known.get("uptime") or 0)}' + (f', {size(memory)} of memory' if memory else '')
+    )
 
 
 def parser() -> Parser:
     """Return what reads the command line."""
-    made = Parser('zeo-status', description='''Show what storage servers say about themselves.
-        The exit status is 0 when all of them answer, else 2.''')
-    made.add_argument('addresses', metavar='ADDRESS', nargs='+',
-                      help='HOST:PORT, [IPV6]:PORT, PORT on this machine, or the path of a Unix '
-                           'socket, which has at least one slash')
-    made.add_argument('--json', action='store_true',
-                      help='print one JSON object: address, storage, figures')
-    made.add_argument('--timeout', metavar='SECONDS', type=seconds, default=TIMEOUT,
-                      help='how long a server may take to answer; the default is 10')
+    made = Parser(
+        'zeo-status',
+        description="""Show what storage servers say about themselves.
+        The exit status is 0 when all of them answer, else 2.""",
+    )
+    made.add_argument(
+        'addresses',
+        metavar='ADDRESS',
+        nargs='+',
+        help='HOST:PORT, [IPV6]:PORT, PORT on this machine, or the path of a Unix '
+        'socket, which has at least one slash',
+    )
+    made.add_argument(
+        '--json', action='store_true', help='print one JSON object: address, storage, figures'
+    )
+    made.add_argument(
+        '--timeout',
+        metavar='SECONDS',
+        type=seconds,
+        default=TIMEOUT,
+        help='how long a server may take to answer; the default is 10',
+    )
     add_tls(made)
     return made
 
@@ -181,13 +202,18 @@ def _everything(address: Any, timeout: float, tls: dict[str, Any]) -> dict[str, 
             left = deadline - REAL.now()
             known = ask(address, name, left, **tls) if left > 0 else {}
         except NoAnswer as error:
-            print(f'zeo-status: {show(address)}: storage {name} has told no more than that: {error}',
-                  file=sys.stderr)
+            print(
+                f'zeo-status: {show(address)}: storage {name} has told no more than that: {error}',
+                file=sys.stderr,
+            )
             continue
         figures.update({key: value for key, value in known.items() if key not in figures})
         if isinstance(figures.get('clients'), (list, tuple)):
-            figures['clients'] = [one for one in figures['clients']
-                                  if not (isinstance(one, dict) and one.get('label') == LABEL)]
+            figures['clients'] = [
+                one
+                for one in figures['clients']
+                if not (isinstance(one, dict) and one.get('label') == LABEL)
+            ]
     return storages
 
 

@@ -1,9 +1,11 @@
 """The command ``zeopack``: pack storages of servers.
 
-Enters: servers and storages, and up to when.  Leaves: packed storages, a line about each, on a
-terminal a bar that shows how far it is, and exit status 0.  Fails: with one line for each storage that could not be
-packed, after which it goes on with the next, and exit status 1; 2 for a wrong command line.
+Enters: servers and storages, and up to when. Leaves: packed storages, a line about each, on a
+terminal a bar that shows how far it is, and exit status 0. Fails: with one line for each storage
+that could not be packed, after which it goes on with the next, and exit status 1; 2 for a wrong
+command line.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -36,7 +38,7 @@ _STEP, _WIDTH = 0.5, 30
 class Target(NamedTuple):
     """One storage to pack."""
 
-    addresses: tuple[Any, ...]   # of one server, which may be reached by any of them
+    addresses: tuple[Any, ...]  # of one server, which may be reached by any of them
     storage: str
 
     def __str__(self) -> str:
@@ -45,30 +47,61 @@ class Target(NamedTuple):
 
 # -- The command line
 
+
 def parser() -> Parser:
     """Return what reads the command line."""
-    made = Parser('zeopack', add_help=False, usage='zeopack [options] [[HOST]:PORT[:STORAGE] | PORT ...]',
-                  description='''Pack storages of servers: remove what is old and not needed any
-                  more.  Blobs that are still needed stay.  Without a STORAGE it is 1.''')
+    made = Parser(
+        'zeopack',
+        add_help=False,
+        usage='zeopack [options] [[HOST]:PORT[:STORAGE] | PORT ...]',
+        description="""Pack storages of servers: remove what is old and not needed any
+                  more.  Blobs that are still needed stay.  Without a STORAGE it is 1.""",
+    )
     add = made.add_argument
     add('servers', metavar='[HOST]:PORT[:STORAGE]', nargs='*', default=[], help=argparse.SUPPRESS)
     add('--help', action='help', help='show this help message and exit')
     add('-q', '--quiet', action='store_true', help='print nothing but what goes wrong')
-    add('--timeout', metavar='SECONDS', type=seconds, default=WAIT,
-        help='how long to wait for a server that does not answer; the default is 30')
-    add('-d', '--days', type=days, default=0.0,
-        help='keep what is not older than this many days; the default is 0')
-    add('-t', '--time', metavar='HH[:MM[:SS]]',
-        help='keep what is newer than this time of the day; the default is now')
-    add('-u', '--unix', metavar='PATH[:STORAGE]', action='append', default=[],
-        help='a server that listens on a Unix socket; may be repeated')
+    add(
+        '--timeout',
+        metavar='SECONDS',
+        type=seconds,
+        default=WAIT,
+        help='how long to wait for a server that does not answer; the default is 30',
+    )
+    add(
+        '-d',
+        '--days',
+        type=days,
+        default=0.0,
+        help='keep what is not older than this many days; the default is 0',
+    )
+    add(
+        '-t',
+        '--time',
+        metavar='HH[:MM[:SS]]',
+        help='keep what is newer than this time of the day; the default is now',
+    )
+    add(
+        '-u',
+        '--unix',
+        metavar='PATH[:STORAGE]',
+        action='append',
+        default=[],
+        help='a server that listens on a Unix socket; may be repeated',
+    )
     old = made.add_argument_group('old forms of naming one server')
     old.add_argument('-h', metavar='HOST', dest='host', help='the host, for -p')
-    old.add_argument('-p', metavar='PORT', dest='port', help='the port; the default of -h is '
-                     'this machine')
+    old.add_argument(
+        '-p', metavar='PORT', dest='port', help='the port; the default of -h is this machine'
+    )
     old.add_argument('-U', metavar='PATH', dest='socket', help='a Unix socket')
-    old.add_argument('-S', metavar='STORAGE', dest='name', default='1',
-                     help='the storage, for -p and -U; the default is 1')
+    old.add_argument(
+        '-S',
+        metavar='STORAGE',
+        dest='name',
+        default='1',
+        help='the storage, for -p and -U; the default is 1',
+    )
     add_tls(made)
     return made
 
@@ -131,7 +164,7 @@ def pack_time(clock: str | None, days: float, now: float) -> float:
     if clock is not None:
         try:
             parts = [int(part) for part in clock.split(':')]
-            hour, minute, second = (*parts, 0, 0)[:max(3, len(parts))]
+            hour, minute, second = (*parts, 0, 0)[: max(3, len(parts))]
             at = at.replace(hour=hour, minute=minute, second=second, microsecond=0)
         except ValueError:
             raise ConfigurationError(f'-t {clock}: give a time of the day, HH[:MM[:SS]]') from None
@@ -140,11 +173,12 @@ def pack_time(clock: str | None, days: float, now: float) -> float:
 
 # -- Packing
 
+
 class Job(NamedTuple):
     """What is to be done with each storage."""
 
-    time: float            # up to when to pack, in seconds since the epoch
-    tls: dict[str, Any]    # ``ssl`` and ``server_hostname`` as the switches say
+    time: float  # up to when to pack, in seconds since the epoch
+    tls: dict[str, Any]  # ``ssl`` and ``server_hostname`` as the switches say
     timeout: float = WAIT  # seconds to wait for a server
 
 
@@ -157,8 +191,10 @@ def pack(target: Target, job: Job) -> str:
     try:
         began, before = REAL.now(), storage.getSize()
         storage.pack(job.time, wait=True)
-        return (f'{target}: packed to {iso(job.time)} in {lasted(REAL.now() - began)}, '
-                f'from {size(before)} to {size(storage.getSize())}')
+        return (
+            f'{target}: packed to {iso(job.time)} in {lasted(REAL.now() - began)}, '
+            f'from {size(before)} to {size(storage.getSize())}'
+        )
     finally:
         storage.close()
 
@@ -171,8 +207,11 @@ def _opened(target: Target, job: Job) -> Any:
         return _client(target, job, PATIENCE)
     except ClientDisconnected as error:
         reason = str(error).partition(': ')[2] or str(error)
-        print(f'zeopack: {target}: no connection yet, waiting for up to {job.timeout:g} s: {reason}',
-              file=sys.stderr, flush=True)
+        print(
+            f'zeopack: {target}: no connection yet, waiting for up to {job.timeout:g} s: {reason}',
+            file=sys.stderr,
+            flush=True,
+        )
     return _client(target, job, job.timeout - PATIENCE)
 
 
@@ -180,9 +219,16 @@ def _client(target: Target, job: Job, wait: float) -> Any:
     from ZEO.ClientStorage import ClientStorage
 
     # Read-only: a server that serves nothing else can be packed, too.
-    return ClientStorage(list(target.addresses), target.storage, cache_size=2**20,
-                         read_only=True, wait_timeout=wait, client_label='zeopack',
-                         ssl=job.tls['ssl'], ssl_server_hostname=job.tls['server_hostname'])
+    return ClientStorage(
+        list(target.addresses),
+        target.storage,
+        cache_size=2**20,
+        read_only=True,
+        wait_timeout=wait,
+        client_label='zeopack',
+        ssl=job.tls['ssl'],
+        ssl_server_hostname=job.tls['server_hostname'],
+    )
 
 
 class Bar:
@@ -224,8 +270,9 @@ class Bar:
 
     def _draw(self, done: int, text: str) -> None:
         full = _WIDTH * done // self._total
-        self._out.write(f'\r\x1b[K[{"#" * full}{"." * (_WIDTH - full)}] '
-                        f'{done}/{self._total} {text}')
+        self._out.write(
+            f'\r\x1b[K[{"#" * full}{"." * (_WIDTH - full)}] {done}/{self._total} {text}'
+        )
         self._out.flush()
 
 
@@ -263,7 +310,7 @@ def main(args: Sequence[str] | None = None) -> int:
     :param args: the command line without the command's name; the process's own by default.
     """
     args = sys.argv[1:] if args is None else list(args)
-    logging.getLogger('ZEO').addHandler(logging.NullHandler())   # what goes wrong is printed here
+    logging.getLogger('ZEO').addHandler(logging.NullHandler())  # what goes wrong is printed here
     try:
         if not args:
             parser().print_help()

@@ -3,6 +3,7 @@
 Enters: its keys.  Leaves: an open :class:`~ZEO.ClientStorage.ClientStorage`.  Fails: as that does,
 and with :class:`ConfigurationError` for wrong TLS files.
 """
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,35 @@ if TYPE_CHECKING:
     from ZEO.ClientStorage import ClientStorage
 
 #: Keys whose value goes to the constructor's argument of the same name.
-_PLAIN = ('storage', 'name', 'cache_size', 'client', 'var', 'drop_cache_rather_verify',
-          'drop_cache_if_older', 'wait', 'wait_timeout', 'read_only', 'read_only_fallback',
-          'server_sync', 'blob_dir', 'shared_blob_dir')
+_PLAIN = (
+    'storage',
+    'name',
+    'cache_size',
+    'client',
+    'var',
+    'drop_cache_rather_verify',
+    'drop_cache_if_older',
+    'wait',
+    'wait_timeout',
+    'read_only',
+    'read_only_fallback',
+    'server_sync',
+    'blob_dir',
+    'shared_blob_dir',
+)
 
 #: The same, but given only when they are set, so that the constructor's defaults hold.
-_OPTIONAL = ('blob_cache_size', 'blob_cache_size_check', 'client_label', 'min_disconnect_poll',
-             'max_disconnect_poll', 'timeout', 'username', 'password', 'realm')
+_OPTIONAL = (
+    'blob_cache_size',
+    'blob_cache_size_check',
+    'client_label',
+    'min_disconnect_poll',
+    'max_disconnect_poll',
+    'timeout',
+    'username',
+    'password',
+    'realm',
+)
 
 
 class ClientStorageSection(BaseConfig):

@@ -3,6 +3,7 @@
 Enters: a command line.  Leaves: its switches, and :class:`~ZEO.config.server.Settings` of
 the configuration file with the switches applied.  Fails: :class:`ConfigurationError` of one line.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -17,13 +18,13 @@ from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.hosting import DEFAULT_NAME
 from ZEO.version import version
 
-_DESCRIPTION = '''Serve ZODB storages to the processes that open them with ZEO.ClientStorage, as
+_DESCRIPTION = """Serve ZODB storages to the processes that open them with ZEO.ClientStorage, as
 a configuration file says.  Without a file, -a and -f are needed; with one, they override what it
-says.  SIGTERM and SIGINT stop the server, SIGHUP and SIGUSR2 make it open its log files again.'''
+says.  SIGTERM and SIGINT stop the server, SIGHUP and SIGUSR2 make it open its log files again."""
 
-_EPILOG = '''In the file, $INSTANCE stands for the environment's INSTANCE, or else INSTANCE_HOME,
+_EPILOG = """In the file, $INSTANCE stands for the environment's INSTANCE, or else INSTANCE_HOME,
 unless %define defines it.  With INSTANCE_HOME set, the process id is written to its
-var/ZEO.pid.'''
+var/ZEO.pid."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,20 +39,39 @@ def parser() -> argparse.ArgumentParser:
     made = _Parser('runzeo', description=_DESCRIPTION, epilog=_EPILOG)
     add = made.add_argument
     add('-C', '--configure', metavar='URL', help='the configuration file, or a URL of it')
-    add('-a', '--address', metavar='ADDRESS', action='append', default=[],
+    add(
+        '-a',
+        '--address',
+        metavar='ADDRESS',
+        action='append',
+        default=[],
         help='where to listen: PORT, HOST:PORT, or the path of a Unix socket, which has at least '
-             'one slash; may be repeated')
+        'one slash; may be repeated',
+    )
     add('-f', '--filename', metavar='FILENAME', help='serve this FileStorage as storage 1')
-    add('-t', '--timeout', metavar='SECONDS',
+    add(
+        '-t',
+        '--timeout',
+        metavar='SECONDS',
         help='how long a transaction may keep others from committing; 0 means for ever, '
-             'the default is 30')
+        'the default is 30',
+    )
     add('-m', '--monitor', metavar='ADDRESS', help='accepted and ignored, with a warning')
-    add('-P', '--profile', metavar='FILE',
-        help='profile the server and write the statistics to FILE at the end')
+    add(
+        '-P',
+        '--profile',
+        metavar='FILE',
+        help='profile the server and write the statistics to FILE at the end',
+    )
     add('--pid-file', metavar='PATH', help="the file for the server's process id")
-    add('--test', '--check', action='store_true', dest='test',
+    add(
+        '--test',
+        '--check',
+        action='store_true',
+        dest='test',
         help='check the configuration without opening storages or listening, and exit: '
-             '0 if it is in order, 2 if not')
+        '0 if it is in order, 2 if not',
+    )
     add('--version', action='version', version=f'ZEO {version()}')
     return made
 
@@ -73,16 +93,20 @@ def settings_of(switches: argparse.Namespace) -> Settings:
     """
     found = settings(load(switches.configure)) if switches.configure else Settings()
     if switches.filename:
-        found.storages = {DEFAULT_NAME: StorageFactory(DEFAULT_NAME, FileStorage(switches.filename))}
+        found.storages = {
+            DEFAULT_NAME: StorageFactory(DEFAULT_NAME, FileStorage(switches.filename))
+        }
     if switches.address:
         found.addresses = [
-            _converted('-a', datatypes.bind_address, text) for text in switches.address]
+            _converted('-a', datatypes.bind_address, text) for text in switches.address
+        ]
     if switches.timeout is not None:
         timeout = _converted('-t', datatypes.seconds, switches.timeout)
         found.options['transaction_timeout'] = timeout or None
     if switches.monitor is not None:
-        found.warnings.append('-m is ignored: there is no monitor server any more; '
-                              'use zeo-status or zeo-nagios')
+        found.warnings.append(
+            '-m is ignored: there is no monitor server any more; use zeo-status or zeo-nagios'
+        )
     found.pid_file = _pid_file(switches.pid_file) or found.pid_file or _default_pid_file()
     found.check()
     return found

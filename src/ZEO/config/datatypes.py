@@ -3,6 +3,7 @@
 Enters: a key's text.  Leaves: what it means.  Fails: with ValueError, to which ZConfig adds the
 file and the line.
 """
+
 from __future__ import annotations
 
 import grp
@@ -19,8 +20,9 @@ def seconds(text: str) -> float:
     """Return a time in seconds: a number, which may have the suffix s, m, h or d."""
     match = re.fullmatch(r'(\d+(?:\.\d*)?|\.\d+)\s*([smhd]?)', text.strip().lower())
     if not match:
-        raise ValueError(f'{text!r} is no time: give seconds, or a number with the suffix s, m, h '
-                         'or d')
+        raise ValueError(
+            f'{text!r} is no time: give seconds, or a number with the suffix s, m, h or d'
+        )
     return float(match[1]) * _UNITS[match[2]]
 
 
@@ -72,15 +74,20 @@ def _address(text: str, default_host: str) -> Address:
     elif ':' in host:
         raise ValueError(f'{text!r} is no address: write an IPv6 address as [ADDRESS]:PORT')
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise ValueError(f'{text!r} is no address: give HOST:PORT, PORT, or the path of a Unix '
-                         'socket, with at least one slash')
+        raise ValueError(
+            f'{text!r} is no address: give HOST:PORT, PORT, or the path of a Unix '
+            'socket, with at least one slash'
+        )
     return (host.lower() if colon else '') or default_host, int(port)
 
 
 def file_mode(text: str) -> int:
     """Return a file's mode from its octal digits."""
     if not re.fullmatch(r'(0o?)?[0-7]{3}', text):
-        raise ValueError(f'{text!r} is not a mode: give three octal digits, such as 0660 for the owner and the group')
+        raise ValueError(
+            f'{text!r} is not a mode: give three octal digits, such as 0660 for the owner and the '
+            'group'
+        )
     return int(text[-3:], 8)
 
 
@@ -123,8 +130,10 @@ def authenticate(text: str) -> str:
         return text
     path = os.path.expanduser(text)
     if not os.path.exists(path):
-        raise ValueError(f'there is no file or directory {path} to authenticate with; '
-                         f'besides those, {SIGNED} and {DYNAMIC} may be given')
+        raise ValueError(
+            f'there is no file or directory {path} to authenticate with; '
+            f'besides those, {SIGNED} and {DYNAMIC} may be given'
+        )
     return path
 
 
@@ -136,7 +145,11 @@ def dotted_name(text: str) -> str:
 
 
 def module_name(text: str) -> str:
-    """Return the dotted name of a module, package or class, not imported yet; a class may stand behind a colon."""
+    """Return the dotted name of a module, package or class, not imported yet; a class may stand
+    behind a colon.
+    """
     if not re.fullmatch(r'[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*)?', text):
-        raise ValueError(f'{text!r} is not the name of a module, a package or a class (module:Class)')
+        raise ValueError(
+            f'{text!r} is not the name of a module, a package or a class (module:Class)'
+        )
     return text

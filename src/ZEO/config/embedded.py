@@ -7,6 +7,7 @@ A server in a process of its own runs this module.  It reads what to serve from 
 input, answers with its address on its standard output, and ends when the input does, so that it
 never outlives the program that started it.
 """
+
 from __future__ import annotations
 
 import json
@@ -30,11 +31,22 @@ from ZEO.net.addresses import Address, parse
 STOP_TIMEOUT = 99.0
 
 
-def run(path: str | None, blob_dir: str | None, storage_conf: str | None,
-        zeo_conf: str | dict[str, Any] | None, port: Any, threaded: bool, *,
-        name: str | None = None, start_timeout: float = 60.0, protocol: Any = None,
-        log: Any = None, debug: Any = None, suicide: Any = None, show_config: Any = None,
-        ) -> tuple[Address, Callable[..., None]]:
+def run(
+    path: str | None,
+    blob_dir: str | None,
+    storage_conf: str | None,
+    zeo_conf: str | dict[str, Any] | None,
+    port: Any,
+    threaded: bool,
+    *,
+    name: str | None = None,
+    start_timeout: float = 60.0,
+    protocol: Any = None,
+    log: Any = None,
+    debug: Any = None,
+    suicide: Any = None,
+    show_config: Any = None,
+) -> tuple[Address, Callable[..., None]]:
     """Start a server; arguments and returned values are those of :func:`ZEO.server`.
 
     :param name: the name of its thread.
@@ -57,10 +69,15 @@ def _where(port: Any) -> Address:
     return parse(port)
 
 
-def configuration(path: str | None, blob_dir: str | None, storage_conf: str | None,
-                  zeo_conf: str | dict[str, Any] | None) -> str:
+def configuration(
+    path: str | None,
+    blob_dir: str | None,
+    storage_conf: str | None,
+    zeo_conf: str | dict[str, Any] | None,
+) -> str:
     """Return a configuration file's text; arguments as of :func:`ZEO.server`."""
-    path, blob_dir = path and os.path.abspath(path), blob_dir and os.path.abspath(blob_dir)   # the program may go elsewhere
+    # the program may go elsewhere
+    path, blob_dir = path and os.path.abspath(path), blob_dir and os.path.abspath(blob_dir)
     if isinstance(zeo_conf, dict):
         lines = [f'{key.replace("_", "-")} {_value(value)}' for key, value in zeo_conf.items()]
         zeo_conf = '\n'.join(lines)
@@ -116,11 +133,18 @@ def _in_a_thread(text: str, where: Address, name: str) -> tuple[Address, Callabl
     return _reachable(server.addr), stop
 
 
-def _in_a_process(text: str, where: Address, start_timeout: float,
-                  ) -> tuple[Address, Callable[..., None]]:
+def _in_a_process(
+    text: str,
+    where: Address,
+    start_timeout: float,
+) -> tuple[Address, Callable[..., None]]:
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(path or '.' for path in sys.path)}
-    process = subprocess.Popen([sys.executable, '-m', 'ZEO.config.embedded'], env=environment,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'ZEO.config.embedded'],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert process.stdin is not None and process.stdout is not None
 
     def stop(stop_timeout: float = STOP_TIMEOUT) -> None:
@@ -158,7 +182,7 @@ def _in_a_process(text: str, where: Address, start_timeout: float,
 def _child() -> None:
     """Be the server in a process of its own."""
     answer = os.fdopen(os.dup(1), 'w')
-    os.dup2(2, 1)   # whatever a storage prints must not pass for the answer
+    os.dup2(2, 1)  # whatever a storage prints must not pass for the answer
     text, where = json.loads(sys.stdin.buffer.readline())
     signals = Signals()
     # A Ctrl-C in the terminal is meant for the program, which ends this process by its input.

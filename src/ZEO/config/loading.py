@@ -4,6 +4,7 @@ Enters: a file's name or URL, or a text.  Leaves: ZConfig's configuration object
 of which knows its :class:`Place`.  Fails: :class:`ConfigurationError` of one line, with file and
 line as far as ZConfig tells.
 """
+
 from __future__ import annotations
 
 import difflib
@@ -31,7 +32,7 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         name = self.url or 'the configuration'
         if name.startswith('file://'):
-            name = os.path.relpath(url2pathname(name[len('file://'):]))
+            name = os.path.relpath(url2pathname(name[len('file://') :]))
             name = os.path.abspath(name) if name.startswith('..') else name
         return f'{name}, line {self.line}' if self.line and self.line > 0 else name
 
@@ -122,7 +123,7 @@ class _Parser(ZConfigParser):
     def start_section(self, section: Any, rest: str) -> Any:
         line = self.lineno
         found = super().start_section(section, rest)
-        if found is not section:   # else it was empty, and is closed already
+        if found is not section:  # else it was empty, and is closed already
             found.place = Place(self.url, line)
         return found
 
@@ -130,7 +131,7 @@ class _Parser(ZConfigParser):
         try:
             super().parse(section)
         except ZConfig.ConfigurationError as error:
-            if not error.url:   # ZConfig does not say where in its every error
+            if not error.url:  # ZConfig does not say where in its every error
                 error.url, error.lineno = self.url, self.lineno
             raise
 
@@ -145,7 +146,7 @@ class _Parser(ZConfigParser):
         try:
             super().handle_include(section, rest)
         except ZConfig.ConfigurationError as error:
-            if getattr(error, 'lineno', None) is None:   # the file itself can't be read
+            if getattr(error, 'lineno', None) is None:  # the file itself can't be read
                 error.url, error.lineno = self.url, line
             raise
 
@@ -184,7 +185,7 @@ def _explain(error: ZConfig.ConfigurationError, source: str) -> str:
 def _reason(error: ZConfig.ConfigurationError) -> str:
     """Return why a file could not be opened, without the file's name and the error's number."""
     cause = getattr(error, '__cause__', None) or getattr(error, '__context__', None)
-    cause = getattr(cause, 'reason', cause)   # what urllib has put around it
+    cause = getattr(cause, 'reason', cause)  # what urllib has put around it
     return getattr(cause, 'strerror', None) or str(cause or error.message)
 
 

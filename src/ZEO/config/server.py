@@ -4,6 +4,7 @@ Enters: ZConfig's configuration object, and what the command line overrides.  Le
 :class:`Settings`, and a :class:`~ZEO.StorageServer.StorageServer` made from them.  Fails:
 :class:`ConfigurationError` of one line; storages that were opened on the way are closed again.
 """
+
 from __future__ import annotations
 
 import os
@@ -57,10 +58,10 @@ class StorageFactory:
         try:
             return self._section.open()
         except ConfigurationError as error:
-            if place_of(self._section) is None:   # of -f, which says all that there is to say
+            if place_of(self._section) is None:  # of -f, which says all that there is to say
                 raise
             raise self._failed(error) from error
-        except Exception as error:   # storages are of any kind; whatever they say ends the start
+        except Exception as error:  # storages are of any kind; whatever they say ends the start
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> ConfigurationError:
@@ -103,14 +104,20 @@ class Settings:
         """
         if not self.storages:
             raise ConfigurationError(
-                'no storage to serve: give a storage section in the configuration, or -f FILE')
+                'no storage to serve: give a storage section in the configuration, or -f FILE'
+            )
         if not self.addresses:
             raise ConfigurationError(
-                'nowhere to listen: give an address in the <zeo> section, or -a ADDRESS')
-        if 'unix_access' in self.options and not any(isinstance(address, str) for address in self.addresses):
+                'nowhere to listen: give an address in the <zeo> section, or -a ADDRESS'
+            )
+        if 'unix_access' in self.options and not any(
+            isinstance(address, str) for address in self.addresses
+        ):
             raise ConfigurationError(
-                'unix-socket-mode and unix-socket-group are about Unix sockets, and no address is the path of one: '
-                'give a path as address, or remove them')
+                'unix-socket-mode and unix-socket-group are about Unix sockets, and no address is '
+                'the path of one: '
+                'give a path as address, or remove them'
+            )
 
 
 def settings(config: Any) -> Settings:
@@ -143,13 +150,15 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
     if zeo.unix_socket_mode is not None or zeo.unix_socket_group is not None:
         options['unix_access'] = Access(zeo.unix_socket_mode, zeo.unix_socket_group)
     options['conflict_modules'] = [*DEFAULT_MODULES, *zeo.conflict_module]
-    options['limits'] = Limits(**{
-        limit: getattr(zeo, key) for key, limit in KEYS.items() if getattr(zeo, key) is not None})
+    options['limits'] = Limits(
+        **{limit: getattr(zeo, key) for key, limit in KEYS.items() if getattr(zeo, key) is not None}
+    )
     if zeo.ssl is not None:
         options['ssl'] = _tls(zeo.ssl)
         if zeo.ssl.lets_anyone_in:
-            found.warnings.append(at(
-                zeo.ssl, 'clients need no certificate, since <ssl> has no authenticate'))
+            found.warnings.append(
+                at(zeo.ssl, 'clients need no certificate, since <ssl> has no authenticate')
+            )
     for key, became in OLD_KEYS.items():
         if getattr(zeo, key) is not None:
             name = key.replace('_', '-')
@@ -168,8 +177,11 @@ def _storages(sections: list[Any]) -> dict[str, StorageFactory]:
     for section in sections:
         name = section.name or DEFAULT_NAME
         if name in found:
-            raise wrong(section, f'there are two storages of the name {name!r}; '
-                                 'give each a name of its own, as in <filestorage NAME>')
+            raise wrong(
+                section,
+                f'there are two storages of the name {name!r}; '
+                'give each a name of its own, as in <filestorage NAME>',
+            )
         found[name] = StorageFactory(name, section)
     return found
 
@@ -182,12 +194,18 @@ def _check_log_files(loggers: list[Any]) -> None:
             directory = os.path.dirname(path) if path else ''
             if directory and not os.path.isdir(directory):
                 # It may be on a disk that is not mounted yet.
-                raise Unavailable(at(handler.section, f'there is no directory {directory} for the '
-                                                      f'log file {path}: make it first'))
+                raise Unavailable(
+                    at(
+                        handler.section,
+                        f'there is no directory {directory} for the log file {path}: make it first',
+                    )
+                )
 
 
-def open_server(found: Settings, interruptible: Callable[[], AbstractContextManager[Any]] = nullcontext,
-                ) -> StorageServer:
+def open_server(
+    found: Settings,
+    interruptible: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> StorageServer:
     """Open the storages and listen.
 
     :param interruptible: a storage is opened within what this returns.
@@ -207,7 +225,8 @@ def open_server(found: Settings, interruptible: Callable[[], AbstractContextMana
 
 
 def check_addresses(wanted: list[Address]) -> None:
-    """Find out before storages are opened, which may take minutes, whether the addresses can be listened on.
+    """Find out before storages are opened, which may take minutes, whether the addresses can be
+    listened on.
 
     :raises ConfigurationError: when one can't, with the reason.
     """
@@ -218,11 +237,12 @@ def check_addresses(wanted: list[Address]) -> None:
 def listen(wanted: Any, storages: dict[str, Any], **options: Any) -> StorageServer:
     """Return a server that listens; arguments are :class:`StorageServer`'s.
 
-    :raises ConfigurationError: when it can't, or a storage fails, as one that has just lost its own server.
+    :raises ConfigurationError: when it can't, or a storage fails, as one that has just lost its own
+        server.
     """
     try:
         return StorageServer(wanted, storages, **options)
     except ConfigurationError:
         raise
-    except Exception as error:   # the storages are asked, which are of any kind
+    except Exception as error:  # the storages are asked, which are of any kind
         raise failed(f'cannot serve: {describe(error)}', error) from error

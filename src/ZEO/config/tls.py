@@ -3,6 +3,7 @@
 Enters: its keys.  Leaves: the context for a server or a client.  Fails: with
 :class:`ConfigurationError` that says what is wrong with a file, or with the section.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -34,20 +35,30 @@ class TlsSection:
 
         :raises ConfigurationError: when the section is not one for a server, or a file is wrong.
         """
-        for name, value in [('check-hostname', self._check_hostname),
-                            ('server-hostname', self.server_hostname)]:
+        for name, value in [
+            ('check-hostname', self._check_hostname),
+            ('server-hostname', self.server_hostname),
+        ]:
             if value is not None:
-                raise ConfigurationError(f'{name} belongs to the <ssl> section of a client, not '
-                                         'of a server: remove it')
+                raise ConfigurationError(
+                    f'{name} belongs to the <ssl> section of a client, not of a server: remove it'
+                )
         if not self._certificate:
             raise ConfigurationError('a server needs a certificate in its <ssl> section')
-        return server_context(self._certificate, self._key, self._password_function,
-                              self._authenticate, self._crl)
+        return server_context(
+            self._certificate, self._key, self._password_function, self._authenticate, self._crl
+        )
 
     def client_context(self) -> SSLContext:
         """Return the context for a client.
 
         :raises ConfigurationError: when a file is wrong.
         """
-        return client_context(self._certificate, self._key, self._password_function,
-                              self._authenticate, self._check_hostname is not False, self._crl)
+        return client_context(
+            self._certificate,
+            self._key,
+            self._password_function,
+            self._authenticate,
+            self._check_hostname is not False,
+            self._crl,
+        )

@@ -1,8 +1,10 @@
-"""``ZEOOptions``: what a server's start needs to know, as attributes, for programs that start one by themselves.
+"""``ZEOOptions``: what a server's start needs to know, as attributes, for programs that start one
+by themselves.
 
-Enters: a command line, by :meth:`ZEOOptions.realize`, or attributes that a program sets.  Leaves: the attributes.  Fails:
-:class:`ConfigurationError` of one line.
+Enters: a command line, by :meth:`ZEOOptions.realize`, or attributes that a program sets. Leaves:
+the attributes. Fails: :class:`ConfigurationError` of one line.
 """
+
 from __future__ import annotations
 
 import sys
@@ -15,8 +17,18 @@ from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import Address, parse_all
 
 #: Keyword arguments of StorageServer, which are attributes here.
-_SERVED_WITH = ('read_only', 'invalidation_queue_size', 'invalidation_age', 'transaction_timeout', 'ssl',
-                'client_conflict_resolution', 'msgpack', 'limits', 'conflict_modules', 'unix_access')
+_SERVED_WITH = (
+    'read_only',
+    'invalidation_queue_size',
+    'invalidation_age',
+    'transaction_timeout',
+    'ssl',
+    'client_conflict_resolution',
+    'msgpack',
+    'limits',
+    'conflict_modules',
+    'unix_access',
+)
 
 
 class ZEOOptions:
@@ -41,9 +53,9 @@ class ZEOOptions:
     unix_access: Any = None
 
     def __init__(self) -> None:
-        self.args: list[str] = []      # the command line
-        self.test = False              # only check the configuration
-        self.settings = Settings()     # what it says beyond these attributes: logging, warnings
+        self.args: list[str] = []  # the command line
+        self.test = False  # only check the configuration
+        self.settings = Settings()  # what it says beyond these attributes: logging, warnings
 
     def realize(self, args: Sequence[str] | None = None, *ignored: Any) -> None:
         """Take what a command line says, and the configuration file that it names.
@@ -53,7 +65,11 @@ class ZEOOptions:
         """
         self.args = list(sys.argv[1:] if args is None else args)
         switches = read(self.args)
-        self.test, self.profile, self.configfile = switches.test, switches.profile, switches.configure
+        self.test, self.profile, self.configfile = (
+            switches.test,
+            switches.profile,
+            switches.configure,
+        )
         self.settings = found = settings_of(switches)
         self.pid_file = found.pid_file
         self.address = found.addresses[0] if len(found.addresses) == 1 else found.addresses
@@ -73,8 +89,11 @@ class ZEOOptions:
         """
         found: dict[str, Any] = {}
         for storage in self.storages:
-            factory = storage if isinstance(storage, StorageFactory) else StorageFactory(
-                getattr(storage, 'name', None) or '1', storage)
+            factory = (
+                storage
+                if isinstance(storage, StorageFactory)
+                else StorageFactory(getattr(storage, 'name', None) or '1', storage)
+            )
             if found.setdefault(factory.name, factory) is not factory:
                 raise ConfigurationError(f'there are two storages of the name {factory.name!r}')
         return found
@@ -82,5 +101,8 @@ class ZEOOptions:
     def served_with(self) -> dict[str, Any]:
         """Return the keyword arguments of StorageServer."""
         options = {name: getattr(self, name) for name in _SERVED_WITH}
-        return {name: value for name, value in options.items()
-                if value is not None or name == 'transaction_timeout'}
+        return {
+            name: value
+            for name, value in options.items()
+            if value is not None or name == 'transaction_timeout'
+        }

@@ -1,11 +1,14 @@
 """A client's blob files: the server's own directory, shared, or a cache of files that were fetched.
 
-Enters: files to be stored, oids and serials of committed blobs.  Leaves: paths of files and open files; one-way messages with
-chunks.  Fails: ConfigurationError for a directory that can't be used, Unsupported without one; POSKeyError for a blob that is not
-there, ProtocolError for one that did not come whole, OSError of the disk.
+Enters: files to be stored, oids and serials of committed blobs. Leaves: paths of files and open
+files; one-way messages with chunks. Fails: ConfigurationError for a directory that can't be used,
+Unsupported without one; POSKeyError for a blob that is not there, ProtocolError for one that did
+not come whole, OSError of the disk.
 
-A file comes into the cache under a temporary name and is renamed when it is whole; several processes may share the directory.
+A file comes into the cache under a temporary name and is renamed when it is whole; several
+processes may share the directory.
 """
+
 from __future__ import annotations
 
 import logging
@@ -33,10 +36,12 @@ CHUNK = 59_000
 #: Bytes of a message around a chunk, at most.
 ENVELOPE = 200
 
-#: Seconds for which a file that was asked for is not removed: its path was given out, it may be about to be opened.
+#: Seconds for which a file that was asked for is not removed: its path was given out, it may be
+#: about to be opened.
 IN_USE = 60.0
 
-#: The temporary files: those to be stored, those on their way, and those that a server receives which hosts this client.
+#: The temporary files: those to be stored, those on their way, and those that a server receives
+#: which hosts this client.
 _KINDS = ('store', 'fetch', 'zeo')
 
 
@@ -51,28 +56,41 @@ class BlobStore:
     :raises ConfigurationError: when the directory can't be used.
     """
 
-    def __init__(self, directory: str, shared: bool, size: int | None, check: int, fetch: Callable[[bytes, bytes], None],
-                 system: System = REAL) -> None:
+    def __init__(
+        self,
+        directory: str,
+        shared: bool,
+        size: int | None,
+        check: int,
+        fetch: Callable[[bytes, bytes], None],
+        system: System = REAL,
+    ) -> None:
         self._shared = shared
         self._size = None if shared else size
         self._check_after = 0 if size is None else size * check // 100
         self._fetch = fetch
         self._system = system
-        self.announced = False                                # whether the server says how long a blob is
+        # whether the server says how long a blob is
+        self.announced = False
         self.fshelper = directories.shared(directory) if shared else directories.cache(directory)
         self.temporary_directory = self.fshelper.temp_dir
-        self._come_in = self._check_after                     # bytes since the last look at the bound: look at the start
+        # bytes since the last look at the bound: look at the start
+        self._come_in = self._check_after
         self.start_afresh()
         if not shared:
             self._remove_leftovers()
         self._clean_if_due(0)
 
     def start_afresh(self) -> None:
-        """Have no thread at anything: new, or in a forked child, where other threads' locks stay held."""
+        """Have no thread at anything: new, or in a forked child, where other threads' locks stay
+        held.
+        """
         self._downloads = Downloads()
-        self._fetching: dict[tuple[bytes, bytes], Any] = {}   # a lock for each blob that a thread is fetching
-        self._guard = self._system.lock()                     # of _fetching
-        self._uploading = self._system.lock()                 # the server takes the chunks of one blob at a time
+        # a lock for each blob that a thread is fetching
+        self._fetching: dict[tuple[bytes, bytes], Any] = {}
+        self._guard = self._system.lock()  # of _fetching
+        # the server takes the chunks of one blob at a time
+        self._uploading = self._system.lock()
         self._cleaning = self._system.lock()
 
     def connected(self, announced: bool) -> None:
@@ -100,12 +118,26 @@ class BlobStore:
     def _remove_leftovers(self) -> None:
         files, size = remove_leftovers(self.temporary_directory, _KINDS, self._system.wall_clock())
         if files:
-            log.warning('%s: %d temporary files of %d bytes were removed, which processes had left that were killed',
-                        self.temporary_directory, files, size)
+            log.warning(
+                '%s: %d temporary files of %d bytes were removed, which processes had left that '
+                'were killed',
+                self.temporary_directory,
+                files,
+                size,
+            )
 
     # Storing.
 
-    def send(self, buffer: CommitBuffer, call: str, oid: bytes, serial: bytes, data: bytes, path: str, *previous: Any) -> None:
+    def send(
+        self,
+        buffer: CommitBuffer,
+        call: str,
+        oid: bytes,
+        serial: bytes,
+        data: bytes,
+        path: str,
+        *previous: Any,
+    ) -> None:
         """Send a blob and its record; takes the file away.
 
         :param call: ``storeBlob`` or ``restoreBlob``, which has `previous`.
@@ -114,7 +146,9 @@ class BlobStore:
         mine = self._take(oid, path)
         buffer.blobs.append((oid, mine))
         if self._shared:
-            connection.send(call + 'Shared', (oid, serial, data, *previous, os.path.basename(mine), txn_id))
+            connection.send(
+                call + 'Shared', (oid, serial, data, *previous, os.path.basename(mine), txn_id)
+            )
             return
         with self._uploading, open(mine, 'rb') as file:
             connection.send('storeBlobStart', ())
@@ -128,14 +162,18 @@ class BlobStore:
         The transaction stands: a file that can't be kept is fetched when somebody wants it.
         """
         for oid, path in blobs:
-            if self._shared:   # the server has taken it
+            if self._shared:  # the server has taken it
                 continue
             try:
                 size = os.path.getsize(path)
                 self._put(path, oid, tid)
                 self._clean_if_due(size)
             except Exception as error:
-                log.warning('blob %s is committed, but its file could not be put into the blob cache: %s', oid.hex(), error)
+                log.warning(
+                    'blob %s is committed, but its file could not be put into the blob cache: %s',
+                    oid.hex(),
+                    error,
+                )
                 remove(path)
         blobs.clear()
 
@@ -146,7 +184,9 @@ class BlobStore:
         blobs.clear()
 
     def _take(self, oid: bytes, path: str) -> str:
-        """Move a file to where it is ours alone: in a shared directory, to where the server looks for it."""
+        """Move a file to where it is ours alone: in a shared directory, to where the server looks
+        for it.
+        """
         folder = self.fshelper.getPathForOID(oid, create=True) if self._shared else self.prepare()
         descriptor, mine = tempfile.mkstemp('.tmp', prefix('store'), folder)
         os.close(descriptor)
@@ -161,9 +201,11 @@ class BlobStore:
     # Loading.
 
     def load(self, oid: bytes, serial: bytes) -> str:
-        """Return the path of a committed blob's file; it stays there for at least :data:`IN_USE` seconds."""
+        """Return the path of a committed blob's file; it stays there for at least :data:`IN_USE`
+        seconds.
+        """
         path = self.fshelper.getBlobFilename(oid, serial)
-        if self._shared:   # nothing is to be changed there, not even when a file was used last
+        if self._shared:  # nothing is to be changed there, not even when a file was used last
             if not os.path.exists(path):
                 raise POSKeyError(f'No blob file at {path}', oid, serial)
             return path
@@ -173,7 +215,7 @@ class BlobStore:
             lock = self._fetching.setdefault((oid, serial), self._system.lock())
         try:
             with lock:
-                if not _touch(path):   # another thread may have fetched it meanwhile
+                if not _touch(path):  # another thread may have fetched it meanwhile
                     self._fetch_to(path, oid, serial)
         finally:
             with self._guard:
@@ -182,7 +224,7 @@ class BlobStore:
 
     def open(self, oid: bytes, serial: bytes, blob: Any = None) -> Any:
         """Return a committed blob's file, open for reading."""
-        for attempt in (1, 2):   # another process's clean-up may remove it just before it is open
+        for attempt in (1, 2):  # another process's clean-up may remove it just before it is open
             path = self.load(oid, serial)
             try:
                 return open(path, 'rb') if blob is None else BlobFile(path, 'r', blob)
@@ -208,7 +250,7 @@ class BlobStore:
     def _put(self, source: str, oid: bytes, serial: bytes) -> None:
         target = self.fshelper.getBlobFilename(oid, serial)
         directories.make_way(os.path.dirname(target))
-        os.chmod(source, 0o444)   # nobody is to write into a committed blob
+        os.chmod(source, 0o444)  # nobody is to write into a committed blob
         os.replace(source, target)
 
     # The bound.
@@ -221,12 +263,14 @@ class BlobStore:
             try:
                 self._system.spawn('ZEO blob cache clean-up', self._clean)
                 self._come_in = 0
-            except Exception as error:   # there can't be one more thread just now
+            except Exception as error:  # there can't be one more thread just now
                 self._cleaning.release()
                 log.warning('the blob cache is cleaned up later: %s', error)
 
     def _clean(self) -> None:
-        """Remove the files that were unused longest until the bound is kept; one process at a time does so."""
+        """Remove the files that were unused longest until the bound is kept; one process at a time
+        does so.
+        """
         try:
             lock = zc.lockfile.LockFile(os.path.join(self.fshelper.base_dir, 'clean-up.lock'))
             try:
@@ -235,7 +279,7 @@ class BlobStore:
                 lock.close()
         except zc.lockfile.LockError:
             pass
-        except OSError as error:   # the directory may be gone by now
+        except OSError as error:  # the directory may be gone by now
             log.warning('the blob cache could not be cleaned up: %s', error)
         finally:
             self._cleaning.release()
@@ -261,15 +305,19 @@ class BlobStore:
                     path = os.path.join(folder, name)
                     try:
                         status = os.stat(path)
-                    except OSError:   # another process has removed it
+                    except OSError:  # another process has removed it
                         continue
                     yield status.st_atime, status.st_size, path
 
 
 def no_blobs() -> NoReturn:
     """Raise Unsupported, for a client without a blob directory."""
-    raise Unsupported('Blobs are not supported: this client storage was opened without blob_dir. Give blob_dir=DIRECTORY, in '
-                      'which it keeps the files of blobs; or, with shared_blob_dir=True, the directory of the server')
+    raise Unsupported(
+        'Blobs are not supported: this client storage was opened without blob_dir. Give '
+        'blob_dir=DIRECTORY, in '
+        'which it keeps the files of blobs; or, with shared_blob_dir=True, the directory of the '
+        'server'
+    )
 
 
 def _touch(path: str) -> bool:
@@ -278,6 +326,7 @@ def _touch(path: str) -> bool:
         os.utime(path, (REAL.wall_clock(), os.stat(path).st_mtime))
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError:   # another user's file, or a disk that can't be written to: it is there all the same
+    except OSError:
+        # another user's file, or a disk that can't be written to: it is there all the same
         return os.path.isfile(path)
     return True

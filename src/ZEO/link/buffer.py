@@ -1,8 +1,9 @@
 """What one transaction of this client has changed so far.
 
-Enters: stores, and the oids that conflict resolution or undo changed.  Leaves: the (oid, record) pairs that the cache takes
-once the server has finished the transaction.  Fails: never.
+Enters: stores, and the oids that conflict resolution or undo changed. Leaves: the (oid, record)
+pairs that the cache takes once the server has finished the transaction. Fails: never.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from typing import Any
 
 from ZEO.link.connection import Connection
 
-#: Bytes of records that are kept for the cache; those beyond it are loaded again when somebody wants them.
+#: Bytes of records that are kept for the cache; those beyond it are loaded again when somebody
+#: wants them.
 MEMORY = 16 * 1024 * 1024
 
 
@@ -22,14 +24,18 @@ class CommitBuffer:
     :param exclusive: whether it holds the lock of a client whose server takes one commit at a time.
     """
 
-    def __init__(self, transaction: Any, txn_id: int, connection: Connection, exclusive: bool) -> None:
+    def __init__(
+        self, transaction: Any, txn_id: int, connection: Connection, exclusive: bool
+    ) -> None:
         self.transaction = transaction
         self.txn_id = txn_id
         self.connection = connection
         self.exclusive = exclusive
-        self.blobs: list[tuple[bytes, str]] = []            # (oid, path of a file to be kept in the blob cache)
-        self._records: dict[bytes, bytes | None] = {}       # oid -> new record, None: not known here
-        self._size = 0                                      # bytes
+        # (oid, path of a file to be kept in the blob cache)
+        self.blobs: list[tuple[bytes, str]] = []
+        # oid -> new record, None: not known here
+        self._records: dict[bytes, bytes | None] = {}
+        self._size = 0  # bytes
 
     def store(self, oid: bytes, data: bytes | None) -> None:
         """Note a new record; None for one that is not known on this side."""

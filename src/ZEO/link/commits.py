@@ -1,9 +1,11 @@
 """The transactions of one client that are under way, from tpc_begin to their end.
 
-Enters: transaction objects, by which callers name their transactions, and what is to be stored in them.  Leaves: messages to
-the server; the oids whose record became another; the tid.  Fails: StorageTransactionError for a transaction that was not
-begun, or twice; ClientDisconnected when its connection is lost: it can't be continued on another; what the vote raises.
+Enters: transaction objects, by which callers name their transactions, and what is to be stored in
+them. Leaves: messages to the server; the oids whose record became another; the tid. Fails:
+StorageTransactionError for a transaction that was not begun, or twice; ClientDisconnected when its
+connection is lost: it can't be continued on another; what the vote raises.
 """
+
 from __future__ import annotations
 
 import logging
@@ -23,7 +25,8 @@ from ZEO.wire.faults import conflict
 
 log = logging.getLogger('ZEO.ClientStorage')
 
-#: Votes after which a transaction fails whose server finds ever more conflicts that it leaves to the client.
+#: Votes after which a transaction fails whose server finds ever more conflicts that it leaves to
+#: the client.
 ROUNDS = 100
 
 #: Seconds that one thread waits for another's commit, on a server that takes one at a time.
@@ -36,29 +39,38 @@ LOOK_AGAIN = 0.005
 class Commits:
     """All transactions of a client storage.
 
-    :param merge: resolves a conflict that the server leaves to us: ``(oid, committed, old, data) -> data``.
+    :param merge: resolves a conflict that the server leaves to us: ``(oid, committed, old, data) ->
+        data``.
     """
 
-    def __init__(self, server: Link, state: ClientState, merge: Callable[..., bytes], system: System) -> None:
+    def __init__(
+        self, server: Link, state: ClientState, merge: Callable[..., bytes], system: System
+    ) -> None:
         self._server = server
         self._state = state
         self._merge = merge
         self._system = system
-        self._ids = count(1)                    # the server tells our transactions by them
+        self._ids = count(1)  # the server tells our transactions by them
         self.start_afresh()
 
     def start_afresh(self) -> None:
         """Have no transactions: new, or in a forked child, whose parent keeps them."""
-        self._buffers: dict[int, CommitBuffer] = {}   # id of the transaction object -> what it has changed
-        self._turn: dict[int, CommitBuffer] = {}      # at 0: whose turn it is, on a server that can do one at a time
+        # id of the transaction object -> what it has changed
+        self._buffers: dict[int, CommitBuffer] = {}
+        # at 0: whose turn it is, on a server that can do one at a time
+        self._turn: dict[int, CommitBuffer] = {}
 
     def begin(self, transaction: Any, tid: bytes | None, status: str) -> None:
         """Begin a transaction."""
         if id(transaction) in self._buffers:
             raise StorageTransactionError('this transaction was begun already')
         connection = self._server.wait()
-        if connection.read_only:   # for want of a better server, since a moment ago: it would close the connection
-            raise ReadOnlyError(f'{connection.where}: the storage can only be read there, and no other server is connected')
+        if connection.read_only:
+            # for want of a better server, since a moment ago: it would close the connection
+            raise ReadOnlyError(
+                f'{connection.where}: the storage can only be read there, and no other server is '
+                'connected'
+            )
         abilities = self._state.abilities
         described = options.metadata(transaction, abilities)
         exclusive = 'multi_commit' not in abilities
@@ -76,11 +88,14 @@ class Commits:
     def _take_turn(self, buffer: CommitBuffer) -> None:
         until = self._system.now() + TURN
         while (holder := self._turn.setdefault(0, buffer)) is not buffer:
-            if holder.connection.lost is not None:   # it can only be aborted, and the server has done so
+            if holder.connection.lost is not None:
+                # it can only be aborted, and the server has done so
                 self._give_turn(holder)
             elif self._system.now() > until:
                 raise ClientStorageError(
-                    f'another thread has been committing for {TURN:.0f} s, and the server takes one at a time')
+                    f'another thread has been committing for {TURN:.0f} s, and the server takes '
+                    'one at a time'
+                )
             else:
                 self._system.sleep(LOOK_AGAIN)
 
@@ -110,10 +125,13 @@ class Commits:
         return buffer
 
     def vote(self, transaction: Any) -> list[bytes]:
-        """Have the server make sure that it can commit; returns the oids whose new record is not the one that was stored."""
+        """Have the server make sure that it can commit; returns the oids whose new record is not
+        the one that was stored.
+        """
         buffer = self.find(transaction)
         changed: list[bytes] = []
-        settled: set[tuple[bytes, bytes]] = set()   # (oid, committed serial) of the conflicts that were resolved
+        # (oid, committed serial) of the conflicts that were resolved
+        settled: set[tuple[bytes, bytes]] = set()
         for _ in range(ROUNDS):
             answer = buffer.connection.call('vote', (buffer.txn_id,)) or []
             conflicts = [item for item in answer if isinstance(item, dict)]
@@ -124,20 +142,35 @@ class Commits:
             for lost in conflicts:
                 self._resolve(buffer, settled, **lost)
                 changed.append(lost['oid'])
-        raise ConflictError(f'after {ROUNDS} votes the server still has conflicts for this client to resolve')
+        raise ConflictError(
+            f'after {ROUNDS} votes the server still has conflicts for this client to resolve'
+        )
 
-    def _resolve(self, buffer: CommitBuffer, settled: set[tuple[bytes, bytes]], oid: bytes, serials: tuple[bytes, bytes],
-                 data: bytes) -> None:
-        """The server leaves a conflict to this client: merge the records, and store again over the committed one."""
+    def _resolve(
+        self,
+        buffer: CommitBuffer,
+        settled: set[tuple[bytes, bytes]],
+        oid: bytes,
+        serials: tuple[bytes, bytes],
+        data: bytes,
+    ) -> None:
+        """The server leaves a conflict to this client: merge the records, and store again over the
+        committed one.
+        """
         committed, old = serials
         if (oid, committed) in settled:
-            raise ConflictError('the server gave back a conflict that was resolved', oid=oid, serials=(committed, old))
+            raise ConflictError(
+                'the server gave back a conflict that was resolved',
+                oid=oid,
+                serials=(committed, old),
+            )
         settled.add((oid, committed))
         try:
             merged = self._merge(oid, committed, old, data)
         except ConflictError:
             raise
-        except Exception as error:   # ZODB means to say that it is a conflict, but can't read the name of the class
+        except Exception as error:
+            # ZODB means to say that it is a conflict, but can't read the name of the class
             raise conflict(oid, serials, data) from error
         buffer.connection.send('storea', (oid, committed, merged, buffer.txn_id))
         buffer.store(oid, merged)
@@ -148,14 +181,22 @@ class Commits:
 
         def applied(tid: bytes) -> bytes:
             try:
-                self._state.committed(tid, buffer.changes(), lambda tid: self._call_back(callback, tid))
-            except Exception as error:   # the transaction stands; the next connection finds out what this client does not know
-                log.exception('transaction %s is committed, but could not be applied here', tid.hex())
+                self._state.committed(
+                    tid, buffer.changes(), lambda tid: self._call_back(callback, tid)
+                )
+            except Exception as error:
+                # the transaction stands; the next connection finds out what this client does not
+                # know
+                log.exception(
+                    'transaction %s is committed, but could not be applied here', tid.hex()
+                )
                 buffer.connection.lose(f'a commit could not be applied: {error}', error)
             return tid
+
         try:
             return buffer.connection.call('tpc_finish', (buffer.txn_id,), applied)
-        except ProtocolError as error:   # committed, most likely, but as what?  The next connection finds out
+        except ProtocolError as error:
+            # committed, most likely, but as what? The next connection finds out
             buffer.connection.lose(str(error), error)
             raise
         except BaseException as error:
@@ -167,13 +208,17 @@ class Commits:
     def _call_back(self, callback: Callable[[bytes], Any], tid: bytes) -> None:
         """Tell who commits; the transaction stands, whatever goes wrong there.
 
-        The callback is the database's: if it has failed, other connections of this process may not know what has changed, and
-        have to forget everything.
+        The callback is the database's: if it has failed, other connections of this process may not
+        know what has changed, and have to forget everything.
         """
         try:
             callback(tid)
         except Exception:
-            log.exception('transaction %s is committed, but its callback has failed: all object caches are emptied', tid.hex())
+            log.exception(
+                'transaction %s is committed, but its callback has failed: all object caches are '
+                'emptied',
+                tid.hex(),
+            )
             self._state.database.invalidateCache()
 
     def blobs(self, transaction: Any) -> list[tuple[bytes, str]]:
@@ -187,7 +232,7 @@ class Commits:
         if buffer is not None:
             try:
                 buffer.connection.call('tpc_abort', (buffer.txn_id,))
-            except ClientDisconnected:   # which aborts as well
+            except ClientDisconnected:  # which aborts as well
                 pass
             except BaseException as error:
                 _end_if_interrupted(buffer, error, 'tpc_abort')
@@ -205,6 +250,8 @@ class Commits:
 
 
 def _end_if_interrupted(buffer: CommitBuffer, error: BaseException, call: str) -> None:
-    """What the server knows of a transaction is not known any more: it would wait for its end, and others for its lock."""
+    """What the server knows of a transaction is not known any more: it would wait for its end, and
+    others for its lock.
+    """
     if not isinstance(error, Exception):
         buffer.connection.lose(f'{buffer.connection.where}: {call} was interrupted', error)

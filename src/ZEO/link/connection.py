@@ -1,16 +1,20 @@
 """One live connection to a server, shared by all threads of the client.
 
-Enters: calls from any thread, and what the server sends.  Leaves: results to those who called; everything is applied in the
-order in which it arrived, by whichever thread reads, before the caller wakes.  Fails: every call ends with ClientDisconnected
-when the connection is lost, the server falls silent, or the call's time is over; a fault of the server is raised in the caller.
+Enters: calls from any thread, and what the server sends. Leaves: results to those who called;
+everything is applied in the order in which it arrived, by whichever thread reads, before the caller
+wakes. Fails: every call ends with ClientDisconnected when the connection is lost, the server falls
+silent, or the call's time is over; a fault of the server is raised in the caller.
 
-A calling thread sends its call itself (:mod:`ZEO.link.outbox`), and then reads for all who wait until its own answer has come
-(:mod:`ZEO.link.reader`).  No thread hand-off is on the way of a single caller's call.  When no call waits, a watcher reads.
+A calling thread sends its call itself (:mod:`ZEO.link.outbox`), and then reads for all who wait
+until its own answer has come (:mod:`ZEO.link.reader`). No thread hand-off is on the way of a single
+caller's call. When no call waits, a watcher reads.
 
-An exception may strike a thread at any bytecode: a signal handler that raises, one that another thread throws in, MemoryError.
-So a thread that leaves the middle of a send, or of applying what has come, ends the connection: how far it got is not known, and
-the next connection begins by checking the cache.
+An exception may strike a thread at any bytecode: a signal handler that raises, one that another
+thread throws in, MemoryError. So a thread that leaves the middle of a send, or of applying what has
+come, ends the connection: how far it got is not known, and the next connection begins by checking
+the cache.
 """
+
 from __future__ import annotations
 
 import logging
@@ -32,14 +36,16 @@ from ZEO.wire.session import ClientSession
 
 log = logging.getLogger('ZEO.ClientStorage')
 
-#: Seconds without a word from the server, while a call waits for it, after which it is asked for a sign of life; and after
-#: which it is given up.  A healthy server answers a ping at once, whatever its storages do.
+#: Seconds without a word from the server, while a call waits for it, after which it is asked for a
+#: sign of life; and after which it is given up. A healthy server answers a ping at once, whatever
+#: its storages do.
 ASK_AFTER, GIVE_UP_AFTER = 30.0, 120.0
 
 #: Seconds between two keep-alives, which keep firewalls from forgetting an idle connection.
 KEEP_ALIVE = 60.0
 
-#: Seconds for which the watcher leaves reading to the callers after a call; each round costs it a wake-up.
+#: Seconds for which the watcher leaves reading to the callers after a call; each round costs it a
+#: wake-up.
 CALM = 0.005
 
 #: The same while a call waits for its answer, and so its caller reads.
@@ -58,38 +64,56 @@ _IDS = 2**31
 class Connection:
     """Calls over `stream`.
 
-    :param events: takes the server's one-way messages: ``on_message(name, args)``; and the end: ``on_lost(connection, reason)``.
+    :param events: takes the server's one-way messages: ``on_message(name, args)``; and the end:
+        ``on_lost(connection, reason)``.
     :param message_size: the largest message that is accepted, in bytes.
-    :param limit: seconds that a call may take; 0: any; None: the default of :func:`ZEO.link.waiting.time_limit`.
+    :param limit: seconds that a call may take; 0: any; None: the default of
+        :func:`ZEO.link.waiting.time_limit`.
     """
 
-    def __init__(self, stream: Stream, where: str, events: Any, message_size: int, system: System = REAL,
-                 limit: float | None = None) -> None:
-        self.where = where                                 # the server's address, for people
-        self.who = where                                   # the same with the storage, for the log
+    def __init__(
+        self,
+        stream: Stream,
+        where: str,
+        events: Any,
+        message_size: int,
+        system: System = REAL,
+        limit: float | None = None,
+    ) -> None:
+        self.where = where  # the server's address, for people
+        self.who = where  # the same with the storage, for the log
         self._stream = stream
         self.events = events
         self._system = system
         self._limit = limit
         self._session = ClientSession(message_size)
         self._ids = count(1)
-        self._waiting: dict[int, Waiting] = {}             # message id -> the call whose answer has not come
+        # message id -> the call whose answer has not come
+        self._waiting: dict[int, Waiting] = {}
         self._outbox = Outbox(stream, self._check, self._end, system)
-        self._reader = Reader(stream, self._session, self._waiting, self._handle, self._end, self._tick, system)
-        self._asked_at = 0.0                               # for a sign of life
-        self._part_came = 0.0                              # part of an answer that comes in many messages
-        self._calls = 0                                    # how many were made: the watcher sees whether it is calm
-        self._said_so = False                              # all who must know of the loss do
-        self.lost: ClientDisconnected | None = None        # why there is no connection any more
-        self.largest = LARGEST                             # the largest message that the server takes, in bytes
-        self.read_only = False                             # whether the server refuses what writes
+        self._reader = Reader(
+            stream, self._session, self._waiting, self._handle, self._end, self._tick, system
+        )
+        self._asked_at = 0.0  # for a sign of life
+        # part of an answer that comes in many messages
+        self._part_came = 0.0
+        # how many were made: the watcher sees whether it is calm
+        self._calls = 0
+        self._said_so = False  # all who must know of the loss do
+        self.lost: ClientDisconnected | None = None  # why there is no connection any more
+        # the largest message that the server takes, in bytes
+        self.largest = LARGEST
+        self.read_only = False  # whether the server refuses what writes
 
     # Calling.
 
-    def call(self, name: str, args: tuple[Any, ...], applied: Callable[[Any], Any] | None = None) -> Any:
+    def call(
+        self, name: str, args: tuple[Any, ...], applied: Callable[[Any], Any] | None = None
+    ) -> Any:
         """Call the server and return what it answers.
 
-        :param applied: is called with the result, in the order of everything that arrives; its result is returned instead.
+        :param applied: is called with the result, in the order of everything that arrives; its
+            result is returned instead.
         :raises ClientDisconnected: when the connection is lost before the answer has come.
         :raises Exception: what the server failed with.
         """
@@ -105,7 +129,11 @@ class Connection:
     def load_before(self, oid: bytes, tid: bytes, applied: Callable[[Any], Any]) -> Any:
         """The same for the hot path, ``call('loadBefore', (oid, tid), applied)``."""
         message_id = next(self._ids) % _IDS
-        return self._call(message_id, self._session.codec.load_before(message_id, oid, tid), Waiting('loadBefore', applied, True))
+        return self._call(
+            message_id,
+            self._session.codec.load_before(message_id, oid, tid),
+            Waiting('loadBefore', applied, True),
+        )
 
     def send(self, name: str, args: tuple[Any, ...]) -> None:
         """Send a one-way message, soon; the next call sends it at the latest."""
@@ -115,7 +143,9 @@ class Connection:
         self._outbox.put(framed(message))
 
     def leave(self, name: str, args: tuple[Any, ...]) -> None:
-        """The same, and never send it by itself; may be called by the garbage collector, in the middle of anything."""
+        """The same, and never send it by itself; may be called by the garbage collector, in the
+        middle of anything.
+        """
         self._outbox.leave(framed(self._session.codec.send(name, args)))
 
     def flush(self) -> None:
@@ -160,8 +190,9 @@ class Connection:
     def _leave(self, message_id: int, waiting: Waiting, error: BaseException) -> None:
         """The caller does not wait for its answer any more.
 
-        What the answer brings is applied all the same when it comes, as all that the server tells.  Where there is nothing to
-        apply it, what the call has changed at the server would not be known, nor when the last part of its answer has come.
+        What the answer brings is applied all the same when it comes, as all that the server tells.
+        Where there is nothing to apply it, what the call has changed at the server would not be
+        known, nor when the last part of its answer has come.
         """
         if self.lost is not None:
             self._waiting.pop(message_id, None)
@@ -172,7 +203,8 @@ class Connection:
 
     def _handle(self, message: Message) -> None:
         """Apply a message."""
-        if self.lost is not None:   # what comes after a loss is not of the connection that the cache was checked for
+        if self.lost is not None:
+            # what comes after a loss is not of the connection that the cache was checked for
             self._reader.forget()
             return
         message_id, flags, name, args = message
@@ -204,14 +236,15 @@ class Connection:
             else:
                 waiting.result = result if waiting.applied is None else waiting.applied(result)
             waiting.done = True
-        except UnrecognizedResult as error:   # found out before anything was applied
+        except UnrecognizedResult as error:  # found out before anything was applied
             waiting.error = error
             waiting.done = True
         except ProtocolError as error:
             waiting.error = error
             self._fail(waiting)
             self._end(str(error), error)
-        # It is not known how far it got, and an error that was thrown into this thread is not of the caller, who may be another.
+        # It is not known how far it got, and an error that was thrown into this thread is not of
+        # the caller, who may be another.
         except BaseException as error:
             self._end(f'the answer to {waiting.name} could not be applied: {error!r}', error)
             self._fail(waiting)
@@ -221,7 +254,9 @@ class Connection:
     # Time.
 
     def _tick(self, waiting: Waiting) -> float:
-        """Look at the time limits of a call whose caller is about to sleep; returns for how long it may, in seconds."""
+        """Look at the time limits of a call whose caller is about to sleep; returns for how long it
+        may, in seconds.
+        """
         if self.lost is not None:
             self._say_so()
             self._fail(waiting)
@@ -248,7 +283,9 @@ class Connection:
             self._send_quietly(self._session.codec.call(0, 'ping', ()))
 
     def _send_quietly(self, message: bytes) -> None:
-        """Send a message for the connection's own sake; that it is lost is told to those who use it."""
+        """Send a message for the connection's own sake; that it is lost is told to those who use
+        it.
+        """
         try:
             self._outbox.send(frame(message))
         except ClientDisconnected:
@@ -272,8 +309,11 @@ class Connection:
             if self._stream.wait(TICK):
                 self._reader.drain()
             if not self.greeted and self._system.now() > deadline:
-                self._end('what listens there has not greeted us in time: is it a ZEO server, and do both sides use TLS or none?',
-                          None)
+                self._end(
+                    'what listens there has not greeted us in time: is it a ZEO server, and do '
+                    'both sides use TLS or none?',
+                    None,
+                )
         if self.lost is not None:
             raise self._disconnected()
         self._outbox.put([self._session.answer])
@@ -299,9 +339,14 @@ class Connection:
         while self.lost is None:
             calls = self._calls
             self._system.sleep(BUSY if self._waiting else CALM)
-            if calls == self._calls and self._waiting:   # what has applied an answer may have begun a call, and may not send it
+            if calls == self._calls and self._waiting:
+                # what has applied an answer may have begun a call, and may not send it
                 self._flush_quietly()
-            if calls == self._calls and not self._reader.is_waiting and self._stream.wait_readable(KEEP_ALIVE / 4):
+            if (
+                calls == self._calls
+                and not self._reader.is_waiting
+                and self._stream.wait_readable(KEEP_ALIVE / 4)
+            ):
                 self.drain()
             if self._waiting:
                 self._find_lost_locks()
@@ -312,7 +357,7 @@ class Connection:
     def _flush_quietly(self) -> None:
         try:
             self._outbox.flush()
-        except ClientDisconnected:   # who waits is told
+        except ClientDisconnected:  # who waits is told
             pass
 
     def _find_lost_locks(self) -> None:
@@ -325,7 +370,9 @@ class Connection:
     # The end.
 
     def lose(self, reason: str, cause: BaseException | None = None) -> None:
-        """End the connection; every call that waits ends with ClientDisconnected.  Harmless when it has ended."""
+        """End the connection; every call that waits ends with ClientDisconnected. Harmless when it
+        has ended.
+        """
         if self.lost is None:
             lost = ClientDisconnected(reason)
             lost.__cause__ = cause
@@ -338,7 +385,9 @@ class Connection:
         self.lose(f'{self.where}: {reason}', cause)
 
     def _say_so(self) -> None:
-        """Have all who must know of the loss know; may be done again, should a thread have been torn out of it."""
+        """Have all who must know of the loss know; may be done again, should a thread have been
+        torn out of it.
+        """
         if not self._said_so and self.lost is not None:
             self._reader.has_ended = self._outbox.has_ended = True
             self._stream.shut()
@@ -361,7 +410,9 @@ class Connection:
 
     def _disconnected(self) -> ClientDisconnected:
         """A new exception each time: several threads raise it."""
-        error = ClientDisconnected('the connection is lost' if self.lost is None else self.lost.args[0])
+        error = ClientDisconnected(
+            'the connection is lost' if self.lost is None else self.lost.args[0]
+        )
         error.__cause__ = self.lost and self.lost.__cause__
         return error
 
@@ -371,10 +422,14 @@ class Connection:
         :raises ClientDisconnected: when one does so for too long.
         """
         if not self._in_time(self._reader, self._reader.forget):
-            raise ClientDisconnected(f'{self.where}: what the last connection brought is still being applied')
+            raise ClientDisconnected(
+                f'{self.where}: what the last connection brought is still being applied'
+            )
 
     def free(self) -> None:
-        """Close the file, once no thread reads or writes any more; should one not come to an end, the last to leave closes it."""
+        """Close the file, once no thread reads or writes any more; should one not come to an end,
+        the last to leave closes it.
+        """
         self._in_time(self._reader, self._close)
 
     def _close(self) -> None:
@@ -392,7 +447,12 @@ class Connection:
 
 
 def too_large(name: str, size: int, most: int, where: str) -> MessageTooLarge:
-    """Return the error for a message that is not sent, since the server would close the connection for it."""
+    """Return the error for a message that is not sent, since the server would close the connection
+    for it.
+    """
     return MessageTooLarge(
-        f'{name} makes a message of {size:,} bytes, and the server {where} takes {most:,} bytes at most: store smaller objects '
-        '(a large file as a Blob, which is sent in pieces), or set a larger max-message-size in the <zeo> section of the server')
+        f'{name} makes a message of {size:,} bytes, and the server {where} takes {most:,} bytes at '
+        'most: store smaller objects '
+        '(a large file as a Blob, which is sent in pieces), or set a larger max-message-size in '
+        'the <zeo> section of the server'
+    )

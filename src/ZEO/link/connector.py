@@ -1,11 +1,14 @@
 """Finding a usable server: addresses side by side, retries with back-off, read-only as a fallback.
 
-Enters: addresses, and what to register for.  Leaves: a connection that is registered, with a checked cache.  Fails:
-:class:`Refused` when every address has a server and none will have us; :class:`Unreachable` when none is usable right now.
+Enters: addresses, and what to register for. Leaves: a connection that is registered, with a checked
+cache. Fails: :class:`Refused` when every address has a server and none will have us;
+:class:`Unreachable` when none is usable right now.
 
-Connecting and the greeting run side by side, in a thread for each address; registration and the cache check one after the
-other, in the caller's thread, so that no two servers ever have us at once.
+Connecting and the greeting run side by side, in a thread for each address; registration and the
+cache check one after the other, in the caller's thread, so that no two servers ever have us at
+once.
 """
+
 from __future__ import annotations
 
 import logging
@@ -27,11 +30,12 @@ from ZEO.wire.shapes import MESSAGE_SIZE
 
 log = logging.getLogger('ZEO.ClientStorage')
 
-#: Seconds that one address may take to accept a connection and to greet us: less than a server waits for a TLS handshake, so that
-#: a client without TLS can say what may be wrong.
+#: Seconds that one address may take to accept a connection and to greet us: less than a server
+#: waits for a TLS handshake, so that a client without TLS can say what may be wrong.
 GREETING = 8.0
 
-#: Seconds after which those addresses are given up of which nothing was heard, such as that their name can't be looked up.
+#: Seconds after which those addresses are given up of which nothing was heard, such as that their
+#: name can't be looked up.
 LONGEST = 60.0
 
 
@@ -63,8 +67,8 @@ class Registration:
     drop_cache_if_older: bool
     drop_cache_rather_verify: bool
     message_size: int
-    timeout: float | None = None      # seconds that a call may take; 0: any; None: the default
-    name: str = ''                    # what the application calls this storage
+    timeout: float | None = None  # seconds that a call may take; 0: any; None: the default
+    name: str = ''  # what the application calls this storage
 
     @property
     def who(self) -> str:
@@ -78,20 +82,22 @@ class Connected:
 
     connection: Connection
     address: Address
-    read_only: bool            # by the server's word, not by our wish
+    read_only: bool  # by the server's word, not by our wish
     info: dict[str, Any]
     cache_dropped: bool
 
 
 class _Early:
-    """Keeps the one-way messages of a connection that is not in use yet, for the one who may apply them.
+    """Keeps the one-way messages of a connection that is not in use yet, for the one who may apply
+    them.
 
-    An invalidation in front of the answer to `register` would move this client past all that it has missed.
+    An invalidation in front of the answer to `register` would move this client past all that it has
+    missed.
     """
 
     def __init__(self, events: Any) -> None:
         self._events = events
-        self._kept: list[tuple[str, Any]] | None = []   # None once they are passed on
+        self._kept: list[tuple[str, Any]] | None = []  # None once they are passed on
 
     def on_message(self, name: str, args: Any) -> None:
         if self._kept is None:
@@ -112,14 +118,22 @@ class _Early:
 class Attempt:
     """One round over all addresses."""
 
-    def __init__(self, wanted: Registration, state: ClientState, events: Any, system: System,
-                 still_wanted: Callable[[], bool], retire: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        wanted: Registration,
+        state: ClientState,
+        events: Any,
+        system: System,
+        still_wanted: Callable[[], bool],
+        retire: Callable[[], None],
+    ) -> None:
         self._wanted = wanted
         self._state = state
         self._events = events
         self._system = system
-        self._still_wanted = still_wanted     # False once the client was closed
-        self._retire = retire                 # ends the connection that the new one replaces, before the cache check
+        self._still_wanted = still_wanted  # False once the client was closed
+        # ends the connection that the new one replaces, before the cache check
+        self._retire = retire
 
     def run(self, addresses: list[Address], writable_only: bool = False) -> Connected:
         """Return the first usable server's connection.
@@ -131,8 +145,10 @@ class Attempt:
         greeted = self._system.queue()
         for address in addresses:
             try:
-                self._system.spawn(f'ZEO connecting to {show(address)}', self._greet, address, greeted)
-            except RuntimeError:   # no thread to be had: one address after the other, then
+                self._system.spawn(
+                    f'ZEO connecting to {show(address)}', self._greet, address, greeted
+                )
+            except RuntimeError:  # no thread to be had: one address after the other, then
                 self._greet(address, greeted)
         errors: list[BaseException] = []
         only_readable: list[tuple[Address, Connection]] = []
@@ -150,7 +166,7 @@ class Attempt:
             else:
                 found = self._try(address, result, self._wanted.read_only, errors, only_readable)
             if found is not None:
-                if still_to_come:   # some address may take its whole time to be found dead
+                if still_to_come:  # some address may take its whole time to be found dead
                     self._discard_later(greeted, still_to_come)
                 break
         for address, connection in only_readable:
@@ -165,15 +181,24 @@ class Attempt:
     def _discard_later(self, greeted: Any, count: int) -> None:
         try:
             self._system.spawn('ZEO connecting in vain', _discard_rest, greeted, count)
-        except RuntimeError:   # no thread to be had: the server gives up strangers that don't register
+        except RuntimeError:
+            # no thread to be had: the server gives up strangers that don't register
             pass
 
     def _greet(self, address: Address, greeted: Any) -> None:
         """In a thread of its own: connect and wait for the greeting."""
         try:
-            link = stream.connect(address, GREETING, self._wanted.ssl, self._wanted.ssl_server_hostname)
-            connection = Connection(link, show(address), _Early(self._events), self._wanted.message_size, self._system,
-                                    self._wanted.timeout)
+            link = stream.connect(
+                address, GREETING, self._wanted.ssl, self._wanted.ssl_server_hostname
+            )
+            connection = Connection(
+                link,
+                show(address),
+                _Early(self._events),
+                self._wanted.message_size,
+                self._system,
+                self._wanted.timeout,
+            )
             connection.who = f'{self._wanted.who}: {connection.where}'
             try:
                 connection.greet(self._system.now() + GREETING)
@@ -186,8 +211,14 @@ class Attempt:
         else:
             greeted.put((address, connection))
 
-    def _try(self, address: Address, connection: Connection, read_only: bool, errors: list[BaseException],
-             only_readable: list[tuple[Address, Connection]]) -> Connected | None:
+    def _try(
+        self,
+        address: Address,
+        connection: Connection,
+        read_only: bool,
+        errors: list[BaseException],
+        only_readable: list[tuple[Address, Connection]],
+    ) -> Connected | None:
         """Register; a server that lets us only read is remembered, where that may do."""
         wanted = self._wanted
         try:
@@ -196,8 +227,14 @@ class Attempt:
             if wanted.fallback and not read_only:
                 only_readable.append((address, connection))
                 return None
-            errors.append(ReadOnlyError(*error.args) if error.args else ReadOnlyError(
-                f'{connection.where}: the storage {wanted.storage!r} can only be read: open it with read_only=True'))
+            errors.append(
+                ReadOnlyError(*error.args)
+                if error.args
+                else ReadOnlyError(
+                    f'{connection.where}: the storage {wanted.storage!r} can only be read: open it '
+                    'with read_only=True'
+                )
+            )
         except ValueError as error:
             errors.append(ClientStorageError(f'{connection.where}: {error}'))
         except ClientStorageError as error:
@@ -205,7 +242,9 @@ class Attempt:
         # What a server fails with while we check the cache is one more reason to try another.
         except Exception as error:
             log.exception('%s: connecting failed', connection.who)
-            errors.append(ClientDisconnected(f'{connection.where}: {type(error).__name__}: {error}'))
+            errors.append(
+                ClientDisconnected(f'{connection.where}: {type(error).__name__}: {error}')
+            )
         except BaseException:
             _discard(connection)
             raise
@@ -218,7 +257,7 @@ class Attempt:
         self._retire()
         state.hold()
         connection.events.pass_on()
-        if not isinstance(tid, bytes):   # older servers
+        if not isinstance(tid, bytes):  # older servers
             tid = connection.call('lastTransaction', ())
         info = connection.call('get_info', ())
         connection.largest = min(connection.largest, info.get(MESSAGE_SIZE) or connection.largest)
@@ -228,8 +267,10 @@ class Attempt:
             label += '\nresolves'
         if label:
             connection.send('set_client_label', (label,))
-            connection.flush()   # for the server's log: the next call may be a long time off
-        dropped = verify.check(state, connection, tid, wanted.drop_cache_if_older, wanted.drop_cache_rather_verify)
+            connection.flush()  # for the server's log: the next call may be a long time off
+        dropped = verify.check(
+            state, connection, tid, wanted.drop_cache_if_older, wanted.drop_cache_rather_verify
+        )
         state.info = info
         state.release()
         return Connected(connection, address, read_only and not wanted.read_only, info, dropped)
@@ -250,7 +291,9 @@ def _is_refusal(error: BaseException) -> bool:
 
 
 def _with_address(error: BaseException, address: Address) -> BaseException:
-    if isinstance(error, ClientDisconnected) and isinstance(error.__cause__, (ProtocolError, TlsError)):
+    if isinstance(error, ClientDisconnected) and isinstance(
+        error.__cause__, (ProtocolError, TlsError)
+    ):
         return type(error.__cause__)(str(error))
     if isinstance(error, OSError):
         return OSError(f'{show(address)}: {error.strerror or error}')

@@ -1,8 +1,11 @@
-"""Blob directories: the cache of a client, which it makes, and the server's own, in which it changes nothing.
+"""Blob directories: the cache of a client, which it makes, and the server's own, in which it
+changes nothing.
 
-Enters: a path.  Leaves: ZODB's FilesystemHelper, which knows where files are.  Fails: ConfigurationError for a directory that is
-not there, that is another one than was meant, or that can't be used.
+Enters: a path. Leaves: ZODB's FilesystemHelper, which knows where files are. Fails:
+ConfigurationError for a directory that is not there, that is another one than was meant, or that
+can't be used.
 """
+
 from __future__ import annotations
 
 import logging
@@ -44,18 +47,28 @@ def cache(directory: str) -> FilesystemHelper:
         raise ConfigurationError(f'blob_dir is {directory}, which is not a directory')
     layout = _layout(directory)
     if layout not in ('', _LAYOUT):
-        raise ConfigurationError(f'blob_dir is {directory}, which is the blob directory of a storage (its layout is {layout!r}), '
-                                 'not of a client: give a directory of its own, or shared_blob_dir=True if it is the server\'s')
+        raise ConfigurationError(
+            f'blob_dir is {directory}, which is the blob directory of a storage (its layout is '
+            f'{layout!r}), '
+            'not of a client: give a directory of its own, or shared_blob_dir=True if it is the '
+            "server's"
+        )
     helper = FilesystemHelper(directory, _LAYOUT)
     try:
         helper.create()
     except OSError as error:
-        raise ConfigurationError(f'blob_dir is {directory}, which cannot be made or written to ({error.strerror or error}): make '
-                                 'a directory that this process may write to, or name another') from None
+        raise ConfigurationError(
+            f'blob_dir is {directory}, which cannot be made or written to '
+            f'({error.strerror or error}): make '
+            'a directory that this process may write to, or name another'
+        ) from None
     for path in (directory, helper.temp_dir):
         if not os.access(path, os.W_OK | os.X_OK):
-            raise ConfigurationError(f'blob_dir is {directory}, but this process may not write to {path}: give it the right '
-                                     'to, or name another directory')
+            raise ConfigurationError(
+                f'blob_dir is {directory}, but this process may not write to {path}: give it the '
+                'right '
+                'to, or name another directory'
+            )
     return helper
 
 
@@ -65,21 +78,38 @@ def shared(directory: str) -> FilesystemHelper:
     :raises ConfigurationError: when there is none.
     """
     directory = os.path.abspath(directory)
-    remedy = ('mount the blob directory of the server there, or correct blob_dir; without shared_blob_dir blobs come over the '
-              'connection')
+    remedy = (
+        'mount the blob directory of the server there, or correct blob_dir; without '
+        'shared_blob_dir blobs come over the '
+        'connection'
+    )
     if not os.path.isdir(directory):
-        raise ConfigurationError(f'there is no directory {directory}, which shared_blob_dir says the server shares: {remedy}')
+        raise ConfigurationError(
+            f'there is no directory {directory}, which shared_blob_dir says the server shares: '
+            f'{remedy}'
+        )
     if not os.access(directory, os.R_OK | os.X_OK):
-        raise ConfigurationError(f'this process may not read {directory}, which shared_blob_dir says the server shares')
+        raise ConfigurationError(
+            f'this process may not read {directory}, which shared_blob_dir says the server shares'
+        )
     layout = _layout(directory)
     if layout == _LAYOUT:
-        raise ConfigurationError(f'{directory} is the blob cache of a client, not the blob directory of the server: {remedy}')
+        raise ConfigurationError(
+            f'{directory} is the blob cache of a client, not the blob directory of the server: '
+            f'{remedy}'
+        )
     if not layout:
-        log.warning('%s has no file %s, as the blob directory of a server has: is it mounted?', directory, LAYOUT_MARKER)
+        log.warning(
+            '%s has no file %s, as the blob directory of a server has: is it mounted?',
+            directory,
+            LAYOUT_MARKER,
+        )
     try:
         return FilesystemHelper(directory)
     except KeyError:
-        raise ConfigurationError(f'{directory} has the layout {layout!r}, which this version of ZODB does not know') from None
+        raise ConfigurationError(
+            f'{directory} has the layout {layout!r}, which this version of ZODB does not know'
+        ) from None
 
 
 def make_way(directory: str) -> None:
@@ -100,7 +130,9 @@ def make_way(directory: str) -> None:
 def _layout(directory: str) -> str:
     """Return what the marker file says, '' without one."""
     try:
-        with open(os.path.join(directory, LAYOUT_MARKER), encoding='utf-8', errors='replace') as marker:
+        with open(
+            os.path.join(directory, LAYOUT_MARKER), encoding='utf-8', errors='replace'
+        ) as marker:
             return marker.read(100).strip()
     except OSError:
         return ''

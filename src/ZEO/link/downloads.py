@@ -1,10 +1,11 @@
 """Blobs that are on their way from the server.
 
-Enters: which blob a thread is about to ask for; the parts that come, by whichever thread reads the connection.  Leaves: a whole
-file, of the length that the server has announced.  Fails: ProtocolError for parts that were not asked for, or in another order,
-or more than was announced, for which the connection ends; for a blob that is not whole, when somebody wants to have it; OSError
-of the disk.
+Enters: which blob a thread is about to ask for; the parts that come, by whichever thread reads the
+connection. Leaves: a whole file, of the length that the server has announced. Fails: ProtocolError
+for parts that were not asked for, or in another order, or more than was announced, for which the
+connection ends; for a blob that is not whole, when somebody wants to have it; OSError of the disk.
 """
+
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -15,7 +16,8 @@ from ZEO.cache.leftovers import prefix
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire import shapes
 
-#: Blobs whose caller has given up, and whose parts may still come: so many interrupted calls are remembered.
+#: Blobs whose caller has given up, and whose parts may still come: so many interrupted calls are
+#: remembered.
 GIVEN_UP = 1000
 
 _Key = tuple[bytes, bytes]
@@ -31,7 +33,7 @@ class Download:
         self.file = ArrivingFile(directory, prefix('fetch'))
         self._announced = announced
         self._started = self._ended = False
-        self._length: int | None = None    # as the server has announced it
+        self._length: int | None = None  # as the server has announced it
         self._received = 0
 
     def take(self, name: str, length: int | None, chunk: bytes) -> None:
@@ -48,7 +50,10 @@ class Download:
         elif name == 'receiveBlobChunk':
             self._received += len(chunk)
             if self._length is not None and self._received > self._length:
-                raise ProtocolError(f'the server sent more of a blob than the {self._length} bytes that it announced')
+                raise ProtocolError(
+                    f'the server sent more of a blob than the {self._length} bytes that it '
+                    'announced'
+                )
             self.file.add(chunk)
         else:
             self._ended = True
@@ -62,9 +67,14 @@ class Download:
         if self.file.error is not None:
             raise self.file.error
         if not self._ended:
-            raise ProtocolError(f'the server did not send a blob to its end: {self._received} bytes have come')
+            raise ProtocolError(
+                f'the server did not send a blob to its end: {self._received} bytes have come'
+            )
         if self._length not in (None, self._received):
-            raise ProtocolError(f'the server sent {self._received} of the {self._length} bytes of a blob: is its file damaged?')
+            raise ProtocolError(
+                f'the server sent {self._received} of the {self._length} bytes of a blob: is its '
+                'file damaged?'
+            )
         return self.file.path, self._received
 
 
@@ -73,7 +83,7 @@ class Downloads:
 
     def __init__(self) -> None:
         self._open: dict[_Key, Download] = {}
-        self._given_up: OrderedDict[_Key, int] = OrderedDict()   # how often
+        self._given_up: OrderedDict[_Key, int] = OrderedDict()  # how often
 
     def begin(self, key: _Key, directory: str, announced: bool) -> Download:
         """A thread is about to ask for a blob."""

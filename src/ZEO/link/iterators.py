@@ -1,12 +1,15 @@
 """Iterating a storage over the wire.
 
-Enters: the tids to start and stop at.  Leaves: transactions, and their records, as ZODB's storages give them.  Fails:
-ClientDisconnected when the connection on which the iteration was begun is lost; UnrecognizedResult for a server that does not
-come on; what the server raises.  It ends where the server says that it does, and nowhere else.
+Enters: the tids to start and stop at. Leaves: transactions, and their records, as ZODB's storages
+give them. Fails: ClientDisconnected when the connection on which the iteration was begun is lost;
+UnrecognizedResult for a server that does not come on; what the server raises. It ends where the
+server says that it does, and nowhere else.
 
-A server of this package sends batches of transactions with their records; any other one transaction, one record at a time.  A
-transaction that does not fit into one batch is never held as a whole: its records are fetched while they are iterated over.
+A server of this package sends batches of transactions with their records; any other one
+transaction, one record at a time. A transaction that does not fit into one batch is never held as a
+whole: its records are fetched while they are iterated over.
 """
+
 from __future__ import annotations
 
 import weakref
@@ -22,7 +25,8 @@ from ZODB.interfaces import IStorageTransactionInformation
 from ZEO.Exceptions import ClientDisconnected, ClientStorageError, UnrecognizedResult
 from ZEO.link.connection import Connection
 
-#: What a batch holds of one transaction: what describes it, records, and whether those were the last.
+#: What a batch holds of one transaction: what describes it, records, and whether those were the
+#: last.
 _Part = tuple[tuple[Any, ...], list[Any], bool]
 
 
@@ -42,11 +46,14 @@ class Transaction(TransactionRecord):
 class StorageIterator:
     """The transactions from `start` to `stop`."""
 
-    def __init__(self, connection: Connection, start: bytes | None, stop: bytes | None, batches: bool) -> None:
+    def __init__(
+        self, connection: Connection, start: bytes | None, stop: bytes | None, batches: bool
+    ) -> None:
         self._connection = connection
         self._batches = batches
         self._fetched: deque[Transaction] = deque()
-        self._large: _Large | None = None     # the transaction whose records the server is in the middle of
+        # the transaction whose records the server is in the middle of
+        self._large: _Large | None = None
         self._ended = False
         self._id = connection.call('iterator_start', (start, stop))
         self._drop = weakref.finalize(self, _drop, connection, self._id)
@@ -79,7 +86,9 @@ class StorageIterator:
         if described is None:
             self._end()
         else:
-            self._fetched.append(Transaction(described, _OneByOne(self._connection, self._id, described[0])))
+            self._fetched.append(
+                Transaction(described, _OneByOne(self._connection, self._id, described[0]))
+            )
 
     def _batch(self) -> list[_Part]:
         """Return what comes next, one part of each transaction; only the last may be incomplete.
@@ -103,7 +112,10 @@ class StorageIterator:
 
     def _expect(self, what_should_be: bool) -> None:
         if not what_should_be:
-            raise UnrecognizedResult(f'{self._connection.where} answered iterator_batch with what leads nowhere: it has a fault')
+            raise UnrecognizedResult(
+                f'{self._connection.where} answered iterator_batch with what leads nowhere: it has '
+                'a fault'
+            )
 
     def _add(self, part: _Part) -> None:
         described, records, complete = part
@@ -114,7 +126,9 @@ class StorageIterator:
             self._fetched.append(Transaction(described, self._large))
 
     def rest(self, tid: bytes) -> Iterator[list[Any]]:
-        """Yield what is still to come of the transaction that the server is in the middle of, in parts."""
+        """Yield what is still to come of the transaction that the server is in the middle of, in
+        parts.
+        """
         complete = False
         while not complete:
             batch = self._batch()
@@ -133,11 +147,13 @@ class StorageIterator:
             found = True
             yield from transaction._records
         if not found:
-            raise UnrecognizedResult(f'{self._connection.where} has no transaction {tid.hex()} any more')
+            raise UnrecognizedResult(
+                f'{self._connection.where} has no transaction {tid.hex()} any more'
+            )
 
     def _end(self) -> None:
         self._ended = True
-        self._drop.detach()   # the server has forgotten it already
+        self._drop.detach()  # the server has forgotten it already
 
 
 class _Large:
@@ -146,29 +162,35 @@ class _Large:
     def __init__(self, iterator: StorageIterator, tid: bytes, first: list[Any]) -> None:
         self._iterator = iterator
         self._tid = tid
-        self._first: list[Any] | None = first   # until somebody takes them
+        self._first: list[Any] | None = first  # until somebody takes them
         self._rest = iterator.rest(tid)
-        self._left = False                      # the iteration has gone on without them
+        self._left = False  # the iteration has gone on without them
 
     def __iter__(self) -> Iterator[Any]:
         first, self._first = self._first, None
-        if first is None:   # a second time, or too late
+        if first is None:  # a second time, or too late
             yield from self._iterator.again(self._tid)
             return
         yield from first
         for part in self._rest:
             yield from part
         if self._left:
-            raise ClientStorageError(f'the records of transaction {self._tid.hex()} were broken off: take them before going on '
-                                     'to the next transaction')
+            raise ClientStorageError(
+                f'the records of transaction {self._tid.hex()} were broken off: take them before '
+                'going on '
+                'to the next transaction'
+            )
 
     def leave(self) -> None:
         """Whoever iterates goes on to the next transaction: have the server come to its end."""
         self._first, self._left = None, True
         for _ in self._rest:
             pass
-        if self._iterator._large is self:   # it was interrupted
-            raise ClientStorageError(f'transaction {self._tid.hex()} was not received to its end: begin the iteration again')
+        if self._iterator._large is self:  # it was interrupted
+            raise ClientStorageError(
+                f'transaction {self._tid.hex()} was not received to its end: begin the iteration '
+                'again'
+            )
 
 
 class _OneByOne:
@@ -186,5 +208,5 @@ class _OneByOne:
 def _drop(connection: Connection, iterator: int) -> None:
     try:
         connection.leave('iterator_gc', ([iterator],))
-    except ClientDisconnected:   # gone with its connection
+    except ClientDisconnected:  # gone with its connection
         pass

@@ -1,9 +1,10 @@
 """The lasting relation of a client to its server, over one connection after another.
 
-Enters: calls from any thread.  Leaves: their results; a connection that is made again whenever it was lost.  Fails:
-ClientDisconnected when there is no connection within `timeout` seconds, or it is lost under a call; at the first connection
-also what a server refuses us for.
+Enters: calls from any thread. Leaves: their results; a connection that is made again whenever it
+was lost. Fails: ClientDisconnected when there is no connection within `timeout` seconds, or it is
+lost under a call; at the first connection also what a server refuses us for.
 """
+
 from __future__ import annotations
 
 import logging
@@ -39,13 +40,21 @@ class Link:
     """Keeps a connection.
 
     :param timeout: seconds that a call waits for a connection.
-    :param connected: is called with every new connection before anybody may use it, in the connecting thread.
+    :param connected: is called with every new connection before anybody may use it, in the
+        connecting thread.
     :param pauses: the first and the last pause between two rounds of connecting, in seconds.
     """
 
-    def __init__(self, addresses: list[Address], wanted: Registration, state: ClientState, timeout: float,
-                 connected: Callable[[Connected], None],
-                 pauses: tuple[float, float] = (FIRST_PAUSE, LAST_PAUSE), system: System = REAL) -> None:
+    def __init__(
+        self,
+        addresses: list[Address],
+        wanted: Registration,
+        state: ClientState,
+        timeout: float,
+        connected: Callable[[Connected], None],
+        pauses: tuple[float, float] = (FIRST_PAUSE, LAST_PAUSE),
+        system: System = REAL,
+    ) -> None:
         self.addresses = addresses
         self.timeout = timeout
         self._wanted = wanted
@@ -56,22 +65,31 @@ class Link:
         self._start_afresh()
 
     def _start_afresh(self) -> None:
-        """Be without a connection and without threads: new, or in a forked child, where other threads' locks stay held."""
-        self.connection: Connection | None = None        # the one to use
-        self._losing: Connection | None = None           # the last one, until its reader is out of it
-        self._changed = self._system.reentrant_lock()    # guards what follows
-        self._waiting: set[Waiting] = set()              # calls that wait for a connection
-        self._connector: Any = None                      # the thread that makes one, unless it has ended
+        """Be without a connection and without threads: new, or in a forked child, where other
+        threads' locks stay held.
+        """
+        self.connection: Connection | None = None  # the one to use
+        # the last one, until its reader is out of it
+        self._losing: Connection | None = None
+        self._changed = self._system.reentrant_lock()  # guards what follows
+        self._waiting: set[Waiting] = set()  # calls that wait for a connection
+        # the thread that makes one, unless it has ended
+        self._connector: Any = None
         self._closed = False
-        self._fallback = False                           # the connection is a read-only makeshift
+        self._fallback = False  # the connection is a read-only makeshift
         self._ever_connected = False
-        self._away_since: float | None = None            # when a warning said that there is no connection
-        self._problem = (f'{", ".join(map(show, self.addresses))}: no server has sent its greeting yet: is it a ZEO server, '
-                         'and do both sides use TLS or none?')
-        self._refusal: BaseException | None = None       # no use in waiting for a first connection
-        self._unwatched: Connection | None = None        # one that no watcher could be started for
-        self._losses: deque[tuple[float, str]] = deque()  # when and why connections were lost, until that is logged
-        self._pausing = Waiting('')                      # the connector's, to be cut short
+        # when a warning said that there is no connection
+        self._away_since: float | None = None
+        self._problem = (
+            f'{", ".join(map(show, self.addresses))}: no server has sent its greeting yet: is it a '
+            'ZEO server, '
+            'and do both sides use TLS or none?'
+        )
+        self._refusal: BaseException | None = None  # no use in waiting for a first connection
+        self._unwatched: Connection | None = None  # one that no watcher could be started for
+        # when and why connections were lost, until that is logged
+        self._losses: deque[tuple[float, str]] = deque()
+        self._pausing = Waiting('')  # the connector's, to be cut short
         self._pausing.sleep(self._system, 0)
 
     # Calls.
@@ -99,7 +117,7 @@ class Link:
         try:
             self._waiting.add(waiting)
             while (connection := self._usable()) is None:
-                self.start()   # each time: the thread that was at it may have been torn away
+                self.start()  # each time: the thread that was at it may have been torn away
                 left = deadline - self._system.now()
                 if left <= 0:
                     raise ClientDisconnected(f'no connection within {timeout:g} s: {self._problem}')
@@ -112,7 +130,7 @@ class Link:
         """Return the connection, if there is one; raises what makes waiting for one useless."""
         connection = self.connection
         if connection is not None and connection.lost is not None:
-            connection.lose('')   # who lost it may not have come to saying so
+            connection.lose('')  # who lost it may not have come to saying so
             connection = self.connection
         if connection is None:
             if self._closed:
@@ -129,14 +147,17 @@ class Link:
     # The life of connections.
 
     def start(self) -> None:
-        """Begin to connect, in a thread of its own; harmless where there is a connection, or a thread at it.
+        """Begin to connect, in a thread of its own; harmless where there is a connection, or a
+        thread at it.
 
         :raises ClientDisconnected: when no thread can be started; the next call tries again.
         """
         try:
             under(self._changed, self._start)
         except RuntimeError as error:
-            raise ClientDisconnected(f'no connection, and no thread can be started to make one: {error}') from error
+            raise ClientDisconnected(
+                f'no connection, and no thread can be started to make one: {error}'
+            ) from error
 
     def _start(self) -> None:
         if not self._closed and self.connection is None and not self._is_connecting():
@@ -153,7 +174,7 @@ class Link:
         if connection is not None:
             try:
                 connection.flush()
-            except ClientDisconnected:   # just as well
+            except ClientDisconnected:  # just as well
                 pass
             connection.lose('the client storage was closed')
 
@@ -163,7 +184,9 @@ class Link:
         return connection
 
     def new_addresses(self, addresses: list[Address]) -> None:
-        """Use other addresses from now on; a connection that stands is kept only if its address is among them."""
+        """Use other addresses from now on; a connection that stands is kept only if its address is
+        among them.
+        """
         self.addresses = addresses
         connection = self.connection
         if connection is not None and connection.where not in map(show, addresses):
@@ -189,21 +212,26 @@ class Link:
     def _drop(self, connection: Connection, reason: str) -> None:
         if connection is not self.connection:
             return
-        self._losing = connection   # first, lest another connection is made without waiting for this one's readers
+        # first, lest another connection is made without waiting for this one's readers
+        self._losing = connection
         self._problem = reason
         self.connection = None
         self._losses.append((self._system.now(), reason))
 
     def _run(self) -> None:
-        """The connector's thread: until there is a connection that will do, or the client is closed."""
+        """The connector's thread: until there is a connection that will do, or the client is
+        closed.
+        """
         if under(self._changed, self._take_over):
             try:
                 self._connect()
             finally:
-                if under(self._changed, self._is_needed_again):   # lost just now, when this thread still seemed to be at it
+                if under(self._changed, self._is_needed_again):
+                    # lost just now, when this thread still seemed to be at it
                     self.try_to_start()
                 unwatched, self._unwatched = self._unwatched, None
-                if unwatched is not None:   # no thread could be started for that: this one has nothing else to do
+                if unwatched is not None:
+                    # no thread could be started for that: this one has nothing else to do
                     unwatched.watch()
 
     def _take_over(self) -> bool:
@@ -244,7 +272,9 @@ class Link:
     def _round(self) -> str | None:
         """Try all addresses once; returns what went wrong."""
         self._log_losses()
-        attempt = Attempt(self._wanted, self._state, self, self._system, lambda: not self._closed, self._retire)
+        attempt = Attempt(
+            self._wanted, self._state, self, self._system, lambda: not self._closed, self._retire
+        )
         try:
             found = attempt.run(self.addresses, writable_only=self.connection is not None)
         except Unreachable as error:
@@ -263,7 +293,9 @@ class Link:
         return None
 
     def _retire(self) -> None:
-        """Before the cache is checked nobody may apply anything of an earlier connection any more."""
+        """Before the cache is checked nobody may apply anything of an earlier connection any
+        more.
+        """
         current = self.connection
         if current is not None:
             current.lose('a writable server was found')
@@ -291,28 +323,36 @@ class Link:
         return not self._closed
 
     def _watch(self) -> None:
-        """Start a watcher of a new connection; should there be no thread to be had for now, it works without."""
+        """Start a watcher of a new connection; should there be no thread to be had for now, it
+        works without.
+        """
         connection = self._unwatched
         if connection is not None:
             try:
                 self._system.spawn('ZEO watcher', connection.watch)
             except RuntimeError as error:
-                log.warning('%s: no thread can be started to watch the connection: %s', connection.who, error)
+                log.warning(
+                    '%s: no thread can be started to watch the connection: %s',
+                    connection.who,
+                    error,
+                )
             else:
                 self._unwatched = None
 
     def _log_losses(self) -> None:
         """In the connector's thread, not in the one that has found the loss.
 
-        That one may be struck again in the middle of logging, which would keep a handler's lock for good: all threads that log,
-        of the whole process, would hang.
+        That one may be struck again in the middle of logging, which would keep a handler's lock for
+        good: all threads that log, of the whole process, would hang.
         """
         while self._losses:
             self._away_since, reason = self._losses.popleft()
             log.warning('%s: disconnected: %s', self._wanted.who, reason)
 
     def _log_connected(self, found: Connected, again: str) -> None:
-        """As loud as what was logged when there was no connection, so that it is known to be over."""
+        """As loud as what was logged when there was no connection, so that it is known to be
+        over.
+        """
         self._log_losses()
         where = found.connection.where + (' (read-only)' if found.read_only else '')
         since, self._away_since = self._away_since, None
@@ -320,13 +360,17 @@ class Link:
             log.info('%s: connected to %s', self._wanted.who, where)
         else:
             seconds = self._system.now() - since
-            log.warning('%s: connected%s to %s after %.1f s', self._wanted.who, again, where, seconds)
+            log.warning(
+                '%s: connected%s to %s after %.1f s', self._wanted.who, again, where, seconds
+            )
 
     def _pause(self, seconds: float) -> None:
         self._pausing.sleep(self._system, seconds)
 
     def after_fork(self) -> None:
-        """In a forked child: leave the connection to the parent; the first call makes one of our own."""
+        """In a forked child: leave the connection to the parent; the first call makes one of our
+        own.
+        """
         connection, closed, refusal = self.connection, self._closed, self._refusal
         self._start_afresh()
         self._closed, self._refusal = closed, refusal

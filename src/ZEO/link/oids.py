@@ -1,7 +1,9 @@
 """Fresh oids, which a server gives many at a time.
 
-Enters: the oids of one answer after another.  Leaves: one oid at a time.  Fails: as the call of the server does.
+Enters: the oids of one answer after another. Leaves: one oid at a time. Fails: as the call of the
+server does.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -10,7 +12,8 @@ from ZEO.net.system import System
 
 
 class Oids:
-    """Oids of one connection, to be given out; those of an earlier one are forgotten: its server may give them out again.
+    """Oids of one connection, to be given out; those of an earlier one are forgotten: its server
+    may give them out again.
 
     :param ask: returns what the server gives.
     """
@@ -18,16 +21,18 @@ class Oids:
     def __init__(self, ask: Callable[[], list[bytes]], system: System) -> None:
         self._ask = ask
         self._system = system
-        self._forgotten = 0   # times that they were
+        self._forgotten = 0  # times that they were
         self.start_afresh()
 
     def start_afresh(self) -> None:
         """Have none: new, or in a forked child, where another thread's lock stays held."""
-        self._lock = self._system.lock()   # of those who take one, and maybe wait for a connection
+        self._lock = self._system.lock()  # of those who take one, and maybe wait for a connection
         self.forget()
 
     def forget(self) -> None:
-        """There is another connection.  Without the lock: who holds it may wait for this very connection."""
+        """There is another connection. Without the lock: who holds it may wait for this very
+        connection.
+        """
         self._forgotten += 1
         self._oids: list[bytes] = []
 

@@ -1,8 +1,9 @@
 """From the constructor's arguments to what the rooms of the link take.
 
-Enters: arguments as users and configurations write them, some of them None.  Leaves: a cache, a registration, pauses.  Fails:
-ConfigurationError for what can't be meant.
+Enters: arguments as users and configurations write them, some of them None. Leaves: a cache, a
+registration, pauses. Fails: ConfigurationError for what can't be meant.
 """
+
 from __future__ import annotations
 
 import logging
@@ -24,12 +25,12 @@ from ZEO.wire.plain import is_plain
 
 log = logging.getLogger('ZEO.ClientStorage')
 
-#: The bytes of a client cache, as the first release had it.  A temporary cache of that size is kept in memory; of a larger one
-#: the records are in a temporary file.
+#: The bytes of a client cache, as the first release had it. A temporary cache of that size is kept
+#: in memory; of a larger one the records are in a temporary file.
 CACHE_SIZE = 20_000_000
 
-#: The pauses that ZODB's <zeoclient> section passes when the configuration names none.  Meant as they stand, they would keep a
-#: client away from a server for minutes after it is back.
+#: The pauses that ZODB's <zeoclient> section passes when the configuration names none. Meant as
+#: they stand, they would keep a client away from a server for minutes after it is back.
 _UNSAID = 5, 300
 
 #: Seconds that a call waits for a connection, unless the user has said how many.
@@ -66,7 +67,7 @@ def _is_flag(value: Any) -> bool:
 
 
 def _is_tls(value: Any) -> bool:
-    if isinstance(value, tuple) and len(value) == 2:   # as ZConfig sections give it
+    if isinstance(value, tuple) and len(value) == 2:  # as ZConfig sections give it
         value = value[0]
     return value is False or isinstance(value, SSLContext)
 
@@ -80,15 +81,29 @@ _CHECKS: _Checks = {
     **_all('storage', _is_text, "names are text, such as '1'"),
     **_all('name client client_label ssl_server_hostname', _is_text, 'give a text'),
     **_all('var blob_dir', _is_path, 'give the path of a directory'),
-    **_all('wait_timeout timeout min_disconnect_poll max_disconnect_poll disconnect_poll', _is_time,
-           'give a number of seconds, 0 or more'),
+    **_all(
+        'wait_timeout timeout min_disconnect_poll max_disconnect_poll disconnect_poll',
+        _is_time,
+        'give a number of seconds, 0 or more',
+    ),
     **_all('cache_size blob_cache_size', _is_size, 'give a number of bytes'),
-    **_all('blob_cache_size_check', lambda value: _is_size(value) and value <= 100,
-           'give a whole number from 1 to 100, in per cent'),
-    **_all('wait read_only read_only_fallback shared_blob_dir server_sync drop_cache_rather_verify drop_cache_if_older '
-           'wait_for_server_on_startup', _is_flag, 'give True or False'),
-    **_all('ssl', _is_tls,
-           'give an ssl.SSLContext, such as ssl.create_default_context(cafile=FILE) makes'),
+    **_all(
+        'blob_cache_size_check',
+        lambda value: _is_size(value) and value <= 100,
+        'give a whole number from 1 to 100, in per cent',
+    ),
+    **_all(
+        'wait read_only read_only_fallback shared_blob_dir server_sync drop_cache_rather_verify '
+        'drop_cache_if_older '
+        'wait_for_server_on_startup',
+        _is_flag,
+        'give True or False',
+    ),
+    **_all(
+        'ssl',
+        _is_tls,
+        'give an ssl.SSLContext, such as ssl.create_default_context(cafile=FILE) makes',
+    ),
 }
 
 
@@ -105,20 +120,28 @@ def check(**given: Any) -> None:
 
 
 def _checked_cache(cache: Any) -> Any:
-    missing = [name for name in IClientCache.names() if name != '__len__' and not hasattr(cache, name)]
+    missing = [
+        name for name in IClientCache.names() if name != '__len__' and not hasattr(cache, name)
+    ]
     if missing:
-        raise ConfigurationError(f'cache is a {type(cache).__name__}, which has no {missing[0]}: give the path of a file, or an '
-                                 'object with the methods of ZEO.interfaces.IClientCache')
+        raise ConfigurationError(
+            f'cache is a {type(cache).__name__}, which has no {missing[0]}: give the path of a '
+            'file, or an '
+            'object with the methods of ZEO.interfaces.IClientCache'
+        )
     return cache
 
 
-def open_cache(cache: Any, client: str | None, var: str | None, storage: str, size: int, database: str) -> Any:
+def open_cache(
+    cache: Any, client: str | None, var: str | None, storage: str, size: int, database: str
+) -> Any:
     """Return the client cache.
 
     :param cache: a path, or a cache that is there already.
     :param client: the name of a persistent cache; without it, the environment's ``ZEO_CLIENT``.
     :param var: the directory of persistent caches.
-    :param database: what tells the storage from others of its name; a file of another one is not used.
+    :param database: what tells the storage from others of its name; a file of another one is not
+        used.
     :raises ConfigurationError: when the directory is not there, or the size is none.
     """
     if not isinstance(size, int) or size < 0:
@@ -128,13 +151,20 @@ def open_cache(cache: Any, client: str | None, var: str | None, storage: str, si
     client = client or os.environ.get('ZEO_CLIENT')
     if cache is None and not client:
         return MemoryCache(size) if size <= CACHE_SIZE else ClientCache(None, size)
-    path = os.path.abspath(os.fspath(cache) if cache is not None else cache_path(str(client), var, storage))
+    path = os.path.abspath(
+        os.fspath(cache) if cache is not None else cache_path(str(client), var, storage)
+    )
     if os.path.isdir(path):
-        raise ConfigurationError(f'cache={path!r} is a directory: give the path of a file in it, such as '
-                                 f'{os.path.join(path, "client.zec")!r}, or client=NAME with var={path!r}')
+        raise ConfigurationError(
+            f'cache={path!r} is a directory: give the path of a file in it, such as '
+            f'{os.path.join(path, "client.zec")!r}, or client=NAME with var={path!r}'
+        )
     directory = os.path.dirname(path)
     if not os.path.isdir(directory):
-        raise ConfigurationError(f'there is no directory {directory} for the client cache: make it, or name another with var=')
+        raise ConfigurationError(
+            f'there is no directory {directory} for the client cache: make it, or name another '
+            'with var='
+        )
     opened = ClientCache(path, size, identity=database)
     if opened.is_usable:
         return opened
@@ -148,7 +178,7 @@ def cache_path(client: str, var: str | None, storage: str) -> str:
     if not var:
         home = os.environ.get('INSTANCE_HOME')
         var = os.path.join(home, 'var') if home else os.getcwd()
-    name = re.sub(r'[^\w.@+-]', '_', f'{client}-{storage}')   # neither name may leave the directory
+    name = re.sub(r'[^\w.@+-]', '_', f'{client}-{storage}')  # neither name may leave the directory
     return os.path.join(var, name + '.zec')
 
 
@@ -161,13 +191,32 @@ def after_fork(cache: Any, size: int) -> Any:
     return cache
 
 
-def registration(storage: str, read_only: bool, fallback: bool, label: str, ssl: Any, ssl_server_hostname: str | None,
-                 drop_cache_if_older: bool, drop_cache_rather_verify: bool, timeout: float | None = None) -> Registration:
+def registration(
+    storage: str,
+    read_only: bool,
+    fallback: bool,
+    label: str,
+    ssl: Any,
+    ssl_server_hostname: str | None,
+    drop_cache_if_older: bool,
+    drop_cache_rather_verify: bool,
+    timeout: float | None = None,
+) -> Registration:
     """Return what to ask of a server."""
-    if isinstance(ssl, tuple):   # as ZConfig sections give it
+    if isinstance(ssl, tuple):  # as ZConfig sections give it
         ssl, ssl_server_hostname = ssl
-    return Registration(storage, read_only, fallback and not read_only, label.replace('\n', ' '), ssl or None,
-                        ssl_server_hostname, drop_cache_if_older, drop_cache_rather_verify, MESSAGE_SIZE, timeout)
+    return Registration(
+        storage,
+        read_only,
+        fallback and not read_only,
+        label.replace('\n', ' '),
+        ssl or None,
+        ssl_server_hostname,
+        drop_cache_if_older,
+        drop_cache_rather_verify,
+        MESSAGE_SIZE,
+        timeout,
+    )
 
 
 def pauses(first: float | None, last: float | None, both: float | None) -> tuple[float, float]:
@@ -194,7 +243,8 @@ def shown(addr: object) -> str:
 def metadata(transaction: Any, abilities: frozenset[str]) -> tuple[bytes, bytes, Any]:
     """Return a transaction's user, description and extension as its server takes them.
 
-    :param transaction: a TransactionMetaData of ZODB's, or a transaction of the package transaction, whose texts are text.
+    :param transaction: a TransactionMetaData of ZODB's, or a transaction of the package
+        transaction, whose texts are text.
     :param abilities: of the server.
     :raises ConfigurationError: when the server takes plain data only, and the extension is not.
     """
@@ -202,11 +252,16 @@ def metadata(transaction: Any, abilities: frozenset[str]) -> tuple[bytes, bytes,
     if 'extension_bytes' in abilities:
         stored = getattr(transaction, 'extension_bytes', None)
         if not isinstance(stored, bytes):
-            stored = TransactionMetaData(extension=dict(getattr(transaction, 'extension', None) or {})).extension_bytes
+            stored = TransactionMetaData(
+                extension=dict(getattr(transaction, 'extension', None) or {})
+            ).extension_bytes
         return user, description, stored
-    plain = dict(getattr(transaction, 'extension', None) or {})   # some have a class of their own, which says nothing
+    # some have a class of their own, which says nothing
+    plain = dict(getattr(transaction, 'extension', None) or {})
     if not is_plain(plain):
-        raise ConfigurationError('the extension of this transaction holds objects, and this server takes plain data only')
+        raise ConfigurationError(
+            'the extension of this transaction holds objects, and this server takes plain data only'
+        )
     return user, description, plain
 
 
@@ -215,4 +270,6 @@ def _encoded(text: Any) -> bytes:
         return text
     if text is None or isinstance(text, str):
         return (text or '').encode('utf-8', 'surrogatepass')
-    raise ConfigurationError(f'the user and the description of a transaction are text, not a {type(text).__name__}')
+    raise ConfigurationError(
+        f'the user and the description of a transaction are text, not a {type(text).__name__}'
+    )

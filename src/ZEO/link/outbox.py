@@ -1,9 +1,11 @@
 """What is to be sent: one thread at a time sends, and small one-way messages wait for company.
 
-Enters: frames.  Leaves: bytes on the stream, in the order in which they came in.  Fails: ClientDisconnected when the connection
-has ended; however a thread leaves the middle of a send, the connection ends, since part of a frame may have been sent, or what
-other threads had left here may be lost.
+Enters: frames. Leaves: bytes on the stream, in the order in which they came in. Fails:
+ClientDisconnected when the connection has ended; however a thread leaves the middle of a send, the
+connection ends, since part of a frame may have been sent, or what other threads had left here may
+be lost.
 """
+
 from __future__ import annotations
 
 from collections import deque
@@ -26,19 +28,24 @@ class Outbox:
     :param broken: ends the connection: ``broken(reason, cause)``.
     """
 
-    def __init__(self, stream: Stream, check: Callable[[], None], broken: Callable[[str, BaseException], Any],
-                 system: System) -> None:
-        self.lock = system.lock()          # held by the thread that sends
+    def __init__(
+        self,
+        stream: Stream,
+        check: Callable[[], None],
+        broken: Callable[[str, BaseException], Any],
+        system: System,
+    ) -> None:
+        self.lock = system.lock()  # held by the thread that sends
         self._stream = stream
         self._check = check
         self._broken = broken
-        self.has_ended = False             # the connection has
+        self.has_ended = False  # the connection has
         self.suspicion = Suspicion(self.lock, lambda: (self._sends, self._sender), system)
         self._this_thread = system.thread_numbers()
-        self._sends = 0                    # how many there were
-        self._sender: int | None = None    # the thread that is at one
-        self._unsent: deque[bytes] = deque()   # what waits for company
-        self._size = 0                         # of that, in bytes, roughly
+        self._sends = 0  # how many there were
+        self._sender: int | None = None  # the thread that is at one
+        self._unsent: deque[bytes] = deque()  # what waits for company
+        self._size = 0  # of that, in bytes, roughly
 
     def send(self, data: bytes) -> None:
         """Send a frame, behind all that waits."""
@@ -50,13 +57,17 @@ class Outbox:
             under(self.lock, self._send, b'')
 
     def put(self, pieces: Sequence[bytes]) -> None:
-        """Leave a frame in pieces, to be sent with the next at the latest, or when there is enough for a send."""
+        """Leave a frame in pieces, to be sent with the next at the latest, or when there is enough
+        for a send.
+        """
         self.leave(pieces)
         if self._size > SEND_AHEAD:
             self.flush()
 
     def leave(self, pieces: Sequence[bytes]) -> None:
-        """The same, and never send by itself, nor take the lock: the garbage collector may call it at any moment."""
+        """The same, and never send by itself, nor take the lock: the garbage collector may call it
+        at any moment.
+        """
         if self.has_ended:
             self._check()
         self._unsent.extend(pieces)
@@ -86,7 +97,7 @@ class Outbox:
     def _with_all_that_waits(self, data: bytes) -> list[bytes]:
         unsent, pieces = self._unsent, []
         self._size = 0
-        while unsent:   # others may add to it meanwhile
+        while unsent:  # others may add to it meanwhile
             pieces.append(unsent.popleft())
         pieces.append(data)
         return pieces

@@ -1,12 +1,15 @@
 """Objects on their way into the cache that nobody waits for yet.
 
-Enters: oids that an application will want.  Leaves: requests, for many oids each to a server of ours, for one each to another;
-a few at a time, so that what they bring is bounded.  A thread that wants one of the objects meanwhile waits for it instead of
-asking again.  Fails: never; an object that did not come is loaded when it is wanted.
+Enters: oids that an application will want. Leaves: requests, for many oids each to a server of
+ours, for one each to another; a few at a time, so that what they bring is bounded. A thread that
+wants one of the objects meanwhile waits for it instead of asking again. Fails: never; an object
+that did not come is loaded when it is wanted.
 
-A server of ours answers a request for the first of its oids, as many as make a good answer.  The others are asked for by the
-thread that applies that answer; that leaves with the next call of any thread, or by the thread that watches the connection.
+A server of ours answers a request for the first of its oids, as many as make a good answer. The
+others are asked for by the thread that applies that answer; that leaves with the next call of any
+thread, or by the thread that watches the connection.
 """
+
 from __future__ import annotations
 
 from collections import deque
@@ -22,26 +25,35 @@ from ZEO.link.waiting import Begun
 #: Oids in one request: the most that a server takes.
 BATCH = 1000
 
-#: Requests that are under way at a time: with many oids each, about 1 MB comes for each; with one, one object.
+#: Requests that are under way at a time: with many oids each, about 1 MB comes for each; with one,
+#: one object.
 MOST_BATCHES, MOST_LOADS = 8, 1000
 
-Key = tuple[bytes, bytes]   # oid, tid
+Key = tuple[bytes, bytes]  # oid, tid
 
 
 class Prefetched:
     """The requests that are under way, or were not long ago.
 
-    Callers and the thread that applies answers use it at the same time: every step is one that can't be torn apart, and what is
-    counted twice or forgotten between two of them costs a request.
+    Callers and the thread that applies answers use it at the same time: every step is one that
+    can't be torn apart, and what is counted twice or forgotten between two of them costs a request.
     """
 
     def __init__(self) -> None:
-        self.pending: dict[Key, Begun] = {}                     # the request with that object
-        self._left: deque[Key] = deque()                        # what was not asked for yet
-        self._under_way: dict[int, Begun | None] = {}           # by a number; None until it is known
+        self.pending: dict[Key, Begun] = {}  # the request with that object
+        self._left: deque[Key] = deque()  # what was not asked for yet
+        # by a number; None until it is known
+        self._under_way: dict[int, Begun | None] = {}
         self._connection: Connection | None = None
 
-    def start(self, connection: Connection, state: ClientState, oids: list[bytes], tid: bytes, batches: bool) -> None:
+    def start(
+        self,
+        connection: Connection,
+        state: ClientState,
+        oids: list[bytes],
+        tid: bytes,
+        batches: bool,
+    ) -> None:
         """Ask for the revisions that were current just before `tid`."""
         self.pending = {key: begun for key, begun in list(self.pending.items()) if not begun.done}
         self._connection = connection
@@ -58,7 +70,7 @@ class Prefetched:
             if self._connection is not None:
                 self._connection.flush()
             begun.wait()
-        except (ClientStorageError, POSKeyError):   # asking for it by itself will tell
+        except (ClientStorageError, POSKeyError):  # asking for it by itself will tell
             return False
         return True
 
@@ -87,7 +99,7 @@ class Prefetched:
         while len(some) < size:
             try:
                 key = self._left.popleft()
-            except IndexError:   # there is no more, or another thread was faster
+            except IndexError:  # there is no more, or another thread was faster
                 break
             if some and key[1] != some[0][1]:
                 self._left.appendleft(key)
@@ -96,25 +108,31 @@ class Prefetched:
                 some.append(key)
         return some
 
-    def _ask(self, connection: Connection, state: ClientState, keys: list[Key], batches: bool) -> None:
-        under_way, left = self._under_way, self._left   # of this connection
+    def _ask(
+        self, connection: Connection, state: ClientState, keys: list[Key], batches: bool
+    ) -> None:
+        under_way, left = self._under_way, self._left  # of this connection
 
         def applied(result: Any) -> None:
             results = result if batches else [result]
             under_way.pop(id(keys), None)
             if not 1 <= len(results) <= len(keys):
-                raise UnrecognizedResult(f'{connection.where} answered load_many for {len(keys)} objects with {len(results)}')
+                raise UnrecognizedResult(
+                    f'{connection.where} answered load_many for {len(keys)} objects with '
+                    f'{len(results)}'
+                )
             for (oid, _), loaded in zip(keys, results, strict=False):
                 state.loaded(oid, loaded)
-            rest = keys[len(results):]
+            rest = keys[len(results) :]
             for key in rest:
                 self.pending.pop(key, None)
             left.extendleft(reversed(rest))
             if left and left is self._left:
                 try:
                     self._go_on(connection, state, batches)
-                except ClientDisconnected:   # the connection's own end says so
+                except ClientDisconnected:  # the connection's own end says so
                     pass
+
         oids, tid = [oid for oid, _ in keys], keys[0][1]
         name, args = ('load_many', (oids, tid)) if batches else ('loadBefore', (oids[0], tid))
         under_way[id(keys)] = None

@@ -1,7 +1,10 @@
-"""Which of ZODB's interfaces a client provides: those of its server's storage, as far as they can be had over the wire.
+"""Which of ZODB's interfaces a client provides: those of its server's storage, as far as they can
+be had over the wire.
 
-Enters: names of interfaces, as get_info has them.  Leaves: the interfaces.  Fails: never; unknown names are passed over.
+Enters: names of interfaces, as get_info has them. Leaves: the interfaces. Fails: never; unknown
+names are passed over.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -9,17 +12,28 @@ from typing import Any
 
 from ZODB import interfaces
 
-_REMOTE = {interface.__name__: interface for interface in (
-    interfaces.IStorageUndoable, interfaces.IStorageIteration, interfaces.IStorageRestoreable,
-    interfaces.IStorageCurrentRecordIteration, interfaces.IBlobStorage, interfaces.IBlobStorageRestoreable,
-    interfaces.IExternalGC)}
+_REMOTE = {
+    interface.__name__: interface
+    for interface in (
+        interfaces.IStorageUndoable,
+        interfaces.IStorageIteration,
+        interfaces.IStorageRestoreable,
+        interfaces.IStorageCurrentRecordIteration,
+        interfaces.IBlobStorage,
+        interfaces.IBlobStorageRestoreable,
+        interfaces.IExternalGC,
+    )
+}
 
 
 def provided(names: Iterable[tuple[str, str]]) -> list[Any]:
     """Return the interfaces to provide.
 
-    Those of blobs too for a client without a blob directory, as in the first release: what it says of blobs then is what to do.
+    Those of blobs too for a client without a blob directory, as in the first release: what it says
+    of blobs then is what to do.
 
     :param names: (module, name) of each interface of the server's storage.
     """
-    return [_REMOTE[name] for module, name in names if module == 'ZODB.interfaces' and name in _REMOTE]
+    return [
+        _REMOTE[name] for module, name in names if module == 'ZODB.interfaces' and name in _REMOTE
+    ]

@@ -1,12 +1,15 @@
 """Reading for all: who waits for the stream, and who applies what has come.
 
-Enters: calls that wait, and the stream's bytes.  Leaves: messages, handed out in the order in which they arrived, each before
-the next.  Fails: never by itself; however a thread leaves the middle of taking bytes and applying them, the connection ends.
+Enters: calls that wait, and the stream's bytes. Leaves: messages, handed out in the order in which
+they arrived, each before the next. Fails: never by itself; however a thread leaves the middle of
+taking bytes and applying them, the connection ends.
 
-Two things that look like one are kept apart.  To wait for the stream takes nothing from it: one of those who wait for an answer
-does it for all, and should that thread be torn away, another finds out and takes its turn.  To take bytes and apply what they
-say is done under a lock by whichever thread comes, whole or not at all: it is never held by a thread that sleeps.
+Two things that look like one are kept apart. To wait for the stream takes nothing from it: one of
+those who wait for an answer does it for all, and should that thread be torn away, another finds out
+and takes its turn. To take bytes and apply what they say is done under a lock by whichever thread
+comes, whole or not at all: it is never held by a thread that sleeps.
 """
+
 from __future__ import annotations
 
 from collections import deque
@@ -21,13 +24,16 @@ from ZEO.net.tls_errors import TlsError
 from ZEO.wire.messages import Message
 from ZEO.wire.session import ClientSession
 
-#: Seconds after which a reader that has not looked at the stream is taken for lost: it looks once in a tick.
+#: Seconds after which a reader that has not looked at the stream is taken for lost: it looks once
+#: in a tick.
 LOST_AFTER = 2.5 * TICK
 
-#: Seconds between two looks whether the reader has taken what had arrived, and how many before it is taken out of its hands.
+#: Seconds between two looks whether the reader has taken what had arrived, and how many before it
+#: is taken out of its hands.
 _PAUSE, _PAUSES = 0.0002, 250
 
-#: Seconds for which a thread waits for another one to apply what has arrived: that one may wait for a lock that the first holds.
+#: Seconds for which a thread waits for another one to apply what has arrived: that one may wait for
+#: a lock that the first holds.
 LONGEST_DRAIN = 5.0
 
 
@@ -44,16 +50,25 @@ class Reader:
     :param waiting: all calls without an answer.
     :param handle: applies a message, unless the connection has ended.
     :param end: ends the connection: ``end(reason, cause)``.
-    :param tick: looks at the time limits of a call whose caller is about to sleep; returns for how long it may.
+    :param tick: looks at the time limits of a call whose caller is about to sleep; returns for how
+        long it may.
     """
 
-    def __init__(self, stream: Stream, session: ClientSession, waiting: dict[int, Waiting], handle: Callable[[Message], None],
-                 end: Callable[[str, BaseException | None], None], tick: Callable[[Waiting], float], system: System) -> None:
-        self.lock = system.lock()              # held by the thread that takes and applies
-        self.heard = system.now()              # when the server sent something last
-        self.has_ended = False                 # the connection has
+    def __init__(
+        self,
+        stream: Stream,
+        session: ClientSession,
+        waiting: dict[int, Waiting],
+        handle: Callable[[Message], None],
+        end: Callable[[str, BaseException | None], None],
+        tick: Callable[[Waiting], float],
+        system: System,
+    ) -> None:
+        self.lock = system.lock()  # held by the thread that takes and applies
+        self.heard = system.now()  # when the server sent something last
+        self.has_ended = False  # the connection has
         self.suspicion = Suspicion(self.lock, lambda: (self._takes, self._applies), system)
-        self._takes = 0                        # how often a thread has taken what there was
+        self._takes = 0  # how often a thread has taken what there was
         self._stream = stream
         self._session = session
         self._waiting = waiting
@@ -62,8 +77,9 @@ class Reader:
         self._tick = tick
         self._system = system
         self._this_thread = system.thread_numbers()
-        self._applies: int | None = None       # the thread that does
-        self._turns: dict[int, Waiting | _Drainer] = {}   # at 0: whose caller waits for the stream now
+        self._applies: int | None = None  # the thread that does
+        # at 0: whose caller waits for the stream now
+        self._turns: dict[int, Waiting | _Drainer] = {}
         self._inbox: deque[Message] = deque()  # taken, not yet applied
 
     @property
@@ -77,21 +93,22 @@ class Reader:
         try:
             try:
                 while not waiting.done:
-                    if turns.setdefault(0, waiting) is waiting:   # one step, that leaves no doubt whose turn it is
+                    if turns.setdefault(0, waiting) is waiting:
+                        # one step, that leaves no doubt whose turn it is
                         self._read_until(waiting)
                     elif self._applies == self._this_thread():
-                        self._read_until(waiting)   # called by what is being applied
+                        self._read_until(waiting)  # called by what is being applied
                     else:
                         self._sleep(waiting)
             finally:
                 self._leave(waiting)
-        finally:   # an exception may strike there as well
+        finally:  # an exception may strike there as well
             if turns.get(0) is waiting:
                 turns.pop(0, None)
 
     def drain(self) -> None:
         """Return when all that has arrived by now has been applied, without waiting for more."""
-        if self._applies == self._this_thread():   # called by what is being applied
+        if self._applies == self._this_thread():  # called by what is being applied
             return
         turn, turns = _Drainer(), self._turns
         try:
@@ -102,18 +119,20 @@ class Reader:
                     return
             finally:
                 self._leave(turn)
-        finally:   # an exception may strike there as well
+        finally:  # an exception may strike there as well
             if turns.get(0) is turn:
                 turns.pop(0, None)
         self._let_reader_drain()
 
     def _let_reader_drain(self) -> None:
-        """Another thread waits for the stream: what wakes it is its own to take, else it would sleep on."""
+        """Another thread waits for the stream: what wakes it is its own to take, else it would
+        sleep on.
+        """
         left_alone, until = 0, self._system.now() + LONGEST_DRAIN
         while self._system.now() < until and not self.has_ended:
             if self._stream.wait_readable(0):
                 left_alone += not self.lock.locked()
-            elif not self.lock.locked():   # and so all that was taken has been applied
+            elif not self.lock.locked():  # and so all that was taken has been applied
                 return
             if left_alone > _PAUSES:
                 under(self.lock, self._take)
@@ -131,19 +150,28 @@ class Reader:
                 self._tick(waiting)
 
     def _sleep(self, waiting: Waiting) -> None:
-        """Another thread reads: sleep until it has the answer, or leaves reading to us, or is lost."""
+        """Another thread reads: sleep until it has the answer, or leaves reading to us, or is
+        lost.
+        """
         waiting.sleep(self._system, self._tick(waiting))
         reader = self._turns.get(0)
         if reader is None or waiting.done:
             return
         now = self._system.now()
-        if waiting.seen is None or waiting.seen[0] is not reader or waiting.seen[1] != reader.looked:
+        if (
+            waiting.seen is None
+            or waiting.seen[0] is not reader
+            or waiting.seen[1] != reader.looked
+        ):
             waiting.seen = reader, reader.looked, now
         elif now - waiting.seen[2] > LOST_AFTER and self._turns.get(0) is reader:
-            self._turns[0] = waiting   # should it be just slow, both wait for the stream for a while: no harm
+            # should it be just slow, both wait for the stream for a while: no harm
+            self._turns[0] = waiting
 
     def _leave(self, turn: Waiting | _Drainer) -> None:
-        """Give up one's turn, if one has it; when no caller has it, wake one who waits, to take it."""
+        """Give up one's turn, if one has it; when no caller has it, wake one who waits, to take
+        it.
+        """
         reader = self._turns.get(0)
         if reader is turn:
             self._turns.pop(0, None)
@@ -164,7 +192,8 @@ class Reader:
             self._applies = self._this_thread()
             self._takes += 1
             try:
-                if self._inbox:   # left by the thread that has called us while it applies the one before
+                if self._inbox:
+                    # left by the thread that has called us while it applies the one before
                     self._apply()
                     return True
                 return self._receive()
@@ -191,7 +220,7 @@ class Reader:
             self._end('the server has closed the connection', None)
             return False
         self.heard = self._system.now()
-        if len(messages) == 1:   # as mostly
+        if len(messages) == 1:  # as mostly
             self._handle(messages[0])
         else:
             self._inbox.extend(messages)

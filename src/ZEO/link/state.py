@@ -1,11 +1,15 @@
-"""What this client knows: its cache, the last transaction it has heard of, and the database to be told.
+"""What this client knows: its cache, the last transaction it has heard of, and the database to be
+told.
 
-Enters: what the server sends, in the order in which it arrived, by whichever thread reads the connection.  Leaves: an up to
-date cache, calls of the database's ``invalidate``.  Fails: ProtocolError for a message that makes no sense.
+Enters: what the server sends, in the order in which it arrived, by whichever thread reads the
+connection. Leaves: an up to date cache, calls of the database's ``invalidate``. Fails:
+ProtocolError for a message that makes no sense.
 
-One order holds throughout: first the cache, then the database, then :attr:`ClientState.last_tid`.  A connection of ZODB's that
-sees the new tid has been told what changed, and a process that is killed in between finds a cache that claims less than it has.
+One order holds throughout: first the cache, then the database, then :attr:`ClientState.last_tid`. A
+connection of ZODB's that sees the new tid has been told what changed, and a process that is killed
+in between finds a cache that claims less than it has.
 """
+
 from __future__ import annotations
 
 import logging
@@ -21,7 +25,7 @@ from ZEO.wire import shapes
 
 log = logging.getLogger('ZEO.ClientStorage')
 
-Loaded = tuple[bytes, bytes, Any]     # data, tid, end tid or None
+Loaded = tuple[bytes, bytes, Any]  # data, tid, end tid or None
 
 
 class Nobody:
@@ -42,15 +46,20 @@ class ClientState:
 
     def __init__(self, cache: Any, system: System = REAL) -> None:
         self.cache = cache
-        self.database: Any = Nobody()                          # set by registerDB
-        self.last_tid: bytes | None = cache.getLastTid()       # the last transaction that was applied
-        self.covered = _next(self.last_tid or z64)             # a read before this tid can't miss what may have arrived by now
+        self.database: Any = Nobody()  # set by registerDB
+        # the last transaction that was applied
+        self.last_tid: bytes | None = cache.getLastTid()
+        # a read before this tid can't miss what may have arrived by now
+        self.covered = _next(self.last_tid or z64)
         self._system = system
-        self._committing = system.reentrant_lock()             # held while our own commit is applied
-        self.info: dict[str, Any] = {}                         # what get_info said, kept up to date
-        self.blob_arrived: Callable[[str, Any], None] | None = None   # takes receiveBlob… messages
-        self.on_check: Callable[[bool], None] = lambda begins: None   # told when a cache check begins, and when it has ended
-        self._held: list[tuple[bytes, list[bytes]]] | None = None   # invalidations that came during a cache check
+        # held while our own commit is applied
+        self._committing = system.reentrant_lock()
+        self.info: dict[str, Any] = {}  # what get_info said, kept up to date
+        self.blob_arrived: Callable[[str, Any], None] | None = None  # takes receiveBlob… messages
+        # told when a cache check begins, and when it has ended
+        self.on_check: Callable[[bool], None] = lambda begins: None
+        # invalidations that came during a cache check
+        self._held: list[tuple[bytes, list[bytes]]] | None = None
 
     @property
     def abilities(self) -> frozenset[str]:
@@ -78,7 +87,12 @@ class ClientState:
             self.cache.store(oid, tid, end, data)
         return result
 
-    def committed(self, tid: bytes, changes: Iterable[tuple[bytes, bytes | None]], callback: Callable[[bytes], Any]) -> None:
+    def committed(
+        self,
+        tid: bytes,
+        changes: Iterable[tuple[bytes, bytes | None]],
+        callback: Callable[[bytes], Any],
+    ) -> None:
         """Apply our own commit.
 
         :param changes: the oids, each with its new record, or None where that is not known.
@@ -86,8 +100,14 @@ class ClientState:
         """
         under(self._committing, self._commit, tid, changes, callback)
 
-    def _commit(self, tid: bytes, changes: Iterable[tuple[bytes, bytes | None]], callback: Callable[[bytes], Any]) -> None:
-        # A server that is a client itself may tell of a later transaction first: it may have ended what we have stored.
+    def _commit(
+        self,
+        tid: bytes,
+        changes: Iterable[tuple[bytes, bytes | None]],
+        callback: Callable[[bytes], Any],
+    ) -> None:
+        # A server that is a client itself may tell of a later transaction first: it may have ended
+        # what we have stored.
         is_latest = self.last_tid is None or tid > self.last_tid
         for oid, data in changes:
             self.cache.invalidate(oid, tid)
@@ -97,7 +117,9 @@ class ClientState:
         self._advance(tid)
 
     def settled_tid(self) -> bytes | None:
-        """Return the last transaction; while a commit of our own is being applied, wait until it is."""
+        """Return the last transaction; while a commit of our own is being applied, wait until it
+        is.
+        """
         return under(self._committing, self._get_last_tid)
 
     def _get_last_tid(self) -> bytes | None:
@@ -146,9 +168,11 @@ class ClientState:
         self._held = []
 
     def changed(self, tid: bytes, oids: list[bytes]) -> None:
-        """While away, these oids changed, one time or several, up to and including the transaction `tid`."""
+        """While away, these oids changed, one time or several, up to and including the transaction
+        `tid`.
+        """
         for oid in oids:
-            self.cache.invalidate(oid, None)   # since when is not known
+            self.cache.invalidate(oid, None)  # since when is not known
         self.database.invalidate(tid, oids)
         self._set_last(tid)
 
@@ -156,9 +180,10 @@ class ClientState:
         """While away, anything may have changed, up to and including the transaction `tid`."""
         self.cache.clear()
         self.database.invalidateCache()
-        self.database.invalidate(tid, [])   # from now on its snapshots are as new as that
+        self.database.invalidate(tid, [])  # from now on its snapshots are as new as that
         self._set_last(tid)
-        self.database.invalidateCache()   # again, for those who have taken an older snapshot since the first time
+        # again, for those who have taken an older snapshot since the first time
+        self.database.invalidateCache()
 
     def release(self) -> None:
         """Apply what was held back and is newer than the check."""

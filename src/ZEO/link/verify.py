@@ -1,11 +1,13 @@
 """The cache check on connect: what changed while this client was away?
 
-Enters: a registered connection, the state with its cache, the server's last tid.  Leaves: a state that is as new as the
-server's, and of which the database was told.  Fails: StaleServerError where the server is older than this client; what the
-server raises.
+Enters: a registered connection, the state with its cache, the server's last tid. Leaves: a state
+that is as new as the server's, and of which the database was told. Fails: StaleServerError where
+the server is older than this client; what the server raises.
 
-Its time does not depend on the cache's size: nothing (the same tid), or the oids that the server names, or all at once.
+Its time does not depend on the cache's size: nothing (the same tid), or the oids that the server
+names, or all at once.
 """
+
 from __future__ import annotations
 
 import logging
@@ -20,7 +22,13 @@ from ZEO.wire import shapes
 log = logging.getLogger('ZEO.ClientStorage')
 
 
-def check(state: ClientState, connection: Connection, server_tid: bytes, drop_when_older: bool, drop_rather: bool) -> bool:
+def check(
+    state: ClientState,
+    connection: Connection,
+    server_tid: bytes,
+    drop_when_older: bool,
+    drop_rather: bool,
+) -> bool:
     """Bring `state` up to date; returns whether everything it knew had to be dropped.
 
     :param drop_when_older: drop the cache, instead of raising, when the server is older than it.
@@ -37,16 +45,24 @@ def check(state: ClientState, connection: Connection, server_tid: bytes, drop_wh
     if known > server_tid:
         if not drop_when_older:
             raise StaleServerError(
-                f'the server {connection.where} is older than this client: its last transaction is {server_tid.hex()}, but this '
-                f'client has seen {known.hex()}. Was it restored from a backup, or is it another database? If the server is '
-                'right, remove the client\'s cache file, or open the storage with drop_cache_if_older=True')
+                f'the server {connection.where} is older than this client: its last transaction is '
+                f'{server_tid.hex()}, but this '
+                f'client has seen {known.hex()}. Was it restored from a backup, or is it another '
+                'database? If the server is '
+                "right, remove the client's cache file, or open the storage with "
+                'drop_cache_if_older=True'
+            )
         log.warning('%s: the server is older than the cache: the cache is dropped', connection.who)
         state.unknown(server_tid)
         return True
     answer = None if drop_rather else connection.call('getInvalidations', (known,))
     shapes.answer('getInvalidations', answer, connection.where)
     if answer is None:
-        log.warning('%s: it is not known what has changed since %s: the cache is dropped', connection.who, known.hex())
+        log.warning(
+            '%s: it is not known what has changed since %s: the cache is dropped',
+            connection.who,
+            known.hex(),
+        )
         state.unknown(server_tid)
         return True
     state.changed(answer[0], list(answer[1]))

@@ -1,8 +1,9 @@
 """A call whose answer has not come yet, and the thread that sleeps until it has.
 
-Enters: what the answer is to be applied to.  Leaves: the result, or the error, once it is there; how long the call may take.
-Fails: never.
+Enters: what the answer is to be applied to. Leaves: the result, or the error, once it is there; how
+long the call may take. Fails: never.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -10,11 +11,13 @@ from typing import Any
 
 from ZEO.net.system import System
 
-#: Seconds after which a call that has no answer ends its connection, unless the user says otherwise: more than the slowest of
-#: honest answers takes, and less than an operator waits before restarting the client.
+#: Seconds after which a call that has no answer ends its connection, unless the user says
+#: otherwise: more than the slowest of honest answers takes, and less than an operator waits before
+#: restarting the client.
 TIME_LIMIT = 300.0
 
-#: Calls that take as long as the database is large, or wait for the commits of other clients: without a limit by default.
+#: Calls that take as long as the database is large, or wait for the commits of other clients:
+#: without a limit by default.
 _AS_LONG_AS_IT_TAKES = frozenset(('pack', 'vote'))
 
 
@@ -27,22 +30,27 @@ class Waiting:
     """
 
     # What a call that is answered at once never sets is not set for each call anew.
-    sent = False                            # wholly
+    sent = False  # wholly
     done = False
     result: Any = None
     error: BaseException | None = None
-    since: float | None = None              # when its caller began to sleep
-    looked: float | None = None             # when its caller last began to wait for the stream, as the reader
-    seen: tuple[Any, ...] | None = None     # the reader, its `looked`, and since when that is so
-    _bell: Any = None                       # held by the caller who sleeps
+    since: float | None = None  # when its caller began to sleep
+    # when its caller last began to wait for the stream, as the reader
+    looked: float | None = None
+    seen: tuple[Any, ...] | None = None  # the reader, its `looked`, and since when that is so
+    _bell: Any = None  # held by the caller who sleeps
 
-    def __init__(self, name: str, applied: Callable[[Any], Any] | None = None, has_effect: bool = False) -> None:
+    def __init__(
+        self, name: str, applied: Callable[[Any], Any] | None = None, has_effect: bool = False
+    ) -> None:
         self.name = name
         self.applied = applied
         self.has_effect = has_effect
 
     def sleep(self, system: System, seconds: float) -> None:
-        """Wait to be woken, at most so long; the first time, just get ready for it, since it may have been done before that."""
+        """Wait to be woken, at most so long; the first time, just get ready for it, since it may
+        have been done before that.
+        """
         bell = self._bell
         if bell is None:
             bell = system.lock()
@@ -61,7 +69,7 @@ class Waiting:
         if self._bell is not None:
             try:
                 self._bell.release()
-            except RuntimeError:   # woken already, and on its way
+            except RuntimeError:  # woken already, and on its way
                 pass
 
 

@@ -1,8 +1,10 @@
 """Accepting connections, whatever those who connect do.
 
-Enters: a listening socket.  Leaves: each accepted connection, non-blocking, by a callback.  Fails: never: who connects and is
-gone at once is forgotten, and out of file descriptors it refuses the newcomer instead of leaving it in the queue.
+Enters: a listening socket. Leaves: each accepted connection, non-blocking, by a callback. Fails:
+never: who connects and is gone at once is forgotten, and out of file descriptors it refuses the
+newcomer instead of leaving it in the queue.
 """
+
 from __future__ import annotations
 
 import errno
@@ -30,12 +32,16 @@ _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class Acceptor:
     """One listening socket of a server's."""
 
-    def __init__(self, loop: Loop, listener: socket.socket, accepted: Callable[[socket.socket, object], None]) -> None:
+    def __init__(
+        self, loop: Loop, listener: socket.socket, accepted: Callable[[socket.socket, object], None]
+    ) -> None:
         self._loop = loop
         self._listener = listener
         self._accepted = accepted
-        self._spare = os.open(os.devnull, os.O_RDONLY)   # given up to accept, and so refuse, one connection
-        self._told = False                               # of being out of files, until it was better again
+        # given up to accept, and so refuse, one connection
+        self._spare = os.open(os.devnull, os.O_RDONLY)
+        # of being out of files, until it was better again
+        self._told = False
         self._closed = False
         self.address = addresses.bound(listener)
         self._file = unix_sockets.identity(self.address) if isinstance(self.address, str) else None
@@ -50,7 +56,8 @@ class Acceptor:
             os.close(self._spare)
             self._spare = -1
         if isinstance(self.address, str):
-            with suppress(OSError):   # somebody has taken away the directory, or the right to write to it
+            with suppress(OSError):
+                # somebody has taken away the directory, or the right to write to it
                 unix_sockets.remove(self.address, self._file)
 
     def _on_ready(self, events: int) -> None:
@@ -65,7 +72,7 @@ class Acceptor:
                 if error.errno in _OUT_OF_FILES:
                     self._refuse(error)
                     return
-                continue   # who had connected is gone already
+                continue  # who had connected is gone already
             self._told = False
             try:
                 stream.setblocking(False)

@@ -1,9 +1,11 @@
 """Addresses: reading, listening, connecting; TCP over IPv4 and IPv6, and Unix sockets.
 
-Enters: an address as users write it: ``(host, port)``, a port number, ``'host:port'``, or a path.  Leaves: the same as
-``(host, port)`` or a path, listening or connected sockets, all non-blocking.  Fails: :class:`ConfigurationError` for what is
-no address or can't be listened on, OSError where connecting fails.
+Enters: an address as users write it: ``(host, port)``, a port number, ``'host:port'``, or a path.
+Leaves: the same as ``(host, port)`` or a path, listening or connected sockets, all non-blocking.
+Fails: :class:`ConfigurationError` for what is no address or can't be listened on, OSError where
+connecting fails.
 """
+
 from __future__ import annotations
 
 import errno
@@ -30,14 +32,25 @@ _IPV6 = re.compile(r'[\da-f.]*:[\da-f.:]*:[\da-f]*', re.ASCII | re.IGNORECASE)
 #: Bytes of a Unix socket's path, its end included, on the systems that give it the least.
 _PATH_SIZE = 104
 
-#: How many connections may wait to be accepted: a thousand clients reconnect at once after a server's restart.
+#: How many connections may wait to be accepted: a thousand clients reconnect at once after a
+#: server's restart.
 BACKLOG = 1024
 
-#: Why an address can't be listened on until an operator changes something; for any other reason it may work later.
-_LASTING = (None, errno.EADDRINUSE, errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT, errno.EINVAL, errno.ENAMETOOLONG,
-            errno.ENOTDIR)
+#: Why an address can't be listened on until an operator changes something; for any other reason it
+#: may work later.
+_LASTING = (
+    None,
+    errno.EADDRINUSE,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EAFNOSUPPORT,
+    errno.EINVAL,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+)
 
-#: A server that has gone without a word is noticed by the kernel after about idle + interval * count seconds.
+#: A server that has gone without a word is noticed by the kernel after about idle + interval *
+#: count seconds.
 _KEEPALIVE = (('TCP_KEEPIDLE', 60), ('TCP_KEEPINTVL', 15), ('TCP_KEEPCNT', 5))
 
 
@@ -54,7 +67,9 @@ def parse(address: object) -> Address:
         return _read(address)
     if isinstance(address, (tuple, list)) and _is_pair(address):
         return _checked_port(address[0] or '', int(address[1]))
-    raise ConfigurationError(f'{address!r} is no address: give (host, port), a port number, or the path of a Unix socket')
+    raise ConfigurationError(
+        f'{address!r} is no address: give (host, port), a port number, or the path of a Unix socket'
+    )
 
 
 def parse_all(addresses: object) -> list[Address]:
@@ -62,14 +77,23 @@ def parse_all(addresses: object) -> list[Address]:
 
     :raises ConfigurationError: as :func:`parse`, and when there is none.
     """
-    one = isinstance(addresses, (str, bytes, int, os.PathLike)) or (
-        isinstance(addresses, tuple) and len(addresses) in (2, 4) and _is_pair(addresses)) or (
-        isinstance(addresses, list) and len(addresses) == 2 and _is_pair(addresses) and not _is_path(addresses[0]))
+    one = (
+        isinstance(addresses, (str, bytes, int, os.PathLike))
+        or (isinstance(addresses, tuple) and len(addresses) in (2, 4) and _is_pair(addresses))
+        or (
+            isinstance(addresses, list)
+            and len(addresses) == 2
+            and _is_pair(addresses)
+            and not _is_path(addresses[0])
+        )
+    )
     if one or not isinstance(addresses, Iterable):
         addresses = [addresses]
     found = list(dict.fromkeys(parse(address) for address in addresses))
     if not found:
-        raise ConfigurationError('no address given: give (host, port), a port number, or the path of a Unix socket')
+        raise ConfigurationError(
+            'no address given: give (host, port), a port number, or the path of a Unix socket'
+        )
     return found
 
 
@@ -78,14 +102,16 @@ def absolute(address: Address) -> Address:
 
     A path that would become too long for a socket stays as it is.
     """
-    if not isinstance(address, str) or address.startswith('\0'):   # which is not in any directory
+    if not isinstance(address, str) or address.startswith('\0'):  # which is not in any directory
         return address
     path = os.path.abspath(address)
     return path if len(os.fsencode(path)) < _PATH_SIZE else address
 
 
 def _read(text: str) -> Address:
-    """A port, or a host and a port, is TCP, unless there is a socket of that name; everything else is a path."""
+    """A port, or a host and a port, is TCP, unless there is a socket of that name; everything else
+    is a path.
+    """
     if not _is_path(text):
         if _PORT.fullmatch(text):
             return _checked_port('', int(text))
@@ -93,24 +119,31 @@ def _read(text: str) -> Address:
         if found is not None:
             return _checked_port(found[1] or found[2], int(found[3]))
         if _IPV6.fullmatch(text):
-            raise ConfigurationError(f'{text!r} is not an address: write an IPv6 address as [ADDRESS]:PORT')
+            raise ConfigurationError(
+                f'{text!r} is not an address: write an IPv6 address as [ADDRESS]:PORT'
+            )
     return text
 
 
 def _is_pair(address: Any) -> bool:
     """Whether it begins with a host and a port, which may be a text of digits."""
     host, port = address[:2] if len(address) >= 2 else (None, None)
-    return (isinstance(host, (str, type(None))) and not isinstance(port, bool)
-            and (isinstance(port, int) or (isinstance(port, str) and _PORT.fullmatch(port) is not None)))
+    return (
+        isinstance(host, (str, type(None)))
+        and not isinstance(port, bool)
+        and (isinstance(port, int) or (isinstance(port, str) and _PORT.fullmatch(port) is not None))
+    )
 
 
 def _is_path(text: str | None) -> bool:
-    return bool(text) and ('/' in text or '\0' in text or os.path.exists(text))   # type: ignore[operator, arg-type]
+    return bool(text) and ('/' in text or '\0' in text or os.path.exists(text))  # type: ignore[operator, arg-type]
 
 
 def _checked_port(host: str, port: int) -> Address:
     if not 0 <= port <= 65535:
-        raise ConfigurationError(f'{port} is no port number: use 1 to 65535, or 0 to have a free one picked')
+        raise ConfigurationError(
+            f'{port} is no port number: use 1 to 65535, or 0 to have a free one picked'
+        )
     return host, port
 
 
@@ -123,17 +156,22 @@ def show(address: object) -> str:
 
 
 def listen(address: Address, access: Access = BY_UMASK) -> list[socket.socket]:
-    """Return sockets that listen on `address`; several where a name stands for several, as an empty host does.
+    """Return sockets that listen on `address`; several where a name stands for several, as an empty
+    host does.
 
     :param access: who may connect to a Unix socket.
-    :raises ConfigurationError: when that can't be, with the reason; :class:`Unavailable` when it may be possible later.
+    :raises ConfigurationError: when that can't be, with the reason; :class:`Unavailable` when it
+        may be possible later.
     """
     with _explained(address):
-        return [_listen_unix(address, access)] if isinstance(address, str) else _listen_tcp(*address)
+        return (
+            [_listen_unix(address, access)] if isinstance(address, str) else _listen_tcp(*address)
+        )
 
 
 def check(address: Address) -> None:
-    """Find out whether `address` can be listened on, before work that takes long; nobody who connects notices.
+    """Find out whether `address` can be listened on, before work that takes long; nobody who
+    connects notices.
 
     :raises ConfigurationError: as :func:`listen`.
     """
@@ -158,7 +196,8 @@ def _explained(address: Address) -> Iterator[None]:
         lasting = not isinstance(error, socket.gaierror) and error.errno in _LASTING
         kind = ConfigurationError if lasting else Unavailable
         raise kind(f'{text}: {error.strerror or error}') from None
-    except ValueError as error:   # a name that can't be one: too long for a host, or with a zero byte
+    except ValueError as error:
+        # a name that can't be one: too long for a host, or with a zero byte
         raise ConfigurationError(f'{text}: {error}') from None
 
 
@@ -186,12 +225,13 @@ def _bound_tcp(host: str, port: int) -> list[socket.socket]:
     listeners: list[socket.socket] = []
     try:
         for family, kind, protocol, _, where in socket.getaddrinfo(
-                host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
-            if listeners and port == 0:   # all families of one server listen on one port
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            if listeners and port == 0:  # all families of one server listen on one port
                 where = (where[0], listeners[0].getsockname()[1], *where[2:])
             try:
                 listener = socket.socket(family, kind, protocol)
-            except OSError:   # a kernel without IPv6
+            except OSError:  # a kernel without IPv6
                 continue
             listeners.append(listener)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -202,7 +242,8 @@ def _bound_tcp(host: str, port: int) -> list[socket.socket]:
             except OSError as error:
                 if error.errno != errno.EADDRNOTAVAIL or len(listeners) == 1:
                     raise
-                listeners.pop().close()   # the name has an address that this machine lacks, as ::1 without IPv6
+                # the name has an address that this machine lacks, as ::1 without IPv6
+                listeners.pop().close()
                 continue
     except BaseException:
         for listener in listeners:
@@ -226,26 +267,32 @@ def bound(listener: socket.socket) -> Address:
 
 
 def is_exposed(address: Address) -> bool:
-    """Return whether other machines may reach what listens on `address`, as :func:`bound` tells it."""
+    """Return whether other machines may reach what listens on `address`, as :func:`bound` tells
+    it.
+    """
     if isinstance(address, str):
         return False
     try:
         where = ipaddress.ip_address(address[0].partition('%')[0])
-    except ValueError:   # a name, or an empty one for every network
+    except ValueError:  # a name, or an empty one for every network
         return address[0] != 'localhost'
     mapped = getattr(where, 'ipv4_mapped', None)
     return not (mapped or where).is_loopback
 
 
 def candidates(address: Address) -> list[tuple[int, Any]]:
-    """Return the (family, socket address) pairs by which `address` may be reached, the likeliest first.
+    """Return the (family, socket address) pairs by which `address` may be reached, the likeliest
+    first.
 
     :raises OSError: when a host name has no address.
     """
     if isinstance(address, str):
         return [(socket.AF_UNIX, address)]
     host, port = address
-    return [(info[0], info[4]) for info in socket.getaddrinfo(host or 'localhost', port, type=socket.SOCK_STREAM)]
+    return [
+        (info[0], info[4])
+        for info in socket.getaddrinfo(host or 'localhost', port, type=socket.SOCK_STREAM)
+    ]
 
 
 def connect(address: Address, timeout: float) -> socket.socket:

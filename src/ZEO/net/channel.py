@@ -1,14 +1,18 @@
 """One non-blocking stream of the server's, plain or TLS, and its buffers.
 
-Enters: bytes to send, and what the socket brings.  Leaves: the messages that the session makes of it, given to the owner in
-batches, and one ``closed(reason)`` at the end.  Fails: nothing is raised; whatever ends the stream is told as that reason.
+Enters: bytes to send, and what the socket brings. Leaves: the messages that the session makes of
+it, given to the owner in batches, and one ``closed(reason)`` at the end. Fails: nothing is raised;
+whatever ends the stream is told as that reason.
 
-Messages that take long give way: the owner leaves the rest of them, and is given it when the other connections had their turn.
+Messages that take long give way: the owner leaves the rest of them, and is given it when the other
+connections had their turn.
 
-What the other side does not read stays here; past `output_limit` bytes the channel stops reading from it, so that it can ask
-for no more, and so it does when too much waits in all channels together.  Bytes it never asked for (invalidations) are bounded
-by the same number, past which the stream is closed.
+What the other side does not read stays here; past `output_limit` bytes the channel stops reading
+from it, so that it can ask for no more, and so it does when too much waits in all channels
+together. Bytes it never asked for (invalidations) are bounded by the same number, past which the
+stream is closed.
 """
+
 from __future__ import annotations
 
 import socket
@@ -23,7 +27,8 @@ from ZEO.net.tls_socket import TlsSocket
 from ZEO.wire.quoting import explained, text_of
 from ZEO.wire.session import Probed
 
-#: Chunks of a stream are produced while less than this waits to be sent: the memory that a blob costs.
+#: Chunks of a stream are produced while less than this waits to be sent: the memory that a blob
+#: costs.
 STREAM_AHEAD = 512 * 1024
 
 #: Sends in one go, after which the other connections are served.
@@ -47,7 +52,9 @@ class Owner(Protocol):
     """Who is told of a channel's events, in the loop's thread."""
 
     def handle(self, messages: Iterable[Any]) -> bool:
-        """Messages have come; False where it has not taken all of an iterator, whose rest is to be given to it later."""
+        """Messages have come; False where it has not taken all of an iterator, whose rest is to be
+        given to it later.
+        """
 
     def probed(self) -> None:
         """A monitoring program asks for the status."""
@@ -70,44 +77,61 @@ class Unread:
 class Channel:
     """One accepted connection."""
 
-    def __init__(self, loop: Loop, stream: socket.socket | TlsSocket, session: Session, owner: Owner,
-                 output_limit: int, unread: Unread | None = None) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        stream: socket.socket | TlsSocket,
+        session: Session,
+        owner: Owner,
+        output_limit: int,
+        unread: Unread | None = None,
+    ) -> None:
         self._loop = loop
         self._socket = stream
         self._session = session
         self._owner = owner
         self._output_limit = output_limit
         self._unread = unread or Unread()
-        self._counted = 0                            # bytes of _pending that are counted there
+        self._counted = 0  # bytes of _pending that are counted there
         self._tls = stream if isinstance(stream, TlsSocket) else None
-        self._out: deque[Any] = deque()              # what waits to be sent, bytes or views on them
-        self._pending = 0                            # how many bytes that is
-        self._unasked = 0                            # how many of them push() may have sent
-        self._streams: deque[Iterator[bytes]] = deque()   # pulled in turn while little waits to be sent
-        self._events = READ                          # what the loop waits for
-        self._flush_due = False                      # a flush is to come in this wake-up
-        self._last_words = False                     # close as soon as everything is sent
-        self._held: set[str] = set()                 # why nothing is read now
-        self._kept: Iterable[Any] | None = None      # messages whose turn has not come; nothing is read until it has
-        self._turn_due = False                       # the loop will call for it
+        self._out: deque[Any] = deque()  # what waits to be sent, bytes or views on them
+        self._pending = 0  # how many bytes that is
+        self._unasked = 0  # how many of them push() may have sent
+        # pulled in turn while little waits to be sent
+        self._streams: deque[Iterator[bytes]] = deque()
+        self._events = READ  # what the loop waits for
+        self._flush_due = False  # a flush is to come in this wake-up
+        self._last_words = False  # close as soon as everything is sent
+        self._held: set[str] = set()  # why nothing is read now
+        # messages whose turn has not come; nothing is read until it has
+        self._kept: Iterable[Any] | None = None
+        self._turn_due = False  # the loop will call for it
         self.is_closed = False
         loop.add(stream, READ, self._on_ready)
 
     @property
     def tls_subject(self) -> str | None:
-        """Whom the other side's certificate names; empty where it has shown none, None where it does not speak TLS."""
+        """Whom the other side's certificate names; empty where it has shown none, None where it
+        does not speak TLS.
+        """
         return None if self._tls is None else self._tls.subject
 
     @property
     def is_full(self) -> bool:
-        """Whether the other side should have no more messages handled: it does not read, or asks for too much."""
+        """Whether the other side should have no more messages handled: it does not read, or asks
+        for too much.
+        """
         return bool(self._held) or self._must_read_first
 
     @property
     def _must_read_first(self) -> bool:
-        """Whether too much waits for the other side, or something when too much waits for all together."""
+        """Whether too much waits for the other side, or something when too much waits for all
+        together.
+        """
         pending, unread = self._pending, self._unread
-        return pending > self._output_limit or (pending > 0 and unread.total - self._counted + pending > unread.limit)
+        return pending > self._output_limit or (
+            pending > 0 and unread.total - self._counted + pending > unread.limit
+        )
 
     def send(self, data: bytes) -> None:
         """Send `data` after everything sent before; it leaves when what has come in was handled."""
@@ -120,18 +144,24 @@ class Channel:
             self._loop.soon(self._flush)
 
     def push(self, data: bytes) -> None:
-        """Send `data`, which the other side did not ask for; closes a stream on which too much of that waits."""
+        """Send `data`, which the other side did not ask for; closes a stream on which too much of
+        that waits.
+        """
         self._unasked += len(data)
         if self._unasked > self._output_limit:
-            self.close(f'closed by us: it does not read what it is sent, and more than {self._output_limit} bytes wait for it')
+            self.close(
+                'closed by us: it does not read what it is sent, and more than '
+                f'{self._output_limit} bytes wait for it'
+            )
         else:
             self.send(data)
 
     def push_now(self, data: bytes) -> None:
-        """The same for what goes to many: at once where nothing waits, which spares it the way through the queue.
+        """The same for what goes to many: at once where nothing waits, which spares it the way
+        through the queue.
 
-        What others are told of a commit is in their sockets before the committer has its answer, so that a client which hears
-        of the commit from there can look for it.
+        What others are told of a commit is in their sockets before the committer has its answer, so
+        that a client which hears of the commit from there can look for it.
         """
         if self._out or self._streams or self._tls is not None:
             stalled = bool(self._streams or (self._out and not self._flush_due))
@@ -143,14 +173,16 @@ class Channel:
             count = self._socket.send(data)
         except (BlockingIOError, InterruptedError):
             count = 0
-        except OSError as error:   # also where it is closed
+        except OSError as error:  # also where it is closed
             self.close(f'the connection broke: {error.strerror or error}')
             return
         if count < len(data):
             self.push(data[count:])
 
     def stream(self, chunks: Iterator[bytes]) -> None:
-        """Send the chunks of an iterator, pulled as the other side reads; several iterators take turns."""
+        """Send the chunks of an iterator, pulled as the other side reads; several iterators take
+        turns.
+        """
         self._streams.append(chunks)
         self.send(b'')
 
@@ -197,8 +229,13 @@ class Channel:
                 self._flush()
             if events & HANGUP and self._held:
                 self.close('the other side has closed')
-            elif events & READ and self._kept is None and not (self.is_closed or self._last_words or self._held):
-                self._flush_due = True   # at the end of this very call: answers don't wait for what else has woken the loop
+            elif (
+                events & READ
+                and self._kept is None
+                and not (self.is_closed or self._last_words or self._held)
+            ):
+                # at the end of this very call: answers don't wait for what else has woken the loop
+                self._flush_due = True
                 self._read_once()
                 if self._tls is not None:
                     self._read_on()
@@ -255,7 +292,7 @@ class Channel:
     def _take_turn(self) -> None:
         """Go on with the messages that were kept, and with what was read already."""
         self._turn_due = False
-        if self.is_closed or self.is_full:   # the latter: until it has read
+        if self.is_closed or self.is_full:  # the latter: until it has read
             return
         try:
             self._flush_due = True
@@ -285,7 +322,7 @@ class Channel:
                 self._tls.flush()
         except ENDS:
             raise
-        except BaseException as error:   # of the socket, or of what makes the chunks of a stream
+        except BaseException as error:  # of the socket, or of what makes the chunks of a stream
             self._failed(error)
             return
         if not self._out and (self._tls is None or not self._tls.has_output):
@@ -335,7 +372,9 @@ class Channel:
         return False
 
     def _joined(self) -> Any:
-        """The first piece, with as many small ones after it as make a good send; they become one piece."""
+        """The first piece, with as many small ones after it as make a good send; they become one
+        piece.
+        """
         out = self._out
         if len(out[0]) >= _JOIN:
             return out[0]
@@ -357,7 +396,9 @@ class Channel:
         elif not self._must_read_first:
             if self._kept is None:
                 events |= READ
-            if not self._turn_due and (self._kept is not None or self._tls is not None and self._tls.has_input):
+            if not self._turn_due and (
+                self._kept is not None or self._tls is not None and self._tls.has_input
+            ):
                 self._turn_due = True
                 self._loop.next_turn(self._take_turn)
         if events != self._events:

@@ -2,10 +2,11 @@
 
 Enters: a name of a module of Python's.  Leaves: what is to be used in its place.  Fails: never.
 
-With ``patch_all()`` threads are greenlets, and everything that waits has to let the others run.  With ``thread=False`` threads
-and their locks are the system's: what lets another greenlet of the same thread run then would let it wait for a lock that only
-the first one gives back, for ever.
+With ``patch_all()`` threads are greenlets, and everything that waits has to let the others run.
+With ``thread=False`` threads and their locks are the system's: what lets another greenlet of the
+same thread run then would let it wait for a lock that only the first one gives back, for ever.
 """
+
 from __future__ import annotations
 
 import sys

@@ -1,9 +1,13 @@
-"""Locks that are given back whatever strikes the thread that holds them, and found out where one was not.
+"""Locks that are given back whatever strikes the thread that holds them, and found out where one
+was not.
 
-Enters: a lock, a function.  Leaves: what the function returns.  Fails: with what it raises, the lock given back.
+Enters: a lock, a function. Leaves: what the function returns. Fails: with what it raises, the lock
+given back.
 
-An exception may strike a thread between any two bytecodes: a signal handler that raises, one that another thread throws in.
+An exception may strike a thread between any two bytecodes: a signal handler that raises, one that
+another thread throws in.
 """
+
 from __future__ import annotations
 
 import sys
@@ -21,17 +25,20 @@ _PAUSE = 0.001
 #: Seconds for which a lock may be held: a blocked send gives up after 60.
 LONGEST_HOLD = 90.0
 
-#: Seconds for which a thread may be kept from saying that it has taken a lock: a hundred busy threads keep one for seconds.
+#: Seconds for which a thread may be kept from saying that it has taken a lock: a hundred busy
+#: threads keep one for seconds.
 GONE_AFTER = 30.0
 
 
 def under(lock: Any, function: Callable[..., Result], *args: Any) -> Result:
     """Call a function with a lock held, and return what it returns.
 
-    `with` takes and gives back a lock in one bytecode each, and since all of it is one line, not even a tracer that raises at
-    every line can come between; ``acquire`` in front of a ``try`` can lose the lock for good.
+    `with` takes and gives back a lock in one bytecode each, and since all of it is one line, not
+    even a tracer that raises at every line can come between; ``acquire`` in front of a ``try`` can
+    lose the lock for good.
     """
-    with lock: return function(*args)   # noqa: E701
+    with lock:
+        return function(*args)  # noqa: E701
 
 
 #: No number of times that a lock was taken.
@@ -39,27 +46,34 @@ _FREE = -1
 
 
 class Suspicion:
-    """Finds a lock that is never given back, because the thread that had taken it was torn away, or for whatever reason.
+    """Finds a lock that is never given back, because the thread that had taken it was torn away, or
+    for whatever reason.
 
-    It is asked now and then.  No look at what threads do at one moment can tell that: between two steps of the one that
-    looks, others give a lock back and take it.
+    It is asked now and then. No look at what threads do at one moment can tell that: between two
+    steps of the one that looks, others give a lock back and take it.
 
-    :param holding: returns how often the lock was taken so far, and which thread is in what is done under it, None for none.
+    :param holding: returns how often the lock was taken so far, and which thread is in what is done
+        under it, None for none.
     """
 
-    def __init__(self, lock: Any, holding: Callable[[], tuple[int, int | None]], system: System) -> None:
+    def __init__(
+        self, lock: Any, holding: Callable[[], tuple[int, int | None]], system: System
+    ) -> None:
         self._lock = lock
         self._holding = holding
         self._system = system
-        self._seen = _FREE    # how often it had been taken at the last look, if it was held
-        self._since = 0.0     # when it was found to be held so for the first time
+        self._seen = _FREE  # how often it had been taken at the last look, if it was held
+        self._since = 0.0  # when it was found to be held so for the first time
 
     def is_lost(self) -> bool:
-        """Tell whether the lock is held for longer than anything takes, or while no thread does what it is held for."""
+        """Tell whether the lock is held for longer than anything takes, or while no thread does
+        what it is held for.
+        """
         taken, thread = self._holding()
         now = self._system.now()
         if not self._lock.locked():
-            self._seen = _FREE   # what is held at the next look has been taken since, counted or not
+            # what is held at the next look has been taken since, counted or not
+            self._seen = _FREE
             return False
         if taken != self._seen:
             self._seen, self._since = taken, now
@@ -73,8 +87,12 @@ def _has_ended(thread: int) -> bool:
     return not green.are_threads_green() and thread not in sys._current_frames()
 
 
-def under_in_time(lock: Any, function: Callable[[], Any], seconds: float, suspicion: Suspicion, system: System) -> bool:
-    """Call a function with a lock held, if that is free within some seconds; tell whether it was."""
+def under_in_time(
+    lock: Any, function: Callable[[], Any], seconds: float, suspicion: Suspicion, system: System
+) -> bool:
+    """Call a function with a lock held, if that is free within some seconds; tell whether it
+    was.
+    """
     until = system.now() + seconds
     while lock.locked():
         if suspicion.is_lost():
@@ -90,5 +108,5 @@ def take_back(lock: Any) -> None:
     """Give back a lock in the place of a thread that never does."""
     try:
         lock.release()
-    except RuntimeError:   # by now it was given back
+    except RuntimeError:  # by now it was given back
         pass

@@ -1,11 +1,14 @@
 """The server's select loop: readers, writers, timers, and one door for other threads.
 
-Enters: file objects with a callback, timers, and functions from other threads by :meth:`Loop.from_thread`.  Leaves: calls of
-those, all in the thread that runs :meth:`Loop.run`.  Fails: never by a callback; what one raises is logged and the loop goes on.
-A file whose callback raises is no longer watched, since it may be ready for ever.
+Enters: file objects with a callback, timers, and functions from other threads by
+:meth:`Loop.from_thread`. Leaves: calls of those, all in the thread that runs :meth:`Loop.run`.
+Fails: never by a callback; what one raises is logged and the loop goes on. A file whose callback
+raises is no longer watched, since it may be ready for ever.
 
-Only KeyboardInterrupt and SystemExit leave :meth:`Loop.run`: they come from a signal handler of the program, which wants to end.
+Only KeyboardInterrupt and SystemExit leave :meth:`Loop.run`: they come from a signal handler of the
+program, which wants to end.
 """
+
 from __future__ import annotations
 
 import heapq
@@ -23,7 +26,8 @@ from ZEO.net.system import REAL, System
 
 __all__ = ['HANGUP', 'READ', 'WRITE', 'Loop', 'Timer']
 
-#: What is told of a file that is neither readable nor writable: either will say what is wrong with it.
+#: What is told of a file that is neither readable nor writable: either will say what is wrong with
+#: it.
 _BOTH = READ | WRITE
 
 #: What is told as it is.
@@ -34,14 +38,16 @@ Callback = Callable[[int], None]
 #: What ends the process, and so the loop.
 ENDS = (KeyboardInterrupt, SystemExit)
 
-#: Seconds for which one client is served at least before the others have their turn: with less, time is spent on going around.
+#: Seconds for which one client is served at least before the others have their turn: with less,
+#: time is spent on going around.
 SHORTEST_TURN = 0.0005
 
-#: Cancelled timers that are left where they are; of more than these the heap is cleared, once they are half of it.
+#: Cancelled timers that are left where they are; of more than these the heap is cleared, once they
+#: are half of it.
 MOST_CANCELLED = 100
 
-#: Seconds after which the loop looks again where a program has its own use for what tells of signals (signal.set_wakeup_fd): a
-#: handler that ran just before a sleep began is noticed then.
+#: Seconds after which the loop looks again where a program has its own use for what tells of
+#: signals (signal.set_wakeup_fd): a handler that ran just before a sleep began is noticed then.
 SIGNALS_UNSEEN = 0.5
 
 
@@ -50,10 +56,12 @@ class Timer:
 
     __slots__ = ('when', 'function', '_cancelled')
 
-    def __init__(self, when: float, function: Callable[[], None], cancelled: Callable[[], None]) -> None:
+    def __init__(
+        self, when: float, function: Callable[[], None], cancelled: Callable[[], None]
+    ) -> None:
         self.when = when
-        self.function: Callable[[], None] | None = function   # None: cancelled, or called already
-        self._cancelled = cancelled                           # told of a cancellation
+        self.function: Callable[[], None] | None = function  # None: cancelled, or called already
+        self._cancelled = cancelled  # told of a cancellation
 
     def cancel(self) -> None:
         """Make sure that it is not called; harmless when it already was."""
@@ -73,21 +81,29 @@ class Loop:
         self.system = system
         self._turn = turn
         self._poller = new_poller()
-        self._callbacks: dict[int, Callback] = {}              # of every file that is watched, by its descriptor
-        self._busy_poll = BusyPoll(system)                     # the next request often comes at once
-        self.sharing = Sharing(system)                         # other threads that want the interpreter
-        self.reports = Reports(self.later)                     # lines for the log that others can cause at will
-        self._timers: list[tuple[float, int, Timer]] = []      # a heap; the number keeps equal times comparable
-        self._cancelled = 0                                    # so many of them will not be called
+        # of every file that is watched, by its descriptor
+        self._callbacks: dict[int, Callback] = {}
+        # the next request often comes at once
+        self._busy_poll = BusyPoll(system)
+        # other threads that want the interpreter
+        self.sharing = Sharing(system)
+        # lines for the log that others can cause at will
+        self.reports = Reports(self.later)
+        # a heap; the number keeps equal times comparable
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._cancelled = 0  # so many of them will not be called
         self._numbers = count()
-        self._soon: deque[Callable[[], None]] = deque()        # to be called at the end of this wake-up
-        self._turns: list[Callable[[], None]] = []             # to be called once the others were served
+        # to be called at the end of this wake-up
+        self._soon: deque[Callable[[], None]] = deque()
+        # to be called once the others were served
+        self._turns: list[Callable[[], None]] = []
         self._from_threads: deque[Callable[[], None]] = deque()
-        self._taking = False                                   # those of _from_threads are being called
+        # those of _from_threads are being called
+        self._taking = False
         self._running = False
         self._stopped = False
-        self._longest: float | None = None                     # seconds of one sleep
-        self._bell, self._ringer = socket.socketpair()         # other threads wake the loop by it
+        self._longest: float | None = None  # seconds of one sleep
+        self._bell, self._ringer = socket.socketpair()  # other threads wake the loop by it
         self._bell.setblocking(False)
         self._ringer.setblocking(False)
         self._rung = False
@@ -110,7 +126,9 @@ class Loop:
             self.add(file, events, callback)
 
     def remove(self, file: Any) -> None:
-        """Forget a file; do so before closing it.  Harmless where it is paused, or forgotten already."""
+        """Forget a file; do so before closing it. Harmless where it is paused, or forgotten
+        already.
+        """
         if self._callbacks.pop(file.fileno(), None) is not None:
             self._poller.unregister(file.fileno())
 
@@ -121,7 +139,9 @@ class Loop:
         return timer
 
     def _note_cancelled(self) -> None:
-        """Every commit has a timer and cancels it: they may not wait in the heap for a time that is long to come."""
+        """Every commit has a timer and cancels it: they may not wait in the heap for a time that is
+        long to come.
+        """
         self._cancelled += 1
         if self._cancelled > MOST_CANCELLED and self._cancelled > len(self._timers) // 2:
             self._timers = [entry for entry in self._timers if entry[2].function is not None]
@@ -133,21 +153,27 @@ class Loop:
         self._soon.append(function)
 
     def next_turn(self, function: Callable[[], None]) -> None:
-        """Call `function` when everything else that is ready now was served once; for what takes long and gives way."""
+        """Call `function` when everything else that is ready now was served once; for what takes
+        long and gives way.
+        """
         self._turns.append(function)
 
     def slice(self) -> float:
-        """Return the time until which one of those who take turns may go on: they share what one may have."""
+        """Return the time until which one of those who take turns may go on: they share what one
+        may have.
+        """
         return self.system.now() + max(SHORTEST_TURN, self._turn / (1 + len(self._turns)))
 
     def from_thread(self, function: Callable[[], None]) -> None:
-        """Have `function` called in the loop's thread: the one door for other threads and signal handlers."""
+        """Have `function` called in the loop's thread: the one door for other threads and signal
+        handlers.
+        """
         self._from_threads.append(function)
         if not self._rung:
             self._rung = True
             try:
                 self._ringer.send(b'!')
-            except OSError:   # the bell is full, so it rings; or the loop is closed
+            except OSError:  # the bell is full, so it rings; or the loop is closed
                 pass
 
     @property
@@ -156,7 +182,9 @@ class Loop:
         return bool(self._from_threads)
 
     def take_posts(self) -> None:
-        """Call what other threads have posted so far, each in its turn: harmless in a function that is being called so."""
+        """Call what other threads have posted so far, each in its turn: harmless in a function that
+        is being called so.
+        """
         if self._taking:
             return
         self._taking = True
@@ -188,12 +216,12 @@ class Loop:
         callbacks = self._callbacks
         for fd, events in ready or self._poller.poll(timeout):
             callback = callbacks.get(fd)
-            if callback is not None:   # a callback before it may have removed this file
+            if callback is not None:  # a callback before it may have removed this file
                 try:
                     callback(events & _KNOWN or _BOTH)
                 except ENDS:
                     raise
-                except BaseException as error:   # the loop is everybody's
+                except BaseException as error:  # the loop is everybody's
                     self._file_failed(fd, callback, error)
         if self._timers:
             self._run_timers()
@@ -214,13 +242,15 @@ class Loop:
             self.reports.failed('a task of the server failed', 'server', error)
 
     def _file_failed(self, fd: int, callback: Callback, error: BaseException) -> None:
-        """Stop watching a file whose callback has failed, and may fail again and again; the bell is never such a file."""
+        """Stop watching a file whose callback has failed, and may fail again and again; the bell is
+        never such a file.
+        """
         self.reports.failed('a connection failed and is watched no more', 'server', error)
         if self._callbacks.get(fd) is callback:
             del self._callbacks[fd]
             try:
                 self._poller.unregister(fd)
-            except (OSError, KeyError, ValueError):   # it was closed, which is as good
+            except (OSError, KeyError, ValueError):  # it was closed, which is as good
                 pass
 
     def _look(self) -> list[tuple[int, int]]:
@@ -263,7 +293,7 @@ class Loop:
     def _on_bell(self, events: int) -> None:
         try:
             self._bell.recv(4096)
-        except OSError:   # nothing to read after all
+        except OSError:  # nothing to read after all
             pass
-        self._rung = False   # before looking: what comes in from now on rings again
+        self._rung = False  # before looking: what comes in from now on rings again
         self.take_posts()

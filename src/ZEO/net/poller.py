@@ -1,11 +1,12 @@
 """Which of many files are ready.
 
-Enters: file descriptors, each with the events to wait for.  Leaves: those that are ready, as pairs of descriptor and events.
-Fails: OSError for a descriptor that can't be waited for.
+Enters: file descriptors, each with the events to wait for. Leaves: those that are ready, as pairs
+of descriptor and events. Fails: OSError for a descriptor that can't be waited for.
 
-Where the kernel has epoll it is asked directly: :mod:`selectors` goes over its answer in Python, which takes as long as to
-receive and decode a message.
+Where the kernel has epoll it is asked directly: :mod:`selectors` goes over its answer in Python,
+which takes as long as to receive and decode a message.
 """
+
 from __future__ import annotations
 
 import select
@@ -35,7 +36,9 @@ class Poller(Protocol):
         """Forget a file."""
 
     def poll(self, seconds: float | None) -> list[tuple[int, int]]:
-        """Wait at most so long, None: for ever; events beyond READ and WRITE mean that either will tell of a trouble."""
+        """Wait at most so long, None: for ever; events beyond READ and WRITE mean that either will
+        tell of a trouble.
+        """
 
     def close(self) -> None:
         """Forget all."""
@@ -70,7 +73,7 @@ class Portable:
         self._selector = selectors.DefaultSelector()
 
     def register(self, fd: int, events: int) -> None:
-        if _to_selectors(events):   # it knows no files that are watched for nothing
+        if _to_selectors(events):  # it knows no files that are watched for nothing
             self._selector.register(fd, _to_selectors(events))
 
     def modify(self, fd: int, events: int) -> None:
@@ -85,8 +88,13 @@ class Portable:
             self._selector.unregister(fd)
 
     def poll(self, seconds: float | None) -> list[tuple[int, int]]:
-        return [(key.fd, (ready & selectors.EVENT_READ and READ) | (ready & selectors.EVENT_WRITE and WRITE))
-                for key, ready in self._selector.select(seconds)]
+        return [
+            (
+                key.fd,
+                (ready & selectors.EVENT_READ and READ) | (ready & selectors.EVENT_WRITE and WRITE),
+            )
+            for key, ready in self._selector.select(seconds)
+        ]
 
     def close(self) -> None:
         self._selector.close()

@@ -1,12 +1,15 @@
-"""Lines for the log about what others can cause as often as they like: the first few are written, the rest is counted.
+"""Lines for the log about what others can cause as often as they like: the first few are written,
+the rest is counted.
 
-Enters: a line, with its kind and its source, such as the address that a client came from.  Leaves: the line in the log; or,
-once there were enough of that kind from that source in the last seconds, one line at the end that says how many there were.
-Fails: never; a line that can't be written is dropped.
+Enters: a line, with its kind and its source, such as the address that a client came from. Leaves:
+the line in the log; or, once there were enough of that kind from that source in the last seconds,
+one line at the end that says how many there were. Fails: never; a line that can't be written is
+dropped.
 
-All in the thread of the loop whose clock and timers these are.  Peers' texts in a line are quoted by
+All in the thread of the loop whose clock and timers these are. Peers' texts in a line are quoted by
 :mod:`ZEO.wire.quoting`, which keeps each short and in one line.
 """
+
 from __future__ import annotations
 
 import logging
@@ -24,7 +27,8 @@ WINDOW = 10.0
 #: Lines of one kind from one source in a window, and from all sources together.
 FROM_ONE, FROM_ALL = 5, 50
 
-#: The same for kinds that come in crowds when nothing is wrong, as when all clients connect again after a server's restart.
+#: The same for kinds that come in crowds when nothing is wrong, as when all clients connect again
+#: after a server's restart.
 _CROWDS = {kind: (100, 500) for kind in ('clients that connect', 'clients that disconnect')}
 
 #: Sources that are counted by themselves in a window; the others are counted together.
@@ -47,33 +51,39 @@ class Reports:
 
     def __init__(self, later: Callable[[float, Callable[[], None]], Any]) -> None:
         self._later = later
-        self._from_one: dict[tuple[str, str], int] = {}          # (kind, source) -> lines in this window
-        self._from_all: dict[str, int] = {}                      # kind -> lines that were written in it
-        self._counted: dict[tuple[str, str], tuple[int, int]] = {}   # (kind, source) -> lines not written, their level
-        self._ends = False                                       # a timer runs that ends the window
+        # (kind, source) -> lines in this window
+        self._from_one: dict[tuple[str, str], int] = {}
+        # kind -> lines that were written in it
+        self._from_all: dict[str, int] = {}
+        # (kind, source) -> lines not written, their level
+        self._counted: dict[tuple[str, str], tuple[int, int]] = {}
+        self._ends = False  # a timer runs that ends the window
 
     def write(self, level: int, kind: str, source: str, text: str, *args: Any) -> None:
         """Write a line, ``text % args``, or count it.
 
         :param kind: a few words for what such lines are about, for the line that sums them up.
-        :param source: who caused it; lines of one source do not keep those of others from being written.
+        :param source: who caused it; lines of one source do not keep those of others from being
+            written.
         """
         if not log.isEnabledFor(level):
             return
         try:
             if self._may_write(kind, source, level):
                 log.log(level, '%s', _line(text, args))
-        except Exception:   # no memory, no disk: a report never ends what it reports on
+        except Exception:  # no memory, no disk: a report never ends what it reports on
             pass
 
     def failed(self, kind: str, source: str, error: BaseException) -> None:
-        """Write an error that should not have come, with the places in the code that it came through."""
+        """Write an error that should not have come, with the places in the code that it came
+        through.
+        """
         if not log.isEnabledFor(logging.ERROR):
             return
         try:
             if self._may_write(kind, source, logging.ERROR):
                 log.error('%s', f'{source}: {kind}: {explained(error)}\n{_places(error)}')
-        except Exception:   # as in write
+        except Exception:  # as in write
             pass
 
     def _may_write(self, kind: str, source: str, level: int) -> bool:
@@ -98,11 +108,23 @@ class Reports:
         self._from_one, self._from_all, self._ends = {}, {}, False
         most = sorted(counted.items(), key=lambda entry: -entry[1][0])
         for (kind, source), (number, level) in most[:MOST_SUMS]:
-            log.log(level, '%s: %d more lines in the last %.0f s about: %s', cleaned(source), number, WINDOW, cleaned(kind))
+            log.log(
+                level,
+                '%s: %d more lines in the last %.0f s about: %s',
+                cleaned(source),
+                number,
+                WINDOW,
+                cleaned(kind),
+            )
         rest = most[MOST_SUMS:]
         if rest:
-            log.log(max(level for _, (_, level) in rest), '%d other sources: %d more lines in the last %.0f s about the same',
-                    len(rest), sum(number for _, (number, _) in rest), WINDOW)
+            log.log(
+                max(level for _, (_, level) in rest),
+                '%d other sources: %d more lines in the last %.0f s about the same',
+                len(rest),
+                sum(number for _, (number, _) in rest),
+                WINDOW,
+            )
 
 
 def _line(text: str, args: tuple[Any, ...]) -> str:

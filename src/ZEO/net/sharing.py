@@ -1,21 +1,25 @@
 """The loop's thread and other threads of the process, which want the interpreter as well.
 
-Enters: how many of them work, and whether they compute.  Leaves: settings that give the loop the interpreter when it needs it,
-and the usual ones when nobody works any more.  Fails: never; what the system does not allow is left as it is.
+Enters: how many of them work, and whether they compute. Leaves: settings that give the loop the
+interpreter when it needs it, and the usual ones when nobody works any more. Fails: never; what the
+system does not allow is left as it is.
 
-Work such as a pack gives up the interpreter for moments only, to read a file.  A loop that is woken by that on another
-processor comes too late, again and again, for up to 100 ms.  On the same one, and with a higher priority, it is run at once; the
-interpreter does not let both run at a time anyway.
+Work such as a pack gives up the interpreter for moments only, to read a file. A loop that is woken
+by that on another processor comes too late, again and again, for up to 100 ms. On the same one, and
+with a higher priority, it is run at once; the interpreter does not let both run at a time anyway.
 """
+
 from __future__ import annotations
 
 from ZEO.net.system import System
 
-#: Seconds after which a thread that computes gives way to the loop.  The loop gives up the interpreter at each of the half a
-#: dozen system calls of a load; with Python's 5 ms a pack would add 30 ms to a load.
+#: Seconds after which a thread that computes gives way to the loop. The loop gives up the
+#: interpreter at each of the half a dozen system calls of a load; with Python's 5 ms a pack would
+#: add 30 ms to a load.
 GIVE_WAY = 0.0002
 
-#: How much nicer than the loop a computing thread is.  On a processor that others want it still gets a third of what they get.
+#: How much nicer than the loop a computing thread is. On a processor that others want it still gets
+#: a third of what they get.
 NICER = 5
 
 
@@ -24,11 +28,13 @@ class Sharing:
 
     def __init__(self, system: System) -> None:
         self._system = system
-        self.threads = 0                                  # so many others work
-        self._usual_interval = 0.0                        # between switches of threads when none does
-        self._computing = 0                               # so many of them compute
-        self._processor: set[int] | None = None           # where they and the loop run
-        self._usual_processors: set[int] | None = None    # where the loop runs otherwise; None: it was not confined
+        self.threads = 0  # so many others work
+        # between switches of threads when none does
+        self._usual_interval = 0.0
+        self._computing = 0  # so many of them compute
+        self._processor: set[int] | None = None  # where they and the loop run
+        # where the loop runs otherwise; None: it was not confined
+        self._usual_processors: set[int] | None = None
 
     def begin(self, computes: bool) -> None:
         """A thread is about to start."""

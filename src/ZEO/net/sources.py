@@ -1,7 +1,9 @@
 """Where connections come from, as far as they are counted together.
 
-Enters: the address of a connection's other side.  Leaves: a short text that all connections from one place share.  Fails: never.
+Enters: the address of a connection's other side. Leaves: a short text that all connections from one
+place share. Fails: never.
 """
+
 from __future__ import annotations
 
 import ipaddress
@@ -22,7 +24,9 @@ def source_of(address: object) -> str:
 
 
 def is_local(address: object) -> bool:
-    """Tell whether the other side is on this machine: by a Unix socket, or by the loopback interface."""
+    """Tell whether the other side is on this machine: by a Unix socket, or by the loopback
+    interface.
+    """
     host = _host(address)
     if host is None:
         return True
@@ -41,5 +45,5 @@ def _parsed(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         parsed = ipaddress.ip_address(host.partition('%')[0])
     except ValueError:
         return None
-    mapped = getattr(parsed, 'ipv4_mapped', None)   # an IPv4 client of a socket that speaks both
+    mapped = getattr(parsed, 'ipv4_mapped', None)  # an IPv4 client of a socket that speaks both
     return mapped or parsed

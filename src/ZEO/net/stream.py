@@ -1,11 +1,15 @@
-"""A client's stream, plain or TLS, that several threads share: one reads at a time, one writes at a time.
+"""A client's stream, plain or TLS, that several threads share: one reads at a time, one writes at a
+time.
 
-Enters: bytes to send, a buffer to read into.  Leaves: the bytes that came.  Fails: OSError when the connection is broken, or
-when the other side takes nothing for a long time; TlsError in a user's words.
+Enters: bytes to send, a buffer to read into. Leaves: the bytes that came. Fails: OSError when the
+connection is broken, or when the other side takes nothing for a long time; TlsError in a user's
+words.
 
-The socket itself never blocks: waiting for it is a step of its own (:meth:`Stream.wait`), during which nothing has been taken
-from it yet, so that a thread may be torn out of its wait without harm, and others may look what is there meanwhile.
+The socket itself never blocks: waiting for it is a step of its own (:meth:`Stream.wait`), during
+which nothing has been taken from it yet, so that a thread may be torn out of its wait without harm,
+and others may look what is there meanwhile.
 """
+
 from __future__ import annotations
 
 import errno
@@ -26,20 +30,23 @@ TICK = 1.0
 #: Seconds for which a write may make no progress.
 STALLED = 60.0
 
-#: Bytes from which on pieces are handed to the kernel as they are, and how many pieces it takes at once (it may be 1024).
+#: Bytes from which on pieces are handed to the kernel as they are, and how many pieces it takes at
+#: once (it may be 1024).
 _GATHER, _MOST_PIECES = 32 * 1024, 256
 
 
 class Stream:
     """A connected socket, spoken through `tls` where that is given."""
 
-    def __init__(self, raw: socket.socket, tls: TlsCodec | None = None, system: System = REAL) -> None:
+    def __init__(
+        self, raw: socket.socket, tls: TlsCodec | None = None, system: System = REAL
+    ) -> None:
         raw.setblocking(False)
         self._raw = raw
         self._tls = TlsSocket(raw, tls) if tls is not None else None
         self._socket: socket.socket | TlsSocket = raw if self._tls is None else self._tls
         self._recv_into = self._socket.recv_into
-        self._busy_poll = BusyPoll(system)   # most answers come at once
+        self._busy_poll = BusyPoll(system)  # most answers come at once
         self._readable = _poll_of(raw, select.POLLIN)
 
     def send(self, data: bytes) -> None:
@@ -71,14 +78,16 @@ class Stream:
                 raise OSError(errno.ETIMEDOUT, f'the server took nothing for {STALLED:.0f} s')
             try:
                 if rest:
-                    rest = rest[self._socket.send(rest):]
+                    rest = rest[self._socket.send(rest) :]
                 elif self._tls is not None:
                     self._tls.flush()
-            except BlockingIOError:   # as far as it went
+            except BlockingIOError:  # as far as it went
                 pass
 
     def receive(self, buffer: memoryview) -> int | None:
-        """Wait for bytes; returns how many came, 0 at the end of the stream, None after a tick without any."""
+        """Wait for bytes; returns how many came, 0 at the end of the stream, None after a tick
+        without any.
+        """
         if self.is_at_hand() or self.wait(TICK):
             return self.receive_available(buffer)
         return None
@@ -97,10 +106,15 @@ class Stream:
         return bool(self._busy_poll.poll(self._look))
 
     def wait(self, seconds: float) -> bool:
-        """Sleep until there is something to read; tell whether there is.  What waits to be sent is sent meanwhile."""
+        """Sleep until there is something to read; tell whether there is. What waits to be sent is
+        sent meanwhile.
+        """
         tls = self._tls
         if tls is not None and tls.has_output:
-            if any(event & select.POLLOUT for _, event in _ready(self._raw, select.POLLIN | select.POLLOUT, seconds)):
+            if any(
+                event & select.POLLOUT
+                for _, event in _ready(self._raw, select.POLLIN | select.POLLOUT, seconds)
+            ):
                 tls.flush()
         elif tls is None or not tls.has_input:
             return bool(self._look(seconds))
@@ -109,7 +123,8 @@ class Stream:
     def _look(self, seconds: float = 0) -> list[tuple[int, int]]:
         try:
             return self._readable.poll(seconds * 1000)
-        except RuntimeError:   # another thread is in it: one that was taken for lost, and has come back
+        except RuntimeError:
+            # another thread is in it: one that was taken for lost, and has come back
             return _ready(self._raw, select.POLLIN, seconds)
 
     def wait_readable(self, seconds: float) -> bool:
@@ -122,7 +137,7 @@ class Stream:
         """End the connection, which wakes a thread that waits; :meth:`close` frees the file."""
         try:
             self._raw.shutdown(socket.SHUT_RDWR)
-        except OSError:   # it was ended already
+        except OSError:  # it was ended already
             pass
 
     def close(self) -> None:
@@ -137,7 +152,9 @@ def _poll_of(raw: socket.socket, events: int) -> Any:
 
 
 def _ready(raw: socket.socket, events: int, seconds: float) -> list[tuple[int, int]]:
-    """Wait for events of a socket.  One that another thread has closed is ready: reading or writing says so."""
+    """Wait for events of a socket. One that another thread has closed is ready: reading or writing
+    says so.
+    """
     try:
         poll = _poll_of(raw, events)
     except ValueError:
@@ -145,12 +162,15 @@ def _ready(raw: socket.socket, events: int, seconds: float) -> list[tuple[int, i
     return poll.poll(seconds * 1000)
 
 
-def connect(address: Address, timeout: float, ssl: object = None, server_hostname: str | None = None) -> Stream:
+def connect(
+    address: Address, timeout: float, ssl: object = None, server_hostname: str | None = None
+) -> Stream:
     """Return a stream to the server at `address`.
 
     :param timeout: seconds for connecting.
     :param ssl: an ``ssl.SSLContext`` to speak TLS.
-    :param server_hostname: the name that the server's certificate is to have, unless that is the address's host.
+    :param server_hostname: the name that the server's certificate is to have, unless that is the
+        address's host.
     :raises OSError: when nothing listens there.
     """
     raw = addresses.connect(address, timeout)
@@ -158,7 +178,8 @@ def connect(address: Address, timeout: float, ssl: object = None, server_hostnam
         if ssl is None:
             return Stream(raw)
         host = address[0] if isinstance(address, tuple) else None
-        tls = TlsCodec(ssl, server_side=False, server_hostname=server_hostname or host or 'localhost')   # type: ignore[arg-type]
+        name = server_hostname or host or 'localhost'
+        tls = TlsCodec(ssl, server_side=False, server_hostname=name)  # type: ignore[arg-type]
         return Stream(raw, tls)
     except BaseException:
         raw.close()

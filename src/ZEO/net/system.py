@@ -1,7 +1,9 @@
 """Clocks and threads, as the rest of the package takes them.
 
-Enters and leaves: nothing but time and callables.  A simulator puts another :class:`System` in the place of :data:`REAL`.
+Enters and leaves: nothing but time and callables. A simulator puts another :class:`System` in the
+place of :data:`REAL`.
 """
+
 from __future__ import annotations
 
 import os
@@ -29,8 +31,9 @@ _BEGINS_IN = 2.0
 class _Started(threading.Event):
     """What ``Thread.start`` waits for, with an end.
 
-    An exception that is thrown into the thread which calls it may strike the new one instead (until Python 3.11 both have one
-    number for a moment), which is gone then before it has said that it runs.
+    An exception that is thrown into the thread which calls it may strike the new one instead (until
+    Python 3.11 both have one number for a moment), which is gone then before it has said that it
+    runs.
     """
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -43,7 +46,8 @@ class System:
     #: Lets others have the processor, if they want it.
     give_way: Callable[[], None] = staticmethod(getattr(os, 'sched_yield', partial(time.sleep, 0)))
 
-    #: Returns the seconds of a clock that never goes back; as it is, since every call looks at it several times.
+    #: Returns the seconds of a clock that never goes back; as it is, since every call looks at it
+    #: several times.
     now: Callable[[], float] = staticmethod(time.monotonic)
 
     def processors(self) -> int:
@@ -53,15 +57,19 @@ class System:
         return os.cpu_count() or 1
 
     def processor(self) -> set[int] | None:
-        """Return the processor that the calling thread runs on, as a set of its number alone; None where that is not known."""
+        """Return the processor that the calling thread runs on, as a set of its number alone; None
+        where that is not known.
+        """
         try:
-            with open('/proc/thread-self/stat', 'rb') as file:   # no text: that may have to load a codec, with no file left
+            with open('/proc/thread-self/stat', 'rb') as file:
+                # no text: that may have to load a codec, with no file left
                 return {int(file.read().rpartition(b')')[2].split()[36])}
         except (OSError, ValueError, IndexError):
             return None
 
     def run_on(self, processors: set[int] | None) -> set[int] | None:
-        """Have the calling thread run on these processors only, as threads that it starts will; None: leave it as it is.
+        """Have the calling thread run on these processors only, as threads that it starts will;
+        None: leave it as it is.
 
         :returns: those that it could run on before; None where nothing has changed.
         """
@@ -70,25 +78,31 @@ class System:
         try:
             before = os.sched_getaffinity(0)
             os.sched_setaffinity(0, processors)
-        except OSError:   # a container may forbid it
+        except OSError:  # a container may forbid it
             return None
         return before
 
     def resident_memory(self) -> int | None:
-        """Return how many bytes of memory this process occupies now; None where that is not known."""
+        """Return how many bytes of memory this process occupies now; None where that is not
+        known.
+        """
         try:
-            with open('/proc/self/statm', 'rb') as file:   # no text: as in processor()
+            with open('/proc/self/statm', 'rb') as file:  # no text: as in processor()
                 return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
         except (OSError, ValueError, IndexError):
             return None
 
     def lower_priority(self, by: int) -> None:
-        """Have the calling thread yield to others more, for as long as it lives: only root could take it back."""
-        if sys.platform != 'linux':   # elsewhere threads have no priority of their own
+        """Have the calling thread yield to others more, for as long as it lives: only root could
+        take it back.
+        """
+        if sys.platform != 'linux':  # elsewhere threads have no priority of their own
             return
         try:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + by)
-        except OSError:   # as above
+            os.setpriority(
+                os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + by
+            )
+        except OSError:  # as above
             pass
 
     def wall_clock(self) -> float:
@@ -100,9 +114,11 @@ class System:
         time.sleep(seconds)
 
     def spawn(self, name: str, target: Callable[..., None], *args: Any) -> threading.Thread:
-        """Run `target` in a new thread, which does not keep the process alive; return the thread."""
+        """Run `target` in a new thread, which does not keep the process alive; return the
+        thread.
+        """
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)
-        thread._started = _Started()   # type: ignore[attr-defined]
+        thread._started = _Started()  # type: ignore[attr-defined]
         thread.start()
         return thread
 
@@ -141,24 +157,29 @@ class System:
         return threading.get_ident()
 
     def thread_numbers(self) -> Callable[[], int]:
-        """Return what :meth:`this_thread` calls, for who calls it often; gevent may put another one there later."""
+        """Return what :meth:`this_thread` calls, for who calls it often; gevent may put another one
+        there later.
+        """
         return threading.get_ident
 
     @contextmanager
     def signals_written_to(self, fd: int) -> Iterator[bool]:
-        """Have every signal of this process write a byte to a descriptor inside, before its handler is called.
+        """Have every signal of this process write a byte to a descriptor inside, before its handler
+        is called.
 
-        Python calls handlers between two steps of the main thread.  A signal that comes after the last step before a system call
-        is handled when that call returns, which a thread that waits for files may never see: the byte makes it return.
+        Python calls handlers between two steps of the main thread. A signal that comes after the
+        last step before a system call is handled when that call returns, which a thread that waits
+        for files may never see: the byte makes it return.
 
-        :returns: False where the calling thread runs handlers and such bytes go elsewhere already, to a program's own loop.
+        :returns: False where the calling thread runs handlers and such bytes go elsewhere already,
+            to a program's own loop.
         """
         if threading.current_thread() is not threading.main_thread():
-            yield True   # it runs no handlers: those who do wake it
+            yield True  # it runs no handlers: those who do wake it
             return
         try:
             before = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
-        except ValueError:   # an interpreter within an interpreter, which has no signals
+        except ValueError:  # an interpreter within an interpreter, which has no signals
             yield True
             return
         if before != -1:
@@ -169,17 +190,20 @@ class System:
             yield True
         finally:
             now = signal.set_wakeup_fd(-1)
-            if now not in (fd, -1):   # a program has put its own in our place meanwhile
+            if now not in (fd, -1):  # a program has put its own in our place meanwhile
                 signal.set_wakeup_fd(now)
 
     def after_fork_in_child(self, method: Callable[[], None]) -> None:
-        """Have a bound method called in every child process that is forked while its object lives."""
+        """Have a bound method called in every child process that is forked while its object
+        lives.
+        """
         reference = weakref.WeakMethod(method)
 
         def call() -> None:
             alive = reference()
             if alive is not None:
                 alive()
+
         if hasattr(os, 'register_at_fork'):
             os.register_at_fork(after_in_child=call)
 

@@ -4,6 +4,7 @@ Enters: file names from a configuration; the bytes of a stream.  Leaves: ``ssl.S
 objects; plaintext and ciphertext.  Fails: :class:`ConfigurationError` for files that can't be
 used, :class:`TlsError` in a user's words for what happens on a connection.
 """
+
 from __future__ import annotations
 
 import os
@@ -17,8 +18,16 @@ from ZEO.net import tls_revoked as revoked
 from ZEO.net.tls_errors import TlsError, explain, reason
 from ZEO.wire.quoting import cleaned
 
-__all__ = ['DYNAMIC', 'SIGNED', 'SSLContext', 'TlsCodec', 'TlsError', 'client_context',
-           'explain', 'server_context']
+__all__ = [
+    'DYNAMIC',
+    'SIGNED',
+    'SSLContext',
+    'TlsCodec',
+    'TlsError',
+    'client_context',
+    'explain',
+    'server_context',
+]
 
 #: The class of the contexts, for those who don't import the ssl module.
 SSLContext = ssl.SSLContext
@@ -33,15 +42,25 @@ DYNAMIC = 'DYNAMIC'
 _RECORD = 16 * 1024
 
 #: What people call the parts of a certificate's subject.
-_SHORT_NAMES = {'commonName': 'CN', 'organizationName': 'O', 'organizationalUnitName': 'OU', 'countryName': 'C',
-                'localityName': 'L', 'stateOrProvinceName': 'ST'}
+_SHORT_NAMES = {
+    'commonName': 'CN',
+    'organizationName': 'O',
+    'organizationalUnitName': 'OU',
+    'countryName': 'C',
+    'localityName': 'L',
+    'stateOrProvinceName': 'ST',
+}
 
 PasswordFunction = str | Callable[[], str | bytes]
 
 
-def server_context(certificate: str, key: str | None = None,
-                   password_function: PasswordFunction | None = None,
-                   authenticate: str | None = None, crl: str | None = None) -> ssl.SSLContext:
+def server_context(
+    certificate: str,
+    key: str | None = None,
+    password_function: PasswordFunction | None = None,
+    authenticate: str | None = None,
+    crl: str | None = None,
+) -> ssl.SSLContext:
     """Return the context of a server.
 
     :param certificate: a PEM file with the server's certificate, and those between it and the
@@ -60,16 +79,23 @@ def server_context(certificate: str, key: str | None = None,
         _trust(context, authenticate, ssl.Purpose.CLIENT_AUTH)
     if crl:
         if not authenticate:
-            raise ConfigurationError('crl tells which certificates of clients were revoked, and without authenticate the '
-                                     'server asks for none: give authenticate, too')
+            raise ConfigurationError(
+                'crl tells which certificates of clients were revoked, and without authenticate '
+                'the '
+                'server asks for none: give authenticate, too'
+            )
         revoked.refuse(context, crl, authenticate)
     return context
 
 
-def client_context(certificate: str | None = None, key: str | None = None,
-                   password_function: PasswordFunction | None = None,
-                   authenticate: str | None = None,
-                   check_hostname: bool = True, crl: str | None = None) -> ssl.SSLContext:
+def client_context(
+    certificate: str | None = None,
+    key: str | None = None,
+    password_function: PasswordFunction | None = None,
+    authenticate: str | None = None,
+    check_hostname: bool = True,
+    crl: str | None = None,
+) -> ssl.SSLContext:
     """Return the context of a client.
 
     :param certificate: the client's own certificate, for a server that asks for one; it, `key`
@@ -86,7 +112,8 @@ def client_context(certificate: str | None = None, key: str | None = None,
         _load_certificate(context, certificate, key, password_function)
     elif key:
         raise ConfigurationError(
-            f'there is an SSL key, {key}, but no certificate: name the one that belongs to it')
+            f'there is an SSL key, {key}, but no certificate: name the one that belongs to it'
+        )
     _trust(context, authenticate or SIGNED, ssl.Purpose.SERVER_AUTH)
     if crl:
         revoked.refuse(context, crl, authenticate or SIGNED)
@@ -100,16 +127,21 @@ def _context(protocol: int) -> ssl.SSLContext:
     return context
 
 
-def _load_certificate(context: ssl.SSLContext, certificate: str, key: str | None,
-                      password_function: PasswordFunction | None) -> None:
+def _load_certificate(
+    context: ssl.SSLContext,
+    certificate: str,
+    key: str | None,
+    password_function: PasswordFunction | None,
+) -> None:
     _check_readable('certificate', certificate)
     if key:
         _check_readable('key', key)
     try:
         context.load_cert_chain(certificate, key or None, _password(password_function))
     except (ssl.SSLError, OSError) as error:
-        raise ConfigurationError(_explain_load(error, certificate, key, bool(password_function))
-                                 ) from None
+        raise ConfigurationError(
+            _explain_load(error, certificate, key, bool(password_function))
+        ) from None
 
 
 def _explain_load(error: OSError, certificate: str, key: str | None, has_password: bool) -> str:
@@ -133,28 +165,32 @@ def _password(function: PasswordFunction | None) -> Callable[[], str | bytes]:
     def password() -> str | bytes:
         try:
             return called()
-        except Exception as error:   # the site's own code, which the operator has to mend
+        except Exception as error:  # the site's own code, which the operator has to mend
             raise ConfigurationError(
                 f'the SSL password-function {name} failed: {type(error).__name__}: {error}'
             ) from error
+
     return password
 
 
 def _no_password() -> str:
     raise ConfigurationError(
-        'the SSL key is encrypted: name a password-function that returns its password')
+        'the SSL key is encrypted: name a password-function that returns its password'
+    )
 
 
 def _find(name: str) -> Callable[[], str | bytes]:
     module, _, attribute = name.rpartition('.')
     if not module:
         raise ConfigurationError(
-            f'the SSL password-function {name!r} is no dotted name: write module.function')
+            f'the SSL password-function {name!r} is no dotted name: write module.function'
+        )
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(
-            f'the SSL password-function {name!r} cannot be imported: {error}') from None
+            f'the SSL password-function {name!r} cannot be imported: {error}'
+        ) from None
     if not callable(found):
         raise ConfigurationError(f'the SSL password-function {name!r} is no function')
     return found
@@ -164,7 +200,8 @@ def _trust(context: ssl.SSLContext, authenticate: str, purpose: ssl.Purpose) -> 
     if authenticate == SIGNED:
         context.load_default_certs(purpose)
         return
-    # What is named is trusted as it is: the certificate of a client that an authority has signed, or an intermediate authority.
+    # What is named is trusted as it is: the certificate of a client that an authority has signed,
+    # or an intermediate authority.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if os.path.isdir(authenticate):
         context.load_verify_locations(capath=authenticate)
@@ -173,8 +210,10 @@ def _trust(context: ssl.SSLContext, authenticate: str, purpose: ssl.Purpose) -> 
         try:
             context.load_verify_locations(cafile=authenticate)
         except (ssl.SSLError, OSError) as error:
-            raise ConfigurationError(f'{authenticate}: no certificates in PEM format to '
-                                     f'authenticate with there ({reason(error)})') from None
+            raise ConfigurationError(
+                f'{authenticate}: no certificates in PEM format to '
+                f'authenticate with there ({reason(error)})'
+            ) from None
 
 
 def _check_readable(what: str, path: str) -> None:
@@ -183,7 +222,8 @@ def _check_readable(what: str, path: str) -> None:
             pass
     except OSError as error:
         raise ConfigurationError(
-            f'the SSL {what} file {path} cannot be read: {error.strerror}') from None
+            f'the SSL {what} file {path} cannot be read: {error.strerror}'
+        ) from None
 
 
 class TlsCodec:
@@ -199,24 +239,27 @@ class TlsCodec:
     :raises ConfigurationError: when the context checks names and there is none.
     """
 
-    def __init__(self, context: ssl.SSLContext, server_side: bool,
-                 server_hostname: str | None = None) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, server_side: bool, server_hostname: str | None = None
+    ) -> None:
         if context.check_hostname and not server_side and not server_hostname:
             raise ConfigurationError(
                 'there is no host name to check the certificate of the server for: '
-                'configure server-hostname, or set check-hostname off')
+                'configure server-hostname, or set check-hostname off'
+            )
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side,
-                                     server_hostname=server_hostname)
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
+        )
         self._server_side = server_side
         self._hostname = server_hostname
-        self._waiting: list[bytes] = []   # plaintext, until the handshake is done
-        self._has_read = False            # whether plaintext has come
-        self.handshaken = False           # whether the handshake is done
-        self.closed = False               # whether the other side has ended the stream
+        self._waiting: list[bytes] = []  # plaintext, until the handshake is done
+        self._has_read = False  # whether plaintext has come
+        self.handshaken = False  # whether the handshake is done
+        self.closed = False  # whether the other side has ended the stream
         if not server_side:
-            self.do_handshake()           # which makes the first message, for take()
+            self.do_handshake()  # which makes the first message, for take()
 
     def do_handshake(self) -> bool:
         """Go on with the handshake as far as what was received allows; return whether it is done.
@@ -256,12 +299,16 @@ class TlsCodec:
     def _end(self) -> None:
         """Take note that the stream has ended, and say if that came too early."""
         if not self.handshaken:
-            raise TlsError('the other side closed the connection during the TLS handshake: '
-                           'it does not speak TLS, or has refused us, and its log says why')
+            raise TlsError(
+                'the other side closed the connection during the TLS handshake: '
+                'it does not speak TLS, or has refused us, and its log says why'
+            )
         if not (self._server_side or self._has_read):
             # TLS 1.3 tells a client last whether its certificate is good, and some servers don't.
-            raise TlsError('the server closed the connection right after the TLS handshake: '
-                           'it may not accept our certificate, or require one; its log says why')
+            raise TlsError(
+                'the server closed the connection right after the TLS handshake: '
+                'it may not accept our certificate, or require one; its log says why'
+            )
         self._incoming.write_eof()
 
     def _read_all(self) -> bytes:
@@ -290,7 +337,9 @@ class TlsCodec:
         return self._outgoing.read()
 
     def subject(self) -> str:
-        """Return whom the other side's certificate names, as ``CN=…``; empty where it has shown none."""
+        """Return whom the other side's certificate names, as ``CN=…``; empty where it has shown
+        none.
+        """
         found: Any = (self._tls.getpeercert() or {}).get('subject', ()) if self.handshaken else ()
         names = [f'{_SHORT_NAMES.get(key, key)}={value}' for part in found for key, value in part]
         return cleaned(', '.join(names))
@@ -300,7 +349,7 @@ class TlsCodec:
         if self.handshaken:
             try:
                 self._tls.unwrap()
-            except ssl.SSLError:   # the other side has not said goodbye yet, and need not
+            except ssl.SSLError:  # the other side has not said goodbye yet, and need not
                 pass
 
     def _failed(self, error: ssl.SSLError) -> TlsError:

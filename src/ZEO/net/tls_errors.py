@@ -3,6 +3,7 @@
 Enters: an error of the ssl module.  Leaves: one line that says what it means and who can do
 something about it.  Fails: never; what is not known here is told as OpenSSL tells it.
 """
+
 from __future__ import annotations
 
 import ssl
@@ -19,10 +20,12 @@ _NAME_MISMATCH = (62, 64)
 
 #: Other X509_V_ERR_* numbers of OpenSSL.
 _VERIFY = {
-    3: 'crl has no list of revoked certificates from the authority that has signed the certificate of {peer}',
+    3: 'crl has no list of revoked certificates from the authority that has signed the certificate '
+    'of {peer}',
     8: 'the list of revoked certificates that crl names has a wrong signature',
     11: 'the list of revoked certificates that crl names is not valid yet: is the clock right?',
-    12: 'the list of revoked certificates that crl names has expired: get a new one from the authority',
+    12: 'the list of revoked certificates that crl names has expired: get a new one from the '
+    'authority',
     9: 'the certificate of {peer} is not valid yet: is the clock right?',
     10: 'the certificate of {peer} has expired',
     18: 'the certificate of {peer} is self-signed and not among those that we authenticate',
@@ -46,11 +49,11 @@ _REASONS = {
     'NO_PROTOCOLS_AVAILABLE': _OLD_TLS,
     'TLSV1_ALERT_PROTOCOL_VERSION': '{peer} accepts no TLS version of 1.2 or newer',
     'NO_SHARED_CIPHER': '{peer} offers no cipher that we accept',
-    'SSLV3_ALERT_HANDSHAKE_FAILURE':
-        '{peer} refused the handshake: no cipher in common, or it requires a certificate of ours',
+    'SSLV3_ALERT_HANDSHAKE_FAILURE': '{peer} refused the handshake: no cipher in common, or it '
+    'requires a certificate of ours',
     'PEER_DID_NOT_RETURN_A_CERTIFICATE': '{peer} has shown no certificate, and one is required',
-    'TLSV13_ALERT_CERTIFICATE_REQUIRED':
-        '{peer} requires a certificate of ours: configure certificate and key',
+    'TLSV13_ALERT_CERTIFICATE_REQUIRED': '{peer} requires a certificate of ours: configure '
+    'certificate and key',
     'SSLV3_ALERT_CERTIFICATE_EXPIRED': '{peer} says that our certificate has expired',
     'SSLV3_ALERT_CERTIFICATE_REVOKED': '{peer} says that our certificate has been revoked',
     'SSLV3_ALERT_CERTIFICATE_UNKNOWN': _NOT_ACCEPTED,
@@ -67,8 +70,9 @@ class TlsError(ClientStorageError):
     """TLS failed on a connection; the text says why."""
 
 
-def explain(error: BaseException, server_side: bool = False,
-            server_hostname: str | None = None) -> str:
+def explain(
+    error: BaseException, server_side: bool = False, server_hostname: str | None = None
+) -> str:
     """Return what `error` means, in one line.
 
     :param error: what the ssl module raised.
@@ -78,8 +82,10 @@ def explain(error: BaseException, server_side: bool = False,
     peer = 'the client' if server_side else 'the server'
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _NAME_MISMATCH:
-            return (f'the certificate of {peer} is not for the name {server_hostname!r}: '
-                    'connect by a name that it has, or configure server-hostname')
+            return (
+                f'the certificate of {peer} is not for the name {server_hostname!r}: '
+                'connect by a name that it has, or configure server-hostname'
+            )
         known = _VERIFY.get(error.verify_code)
         if known is None:
             return f'the certificate of {peer} is not valid: {error.verify_message}'

@@ -1,10 +1,12 @@
 """A socket that speaks TLS with the methods of a plain one, for blocking and non-blocking use.
 
-Enters: plaintext to send, a buffer to read into.  Leaves: ciphertext on the socket, plaintext in the buffer.  Fails:
-:class:`~ZEO.net.tls.TlsError` in a user's words, OSError from the socket, BlockingIOError where a plain socket raises it.
+Enters: plaintext to send, a buffer to read into. Leaves: ciphertext on the socket, plaintext in the
+buffer. Fails: :class:`~ZEO.net.tls.TlsError` in a user's words, OSError from the socket,
+BlockingIOError where a plain socket raises it.
 
 One thread may send while another receives: the TLS object itself is entered by one at a time.
 """
+
 from __future__ import annotations
 
 import socket
@@ -15,7 +17,8 @@ from ZEO.net.tls import TlsCodec
 #: A TLS record holds 16 KiB; reading several at once saves system calls.
 _READ = 64 * 1024
 
-#: How much plaintext is made ciphertext at a time, which bounds the memory that a large message costs.
+#: How much plaintext is made ciphertext at a time, which bounds the memory that a large message
+#: costs.
 _WRITE = 256 * 1024
 
 _DONT_WAIT = getattr(socket, 'MSG_DONTWAIT', 0)
@@ -27,11 +30,11 @@ class TlsSocket:
     def __init__(self, stream: socket.socket, codec: TlsCodec) -> None:
         self._socket = stream
         self._codec = codec
-        self._codec_lock = threading.Lock()    # the TLS object
-        self._output_lock = threading.Lock()   # the order of ciphertext on the socket
-        self._plain = memoryview(b'')          # decrypted, not yet read
-        self._unsent = b''                     # encrypted, not yet sent
-        self.flush()                           # a client speaks first
+        self._codec_lock = threading.Lock()  # the TLS object
+        self._output_lock = threading.Lock()  # the order of ciphertext on the socket
+        self._plain = memoryview(b'')  # decrypted, not yet read
+        self._unsent = b''  # encrypted, not yet sent
+        self.flush()  # a client speaks first
 
     @property
     def has_input(self) -> bool:
@@ -52,15 +55,18 @@ class TlsSocket:
         """Read plaintext into `buffer`; returns how many bytes, 0 at the end of the stream."""
         while not self._plain:
             if self._unsent:
-                self.flush(wait=False)   # what a reader could not send before; nobody else may come to send it
+                # what a reader could not send before; nobody else may come to send it
+                self.flush(wait=False)
             data = self._socket.recv(_READ, flags)
             if not data:
-                with self._codec_lock: self._codec.receive(b'')   # noqa: E701 - raises within a handshake
+                with self._codec_lock:
+                    self._codec.receive(b'')  # noqa: E701 - raises within a handshake
                 return 0
             try:
-                with self._codec_lock: self._plain = memoryview(self._codec.receive(data))   # noqa: E701
+                with self._codec_lock:
+                    self._plain = memoryview(self._codec.receive(data))  # noqa: E701
             finally:
-                self.flush(wait=False)   # a handshake answers, an error says why
+                self.flush(wait=False)  # a handshake answers, an error says why
             if self._codec.closed and not self._plain:
                 return 0
         count = min(nbytes or len(buffer), len(self._plain))
@@ -77,24 +83,28 @@ class TlsSocket:
         if self._unsent:
             raise BlockingIOError
         piece = data[:_WRITE]
-        with self._codec_lock: self._codec.send(piece)   # noqa: E701
+        with self._codec_lock:
+            self._codec.send(piece)  # noqa: E701
         self.flush()
         return len(piece)
 
     def flush(self, wait: bool = True) -> None:
         """Give the socket the ciphertext that it takes.
 
-        :param wait: whether to wait for the socket, and for another thread that does this, which sends everything there is by
-            then.  A thread that reads must not: if both sides' did, both would wait for the other to read.
+        :param wait: whether to wait for the socket, and for another thread that does this, which
+            sends everything there is by then. A thread that reads must not: if both sides' did,
+            both would wait for the other to read.
         """
         if wait or not self._output_lock.locked():
-            with self._output_lock: self._write_out(0 if wait else _DONT_WAIT)   # noqa: E701 - see net.locks.under
+            with self._output_lock:
+                self._write_out(0 if wait else _DONT_WAIT)  # noqa: E701 - see net.locks.under
 
     def _write_out(self, flags: int) -> None:
-        with self._codec_lock: self._unsent += self._codec.take()   # noqa: E701
+        with self._codec_lock:
+            self._unsent += self._codec.take()  # noqa: E701
         try:
             while self._unsent:
-                self._unsent = self._unsent[self._socket.send(self._unsent, flags):]
+                self._unsent = self._unsent[self._socket.send(self._unsent, flags) :]
         except BlockingIOError:
             pass
 

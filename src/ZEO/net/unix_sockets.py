@@ -1,8 +1,10 @@
 """Unix sockets to listen on: who may connect, and what becomes of the file.
 
-Enters: a path, and what an operator says about its rights.  Leaves: a bound socket to which nobody can connect yet; its file
-removed again.  Fails: OSError; :class:`ConfigurationError` where something else than a socket stands at the path, which stays.
+Enters: a path, and what an operator says about its rights. Leaves: a bound socket to which nobody
+can connect yet; its file removed again. Fails: OSError; :class:`ConfigurationError` where something
+else than a socket stands at the path, which stays.
 """
+
 from __future__ import annotations
 
 import errno
@@ -14,7 +16,8 @@ from dataclasses import dataclass
 
 from ZEO.Exceptions import ConfigurationError
 
-#: What the owner's and the group's users may get by the umask.  Who may write to a socket's file may connect.
+#: What the owner's and the group's users may get by the umask. Who may write to a socket's file may
+#: connect.
 _WITHOUT_OTHERS = 0o770
 
 #: (device, inode): which file it is, whatever its name.
@@ -38,18 +41,22 @@ BY_UMASK = Access()
 
 
 def bind(path: str, access: Access) -> socket.socket:
-    """Return a socket that is bound to `path`, whose file has its rights before anybody can connect.
+    """Return a socket that is bound to `path`, whose file has its rights before anybody can
+    connect.
 
-    Nobody can before the socket listens; nor has the file ever more rights than it will have, since it takes its mode from
-    the socket's own, less the umask, which other threads need.
+    Nobody can before the socket listens; nor has the file ever more rights than it will have, since
+    it takes its mode from the socket's own, less the umask, which other threads need.
 
     :raises OSError: when it can't be bound.
     :raises ConfigurationError: when the process may not give the file to the group.
     """
     listener = socket.socket(socket.AF_UNIX)
     try:
-        with suppress(OSError):   # only Linux lets a socket without a file have a mode
-            os.fchmod(listener.fileno(), _WITHOUT_OTHERS if access.mode is None else access.mode & _WITHOUT_OTHERS)
+        with suppress(OSError):  # only Linux lets a socket without a file have a mode
+            os.fchmod(
+                listener.fileno(),
+                _WITHOUT_OTHERS if access.mode is None else access.mode & _WITHOUT_OTHERS,
+            )
         listener.bind(path)
         mine = identity(path)
         try:
@@ -64,13 +71,18 @@ def bind(path: str, access: Access) -> socket.socket:
 
 
 def _give_rights(path: str, access: Access) -> None:
-    """Set group and mode of the socket file at `path`, and of nothing that may have taken its place."""
+    """Set group and mode of the socket file at `path`, and of nothing that may have taken its
+    place.
+    """
     if access.group is not None:
         try:
             os.chown(path, -1, access.group, follow_symlinks=False)
         except PermissionError:
-            raise ConfigurationError(f'cannot give the socket {path} to the group with number {access.group}: make the user that '
-                                     'runs the server a member of it') from None
+            raise ConfigurationError(
+                f'cannot give the socket {path} to the group with number {access.group}: make the '
+                'user that '
+                'runs the server a member of it'
+            ) from None
     mode = stat.S_IMODE(os.lstat(path).st_mode)
     wanted = mode & _WITHOUT_OTHERS if access.mode is None else access.mode
     if mode != wanted:
@@ -78,7 +90,7 @@ def _give_rights(path: str, access: Access) -> None:
 
 
 def _chmod(path: str, mode: int) -> None:
-    if not hasattr(os, 'O_PATH'):   # os.chmod can't leave a link alone everywhere
+    if not hasattr(os, 'O_PATH'):  # os.chmod can't leave a link alone everywhere
         os.chmod(path, mode)
         return
     fd = os.open(path, os.O_PATH | os.O_NOFOLLOW)
@@ -91,7 +103,8 @@ def _chmod(path: str, mode: int) -> None:
 
 
 def remove_stale(path: str) -> None:
-    """Remove the socket file that a killed server has left; a live server's stays, and so does any other file.
+    """Remove the socket file that a killed server has left; a live server's stays, and so does any
+    other file.
 
     :raises OSError: when a server listens there.
     :raises ConfigurationError: when there is something else.
@@ -101,7 +114,9 @@ def remove_stale(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise ConfigurationError(f'cannot listen on {path}: there is a file of that name that is not a socket')
+        raise ConfigurationError(
+            f'cannot listen on {path}: there is a file of that name that is not a socket'
+        )
     if _is_refused(path):
         remove(path, (found.st_dev, found.st_ino))
         return
@@ -131,7 +146,9 @@ def identity(path: str) -> Identity | None:
 
 
 def remove(path: str, which: Identity | None) -> None:
-    """Remove the file at `path` if it is still that one; another server may have put its own there."""
+    """Remove the file at `path` if it is still that one; another server may have put its own
+    there.
+    """
     if which is not None and identity(path) == which:
         with suppress(FileNotFoundError):
             os.unlink(path)

@@ -1,7 +1,10 @@
-"""``python -m ZEO.scripts.cache_simul TRACE``: ``zeo-cache simulate`` by the name that ZEO 5 and 6 gave it.
+"""``python -m ZEO.scripts.cache_simul TRACE``: ``zeo-cache simulate`` by the name that ZEO 5 and 6
+gave it.
 
-Enters: a command line with a trace file and perhaps a size.  Leaves and fails: as :mod:`ZEO.commands.zeo_cache`.
+Enters: a command line with a trace file and perhaps a size. Leaves and fails: as
+:mod:`ZEO.commands.zeo_cache`.
 """
+
 from __future__ import annotations
 
 import sys
@@ -17,9 +20,13 @@ def main(args: Sequence[str] | None = None) -> int:
 
     :param args: the command line without the command's name; the process's own by default.
     """
-    made = Parser('cache_simul', description='Replay the trace of a client cache, as zeo-cache simulate does.')
+    made = Parser(
+        'cache_simul', description='Replay the trace of a client cache, as zeo-cache simulate does.'
+    )
     made.add_argument('file', help='trace file (.zec.trace)')
-    made.add_argument('-s', '--size', metavar='MB', default='20', help='the size of the cache; the default is 20')
+    made.add_argument(
+        '-s', '--size', metavar='MB', default='20', help='the size of the cache; the default is 20'
+    )
     try:
         options = made.parse_args(sys.argv[1:] if args is None else list(args))
     except ConfigurationError as error:

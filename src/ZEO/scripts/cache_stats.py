@@ -1,7 +1,10 @@
-"""``python -m ZEO.scripts.cache_stats TRACE``: ``zeo-cache trace`` by the name that ZEO 5 and 6 gave it.
+"""``python -m ZEO.scripts.cache_stats TRACE``: ``zeo-cache trace`` by the name that ZEO 5 and 6
+gave it.
 
-Enters: a command line with a trace file and perhaps ``-v``.  Leaves and fails: as :mod:`ZEO.commands.zeo_cache`.
+Enters: a command line with a trace file and perhaps ``-v``. Leaves and fails: as
+:mod:`ZEO.commands.zeo_cache`.
 """
+
 from __future__ import annotations
 
 import sys
@@ -17,7 +20,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
     :param args: the command line without the command's name; the process's own by default.
     """
-    made = Parser('cache_stats', description='Sum up the trace of a client cache, as zeo-cache trace does.')
+    made = Parser(
+        'cache_stats', description='Sum up the trace of a client cache, as zeo-cache trace does.'
+    )
     made.add_argument('file', help='trace file (.zec.trace)')
     made.add_argument('-v', '--verbose', action='store_true', help='print every event')
     try:

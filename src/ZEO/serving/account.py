@@ -1,8 +1,10 @@
-"""What clients hold on the server until it is done: memory and disk, one account for each client and one for all.
+"""What clients hold on the server until it is done: memory and disk, one account for each client
+and one for all.
 
-Enters: sizes that are about to be taken, and given back.  Leaves: whether they may be.  Fails: TooMuch for what goes past a bound
-that has no other way out; its text names the key that sets it.
+Enters: sizes that are about to be taken, and given back. Leaves: whether they may be. Fails:
+TooMuch for what goes past a bound that has no other way out; its text names the key that sets it.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -30,7 +32,9 @@ class Budget:
         self.used = 0
 
     def has_space(self, size: int) -> bool:
-        """Whether something may be kept that could be on disk as well: a quarter stays free for messages that arrive."""
+        """Whether something may be kept that could be on disk as well: a quarter stays free for
+        messages that arrive.
+        """
         return self.used + size <= self.limit // 4 * 3
 
 
@@ -43,15 +47,20 @@ class Account:
     def __init__(self, limits: Limits, shared: Budget) -> None:
         self._limits = limits
         self._shared = shared
-        self.operations = 0    # in memory
-        self.memory = 0        # bytes of their records
-        self.records = 0       # bytes in temporary files
-        self.blobs = 0         # the same, of blobs that are not committed
+        self.operations = 0  # in memory
+        self.memory = 0  # bytes of their records
+        self.records = 0  # bytes in temporary files
+        self.blobs = 0  # the same, of blobs that are not committed
 
     def may_keep(self, operations: int, size: int) -> bool:
-        """Take memory for operations, unless there is no more for this client or for all; tell whether it was taken."""
-        if (self.memory + size > self._limits.commit_memory or self.operations + operations > OPERATIONS
-                or not self._shared.has_space(size + operations * OVERHEAD)):
+        """Take memory for operations, unless there is no more for this client or for all; tell
+        whether it was taken.
+        """
+        if (
+            self.memory + size > self._limits.commit_memory
+            or self.operations + operations > OPERATIONS
+            or not self._shared.has_space(size + operations * OVERHEAD)
+        ):
             return False
         self.operations += operations
         self.memory += size
@@ -74,15 +83,19 @@ class Account:
         :raises TooMuch: past what a client may have.
         """
         if size > 0 and self.records + size > self._limits.transaction_disk:
-            raise TooMuch('the unfinished transactions of this client take more than '
-                          f'{self._limits.transaction_disk} bytes on the server (max-transaction-size)')
+            raise TooMuch(
+                'the unfinished transactions of this client take more than '
+                f'{self._limits.transaction_disk} bytes on the server (max-transaction-size)'
+            )
         self.records += size
 
     def upload(self, size: int) -> None:
         """The same for blobs."""
         if size > 0 and self.blobs + size > self._limits.blob_disk:
-            raise TooMuch('the blobs of the unfinished transactions of this client take more than '
-                          f'{self._limits.blob_disk} bytes on the server (max-upload-size)')
+            raise TooMuch(
+                'the blobs of the unfinished transactions of this client take more than '
+                f'{self._limits.blob_disk} bytes on the server (max-upload-size)'
+            )
         self.blobs += size
 
 

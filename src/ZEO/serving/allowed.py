@@ -1,8 +1,9 @@
 """The classes that a server loads to resolve conflicts, as exact pairs of module and name.
 
-Enters: the names of a record's globals, and what the operator wrote as ``conflict-module``.  Leaves: classes.  Fails:
-:class:`NotAllowed` for all other globals, functions included.
+Enters: the names of a record's globals, and what the operator wrote as ``conflict-module``. Leaves:
+classes. Fails: :class:`NotAllowed` for all other globals, functions included.
 """
+
 from __future__ import annotations
 
 import importlib
@@ -22,7 +23,8 @@ class NotAllowed(Exception):
 #: Modules that are remembered as broken.
 MOST_BROKEN = 100
 
-#: Keys and values of the BTrees: objects, integers of 4 and 8 bytes, with and without sign, and floats.
+#: Keys and values of the BTrees: objects, integers of 4 and 8 bytes, with and without sign, and
+#: floats.
 _BTREES = 'OO OI OL OU OQ IO II IF IU LO LL LF LQ UO UU UF UI QO QQ QF QL fs'
 
 
@@ -39,20 +41,21 @@ def _of_zodb() -> Iterator[tuple[str, str]]:
     yield 'ZODB.blob', 'Blob'
 
 
-#: Classes of data structures that are part of ZODB.  None of them stands as an object within another's record.
+#: Classes of data structures that are part of ZODB. None of them stands as an object within
+#: another's record.
 OF_ZODB = frozenset(_of_zodb())
 
 
 class Allowed:
     """Which classes may be loaded.
 
-    :param names: besides :data:`OF_ZODB`: modules, packages with all their modules, or classes (``module:Class`` or
-        ``module.Class``).
+    :param names: besides :data:`OF_ZODB`: modules, packages with all their modules, or classes
+        (``module:Class`` or ``module.Class``).
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        self._classes: set[tuple[str, str]] = set()    # that were named
-        self._modules: list[str] = []                  # or packages
+        self._classes: set[tuple[str, str]] = set()  # that were named
+        self._modules: list[str] = []  # or packages
         for name in names:
             module, colon, kind = name.partition(':')
             if colon:
@@ -62,9 +65,10 @@ class Allowed:
                 package, dot, last = name.rpartition('.')
                 if dot:
                     self._classes.add((package, last))
-        self._makeable: set[type] = set()              # what was found of the operator's
+        self._makeable: set[type] = set()  # what was found of the operator's
         self._found: dict[tuple[str, str], type] = {}
-        self._broken: set[str] = set()                 # modules that can't be imported, up to MOST_BROKEN
+        # modules that can't be imported, up to MOST_BROKEN
+        self._broken: set[str] = set()
 
     def find(self, module: str, name: str) -> type:
         """Return a class.
@@ -85,7 +89,9 @@ class Allowed:
             raise NotAllowed('a global whose name is not text')
         is_named = (module, name) in OF_ZODB or (module, name) in self._classes
         if not is_named and not self._is_within(module):
-            raise NotAllowed(f'{quoted(module)}, {quoted(name)} is not a class that this server loads')
+            raise NotAllowed(
+                f'{quoted(module)}, {quoted(name)} is not a class that this server loads'
+            )
         kind = getattr(self._imported(module), name, None)
         if not isinstance(kind, type):
             raise NotAllowed(f'{quoted(name)} of {module} is not a class')
@@ -96,7 +102,9 @@ class Allowed:
         return kind
 
     def _is_within(self, module: str) -> bool:
-        return any(module == allowed or module.startswith(allowed + '.') for allowed in self._modules)
+        return any(
+            module == allowed or module.startswith(allowed + '.') for allowed in self._modules
+        )
 
     def _imported(self, module: str) -> Any:
         if module in self._broken or not all(part.isidentifier() for part in module.split('.')):
@@ -105,8 +113,11 @@ class Allowed:
             return importlib.import_module(module)
         # Whatever a module of the operator's choice fails with: its classes are not here.
         except Exception as error:
-            if len(self._broken) < MOST_BROKEN:   # clients choose the names
+            if len(self._broken) < MOST_BROKEN:  # clients choose the names
                 self._broken.add(module)
-                log.warning('conflicts in classes of %s go to the clients: it can not be imported here: %s',
-                            quoted(module), explained(error))
+                log.warning(
+                    'conflicts in classes of %s go to the clients: it can not be imported here: %s',
+                    quoted(module),
+                    explained(error),
+                )
             raise NotAllowed(f'{quoted(module)} can not be imported') from error

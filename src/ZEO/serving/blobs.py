@@ -1,8 +1,10 @@
 """Blobs on the server: files that are sent in chunks, files in a shared directory.
 
-Enters: the path of a committed blob, or a name that a client gives.  Leaves: an iterator of messages, or a path.  Fails:
-OSError for a file that is gone; ProtocolError for a name that is none of a shared file's.
+Enters: the path of a committed blob, or a name that a client gives. Leaves: an iterator of
+messages, or a path. Fails: OSError for a file that is gone; ProtocolError for a name that is none
+of a shared file's.
 """
+
 from __future__ import annotations
 
 import os
@@ -23,7 +25,9 @@ CHUNK = 59_000
 
 
 def has_blobs(storage: Any) -> bool:
-    """Tell whether a storage has blobs: one that is itself a client may be without a directory for them."""
+    """Tell whether a storage has blobs: one that is itself a client may be without a directory for
+    them.
+    """
     if not hasattr(storage, 'is_connected') or not IBlobStorage.providedBy(storage):
         return IBlobStorage.providedBy(storage)
     try:
@@ -33,10 +37,15 @@ def has_blobs(storage: Any) -> bool:
 
 
 def interfaces(storage: Any) -> tuple[tuple[str, str], ...]:
-    """Return the (module, name) of each interface of a storage, without those of blobs where it has none."""
+    """Return the (module, name) of each interface of a storage, without those of blobs where it has
+    none.
+    """
     without = () if has_blobs(storage) else (IBlobStorage,)
-    return tuple((interface.__module__, interface.__name__) for interface in zope.interface.providedBy(storage).flattened()
-                 if not any(interface.isOrExtends(blobs) for blobs in without))
+    return tuple(
+        (interface.__module__, interface.__name__)
+        for interface in zope.interface.providedBy(storage).flattened()
+        if not any(interface.isOrExtends(blobs) for blobs in without)
+    )
 
 
 def require(storage: Any) -> None:
@@ -46,38 +55,54 @@ def require(storage: Any) -> None:
 
 
 def shared_path(storage: Any, oid: bytes, name: str) -> str:
-    """Return the path of a temporary file that a client has put into the shared directory, where the blobs of `oid` are.
+    """Return the path of a temporary file that a client has put into the shared directory, where
+    the blobs of `oid` are.
 
-    :raises ProtocolError: for a name that is more than a file's, that of a committed blob, or that of no regular file there.
+    :raises ProtocolError: for a name that is more than a file's, that of a committed blob, or that
+        of no regular file there.
     """
     path = os.path.join(storage.fshelper.getPathForOID(oid), name)
-    if (os.path.basename(name) != name or name in ('', '.', '..') or name.endswith('.blob') or os.path.islink(path)
-            or not os.path.isfile(path)):
+    if (
+        os.path.basename(name) != name
+        or name in ('', '.', '..')
+        or name.endswith('.blob')
+        or os.path.islink(path)
+        or not os.path.isfile(path)
+    ):
         raise ProtocolError(f'{name!r} is no temporary file of the shared blob directory')
     return path
 
 
 def remove_files(paths: list[str]) -> None:
-    """Remove what is still there of some temporary files: the storage takes those that it can use."""
+    """Remove what is still there of some temporary files: the storage takes those that it can
+    use.
+    """
     for path in paths:
         remove(path)
     paths.clear()
 
 
 def forget_stored(storage: Any, transaction: Any) -> None:
-    """Remove the files of blobs that a transaction has stored so far: before it is aborted, since ZODB's own storages do that
-    for a transaction that was voted on, and leave those of one that failed earlier.
+    """Remove the files of blobs that a transaction has stored so far: before it is aborted, since
+    ZODB's own storages do that for a transaction that was voted on, and leave those of one that
+    failed earlier.
     """
     parts = [storage]
     while parts:
         part = parts.pop()
         inside = getattr(part, '__dict__', {})
-        if inside.get('_transaction') is transaction and inside.get('dirty_oids') and hasattr(part, '_blob_tpc_abort'):
+        if (
+            inside.get('_transaction') is transaction
+            and inside.get('dirty_oids')
+            and hasattr(part, '_blob_tpc_abort')
+        ):
             part._blob_tpc_abort()
         parts += [inside[name] for name in ('base', 'changes') if name in inside]
 
 
-def download(path: str, codec: Codec, message_id: Any, oid: bytes, serial: bytes, announced: bool = False) -> Iterator[bytes]:
+def download(
+    path: str, codec: Codec, message_id: Any, oid: bytes, serial: bytes, announced: bool = False
+) -> Iterator[bytes]:
     """Yield the messages that send a committed blob's file, and last the answer to the call.
 
     :param announced: begin with the file's length, for a client that has asked for it.

@@ -1,16 +1,19 @@
 """One client's transaction on the server, phase by phase.
 
-Enters: the operations that the client sends, its vote, its finish or abort.  Leaves: the storage's two-phase commit, under
-the storage's commit lock, and the invalidation of every other client.  Fails: a call that makes no sense in a phase raises
-StorageTransactionError; what the storage raises fails the vote or the finish, and the transaction is over.
+Enters: the operations that the client sends, its vote, its finish or abort. Leaves: the storage's
+two-phase commit, under the storage's commit lock, and the invalidation of every other client.
+Fails: a call that makes no sense in a phase raises StorageTransactionError; what the storage raises
+fails the vote or the finish, and the transaction is over.
 
     Collecting -> Waiting -> Preparing -> Voted -> Ended
                                  |  ^
                                  v  |
                                Resolving      (conflicts are with the client, who stores again)
 
-Every way out goes through :meth:`Commit.end`, which aborts, releases the lock and removes temporary files.
+Every way out goes through :meth:`Commit.end`, which aborts, releases the lock and removes temporary
+files.
 """
+
 from __future__ import annotations
 
 import logging
@@ -61,7 +64,9 @@ class Phase:
         return self.commit.end(None)
 
     def _wrong(self, call: str) -> BaseException:
-        return StorageTransactionError(f'{call} does not go with a transaction that is {type(self).__name__.lower()}')
+        return StorageTransactionError(
+            f'{call} does not go with a transaction that is {type(self).__name__.lower()}'
+        )
 
 
 class Collecting(Phase):
@@ -70,11 +75,13 @@ class Collecting(Phase):
     def add(self, name: str, data: bytes | None, *args: Any) -> None:
         commit = self.commit
         if commit.error is None:
-            if name == 'store_blob':   # whose record most clients send twice, before the blob and with it
+            if name == 'store_blob':
+                # whose record most clients send twice, before the blob and with it
                 commit.log.take_back('store', args[:2])
             try:
                 commit.log.add(name, data, *args)
-            except (OSError, TooMuch) as error:   # nobody waits for an answer to a one-way call: the vote will tell
+            except (OSError, TooMuch) as error:
+                # nobody waits for an answer to a one-way call: the vote will tell
                 commit.fail_at_vote(error)
 
     def vote(self) -> Later:
@@ -96,11 +103,13 @@ class Preparing(Phase):
     """The storage is being told; in slices, or in a worker thread."""
 
     def abort(self) -> None:
-        self.commit.abandoned = True   # whoever runs the preparation sees it there
+        self.commit.abandoned = True  # whoever runs the preparation sees it there
 
 
 class Resolving(Collecting):
-    """The storage holds part of the transaction; the client resolves conflicts, stores again and votes again."""
+    """The storage holds part of the transaction; the client resolves conflicts, stores again and
+    votes again.
+    """
 
     def vote(self) -> Later:
         commit = self.commit
@@ -126,7 +135,8 @@ class Finishing(Phase):
 class Ended(Phase):
     """It is over; `reason` says why when that was not the client's wish."""
 
-    def __init__(self, reason: BaseException | None) -> None:   # and no commit: it is garbage at once, not when it is looked for
+    def __init__(self, reason: BaseException | None) -> None:
+        # and no commit: it is garbage at once, not when it is looked for
         self._reason = reason
 
     def add(self, name: str, data: bytes | None, *args: Any) -> None:
@@ -136,7 +146,8 @@ class Ended(Phase):
         pass
 
     def _wrong(self, call: str) -> BaseException:
-        if isinstance(self._reason, TransientError):   # so that whoever tries again after those does so here as well
+        if isinstance(self._reason, TransientError):
+            # so that whoever tries again after those does so here as well
             return self._reason
         return StorageTransactionError(str(self._reason)) if self._reason else super()._wrong(call)
 
@@ -149,27 +160,35 @@ class Commit:
     :param resolves: whether the client resolves conflicts that the server can't.
     """
 
-    def __init__(self, hosted: HostedStorage, peer: Any, transaction: TransactionMetaData, tid: bytes | None, status: str,
-                 resolves: bool) -> None:
+    def __init__(
+        self,
+        hosted: HostedStorage,
+        peer: Any,
+        transaction: TransactionMetaData,
+        tid: bytes | None,
+        status: str,
+        resolves: bool,
+    ) -> None:
         self.hosted = hosted
         self.peer = peer
         self.transaction = transaction
-        self.answer = Later()                        # to the vote
-        self.error: BaseException | None = None      # of an operation that nobody waited for
+        self.answer = Later()  # to the vote
+        self.error: BaseException | None = None  # of an operation that nobody waited for
         self.log = CommitLog(peer.account)
         self.phase: Phase = Collecting(self)
-        self.abandoned = False                       # aborted while the storage was being told
+        self.abandoned = False  # aborted while the storage was being told
         self._tid = tid
         self._status = status
         self._resolves = resolves
-        self._begun = False                          # whether the storage knows of the transaction
-        self._timer: Any = None                      # of the commit timeout, while the lock is held
-        self._changed: dict[bytes, None] = {}        # the oids for the invalidation, in order
-        self._new_serials: dict[bytes, None] = {}    # oids whose data is not what the client sent
-        self._conflicts: list[dict[str, Any]] = []   # what the client is to resolve
-        self._handed_over = 0                        # bytes of records that conflicts were handed over with
-        self._blob_files: list[str] = []             # files that the storage did not take yet
-        self._blob_bytes = 0                         # what they have on the client's account
+        self._begun = False  # whether the storage knows of the transaction
+        self._timer: Any = None  # of the commit timeout, while the lock is held
+        self._changed: dict[bytes, None] = {}  # the oids for the invalidation, in order
+        self._new_serials: dict[bytes, None] = {}  # oids whose data is not what the client sent
+        self._conflicts: list[dict[str, Any]] = []  # what the client is to resolve
+        # bytes of records that conflicts were handed over with
+        self._handed_over = 0
+        self._blob_files: list[str] = []  # files that the storage did not take yet
+        self._blob_bytes = 0  # what they have on the client's account
         hosted.stats.active_txns += 1
 
     @property
@@ -178,7 +197,8 @@ class Commit:
         return isinstance(self.phase, Ended)
 
     def add_blob_file(self, path: str, size: int = 0) -> None:
-        """Remember a temporary file, to be removed unless the storage takes it; one that comes too late is removed at once.
+        """Remember a temporary file, to be removed unless the storage takes it; one that comes too
+        late is removed at once.
 
         :param size: bytes that it has on the client's account.
         """
@@ -195,11 +215,15 @@ class Commit:
     def fail_at_vote(self, error: BaseException) -> None:
         """Remember the error of a one-way call; the vote will raise it."""
         if self.error is None:
-            self.peer.report(logging.WARNING, 'transactions that can not be committed', 'a transaction can not be committed: %s',
-                             explained(error))
+            self.peer.report(
+                logging.WARNING,
+                'transactions that can not be committed',
+                'a transaction can not be committed: %s',
+                explained(error),
+            )
             self.error = error
             self.log.close()
-            if isinstance(self.phase, Collecting):   # else the storage may be taking them
+            if isinstance(self.phase, Collecting):  # else the storage may be taking them
                 self._remove_blob_files()
 
     def lock_granted(self) -> None:
@@ -219,7 +243,7 @@ class Commit:
         if self.hosted.is_slow:
             try:
                 prepared = self.hosted.workers.run(lambda: self._exhaust(steps))
-            except POSError as error:   # no thread: the lock must go to the others
+            except POSError as error:  # no thread: the lock must go to the others
                 self._not_prepared(error)
             else:
                 prepared.then(self._prepared, self._not_prepared)
@@ -232,7 +256,8 @@ class Commit:
             return self._finish_remotely()
         try:
             tid = self._finish_storage()
-        except BaseException as error:   # told to the client by whoever called; here only the lock matters
+        except BaseException as error:
+            # told to the client by whoever called; here only the lock matters
             raise self._not_finished(error) from None
         self.hosted.committed(self.peer, tid, list(self._changed))
         return self._finished(tid)
@@ -240,8 +265,9 @@ class Commit:
     def _finish_remotely(self) -> Later:
         """The same in a worker thread.
 
-        A remote storage calls its callback between telling of the transactions before this one and those after it: what is
-        posted there comes to the loop in that order.  The worker's own return may come behind a later transaction.
+        A remote storage calls its callback between telling of the transactions before this one and
+        those after it: what is posted there comes to the loop in that order. The worker's own
+        return may come behind a later transaction.
         """
         self.phase = Finishing(self)
         answer = Later()
@@ -253,7 +279,9 @@ class Commit:
 
         def finish() -> bytes:
             return self.hosted.storage.tpc_finish(
-                self.transaction, lambda tid: self.hosted.loop.from_thread(lambda: told(tid)))
+                self.transaction, lambda tid: self.hosted.loop.from_thread(lambda: told(tid))
+            )
+
         try:
             finished = self.hosted.workers.run(finish)
         except POSError as error:
@@ -276,16 +304,19 @@ class Commit:
         return ended
 
     def _end_remotely(self, reason: BaseException | None) -> Later | None:
-        """Abort in a worker thread, and then give the lock to the next one, who would have to wait in the storage."""
+        """Abort in a worker thread, and then give the lock to the next one, who would have to wait
+        in the storage.
+        """
         ended = Later()
 
         def over(result: Any) -> None:
             self._aborted(reason, result if isinstance(result, BaseException) else None)
             self._release()
             ended.answer(None)
+
         try:
             aborted = self.hosted.workers.run(self._abort)
-        except POSError:   # no thread: better wait for the network than keep its lock
+        except POSError:  # no thread: better wait for the network than keep its lock
             self._end_here(reason)
             return None
         aborted.then(over, over)
@@ -299,7 +330,8 @@ class Commit:
         except ENDS:
             self._release()
             raise
-        except BaseException as error:   # the storage's own trouble must not keep the lock from the others
+        except BaseException as error:
+            # the storage's own trouble must not keep the lock from the others
             failed = error
         try:
             if self._begun:
@@ -332,13 +364,19 @@ class Commit:
         self.hosted.lock.release(self, self.peer)
 
     def _timed_out(self) -> None:
-        self.peer.report(logging.WARNING, 'transactions that took too long',
-                         'held the commit lock of %s for %s s without finishing: aborted', self.hosted.name,
-                         self.hosted.transaction_timeout)
+        self.peer.report(
+            logging.WARNING,
+            'transactions that took too long',
+            'held the commit lock of %s for %s s without finishing: aborted',
+            self.hosted.name,
+            self.hosted.transaction_timeout,
+        )
         # The one class that every client restores and that makes its application try again.
         error = ConflictError(
-            f'the server aborted this transaction: it held the commit lock for {self.hosted.transaction_timeout} s '
-            '(transaction-timeout)')
+            'the server aborted this transaction: it held the commit lock for '
+            f'{self.hosted.transaction_timeout} s '
+            '(transaction-timeout)'
+        )
         if isinstance(self.phase, Preparing):
             self.error = error
         elif not isinstance(self.phase, Finishing):
@@ -357,7 +395,7 @@ class Commit:
                     return
         except ENDS:
             raise
-        except BaseException as error:   # whatever a storage raises fails the vote
+        except BaseException as error:  # whatever a storage raises fails the vote
             self._not_prepared(error)
         else:
             self._prepared(None)
@@ -382,8 +420,13 @@ class Commit:
         if isinstance(error, ConflictError):
             self.hosted.stats.conflicts += 1
         elif not isinstance(error, POSError):
-            self.peer.report(logging.ERROR, 'failed commits', 'the storage %s failed in a commit: %s', self.hosted.name,
-                             explained(error))
+            self.peer.report(
+                logging.ERROR,
+                'failed commits',
+                'the storage %s failed in a commit: %s',
+                self.hosted.name,
+                explained(error),
+            )
         self.end(error)
 
     def _steps(self) -> Iterator[None]:
@@ -392,7 +435,8 @@ class Commit:
         if not self._begun:
             if self._tid is not None:
                 check_tid(storage, self._tid)
-            self._begun = True   # before it is: a storage may take its lock first and then refuse what it was given
+            # before it is: a storage may take its lock first and then refuse what it was given
+            self._begun = True
             self.hosted.clean_up()
             begin(storage, self.transaction, self._given())
         for name, data, args in self.log.drain():
@@ -409,9 +453,9 @@ class Commit:
 
     def _note_new_serials(self, voted: Any) -> None:
         for oid in voted or ():
-            if isinstance(oid, tuple):   # storages of before ZODB 5 say (oid, serial)
+            if isinstance(oid, tuple):  # storages of before ZODB 5 say (oid, serial)
                 oid = oid[0]
-            self._changed[oid] = None   # a storage may tell only now what it has undone
+            self._changed[oid] = None  # a storage may tell only now what it has undone
             self._new_serials[oid] = None
             self.hosted.stats.conflicts_resolved += 1
 
@@ -425,7 +469,11 @@ class Commit:
 
     def _hand_over(self, error: ConflictError, oid: bytes, data: bytes) -> None:
         self._handed_over += len(data)
-        if not self._resolves or len(error.serials or ()) != 2 or self._handed_over > self.hosted.limits.commit_memory:
+        if (
+            not self._resolves
+            or len(error.serials or ()) != 2
+            or self._handed_over > self.hosted.limits.commit_memory
+        ):
             raise error
         self.hosted.stats.conflicts += 1
         self._conflicts.append({'oid': oid, 'serials': error.serials, 'data': data})
@@ -438,13 +486,17 @@ class Commit:
         except ConflictError as error:
             self._hand_over(error, oid, data)
 
-    def _restore(self, data: bytes | None, oid: bytes, serial: bytes, previous: bytes | None) -> None:
+    def _restore(
+        self, data: bytes | None, oid: bytes, serial: bytes, previous: bytes | None
+    ) -> None:
         self.hosted.oids.check(oid)
         check_serial(serial, self._tid)
         self._changed[oid] = None
         self.hosted.storage.restore(oid, serial, data, '', previous, self.transaction)
 
-    def _restore_blob(self, data: bytes | None, oid: bytes, serial: bytes, previous: bytes | None, path: str) -> None:
+    def _restore_blob(
+        self, data: bytes | None, oid: bytes, serial: bytes, previous: bytes | None, path: str
+    ) -> None:
         self.hosted.oids.check(oid)
         check_serial(serial, self._tid)
         self._changed[oid] = None
@@ -475,9 +527,12 @@ class Commit:
         except BaseException as error:
             if not self._is_permanent(tids):
                 raise
-            self.hosted.loop.reports.failed('the storage failed behind a finished transaction', self.hosted.name, error)
+            self.hosted.loop.reports.failed(
+                'the storage failed behind a finished transaction', self.hosted.name, error
+            )
             self.hosted.forget_records()
-            self.hosted.loop.attempt(partial(storage.tpc_abort, self.transaction))   # harmless, and frees its lock
+            # harmless, and frees its lock
+            self.hosted.loop.attempt(partial(storage.tpc_abort, self.transaction))
             return tids[0]
         return returned or (tids[0] if tids else storage.lastTransaction())
 
@@ -499,8 +554,13 @@ class Commit:
         return tid
 
     def _not_finished(self, error: BaseException) -> BaseException:
-        self.peer.report(logging.ERROR, 'transactions that failed to finish', 'the storage %s failed to finish a transaction: %s',
-                         self.hosted.name, explained(error))
+        self.peer.report(
+            logging.ERROR,
+            'transactions that failed to finish',
+            'the storage %s failed to finish a transaction: %s',
+            self.hosted.name,
+            explained(error),
+        )
         self.hosted.forget_records()
         self.end(error)
         return error

@@ -1,8 +1,10 @@
-"""One storage's commit lock: clients take turns; the transactions of one client are first come, first served.
+"""One storage's commit lock: clients take turns; the transactions of one client are first come,
+first served.
 
-Enters: who wants it, and what to do when he has it.  Leaves: that call, at once or when it is its turn.  Fails: never.  All in
-the loop's thread.
+Enters: who wants it, and what to do when he has it. Leaves: that call, at once or when it is its
+turn. Fails: never. All in the loop's thread.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -14,18 +16,23 @@ from ZEO.serving.turns import Turns
 class CommitLock:
     """A lock that is waited for without blocking.
 
-    A client with hundreds of transactions waits at one place, so that it holds up each of the others by one of them.
+    A client with hundreds of transactions waits at one place, so that it holds up each of the
+    others by one of them.
 
-    :param soon: how to call a function a little later, in the same thread: a hundred waiters must not be a hundred calls deep.
+    :param soon: how to call a function a little later, in the same thread: a hundred waiters must
+        not be a hundred calls deep.
     :param one_more: is told how many wait when there is one more.
     """
 
-    def __init__(self, soon: Callable[[Callable[[], None]], None], one_more: Callable[[int], None] = lambda waiting: None,
-                 ) -> None:
+    def __init__(
+        self,
+        soon: Callable[[Callable[[], None]], None],
+        one_more: Callable[[int], None] = lambda waiting: None,
+    ) -> None:
         self._soon = soon
         self._one_more = one_more
         self.holder: Any = None
-        self._client: Any = None     # of the holder, or of the one before
+        self._client: Any = None  # of the holder, or of the one before
         self._waiting: Turns[tuple[Any, Callable[[], None]]] = Turns()
 
     @property
@@ -58,7 +65,9 @@ class CommitLock:
             return
         self.holder = None
         # Its next transaction may have come before those of others, but it has just had its turn.
-        following = self._waiting.take(lambda other: other is not self._client) or self._waiting.take()
+        following = (
+            self._waiting.take(lambda other: other is not self._client) or self._waiting.take()
+        )
         if following is not None:
             self._client, (self.holder, granted) = following
             self._soon(granted)

@@ -1,12 +1,14 @@
 """What a client wants to change, kept until its vote.
 
-Enters: operations, each a name with arguments, of which one may be a large data record.  Leaves: the same, in order, once the
-commit lock is held.  Fails: OSError where the disk of the temporary directory is full, or no file can be opened; TooMuch past
-what a client may have there.
+Enters: operations, each a name with arguments, of which one may be a large data record. Leaves: the
+same, in order, once the commit lock is held. Fails: OSError where the disk of the temporary
+directory is full, or no file can be opened; TooMuch past what a client may have there.
 
-The first operations stay in memory, as far as the client's account lets them; from the first one on that may not, all go to a
-temporary file, whole: a million operations cost no more memory than a few.
+The first operations stay in memory, as far as the client's account lets them; from the first one on
+that may not, all go to a temporary file, whole: a million operations cost no more memory than a
+few.
 """
+
 from __future__ import annotations
 
 import marshal
@@ -17,12 +19,14 @@ from typing import IO, Any
 
 from ZEO.serving.account import Account
 
-Operation = tuple[str, Any, tuple[Any, ...]]   # name, record, other arguments
+Operation = tuple[str, Any, tuple[Any, ...]]  # name, record, other arguments
 
-#: What a log has the account give at a time, operations and bytes: asking for each costs 4 % of a commit.
+#: What a log has the account give at a time, operations and bytes: asking for each costs 4 % of a
+#: commit.
 AT_ONCE, SPACE_AT_ONCE = 100, 64 * 1024
 
-#: In front of each operation in the file: the sizes of its description and of its record, one more than that: 0 is for None.
+#: In front of each operation in the file: the sizes of its description and of its record, one more
+#: than that: 0 is for None.
 _SIZES = Struct('>IQ')
 
 
@@ -32,16 +36,17 @@ class CommitLog:
     def __init__(self, account: Account) -> None:
         self._account = account
         self._operations: list[Operation] = []
-        self._kept = 0                    # how many operations the account has given memory for
-        self._in_memory = 0               # the bytes of records that it has given
-        self._more = 0                    # what is left of the one
-        self._space = 0                   # and of the other
+        self._kept = 0  # how many operations the account has given memory for
+        self._in_memory = 0  # the bytes of records that it has given
+        self._more = 0  # what is left of the one
+        self._space = 0  # and of the other
         self._file: IO[bytes] | None = None
-        self._on_disk = 0                 # the same, in the file
-        self._end = 0                     # of the operations in the file
-        self._position = 0                # where the next write to the file would go
-        self._in_file = 0                 # how many operations those are
-        self._last: tuple[str, tuple[Any, ...], int] | None = None   # the last one: name, arguments, where it is in the file
+        self._on_disk = 0  # the same, in the file
+        self._end = 0  # of the operations in the file
+        self._position = 0  # where the next write to the file would go
+        self._in_file = 0  # how many operations those are
+        # the last one: name, arguments, where it is in the file
+        self._last: tuple[str, tuple[Any, ...], int] | None = None
 
     def __len__(self) -> int:
         return len(self._operations) + self._in_file
@@ -58,7 +63,9 @@ class CommitLog:
         self._operations.append((name, data, args))
 
     def _take(self, size: int) -> bool:
-        """Have the account give memory: for many operations at once, or where there is little left, for this one."""
+        """Have the account give memory: for many operations at once, or where there is little left,
+        for this one.
+        """
         for operations, more in ((AT_ONCE, max(size, SPACE_AT_ONCE)), (1, size)):
             if self._account.may_keep(operations, more):
                 self._kept += operations
@@ -95,16 +102,19 @@ class CommitLog:
         self._operations = []
         self._account.drop(self._kept, self._in_memory)
         self._account.spool(-self._on_disk)
-        self._more = self._space = self._kept = self._in_memory = self._on_disk = self._in_file = self._end = 0
+        self._more = self._space = self._kept = self._in_memory = self._on_disk = self._in_file = (
+            self._end
+        ) = 0
         file, self._file = self._file, None
         if file is not None:
             try:
                 file.close()
-            except OSError:   # the disk is full, and Python tries once more to write what nobody needs now
+            except OSError:
+                # the disk is full, and Python tries once more to write what nobody needs now
                 pass
 
     def _spool(self, name: str, data: bytes | None, args: tuple[Any, ...]) -> None:
-        self._more = 0   # what comes behind it goes to the file as well
+        self._more = 0  # what comes behind it goes to the file as well
         description = marshal.dumps((name, args))
         size = _SIZES.size + len(description) + (0 if data is None else len(data))
         more = self._end + size - self._on_disk
@@ -113,9 +123,12 @@ class CommitLog:
             self._on_disk += more
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix='zeo-commit-')
-        if self._position != self._end:   # after what was taken back or drained; else the buffer would be written each time
+        if self._position != self._end:
+            # after what was taken back or drained; else the buffer would be written each time
             self._file.seek(self._end)
-        self._file.write(_SIZES.pack(len(description), 0 if data is None else len(data) + 1) + description)
+        self._file.write(
+            _SIZES.pack(len(description), 0 if data is None else len(data) + 1) + description
+        )
         if data:
             self._file.write(data)
         self._last = name, args, self._end
@@ -136,5 +149,7 @@ class CommitLog:
         assert self._file is not None
         data = self._file.read(size)
         if len(data) < size:
-            raise OSError('the temporary file of this transaction is shorter than what was written to it')
+            raise OSError(
+                'the temporary file of this transaction is shorter than what was written to it'
+            )
         return data

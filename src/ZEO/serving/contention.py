@@ -1,8 +1,9 @@
 """Who waits for a commit lock, told to operators as the queue grows.
 
-Enters: how many wait, whenever there is one more.  Leaves: a warning that says who holds the lock and since when, each time
-that the queue has become twice as long.  Fails: never.
+Enters: how many wait, whenever there is one more. Leaves: a warning that says who holds the lock
+and since when, each time that the queue has become twice as long. Fails: never.
 """
+
 from __future__ import annotations
 
 import logging
@@ -22,7 +23,7 @@ class Contention:
 
     def __init__(self, hosted: HostedStorage) -> None:
         self._hosted = hosted
-        self._next = USUAL + 1    # the length that is told next
+        self._next = USUAL + 1  # the length that is told next
 
     def one_more(self, waiting: int) -> None:
         """One more waits for the lock now."""
@@ -38,6 +39,12 @@ class Contention:
         now = hosted.loop.system.wall_clock()
         time = 'no time yet' if since is None else lasted(now - since)
         hosted.loop.reports.write(
-            logging.WARNING, 'waiting for a commit lock', f'storage {hosted.name}',
-            'storage %s: %d transactions wait for the commit lock, which %s has held for %s', hosted.name, waiting,
-            holder.peer, time)
+            logging.WARNING,
+            'waiting for a commit lock',
+            f'storage {hosted.name}',
+            'storage %s: %d transactions wait for the commit lock, which %s has held for %s',
+            hosted.name,
+            waiting,
+            holder.peer,
+            time,
+        )

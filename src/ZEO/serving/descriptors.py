@@ -1,7 +1,9 @@
 """What is said where the process, or the system, has no file descriptor left.
 
-Enters: errors of opening a file.  Leaves: errors whose text says what is missing, and where.  Fails: never.
+Enters: errors of opening a file. Leaves: errors whose text says what is missing, and where. Fails:
+never.
 """
+
 from __future__ import annotations
 
 import errno
@@ -12,10 +14,11 @@ from types import ModuleType
 resource: ModuleType | None
 try:
     import resource
-except ImportError:   # Windows has no such limit
+except ImportError:  # Windows has no such limit
     resource = None
 
-#: Descriptors that are left to loads, commits, packs and iterators whatever the number of connections.
+#: Descriptors that are left to loads, commits, packs and iterators whatever the number of
+#: connections.
 RESERVE = 32
 
 #: What the system says then.
@@ -30,7 +33,9 @@ def clear(error: BaseException) -> BaseException:
 
 
 def is_last(descriptor: int) -> bool:
-    """Whether a descriptor is one of the last, which connections may not have; the system gives out the lowest that is free."""
+    """Whether a descriptor is one of the last, which connections may not have; the system gives out
+    the lowest that is free.
+    """
     if resource is None:
         return False
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -38,21 +43,29 @@ def is_last(descriptor: int) -> bool:
 
 
 def raise_limit(connections: int) -> str | None:
-    """Let this process open as many files as it may; return what to say where that is fewer than its connections need."""
+    """Let this process open as many files as it may; return what to say where that is fewer than
+    its connections need.
+    """
     if resource is None:
         return None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with suppress(ValueError, OSError):   # some systems say "unlimited" and allow less
+        with suppress(ValueError, OSError):  # some systems say "unlimited" and allow less
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
     if soft == resource.RLIM_INFINITY or soft >= connections + RESERVE:
         return None
-    return (f'this process may open {soft} files, too few for max-connections {connections}: about {max(0, soft - RESERVE)} '
-            'clients can connect; raise the limit (ulimit -n, LimitNOFILE= of systemd) or lower max-connections')
+    return (
+        f'this process may open {soft} files, too few for max-connections {connections}: about '
+        f'{max(0, soft - RESERVE)} '
+        'clients can connect; raise the limit (ulimit -n, LimitNOFILE= of systemd) or lower '
+        'max-connections'
+    )
 
 
 def find_temporary_directory() -> None:
-    """Look for the directory of temporary files now: with no descriptor left it could not be found, and that would be told."""
+    """Look for the directory of temporary files now: with no descriptor left it could not be found,
+    and that would be told.
+    """
     with suppress(OSError):
         tempfile.gettempdir()

@@ -1,8 +1,10 @@
 """A client's message -> the peer's method -> an answer.
 
-Enters: one message.  Leaves: its reply or failure on the channel, at once, later, or as a stream.  Fails: a message that
-breaks the protocol raises ProtocolError, for which the channel closes; everything else that a method raises is an answer.
+Enters: one message. Leaves: its reply or failure on the channel, at once, later, or as a stream.
+Fails: a message that breaks the protocol raises ProtocolError, for which the channel closes;
+everything else that a method raises is an answer.
 """
+
 from __future__ import annotations
 
 import logging
@@ -24,9 +26,10 @@ from ZEO.wire.frames import frame
 from ZEO.wire.messages import REPLY, Codec, EchoedId, Message
 from ZEO.wire.quoting import explained, quoted
 
-#: Their answers never let a change that was told meanwhile go first.  A revision that it ended would come behind it as current;
-#: the other way round is harmless, since no invalidation ends a revision that is newer.  And a client that has registered takes
-#: what comes in front of the answer for all that it has missed.
+#: Their answers never let a change that was told meanwhile go first. A revision that it ended would
+#: come behind it as current; the other way round is harmless, since no invalidation ends a revision
+#: that is newer. And a client that has registered takes what comes in front of the answer for all
+#: that it has missed.
 _NOTHING_IN_FRONT = ('loadBefore', 'load_many', 'register')
 
 
@@ -41,9 +44,11 @@ class Streamed:
 
 
 class Callee(Protocol):
-    """What dispatch needs of :class:`ZEO.serving.peer.Peer`, besides the methods that the table names."""
+    """What dispatch needs of :class:`ZEO.serving.peer.Peer`, besides the methods that the table
+    names.
+    """
 
-    loads: int   # objects that the client has loaded
+    loads: int  # objects that the client has loaded
 
     @property
     def codec(self) -> Codec:
@@ -70,12 +75,12 @@ def dispatch(peer: Callee, channel: Channel, loop: Loop, message: Message) -> No
     message_id, one_way, name, args = message
     method = calls.OF_CLIENT.get(name)
     if method is None:
-        if name == REPLY:   # a keep-alive
+        if name == REPLY:  # a keep-alive
             return
         raise ProtocolError(f'it called {quoted(name, 60)}, which is no call')
     try:
         peer.allow(method)
-        if type(message_id) is not EchoedId:   # others were read by a template
+        if type(message_id) is not EchoedId:  # others were read by a template
             method.arguments.check(args)
         handler = getattr(peer, name)
         workers = peer.worker(method)
@@ -89,20 +94,28 @@ def dispatch(peer: Callee, channel: Channel, loop: Loop, message: Message) -> No
     if one_way:
         return
     if type(result) is Later:
-        result.then(lambda value: _reply(peer, channel, loop, message_id, name, value),
-                    lambda error: _failed(peer, channel, message_id, False, name, error))
+        result.then(
+            lambda value: _reply(peer, channel, loop, message_id, name, value),
+            lambda error: _failed(peer, channel, message_id, False, name, error),
+        )
     else:
         _reply(peer, channel, loop, message_id, name, result)
 
 
-def answer_load(peer: Callee, channel: Channel, codec: Codec, hosted: HostedStorage, message: Message) -> None:
+def answer_load(
+    peer: Callee, channel: Channel, codec: Codec, hosted: HostedStorage, message: Message
+) -> None:
     """Answer a loadBefore, which most calls are: it needs few of the steps of :func:`dispatch`."""
     message_id, _, name, args = message
     hosted.stats.loads += 1
     peer.loads += 1
     try:
-        if type(message_id) is not EchoedId and not (   # without a call: with M5 all loads come here
-                len(args) == 2 and type(args[0]) is type(args[1]) is bytes and len(args[0]) == len(args[1]) == 8):
+        # without a call: with M5 all loads come here
+        if type(message_id) is not EchoedId and not (
+            len(args) == 2
+            and type(args[0]) is type(args[1]) is bytes
+            and len(args[0]) == len(args[1]) == 8
+        ):
             _LOAD.check(args)
         found = hosted.load_before(*args)
         if found is None:
@@ -117,9 +130,12 @@ def answer_load(peer: Callee, channel: Channel, codec: Codec, hosted: HostedStor
         _failed(peer, channel, message_id, False, name, error)
 
 
-def _reply(peer: Callee, channel: Channel, loop: Loop, message_id: Any, name: str, result: Any) -> None:
+def _reply(
+    peer: Callee, channel: Channel, loop: Loop, message_id: Any, name: str, result: Any
+) -> None:
     if loop.has_posts and name not in _NOTHING_IN_FRONT:
-        loop.take_posts()   # a storage's own thread may have told of a change that this result is newer than
+        # a storage's own thread may have told of a change that this result is newer than
+        loop.take_posts()
     if channel.is_closed:
         return
     if type(result) is Streamed:
@@ -134,7 +150,9 @@ def _reply(peer: Callee, channel: Channel, loop: Loop, message_id: Any, name: st
         channel.send(frame(data))
 
 
-def _failed(peer: Callee, channel: Channel, message_id: Any, one_way: bool, name: str, error: BaseException) -> None:
+def _failed(
+    peer: Callee, channel: Channel, message_id: Any, one_way: bool, name: str, error: BaseException
+) -> None:
     error = clear(error)
     if one_way:
         peer.failed_one_way(name, error)
@@ -146,8 +164,10 @@ def _failed(peer: Callee, channel: Channel, message_id: Any, one_way: bool, name
 
 
 def _failure(codec: Codec, message_id: Any, error: BaseException) -> bytes:
-    """The answer that tells of `error`; one that can't be sent in its own words is told as a text."""
+    """The answer that tells of `error`; one that can't be sent in its own words is told as a
+    text.
+    """
     try:
         return codec.failure(message_id, error)
-    except Exception:   # what a description lets through, an encoding may refuse
+    except Exception:  # what a description lets through, an encoding may refuse
         return codec.failure(message_id, Exception(explained(error)))

@@ -1,14 +1,16 @@
 """ZODB's own ways into an unpickler, closed where bytes of clients come to them.
 
-Enters: what storages and ZODB's helpers read: the class of a record that lost a conflict, the extension of a transaction,
-whether a record is a blob's, and what it refers to.  Leaves: the same by way of :mod:`ZEO.wire.guarded`.  Fails: as what it
-replaces does.
+Enters: what storages and ZODB's helpers read: the class of a record that lost a conflict, the
+extension of a transaction, whether a record is a blob's, and what it refers to. Leaves: the same by
+way of :mod:`ZEO.wire.guarded`. Fails: as what it replaces does.
 
-A storage reads such bytes deep within itself, wherever it is: wrapped, or the base of another.  So the functions are replaced
-where ZODB looks them up, once in a process, when its first server is made.  Most answer as before for every record that ZODB
-writes.  The extension of a transaction may hold an application's objects: an embedding program goes on reading them
-in its own threads; those of a server, see :func:`entered`, get what is plain.
+A storage reads such bytes deep within itself, wherever it is: wrapped, or the base of another. So
+the functions are replaced where ZODB looks them up, once in a process, when its first server is
+made. Most answer as before for every record that ZODB writes. The extension of a transaction may
+hold an application's objects: an embedding program goes on reading them in its own threads; those
+of a server, see :func:`entered`, get what is plain.
 """
+
 from __future__ import annotations
 
 import logging
@@ -49,9 +51,11 @@ def entered() -> Iterator[None]:
 
 def within(function: Callable[[], Any]) -> Callable[[], Any]:
     """Return `function` for a thread of its own, which is a server's."""
+
     def run() -> Any:
         with entered():
             return function()
+
     return run
 
 
@@ -61,16 +65,25 @@ def close() -> None:
         return
     ZODB.utils.get_pickle_metadata = guarded.class_name
     ZODB.blob.is_blob_record = guarded.is_blob
-    ZODB.serialize.PersistentUnpickler = partial(_reference_reader, ZODB.serialize.PersistentUnpickler)
-    ZODB.ConflictResolution.PersistentUnpickler = partial(_state_reader, ZODB.ConflictResolution.PersistentUnpickler)
-    original = ZODB._compat.zodbpickle.pickle   # what ZODB's loads calls, whoever has imported that by now
-    pickle = SimpleNamespace(**{name: value for name, value in vars(original).items() if not name.startswith('__')})
+    ZODB.serialize.PersistentUnpickler = partial(
+        _reference_reader, ZODB.serialize.PersistentUnpickler
+    )
+    ZODB.ConflictResolution.PersistentUnpickler = partial(
+        _state_reader, ZODB.ConflictResolution.PersistentUnpickler
+    )
+    # what ZODB's loads calls, whoever has imported that by now
+    original = ZODB._compat.zodbpickle.pickle
+    pickle = SimpleNamespace(
+        **{name: value for name, value in vars(original).items() if not name.startswith('__')}
+    )
     pickle.loads = partial(_loads, original.loads)
     ZODB._compat.zodbpickle = SimpleNamespace(pickle=pickle)
 
 
 class Metadata(TransactionMetaData):
-    """A transaction that a client has begun; its extension stays the bytes that it sent, for storages that keep bytes."""
+    """A transaction that a client has begun; its extension stays the bytes that it sent, for
+    storages that keep bytes.
+    """
 
     @overridable_property
     def extension(self) -> dict[str, Any]:
@@ -79,7 +92,9 @@ class Metadata(TransactionMetaData):
 
 
 def extension_of(transaction: Any) -> Any:
-    """Return the extension of a transaction in a storage: a dictionary if all of it is plain data, else the bytes that it is."""
+    """Return the extension of a transaction in a storage: a dictionary if all of it is plain data,
+    else the bytes that it is.
+    """
     if 'extension' not in getattr(transaction, '__dict__', ()):
         data = getattr(transaction, 'extension_bytes', None)
         if isinstance(data, bytes):
@@ -110,8 +125,12 @@ _told: list[bool] = []
 
 def _left_out() -> None:
     """Say once that there is such data; later for those who look closely."""
-    log.log(logging.DEBUG if _told else logging.WARNING, 'the extension of a transaction holds data that is not plain '
-            '(objects of an application, maybe): this server keeps it, and leaves it out where it shows extensions')
+    log.log(
+        logging.DEBUG if _told else logging.WARNING,
+        'the extension of a transaction holds data that is not plain '
+        '(objects of an application, maybe): this server keeps it, and leaves it out where it '
+        'shows extensions',
+    )
     _told.append(True)
     del _told[1:]
 
@@ -122,13 +141,17 @@ def _loads(original: Callable[..., Any], data: bytes, **options: Any) -> Any:
 
 
 def _state_reader(original: Callable[..., Any], *args: Any) -> Any:
-    """What ZODB's own conflict resolution reads records with; a server has another, see :mod:`ZEO.serving.resolve`."""
+    """What ZODB's own conflict resolution reads records with; a server has another, see
+    :mod:`ZEO.serving.resolve`.
+    """
     if _entered.get():
-        raise ConflictError('ZODB\'s own conflict resolution would load any class')
+        raise ConflictError("ZODB's own conflict resolution would load any class")
     return original(*args)
 
 
-def _reference_reader(original: Callable[..., Any], find_global: Any, load_persistent: Any, file: Any) -> Any:
+def _reference_reader(
+    original: Callable[..., Any], find_global: Any, load_persistent: Any, file: Any
+) -> Any:
     """What ZODB finds references with, which happens without classes."""
     if find_global is None and type(file) is BytesIO and not is_tame(data := file.getvalue()):
         return _Noload(data, load_persistent)

@@ -1,8 +1,11 @@
-"""The blobs that one client has asked for: a few files are open at a time, and the others wait for their turn.
+"""The blobs that one client has asked for: a few files are open at a time, and the others wait for
+their turn.
 
-Enters: paths of committed blobs.  Leaves: the messages that send them, as iterators for the channel.  Fails: TooMuch when very
-many wait already; a file that can't be opened or read is the fault of that one call.
+Enters: paths of committed blobs. Leaves: the messages that send them, as iterators for the channel.
+Fails: TooMuch when very many wait already; a file that can't be opened or read is the fault of that
+one call.
 """
+
 from __future__ import annotations
 
 import logging
@@ -29,7 +32,7 @@ class Wanted(NamedTuple):
     path: str
     oid: bytes
     serial: bytes
-    announced: bool      # whether the client takes the file's length in front
+    announced: bool  # whether the client takes the file's length in front
 
 
 class Downloads:
@@ -41,16 +44,20 @@ class Downloads:
     def __init__(self, peer: Callee, most: int) -> None:
         self._peer = peer
         self._most = most
-        self._waiting: deque[tuple[Any, Wanted]] = deque()   # with the id of the call
+        self._waiting: deque[tuple[Any, Wanted]] = deque()  # with the id of the call
         self._running = 0
 
     def check(self) -> None:
         """Raise where no more may wait."""
         if len(self._waiting) >= self._most:
-            raise TooMuch(f'{self._most} blobs wait to be sent to this client already (max-downloads)')
+            raise TooMuch(
+                f'{self._most} blobs wait to be sent to this client already (max-downloads)'
+            )
 
     def start(self, wanted: Wanted, message_id: Any) -> Iterator[bytes]:
-        """Return the messages to be sent now: of this blob and of others that wait behind it; none while it waits itself."""
+        """Return the messages to be sent now: of this blob and of others that wait behind it; none
+        while it waits itself.
+        """
         self._waiting.append((message_id, wanted))
         if self._running >= AT_A_TIME:
             return iter(())
@@ -73,13 +80,18 @@ class Downloads:
         try:
             yield from blobs.download(path, self._peer.codec, message_id, oid, serial, announced)
         except OSError as error:
-            self._peer.report(logging.ERROR, 'blobs that can not be read', 'a blob can not be read: %s', explained(error))
+            self._peer.report(
+                logging.ERROR,
+                'blobs that can not be read',
+                'a blob can not be read: %s',
+                explained(error),
+            )
             yield frame(self._peer.codec.failure(message_id, _fault(error, wanted)))
 
 
 def _fault(error: OSError, wanted: Wanted) -> BaseException:
     """Return what the client is told: nothing of the server's directories."""
-    if isinstance(error, FileNotFoundError):   # it was packed away meanwhile
+    if isinstance(error, FileNotFoundError):  # it was packed away meanwhile
         return POSKeyError('No blob file', wanted.oid, wanted.serial)
     shown = clear(error)
     if shown is not error:

@@ -1,9 +1,11 @@
-"""What a server has to know of a FileStorage beyond its interface: what a crash or a full disk leaves behind.
+"""What a server has to know of a FileStorage beyond its interface: what a crash or a full disk
+leaves behind.
 
-Enters: an open FileStorage, or a storage with some inside.  Leaves: one that tells the truth about its last transaction, gives
-out oids that no earlier process has given out, and serves nothing of a transaction that failed; its last transactions.  Fails:
-OSError where the file can't be read or cut.
+Enters: an open FileStorage, or a storage with some inside. Leaves: one that tells the truth about
+its last transaction, gives out oids that no earlier process has given out, and serves nothing of a
+transaction that failed; its last transactions. Fails: OSError where the file can't be read or cut.
 """
+
 from __future__ import annotations
 
 import os
@@ -23,7 +25,8 @@ _START = 4
 #: No process gives out more oids than that in a second: each takes longer to make.
 OIDS_PER_SECOND = 2**20
 
-#: Nanoseconds by which a new file is made older than it is; clocks of file systems go by two seconds at most.
+#: Nanoseconds by which a new file is made older than it is; clocks of file systems go by two
+#: seconds at most.
 _OLDER = 4 * 10**9
 
 
@@ -36,7 +39,11 @@ def storages_within(storage: Any) -> Iterator[Any]:
         if id(one) not in seen:
             seen.add(id(one))
             yield one
-            found += [value for value in getattr(one, '__dict__', {}).values() if hasattr(type(value), 'loadBefore')]
+            found += [
+                value
+                for value in getattr(one, '__dict__', {}).values()
+                if hasattr(type(value), 'loadBefore')
+            ]
 
 
 def file_storages(storage: Any) -> list[FileStorage]:
@@ -47,19 +54,23 @@ def file_storages(storage: Any) -> list[FileStorage]:
 def take_last_whole_transaction(storage: FileStorage) -> None:
     """Have lastTransaction() say what the last whole transaction says.
 
-    A FileStorage that finds a transaction without an end, which a process left that was killed, cuts it off and keeps its tid.
-    Whoever takes that for the last one has seen more than the server after its next start.
+    A FileStorage that finds a transaction without an end, which a process left that was killed,
+    cuts it off and keeps its tid. Whoever takes that for the last one has seen more than the server
+    after its next start.
     """
     with storage._lock:
-        storage._ltid = z64 if storage._pos <= _START else _Reader(storage._file).last(storage._pos)[1]
+        storage._ltid = (
+            z64 if storage._pos <= _START else _Reader(storage._file).last(storage._pos)[1]
+        )
 
 
 def skip_oids(storage: Any, system: System) -> None:
     """Have `storage` give out oids that no earlier process has given out, used or not.
 
-    Clients keep unused oids over a restart, and objects that are not stored yet; a storage remembers those only that were
-    stored.  So oids begin with the time: what a process has given out is less than what the next one begins with.  Where
-    stored oids are beyond that, it begins behind them.
+    Clients keep unused oids over a restart, and objects that are not stored yet; a storage
+    remembers those only that were stored. So oids begin with the time: what a process has given out
+    is less than what the next one begins with. Where stored oids are beyond that, it begins behind
+    them.
 
     In a file that was made just now they begin with one, as everywhere in ZODB.
     """
@@ -69,15 +80,18 @@ def skip_oids(storage: Any, system: System) -> None:
         by_time = int(system.wall_clock() * OIDS_PER_SECOND)
         highest = u64(storage._oid)
         # A database in which somebody has used up the oids can still be read.
-        storage.set_max_oid(p64(by_time if by_time > highest else min(highest + OIDS_PER_SECOND, 2**64 - 1)))
+        storage.set_max_oid(
+            p64(by_time if by_time > highest else min(highest + OIDS_PER_SECOND, 2**64 - 1))
+        )
 
 
 def _is_new(storage: FileStorage) -> bool:
-    """Tell once whether `storage` has made its file as it was opened, so that nobody can have been given an oid.
+    """Tell once whether `storage` has made its file as it was opened, so that nobody can have been
+    given an oid.
 
-    A file without any transaction may be of an earlier process.  Then it is older than the temporary file, which is made at each
-    opening in front of the other; a new one is not, and is made so here, since the next opening may be in the same tick of the
-    file system's clock.
+    A file without any transaction may be of an earlier process. Then it is older than the temporary
+    file, which is made at each opening in front of the other; a new one is not, and is made so
+    here, since the next opening may be in the same tick of the file system's clock.
     """
     if storage._pos > _START or storage._oid != z64:
         return False
@@ -86,21 +100,27 @@ def _is_new(storage: FileStorage) -> bool:
         if made.st_mtime_ns < opened.st_mtime_ns:
             return False
         os.utime(storage._file_name, ns=(made.st_atime_ns, opened.st_mtime_ns - _OLDER))
-    except OSError:   # a file system that knows no times
+    except OSError:  # a file system that knows no times
         return False
     return True
 
 
 def forget_failed(storage: FileStorage, transaction: Any) -> None:
-    """After `transaction` failed: leave nothing of it in the file, nor in the buffers that reads come from.
+    """After `transaction` failed: leave nothing of it in the file, nor in the buffers that reads
+    come from.
 
-    On a full disk FileStorage does neither, since the first write after the failure fails again; nor is the transaction over
-    when its abort fails so.
+    On a full disk FileStorage does neither, since the first write after the failure fails again;
+    nor is the transaction over when its abort fails so.
     """
     try:
         with storage._lock:
-            if storage._transaction in (None, transaction) and not storage._file.closed and not storage.isReadOnly():
-                storage._file.raw.truncate(storage._pos)   # makes space for what the buffer still holds
+            if (
+                storage._transaction in (None, transaction)
+                and not storage._file.closed
+                and not storage.isReadOnly()
+            ):
+                # makes space for what the buffer still holds
+                storage._file.raw.truncate(storage._pos)
                 storage._file.seek(storage._pos)
                 storage._file.truncate()
                 if storage._transaction is not None:
@@ -118,8 +138,12 @@ def _end(storage: FileStorage) -> None:
     storage._transaction = None
 
 
-def last_transactions(storage: FileStorage, count: int, most: int) -> list[tuple[bytes, list[bytes]]]:
-    """Return ``(tid, oids)`` of at most `count` transactions, the newest first; as many as have `most` oids together."""
+def last_transactions(
+    storage: FileStorage, count: int, most: int
+) -> list[tuple[bytes, list[bytes]]]:
+    """Return ``(tid, oids)`` of at most `count` transactions, the newest first; as many as have
+    `most` oids together.
+    """
     with storage._lock:
         pos = storage._pos
     found: list[tuple[bytes, list[bytes]]] = []

@@ -1,9 +1,11 @@
 """One storage as the server serves it: its clients, its commit lock, its recent invalidations.
 
-Enters: peers that come and go, commits, and what the storage itself says of changes that others made to it.  Leaves:
-invalidations, encoded once and sent to every client but the one who committed.  Fails: ConfigurationError for what is no
-storage.  All in the loop's thread, except what a storage's own threads call on :class:`_Database`.
+Enters: peers that come and go, commits, and what the storage itself says of changes that others
+made to it. Leaves: invalidations, encoded once and sent to every client but the one who committed.
+Fails: ConfigurationError for what is no storage. All in the loop's thread, except what a storage's
+own threads call on :class:`_Database`.
 """
+
 from __future__ import annotations
 
 import logging
@@ -41,25 +43,47 @@ from ZEO.wire.shapes import MESSAGE_SIZE
 log = logging.getLogger('ZEO.StorageServer')
 
 #: What a storage must have to be served.
-NEEDED = 'loadBefore lastTransaction tpc_begin store tpc_vote tpc_finish tpc_abort new_oid getName'.split()
+NEEDED = """loadBefore lastTransaction tpc_begin store tpc_vote tpc_finish tpc_abort new_oid
+    getName""".split()
 
-#: Some storages look at every object to tell their size: that may take one part in so many of the time, unless it takes
-#: fewer seconds than the second figure.
+#: Some storages look at every object to tell their size: that may take one part in so many of the
+#: time, unless it takes fewer seconds than the second figure.
 SIZES_SHARE, CHEAP = 100, 0.00005
 
-#: What our server can do beyond the protocol; a client of ours asks get_info for it, others do not look.
-EXTENSIONS = ('batches', 'multi_commit', 'resolves', 'extension_bytes', 'restore_blob', 'blob_length')
+#: What our server can do beyond the protocol; a client of ours asks get_info for it, others do not
+#: look.
+EXTENSIONS = (
+    'batches',
+    'multi_commit',
+    'resolves',
+    'extension_bytes',
+    'restore_blob',
+    'blob_length',
+)
 
 
 class HostedStorage:
     """`storage`, served under `name`."""
 
-    def __init__(self, name: str, storage: Any, loop: Loop, workers: Workers, limits: Limits, read_only: bool,
-                 transaction_timeout: float | None, policy: ConflictPolicy, queue_size: int, queue_age: float | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        storage: Any,
+        loop: Loop,
+        workers: Workers,
+        limits: Limits,
+        read_only: bool,
+        transaction_timeout: float | None,
+        policy: ConflictPolicy,
+        queue_size: int,
+        queue_age: float | None,
+    ) -> None:
         missing = [method for method in NEEDED if not hasattr(storage, method)]
         if missing:
-            raise ConfigurationError(f'the storage {name!r} is a {type(storage).__name__}, which is no ZODB storage: '
-                                     f'it has no {missing[0]}')
+            raise ConfigurationError(
+                f'the storage {name!r} is a {type(storage).__name__}, which is no ZODB storage: '
+                f'it has no {missing[0]}'
+            )
         self.name = name
         self.storage = storage
         self.loop = loop
@@ -70,32 +94,40 @@ class HostedStorage:
         self.transaction_timeout = transaction_timeout
         self.client_resolves = policy.client_only
         self._files = filestorage.file_storages(storage)
-        self._failed: Any = None                       # a transaction of which something may be left in them
+        # a transaction of which something may be left in them
+        self._failed: Any = None
         self._settle()
         self.oids = GivenOut(filestorage.storages_within(storage))
-        self.is_remote = _is_remote(storage)           # its calls may wait for a network
+        self.is_remote = _is_remote(storage)  # its calls may wait for a network
         self.remote_loads = RemoteLoads(storage, workers)
         self.upstream = Upstream(storage, loop, workers, self._connected_again)
-        self._recent = RecentRecords(storage, limits.record_memory) if keeps_to_itself(storage) else None
+        self._recent = (
+            RecentRecords(storage, limits.record_memory) if keeps_to_itself(storage) else None
+        )
         #: loadBefore in the loop's thread, for a storage that is not remote
         self.load_before = storage.loadBefore if self._recent is None else self._recent.load
         self.lock = CommitLock(loop.soon, Contention(self).one_more)
         self.stats = Stats(loop.system.wall_clock(), loop.system.now())
         self.packs = Packs(self)
-        self.peers: dict[Any, tuple[bytes, Channel]] = {}    # in order of their registration, with protocol and channel
-        self.invalidations = Invalidations(storage, queue_size, queue_age, loop.system.wall_clock,
-                                           limits.invalidation_oids)
-        self._sizes: dict[str, Any] = {'length': 0, 'size': 0}   # as they were found last
-        self._sizes_until = 0.0                              # when they may be looked for again
-        self._owed_sizes: set[Any] = set()                   # who will be told then
+        # in order of their registration, with protocol and channel
+        self.peers: dict[Any, tuple[bytes, Channel]] = {}
+        self.invalidations = Invalidations(
+            storage, queue_size, queue_age, loop.system.wall_clock, limits.invalidation_oids
+        )
+        self._sizes: dict[str, Any] = {'length': 0, 'size': 0}  # as they were found last
+        self._sizes_until = 0.0  # when they may be looked for again
+        self._owed_sizes: set[Any] = set()  # who will be told then
         policy.apply_to(storage)
         self._database = _Database(self)
-        self.references = self._database.references          # record data -> oids it refers to, for pack
+        # record data -> oids it refers to, for pack
+        self.references = self._database.references
         if hasattr(storage, 'registerDB'):
             storage.registerDB(self._database)
 
     def _settle(self) -> None:
-        """Before anything is told of the storage: do what a process that was killed has left undone."""
+        """Before anything is told of the storage: do what a process that was killed has left
+        undone.
+        """
         for files in self._files:
             filestorage.take_last_whole_transaction(files)
         if not self.read_only:
@@ -108,7 +140,8 @@ class HostedStorage:
             for files in self._files:
                 filestorage.forget_failed(files, transaction)
             self._failed = None
-        except Exception as error:   # the disk is still full, most likely: before the next transaction
+        except Exception as error:
+            # the disk is still full, most likely: before the next transaction
             self._failed = transaction
             self.loop.reports.failed('the file could not be cut', self.name, error)
 
@@ -124,11 +157,15 @@ class HostedStorage:
 
     @property
     def is_slow(self) -> bool:
-        """Whether a commit may have to wait inside the storage: for its network, or for a pack that holds its commit lock."""
+        """Whether a commit may have to wait inside the storage: for its network, or for a pack that
+        holds its commit lock.
+        """
         return self.is_remote or self.stats.pack_since is not None
 
     def compute(self, work: Callable[[], Any], client: Any = None) -> Later:
-        """Have the storage do what takes long, in another thread; for a client, which then has a turn among others."""
+        """Have the storage do what takes long, in another thread; for a client, which then has a
+        turn among others.
+        """
         return (self.workers if self.is_remote else self._computers).run(work, client)
 
     def forget_calls(self, client: Any) -> None:
@@ -146,7 +183,9 @@ class HostedStorage:
             'supports_record_iternext': hasattr(storage, 'record_iternext'),
             'interfaces': blobs.interfaces(storage),
             MESSAGE_SIZE: self.limits.message_size,
-            'extensions': tuple(name for name in EXTENSIONS if not (self.is_remote and name == 'batches')),
+            'extensions': tuple(
+                name for name in EXTENSIONS if not (self.is_remote and name == 'batches')
+            ),
         }
 
     def _storage_name(self) -> str:
@@ -154,16 +193,20 @@ class HostedStorage:
             return self.storage.getName()
         except ENDS:
             raise
-        except BaseException as error:   # a storage's own trouble; clients only show it
+        except BaseException as error:  # a storage's own trouble; clients only show it
             self._report('the storage does not tell its name', error)
             return self.name
 
     def sizes(self) -> dict[str, Any]:
-        """Return what changes with every commit; where the storage can't tell, what it told last."""
+        """Return what changes with every commit; where the storage can't tell, what it told
+        last.
+        """
         cost = self._look_for_sizes()
-        if cost > CHEAP and not self._sizes_until:   # unless others had the processor meanwhile
+        if cost > CHEAP and not self._sizes_until:  # unless others had the processor meanwhile
             cost = min(cost, self._look_for_sizes())
-        self._sizes_until = self.loop.system.now() + cost * (SIZES_SHARE - 1) if cost > CHEAP else 0.0
+        self._sizes_until = (
+            self.loop.system.now() + cost * (SIZES_SHARE - 1) if cost > CHEAP else 0.0
+        )
         return self._sizes
 
     def _look_for_sizes(self) -> float:
@@ -172,7 +215,8 @@ class HostedStorage:
             self._sizes = {'length': len(self.storage), 'size': self.storage.getSize()}
         except ENDS:
             raise
-        except BaseException as error:   # of a database that restarts, for one: they are of no importance to anybody's data
+        except BaseException as error:
+            # of a database that restarts, for one: they are of no importance to anybody's data
             self._report('the storage does not tell its size', error)
         return self.loop.system.now() - began
 
@@ -219,7 +263,7 @@ class HostedStorage:
             return self.storage.lastTransaction(), {}
         except ENDS:
             raise
-        except BaseException as error:   # the status is wanted above all when something is wrong
+        except BaseException as error:  # the status is wanted above all when something is wrong
             self._report('the storage does not tell its last transaction', error)
             return None, {'error': explained(error)}
 
@@ -227,7 +271,9 @@ class HostedStorage:
         self.loop.reports.failed(what, self.name, error)
 
     def _pack_progress(self) -> float | None:
-        """How much of a running pack is done, 0 to 1, by the file that a FileStorage makes; None where it can't be seen."""
+        """How much of a running pack is done, 0 to 1, by the file that a FileStorage makes; None
+        where it can't be seen.
+        """
         name = getattr(self.storage, '_file_name', None)
         if self.stats.pack_since is None or not isinstance(name, str):
             return None
@@ -235,11 +281,14 @@ class HostedStorage:
             return min(1.0, os.path.getsize(name + '.pack') / max(1, self.storage.getSize()))
         except ENDS:
             raise
-        except BaseException:   # still looking for what to keep, or just done; or a storage's own trouble
+        except BaseException:
+            # still looking for what to keep, or just done; or a storage's own trouble
             return 0.0
 
     def committed(self, committer: Any, tid: bytes, oids: Iterable[bytes]) -> None:
-        """Note a transaction, which is permanent, and tell every client but `committer`; whatever fails, nothing is raised."""
+        """Note a transaction, which is permanent, and tell every client but `committer`; whatever
+        fails, nothing is raised.
+        """
         oids = list(oids)
         self._note(tid, oids)
         self.tell(committer, 'invalidateTransaction', tid, oids)
@@ -252,14 +301,15 @@ class HostedStorage:
                 self._recent.changed(tid, oids)
         except ENDS:
             raise
-        except BaseException as error:   # what is not noted must not be taken for complete
+        except BaseException as error:  # what is not noted must not be taken for complete
             self._report('a transaction was not noted', error)
             self.invalidations.clear()
             self.forget_records()
 
     def heard(self, tid: bytes, oids: list[bytes]) -> None:
         """The storage tells of a transaction of others."""
-        if self.upstream.is_catching_up:   # it may be several, each older than that: clients have to ask
+        if self.upstream.is_catching_up:
+            # it may be several, each older than that: clients have to ask
             self._note(tid, oids)
             self._connected_again()
         else:
@@ -277,7 +327,7 @@ class HostedStorage:
         if self.is_remote:
             try:
                 self.workers.run(iterators.close)
-            except POSError:   # no thread: the other server ends them when there are too many
+            except POSError:  # no thread: the other server ends them when there are too many
                 pass
         else:
             iterators.close()
@@ -288,7 +338,8 @@ class HostedStorage:
         A client that can't be told is closed: it does not know what it may keep.
         """
         encoded: dict[bytes, bytes] = {}
-        for peer, (protocol, channel) in tuple(self.peers.items()):   # a client that turns out to be gone leaves this very table
+        for peer, (protocol, channel) in tuple(self.peers.items()):
+            # a client that turns out to be gone leaves this very table
             if peer is not but:
                 try:
                     data = encoded.get(protocol)
@@ -300,7 +351,9 @@ class HostedStorage:
                     channel.close('closed by us: it could not be told what changed')
 
     def look_for_others(self) -> None:
-        """Be prepared for a transaction's end; the storage's commit lock is held, so that it is the next one."""
+        """Be prepared for a transaction's end; the storage's commit lock is held, so that it is the
+        next one.
+        """
         if self._recent is not None:
             try:
                 self._recent.look_for_others()
@@ -341,7 +394,7 @@ class _Database:
 
     def invalidate(self, tid: bytes, oids: Iterable[bytes], version: str = '') -> None:
         oids = list(oids)
-        if oids:   # none are told when it is not known what has changed: that is no news to hand on
+        if oids:  # none are told when it is not known what has changed: that is no news to hand on
             self._hosted.loop.from_thread(lambda: self._hosted.heard(tid, oids))
 
     def invalidateCache(self) -> None:

@@ -132,7 +132,9 @@ def describe(error: BaseException) -> str:
 
 
 def is_storage(value: Any) -> bool:
-    """Whether a module's attribute is a storage, whether it declares that or not: as sections do, a server takes it as it is."""
+    """Whether a module's attribute is a storage, whether it declares that or not: as sections do, a
+    server takes it as it is.
+    """
     if isinstance(value, (type, ModuleType)):
         return False
     try:

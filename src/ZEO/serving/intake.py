@@ -1,12 +1,14 @@
 """Large messages that are arriving: what all of them together may take of the server's memory.
 
-Enters: how large the memory of a client's message is about to become.  Leaves: clients that are read from, and clients that wait
-until others have arrived.  Fails: never; a message that does not come on while others wait for it ends its connection.
+Enters: how large the memory of a client's message is about to become. Leaves: clients that are read
+from, and clients that wait until others have arrived. Fails: never; a message that does not come on
+while others wait for it ends its connection.
 
-Each message may become as large as a part of what is left, so that something is left for whoever comes next.  Past that one at
-a time goes on, whatever its size, and the smallest is the next: each arrives in the end, and what is held is bounded by the
-budget and one message.
+Each message may become as large as a part of what is left, so that something is left for whoever
+comes next. Past that one at a time goes on, whatever its size, and the smallest is the next: each
+arrives in the end, and what is held is bounded by the budget and one message.
 """
+
 from __future__ import annotations
 
 from functools import partial
@@ -19,7 +21,8 @@ from ZEO.serving.account import Budget
 PATIENCE = 30.0
 LEAST = 2**20
 
-#: A message may have one part in so many of the memory that is left: twenty that do not come on leave a fourteenth of it.
+#: A message may have one part in so many of the memory that is left: twenty that do not come on
+#: leave a fourteenth of it.
 SHARE = 8
 
 
@@ -42,11 +45,13 @@ class Intake:
     def __init__(self, loop: Loop, budget: Budget) -> None:
         self.budget = budget
         self._loop = loop
-        self._held: dict[Sender, int] = {}          # bytes of the budget that its message has
-        self._waiting: dict[Sender, int] = {}       # those that are not read from, and what they want
-        self._first: Sender | None = None           # goes on past its share, which is what it has of the budget
-        self._timer: Timer | None = None            # of the next look at it, while others wait
-        self._seen = 0                              # what of it had arrived at the last look
+        self._held: dict[Sender, int] = {}  # bytes of the budget that its message has
+        # those that are not read from, and what they want
+        self._waiting: dict[Sender, int] = {}
+        # goes on past its share, which is what it has of the budget
+        self._first: Sender | None = None
+        self._timer: Timer | None = None  # of the next look at it, while others wait
+        self._seen = 0  # what of it had arrived at the last look
 
     def wants(self, client: Sender, size: int) -> None:
         """The memory of a client's message is about to grow to `size`; 0: it is complete."""
@@ -78,7 +83,9 @@ class Intake:
         return self._first is client
 
     def _go_on(self) -> None:
-        """Something was given back: go on with those that it is enough for, or at least with one."""
+        """Something was given back: go on with those that it is enough for, or at least with
+        one.
+        """
         for client, size in sorted(self._waiting.items(), key=lambda entry: entry[1]):
             if not self._grant(client, size):
                 break
@@ -94,6 +101,9 @@ class Intake:
     def _look(self, first: Sender) -> None:
         self._timer = None
         if self._first is first and self._waiting and first.arrived() - self._seen < LEAST:
-            first.close(f'closed by us: its message does not come on ({first.arrived()} bytes have arrived, less than {LEAST} in '
-                        f'{PATIENCE:.0f} s) and others wait for the memory')
+            first.close(
+                f'closed by us: its message does not come on ({first.arrived()} bytes have '
+                f'arrived, less than {LEAST} in '
+                f'{PATIENCE:.0f} s) and others wait for the memory'
+            )
         self._look_later()

@@ -1,8 +1,11 @@
-"""What the recent transactions of one storage changed, so that a client that comes back need not drop its cache.
+"""What the recent transactions of one storage changed, so that a client that comes back need not
+drop its cache.
 
-Enters: each committed transaction.  Leaves: for a tid, what changed after it, or None when that is no longer known.  Fails:
-ClientDisconnected where a storage on a network is asked and can't be reached.
+Enters: each committed transaction. Leaves: for a tid, what changed after it, or None when that is
+no longer known. Fails: ClientDisconnected where a storage on a network is asked and can't be
+reached.
 """
+
 from __future__ import annotations
 
 import logging
@@ -22,7 +25,8 @@ from ZEO.wire.quoting import explained
 
 log = logging.getLogger('ZEO.StorageServer')
 
-#: Seconds before the last transaction in which a starting server looks for recent ones, until there are enough.
+#: Seconds before the last transaction in which a starting server looks for recent ones, until there
+#: are enough.
 _WINDOWS = (60, 3600, 86400)
 
 Changes = tuple[bytes, list[bytes]]
@@ -31,20 +35,30 @@ Changes = tuple[bytes, list[bytes]]
 class Invalidations:
     """The last `size` transactions as (tid, oids), the newest first; with `most` oids together."""
 
-    def __init__(self, storage: Any, size: int, age: float | None, wall_clock: Callable[[], float], most: int = 100_000) -> None:
+    def __init__(
+        self,
+        storage: Any,
+        size: int,
+        age: float | None,
+        wall_clock: Callable[[], float],
+        most: int = 100_000,
+    ) -> None:
         self._storage = storage
-        self._age = age                                 # seconds a transaction may be old to be asked of the storage
+        # seconds a transaction may be old to be asked of the storage
+        self._age = age
         self._wall_clock = wall_clock
         self._size = max(1, size)
         self._most = most
         self._recent: deque[Changes] = deque()
-        self._oids = 0                                  # in all of them
-        self._known_after: bytes | None = None          # every transaction after this one is in _recent
+        self._oids = 0  # in all of them
+        # every transaction after this one is in _recent
+        self._known_after: bytes | None = None
         self._refill()
 
     def add(self, tid: bytes, oids: Iterable[bytes]) -> None:
         """Take note of a transaction."""
-        if self._known_after is None:   # what was before it is not known, and it may have changed more than it says
+        if self._known_after is None:
+            # what was before it is not known, and it may have changed more than it says
             self._known_after = tid
             return
         oids = list(oids)
@@ -62,10 +76,15 @@ class Invalidations:
 
     def knows(self, tid: bytes, last: bytes) -> bool:
         """Tell whether :meth:`since` answers of itself; else only :meth:`from_storage` may."""
-        return tid == last or not (self._known_after is None or tid < self._known_after) or not self._may_ask(tid)
+        return (
+            tid == last
+            or not (self._known_after is None or tid < self._known_after)
+            or not self._may_ask(tid)
+        )
 
     def since(self, tid: bytes, last: bytes) -> Changes | None:
-        """Return the last tid and the oids that changed after `tid`, or None when that is not known.
+        """Return the last tid and the oids that changed after `tid`, or None when that is not
+        known.
 
         :param last: the storage's last transaction, as it was before the latest :meth:`add`.
         """
@@ -74,7 +93,8 @@ class Invalidations:
         if self._known_after is None or tid < self._known_after:
             return None
         if tid != self._known_after and all(changed_at != tid for changed_at, _ in self._recent):
-            return None   # not a transaction of ours (a backup was restored?): what else we lack is not known
+            # not a transaction of ours (a backup was restored?): what else we lack is not known
+            return None
         changed: set[bytes] = set()
         for changed_at, oids in self._recent:
             if changed_at > tid:
@@ -83,8 +103,11 @@ class Invalidations:
 
     def _may_ask(self, tid: bytes) -> bool:
         """Whether the storage can be iterated, and `tid` is young enough."""
-        return (self._age is not None and hasattr(self._storage, 'iterator')
-                and self._wall_clock() - TimeStamp(tid).timeTime() <= self._age)
+        return (
+            self._age is not None
+            and hasattr(self._storage, 'iterator')
+            and self._wall_clock() - TimeStamp(tid).timeTime() <= self._age
+        )
 
     def from_storage(self, tid: bytes) -> Changes | None:
         """The same by iterating the storage; in any thread."""
@@ -94,7 +117,12 @@ class Invalidations:
             raise
         # Any storage, maybe with half a transaction at the end of its file: then it does not know.
         except Exception as error:
-            log.warning('%s can not say what changed since %s: %s', self._storage.getName(), tid.hex(), explained(error))
+            log.warning(
+                '%s can not say what changed since %s: %s',
+                self._storage.getName(),
+                tid.hex(),
+                explained(error),
+            )
             return None
 
     def _iterated(self, tid: bytes) -> Changes | None:
@@ -105,11 +133,13 @@ class Invalidations:
             if last > tid:
                 changed.update(record.oid for record in transaction)
             else:
-                is_ours = True   # as in since
+                is_ours = True  # as in since
         return (last, list(changed)) if is_ours and last > tid else None
 
     def _refill(self) -> None:
-        """Know the last transactions after a restart of the server as well, where the storage can tell."""
+        """Know the last transactions after a restart of the server as well, where the storage can
+        tell.
+        """
         last = self._known_after = self._storage.lastTransaction()
         if last in (None, z64):
             return
@@ -117,10 +147,14 @@ class Invalidations:
             found = self._last_transactions(last)
         except ClientDisconnected:
             raise
-        except Exception as error:   # as in from_storage
-            log.warning('%s can not say what its last transactions have changed: %s', self._storage.getName(), explained(error))
+        except Exception as error:  # as in from_storage
+            log.warning(
+                '%s can not say what its last transactions have changed: %s',
+                self._storage.getName(),
+                explained(error),
+            )
             return
-        if found and found[0][0] == last:   # else there are some that it does not tell
+        if found and found[0][0] == last:  # else there are some that it does not tell
             self._known_after = found[-1][0]
             for tid, oids in reversed(found):
                 self.add(tid, oids)
@@ -131,7 +165,10 @@ class Invalidations:
         if isinstance(storage, FileStorage):
             return filestorage.last_transactions(storage, self._size, self._most)
         if hasattr(storage, 'lastInvalidations'):
-            return [(tid, list(oids)) for tid, oids in reversed(list(storage.lastInvalidations(self._size)))]
+            return [
+                (tid, list(oids))
+                for tid, oids in reversed(list(storage.lastInvalidations(self._size)))
+            ]
         return self._windows(last) if hasattr(storage, 'iterator') else []
 
     def _windows(self, last: bytes) -> list[Changes]:
@@ -139,12 +176,16 @@ class Invalidations:
         tids: deque[bytes] = deque(maxlen=self._size)
         for window in _WINDOWS:
             tids.clear()
-            tids.extend(transaction.tid for transaction in self._storage.iterator(start=_earlier(last, window)))
+            tids.extend(
+                transaction.tid
+                for transaction in self._storage.iterator(start=_earlier(last, window))
+            )
             if len(tids) == tids.maxlen:
                 break
         found: deque[Changes] = deque()
         room = self._most
-        for transaction in self._storage.iterator(start=tids[0]) if tids else ():   # now with the records
+        for transaction in self._storage.iterator(start=tids[0]) if tids else ():
+            # now with the records
             oids = list(islice((record.oid for record in transaction), self._most + 1))
             found.appendleft((transaction.tid, oids))
             room -= len(oids)

@@ -1,8 +1,9 @@
 """The iterators that one client has open on the server.
 
-Enters: requests to open, to go on, to forget.  Leaves: transactions and records as the wire has them.  Fails: KeyError with a
-word on why, for an iterator that ended; what the storage raises.
+Enters: requests to open, to go on, to forget. Leaves: transactions and records as the wire has
+them. Fails: KeyError with a word on why, for an iterator that ended; what the storage raises.
 """
+
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -12,7 +13,8 @@ from typing import Any
 
 from ZEO.serving.doors import extension_of
 
-#: Bytes of records after which a batch is sent: enough that round trips do not count, little enough for both sides' memory.
+#: Bytes of records after which a batch is sent: enough that round trips do not count, little enough
+#: for both sides' memory.
 BATCH_BYTES = 1024 * 1024
 
 #: Transactions or records in one batch, for those that are small.
@@ -22,18 +24,23 @@ Transaction = tuple[bytes, str, bytes, bytes, Any]
 Record = tuple[bytes, bytes, bytes, Any]
 
 
-#: Iterators over the records of a transaction that one client has open; those of a FileStorage read by its iterator's file.
+#: Iterators over the records of a transaction that one client has open; those of a FileStorage read
+#: by its iterator's file.
 MOST_OF_RECORDS = 1000
 
 
 class Iterators:
-    """Open iterators by number; past `limit` the one over transactions that was unused longest ends."""
+    """Open iterators by number; past `limit` the one over transactions that was unused longest
+    ends.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._open: OrderedDict[int, Iterator[Any]] = OrderedDict()
-        self._of_transactions: OrderedDict[int, None] = OrderedDict()   # those of them that are, the one unused longest first
-        self._records_of: dict[int, Any] = {}     # transaction iterator's number -> its transaction at hand
+        # those of them that are, the one unused longest first
+        self._of_transactions: OrderedDict[int, None] = OrderedDict()
+        # transaction iterator's number -> its transaction at hand
+        self._records_of: dict[int, Any] = {}
         self._last = 0
         self._closed = False
 
@@ -50,7 +57,7 @@ class Iterators:
         self._last += 1
         self._open[self._last] = iter(items)
         number = self._last
-        if self._closed:   # its client has gone while it was opened
+        if self._closed:  # its client has gone while it was opened
             self.forget([number])
         return number
 
@@ -69,7 +76,9 @@ class Iterators:
             raise KeyError(f'iterator {number} is not at transaction {tid.hex()}')
         number = self._add(transaction)
         if len(self._open) - len(self._of_transactions) > MOST_OF_RECORDS:
-            self.forget([next(number for number in self._open if number not in self._of_transactions)])
+            self.forget(
+                [next(number for number in self._open if number not in self._of_transactions)]
+            )
         return number
 
     def next_record(self, number: int) -> Record | None:
@@ -80,7 +89,8 @@ class Iterators:
     def batch(self, number: int) -> tuple[list[tuple[Transaction, list[Record], bool]], bool]:
         """Return the next transactions with their records, and whether that was the end.
 
-        A transaction whose records do not fit into one batch goes on in the next: its third part tells that it is complete.
+        A transaction whose records do not fit into one batch goes on in the next: its third part
+        tells that it is complete.
         """
         found: list[tuple[Transaction, list[Record], bool]] = []
         room = BATCH_BYTES
@@ -116,8 +126,11 @@ class Iterators:
         try:
             items = self._open[number]
         except KeyError:
-            raise KeyError(f'there is no iterator {number}: it came to its end, was dropped, or others were started '
-                           '(max-iterators)') from None
+            raise KeyError(
+                f'there is no iterator {number}: it came to its end, was dropped, or others were '
+                'started '
+                '(max-iterators)'
+            ) from None
         self._open.move_to_end(number)
         if number in self._of_transactions:
             self._of_transactions.move_to_end(number)
@@ -128,12 +141,22 @@ class Iterators:
 
 
 def described(transaction: Any) -> Transaction:
-    """Return a transaction's metadata as the wire has them; an extension that is not plain goes as the bytes it was stored as."""
-    return transaction.tid, transaction.status, transaction.user, transaction.description, extension_of(transaction)
+    """Return a transaction's metadata as the wire has them; an extension that is not plain goes as
+    the bytes it was stored as.
+    """
+    return (
+        transaction.tid,
+        transaction.status,
+        transaction.user,
+        transaction.description,
+        extension_of(transaction),
+    )
 
 
 def exactly_described(transaction: Any) -> Transaction:
-    """The same with the extension as the bytes it was stored as, so that a copy is equal to the byte."""
+    """The same with the extension as the bytes it was stored as, so that a copy is equal to the
+    byte.
+    """
     tid, status, user, description, extension = described(transaction)
     return tid, status, user, description, getattr(transaction, 'extension_bytes', extension)
 

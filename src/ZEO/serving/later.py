@@ -1,8 +1,10 @@
 """Answers that come later: work in another thread, and waits for something that other clients hold.
 
-Enters: a :class:`Later` that a handler returned instead of a result.  Leaves: one call of its `answered` or `failed`, in the
-loop's thread.  Fails: what the work raises is the failure; StorageError where no thread can be started for it.
+Enters: a :class:`Later` that a handler returned instead of a result. Leaves: one call of its
+`answered` or `failed`, in the loop's thread. Fails: what the work raises is the failure;
+StorageError where no thread can be started for it.
 """
+
 from __future__ import annotations
 
 from collections import deque
@@ -15,7 +17,8 @@ from ZEO.net.loop import Loop
 from ZEO.serving import doors
 from ZEO.serving.turns import Turns
 
-#: Threads beyond the usual number that the server's own work may have: a commit never waits until clients' calls are answered.
+#: Threads beyond the usual number that the server's own work may have: a commit never waits until
+#: clients' calls are answered.
 RESERVED = 4
 
 
@@ -27,7 +30,9 @@ class Later:
         self._failed: Callable[[BaseException], None] | None = None
         self._outcome: tuple[bool, Any] | None = None
 
-    def then(self, answered: Callable[[Any], None], failed: Callable[[BaseException], None]) -> None:
+    def then(
+        self, answered: Callable[[Any], None], failed: Callable[[BaseException], None]
+    ) -> None:
         """Have one of these called, at once if the outcome is known already."""
         self._answered, self._failed = answered, failed
         self._tell()
@@ -41,7 +46,7 @@ class Later:
         self._settle(False, error)
 
     def _settle(self, good: bool, value: Any) -> None:
-        if self._outcome is None:   # a commit that timed out may be answered a second time
+        if self._outcome is None:  # a commit that timed out may be answered a second time
             self._outcome = good, value
             self._tell()
 
@@ -72,10 +77,11 @@ class _Job(NamedTuple):
 
 
 class Workers:
-    """The threads in which slow storage calls run: a few, started when there is work, ended when there is none.
+    """The threads in which slow storage calls run: a few, started when there is work, ended when
+    there is none.
 
-    Clients take turns, and none has more than half of the threads.  What is done for no client, such as a commit that holds
-    the lock, goes first and is never forgotten.
+    Clients take turns, and none has more than half of the threads. What is done for no client, such
+    as a commit that holds the lock, goes first and is never forgotten.
 
     :param computing: they do not wait for something else, but compute; the loop goes first.
     """
@@ -85,12 +91,13 @@ class Workers:
         self._limit = threads
         self._per_client = max(1, threads // 2)
         self._computing = computing
-        self._running = 0                                # threads
-        self._outstanding: dict[Client, int] = {}        # calls of a client that are not answered yet
-        self._guard = loop.system.lock()                 # of what follows
+        self._running = 0  # threads
+        # calls of a client that are not answered yet
+        self._outstanding: dict[Client, int] = {}
+        self._guard = loop.system.lock()  # of what follows
         self._urgent: deque[_Job] = deque()
         self._waiting: Turns[_Job] = Turns()
-        self._busy: dict[Client, int] = {}               # threads that a client has now
+        self._busy: dict[Client, int] = {}  # threads that a client has now
 
     def run(self, work: Callable[[], Any], client: Client | None = None) -> Later:
         """Call `work` in a thread; what it returns or raises becomes the answer.
@@ -144,7 +151,9 @@ class Workers:
             self._loop.system.spawn('ZEO worker', doors.within(self._serve))
         except (RuntimeError, MemoryError, OSError) as error:
             self._loop.sharing.end(self._computing)
-            return StorageError(f'the server cannot start a thread for this call: {error}; try again later')
+            return StorageError(
+                f'the server cannot start a thread for this call: {error}; try again later'
+            )
         self._running += 1
         return None
 
@@ -195,8 +204,10 @@ class Workers:
         self._running -= 1
         self._loop.sharing.end(self._computing)
         with self._guard:
-            more = bool(self._urgent) or any(self._has_turn(client) for client in self._waiting.clients())
-        if more and self._running < self._limit:   # it came in while the last thread was leaving
+            more = bool(self._urgent) or any(
+                self._has_turn(client) for client in self._waiting.clients()
+            )
+        if more and self._running < self._limit:  # it came in while the last thread was leaving
             error = self._start_one()
             if error is not None and not self._running:
                 self._fail_all(error)
@@ -204,7 +215,14 @@ class Workers:
     def _fail_all(self, error: StorageError) -> None:
         """Nothing will be done of what waits."""
         with self._guard:
-            jobs = [*self._urgent, *(job for client in self._waiting.clients() for job in self._waiting.forget(client))]
+            jobs = [
+                *self._urgent,
+                *(
+                    job
+                    for client in self._waiting.clients()
+                    for job in self._waiting.forget(client)
+                ),
+            ]
             self._urgent.clear()
         for job in jobs:
             self._settled(job, job.later.fail, error)

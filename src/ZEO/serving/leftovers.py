@@ -1,12 +1,14 @@
 """Temporary files that a killed server has left behind in a storage's blob directory.
 
-Enters: a directory, when a storage is opened.  Leaves: how many files were removed.  Fails: never; what can't be looked at or
-removed stays.
+Enters: a directory, when a storage is opened. Leaves: how many files were removed. Fails: never;
+what can't be looked at or removed stays.
 
-The files of a server say in their names which process of which machine has made them.  Those of a process that is gone are
-removed, and so are those whose process can't be known when they are a day old.  Everything else may belong to a process that
-lives: several servers can share one blob directory.
+The files of a server say in their names which process of which machine has made them. Those of a
+process that is gone are removed, and so are those whose process can't be known when they are a day
+old. Everything else may belong to a process that lives: several servers can share one blob
+directory.
 """
+
 from __future__ import annotations
 
 import logging
@@ -45,15 +47,22 @@ def prefix() -> str:
 
 
 def remove_of(storage: Any, name: str, now: float) -> None:
-    """Remove the leftovers in the blob directory of a storage, if it has one, and log how many there were."""
+    """Remove the leftovers in the blob directory of a storage, if it has one, and log how many
+    there were.
+    """
     if IBlobStorage.providedBy(storage):
         try:
             directory = storage.temporaryDirectory()
-        except Exception:   # a storage that can have blobs, and does not; the start does not depend on it
+        except Exception:
+            # a storage that can have blobs, and does not; the start does not depend on it
             return
         count = remove_from(directory, now)
         if count:
-            log.info('the storage %s: removed %d temporary blob files that a server had left behind', name, count)
+            log.info(
+                'the storage %s: removed %d temporary blob files that a server had left behind',
+                name,
+                count,
+            )
 
 
 def remove_from(directory: str, now: float) -> int:
@@ -63,7 +72,11 @@ def remove_from(directory: str, now: float) -> int:
     """
     try:
         with os.scandir(directory) as entries:
-            found = [entry for entry in entries if (named := _NAME.fullmatch(entry.name)) and _is_left(entry, named, now)]
+            found = [
+                entry
+                for entry in entries
+                if (named := _NAME.fullmatch(entry.name)) and _is_left(entry, named, now)
+            ]
     except OSError:
         return 0
     return sum(remove(entry.path) for entry in found)
@@ -72,9 +85,11 @@ def remove_from(directory: str, now: float) -> int:
 def _is_left(entry: os.DirEntry[str], named: re.Match[str], now: float) -> bool:
     try:
         status = entry.stat(follow_symlinks=False)
-        if not entry.is_file(follow_symlinks=False) or (hasattr(os, 'geteuid') and status.st_uid != os.geteuid()):
+        if not entry.is_file(follow_symlinks=False) or (
+            hasattr(os, 'geteuid') and status.st_uid != os.geteuid()
+        ):
             return False
-    except OSError:   # another process has removed it
+    except OSError:  # another process has removed it
         return False
     if now - status.st_mtime > OLD:
         return True
@@ -82,7 +97,9 @@ def _is_left(entry: os.DirEntry[str], named: re.Match[str], now: float) -> bool:
 
 
 def _lives(pid: int, changed: float) -> bool:
-    """Whether the process that has made a file can be one that lives; in containers the numbers are often the same."""
+    """Whether the process that has made a file can be one that lives; in containers the numbers are
+    often the same.
+    """
     if pid == os.getpid():
         return changed >= _STARTED
     try:

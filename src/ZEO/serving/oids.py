@@ -1,11 +1,13 @@
 """Object ids that clients choose: none beyond which a storage has no more to give out.
 
-Enters: the oid of a record that is to be stored, the oids that the server has given out.  Leaves: nothing.  Fails:
-StorageTransactionError for an oid that nobody could have been given.
+Enters: the oid of a record that is to be stored, the oids that the server has given out. Leaves:
+nothing. Fails: StorageTransactionError for an oid that nobody could have been given.
 
-A storage gives out the oids behind the highest that it has seen.  A client that stores one record under ffffffffffffffff would
-leave none for anybody, for good: what it has stored stays the highest after a restart.
+A storage gives out the oids behind the highest that it has seen. A client that stores one record
+under ffffffffffffffff would leave none for anybody, for good: what it has stored stays the highest
+after a restart.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -14,8 +16,8 @@ from typing import Any
 from ZODB.POSException import StorageTransactionError
 from ZODB.utils import z64
 
-#: The highest oid that a client may choose by itself, as it does to copy a database.  A DemoStorage gives out oids up to
-#: 4000000000000000, other storages count from zero or from the time.
+#: The highest oid that a client may choose by itself, as it does to copy a database. A DemoStorage
+#: gives out oids up to 4000000000000000, other storages count from zero or from the time.
 LAST = b'\x6f' + 7 * b'\xff'
 
 
@@ -23,7 +25,10 @@ class GivenOut:
     """The highest oid that a storage has given out here, or had seen before."""
 
     def __init__(self, storages: Iterable[Any]) -> None:
-        self.highest = max((one._oid for one in storages if isinstance(getattr(one, '_oid', None), bytes)), default=z64)
+        self.highest = max(
+            (one._oid for one in storages if isinstance(getattr(one, '_oid', None), bytes)),
+            default=z64,
+        )
 
     def note(self, oids: list[bytes]) -> list[bytes]:
         """Take note of oids that are given out; return them."""
@@ -37,5 +42,7 @@ class GivenOut:
         """
         if oid > LAST and oid > self.highest:
             raise StorageTransactionError(
-                f'a record can not be stored under the oid {oid.hex()}, which this server has not given out: it would leave no '
-                f'oids for new objects; {LAST.hex()} is the last that a client may choose')
+                f'a record can not be stored under the oid {oid.hex()}, which this server has not '
+                'given out: it would leave no '
+                f'oids for new objects; {LAST.hex()} is the last that a client may choose'
+            )

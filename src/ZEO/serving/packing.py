@@ -1,8 +1,10 @@
 """Packs of one storage, in a thread.
 
-Enters: who wants a pack, and up to which time.  Leaves: the answer to the call, and the news of the storage's new size to all
-its clients.  Fails: what the storage raises, such as for a second pack at a time; StorageError where no thread can be started.
+Enters: who wants a pack, and up to which time. Leaves: the answer to the call, and the news of the
+storage's new size to all its clients. Fails: what the storage raises, such as for a second pack at
+a time; StorageError where no thread can be started.
 """
+
 from __future__ import annotations
 
 import logging
@@ -18,34 +20,59 @@ if TYPE_CHECKING:
 
 
 class Packs:
-    """The packs of `hosted` that run now: a storage refuses a second one itself, which does not end the first."""
+    """The packs of `hosted` that run now: a storage refuses a second one itself, which does not end
+    the first.
+    """
 
     def __init__(self, hosted: HostedStorage) -> None:
         self._hosted = hosted
         self._running = 0
 
     def start(self, who: Callee, time: float) -> Later:
-        """Pack to `time`, in seconds since the epoch; it goes on when the client that asked for it is gone."""
+        """Pack to `time`, in seconds since the epoch; it goes on when the client that asked for it
+        is gone.
+        """
         hosted = self._hosted
         packed = hosted.compute(lambda: hosted.storage.pack(time, hosted.references))
         # Only now: where no thread could be started there is no pack.
         self._running += 1
         hosted.stats.pack_since = hosted.stats.pack_since or hosted.loop.system.wall_clock()
         began, before = hosted.loop.system.now(), self._size()
-        who.report(logging.INFO, 'packs', 'pack of storage %s to %s begins, its size is %s', hosted.name, iso(time), size(before))
+        who.report(
+            logging.INFO,
+            'packs',
+            'pack of storage %s to %s begins, its size is %s',
+            hosted.name,
+            iso(time),
+            size(before),
+        )
         answer = Later()
 
         def done(_: object) -> None:
             self._ended()
-            who.report(logging.INFO, 'packs', 'pack of storage %s ended after %s, its size went from %s to %s', hosted.name,
-                       lasted(hosted.loop.system.now() - began), size(before), size(self._size()))
+            who.report(
+                logging.INFO,
+                'packs',
+                'pack of storage %s ended after %s, its size went from %s to %s',
+                hosted.name,
+                lasted(hosted.loop.system.now() - began),
+                size(before),
+                size(self._size()),
+            )
             hosted.tell(None, 'info', {**hosted.sizes(), 'packed': True})
             answer.answer(None)
 
         def failed(error: BaseException) -> None:
             self._ended()
-            who.report(logging.ERROR, 'failed packs', 'pack of %s failed: %s', hosted.name, explained(error))
+            who.report(
+                logging.ERROR,
+                'failed packs',
+                'pack of %s failed: %s',
+                hosted.name,
+                explained(error),
+            )
             answer.fail(error)
+
         packed.then(done, failed)
         return answer
 
@@ -55,7 +82,7 @@ class Packs:
             return None
         try:
             return self._hosted.storage.getSize()
-        except Exception:   # a storage that fails here says so where it matters
+        except Exception:  # a storage that fails here says so where it matters
             return None
 
     def _ended(self) -> None:

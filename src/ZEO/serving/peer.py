@@ -1,8 +1,10 @@
 """One client, as the server sees it: its calls, named as in :mod:`ZEO.wire.calls`.
 
-Enters: messages, by way of :mod:`ZEO.serving.dispatch`.  Leaves: answers on its channel; each method returns its result, or a
-:class:`~ZEO.serving.later.Later`, or raises.  Fails: what a method raises is answered as a fault; ProtocolError closes.
+Enters: messages, by way of :mod:`ZEO.serving.dispatch`. Leaves: answers on its channel; each method
+returns its result, or a :class:`~ZEO.serving.later.Later`, or raises. Fails: what a method raises
+is answered as a fault; ProtocolError closes.
 """
+
 from __future__ import annotations
 
 import logging
@@ -48,30 +50,40 @@ LONGEST_UNDO_ID = 1000
 class Peer:
     """The state of one connection."""
 
-    def __init__(self, storages: Mapping[str, HostedStorage], loop: Loop, address: object, wire: session.ServerSession,
-                 intake: Intake, gone: Callable[[Peer], None]) -> None:
+    def __init__(
+        self,
+        storages: Mapping[str, HostedStorage],
+        loop: Loop,
+        address: object,
+        wire: session.ServerSession,
+        intake: Intake,
+        gone: Callable[[Peer], None],
+    ) -> None:
         self._storages = storages
         self._loop = loop
         self._session = wire
-        self._intake = intake                             # memory that all clients share
-        self._gone = gone                                 # told at the end
+        self._intake = intake  # memory that all clients share
+        self._gone = gone  # told at the end
         self.address = show(address)
-        self._source = source_of(address)                 # what it has in common with others from there
-        self.label = ''                                  # what the client calls itself
-        self._hosted: HostedStorage | None = None         # set by register
-        self._direct: HostedStorage | None = None         # the same, if its loads never wait for a network
-        self._read_only = False                           # for this client
-        self._resolves = False                            # whether the client resolves conflicts
-        self._account: Account | None = None              # these three are made when there is the first transaction
+        # what it has in common with others from there
+        self._source = source_of(address)
+        self.label = ''  # what the client calls itself
+        self._hosted: HostedStorage | None = None  # set by register
+        # the same, if its loads never wait for a network
+        self._direct: HostedStorage | None = None
+        self._read_only = False  # for this client
+        self._resolves = False  # whether the client resolves conflicts
+        # these three are made when there is the first transaction
+        self._account: Account | None = None
         self._transactions: Transactions | None = None
         self._uploads: Uploads | None = None
-        self._handshake: Timer | None = None              # runs until register has succeeded
-        self._channel: Channel | None = None              # set by start
-        self._iterators: Iterators | None = None          # made when there is the first one
-        self._downloads: Downloads | None = None          # the same
-        self.visit: Visit | None = None                   # begun by register
-        self.loads = 0                                    # objects that it has loaded
-        self.commits = 0                                  # transactions that it has committed
+        self._handshake: Timer | None = None  # runs until register has succeeded
+        self._channel: Channel | None = None  # set by start
+        self._iterators: Iterators | None = None  # made when there is the first one
+        self._downloads: Downloads | None = None  # the same
+        self.visit: Visit | None = None  # begun by register
+        self.loads = 0  # objects that it has loaded
+        self.commits = 0  # transactions that it has committed
 
     def __str__(self) -> str:
         return f'{self.address} ({self.label})' if self.label else self.address
@@ -96,14 +108,24 @@ class Peer:
     def start(self, channel: Channel, handshake_time: float) -> None:
         """Greet the client; it has so many seconds to register."""
         self._channel = channel
-        self._handshake = self._loop.later(handshake_time, partial(
-            self.close, f'closed by us: it did not register within {handshake_time:g} s (handshake-timeout)'))
+        self._handshake = self._loop.later(
+            handshake_time,
+            partial(
+                self.close,
+                f'closed by us: it did not register within {handshake_time:g} s '
+                '(handshake-timeout)',
+            ),
+        )
         channel.send(self._session.greeting)
 
     def worker(self, method: Method) -> Workers | None:
         """Return the threads to run a call in, if it may have to wait for a network."""
         hosted = self._hosted
-        return hosted.workers if hosted is not None and hosted.is_remote and method.name in MAY_WAIT else None
+        return (
+            hosted.workers
+            if hosted is not None and hosted.is_remote and method.name in MAY_WAIT
+            else None
+        )
 
     def close(self, reason: str) -> None:
         """End the connection."""
@@ -118,7 +140,9 @@ class Peer:
     # What the channel tells.
 
     def handle(self, messages: Iterable[Message]) -> bool:
-        """Messages have come; of several some may be left, for when the client has read or the others had their turn."""
+        """Messages have come; of several some may be left, for when the client has read or the
+        others had their turn.
+        """
         channel, codec, direct, loop = self._channel, self._session.codec, self._direct, self._loop
         assert channel is not None
         until = None if type(messages) is tuple else loop.slice()
@@ -128,7 +152,7 @@ class Peer:
             else:
                 dispatch(self, channel, loop, message)
             if until is not None:
-                direct = self._direct   # register has set it
+                direct = self._direct  # register has set it
                 if channel.is_closed:
                     break
                 if channel.is_full or loop.system.now() > until:
@@ -142,7 +166,9 @@ class Peer:
         self._channel.send_last(session.status_report(report))
 
     def outstanding(self, calls: int) -> None:
-        """So many slow calls are not answered yet; past the bound there are to be no more of them."""
+        """So many slow calls are not answered yet; past the bound there are to be no more of
+        them.
+        """
         assert self._channel is not None
         if calls > self.hosted.limits.slow_calls:
             self._channel.hold('slow calls')
@@ -164,7 +190,7 @@ class Peer:
         self._session.close()
         if self._handshake is not None:
             self._handshake.cancel()
-        attempt = self._loop.attempt   # each of these, whatever the others raise
+        attempt = self._loop.attempt  # each of these, whatever the others raise
         attempt(partial(self._intake.left, self))
         if self._hosted is not None:
             self._hosted.peers.pop(self, None)
@@ -182,7 +208,12 @@ class Peer:
     def _log_end(self, reason: str) -> None:
         by_us = reason.startswith('closed by us')
         if self.visit is None:
-            self.report(logging.WARNING if by_us else logging.DEBUG, 'connections that were closed', '%s', reason)
+            self.report(
+                logging.WARNING if by_us else logging.DEBUG,
+                'connections that were closed',
+                '%s',
+                reason,
+            )
             return
         holds_lock = getattr(self.hosted.lock.holder, 'peer', None) is self
         if holds_lock:
@@ -199,10 +230,14 @@ class Peer:
             if method.name != 'register':
                 raise ProtocolError(f'it called {method.name} before register')
         elif self._read_only and method.does is Does.WRITES:
-            raise ReadOnlyError(f'{method.name}: the storage {self._hosted.name!r} was opened read-only')
+            raise ReadOnlyError(
+                f'{method.name}: the storage {self._hosted.name!r} was opened read-only'
+            )
 
     def failed_one_way(self, name: str, error: BaseException) -> None:
-        """A call that nobody waits for went wrong: the connection can't be trusted to know what it asks."""
+        """A call that nobody waits for went wrong: the connection can't be trusted to know what it
+        asks.
+        """
         self.close(f'closed by us: {name} failed: {explained(error)}')
 
     # About the connection.
@@ -213,11 +248,20 @@ class Peer:
             raise ProtocolError('it registered twice')
         hosted = self._storages.get(name) if isinstance(name, str) else None
         if hosted is None:
-            self.report(logging.INFO, 'refused clients', 'refused: there is no storage %s', quoted(name))
-            raise ValueError(f'there is no storage {quoted(name)} on this server; it serves {", ".join(sorted(self._storages))}')
+            self.report(
+                logging.INFO, 'refused clients', 'refused: there is no storage %s', quoted(name)
+            )
+            raise ValueError(
+                f'there is no storage {quoted(name)} on this server; it serves '
+                f'{", ".join(sorted(self._storages))}'
+            )
         if hosted.read_only and not read_only:
-            self.report(logging.INFO, 'refused clients', 'refused: it wants to write to storage %s, which is served read-only',
-                        name)
+            self.report(
+                logging.INFO,
+                'refused clients',
+                'refused: it wants to write to storage %s, which is served read-only',
+                name,
+            )
             raise ReadOnlyError(f'the storage {name!r} is served read-only')
         tid = hosted.storage.lastTransaction()
         self._hosted, self._read_only = hosted, bool(read_only)
@@ -242,11 +286,15 @@ class Peer:
         return details(self.hosted)
 
     def ping(self) -> Later | None:
-        """Answer when all is told that the storage's server had done, where it is on another one."""
+        """Answer when all is told that the storage's server had done, where it is on another
+        one.
+        """
         return self.hosted.upstream.wait() if self.hosted.is_remote else None
 
     def set_client_label(self, label: str) -> None:
-        """Take note of what the client calls itself; one of ours says behind a line break that it resolves conflicts."""
+        """Take note of what the client calls itself; one of ours says behind a line break that it
+        resolves conflicts.
+        """
         label, _, abilities = (label if isinstance(label, str) else quoted(label)).partition('\n')
         self.label = cleaned(label, LABEL)
         self._resolves = self._resolves or 'resolves' in abilities.split()
@@ -261,14 +309,19 @@ class Peer:
     def getInvalidations(self, tid: bytes) -> Any:
         hosted = self.hosted
         last = hosted.storage.lastTransaction()
-        self._loop.take_posts()   # a storage's own thread posts what changed before it says that it did
+        # a storage's own thread posts what changed before it says that it did
+        self._loop.take_posts()
         if hosted.invalidations.knows(tid, last):
             return hosted.invalidations.since(tid, last)
         return hosted.compute(lambda: hosted.invalidations.from_storage(tid), self)
 
     def loadBefore(self, oid: bytes, tid: bytes) -> Any:
         hosted = self._one_load()
-        return hosted.remote_loads.load(oid, tid, self) if hosted.is_remote else hosted.load_before(oid, tid)
+        return (
+            hosted.remote_loads.load(oid, tid, self)
+            if hosted.is_remote
+            else hosted.load_before(oid, tid)
+        )
 
     def _one_load(self) -> HostedStorage:
         hosted = self.hosted
@@ -277,9 +330,11 @@ class Peer:
         return hosted
 
     def load_many(self, oids: list[bytes], tid: bytes) -> list[Any] | Later:
-        """Return what loadBefore returns, for each of some oids; None too where there is no such object.
+        """Return what loadBefore returns, for each of some oids; None too where there is no such
+        object.
 
-        These are the first of `oids`, as many as a bounded answer holds and time allows; the client asks again for the others.
+        These are the first of `oids`, as many as a bounded answer holds and time allows; the client
+        asks again for the others.
         """
         hosted = self.hosted
         if not oids:
@@ -321,7 +376,9 @@ class Peer:
         return self._slowly(lambda storage: plain(list(storage.undoLog(first, last))))
 
     def undoInfo(self, first: int = 0, last: int = -20, specification: Any = None) -> Later:
-        return self._slowly(lambda storage: plain(list(storage.undoInfo(first, last, specification))))
+        return self._slowly(
+            lambda storage: plain(list(storage.undoInfo(first, last, specification)))
+        )
 
     def record_iternext(self, next: Any = None) -> Any:
         return self.hosted.storage.record_iternext(next)
@@ -331,11 +388,12 @@ class Peer:
         if self._iterators is None:
             self._iterators = Iterators(hosted.limits.iterators)
         iterators = self._iterators
-        if start is None or hosted.is_remote:   # the latter is called in a worker
+        if start is None or hosted.is_remote:  # the latter is called in a worker
             return iterators.start(hosted.storage.iterator(start, stop))
-        answer = Later()   # to find `start` a storage may go over all its transactions
+        answer = Later()  # to find `start` a storage may go over all its transactions
         hosted.compute(lambda: hosted.storage.iterator(start, stop), self).then(
-            lambda transactions: answer.answer(iterators.start(transactions)), answer.fail)
+            lambda transactions: answer.answer(iterators.start(transactions)), answer.fail
+        )
         return answer
 
     def iterator_next(self, number: int) -> Any:
@@ -364,13 +422,17 @@ class Peer:
         """Send a blob; a client of this package has its length `announced`."""
         storage = self.hosted.storage
         blobs.require(storage)
-        downloads = self._downloads = self._downloads or Downloads(self, self.hosted.limits.downloads)
+        downloads = self._downloads = self._downloads or Downloads(
+            self, self.hosted.limits.downloads
+        )
         downloads.check()
         wanted = Wanted(storage.loadBlob(oid, serial), oid, serial, bool(announced))
         return Streamed(partial(downloads.start, wanted))
 
     def pack(self, time: float, wait: bool = True) -> Later | None:
-        """Pack to `time`, in seconds since the epoch; the answer comes when it is done, or at once."""
+        """Pack to `time`, in seconds since the epoch; the answer comes when it is done, or at
+        once.
+        """
         answer = self.hosted.packs.start(self, time)
         return answer if wait else None
 
@@ -382,18 +444,31 @@ class Peer:
 
     def new_oids(self, n: int = MAX_OIDS) -> list[bytes]:
         hosted = self.hosted
-        return hosted.oids.note([hosted.storage.new_oid() for _ in range(max(1, min(int(n), MAX_OIDS)))])
+        return hosted.oids.note(
+            [hosted.storage.new_oid() for _ in range(max(1, min(int(n), MAX_OIDS)))]
+        )
 
-    def tpc_begin(self, txn_id: Any, user: bytes, description: bytes, extension: Any, tid: bytes | None = None,
-                  status: str = ' ') -> None:
+    def tpc_begin(
+        self,
+        txn_id: Any,
+        user: bytes,
+        description: bytes,
+        extension: Any,
+        tid: bytes | None = None,
+        status: str = ' ',
+    ) -> None:
         self._open_transactions().begin(
-            txn_id, (user, description, extension),
-            lambda *said: Commit(self.hosted, self, Metadata(*said), tid, status, self._resolves))
+            txn_id,
+            (user, description, extension),
+            lambda *said: Commit(self.hosted, self, Metadata(*said), tid, status, self._resolves),
+        )
 
     def storea(self, oid: bytes, serial: bytes, data: bytes, txn_id: Any) -> None:
         self._add('store', txn_id, data, oid, serial)
 
-    def restorea(self, oid: bytes, serial: bytes, data: bytes | None, previous: bytes | None, txn_id: Any) -> None:
+    def restorea(
+        self, oid: bytes, serial: bytes, data: bytes | None, previous: bytes | None, txn_id: Any
+    ) -> None:
         self._add('restore', txn_id, data, oid, serial, previous)
 
     def checkCurrentSerialInTransaction(self, oid: bytes, serial: bytes, txn_id: Any) -> None:
@@ -421,19 +496,26 @@ class Peer:
     def storeBlobEnd(self, oid: bytes, serial: bytes, data: bytes, txn_id: Any) -> None:
         self._add_upload('store_blob', txn_id, data, oid, serial)
 
-    def storeBlobShared(self, oid: bytes, serial: bytes, data: bytes, name: str, txn_id: Any) -> None:
+    def storeBlobShared(
+        self, oid: bytes, serial: bytes, data: bytes, name: str, txn_id: Any
+    ) -> None:
         self._add_shared('store_blob', txn_id, name, data, oid, serial)
 
-    def restoreBlobEnd(self, oid: bytes, serial: bytes, data: bytes, previous: bytes | None, txn_id: Any) -> None:
+    def restoreBlobEnd(
+        self, oid: bytes, serial: bytes, data: bytes, previous: bytes | None, txn_id: Any
+    ) -> None:
         """As storeBlobEnd, for a transaction that is copied."""
         self._add_upload('restore_blob', txn_id, data, oid, serial, previous)
 
-    def restoreBlobShared(self, oid: bytes, serial: bytes, data: bytes, previous: bytes | None, name: str, txn_id: Any) -> None:
+    def restoreBlobShared(
+        self, oid: bytes, serial: bytes, data: bytes, previous: bytes | None, name: str, txn_id: Any
+    ) -> None:
         """As storeBlobShared, for a transaction that is copied."""
         self._add_shared('restore_blob', txn_id, name, data, oid, serial, previous)
 
     def _add_upload(self, operation: str, txn_id: Any, *args: Any) -> None:
-        commit = self._commit(txn_id)   # first: what belongs to no transaction stays with the connection, and ends with it
+        # first: what belongs to no transaction stays with the connection, and ends with it
+        commit = self._commit(txn_id)
         assert self._uploads is not None
         uploaded = self._uploads.take()
         commit.add_blob_file(uploaded.path, uploaded.size)
@@ -441,7 +523,9 @@ class Peer:
             commit.fail_at_vote(uploaded.error)
         self._add(operation, txn_id, *args, uploaded.path)
 
-    def _add_shared(self, operation: str, txn_id: Any, name: str, data: bytes, oid: bytes, *args: Any) -> None:
+    def _add_shared(
+        self, operation: str, txn_id: Any, name: str, data: bytes, oid: bytes, *args: Any
+    ) -> None:
         blobs.require(self.hosted.storage)
         path = blobs.shared_path(self.hosted.storage, oid, name)
         try:
@@ -452,9 +536,11 @@ class Peer:
         commit.add_blob_file(path)
         self._add(operation, txn_id, data, oid, *args, path)
 
-    def _add(self, operation: str, txn_id: Any, data: bytes | None, oid: bytes, serial: Any, *args: Any) -> None:
+    def _add(
+        self, operation: str, txn_id: Any, data: bytes | None, oid: bytes, serial: Any, *args: Any
+    ) -> None:
         if type(serial) is str:
-            serial = serial.encode('latin-1')   # storages compare it with bytes
+            serial = serial.encode('latin-1')  # storages compare it with bytes
         self._commit(txn_id).phase.add(operation, data, oid, serial, *args)
 
     def vote(self, txn_id: Any) -> Later:
@@ -465,7 +551,8 @@ class Peer:
         try:
             tid = commit.phase.finish()
         except BaseException:
-            if commit.is_over:   # so that no abort has to come for it, as none does from most clients
+            if commit.is_over:
+                # so that no abort has to come for it, as none does from most clients
                 self._forget(txn_id)
             raise
         if isinstance(tid, Later):
@@ -474,6 +561,7 @@ class Peer:
             def failed(error: BaseException) -> None:
                 self._forget(txn_id)
                 answer.fail(error)
+
             tid.then(lambda tid: answer.answer(self._finished(txn_id, tid)), failed)
             return answer
         return self._finished(txn_id, tid)

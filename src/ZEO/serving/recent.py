@@ -1,12 +1,15 @@
-"""The records that clients have loaded last: what one of them asks for, the others soon ask for as well.
+"""The records that clients have loaded last: what one of them asks for, the others soon ask for as
+well.
 
-Enters: loads, and the oids of everything that changes.  Leaves: what the storage's loadBefore returns.  Fails: with what that
-raises.
+Enters: loads, and the oids of everything that changes. Leaves: what the storage's loadBefore
+returns. Fails: with what that raises.
 
-Only current revisions are kept, and only of a FileStorage: no other process can change its file, so that every change is told
-here before anybody can ask again.  Should something else in this process write to it, such as the same storage
-under a second name, then its last transaction is one that was not told of, and all is forgotten.
+Only current revisions are kept, and only of a FileStorage: no other process can change its file, so
+that every change is told here before anybody can ask again. Should something else in this process
+write to it, such as the same storage under a second name, then its last transaction is one that was
+not told of, and all is forgotten.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -31,18 +34,18 @@ def keeps_to_itself(storage: Any) -> bool:
 class RecentRecords:
     """Records of `storage`, in at most `size` bytes of memory; all in the loop's thread.
 
-    There are two tables.  When the younger is full it becomes the older, whose records are given up; those that are asked for
-    again return to the younger.
+    There are two tables. When the younger is full it becomes the older, whose records are given up;
+    those that are asked for again return to the younger.
     """
 
     def __init__(self, storage: Any, size: int) -> None:
         self._storage = storage
         self._most = size // 2
-        self._young: dict[bytes, Found] = {}   # oid -> (data, tid, None)
+        self._young: dict[bytes, Found] = {}  # oid -> (data, tid, None)
         self._old: dict[bytes, Found] = {}
         self._young_size = 0
         self._last_transaction = storage.lastTransaction
-        self._last = storage.lastTransaction()   # up to which all changes were told
+        self._last = storage.lastTransaction()  # up to which all changes were told
 
     def load(self, oid: bytes, tid: bytes) -> Found | None:
         """Return what loadBefore returns."""
@@ -61,7 +64,8 @@ class RecentRecords:
     def look_for_others(self) -> None:
         """Forget everything if there was a transaction that we were not told of.
 
-        To be called with the storage's commit lock held before it finishes one that we will be told of, as well.
+        To be called with the storage's commit lock held before it finishes one that we will be told
+        of, as well.
         """
         last = self._last_transaction()
         if last != self._last:

@@ -1,10 +1,14 @@
-"""Loads from a storage that is itself on a network: in worker threads, and never older than what was said already.
+"""Loads from a storage that is itself on a network: in worker threads, and never older than what
+was said already.
 
-Enters: loads, and the oids of every transaction that clients are told of.  Leaves: answers.  Fails: what the storage raises.
+Enters: loads, and the oids of every transaction that clients are told of. Leaves: answers. Fails:
+what the storage raises.
 
-Between the worker's reading and the answer's leaving, a transaction may come in that ends the revision.  A client that
-heard of it first would keep the answer as current for ever, so such a load is made again.
+Between the worker's reading and the answer's leaving, a transaction may come in that ends the
+revision. A client that heard of it first would keep the answer as current for ever, so such a load
+is made again.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -40,7 +44,8 @@ class RemoteLoads:
         return answer
 
     def load_first(self, oids: list[bytes], tid: bytes, client: Client) -> Later:
-        """Answer with a list of that for the first oid alone; None in it where there is no such object.
+        """Answer with a list of that for the first oid alone; None in it where there is no such
+        object.
 
         While a second one was read, the first might be overtaken.
         """
@@ -48,6 +53,7 @@ class RemoteLoads:
 
         def failed(error: BaseException) -> None:
             answer.answer([None]) if isinstance(error, POSKeyError) else answer.fail(error)
+
         self.load(oids[0], tid, client).then(lambda result: answer.answer([result]), failed)
         return answer
 
@@ -68,7 +74,7 @@ class RemoteLoads:
             if load.overtaken and result is not None and result[2] is None:
                 try:
                     self._read(oid, tid, answer, client)
-                except StorageError as error:   # no thread
+                except StorageError as error:  # no thread
                     answer.fail(error)
             else:
                 answer.answer(result)
@@ -76,6 +82,7 @@ class RemoteLoads:
         def failed(error: BaseException) -> None:
             self._ended(oid, load)
             answer.fail(error)
+
         read.then(done, failed)
 
     def _ended(self, oid: bytes, load: _Load) -> None:

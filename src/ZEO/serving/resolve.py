@@ -1,11 +1,14 @@
 """Conflict resolution on the server, with no more code loaded than the operator allows.
 
-Enters: a storage that resolves conflicts, and the three records of a conflict.  Leaves: the resolved record.  Fails:
-ConflictError where the class is not one that the server may load, or has no resolution, or does not succeed: then the
-client, who has the code, is asked (see :mod:`ZEO.serving.commit`).
+Enters: a storage that resolves conflicts, and the three records of a conflict. Leaves: the resolved
+record. Fails: ConflictError where the class is not one that the server may load, or has no
+resolution, or does not succeed: then the client, who has the code, is asked (see
+:mod:`ZEO.serving.commit`).
 
-The records are read by :class:`ZEO.wire.machine.Machine`, which runs nothing but what :class:`_Record` allows.
+The records are read by :class:`ZEO.wire.machine.Machine`, which runs nothing but what
+:class:`_Record` allows.
 """
+
 from __future__ import annotations
 
 import logging
@@ -24,7 +27,8 @@ from ZEO.wire.machine import Machine, Unreadable
 
 log = logging.getLogger('ZEO.StorageServer')
 
-#: Modules whose classes a server loads unless told otherwise: none, besides ZODB's own data structures.
+#: Modules whose classes a server loads unless told otherwise: none, besides ZODB's own data
+#: structures.
 DEFAULT_MODULES: tuple[str, ...] = ()
 
 #: Attributes in which storages keep others that they are wrapped around, or lay changes over.
@@ -42,7 +46,12 @@ class ConflictPolicy:
     :param opcodes: of the largest record that is read.
     """
 
-    def __init__(self, client_only: bool = False, modules: Iterable[str] = DEFAULT_MODULES, opcodes: int = MAX_OPCODES) -> None:
+    def __init__(
+        self,
+        client_only: bool = False,
+        modules: Iterable[str] = DEFAULT_MODULES,
+        opcodes: int = MAX_OPCODES,
+    ) -> None:
         self.client_only = client_only
         self._allowed = Allowed(modules)
         self._opcodes = opcodes
@@ -51,28 +60,66 @@ class ConflictPolicy:
         """Have `storage` ask this policy instead of loading whatever class a record names."""
         for layer in _layers(storage):
             if isinstance(layer, ConflictResolution.ConflictResolvingStorage):
-                layer.tryToResolveConflict = self._refuse if self.client_only else self._resolver(layer)
+                layer.tryToResolveConflict = (
+                    self._refuse if self.client_only else self._resolver(layer)
+                )
 
-    def _refuse(self, oid: bytes, committedSerial: bytes, oldSerial: bytes, newpickle: bytes, committedData: Any = b'') -> bytes:
+    def _refuse(
+        self,
+        oid: bytes,
+        committedSerial: bytes,
+        oldSerial: bytes,
+        newpickle: bytes,
+        committedData: Any = b'',
+    ) -> bytes:
         raise conflict(oid, (committedSerial, oldSerial), newpickle)
 
     def _resolver(self, storage: Any) -> Callable[..., bytes]:
-        def resolve(oid: bytes, committedSerial: bytes, oldSerial: bytes, newpickle: bytes, committedData: bytes = b'') -> bytes:
+        def resolve(
+            oid: bytes,
+            committedSerial: bytes,
+            oldSerial: bytes,
+            newpickle: bytes,
+            committedData: bytes = b'',
+        ) -> bytes:
             try:
-                return self._resolve(storage, oid, committedSerial, oldSerial, newpickle, committedData)
-            except (ConflictError, NotAllowed, Unreadable, ConflictResolution.BadClassName) as error:
+                return self._resolve(
+                    storage, oid, committedSerial, oldSerial, newpickle, committedData
+                )
+            except (
+                ConflictError,
+                NotAllowed,
+                Unreadable,
+                ConflictResolution.BadClassName,
+            ) as error:
                 log.debug('a conflict on %s is not resolved here: %s', oid.hex(), error)
             # A class's own code: whatever it raises, the conflict stands.
             except Exception:
                 log.exception('conflict resolution on %s failed', oid.hex())
-            raise conflict(oid, (committedSerial, oldSerial), storage._crs_untransform_record_data(newpickle))
+            raise conflict(
+                oid, (committedSerial, oldSerial), storage._crs_untransform_record_data(newpickle)
+            )
+
         return resolve
 
-    def _resolve(self, storage: Any, oid: bytes, committed: bytes, old: bytes, data: bytes, committed_data: bytes) -> bytes:
+    def _resolve(
+        self,
+        storage: Any,
+        oid: bytes,
+        committed: bytes,
+        old: bytes,
+        data: bytes,
+        committed_data: bytes,
+    ) -> bytes:
         references = ConflictResolution.PersistentReferenceFactory()
 
         def read(record: bytes) -> tuple[Any, Any]:
-            reader = _Record(storage._crs_untransform_record_data(record), self._allowed, references, self._opcodes)
+            reader = _Record(
+                storage._crs_untransform_record_data(record),
+                self._allowed,
+                references,
+                self._opcodes,
+            )
             return reader.load(), reader.load()
 
         meta, new_state = read(data)
@@ -84,7 +131,8 @@ class ConflictPolicy:
         try:
             resolved = resolve(old_state, committed_state, new_state)
         except Exception as error:
-            if self._allowed.makes(type(resolve.__self__)):   # an application's own: its author wants to know
+            if self._allowed.makes(type(resolve.__self__)):
+                # an application's own: its author wants to know
                 raise
             raise ConflictError(f'not resolved: {type(error).__name__}') from error
         out = BytesIO()
@@ -99,7 +147,7 @@ class ConflictPolicy:
             kind = self._allowed.find(*kind)
         if not isinstance(kind, type):
             raise NotAllowed('the record does not begin with a class')
-        if args and not self._allowed.makes(kind):   # none of ZODB's own takes any
+        if args and not self._allowed.makes(kind):  # none of ZODB's own takes any
             raise NotAllowed(f'the class {kind.__name__} is not made of arguments')
         return kind.__new__(kind, *(args or ()))
 
@@ -118,7 +166,9 @@ def _layers(storage: Any) -> Iterator[Any]:
             waiting.append(getProxiedObject(layer))
         attributes = getattr(layer, '__dict__', None)
         if isinstance(attributes, dict):
-            waiting += [attributes[name] for name in _INNER if hasattr(attributes.get(name), 'loadBefore')]
+            waiting += [
+                attributes[name] for name in _INNER if hasattr(attributes.get(name), 'loadBefore')
+            ]
 
 
 class _Reconstructor:
@@ -128,8 +178,12 @@ class _Reconstructor:
 _RECONSTRUCT, _OBJECT = _Reconstructor(), _Reconstructor()
 
 #: Globals of protocol 1 that stand for no class of a record.
-_OF_PROTOCOL_1 = {('copy_reg', '_reconstructor'): _RECONSTRUCT, ('copyreg', '_reconstructor'): _RECONSTRUCT,
-                  ('__builtin__', 'object'): _OBJECT, ('builtins', 'object'): _OBJECT}
+_OF_PROTOCOL_1 = {
+    ('copy_reg', '_reconstructor'): _RECONSTRUCT,
+    ('copyreg', '_reconstructor'): _RECONSTRUCT,
+    ('__builtin__', 'object'): _OBJECT,
+    ('builtins', 'object'): _OBJECT,
+}
 
 
 class _Record(Machine):
@@ -139,7 +193,7 @@ class _Record(Machine):
         super().__init__(data, opcodes)
         self._allowed = allowed
         self._references = references
-        self._made_here: set[int] = set()   # ids of the objects that may be given a state
+        self._made_here: set[int] = set()  # ids of the objects that may be given a state
 
     def named(self, module: str, name: str) -> Any:
         return _OF_PROTOCOL_1.get((module, name)) or self._allowed.find(module, name)
@@ -176,21 +230,27 @@ class _Record(Machine):
 
     def _makeable(self, kind: Any) -> Any:
         if not (isinstance(kind, type) and self._allowed.makes(kind)):
-            raise NotAllowed(f'{getattr(kind, "__name__", kind)} is not a class whose objects this server makes')
+            raise NotAllowed(
+                f'{getattr(kind, "__name__", kind)} is not a class whose objects this server makes'
+            )
         return kind
 
     def _remembered(self, value: Any) -> Any:
-        self._made_here.add(id(value))   # the machine keeps it
+        self._made_here.add(id(value))  # the machine keeps it
         return value
 
 
 def _is_reference(reference: Any) -> bool:
-    """Whether it is of one of the forms that :class:`ZODB.ConflictResolution.PersistentReference` knows."""
+    """Whether it is of one of the forms that :class:`ZODB.ConflictResolution.PersistentReference`
+    knows.
+    """
     if type(reference) is tuple:
         return len(reference) == 2 and _is_name(reference[0])
     if type(reference) is list:
         parts = reference[1] if len(reference) == 2 else reference
-        return type(parts) in (tuple, list) and 1 <= len(parts) <= 3 and all(map(_is_name, parts[:2]))
+        return (
+            type(parts) in (tuple, list) and 1 <= len(parts) <= 3 and all(map(_is_name, parts[:2]))
+        )
     return _is_name(reference)
 
 

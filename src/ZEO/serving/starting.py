@@ -1,8 +1,10 @@
 """The start of a service: opening storages, and whether a start that failed is worth another try.
 
-Enters: what opens a storage, or what went wrong.  Leaves: an open storage with two lines in the log, or the error for the
-operator.  Fails: :class:`ConfigurationError` for what an operator has to mend, :class:`Unavailable` for the rest.
+Enters: what opens a storage, or what went wrong. Leaves: an open storage with two lines in the log,
+or the error for the operator. Fails: :class:`ConfigurationError` for what an operator has to mend,
+:class:`Unavailable` for the rest.
 """
+
 from __future__ import annotations
 
 import errno
@@ -18,18 +20,30 @@ from ZEO.net.system import REAL
 
 log = logging.getLogger('ZEO.StorageServer')
 
-#: What Python raises for wrong code and wrong values, and FileStorage for a damaged file: the next try gives the same.
-_LASTING = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError, LookupError, FileStorageError)
+#: What Python raises for wrong code and wrong values, and FileStorage for a damaged file: the next
+#: try gives the same.
+_LASTING = (
+    ImportError,
+    SyntaxError,
+    NameError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    FileStorageError,
+)
 
-#: The same among errors of the system: what stands at a path is of the wrong kind, or its name is impossible.
+#: The same among errors of the system: what stands at a path is of the wrong kind, or its name is
+#: impossible.
 _LASTING_NUMBERS = (errno.EADDRINUSE, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL)
 
 
 def may_pass(error: BaseException) -> bool:
     """Whether the same start may succeed later, though nobody changes the configuration.
 
-    A file is locked by a server that is about to end, a directory not mounted yet, an upstream server or a database not up
-    yet: a supervisor tries again.  For an error of an unknown kind it does so, too.
+    A file is locked by a server that is about to end, a directory not mounted yet, an upstream
+    server or a database not up yet: a supervisor tries again. For an error of an unknown kind it
+    does so, too.
     """
     if isinstance(error, ConfigurationError):
         return isinstance(error, Unavailable)
@@ -53,5 +67,7 @@ def opened(name: str, kind: str, open_storage: Callable[[], Any]) -> Any:
     log.info('opening storage %s: %s', name, kind)
     began = REAL.now()
     storage = open_storage()
-    log.info('storage %s is open after %.1f s: %s', name, REAL.now() - began, type(storage).__name__)
+    log.info(
+        'storage %s is open after %.1f s: %s', name, REAL.now() - began, type(storage).__name__
+    )
     return storage

@@ -2,6 +2,7 @@
 
 Enters: events, as plain increments.  Leaves: the dict of ``server_status``.  Fails: never.
 """
+
 from __future__ import annotations
 
 from time import ctime
@@ -12,8 +13,8 @@ class Stats:
     """Counters since the server's start."""
 
     def __init__(self, now: float, began: float = 0.0) -> None:
-        self.start = now              # seconds since the epoch
-        self.began = began            # the same on the clock that never goes back
+        self.start = now  # seconds since the epoch
+        self.began = began  # the same on the clock that never goes back
         self.loads = 0
         self.stores = 0
         self.commits = 0
@@ -22,8 +23,9 @@ class Stats:
         self.conflicts = 0
         self.conflicts_resolved = 0
         self.connections = 0
-        self.lock_since: float | None = None    # when the commit lock was taken, seconds since the epoch
-        self.pack_since: float | None = None    # when the running pack began
+        # when the commit lock was taken, seconds since the epoch
+        self.lock_since: float | None = None
+        self.pack_since: float | None = None  # when the running pack began
 
     def report(self) -> dict[str, Any]:
         """Return the figures by the names that monitoring programs know."""

@@ -1,8 +1,10 @@
 """What a registered client may know of the service of its storage: everything, within bounds.
 
-Enters: a hosted storage.  Leaves: the dict of ``server_status``, which has more than the figures that strangers get for
-``ruok``: the process, the clients, and who holds the commit lock.  Fails: with what the storage raises.
+Enters: a hosted storage. Leaves: the dict of ``server_status``, which has more than the figures
+that strangers get for ``ruok``: the process, the clients, and who holds the commit lock. Fails:
+with what the storage raises.
 """
+
 from __future__ import annotations
 
 import os
@@ -31,7 +33,11 @@ def details(hosted: HostedStorage) -> dict[str, Any]:
         'uptime': round(system.now() - stats.began, 1),
         'memory': system.resident_memory(),
         'lock-holder': _holder(hosted),
-        'clients': [peer.visit.entry() for peer in islice(hosted.peers, MOST_CLIENTS) if peer.visit is not None],
+        'clients': [
+            peer.visit.entry()
+            for peer in islice(hosted.peers, MOST_CLIENTS)
+            if peer.visit is not None
+        ],
     }
 
 
@@ -40,4 +46,8 @@ def _holder(hosted: HostedStorage) -> dict[str, Any] | None:
     if holder is None:
         return None
     since = hosted.stats.lock_since
-    return {'address': holder.peer.address, 'label': holder.peer.label, 'since': None if since is None else iso(since)}
+    return {
+        'address': holder.peer.address,
+        'label': holder.peer.label,
+        'since': None if since is None else iso(since),
+    }

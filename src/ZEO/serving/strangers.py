@@ -1,11 +1,15 @@
-"""Connections that have not registered: they have a share of their own, so that they keep no one else out.
+"""Connections that have not registered: they have a share of their own, so that they keep no one
+else out.
 
-Enters: each new connection, with the source that it comes from.  Leaves: which one has to go for it, if any.  Fails: never.
+Enters: each new connection, with the source that it comes from. Leaves: which one has to go for it,
+if any. Fails: never.
 
-An honest client registers within a round trip or two, and a stranger who says nothing stays for as long as he is let.  So it is
-the oldest connection that goes when there are too many: of those of the newcomer's source where that has too many, else of the
-source that has most.  Newcomers are never kept out by connections that have not registered, wherever these come from.
+An honest client registers within a round trip or two, and a stranger who says nothing stays for as
+long as he is let. So it is the oldest connection that goes when there are too many: of those of the
+newcomer's source where that has too many, else of the source that has most. Newcomers are never
+kept out by connections that have not registered, wherever these come from.
 """
+
 from __future__ import annotations
 
 from typing import Protocol
@@ -27,7 +31,7 @@ class Strangers:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._of: dict[str, dict[Stranger, None]] = {}
-        self._count = 0     # with those that have registered since it was looked last
+        self._count = 0  # with those that have registered since it was looked last
 
     def add(self, stranger: Stranger, source: str) -> None:
         """A connection has come in."""
@@ -46,7 +50,8 @@ class Strangers:
     def one_too_many(self, source: str, is_local: bool, is_full: bool) -> Stranger | None:
         """Return the one that has to go before another comes in.
 
-        :param is_local: whether that is of this machine, where a proxy or many processes may be one source.
+        :param is_local: whether that is of this machine, where a proxy or many processes may be one
+            source.
         :param is_full: whether there is no place for it otherwise.
         """
         if not is_local and len(self._of.get(source, ())) >= self._limits.strangers_from_one:

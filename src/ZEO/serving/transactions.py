@@ -1,8 +1,10 @@
 """The transactions that one client has open, by the ids that it gives them.
 
-Enters: ids, and what a transaction says about itself.  Leaves: commits.  Fails: ProtocolError for what is not an id, and for a
-client that goes on beginning transactions past its bound; StorageTransactionError for an id that was not begun, or twice.
+Enters: ids, and what a transaction says about itself. Leaves: commits. Fails: ProtocolError for
+what is not an id, and for a client that goes on beginning transactions past its bound;
+StorageTransactionError for an id that was not begun, or twice.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -22,7 +24,8 @@ LONGEST_ID = 100
 #: Bytes of memory of a transaction with nothing in it.
 OVERHEAD = 3_000
 
-#: Bytes of users, descriptions and extensions of a client's open transactions; of one a FileStorage takes 64 KB each.
+#: Bytes of users, descriptions and extensions of a client's open transactions; of one a FileStorage
+#: takes 64 KB each.
 METADATA = 10 * 2**20
 
 
@@ -33,25 +36,32 @@ class Transactions:
         self._account = account
         self._limits = limits
         self._commits: dict[Any, Commit] = {}
-        self._sizes: dict[Any, int] = {}     # what each takes beside its operations
-        self._held = 0                       # the sum of that
+        self._sizes: dict[Any, int] = {}  # what each takes beside its operations
+        self._held = 0  # the sum of that
 
     def __len__(self) -> int:
         return len(self._commits)
 
     def begin(self, txn_id: Any, said: tuple[Any, ...], new_commit: Callable[..., Commit]) -> None:
-        """Begin a transaction; one that may not be fails at its vote, since nobody waits for an answer here.
+        """Begin a transaction; one that may not be fails at its vote, since nobody waits for an
+        answer here.
 
         :param said: its user, description and extension, which `new_commit` takes.
-        :raises ProtocolError: for a client that begins as many again as it may have, which shows that it does not vote.
+        :raises ProtocolError: for a client that begins as many again as it may have, which shows
+            that it does not vote.
         """
         if not _is_id(txn_id):
-            raise ProtocolError('it began a transaction with an id that is not a number or a short text')
+            raise ProtocolError(
+                'it began a transaction with an id that is not a number or a short text'
+            )
         if txn_id in self._commits:
             raise StorageTransactionError(f'transaction {quoted(txn_id)} was begun already')
         most = self._limits.transactions
         if len(self._commits) >= 2 * most:
-            raise ProtocolError(f'it has {len(self._commits)} transactions open; at most {most} are accepted (max-transactions)')
+            raise ProtocolError(
+                f'it has {len(self._commits)} transactions open; at most {most} are accepted '
+                '(max-transactions)'
+            )
         size = OVERHEAD + size_of(said)
         refusal = self._refusal(size)
         if refusal is not None:
@@ -65,17 +75,25 @@ class Transactions:
         """Return why there may not be another transaction, of which so much is said."""
         most = self._limits.transactions
         if len(self._commits) >= most:
-            return TooMuch(f'this client has {most} transactions open already (max-transactions): finish or abort some first')
+            return TooMuch(
+                f'this client has {most} transactions open already (max-transactions): finish or '
+                'abort some first'
+            )
         if self._held + size > METADATA:
-            return TooMuch('users, descriptions and extensions of the open transactions of this client take more than '
-                           f'{METADATA} bytes')
+            return TooMuch(
+                'users, descriptions and extensions of the open transactions of this client take '
+                'more than '
+                f'{METADATA} bytes'
+            )
         return None
 
     def find(self, txn_id: Any) -> Commit:
         """Return a transaction."""
         commit = self._commits.get(txn_id) if _is_id(txn_id) else None
         if commit is None:
-            raise StorageTransactionError(f'transaction {quoted(txn_id)} was not begun on this connection')
+            raise StorageTransactionError(
+                f'transaction {quoted(txn_id)} was not begun on this connection'
+            )
         return commit
 
     def forget(self, txn_id: Any) -> Commit | None:
@@ -87,7 +105,9 @@ class Transactions:
 
     def take_all(self) -> list[Commit]:
         """Remove and return all."""
-        return [commit for txn_id in list(self._commits) if (commit := self.forget(txn_id)) is not None]
+        return [
+            commit for txn_id in list(self._commits) if (commit := self.forget(txn_id)) is not None
+        ]
 
     def _take(self, txn_id: Any, size: int) -> None:
         self._held += size

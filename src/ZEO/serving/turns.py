@@ -1,8 +1,10 @@
-"""A queue in which clients take turns: first come, first served within one client, one after the other among clients.
+"""A queue in which clients take turns: first come, first served within one client, one after the
+other among clients.
 
-Enters: things that wait, each for a client.  Leaves: the next of them, of the client whose turn it is.  Fails: never; where
-there is nothing, None leaves.
+Enters: things that wait, each for a client. Leaves: the next of them, of the client whose turn it
+is. Fails: never; where there is nothing, None leaves.
 """
+
 from __future__ import annotations
 
 from collections import OrderedDict, deque
@@ -17,10 +19,13 @@ def _anybody(client: Any) -> bool:
 
 
 class Turns(Generic[Thing]):
-    """What waits; a client with a hundred things has one place, which is the last again after each of its turns."""
+    """What waits; a client with a hundred things has one place, which is the last again after each
+    of its turns.
+    """
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[Any, deque[Thing]] = OrderedDict()   # client -> its things, in the order of turns
+        # client -> its things, in the order of turns
+        self._waiting: OrderedDict[Any, deque[Thing]] = OrderedDict()
         self._count = 0
 
     def __len__(self) -> int:
@@ -36,8 +41,12 @@ class Turns(Generic[Thing]):
         self._count += 1
 
     def take(self, may: Callable[[Any], bool] = _anybody) -> tuple[Any, Thing] | None:
-        """Remove and return the next thing, with its client; of those clients only that `may` have a turn now."""
-        found = next(((client, things) for client, things in self._waiting.items() if may(client)), None)
+        """Remove and return the next thing, with its client; of those clients only that `may` have
+        a turn now.
+        """
+        found = next(
+            ((client, things) for client, things in self._waiting.items() if may(client)), None
+        )
         if found is None:
             return None
         client, things = found

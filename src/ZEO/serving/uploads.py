@@ -1,9 +1,11 @@
 """The blob that a client is sending, in chunks.
 
-Enters: chunks, on the account of the client.  Leaves: the file with its size, for the transaction that it belongs to.  Fails:
-ProtocolError for chunks that do not belong to a blob; OSError of the disk, and TooMuch past what a client may have there, are
-kept for the vote of the transaction: nobody waits for an answer before that.
+Enters: chunks, on the account of the client. Leaves: the file with its size, for the transaction
+that it belongs to. Fails: ProtocolError for chunks that do not belong to a blob; OSError of the
+disk, and TooMuch past what a client may have there, are kept for the vote of the transaction:
+nobody waits for an answer before that.
 """
+
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -18,8 +20,8 @@ class Uploaded(NamedTuple):
     """A whole blob."""
 
     path: str
-    size: int                      # bytes that are on the account
-    error: Exception | None        # why it is not whole after all
+    size: int  # bytes that are on the account
+    error: Exception | None  # why it is not whole after all
 
 
 class Uploads:

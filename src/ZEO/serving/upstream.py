@@ -1,12 +1,15 @@
-"""The server behind a storage that is itself a client: its connections, and waiting for what it has done.
+"""The server behind a storage that is itself a client: its connections, and waiting for what it has
+done.
 
-Enters: the storage's word, in its threads, that it checks what it has missed.  Leaves: calls in the loop's thread: what was
-missed must not be told as news, and clients must hear that the connection is a new one.  Fails: never; a server that does not
-answer is not waited for.
+Enters: the storage's word, in its threads, that it checks what it has missed. Leaves: calls in the
+loop's thread: what was missed must not be told as news, and clients must hear that the connection
+is a new one. Fails: never; a server that does not answer is not waited for.
 
-Clients of this server hear of a new connection by losing theirs: every client then asks what has changed, drops old revisions
-whose end is not known, and forgets the oids that it has not used, which the other server may give out again.
+Clients of this server hear of a new connection by losing theirs: every client then asks what has
+changed, drops old revisions whose end is not known, and forgets the oids that it has not used,
+which the other server may give out again.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -19,42 +22,55 @@ from ZEO.net.loop import Loop, Timer
 from ZEO.serving.filestorage import storages_within
 from ZEO.serving.later import Later, Workers
 
-#: Seconds that a ping waits for the other server: longer than any healthy network takes, shorter than people notice.
+#: Seconds that a ping waits for the other server: longer than any healthy network takes, shorter
+#: than people notice.
 LONGEST_WAIT = 0.5
 
 
 class Upstream:
     """What is behind `storage`; all in the loop's thread, but for what the storage calls.
 
-    :param connected: called when there is a new connection, before anything is told that was missed.
+    :param connected: called when there is a new connection, before anything is told that was
+        missed.
     """
 
-    def __init__(self, storage: Any, loop: Loop, workers: Workers, connected: Callable[[], None]) -> None:
+    def __init__(
+        self, storage: Any, loop: Loop, workers: Workers, connected: Callable[[], None]
+    ) -> None:
         self._clients = [one for one in storages_within(storage) if hasattr(one, 'is_connected')]
         self._loop = loop
         self._workers = workers
         self._connected = connected
-        self.is_catching_up = False                            # what the storage tells now may have happened long ago
-        self._asked: list[tuple[Later, Timer]] | None = None   # who waits for the answer that is under way
-        self._waiting: list[tuple[Later, Timer]] = []          # who waits for the next one
-        self._is_late = False                                  # the answer that is under way
+        # what the storage tells now may have happened long ago
+        self.is_catching_up = False
+        # who waits for the answer that is under way
+        self._asked: list[tuple[Later, Timer]] | None = None
+        self._waiting: list[tuple[Later, Timer]] = []  # who waits for the next one
+        self._is_late = False  # the answer that is under way
         for client in self._clients:
             if hasattr(client, 'watch_checks'):
-                client.watch_checks(partial(loop.from_thread, self._check_begins), partial(loop.from_thread, self._check_ended))
+                client.watch_checks(
+                    partial(loop.from_thread, self._check_begins),
+                    partial(loop.from_thread, self._check_ended),
+                )
 
     def _check_begins(self) -> None:
-        self.is_catching_up = True   # until a check succeeds
+        self.is_catching_up = True  # until a check succeeds
         self._connected()
 
     def _check_ended(self) -> None:
         self.is_catching_up = False
 
     def wait(self) -> Later | None:
-        """Return when all is told that the other server has done by now, unless it does not answer."""
+        """Return when all is told that the other server has done by now, unless it does not
+        answer.
+        """
         if self._is_late or not all(client.is_connected() for client in self._clients):
             return None
         answer = Later()
-        self._waiting.append((answer, self._loop.later(LONGEST_WAIT, partial(self._give_up, answer))))
+        self._waiting.append(
+            (answer, self._loop.later(LONGEST_WAIT, partial(self._give_up, answer)))
+        )
         if self._asked is None:
             self._ask()
         return answer
@@ -63,7 +79,7 @@ class Upstream:
         self._asked, self._waiting = self._waiting, []
         try:
             asked = self._workers.run(self._ping)
-        except StorageError:   # no thread
+        except StorageError:  # no thread
             self._answered()
         else:
             asked.then(self._answered, self._answered)

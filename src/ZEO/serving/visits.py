@@ -1,8 +1,11 @@
-"""One client's stay with a storage, as operators see it: its lines in the log, and its entry in the status.
+"""One client's stay with a storage, as operators see it: its lines in the log, and its entry in the
+status.
 
-Enters: that it has registered, what it calls itself, and its end; what it did is counted by whoever does it.  Leaves: a line
-when it has come, one when it has gone, and what :meth:`Visit.entry` tells meanwhile.  Fails: never.
+Enters: that it has registered, what it calls itself, and its end; what it did is counted by whoever
+does it. Leaves: a line when it has come, one when it has gone, and what :meth:`Visit.entry` tells
+meanwhile. Fails: never.
 """
+
 from __future__ import annotations
 
 import logging
@@ -11,17 +14,18 @@ from typing import Any, Protocol
 from ZEO.net.loop import Loop
 from ZEO.serving.moments import iso, lasted
 
-#: Seconds for which the line about a new client waits for what the client calls itself.  All clients say it at once, if at all.
+#: Seconds for which the line about a new client waits for what the client calls itself. All clients
+#: say it at once, if at all.
 _LABEL_WAIT = 1.0
 
 
 class Client(Protocol):
     """What a visit needs of :class:`ZEO.serving.peer.Peer`."""
 
-    address: str       # where it has come from
-    label: str         # what it calls itself
-    loads: int         # objects that it has loaded since it registered
-    commits: int       # transactions that it has committed
+    address: str  # where it has come from
+    label: str  # what it calls itself
+    loads: int  # objects that it has loaded since it registered
+    commits: int  # transactions that it has committed
 
     def report(self, level: int, kind: str, text: str, *args: Any) -> None:
         """Write a line about the client into the log."""
@@ -41,36 +45,59 @@ class Visit:
         self._loop = loop
         self._began = loop.system.now()
         self._since = iso(loop.system.wall_clock())
-        self._announcement: Any = loop.later(_LABEL_WAIT, self.announce)   # None once it was made
+        self._announcement: Any = loop.later(_LABEL_WAIT, self.announce)  # None once it was made
 
     def announce(self) -> None:
         """Log that the client is there, unless that was done."""
         if self._announcement is not None:
             self._announcement.cancel()
             self._announcement = None
-            self._client.report(logging.INFO, 'clients that connect', 'connected to storage %s, %s', self._storage, self._how)
+            self._client.report(
+                logging.INFO,
+                'clients that connect',
+                'connected to storage %s, %s',
+                self._storage,
+                self._how,
+            )
 
     def end(self, level: int, reason: str) -> None:
         """Log that the client has gone, why, and what it has done."""
         self.announce()
         client = self._client
-        self._client.report(level, 'clients that disconnect',
-                            'disconnected from storage %s after %s, %d loads and %d commits: %s', self._storage,
-                            lasted(self._loop.system.now() - self._began), client.loads, client.commits, reason)
+        self._client.report(
+            level,
+            'clients that disconnect',
+            'disconnected from storage %s after %s, %d loads and %d commits: %s',
+            self._storage,
+            lasted(self._loop.system.now() - self._began),
+            client.loads,
+            client.commits,
+            reason,
+        )
 
     def entry(self) -> dict[str, Any]:
         """Return what ``server_status`` tells of the client."""
         client = self._client
-        return {'address': client.address, 'label': client.label, 'since': self._since, 'read-only': self._read_only,
-                'loads': client.loads, 'commits': client.commits}
+        return {
+            'address': client.address,
+            'label': client.label,
+            'since': self._since,
+            'read-only': self._read_only,
+            'loads': client.loads,
+            'commits': client.commits,
+        }
 
 
 def how_served(read_only: bool, protocol: bytes, tls: str | None) -> str:
     """Return how a client is served, for its line in the log.
 
-    :param tls: whom its certificate names, empty without one; None: the connection is not encrypted.
+    :param tls: whom its certificate names, empty without one; None: the connection is not
+        encrypted.
     """
-    parts = ['for reading only' if read_only else 'for reading and writing', f'protocol {protocol.decode("ascii", "replace")}']
+    parts = [
+        'for reading only' if read_only else 'for reading and writing',
+        f'protocol {protocol.decode("ascii", "replace")}',
+    ]
     if tls is not None:
         parts.append(f'TLS as {tls}' if tls else 'TLS without a certificate')
     return ', '.join(parts)

@@ -1,11 +1,14 @@
 """Exceptions <-> their description on the wire, ``(class name, args)``.
 
-Enters: an exception, or a description.  Leaves: the other.  Fails: :class:`ProtocolError` for a description of another shape.
+Enters: an exception, or a description. Leaves: the other. Fails: :class:`ProtocolError` for a
+description of another shape.
 
-The class name is dotted; `args` is the exception's ``__dict__`` where that is not empty, else its ``args``.  Exceptions of
-:mod:`ZODB.POSException` and builtin ones come back as themselves; those of other modules as the nearest of these that they are
-derived from, or else as :class:`ServerException`.
+The class name is dotted; `args` is the exception's ``__dict__`` where that is not empty, else its
+``args``. Exceptions of :mod:`ZODB.POSException` and builtin ones come back as themselves; those of
+other modules as the nearest of these that they are derived from, or else as
+:class:`ServerException`.
 """
+
 from __future__ import annotations
 
 import builtins
@@ -33,7 +36,8 @@ _GENERAL = (Exception, Warning)
 #: Errors of other modules that clients of ZEO 6 know by their own names.
 _THEIR_OWN = ('BTrees.Interfaces.BTreesConflictError',)
 
-#: What a description holds at most: how deep it is, of how many parts it is made, and how long a text is that an object gives.
+#: What a description holds at most: how deep it is, of how many parts it is made, and how long a
+#: text is that an object gives.
 MAX_DEPTH, MOST_PARTS, MOST_TEXT = 8, 10_000, 1000
 
 #: Arguments of an unknown error that are shown.
@@ -47,7 +51,11 @@ def _known() -> dict[str, type[Exception]]:
     known: dict[str, type[Exception]] = {}
     for module in (builtins, *_MODULES):
         for name, value in vars(module).items():
-            if isinstance(value, type) and issubclass(value, Exception) and not issubclass(value, _END_A_LOOP):
+            if (
+                isinstance(value, type)
+                and issubclass(value, Exception)
+                and not issubclass(value, _END_A_LOOP)
+            ):
                 known[f'{module.__name__}.{name}'] = value
     return known
 
@@ -60,12 +68,14 @@ def describe(error: BaseException) -> tuple[str, Any]:
     name, args = _as_known(error)
     try:
         return name, _Description().of(args, 0)
-    except Exception:   # attributes that can't even be looked at, or no memory
+    except Exception:  # attributes that can't even be looked at, or no memory
         return name, (text_of(error),)
 
 
 def _as_known(error: BaseException) -> tuple[str, Any]:
-    """The name and the arguments of an error, as those of the nearest class that the other side knows, if there is one."""
+    """The name and the arguments of an error, as those of the nearest class that the other side
+    knows, if there is one.
+    """
     kind = type(error)
     name = _name_of(kind)
     for base in () if name in _KNOWN or name in _THEIR_OWN else kind.__mro__[1:]:
@@ -79,14 +89,20 @@ def _name_of(kind: type) -> str:
 
 
 def _as_base(error: BaseException, base: type, name: str) -> Any:
-    """What an error of the class `base` would hold; a text in it begins with the name of the error's own class."""
+    """What an error of the class `base` would hold; a text in it begins with the name of the
+    error's own class.
+    """
     for kind, text, others in _BY_ATTRIBUTES:
         if issubclass(base, kind):
             own = error.__dict__
-            said = own.get(text) or next((arg for arg in error.args if isinstance(arg, str)), None) or text_of(error)
+            said = (
+                own.get(text)
+                or next((arg for arg in error.args if isinstance(arg, str)), None)
+                or text_of(error)
+            )
             return {text: f'{name}: {said}', **{other: own.get(other) for other in others}}
     first = error.args[:1]
-    if first and not isinstance(first[0], str):   # an oid, most likely, for which no text may stand
+    if first and not isinstance(first[0], str):  # an oid, most likely, for which no text may stand
         return error.args
     return (f'{name}: {first[0]}' if first and first[0] else name, *error.args[1:])
 
@@ -100,7 +116,8 @@ _BY_ATTRIBUTES: tuple[tuple[type, str, tuple[str, ...]], ...] = (
 
 
 class _Description:
-    """The parts of an error as both encodings can send them; an error that holds too much is told in part.
+    """The parts of an error as both encodings can send them; an error that holds too much is told
+    in part.
 
     MultipleUndoErrors holds errors inside of it.
     """
@@ -114,16 +131,23 @@ class _Description:
         if value is None or kind in (bool, float, bytes):
             return value
         if kind is int:
-            return value if -2**63 <= value < 2**64 else quoted(value)
-        if kind is str:   # what is no text can't be sent by M5
-            return value if value.isascii() else value.encode('utf-8', 'backslashreplace').decode('utf-8')
+            return value if -(2**63) <= value < 2**64 else quoted(value)
+        if kind is str:  # what is no text can't be sent by M5
+            return (
+                value
+                if value.isascii()
+                else value.encode('utf-8', 'backslashreplace').decode('utf-8')
+            )
         if depth >= MAX_DEPTH or self._left <= 0:
             return '...'
         if isinstance(value, BaseException):
             name, args = _as_known(value)
             return name, self.of(args, depth + 1)
         if isinstance(value, dict):
-            return {self._key(key, depth): self.of(item, depth + 1) for key, item in self._some(value.items())}
+            return {
+                self._key(key, depth): self.of(item, depth + 1)
+                for key, item in self._some(value.items())
+            }
         if isinstance(value, (tuple, list)):
             return tuple([self.of(item, depth + 1) for item in self._some(value)])
         return self._text(value)
@@ -136,7 +160,9 @@ class _Description:
 
     @staticmethod
     def _text(value: Any) -> Any:
-        """What an object calls itself, which may be long, but not as long as that it would be a burden."""
+        """What an object calls itself, which may be long, but not as long as that it would be a
+        burden.
+        """
         if isinstance(value, (bytes, bytearray)):
             return bytes(value)
         if isinstance(value, (set, frozenset)) or isinstance(value, int):
@@ -153,39 +179,63 @@ def restore(description: Any, server: str) -> Exception:
     :param server: the server's address, for the text of a :class:`ServerException`.
     :raises ProtocolError: when it is no description.
     """
-    if not (isinstance(description, tuple) and len(description) == 2 and isinstance(description[0], str)):
+    if not (
+        isinstance(description, tuple) and len(description) == 2 and isinstance(description[0], str)
+    ):
         raise ProtocolError(f'a fault that is no (class name, args) came from {server}')
     name, args = description
     error = _restored(description, 0)
     if error is None:
-        return ServerException(f'{cleaned(name, MOST_TEXT)}: {_text(args)} (raised on the server {server})')
+        return ServerException(
+            f'{cleaned(name, MOST_TEXT)}: {_text(args)} (raised on the server {server})'
+        )
     return error
 
 
 def _restored(value: Any, level: int) -> Exception | None:
-    """The exception that `value` describes, or None where it describes none that this side can make."""
-    if not (type(value) is tuple and len(value) == 2 and type(value[0]) is str and isinstance(value[1], (dict, tuple))):
+    """The exception that `value` describes, or None where it describes none that this side can
+    make.
+    """
+    if not (
+        type(value) is tuple
+        and len(value) == 2
+        and type(value[0]) is str
+        and isinstance(value[1], (dict, tuple))
+    ):
         return None
     kind = _KNOWN.get(value[0])
     if kind is None or level >= MAX_DEPTH:
         return None
-    if issubclass(kind, ConflictError) and isinstance(value[1], dict) and not _is_conflict(value[1]):
+    if (
+        issubclass(kind, ConflictError)
+        and isinstance(value[1], dict)
+        and not _is_conflict(value[1])
+    ):
         return None
     try:
         return _make(kind, _errors_restored(value[1], level + 1))
-    except Exception:   # a group of exceptions, for one, wants exceptions; other classes want other things
+    except Exception:
+        # a group of exceptions, for one, wants exceptions; other classes want other things
         return None
 
 
 def _is_conflict(attributes: dict[str, Any]) -> bool:
     """Whether a conflict error with these can be shown, and asked what databases ask it."""
     oid, serials = attributes.get('oid'), attributes.get('serials')
-    return (oid is None or type(oid) is bytes) and (serials is None or (
-        type(serials) in (tuple, list) and len(serials) == 2 and all(type(tid) is bytes and len(tid) == 8 for tid in serials)))
+    return (oid is None or type(oid) is bytes) and (
+        serials is None
+        or (
+            type(serials) in (tuple, list)
+            and len(serials) == 2
+            and all(type(tid) is bytes and len(tid) == 8 for tid in serials)
+        )
+    )
 
 
 def _errors_restored(value: Any, level: int) -> Any:
-    """The reverse of what :class:`_Description` does with errors; what is deeper than that could not be shown."""
+    """The reverse of what :class:`_Description` does with errors; what is deeper than that could
+    not be shown.
+    """
     if level > MAX_DEPTH:
         return '...' if isinstance(value, (tuple, list, dict)) else value
     if type(value) is dict:
@@ -194,17 +244,22 @@ def _errors_restored(value: Any, level: int) -> Any:
         return [_errors_restored(item, level + 1) for item in value]
     if type(value) is tuple:
         error = _restored(value, level)
-        return tuple(_errors_restored(item, level + 1) for item in value) if error is None else error
+        return (
+            tuple(_errors_restored(item, level + 1) for item in value) if error is None else error
+        )
     return value
 
 
 def _make(kind: type[Exception], args: dict[str, Any] | tuple[Any, ...]) -> Exception:
-    """An exception of that class as it was; not by a constructor of its own, which might not take what we have."""
+    """An exception of that class as it was; not by a constructor of its own, which might not take
+    what we have.
+    """
     if isinstance(args, dict):
         error = kind.__new__(kind)
         error.__dict__.update(args)
         return error
-    if kind.__module__ == 'builtins':   # some keep what they are given where only their constructor can put it
+    if kind.__module__ == 'builtins':
+        # some keep what they are given where only their constructor can put it
         return kind(*args)
     error = kind.__new__(kind, *args)
     error.args = args
@@ -215,7 +270,8 @@ def conflict(oid: bytes, serials: tuple[bytes, bytes], data: bytes) -> ConflictE
     """Return the error for a record that lost against another.
 
     :param serials: the tids of the committed record and of the one that `data` was made from.
-    :param data: the lost record, for the name of its class; it is not given to ZODB, which would unpickle it.
+    :param data: the lost record, for the name of its class; it is not given to ZODB, which would
+        unpickle it.
     """
     error = ConflictError(oid=oid, serials=serials)
     module, name = guarded.class_name(data)
@@ -225,9 +281,14 @@ def conflict(oid: bytes, serials: tuple[bytes, bytes], data: bytes) -> ConflictE
 
 
 def _text(args: Any) -> str:
-    """What the other side says of an error whose class is not known here; bounded, since it is meant to be shown."""
+    """What the other side says of an error whose class is not known here; bounded, since it is
+    meant to be shown.
+    """
     if isinstance(args, dict):
-        parts = [f'{cleaned(key)}={quoted(value, MOST_TEXT)}' for key, value in islice(args.items(), _SHOWN)]
+        parts = [
+            f'{cleaned(key)}={quoted(value, MOST_TEXT)}'
+            for key, value in islice(args.items(), _SHOWN)
+        ]
     elif isinstance(args, tuple):
         parts = [cleaned(value, MOST_TEXT) for value in args[:_SHOWN]]
     else:

@@ -1,10 +1,12 @@
 """Bytes <-> sized frames.
 
-Enters: the bytes of a stream, in any split, written by the caller into the buffer that :meth:`FrameReader.buffer` lends.
-Leaves: whole frames, in order.  Fails: :class:`FrameTooLarge` as soon as a frame announces more than the limit.
+Enters: the bytes of a stream, in any split, written by the caller into the buffer that
+:meth:`FrameReader.buffer` lends. Leaves: whole frames, in order. Fails: :class:`FrameTooLarge` as
+soon as a frame announces more than the limit.
 
 A frame is a 4-byte unsigned big-endian length and that many bytes.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -17,10 +19,12 @@ SIZE = Struct('>I')
 #: What one read from a socket may bring; several hundred messages of the usual size.
 READ_SIZE = 256 * 1024
 
-#: A large frame's memory grows with what has arrived, never with what was announced: an announcement costs its sender nothing.
+#: A large frame's memory grows with what has arrived, never with what was announced: an
+#: announcement costs its sender nothing.
 FIRST_GROWTH = 1024 * 1024
 
-#: It doubles at first; later it grows by steps that are small beside it, since memory that is not filled yet is wasted.
+#: It doubles at first; later it grows by steps that are small beside it, since memory that is not
+#: filled yet is wasted.
 MOST_GROWTH = 32 * 1024 * 1024
 
 
@@ -52,12 +56,15 @@ class FrameReader:
     def __init__(self, limit: int, scratch: memoryview | None = None) -> None:
         self.limit = limit
         self._scratch = memoryview(bytearray(READ_SIZE)) if scratch is None else scratch
-        self._rest = b''                        # an incomplete frame that is smaller than the scratch memory, length included
-        self._large: bytearray | None = None    # an incomplete frame that is larger, without its length
-        self._filled = 0                        # how much of _large has arrived
-        self._announced = 0                     # the whole size of _large
-        self._lent: memoryview | None = None    # the view on _large that was lent last
-        #: Told of the memory that a large frame is about to take, before it grows; of 0 when it is complete.
+        # an incomplete frame that is smaller than the scratch memory, length included
+        self._rest = b''
+        # an incomplete frame that is larger, without its length
+        self._large: bytearray | None = None
+        self._filled = 0  # how much of _large has arrived
+        self._announced = 0  # the whole size of _large
+        self._lent: memoryview | None = None  # the view on _large that was lent last
+        #: Told of the memory that a large frame is about to take, before it grows; of 0 when it is
+        #: complete.
         self.watch: Callable[[int], None] | None = None
 
     @property
@@ -66,12 +73,14 @@ class FrameReader:
         return 0 if self._large is None else self._filled
 
     def buffer(self) -> memoryview:
-        """Return the memory that the next bytes of the stream belong in; then call :meth:`received`."""
+        """Return the memory that the next bytes of the stream belong in; then call
+        :meth:`received`.
+        """
         if self._large is None:
             return self._scratch
         if self._filled == len(self._large):
             self._grow()
-        self._lent = memoryview(self._large)[self._filled:]
+        self._lent = memoryview(self._large)[self._filled :]
         return self._lent
 
     def received(self, count: int) -> list[bytes | bytearray]:
@@ -83,12 +92,15 @@ class FrameReader:
         if self._large is not None:
             return self._received_large(count)
         scratch = self._scratch
-        if not self._rest and count - 4 == SIZE.unpack_from(scratch)[0] <= self.limit:   # just one frame, as mostly
+        if not self._rest and count - 4 == SIZE.unpack_from(scratch)[0] <= self.limit:
+            # just one frame, as mostly
             return [scratch[4:count].tobytes()]
         return self._split(self._rest + scratch[:count].tobytes())
 
     def drop(self) -> None:
-        """Give up the memory of what is incomplete: the stream has ended, but others may still know this reader."""
+        """Give up the memory of what is incomplete: the stream has ended, but others may still know
+        this reader.
+        """
         self._large = self._lent = self.watch = None
         self._rest = b''
 
@@ -107,7 +119,7 @@ class FrameReader:
     def _received_large(self, count: int) -> list[bytes | bytearray]:
         assert self._large is not None
         if self._lent is not None:
-            self._lent.release()   # a bytearray can't grow while a view on it lives
+            self._lent.release()  # a bytearray can't grow while a view on it lives
             self._lent = None
         self._filled += count
         if self._filled < self._announced:
@@ -123,16 +135,18 @@ class FrameReader:
         frames: list[bytes | bytearray] = []
         start, end = 0, len(data)
         while end - start >= 4:
-            size, = SIZE.unpack_from(data, start)
+            (size,) = SIZE.unpack_from(data, start)
             if size > self.limit:
-                raise FrameTooLarge(f'a message of {size} bytes, when at most {self.limit} are accepted')
+                raise FrameTooLarge(
+                    f'a message of {size} bytes, when at most {self.limit} are accepted'
+                )
             stop = start + 4 + size
             if stop > end:
                 if size > len(self._scratch):
                     self._begin_large(data, start + 4, size)
                     return frames
                 break
-            frames.append(data[start + 4:stop])
+            frames.append(data[start + 4 : stop])
             start = stop
         self._rest = data[start:] if start < end else b''
         return frames
@@ -148,13 +162,16 @@ class FrameReader:
     def _grow(self) -> None:
         assert self._large is not None
         size = self._next_size()
-        if size <= 2 * FIRST_GROWTH:   # to copy what has come takes less time than to make zeros twice
+        if size <= 2 * FIRST_GROWTH:
+            # to copy what has come takes less time than to make zeros twice
             grown = bytearray(size)
-            grown[:self._filled] = self._large
+            grown[: self._filled] = self._large
             self._large = grown
         else:
             self._large.extend(bytes(size - self._filled))
 
     def _next_size(self) -> int:
         """Return the size that the memory of a large frame will have next."""
-        return min(self._announced, self._filled + min(max(self._filled, FIRST_GROWTH), MOST_GROWTH))
+        return min(
+            self._announced, self._filled + min(max(self._filled, FIRST_GROWTH), MOST_GROWTH)
+        )

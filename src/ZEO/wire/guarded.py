@@ -1,12 +1,14 @@
-"""The guarded reader: what a server may know of the bytes that clients store, without running anything.
+"""The guarded reader: what a server may know of the bytes that clients store, without running
+anything.
 
-Enters: a record, or a transaction's extension, as a client sent it or as it stands in the database.  Leaves: the name of a
-record's class, the oids that it refers to, the plain data of an extension.  Fails: :class:`Unreadable` from :func:`references`;
-the others answer for any bytes.
+Enters: a record, or a transaction's extension, as a client sent it or as it stands in the database.
+Leaves: the name of a record's class, the oids that it refers to, the plain data of an extension.
+Fails: :class:`Unreadable` from :func:`references`; the others answer for any bytes.
 
-Nothing here, and nothing else in a server, gives such bytes to an unpickler of ZODB's, zodbpickle's or Python's; see
-:mod:`ZEO.wire.machine` for what keeps them from taking memory or time.
+Nothing here, and nothing else in a server, gives such bytes to an unpickler of ZODB's, zodbpickle's
+or Python's; see :mod:`ZEO.wire.machine` for what keeps them from taking memory or time.
 """
+
 from __future__ import annotations
 
 import re
@@ -32,7 +34,9 @@ _EXTENSION_OPCODES = 64 * 1024
 
 
 def class_name(data: bytes) -> tuple[str, str]:
-    """Return module and name of a record's class, as ZODB's ``get_pickle_metadata`` does; ``('', '')`` if they can't be read."""
+    """Return module and name of a record's class, as ZODB's ``get_pickle_metadata`` does; ``('',
+    '')`` if they can't be read.
+    """
     found = _CLASS.match(data)
     if found is not None:
         return found[1].decode('ascii'), found[2].decode('ascii')
@@ -51,7 +55,11 @@ def _names(part: Any) -> tuple[str, str]:
         part = part[0]
     if type(part) is Named:
         part = part.module, part.name
-    if type(part) is tuple and len(part) == 2 and all(type(name) is str and len(name) <= _LONGEST_NAME for name in part):
+    if (
+        type(part) is tuple
+        and len(part) == 2
+        and all(type(name) is str and len(name) <= _LONGEST_NAME for name in part)
+    ):
         return part
     return '', ''
 
@@ -68,18 +76,24 @@ def is_blob(data: bytes | None) -> bool:
 
 
 #: What is read as a dictionary in an extension: subclasses pickle themselves as a call of these.
-_DICTIONARIES = frozenset([('builtins', 'dict'), ('__builtin__', 'dict'), ('collections', 'OrderedDict')])
+_DICTIONARIES = frozenset(
+    [('builtins', 'dict'), ('__builtin__', 'dict'), ('collections', 'OrderedDict')]
+)
 
 
 class _Extension(Machine):
-    """Reads the extension of a transaction, which may be a dictionary that an application has made in its own way."""
+    """Reads the extension of a transaction, which may be a dictionary that an application has made
+    in its own way.
+    """
 
     def named(self, module: str, name: str) -> Any:
         return DICTIONARY if (module, name) in _DICTIONARIES else super().named(module, name)
 
 
 def extension(data: bytes) -> tuple[dict[str, Any], bool]:
-    """Return what is plain data in the extension of a transaction, and whether that is all of it."""
+    """Return what is plain data in the extension of a transaction, and whether that is all of
+    it.
+    """
     if not data:
         return {}, True
     try:
@@ -119,14 +133,20 @@ class _References(Machine):
         """The state is dropped."""
 
     def make(self, start: int, function: Any, args: Any, new: bool) -> None:
-        is_data = type(function) is Maker and type(args) is tuple and function.make not in (set, frozenset)
+        is_data = (
+            type(function) is Maker
+            and type(args) is tuple
+            and function.make not in (set, frozenset)
+        )
         self.replace(start, function.make(*args) if is_data else Opaque())
 
 
 def references(data: bytes) -> list[bytes]:
-    """Return the oids that a record refers to, as ZODB's ``referencesf`` does: no weak ones, none of other databases.
+    """Return the oids that a record refers to, as ZODB's ``referencesf`` does: no weak ones, none
+    of other databases.
 
-    :raises Unreadable: for a record that is not pickled as ZODB does: what it refers to is not known.
+    :raises Unreadable: for a record that is not pickled as ZODB does: what it refers to is not
+        known.
     """
     reader = _References(data)
     reader.load()
@@ -138,6 +158,6 @@ def _oid(reference: Any) -> bytes | None:
     """The oid of a reference; what is none can refer to nothing."""
     if type(reference) is tuple and reference:
         reference = reference[0]
-    if type(reference) is str and reference.isascii():   # of Python 2
+    if type(reference) is str and reference.isascii():  # of Python 2
         reference = reference.encode('ascii')
     return reference if type(reference) is bytes and len(reference) == 8 else None

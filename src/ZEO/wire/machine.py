@@ -1,13 +1,16 @@
 """A pickle machine that runs nothing: the opcodes of protocols 0 to 3 as data.
 
-Enters: bytes that hold one or several pickles.  Leaves: what they describe, where every global, every call and every persistent
-reference is what a method of a subclass makes of it; here they are inert marks.  Fails: :class:`Unreadable` for bytes that are
-not a pickle, and for one that is made to hurt.
+Enters: bytes that hold one or several pickles. Leaves: what they describe, where every global,
+every call and every persistent reference is what a method of a subclass makes of it; here they are
+inert marks. Fails: :class:`Unreadable` for bytes that are not a pickle, and for one that is made to
+hurt.
 
-No opcode reaches a class, a function or a hash of what it should not.  The memo is a dictionary, so that an index costs nothing;
-of each value it is known how deep it is nested and how large it would be if nothing in it were shared, so that nothing is made
-that a comparison, a hash or a pickler could not walk through.
+No opcode reaches a class, a function or a hash of what it should not. The memo is a dictionary, so
+that an index costs nothing; of each value it is known how deep it is nested and how large it would
+be if nothing in it were shared, so that nothing is made that a comparison, a hash or a pickler
+could not walk through.
 """
+
 from __future__ import annotations
 
 import struct
@@ -19,10 +22,12 @@ from ZEO.wire.opcodes import OPERATIONS, Unreadable
 #: Levels of nesting: ZODB's own states have five.
 MAX_DEPTH = 100
 
-#: What a value may unfold to, for each byte of its pickle, and besides: records share strings and classes, not structures.
+#: What a value may unfold to, for each byte of its pickle, and besides: records share strings and
+#: classes, not structures.
 UNFOLDED, UNFOLDED_ANYWAY = 4, 10_000
 
-#: Keys of dictionaries and items of sets whose hash an attacker can choose; beyond, each could be compared with all others.
+#: Keys of dictionaries and items of sets whose hash an attacker can choose; beyond, each could be
+#: compared with all others.
 MAX_ODD_KEYS = 1000
 
 #: The unfolded size of such a key.
@@ -69,7 +74,8 @@ def _binary(data: bytes = b'') -> bytes:
     return data
 
 
-#: Globals by which older protocols write plain data; sets are made by the machine, which looks at their items.
+#: Globals by which older protocols write plain data; sets are made by the machine, which looks at
+#: their items.
 MAKERS: dict[tuple[str, str], Maker] = {
     ('_codecs', 'encode'): Maker(_encoded),
     ('zodbpickle', 'binary'): Maker(_binary),
@@ -88,37 +94,44 @@ DICTIONARY = Maker(dict)
 
 
 class Machine:
-    """Reads the pickles in `data`, one after the other; they share their memo, as those of a record do.
+    """Reads the pickles in `data`, one after the other; they share their memo, as those of a record
+    do.
 
     :param most: opcodes that may be run.
-    :param text_or_bytes: read texts of Python 2 that are not ASCII as bytes, instead of refusing them.
+    :param text_or_bytes: read texts of Python 2 that are not ASCII as bytes, instead of refusing
+        them.
     """
 
-    bounded = True    # whether sizes are looked at
+    bounded = True  # whether sizes are looked at
 
-    def __init__(self, data: bytes, most: float = float('inf'), text_or_bytes: bool = False) -> None:
+    def __init__(
+        self, data: bytes, most: float = float('inf'), text_or_bytes: bool = False
+    ) -> None:
         self.data = data
         self.end = len(data)
         self.position = 0
         self.text_or_bytes = text_or_bytes
         self.stack: list[Any] = []
-        self.weights: list[int] = []         # of each value on the stack: how large it is when unfolded,
-        self.depths: list[int] = []          # and how deep
-        self.marks: list[int] = []           # heights of the stack
+        # of each value on the stack: how large it is when unfolded,
+        self.weights: list[int] = []
+        self.depths: list[int] = []  # and how deep
+        self.marks: list[int] = []  # heights of the stack
         self.memo: dict[int, tuple[Any, int, int]] = {}
         self._most = most
         self._most_weight = UNFOLDED * len(data) + UNFOLDED_ANYWAY
         self._odd_keys = 0
-        self._left_to_copy = self._most_weight   # items that may go into sets and dictionaries that are made of others
-        self._grown: dict[int, tuple[int, int]] = {}   # id of what can grow -> weight and depth
-        self._kept: list[Any] = []                     # so that these ids stay theirs
-        self._sealed: set[int] = set()                 # ids of what was taken from the memo: it may be in several places
+        # items that may go into sets and dictionaries that are made of others
+        self._left_to_copy = self._most_weight
+        self._grown: dict[int, tuple[int, int]] = {}  # id of what can grow -> weight and depth
+        self._kept: list[Any] = []  # so that these ids stay theirs
+        # ids of what was taken from the memo: it may be in several places
+        self._sealed: set[int] = set()
 
     def load(self) -> Any:
         """Return what the next pickle describes."""
         data, left = self.data, self._most
         try:
-            while (opcode := data[self.position]) != 46:   # '.', the end
+            while (opcode := data[self.position]) != 46:  # '.', the end
                 self.position += 1
                 left -= 1
                 if left < 0:
@@ -183,7 +196,9 @@ class Machine:
         del self.stack[start:], self.weights[start:], self.depths[start:]
 
     def fence(self, count: int) -> int:
-        """Return the height of the `count` topmost values, none of which may lie below the last mark."""
+        """Return the height of the `count` topmost values, none of which may lie below the last
+        mark.
+        """
         start = len(self.stack) - count
         if start < (self.marks[-1] if self.marks else 0):
             raise Unreadable('an empty stack')
@@ -209,7 +224,9 @@ class Machine:
             self.push_new(value, weight, depth)
 
     def grow(self, start: int) -> tuple[Any, list[Any]]:
-        """Take what stands from that height on, to go into what stands below it; returns that and the items."""
+        """Take what stands from that height on, to go into what stands below it; returns that and
+        the items.
+        """
         target = self.stack[start - 1]
         if start - 1 < (self.marks[-1] if self.marks else 0) or id(target) in self._sealed:
             raise Unreadable('a value that changes after it was used')
@@ -291,7 +308,7 @@ class Machine:
         self.position = start + width
         if self.position > self.end:
             raise Unreadable('it ends too early')
-        return self.data[start:self.position]
+        return self.data[start : self.position]
 
     def line(self) -> bytes:
         """Return the next line."""
@@ -301,7 +318,9 @@ class Machine:
         return self.data[start:stop]
 
     def make(self, start: int, function: Any, args: Any, new: bool) -> None:
-        """Call a global or make an instance of it, and put that in place of everything from that height on."""
+        """Call a global or make an instance of it, and put that in place of everything from that
+        height on.
+        """
         if type(args) is not tuple:
             raise Unreadable('arguments that are not a tuple')
         if type(function) is Maker:
@@ -312,7 +331,7 @@ class Machine:
 
     def _made(self, maker: Maker, args: tuple[Any, ...]) -> Any:
         if maker.make in _SETS and args:
-            items, = args
+            (items,) = args
             if type(items) is not list:
                 raise Unreadable('a set that is made of something else than a list')
             self._check_items(items)
@@ -326,8 +345,16 @@ class Machine:
         if self._left_to_copy < 0:
             raise Unreadable('a list of which too many sets are made')
         height = len(self.stack)
-        for item in items:   # their own sizes are not known here: they count as keys that hold something
-            self.push(item, 1 if type(item) in (str, bytes, int) else MAX_KEY_SIZE // 2 if _is_flat(item) else MAX_KEY_SIZE + 1)
+        for item in items:
+            # their own sizes are not known here: they count as keys that hold something
+            self.push(
+                item,
+                1
+                if type(item) in (str, bytes, int)
+                else MAX_KEY_SIZE // 2
+                if _is_flat(item)
+                else MAX_KEY_SIZE + 1,
+            )
         self._check_keys(height, 1)
         self.drop(height)
 
@@ -336,10 +363,14 @@ def _keys(pairs: Any) -> list[Any]:
     """The keys of what a dictionary is made of."""
     if type(pairs) is dict:
         return list(pairs)
-    if type(pairs) not in (list, tuple) or not all(type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs):
+    if type(pairs) not in (list, tuple) or not all(
+        type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs
+    ):
         raise Unreadable('a dictionary that is made of something else than keys and values')
     return [key for key, _ in pairs]
 
 
 def _is_flat(item: Any) -> bool:
-    return not isinstance(item, tuple) or (len(item) < 20 and not any(isinstance(part, tuple) for part in item))
+    return not isinstance(item, tuple) or (
+        len(item) < 20 and not any(isinstance(part, tuple) for part in item)
+    )

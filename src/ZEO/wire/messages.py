@@ -1,11 +1,12 @@
 """Frames <-> messages.
 
-A message is the tuple ``(message id, flags, name, args)``; the name ``.reply`` marks an answer: `args` is the result, or with
-flags 2 the fault ``(class name, args)``.  Enters: a frame.  Leaves: such a tuple, of which name and flags are checked.
-Fails: :class:`ProtocolError` for anything else.
+A message is the tuple ``(message id, flags, name, args)``; the name ``.reply`` marks an answer:
+`args` is the result, or with flags 2 the fault ``(class name, args)``. Enters: a frame. Leaves:
+such a tuple, of which name and flags are checked. Fails: :class:`ProtocolError` for anything else.
 
 There is one codec per protocol of :data:`CODECS`: `Z5` pickles, `M5` packs with msgpack.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from ZEO.wire.quoting import cleaned
 Message = tuple[Any, Any, str, Any]
 
 REPLY = '.reply'
-FAULT = 2            # the flags of a reply that holds a fault
+FAULT = 2  # the flags of a reply that holds a fault
 KEEP_ALIVE_ID = -1
 
 
@@ -29,7 +30,7 @@ class Codec(Protocol):
     """What a session needs of a protocol."""
 
     name: bytes
-    most_parts: int     # of a request
+    most_parts: int  # of a request
 
     def decode(self, data: bytes | bytearray) -> Message:
         """Return the message in `data`; raises ProtocolError."""
@@ -47,13 +48,19 @@ class Codec(Protocol):
         """Return the message that calls `name` one way."""
 
     def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
-        """Return the frame of the hot path, that of ``call(message_id, 'loadBefore', (oid, tid))``."""
+        """Return the frame of the hot path, that of ``call(message_id, 'loadBefore', (oid,
+        tid))``.
+        """
 
     def reply(self, message_id: Any, result: Any) -> bytes:
         """Return the answer to the call with that id."""
 
-    def loaded(self, message_id: Any, data: bytes, tid: bytes, end: bytes | None) -> Sequence[bytes]:
-        """Return the frame of the hot path's answer, ``reply(message_id, (data, tid, end))``, in pieces."""
+    def loaded(
+        self, message_id: Any, data: bytes, tid: bytes, end: bytes | None
+    ) -> Sequence[bytes]:
+        """Return the frame of the hot path's answer, ``reply(message_id, (data, tid, end))``, in
+        pieces.
+        """
 
     def failure(self, message_id: Any, error: BaseException) -> bytes:
         """Return the answer that tells of `error`."""
@@ -78,7 +85,8 @@ def requested(message: Any) -> Message:
 
 
 class EchoedId(bytes):
-    """A message id as its pickle's opcodes: a server only ever gives it back, so it need not know what it is.
+    """A message id as its pickle's opcodes: a server only ever gives it back, so it need not know
+    what it is.
 
     Messages with such an id were read by a template: their arguments have the right form.
     """
@@ -89,7 +97,9 @@ FROM_TEMPLATE = EchoedId(b'K\0')
 
 
 class PickleCodec:
-    """Protocol `Z5`: each message a pickle; the most frequent ones by way of :mod:`ZEO.wire.templates`."""
+    """Protocol `Z5`: each message a pickle; the most frequent ones by way of
+    :mod:`ZEO.wire.templates`.
+    """
 
     name = b'Z5'
     most_parts = MAX_PARTS
@@ -126,14 +136,18 @@ class PickleCodec:
         return (name == 'storea' and templates.store(*args)) or pickles.dumps((0, True, name, args))
 
     def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
-        return templates.load(message_id, oid, tid) or frame(self.call(message_id, 'loadBefore', (oid, tid)))
+        return templates.load(message_id, oid, tid) or frame(
+            self.call(message_id, 'loadBefore', (oid, tid))
+        )
 
     def reply(self, message_id: Any, result: Any) -> bytes:
         return pickles.dumps((self._plain(message_id), 0, REPLY, result))
 
-    def loaded(self, message_id: Any, data: bytes, tid: bytes, end: bytes | None) -> Sequence[bytes]:
+    def loaded(
+        self, message_id: Any, data: bytes, tid: bytes, end: bytes | None
+    ) -> Sequence[bytes]:
         if type(message_id) is not EchoedId:
-            return frame(self.reply(message_id, (data, tid, end))),
+            return (frame(self.reply(message_id, (data, tid, end))),)
         return templates.loaded(message_id, data, tid, end)
 
     def failure(self, message_id: Any, error: BaseException) -> bytes:
@@ -141,7 +155,11 @@ class PickleCodec:
 
     @staticmethod
     def _plain(message_id: Any) -> Any:
-        return pickles.loads(b'\x80\x03%b.' % message_id) if type(message_id) is EchoedId else message_id
+        return (
+            pickles.loads(b'\x80\x03%b.' % message_id)
+            if type(message_id) is EchoedId
+            else message_id
+        )
 
 
 class MsgpackCodec:
@@ -154,8 +172,10 @@ class MsgpackCodec:
         try:
             import msgpack
         except ImportError:
-            raise ConfigurationError('the protocol M5 needs the package msgpack: pip install msgpack') from None
-        self._pack = msgpack.packb   # a Packer of our own would not stand several threads
+            raise ConfigurationError(
+                'the protocol M5 needs the package msgpack: pip install msgpack'
+            ) from None
+        self._pack = msgpack.packb  # a Packer of our own would not stand several threads
         self._unpack = msgpack.unpackb
 
     def decode(self, data: bytes | bytearray) -> Message:
@@ -177,13 +197,25 @@ class MsgpackCodec:
     def _unpacked(self, data: bytes | bytearray, mapping: packed.Mapping | None) -> Any:
         size = len(data)
         try:
-            return self._unpack(data, raw=False, use_list=False, strict_map_key=False, object_pairs_hook=mapping,
-                                max_str_len=size, max_bin_len=size, max_array_len=size, max_map_len=size, max_ext_len=0)
+            return self._unpack(
+                data,
+                raw=False,
+                use_list=False,
+                strict_map_key=False,
+                object_pairs_hook=mapping,
+                max_str_len=size,
+                max_bin_len=size,
+                max_array_len=size,
+                max_map_len=size,
+                max_ext_len=0,
+            )
         except ProtocolError:
             raise
         # msgpack raises classes of its own and builtin ones for bad bytes.
         except Exception as error:
-            raise ProtocolError(f'a message that is not msgpack: {type(error).__name__}: {cleaned(str(error))}') from None
+            raise ProtocolError(
+                f'a message that is not msgpack: {type(error).__name__}: {cleaned(str(error))}'
+            ) from None
 
     def call(self, message_id: int, name: str, args: tuple[Any, ...]) -> bytes:
         return self._pack((message_id, False, name, args))
@@ -197,8 +229,10 @@ class MsgpackCodec:
     def reply(self, message_id: Any, result: Any) -> bytes:
         return self._pack((message_id, 0, REPLY, result))
 
-    def loaded(self, message_id: Any, data: bytes, tid: bytes, end: bytes | None) -> Sequence[bytes]:
-        return frame(self._pack((message_id, 0, REPLY, (data, tid, end)))),
+    def loaded(
+        self, message_id: Any, data: bytes, tid: bytes, end: bytes | None
+    ) -> Sequence[bytes]:
+        return (frame(self._pack((message_id, 0, REPLY, (data, tid, end)))),)
 
     def failure(self, message_id: Any, error: BaseException) -> bytes:
         return self._pack((message_id, FAULT, REPLY, faults.describe(error)))

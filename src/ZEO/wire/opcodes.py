@@ -1,8 +1,10 @@
 """The opcodes of pickle protocols 0 to 3, as operations of :class:`ZEO.wire.machine.Machine`.
 
-Enters: a machine behind an opcode.  Leaves: the machine behind its argument, with another stack.  Fails: :class:`Unreadable` for
-what no record holds; Python's own exceptions for malformed arguments, which the machine turns into that.
+Enters: a machine behind an opcode. Leaves: the machine behind its argument, with another stack.
+Fails: :class:`Unreadable` for what no record holds; Python's own exceptions for malformed
+arguments, which the machine turns into that.
 """
+
 from __future__ import annotations
 
 import codecs
@@ -24,7 +26,10 @@ class Unreadable(ValueError):
 
 
 def _refused(machine: Machine) -> None:
-    raise Unreadable(f'the opcode {machine.data[machine.position - 1:machine.position]!r}, which no record holds')
+    raise Unreadable(
+        f'the opcode {machine.data[machine.position - 1 : machine.position]!r}, which no record '
+        'holds'
+    )
 
 
 def _protocol(machine: Machine) -> None:
@@ -45,6 +50,7 @@ def _counted(width: int, make: Callable[[Machine, bytes], Any]) -> Operation:
     def operation(machine: Machine) -> None:
         size = int.from_bytes(machine.argument(width), 'little')
         machine.push(make(machine, machine.argument(size)), 1 + (size >> 6))
+
     return operation
 
 
@@ -52,6 +58,7 @@ def _line(make: Callable[[Machine, bytes], Any]) -> Operation:
     def operation(machine: Machine) -> None:
         line = machine.line()
         machine.push(make(machine, line), 1 + (len(line) >> 6))
+
     return operation
 
 
@@ -90,6 +97,7 @@ def _tuple(size: int) -> Operation:
     def operation(machine: Machine) -> None:
         start = machine.fence(size)
         machine.replace(start, tuple(machine.stack[start:]))
+
     return operation
 
 
@@ -189,21 +197,56 @@ def _get_line(machine: Machine) -> None:
 
 
 _OF: dict[str, Operation] = {
-    '\x80': _protocol, '(': _mark,
-    'N': _constant(None), '\x88': _constant(True), '\x89': _constant(False), ')': _constant(()),
-    'J': _fixed('<i'), 'K': _fixed('<B'), 'M': _fixed('<H'), 'G': _fixed('>d'),
-    '\x8a': _counted(1, _long), '\x8b': _counted(4, _long),
-    'I': _line(_number), 'L': _line(_number), 'F': _line(lambda machine, line: float(line)),
+    '\x80': _protocol,
+    '(': _mark,
+    'N': _constant(None),
+    '\x88': _constant(True),
+    '\x89': _constant(False),
+    ')': _constant(()),
+    'J': _fixed('<i'),
+    'K': _fixed('<B'),
+    'M': _fixed('<H'),
+    'G': _fixed('>d'),
+    '\x8a': _counted(1, _long),
+    '\x8b': _counted(4, _long),
+    'I': _line(_number),
+    'L': _line(_number),
+    'F': _line(lambda machine, line: float(line)),
     'X': _counted(4, lambda machine, data: data.decode('utf-8', 'surrogatepass')),
     'V': _line(lambda machine, line: line.decode('raw-unicode-escape')),
-    'C': _counted(1, _itself), 'B': _counted(4, _itself),
-    'U': _counted(1, _text_of_python_2), 'T': _counted(4, _text_of_python_2), 'S': _line(_quoted),
-    't': _tuple_to_mark, '\x85': _tuple(1), '\x86': _tuple(2), '\x87': _tuple(3),
-    ']': lambda machine: machine.push_new([]), 'l': _list_to_mark, 'a': _append, 'e': _appends,
-    '}': lambda machine: machine.push_new({}), 'd': _dict_to_mark, 's': _setitem, 'u': _setitems,
-    'q': _put, 'r': _long_put, 'p': _put_line, 'h': _get, 'j': _long_get, 'g': _get_line,
-    'c': _global, 'R': _reduce, '\x81': _newobj, 'i': _inst, 'o': _obj, 'b': _build, 'Q': _persistent, 'P': _persistent_line,
+    'C': _counted(1, _itself),
+    'B': _counted(4, _itself),
+    'U': _counted(1, _text_of_python_2),
+    'T': _counted(4, _text_of_python_2),
+    'S': _line(_quoted),
+    't': _tuple_to_mark,
+    '\x85': _tuple(1),
+    '\x86': _tuple(2),
+    '\x87': _tuple(3),
+    ']': lambda machine: machine.push_new([]),
+    'l': _list_to_mark,
+    'a': _append,
+    'e': _appends,
+    '}': lambda machine: machine.push_new({}),
+    'd': _dict_to_mark,
+    's': _setitem,
+    'u': _setitems,
+    'q': _put,
+    'r': _long_put,
+    'p': _put_line,
+    'h': _get,
+    'j': _long_get,
+    'g': _get_line,
+    'c': _global,
+    'R': _reduce,
+    '\x81': _newobj,
+    'i': _inst,
+    'o': _obj,
+    'b': _build,
+    'Q': _persistent,
+    'P': _persistent_line,
 }
 
-#: By opcode.  Those that give an object a second time without a memo, or take one back, are for recursive tuples only.
+#: By opcode. Those that give an object a second time without a memo, or take one back, are for
+#: recursive tuples only.
 OPERATIONS: list[Operation] = [_OF.get(chr(opcode), _refused) for opcode in range(256)]

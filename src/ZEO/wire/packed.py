@@ -1,8 +1,11 @@
-"""A look at a message in msgpack from the other side, before it is unpacked: as :mod:`ZEO.wire.checks` does with pickles.
+"""A look at a message in msgpack from the other side, before it is unpacked: as
+:mod:`ZEO.wire.checks` does with pickles.
 
-Enters: the bytes of a message.  Leaves: nothing.  Fails: :class:`ProtocolError` for one made to hurt: msgpack makes room for as
-many items as a container announces, on each of a thousand levels, and an object of one byte.
+Enters: the bytes of a message. Leaves: nothing. Fails: :class:`ProtocolError` for one made to hurt:
+msgpack makes room for as many items as a container announces, on each of a thousand levels, and an
+object of one byte.
 """
+
 from __future__ import annotations
 
 import re
@@ -13,33 +16,53 @@ from ZEO.Exceptions import ProtocolError
 from ZEO.wire.checks import FIRST_PARTS, MAX_ODD_KEYS, SHORT, run_of, strings
 from ZEO.wire.plain import is_key
 
-_FIXED_TEXT = b'|'.join(re.escape(bytes([0xa0 + size])) + b'.{%d}' % size for size in range(32))
+_FIXED_TEXT = b'|'.join(re.escape(bytes([0xA0 + size])) + b'.{%d}' % size for size in range(32))
 
-#: What holds nothing else, but for longer texts and bytes; and with that the containers that announce less than sixteen items.
-_SIMPLE = (rb'\xc4\x08.{8}', rb'[\0-\x7f\xc0\xc2\xc3\xe0-\xff]', _FIXED_TEXT, strings(b'[\xc4\xd9]'), rb'[\xcc\xd0].',
-           rb'[\xcd\xd1]..', rb'[\xce\xd2\xca].{4}', rb'[\xcf\xd3\xcb].{8}')
+#: What holds nothing else, but for longer texts and bytes; and with that the containers that
+#: announce less than sixteen items.
+_SIMPLE = (
+    rb'\xc4\x08.{8}',
+    rb'[\0-\x7f\xc0\xc2\xc3\xe0-\xff]',
+    _FIXED_TEXT,
+    strings(b'[\xc4\xd9]'),
+    rb'[\xcc\xd0].',
+    rb'[\xcd\xd1]..',
+    rb'[\xce\xd2\xca].{4}',
+    rb'[\xcf\xd3\xcb].{8}',
+)
 _WITHOUT_CONTAINERS = run_of(*_SIMPLE)
 _WITH_SMALL_ONES = run_of(rb'\xc0\x94\xc4\x08.{8}\xc4\x08.{8}', rb'[\x80-\x9f]', *_SIMPLE)
 
-#: The beginning of a message that holds a record: its id, flags, name, and one or two ids before it.
+#: The beginning of a message that holds a record: its id, flags, name, and one or two ids before
+#: it.
 _RECORD = re.compile(
     rb'\x94(?:[\0-\x7f]|\xcc.|\xcd..|\xce.{4}|\x92\xc4\x08.{8}\xc4\x08.{8})[\0-\2\xc2\xc3](?:%b)[\x90-\x9f](?:\xc4\x08.{8}){0,2}'
-    rb'(?:\xc4(.)|\xc5(..)|\xc6(.{4}))' % _FIXED_TEXT, re.DOTALL)
+    rb'(?:\xc4(.)|\xc5(..)|\xc6(.{4}))' % _FIXED_TEXT,
+    re.DOTALL,
+)
 
-#: The end of one record of an iterator's and the next one up to its bytes, with the length of those.
+#: The end of one record of an iterator's and the next one up to its bytes, with the length of
+#: those.
 _NEXT_RECORD = struct.Struct('>4s8x2s8xBH')
 
 #: Bytes of the length behind the first byte of longer ones.
-_COUNTED = {0xda: 2, 0xdb: 4, 0xc5: 2, 0xc6: 4}
+_COUNTED = {0xDA: 2, 0xDB: 4, 0xC5: 2, 0xC6: 4}
 
-_ARRAYS = {0xdc: 2, 0xdd: 4}
-_MAPS = {0xde: 2, 0xdf: 4}
+_ARRAYS = {0xDC: 2, 0xDD: 4}
+_MAPS = {0xDE: 2, 0xDF: 4}
 
 
 def is_record(data: bytes | bytearray) -> bool:
-    """Tell whether a message is a record, which may be a large one, with so little around it that it can't hurt."""
+    """Tell whether a message is a record, which may be a large one, with so little around it that
+    it can't hurt.
+    """
     found = _RECORD.match(data)
-    return found is not None and 0 <= len(data) - found.end() - int.from_bytes(found[found.lastindex or 0], 'big') < SHORT
+    return (
+        found is not None
+        and 0
+        <= len(data) - found.end() - int.from_bytes(found[found.lastindex or 0], 'big')
+        < SHORT
+    )
 
 
 def check(data: bytes | bytearray, most: int) -> None:
@@ -59,7 +82,9 @@ def check_answer(data: bytes | bytearray) -> None:
 
 
 def _walk(data: bytes | bytearray, items: int, harmless: re.Pattern[bytes]) -> int:
-    """Refuse containers that announce more items than that; returns how many maps there are among what is not harmless."""
+    """Refuse containers that announce more items than that; returns how many maps there are among
+    what is not harmless.
+    """
     position, end, maps = 0, len(data), 0
     while position < end:
         run = harmless.match(data, position)
@@ -70,36 +95,41 @@ def _walk(data: bytes | bytearray, items: int, harmless: re.Pattern[bytes]) -> i
         position += 1
         if first in _COUNTED:
             width = _COUNTED[first]
-            position += width + int.from_bytes(data[position:position + width], 'big')
-            if first == 0xc5 and harmless is _WITH_SMALL_ONES:
+            position += width + int.from_bytes(data[position : position + width], 'big')
+            if first == 0xC5 and harmless is _WITH_SMALL_ONES:
                 position = _over_records(data, position)
             continue
-        is_map = 0x80 <= first <= 0x8f or first in _MAPS
-        if not (is_map or 0x90 <= first <= 0x9f or first in _ARRAYS):   # an extension type, or it ends too early
+        is_map = 0x80 <= first <= 0x8F or first in _MAPS
+        if not (is_map or 0x90 <= first <= 0x9F or first in _ARRAYS):
+            # an extension type, or it ends too early
             raise ProtocolError('a message that is not plain msgpack')
         size, position = _size(data, position, first)
         maps += is_map
         items -= 1 + size * (1 + is_map)
         if items < 0:
-            raise ProtocolError(f'a message of {end} bytes that is made of more parts than such a one holds')
+            raise ProtocolError(
+                f'a message of {end} bytes that is made of more parts than such a one holds'
+            )
     return maps
 
 
 def _over_records(data: bytes | bytearray, position: int) -> int:
-    """Where a message goes on behind the records of an iterator's that follow the bytes of one, if any do."""
+    """Where a message goes on behind the records of an iterator's that follow the bytes of one, if
+    any do.
+    """
     parts_at, size = _NEXT_RECORD.unpack_from, _NEXT_RECORD.size
     try:
         while True:
             head, serial, first, length = parts_at(data, position)
             if head != b'\xc0\x94\xc4\x08' or serial != b'\xc4\x08':
                 return position
-            if first == 0xc5:
+            if first == 0xC5:
                 position += size + length
-            elif first == 0xc4:   # with a length of one byte
+            elif first == 0xC4:  # with a length of one byte
                 position += size - 1 + (length >> 8)
             else:
                 return position
-    except struct.error:   # it ends before that
+    except struct.error:  # it ends before that
         return position
 
 
@@ -107,8 +137,8 @@ def _size(data: bytes | bytearray, position: int, first: int) -> tuple[int, int]
     """The number of items of a container, and where they begin."""
     width = _ARRAYS.get(first) or _MAPS.get(first)
     if width is None:
-        return first & 0x0f, position
-    return int.from_bytes(data[position:position + width], 'big'), position + width
+        return first & 0x0F, position
+    return int.from_bytes(data[position : position + width], 'big'), position + width
 
 
 class Mapping:
@@ -120,5 +150,7 @@ class Mapping:
     def __call__(self, pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
         self._left -= sum(type(key) is not str and not is_key(key) for key, _ in pairs)
         if self._left < 0:
-            raise ProtocolError(f'a message with more than {MAX_ODD_KEYS} keys that are not text or small numbers')
+            raise ProtocolError(
+                f'a message with more than {MAX_ODD_KEYS} keys that are not text or small numbers'
+            )
         return dict(pairs)

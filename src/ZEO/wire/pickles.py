@@ -1,9 +1,11 @@
 """The one unpickler, which makes nothing but plain data, and the pickler that matches it.
 
-Enters: the bytes of one pickle.  Leaves: None, bool, numbers, text, bytes, tuples, lists, dicts, sets, and the few harmless
-classes of :data:`ALLOWED`.  Fails: :class:`ForbiddenPickle` for a pickle that names any other global, :class:`ProtocolError`
-for bytes that are no pickle, or one made to hurt; whatever a pickle says, nothing of it is run.
+Enters: the bytes of one pickle. Leaves: None, bool, numbers, text, bytes, tuples, lists, dicts,
+sets, and the few harmless classes of :data:`ALLOWED`. Fails: :class:`ForbiddenPickle` for a pickle
+that names any other global, :class:`ProtocolError` for bytes that are no pickle, or one made to
+hurt; whatever a pickle says, nothing of it is run.
 """
+
 from __future__ import annotations
 
 import pickle
@@ -21,14 +23,18 @@ class ForbiddenPickle(ProtocolError):
 
 
 class _Frozen(type):
-    """A class that no pickle can change: BUILD may set attributes on whatever the pickle has put on its stack."""
+    """A class that no pickle can change: BUILD may set attributes on whatever the pickle has put on
+    its stack.
+    """
 
     def __setattr__(cls, name: str, value: Any) -> None:
         raise ForbiddenPickle(f'a message tries to change the class {cls.__name__}')
 
 
 class _Binary(bytes, metaclass=_Frozen):
-    """Bytes from bytes; the builtin type would also make as many zeros as a number says, which costs their sender nothing."""
+    """Bytes from bytes; the builtin type would also make as many zeros as a number says, which
+    costs their sender nothing.
+    """
 
     def __new__(cls, data: bytes = b'') -> Any:
         if type(data) is not bytes:
@@ -37,7 +43,9 @@ class _Binary(bytes, metaclass=_Frozen):
 
 
 def _few_odd(keys: Any) -> None:
-    """Refuse keys of which many are neither text nor bytes: whoever sent them may have chosen them for their hashes."""
+    """Refuse keys of which many are neither text nor bytes: whoever sent them may have chosen them
+    for their hashes.
+    """
     if len(keys) - sum(type(key) in (str, bytes) for key in keys) > MAX_ODD_KEYS:
         raise ForbiddenPickle(f'a message with more than {MAX_ODD_KEYS} keys that are not text')
 
@@ -68,13 +76,13 @@ class _Set(metaclass=_Frozen):
 
 
 class _FrozenSet(_Set):
-
     _kind = frozenset
 
 
-#: (module, name) -> class: what a message may hold beyond plain data.  zodbpickle.binary marks bytes for Python 2 and is
-#: bytes otherwise; zodbpickle's class could be changed by a pickle.  Protocol 3 has no opcodes for sets, nor for the dicts that a
-#: subclass makes of itself; those three run nothing, and allocate no more than they are given.
+#: (module, name) -> class: what a message may hold beyond plain data. zodbpickle.binary marks bytes
+#: for Python 2 and is bytes otherwise; zodbpickle's class could be changed by a pickle. Protocol 3
+#: has no opcodes for sets, nor for the dicts that a subclass makes of itself; those three run
+#: nothing, and allocate no more than they are given.
 ALLOWED: dict[tuple[str, str], Any] = {
     ('zodbpickle', 'binary'): _Binary,
     ('builtins', 'dict'): _Dict,
@@ -84,13 +92,16 @@ ALLOWED: dict[tuple[str, str], Any] = {
 
 try:
     from ZopeUndo.Prefix import Prefix
-except ImportError:   # only where Zope is installed does anybody filter undoInfo by it
+except ImportError:  # only where Zope is installed does anybody filter undoInfo by it
     pass
 else:
     ALLOWED['ZopeUndo.Prefix', 'Prefix'] = _Frozen('Prefix', (Prefix,), {})
 
+
 class _Whole:
-    """The file that an unpickler reads, of which it sees everything at its first peek: one call instead of one per opcode."""
+    """The file that an unpickler reads, of which it sees everything at its first peek: one call
+    instead of one per opcode.
+    """
 
     __slots__ = ('_data',)
 
@@ -109,16 +120,19 @@ class _Whole:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-
     def find_class(self, module: str, name: str) -> Any:
         try:
             return ALLOWED[module, name]
         except KeyError:
-            raise ForbiddenPickle(f'a message names {module}.{name}, which is not plain data') from None
+            raise ForbiddenPickle(
+                f'a message names {module}.{name}, which is not plain data'
+            ) from None
 
 
 class _AnswerUnpickler(_PlainUnpickler):
-    """Reads ZODB's errors as (class name, state): other servers put some into an answer as they are."""
+    """Reads ZODB's errors as (class name, state): other servers put some into an answer as they
+    are.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if module == 'ZODB.POSException':
@@ -146,7 +160,9 @@ def loads(data: bytes | bytearray, answer: bool = False) -> Any:
         raise
     # The unpickler has no one error for bad bytes: any builtin exception may come out of it.
     except Exception as error:
-        raise ProtocolError(f'a message that is no pickle: {type(error).__name__}: {error}') from None
+        raise ProtocolError(
+            f'a message that is no pickle: {type(error).__name__}: {error}'
+        ) from None
 
 
 class _Out:
@@ -155,16 +171,18 @@ class _Out:
     __slots__ = ('parts', 'write')
 
     def __init__(self) -> None:
-        self.parts: list[bytes] = []      # large data comes in parts
+        self.parts: list[bytes] = []  # large data comes in parts
         self.write = self.parts.append
 
 
-#: Picklers to be used again, since making one takes several times as long as a short message does.  One that is in use is not
-#: here, so that neither other threads nor what it calls can have it as well; one that has failed does not come back.
+#: Picklers to be used again, since making one takes several times as long as a short message does.
+#: One that is in use is not here, so that neither other threads nor what it calls can have it as
+#: well; one that has failed does not come back.
 _idle: list[tuple[pickle.Pickler, list[bytes]]] = []
 
 
-#: Bytes of a message after which its pickler is not used again: for each later one it would make room for as much.
+#: Bytes of a message after which its pickler is not used again: for each later one it would make
+#: room for as much.
 _SMALL = 16 * 1024
 
 
@@ -176,7 +194,9 @@ def _new_pickler() -> tuple[pickle.Pickler, list[bytes]]:
 
 
 def dumps(value: Any) -> bytes:
-    """Return `value` as a pickle of protocol 3 without memo, as every version of the protocol's peers reads it."""
+    """Return `value` as a pickle of protocol 3 without memo, as every version of the protocol's
+    peers reads it.
+    """
     try:
         pickler, parts = _idle.pop()
     except IndexError:

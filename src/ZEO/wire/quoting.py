@@ -1,11 +1,13 @@
 """A peer's text, bytes and values -> short texts for logs and error messages.
 
-Enters: any value, whatever it is made of, and exceptions.  Leaves: one line of printable characters, cut to a length, with a
-word on how much was cut.  Fails: never; a value that can't be shown is described by its type.
+Enters: any value, whatever it is made of, and exceptions. Leaves: one line of printable characters,
+cut to a length, with a word on how much was cut. Fails: never; a value that can't be shown is
+described by its type.
 
-Nobody can forge a line of a log with such a text or write to a terminal by it: line breaks, escape sequences and characters
-that change the direction of writing are shown as escapes.
+Nobody can forge a line of a log with such a text or write to a terminal by it: line breaks, escape
+sequences and characters that change the direction of writing are shown as escapes.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -21,14 +23,20 @@ LABEL = 100
 #: Items of a container that are shown, and how deep.
 _ITEMS, _DEPTH = 6, 3
 
-#: Larger integers are described by their size: Python refuses to write those of more than 4300 digits.
+#: Larger integers are described by their size: Python refuses to write those of more than 4300
+#: digits.
 _BITS = 256
 
 #: Bytes or characters of a value that an exception's own method may write in full.
 _SMALL = 10_000
 
 _BRACKETS: dict[type, tuple[str, str]] = {
-    list: ('[', ']'), tuple: ('(', ')'), set: ('{', '}'), frozenset: ('{', '}'), dict: ('{', '}')}
+    list: ('[', ']'),
+    tuple: ('(', ')'),
+    set: ('{', '}'),
+    frozenset: ('{', '}'),
+    dict: ('{', '}'),
+}
 
 
 def quoted(value: Any, most: int = MOST) -> str:
@@ -36,7 +44,7 @@ def quoted(value: Any, most: int = MOST) -> str:
     try:
         text = _shown(value, most, 0)
         return text if isinstance(value, (str, bytes, bytearray)) else _cut(text, most)
-    except Exception:   # the value's own methods, or no memory for the text
+    except Exception:  # the value's own methods, or no memory for the text
         return f'<{_kind(value)}>'
 
 
@@ -60,16 +68,20 @@ def explained(error: BaseException, most: int = MOST) -> str:
 
 
 def text_of(error: BaseException, most: int = MOST) -> str:
-    """Return an exception's text alone; what it quotes is not written out in full where that can be seen."""
+    """Return an exception's text alone; what it quotes is not written out in full where that can be
+    seen.
+    """
     args = error.args
     writes = type(error).__str__
     try:
         if writes is BaseException.__str__ or writes is KeyError.__str__:
-            plain_text = writes is BaseException.__str__ and len(args) == 1 and isinstance(args[0], str)
+            plain_text = (
+                writes is BaseException.__str__ and len(args) == 1 and isinstance(args[0], str)
+            )
             return cleaned(args[0], most) if plain_text else _arguments(args, most)
         if _is_small((args, error.__dict__)):
             return cleaned(str(error), most)
-    except Exception:   # it quotes what can't be written, or has a __str__ of its own
+    except Exception:  # it quotes what can't be written, or has a __str__ of its own
         pass
     return _arguments(args, most)
 
@@ -83,8 +95,14 @@ def _is_small(value: Any, depth: int = 0) -> bool:
     if isinstance(value, (str, bytes, bytearray)):
         return len(value) <= _SMALL
     if isinstance(value, (tuple, list, set, frozenset, dict)):
-        return depth < _DEPTH and len(value) <= _SMALL // 100 and all(
-            _is_small(item, depth + 1) for item in (value.values() if isinstance(value, dict) else value))
+        return (
+            depth < _DEPTH
+            and len(value) <= _SMALL // 100
+            and all(
+                _is_small(item, depth + 1)
+                for item in (value.values() if isinstance(value, dict) else value)
+            )
+        )
     return True
 
 
@@ -117,7 +135,11 @@ def _shown(value: Any, most: int, depth: int) -> str:
     if kind is str or kind is bytes or kind is bytearray:
         return _literal(value, most)
     if kind is int:
-        return repr(value) if value.bit_length() <= _BITS else f'<an integer of {value.bit_length()} bits>'
+        return (
+            repr(value)
+            if value.bit_length() <= _BITS
+            else f'<an integer of {value.bit_length()} bits>'
+        )
     if value is None or kind is bool or kind is float:
         return repr(value)
     if kind in _BRACKETS:
@@ -143,7 +165,10 @@ def _container(value: Any, most: int, depth: int) -> str:
     if depth >= _DEPTH:
         return f'{opening}...{closing}'
     if type(value) is dict:
-        parts = [f'{_shown(key, most, depth + 1)}: {_shown(item, most, depth + 1)}' for key, item in _first(value.items())]
+        parts = [
+            f'{_shown(key, most, depth + 1)}: {_shown(item, most, depth + 1)}'
+            for key, item in _first(value.items())
+        ]
     else:
         parts = [_shown(item, most, depth + 1) for item in _first(value)]
     more = len(value) - len(parts)

@@ -1,9 +1,11 @@
-"""The states of one connection: hello -> unregistered -> registered -> closed; bytes in, messages out.
+"""The states of one connection: hello -> unregistered -> registered -> closed; bytes in, messages
+out.
 
-Enters: the stream's bytes, in any split, through :meth:`buffer` and :meth:`received`.  Leaves: messages as of
-:mod:`ZEO.wire.messages`, in order, and the bytes of a greeting to be sent.  Fails: :class:`ProtocolError`, after which the
-stream is worth nothing and the caller closes it.
+Enters: the stream's bytes, in any split, through :meth:`buffer` and :meth:`received`. Leaves:
+messages as of :mod:`ZEO.wire.messages`, in order, and the bytes of a greeting to be sent. Fails:
+:class:`ProtocolError`, after which the stream is worth nothing and the caller closes it.
 """
+
 from __future__ import annotations
 
 import json
@@ -43,8 +45,8 @@ class _Session:
     def __init__(self, limit: int, scratch: memoryview | None) -> None:
         self.state = State.HELLO
         self._frames = FrameReader(limit, scratch)
-        self.buffer = self._frames.buffer     # where the next bytes of the stream belong
-        self._codec: Codec | None = None      # known once both have said hello
+        self.buffer = self._frames.buffer  # where the next bytes of the stream belong
+        self._codec: Codec | None = None  # known once both have said hello
 
     @property
     def codec(self) -> Codec:
@@ -68,19 +70,26 @@ class ServerSession(_Session):
     :param parts: of which the largest message is made.
     """
 
-    def __init__(self, protocol: bytes, handshake_size: int, message_size: int, scratch: memoryview | None = None,
-                 parts: int = MAX_PARTS) -> None:
+    def __init__(
+        self,
+        protocol: bytes,
+        handshake_size: int,
+        message_size: int,
+        scratch: memoryview | None = None,
+        parts: int = MAX_PARTS,
+    ) -> None:
         super().__init__(handshake_size, scratch)
         self._protocol = protocol
         self._message_size = message_size
         self._parts = parts
         self._decode: Callable[[bytes | bytearray], Message] | None = None
-        self.greeting = frame(protocol)       # to be sent first of all
+        self.greeting = frame(protocol)  # to be sent first of all
 
     def received(self, count: int) -> Iterable[Message]:
         """Take note of `count` bytes in the buffer; return the messages that are complete now.
 
-        Several are an iterator: each is decoded when it is asked for, which costs time as well as handling it does.
+        Several are an iterator: each is decoded when it is asked for, which costs time as well as
+        handling it does.
 
         :raises Probed: when the other side wants the status only.
         :raises ProtocolError: when it breaks the protocol; the iterator does that too.
@@ -102,7 +111,9 @@ class ServerSession(_Session):
         return self._frames.arrived
 
     def watch_memory(self, about_to_take: Callable[[int], None]) -> None:
-        """Have a function told of the memory that a large message is about to take, and of 0 when it is complete."""
+        """Have a function told of the memory that a large message is about to take, and of 0 when
+        it is complete.
+        """
         self._frames.watch = about_to_take
 
     def registered(self) -> None:
@@ -121,7 +132,9 @@ class ServerSession(_Session):
         self.state = State.UNREGISTERED
 
     def _first(self, data: bytes | bytearray) -> Message:
-        """Decode a message before register, and that: clients may send others right behind it, which come here as well."""
+        """Decode a message before register, and that: clients may send others right behind it,
+        which come here as well.
+        """
         if self._decode == self.codec.decode_request:
             return self.codec.decode_request(data)
         message = self.codec.decode_first(data)
@@ -139,7 +152,7 @@ class ClientSession(_Session):
     def __init__(self, message_size: int) -> None:
         super().__init__(_GREETING_SIZE, None)
         self._message_size = message_size
-        self.answer = b''   # to be sent as soon as it is not empty: our part of the greeting
+        self.answer = b''  # to be sent as soon as it is not empty: our part of the greeting
 
     @property
     def is_greeted(self) -> bool:
@@ -161,7 +174,9 @@ class ClientSession(_Session):
         try:
             found = self._frames.received(count)
         except ProtocolError:
-            raise ProtocolError('what listens there is no ZEO server: it sent no greeting of one') from None
+            raise ProtocolError(
+                'what listens there is no ZEO server: it sent no greeting of one'
+            ) from None
         if not found:
             return
         if len(found) > 1:

@@ -1,11 +1,15 @@
-"""What a server may say: the shape of every answer, beside the table of calls, and of its one-way messages.
+"""What a server may say: the shape of every answer, beside the table of calls, and of its one-way
+messages.
 
-Enters: the name of a call and what came as its answer; the name and arguments of a one-way message.  Leaves: nothing, or what
-was said, in one form.  Fails: :class:`ProtocolError` for anything that an application or a cache could not take as it is;
-:class:`UnrecognizedResult`, which is one too, where that is an answer.
+Enters: the name of a call and what came as its answer; the name and arguments of a one-way message.
+Leaves: nothing, or what was said, in one form. Fails: :class:`ProtocolError` for anything that an
+application or a cache could not take as it is; :class:`UnrecognizedResult`, which is one too, where
+that is an answer.
 
-A server with a fault, or one that means harm, is found out here and nowhere else: behind this every type is what it seems.
+A server with a fault, or one that means harm, is found out here and nowhere else: behind this every
+type is what it seems.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -17,7 +21,8 @@ from ZEO.Exceptions import ProtocolError, UnrecognizedResult
 
 Check = Callable[[Any], bool]
 
-#: The key of get_info under which a server of this package tells the largest message that it takes, in bytes.
+#: The key of get_info under which a server of this package tells the largest message that it takes,
+#: in bytes.
 MESSAGE_SIZE = 'max-message-size'
 
 #: What ZODB.utils.maxtid is.
@@ -34,7 +39,9 @@ def is_id(value: Any) -> bool:
 
 
 def is_tid(value: Any) -> bool:
-    """Tell whether it is the tid of a last transaction: a later one than ZODB can count on from would stop every connection."""
+    """Tell whether it is the tid of a last transaction: a later one than ZODB can count on from
+    would stop every connection.
+    """
     return is_id(value) and value <= MAX_TID
 
 
@@ -49,13 +56,17 @@ def _are_all(look: Callable[[Any], Any], expected: Any, values: Any) -> bool:
 
 
 def is_loaded(value: Any) -> bool:
-    """Tell whether it is an answer to loadBefore: None, or a record with its tid and the tid that ended it, if any."""
+    """Tell whether it is an answer to loadBefore: None, or a record with its tid and the tid that
+    ended it, if any.
+    """
     if value is None:
         return True
     if type(value) not in _LISTS or len(value) != 3:
         return False
     data, tid, end = value
-    return type(data) is bytes and type(tid) is bytes and len(tid) == 8 and (end is None or is_id(end))
+    return (
+        type(data) is bytes and type(tid) is bytes and len(tid) == 8 and (end is None or is_id(end))
+    )
 
 
 def _is_tid_or_none(value: Any) -> bool:
@@ -81,7 +92,9 @@ def _are_dicts(value: Any) -> bool:
 def _are_loaded(value: Any) -> bool:
     if type(value) not in _LISTS:
         return False
-    return _are_rows([found for found in value if found is not None], _of(bytes), are_ids, _are_ids_or_none)
+    return _are_rows(
+        [found for found in value if found is not None], _of(bytes), are_ids, _are_ids_or_none
+    )
 
 
 def _are_new_oids(value: Any) -> bool:
@@ -89,16 +102,30 @@ def _are_new_oids(value: Any) -> bool:
 
 
 def _is_info(value: Any) -> bool:
-    """What get_info answers, and of which an info brings news: what a client hands on, or looks at, is what it should be."""
-    if type(value) is dict and len(value) == 2 and type(value.get('length')) is int and type(value.get('size')) is int:
-        return True   # as after each commit
-    return (type(value) is dict and type(value.get('length', 0)) is int and type(value.get('size', 0)) in (int, float)
-            and type(value.get(MESSAGE_SIZE)) in (int, type(None))
-            and _are_interfaces(value.get('interfaces', ())) and _are_names(value.get('extensions', ())))
+    """What get_info answers, and of which an info brings news: what a client hands on, or looks at,
+    is what it should be.
+    """
+    if (
+        type(value) is dict
+        and len(value) == 2
+        and type(value.get('length')) is int
+        and type(value.get('size')) is int
+    ):
+        return True  # as after each commit
+    return (
+        type(value) is dict
+        and type(value.get('length', 0)) is int
+        and type(value.get('size', 0)) in (int, float)
+        and type(value.get(MESSAGE_SIZE)) in (int, type(None))
+        and _are_interfaces(value.get('interfaces', ()))
+        and _are_names(value.get('extensions', ()))
+    )
 
 
 def _are_interfaces(value: Any) -> bool:
-    return type(value) in _LISTS and all(type(item) in _LISTS and len(item) == 2 and _are_names(item) for item in value)
+    return type(value) in _LISTS and all(
+        type(item) in _LISTS and len(item) == 2 and _are_names(item) for item in value
+    )
 
 
 def _are_names(value: Any) -> bool:
@@ -107,11 +134,15 @@ def _are_names(value: Any) -> bool:
 
 def _are_changes(value: Any) -> bool:
     """What getInvalidations answers: None, or the last tid and the oids that changed."""
-    return value is None or (type(value) in _LISTS and len(value) == 2 and is_tid(value[0]) and are_ids(value[1]))
+    return value is None or (
+        type(value) in _LISTS and len(value) == 2 and is_tid(value[0]) and are_ids(value[1])
+    )
 
 
 def _is_vote(value: Any) -> bool:
-    return value is None or (type(value) in _LISTS and all(is_id(item) or _is_conflict(item) for item in value))
+    return value is None or (
+        type(value) in _LISTS and all(is_id(item) or _is_conflict(item) for item in value)
+    )
 
 
 def _is_conflict(value: Any) -> bool:
@@ -119,24 +150,45 @@ def _is_conflict(value: Any) -> bool:
     if type(value) is not dict or value.keys() != {'oid', 'serials', 'data'}:
         return False
     serials = value['serials']
-    return (is_id(value['oid']) and type(value['data']) is bytes and type(serials) in _LISTS and len(serials) == 2
-            and all(map(is_id, serials)))
+    return (
+        is_id(value['oid'])
+        and type(value['data']) is bytes
+        and type(serials) in _LISTS
+        and len(serials) == 2
+        and all(map(is_id, serials))
+    )
 
 
 def _is_current(value: Any) -> bool:
-    """What record_iternext answers; what it calls the next record is its own affair, and is only given back."""
-    return (type(value) in _LISTS and len(value) == 4 and is_id(value[0]) and is_id(value[1]) and type(value[2]) is bytes
-            and type(value[3]) in (type(None), int, *_TEXTS))
+    """What record_iternext answers; what it calls the next record is its own affair, and is only
+    given back.
+    """
+    return (
+        type(value) in _LISTS
+        and len(value) == 4
+        and is_id(value[0])
+        and is_id(value[1])
+        and type(value[2]) is bytes
+        and type(value[3]) in (type(None), int, *_TEXTS)
+    )
 
 
 def _are_rows(rows: Any, *columns: Check) -> bool:
-    """Tell whether they are lists of one length each, whose first items are such a column, and so on.
+    """Tell whether they are lists of one length each, whose first items are such a column, and so
+    on.
 
-    By columns, since there are many rows: a look at each item by a function of its own takes ten times as long.
+    By columns, since there are many rows: a look at each item by a function of its own takes ten
+    times as long.
     """
-    if not (type(rows) in _LISTS and {*map(type, rows)} <= _LIST_TYPES and _are_all(len, len(columns), rows)):
+    if not (
+        type(rows) in _LISTS
+        and {*map(type, rows)} <= _LIST_TYPES
+        and _are_all(len, len(columns), rows)
+    ):
         return False
-    return not rows or all(check(column) for check, column in zip(columns, zip(*rows, strict=True), strict=True))
+    return not rows or all(
+        check(column) for check, column in zip(columns, zip(*rows, strict=True), strict=True)
+    )
 
 
 def _of(*types: type) -> Check:
@@ -146,7 +198,9 @@ def _of(*types: type) -> Check:
 
 
 def _are_ids_or_none(column: Any) -> bool:
-    return column.count(None) == len(column) or are_ids([value for value in column if value is not None])
+    return column.count(None) == len(column) or are_ids(
+        [value for value in column if value is not None]
+    )
 
 
 def _are_transactions(values: Any) -> bool:
@@ -166,9 +220,15 @@ def _is_record_or_none(value: Any) -> bool:
 
 
 def _is_batch(value: Any) -> bool:
-    """Transactions, each described, with its records, and whether those are all; and whether that was the end."""
-    return (type(value) in _LISTS and len(value) == 2 and type(value[1]) is bool
-            and _are_rows(value[0], _are_transactions, _are_lists_of_records, _of(bool)))
+    """Transactions, each described, with its records, and whether those are all; and whether that
+    was the end.
+    """
+    return (
+        type(value) in _LISTS
+        and len(value) == 2
+        and type(value[1]) is bool
+        and _are_rows(value[0], _are_transactions, _are_lists_of_records, _of(bool))
+    )
 
 
 def _are_lists_of_records(values: Any) -> bool:
@@ -182,12 +242,27 @@ def _is_dropped(value: Any) -> bool:
 
 #: The call -> whether an answer to it has the shape of one, for every call that is answered.
 ANSWERS: dict[str, Check] = {
-    'register': _is_tid_or_none, 'get_info': _is_info, 'server_status': _is_dict, 'lastTransaction': is_tid,
-    'getInvalidations': _are_changes, 'loadBefore': is_loaded, 'load_many': _are_loaded, 'loadSerial': _is_bytes, 'getTid': is_id,
-    'history': _are_dicts, 'undoLog': _are_dicts, 'undoInfo': _are_dicts, 'record_iternext': _is_current,
-    'iterator_start': _is_number, 'iterator_next': _is_transaction_or_none, 'iterator_record_start': _is_number,
-    'iterator_record_next': _is_record_or_none, 'iterator_batch': _is_batch,
-    'new_oids': _are_new_oids, 'vote': _is_vote, 'tpc_finish': is_tid,
+    'register': _is_tid_or_none,
+    'get_info': _is_info,
+    'server_status': _is_dict,
+    'lastTransaction': is_tid,
+    'getInvalidations': _are_changes,
+    'loadBefore': is_loaded,
+    'load_many': _are_loaded,
+    'loadSerial': _is_bytes,
+    'getTid': is_id,
+    'history': _are_dicts,
+    'undoLog': _are_dicts,
+    'undoInfo': _are_dicts,
+    'record_iternext': _is_current,
+    'iterator_start': _is_number,
+    'iterator_next': _is_transaction_or_none,
+    'iterator_record_start': _is_number,
+    'iterator_record_next': _is_record_or_none,
+    'iterator_batch': _is_batch,
+    'new_oids': _are_new_oids,
+    'vote': _is_vote,
+    'tpc_finish': is_tid,
     **dict.fromkeys('ping sendBlob pack tpc_abort'.split(), _is_dropped),
 }
 
@@ -201,12 +276,18 @@ def answer(name: str, result: Any, where: str) -> Any:
     check = ANSWERS.get(name)
     if check is None or check(result):
         return result
-    raise UnrecognizedResult(f'{where} answered {name} with {_shown(result)}, which is not an answer to it: the server, or '
-                             'something between it and this client, has a fault')
+    raise UnrecognizedResult(
+        f'{where} answered {name} with {_shown(result)}, which is not an answer to it: the server, '
+        'or '
+        'something between it and this client, has a fault'
+    )
 
 
-def checking(name: str, applied: Callable[[Any], Any] | None, where: str) -> Callable[[Any], Any] | None:
-    """Return what applies an answer to the call `name`, once it has been found to have the shape of one.
+def checking(
+    name: str, applied: Callable[[Any], Any] | None, where: str
+) -> Callable[[Any], Any] | None:
+    """Return what applies an answer to the call `name`, once it has been found to have the shape of
+    one.
 
     :param applied: what is to apply it, if anything.
     """
@@ -243,7 +324,8 @@ def news(args: Any) -> dict[str, Any]:
 
 
 def blob_part(name: str, args: Any) -> tuple[tuple[bytes, bytes], int | None, bytes]:
-    """Return the oid and serial of a part of a blob, the length that is announced with the first, and the bytes of a chunk.
+    """Return the oid and serial of a part of a blob, the length that is announced with the first,
+    and the bytes of a chunk.
 
     :raises ProtocolError: when these are not the arguments of `name`.
     """

@@ -1,11 +1,14 @@
-"""Whether ZODB's own search for references may be let loose on a record: it is fast, but hashes keys and sizes a memo.
+"""Whether ZODB's own search for references may be let loose on a record: it is fast, but hashes
+keys and sizes a memo.
 
-Enters: a record.  Leaves: whether nothing in it can hurt; most records are like that.  Fails: never.
+Enters: a record. Leaves: whether nothing in it can hurt; most records are like that. Fails: never.
 
-Two kinds are: those that set no items of dictionaries, as BTrees, and those without tuples and long integers but in references,
-as most other objects; with memo indexes of two bytes.  Runs of opcodes are matched by regular expressions, in a few
-ten nanoseconds each, where :mod:`ZEO.wire.guarded` takes a microsecond.
+Two kinds are: those that set no items of dictionaries, as BTrees, and those without tuples and long
+integers but in references, as most other objects; with memo indexes of two bytes. Runs of opcodes
+are matched by regular expressions, in a few ten nanoseconds each, where :mod:`ZEO.wire.guarded`
+takes a microsecond.
 """
+
 from __future__ import annotations
 
 import re
@@ -13,7 +16,9 @@ import re
 _MEMO = rb'(?:q.|r..\0\0)?'
 
 #: A text or bytes of less than 256 bytes, for each length; longer ones are stepped over.
-_SHORT = rb'(?:%b)' % b'|'.join(re.escape(bytes([size])) + b'%%b.{%d}' % size for size in range(256))
+_SHORT = rb'(?:%b)' % b'|'.join(
+    re.escape(bytes([size])) + b'%%b.{%d}' % size for size in range(256)
+)
 _TEXT = b'X' + _SHORT.replace(b'%b', rb'\0\0\0')
 _BYTES = b'[CU]' + _SHORT.replace(b'%b', b'')
 
@@ -21,8 +26,19 @@ _GLOBAL = rb'c[^\n]{1,200}\n[^\n]{1,200}\n'
 _REFERENCE = rb'C\x08.{8}%b(?:h.|j..\0\0|%b%b)\x86%bQ' % (_MEMO, _GLOBAL, _MEMO, _MEMO)
 
 #: What both kinds hold.
-_COMMON = (rb'[N\x88\x89)(\]}ae.bR\x81Q]', rb'[hqK].', rb'[rj]..\0\0', _TEXT, _REFERENCE, _BYTES, _GLOBAL, rb'M..', rb'J....',
-           rb'G.{8}', rb'\x80[\1-\3]')
+_COMMON = (
+    rb'[N\x88\x89)(\]}ae.bR\x81Q]',
+    rb'[hqK].',
+    rb'[rj]..\0\0',
+    _TEXT,
+    _REFERENCE,
+    _BYTES,
+    _GLOBAL,
+    rb'M..',
+    rb'J....',
+    rb'G.{8}',
+    rb'\x80[\1-\3]',
+)
 
 #: Opcodes in one match: what the engine remembers of each is given back after it.
 _RUN = b'(?:%b){1,500}'
@@ -51,7 +67,7 @@ def _is_of(kind: re.Pattern[bytes], data: bytes) -> bool:
         if found is not None:
             position = found.end()
         elif data[position] in _COUNTED:
-            position += 5 + int.from_bytes(data[position + 1:position + 5], 'little')
+            position += 5 + int.from_bytes(data[position + 1 : position + 5], 'little')
         else:
             return False
     return position == end

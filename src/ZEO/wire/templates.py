@@ -1,11 +1,13 @@
-"""The messages that are most of all traffic, written and read as templates: loadBefore, its answer, and storea.
+"""The messages that are most of all traffic, written and read as templates: loadBefore, its answer,
+and storea.
 
-Enters: their parts.  Leaves: the very bytes that a pickler makes, or for bytes that have this form the parts; None for all
-others, which are left to the pickler.  Fails: never.
+Enters: their parts. Leaves: the very bytes that a pickler makes, or for bytes that have this form
+the parts; None for all others, which are left to the pickler. Fails: never.
 
-These have one form each, so that a template saves the server the walk over an untrusted pickle, both sides a pickler, and a
-large record a copy.
+These have one form each, so that a template saves the server the walk over an untrusted pickle,
+both sides a pickler, and a large record a copy.
 """
+
 from __future__ import annotations
 
 import re
@@ -16,7 +18,9 @@ from ZEO.wire.frames import LARGE, SIZE
 
 _LOAD = b'\0\0\0\x2f\x80\x03(J%b\x89X\x0a\0\0\0loadBeforeC\x08%bC\x08%b\x86t.'
 _IS_LOAD = re.compile(
-    rb'\x80\x03\((K.|M..|J....|C\x08.{8}C\x08.{8}\x86)\x89X\x0a\0\0\0loadBeforeC\x08(.{8})C\x08(.{8})\x86t\.', re.DOTALL)
+    rb'\x80\x03\((K.|M..|J....|C\x08.{8}C\x08.{8}\x86)\x89X\x0a\0\0\0loadBeforeC\x08(.{8})C\x08(.{8})\x86t\.',
+    re.DOTALL,
+)
 
 _IS_LOADED = re.compile(rb'\x80\x03\(J(.{4})K\0X\x06\0\0\0\.reply(?:B(.{4})|C(.))', re.DOTALL)
 
@@ -25,7 +29,9 @@ _LOADED = len(b'\x80\x03(K\0X\6\0\0\0.replyC\x08\x87t.') + 8
 
 _STORE = b'\x80\x03(K\0\x88X\x06\0\0\0storea(C\x08%bC\x08%b%b'
 _STORE_END = b'J%btt.'
-_IS_STORE = re.compile(rb'\x80\x03\(K\0\x88X\x06\0\0\0storea\(C\x08(.{8})C\x08(.{8})(?:B(.{4})|C(.))', re.DOTALL)
+_IS_STORE = re.compile(
+    rb'\x80\x03\(K\0\x88X\x06\0\0\0storea\(C\x08(.{8})C\x08(.{8})(?:B(.{4})|C(.))', re.DOTALL
+)
 _IS_STORE_END = re.compile(rb'(?:K(.)|M(..)|J(...[\0-\x7f]))tt\.', re.DOTALL)
 
 _pack_long = Struct('<cI').pack
@@ -41,7 +47,7 @@ def load(message_id: int, oid: bytes, tid: bytes) -> bytes | None:
 def read_load(message: bytes) -> tuple[bytes, bytes, bytes] | None:
     """Return the id's opcodes, oid and tid of a loadBefore."""
     found = _IS_LOAD.fullmatch(message)
-    return found.groups() if found is not None else None   # type: ignore[return-value]
+    return found.groups() if found is not None else None  # type: ignore[return-value]
 
 
 def loaded(message_id: bytes, data: bytes, tid: bytes, end: bytes | None) -> Sequence[bytes]:
@@ -50,9 +56,20 @@ def loaded(message_id: bytes, data: bytes, tid: bytes, end: bytes | None) -> Seq
     counted = _counted(size)
     ended = b'N' if end is None else b'C\x08' + end
     frame_size = SIZE.pack(_LOADED + len(message_id) + len(counted) + size + len(ended))
-    pieces = (frame_size, b'\x80\x03(', message_id, b'K\0X\6\0\0\0.reply', counted, data, b'C\x08', tid, ended, b'\x87t.')
+    pieces = (
+        frame_size,
+        b'\x80\x03(',
+        message_id,
+        b'K\0X\6\0\0\0.reply',
+        counted,
+        data,
+        b'C\x08',
+        tid,
+        ended,
+        b'\x87t.',
+    )
     if size < LARGE:
-        return b''.join(pieces),
+        return (b''.join(pieces),)
     return b''.join(pieces[:5]), data, b''.join(pieces[6:])
 
 
@@ -64,17 +81,31 @@ def read_loaded(message: bytes) -> tuple[int, bytes, bytes] | None:
     message_id, long, short = found.groups()
     start = found.end()
     stop = start + _count(long, short)
-    if message[stop:stop + 2] != b'C\x08' or message[stop + 10:] != b'N\x87t.':
+    if message[stop : stop + 2] != b'C\x08' or message[stop + 10 :] != b'N\x87t.':
         return None
-    return int.from_bytes(message_id, 'little', signed=True), message[start:stop], message[stop + 2:-4]
+    return (
+        int.from_bytes(message_id, 'little', signed=True),
+        message[start:stop],
+        message[stop + 2 : -4],
+    )
 
 
 def store(oid: bytes, serial: bytes, data: bytes, txn_id: int) -> bytes | None:
     """Return the message of a storea."""
-    if not (type(oid) is type(serial) is type(data) is bytes and len(oid) == len(serial) == 8 and type(txn_id) is int
-            and 0 <= txn_id < 2**31):
+    if not (
+        type(oid) is type(serial) is type(data) is bytes
+        and len(oid) == len(serial) == 8
+        and type(txn_id) is int
+        and 0 <= txn_id < 2**31
+    ):
         return None
-    return b''.join((_STORE % (oid, serial, _counted(len(data))), data, _STORE_END % txn_id.to_bytes(4, 'little')))
+    return b''.join(
+        (
+            _STORE % (oid, serial, _counted(len(data))),
+            data,
+            _STORE_END % txn_id.to_bytes(4, 'little'),
+        )
+    )
 
 
 def read_store(message: bytes) -> tuple[bytes, bytes, bytes, int] | None:
@@ -88,7 +119,7 @@ def read_store(message: bytes) -> tuple[bytes, bytes, bytes, int] | None:
     end = _IS_STORE_END.fullmatch(message, stop)
     if end is None:
         return None
-    return oid, serial, message[start:stop], int.from_bytes(end[end.lastindex], 'little')   # type: ignore[index]
+    return oid, serial, message[start:stop], int.from_bytes(end[end.lastindex], 'little')  # type: ignore[index]
 
 
 def _counted(size: int) -> bytes:
