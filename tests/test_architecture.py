@@ -22,13 +22,14 @@ BELOW = {
     'version': set(),
     'Exceptions': set(),
     'files': set(),
+    'incoming': {'files'},
     'interfaces': {'Exceptions'},
     'wire': {'Exceptions'},
     'net': {'wire', 'Exceptions'},
     'cache': {'wire', 'interfaces', 'files', 'Exceptions'},
-    'serving': {'cache', 'net', 'wire', 'interfaces', 'files', 'Exceptions', 'version'},
-    'link': {'cache', 'net', 'wire', 'interfaces', 'files', 'Exceptions'},
-    'StorageServer': {'serving', 'cache', 'net', 'wire', 'interfaces', 'files', 'Exceptions'},
+    'serving': {'net', 'wire', 'interfaces', 'incoming', 'files', 'Exceptions', 'version'},
+    'link': {'cache', 'net', 'wire', 'interfaces', 'incoming', 'files', 'Exceptions'},
+    'StorageServer': {'serving', 'net', 'wire', 'interfaces', 'files', 'Exceptions'},
     'ClientStorage': {'link', 'cache', 'net', 'wire', 'interfaces', 'files', 'Exceptions'},
 }
 TOP = {'__init__', 'config', 'commands', 'scripts', 'start', 'runzeo', 'zeoctl', 'nagios'}

@@ -157,3 +157,9 @@ def test_a_file_that_holds_something_else_than_a_process_id_is_left_alone(tmp_pa
     with pytest.raises(OSError, match='does not hold a process id'):
         files.write_pid(path, '12\n')
     assert (tmp_path / 'name').read_text() == content
+
+
+def test_removing_returns_whether_the_file_was_there(path):
+    open(path, 'w').close()
+    assert files.remove_if_there(path)
+    assert not files.remove_if_there(path)

@@ -118,6 +118,15 @@ def move_aside(path: str) -> str:
         return aside
 
 
+def remove_if_there(path: str) -> bool:
+    """Remove a file; return whether it was there and could be removed."""
+    try:
+        os.unlink(path)
+    except OSError:
+        return False
+    return True
+
+
 def holds_pid(fd: int) -> bool:
     """Return whether there is nothing but a process id in a file, or nothing at all."""
     return (

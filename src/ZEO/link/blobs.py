@@ -21,8 +21,8 @@ import zc.lockfile
 from ZODB.blob import BlobFile, rename_or_copy_blob
 from ZODB.POSException import POSKeyError, Unsupported
 
-from ZEO.cache.arriving import remove
 from ZEO.cache.leftovers import prefix, remove_leftovers
+from ZEO.files import remove_if_there
 from ZEO.link import directories
 from ZEO.link.buffer import CommitBuffer
 from ZEO.link.downloads import Downloads
@@ -174,13 +174,13 @@ class BlobStore:
                     oid.hex(),
                     error,
                 )
-                remove(path)
+                remove_if_there(path)
         blobs.clear()
 
     def aborted(self, blobs: list[tuple[bytes, str]]) -> None:
         """Our own blobs did not get into the database, or it is not known whether they did."""
         for _, path in blobs:
-            remove(path)
+            remove_if_there(path)
         blobs.clear()
 
     def _take(self, oid: bytes, path: str) -> str:
@@ -194,7 +194,7 @@ class BlobStore:
         try:
             rename_or_copy_blob(path, mine, chmod=False)
         except BaseException:
-            remove(mine)
+            remove_if_there(mine)
             raise
         return mine
 
@@ -292,7 +292,7 @@ class BlobStore:
         for used, size, path in files:
             if total <= self._size or used > too_new:
                 break
-            if remove(path):
+            if remove_if_there(path):
                 total -= size
 
     def _files(self) -> Iterator[tuple[float, int, str]]:

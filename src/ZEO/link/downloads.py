@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from ZEO.cache.arriving import ArrivingFile
 from ZEO.cache.leftovers import prefix
 from ZEO.Exceptions import ProtocolError
+from ZEO.incoming import IncomingFile
 from ZEO.wire import shapes
 
 #: Blobs whose caller has given up, and whose parts may still come: so many interrupted calls are
@@ -30,7 +30,7 @@ class Download:
     """
 
     def __init__(self, directory: str, announced: bool) -> None:
-        self.file = ArrivingFile(directory, prefix('fetch'))
+        self.file = IncomingFile(directory, prefix('fetch'))
         self._announced = announced
         self._started = self._ended = False
         self._length: int | None = None  # as the server has announced it
@@ -54,7 +54,7 @@ class Download:
                     f'the server sent more of a blob than the {self._length} bytes that it '
                     'announced'
                 )
-            self.file.add(chunk)
+            self.file.write(chunk)
         else:
             self._ended = True
 

@@ -15,8 +15,8 @@ import zope.interface
 from ZODB.interfaces import IBlobStorage
 from ZODB.POSException import Unsupported
 
-from ZEO.cache.arriving import remove
 from ZEO.Exceptions import ProtocolError
+from ZEO.files import remove_if_there
 from ZEO.wire.frames import frame
 from ZEO.wire.messages import Codec
 
@@ -78,7 +78,7 @@ def remove_files(paths: list[str]) -> None:
     use.
     """
     for path in paths:
-        remove(path)
+        remove_if_there(path)
     paths.clear()
 
 

@@ -21,7 +21,7 @@ from zlib import crc32
 
 from ZODB.interfaces import IBlobStorage
 
-from ZEO.cache.arriving import remove
+from ZEO.files import remove_if_there
 from ZEO.net.system import REAL
 
 log = logging.getLogger('ZEO.StorageServer')
@@ -79,7 +79,7 @@ def remove_from(directory: str, now: float) -> int:
             ]
     except OSError:
         return 0
-    return sum(remove(entry.path) for entry in found)
+    return sum(remove_if_there(entry.path) for entry in found)
 
 
 def _is_left(entry: os.DirEntry[str], named: re.Match[str], now: float) -> bool:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ZEO.cache.arriving import ArrivingFile
 from ZEO.Exceptions import ProtocolError
+from ZEO.incoming import IncomingFile
 from ZEO.serving.account import Account, TooMuch
 from ZEO.serving.leftovers import prefix
 
@@ -30,14 +30,14 @@ class Uploads:
     def __init__(self, storage: Any, account: Account) -> None:
         self._storage = storage
         self._account = account
-        self._file: ArrivingFile | None = None
+        self._file: IncomingFile | None = None
         self._size = 0
         self._error: TooMuch | None = None
 
     def start(self) -> None:
         """A blob begins; what came of one that was not ended is removed."""
         self.discard()
-        self._file = ArrivingFile(self._storage.temporaryDirectory(), prefix())
+        self._file = IncomingFile(self._storage.temporaryDirectory(), prefix())
 
     def add(self, chunk: bytes) -> None:
         """The next part of it has come."""
@@ -55,7 +55,7 @@ class Uploads:
             self._give_back()
         else:
             self._size += len(chunk)
-            self._file.add(chunk)
+            self._file.write(chunk)
 
     def take(self) -> Uploaded:
         """Return the blob, whose file and size on the account are the caller's from now on."""

@@ -1,8 +1,8 @@
-"""A file that arrives in chunks, over a wire.
+"""A file that arrives in chunks, such as a blob that a client sends or fetches.
 
-Enters: chunks, in order. Leaves: the path of the whole file, in the directory where a rename puts
-it into its place. Fails: never at once; an OSError of the disk is kept for whoever asks for the
-file: who brings the chunks can't do anything about it.
+Enters: chunks, in order.  Leaves: the path of the whole file, in the directory where a rename puts
+it into its place.  Fails: never at once; an OSError of the disk is kept in `error` for whoever uses
+the file, since the code that brings the chunks can do nothing about it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import os
 import tempfile
 from typing import IO
 
+from ZEO.files import remove_if_there
 
-class ArrivingFile:
+
+class IncomingFile:
     """A temporary file in `directory`."""
 
     def __init__(self, directory: str, prefix: str) -> None:
@@ -25,18 +27,18 @@ class ArrivingFile:
         except OSError as error:
             self.error = error
 
-    def add(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes) -> None:
         """Append a chunk."""
         if self.error is None and self._file is not None:
             try:
                 rest = memoryview(chunk)
-                while rest:  # a disk that is nearly full takes a part, and says nothing
+                while rest:  # a disk that is nearly full takes a part, and reports no error
                     rest = rest[self._file.write(rest) :]
             except OSError as error:
                 self.error = error
 
     def close(self) -> None:
-        """The last chunk was added."""
+        """Close the file, which is whole now unless `error` is set."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -44,13 +46,4 @@ class ArrivingFile:
     def discard(self) -> None:
         """Remove the file."""
         self.close()
-        remove(self.path)
-
-
-def remove(path: str) -> bool:
-    """Remove a file; tell whether it was there, and ours to remove."""
-    try:
-        os.unlink(path)
-    except OSError:
-        return False
-    return True
+        remove_if_there(self.path)

@@ -1,8 +1,8 @@
-"""A file that arrives in chunks is whole, or whoever asks for it is told."""
+"""A file that arrives in chunks is whole, or says why it is not."""
 
 import os
 
-from ZEO.cache.arriving import ArrivingFile, remove
+from ZEO.incoming import IncomingFile
 
 
 class Disk:
@@ -22,11 +22,11 @@ class Disk:
         self.file.close()
 
 
-def arriving(tmp_path, room, *chunks):
-    file = ArrivingFile(str(tmp_path), 'test-')
+def incoming(tmp_path, room, *chunks):
+    file = IncomingFile(str(tmp_path), 'test-')
     file._file = Disk(file._file, room)
     for chunk in chunks:
-        file.add(chunk)
+        file.write(chunk)
     file.close()
     return file
 
@@ -37,27 +37,21 @@ def content(file):
 
 
 def test_a_write_that_takes_a_part_only_goes_on(tmp_path):
-    file = arriving(tmp_path, 1000, b'a' * 25, b'b' * 35)
+    file = incoming(tmp_path, 1000, b'a' * 25, b'b' * 35)
     assert file.error is None
     assert content(file) == b'a' * 25 + b'b' * 35
 
 
-def test_a_full_disk_is_told_even_when_there_is_room_again(tmp_path):
-    file = arriving(tmp_path, 30, b'a' * 25, b'b' * 35, b'')
+def test_a_full_disk_is_reported_even_when_there_is_room_again(tmp_path):
+    file = incoming(tmp_path, 30, b'a' * 25, b'b' * 35, b'')
     assert file.error is not None and file.error.errno == 28
     file.discard()
     assert not os.listdir(tmp_path)
 
 
-def test_no_such_directory(tmp_path):
-    file = ArrivingFile(str(tmp_path / 'no'), 'test-')
-    file.add(b'x')
+def test_a_directory_that_is_not_there_is_reported(tmp_path):
+    file = IncomingFile(str(tmp_path / 'no'), 'test-')
+    file.write(b'x')
     file.close()
     assert file.error is not None
     file.discard()
-
-
-def test_removing_tells_whether_it_was_there(tmp_path):
-    (tmp_path / 'file').write_bytes(b'')
-    assert remove(str(tmp_path / 'file'))
-    assert not remove(str(tmp_path / 'file'))
