@@ -6,7 +6,7 @@
     python scripts/bench.py --only 'load-*,ping'    some workloads, and the limits they refer to
 
 Every measurement is a process of its own that starts a server, works as its client and is ended
-together with all it has started.  docs/performance.rst tells how each figure comes about.
+together with all it has started.  docs/operating/performance.rst tells how each figure comes about.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent.parent / 'docs'
-PAGES = 'configuration.rst', 'commands.rst', 'operating/limits.rst'
+PAGES = 'operating/configuration.rst', 'operating/commands.rst', 'operating/limits.rst'
 
 PART = re.compile(
     r'^\.\. generated: (?P<kind>section|help|table) (?P<name>\S+)\n'

@@ -121,8 +121,10 @@ def test_every_module_says_what_it_is_for(module):
 
 
 def test_the_picture_of_the_rooms_is_true():
-    """docs/architecture.rst shows every module, and none that is not there."""
-    text = (Path(__file__).parent.parent / 'docs' / 'architecture.rst').read_text(encoding='utf-8')
+    """docs/developing/architecture.rst shows every module, and none that is not there."""
+    text = (Path(__file__).parent.parent / 'docs' / 'developing' / 'architecture.rst').read_text(
+        encoding='utf-8'
+    )
     picture = re.search(r'\.\. rooms\n\n::\n\n((?:    .*\n)+)', text)[1]
     shown, here = set(), ''
     for line in picture.splitlines():
@@ -135,4 +137,6 @@ def test_the_picture_of_the_rooms_is_true():
     commands = {module for module in MODULES if room(module) == 'commands'}
     there = set(MODULES) - packages - commands
     missing, gone = sorted(there - shown), sorted(shown - set(MODULES))
-    assert (missing, gone) == ([], []), 'add the first, remove the second in docs/architecture.rst'
+    assert (missing, gone) == ([], []), (
+        'add the first, remove the second in docs/developing/architecture.rst'
+    )

@@ -24,8 +24,8 @@ from ZEO.cache import ClientCache
 TOP = Path(__file__).parent.parent
 SOURCES = Path(ZEO.start.__file__).parent.parent
 PAGES = sorted(
-    path.name
-    for path in (TOP / 'docs').glob('*.rst')
+    path.relative_to(TOP / 'docs').as_posix()
+    for path in (TOP / 'docs').rglob('*.rst')
     if '.. examples: tested\n' in path.read_text(encoding='utf-8')
 )
 COMMANDS = {'python': '', 'start.py': '-m ZEO.start', 'runzeo': '-m ZEO.runzeo'}
@@ -151,7 +151,7 @@ def blocks(page):
 @pytest.mark.timeout(100)
 def test_the_server_and_the_module_of_the_page_on_zope(reader):
     """What it says before a Zope is needed, in an empty directory."""
-    found = dict(reversed(list(blocks('zope.rst'))))
+    found = dict(reversed(list(blocks('start/zope.rst'))))
     for name in 'zeo.conf', 'custom_zodb.py':
         (reader.directory / name).write_text(found[name].replace('8100', str(reader.port('8100'))))
     make, serve = re.findall(r'^\$ (.*)', found['console'], re.M)
@@ -203,7 +203,7 @@ def test_the_configurations_of_the_page_on_security_are_right(tmp_path):
 
 
 def test_the_sample_of_a_caches_statistics_is_what_zeo_cache_prints(tmp_path):
-    page = (TOP / 'docs' / 'cache.rst').read_text(encoding='utf-8')
+    page = (TOP / 'docs' / 'operating' / 'cache.rst').read_text(encoding='utf-8')
     sample = re.search(r'\$ zeo-cache stats app-1.zec\n((?:    \S.*\n)+)', page)[1]
     cache = ClientCache(str(tmp_path / 'app-1.zec'), 1_000_000, identity='1@db.example:9100')
     cache.store(b'\0' * 8, b'\0' * 7 + b'\1', None, b'data')

@@ -45,7 +45,7 @@ def blocks(kind):
     """Return (name, text) of the blocks of the pages that are files of a kind."""
     found = []
     for page in 'configuration', 'commands', 'tls', 'migrating':
-        for match in BLOCK.finditer((DOCS / f'{page}.rst').read_text()):
+        for match in BLOCK.finditer((DOCS / 'operating' / f'{page}.rst').read_text()):
             if match['name'].endswith(kind):
                 found.append((match['name'], textwrap.dedent(match['body'])))
     return found
@@ -64,12 +64,18 @@ def test_the_reference_is_what_the_schemas_say():
 @pytest.mark.parametrize(
     'command',
     sorted(
-        set(re.findall(r'^\.\. generated: help (\S+)', (DOCS / 'commands.rst').read_text(), re.M))
+        set(
+            re.findall(
+                r'^\.\. generated: help (\S+)',
+                (DOCS / 'operating' / 'commands.rst').read_text(),
+                re.M,
+            )
+        )
     ),
 )
 def test_the_help_is_what_the_commands_print(command, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', SOURCES)
-    assert generator().help_of(command) in (DOCS / 'commands.rst').read_text(), (
+    assert generator().help_of(command) in (DOCS / 'operating' / 'commands.rst').read_text(), (
         'run scripts/docs_from_code.py'
     )
 
@@ -77,12 +83,14 @@ def test_the_help_is_what_the_commands_print(command, monkeypatch):
 def test_every_section_and_command_has_its_place():
     named = set(
         re.findall(
-            r'^\.\. generated: section (\S+)', (DOCS / 'configuration.rst').read_text(), re.M
+            r'^\.\. generated: section (\S+)',
+            (DOCS / 'operating' / 'configuration.rst').read_text(),
+            re.M,
         )
     )
     assert named == {'zeo', 'ssl', 'clientstorage'}
     setup = (TOP / 'setup.py').read_text()
-    commands = (DOCS / 'commands.rst').read_text()
+    commands = (DOCS / 'operating' / 'commands.rst').read_text()
     for command in re.findall(r"[\"'](\S+) = ZEO\.", setup):
         assert f'\n{command}\n{"=" * len(command)}\n' in commands
 
@@ -136,7 +144,7 @@ def has_openssl_3():
 
 @pytest.mark.skipif(not has_openssl_3(), reason='needs the command openssl of OpenSSL 3')
 def test_certificates_as_the_page_makes_them(tmp_path):
-    page = (DOCS / 'tls.rst').read_text()
+    page = (DOCS / 'operating' / 'tls.rst').read_text()
     commands = ''.join(re.findall(r'^\.\. code-block:: console\n\n((?:   .*\n|\n)+)', page, re.M))
     script = re.sub(r'^   \$ ', '', commands, flags=re.M).replace('rsa:3072', 'rsa:2048')
     subprocess.run(

@@ -8,7 +8,7 @@ from support import kinds
 from support.served import Served
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent.parent / 'docs' / 'storages.rst'
+PAGE = HERE.parent.parent / 'docs' / 'developing' / 'storages.rst'
 
 COLUMNS = {
     'FileStorage': kinds.FILE,

@@ -1,4 +1,4 @@
-"""docs/protocol.rst names every message there is, and none that there is not."""
+"""docs/developing/protocol.rst names every message there is, and none that there is not."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 from ZEO.serving.hosted import EXTENSIONS
 from ZEO.wire import calls
 
-PAGE = (Path(__file__).parents[2] / 'docs' / 'protocol.rst').read_text(encoding='utf-8')
+PAGE = (Path(__file__).parents[2] / 'docs' / 'developing' / 'protocol.rst').read_text(
+    encoding='utf-8'
+)
 NAMED = set(re.findall(r'``(\w+)``', PAGE))
 
 
