@@ -81,8 +81,9 @@ setup(
     ],
     package_dir={'': 'src'},
     packages=find_packages('src'),
-    # ZConfig reads the schema files from the installed package, wheels included.
-    package_data={'': ['*.xml']},
+    # ZConfig reads the schema files from the installed package, wheels included; py.typed tells
+    # type checkers that the annotations are meant for them.
+    package_data={'': ['*.xml'], 'ZEO': ['py.typed']},
     zip_safe=False,
     python_requires='>=3.10',
     install_requires=REQUIRED,

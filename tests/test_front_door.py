@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
@@ -29,6 +30,23 @@ def code(text, **environ):
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+@pytest.mark.parametrize('function', [ZEO.client, ZEO.DB, ZEO.connection])
+def test_each_argument_of_a_client_shows(function):
+    """Those of ClientStorage, with their defaults, but for what tests put in the clock's place."""
+    from ZEO.ClientStorage import ClientStorage
+
+    expected = dict(inspect.signature(ClientStorage).parameters)
+    del expected['system']
+    assert dict(inspect.signature(function).parameters) == expected
+
+
+def test_each_argument_of_a_server_shows():
+    assert not any(
+        argument.kind in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL)
+        for argument in inspect.signature(ZEO.server).parameters.values()
+    )
 
 
 @pytest.fixture

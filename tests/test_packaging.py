@@ -56,6 +56,10 @@ def test_modules_and_schemas_are_there(site):
     assert [name for name in [*MODULES, *SCHEMAS] if not (site / name).is_file()] == []
 
 
+def test_type_checkers_of_users_see_the_annotations(site):
+    assert (site / 'ZEO' / 'py.typed').is_file()
+
+
 def test_metadata(site):
     (ours,) = importlib.metadata.distributions(path=[str(site)])
     assert ours.metadata['Name'] == 'ZEO'

@@ -1,16 +1,18 @@
-"""The front door: clients, databases, connections and servers in one call each.
+"""Open clients, databases, connections and servers in one call each.
 
-Enters: an address or a file name and keyword arguments.  Leaves: a storage, a database, a
-connection, or a running server's address with the function that stops it.  Fails: as
+Enters: an address or a file name and keyword arguments. Leaves: a storage, a database, a
+connection, or a running server's address with the function that stops it. Fails: as
 :class:`ZEO.ClientStorage.ClientStorage` and :class:`ZEO.StorageServer.StorageServer` do.
 
-Importing this package imports nothing else: each function imports what it needs when it is called.
+Importing this package imports nothing of ZODB's and none of its own modules: each function imports
+what it needs when it is called.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from ZODB import DB as Database
@@ -20,23 +22,79 @@ if TYPE_CHECKING:
 
 __all__ = ['DB', 'client', 'connection', 'server']
 
+_Arguments = ParamSpec('_Arguments')
+_Result = TypeVar('_Result')
 
-def client(*args: Any, **options: Any) -> ClientStorage:
-    """Return a storage that is served at an address.
 
-    :param args: the address first; they and `options` are those of
+def client(
+    addr: object,
+    storage: str = '1',
+    cache_size: int | None = 20_000_000,
+    name: str | None = '',
+    wait_timeout: float | None = None,
+    wait: bool | None = True,
+    read_only: bool | None = False,
+    read_only_fallback: bool | None = False,
+    client: str | None = None,
+    var: str | None = None,
+    cache: Any = None,
+    debug: str | None = None,
+    blob_dir: str | None = None,
+    shared_blob_dir: bool | None = False,
+    blob_cache_size: int | None = None,
+    blob_cache_size_check: int | None = 10,
+    client_label: str | None = None,
+    ssl: Any = None,
+    ssl_server_hostname: str | None = None,
+    server_sync: bool | None = False,
+    min_disconnect_poll: float | None = None,
+    max_disconnect_poll: float | None = None,
+    disconnect_poll: float | None = None,
+    drop_cache_rather_verify: bool | None = False,
+    drop_cache_if_older: bool = False,
+    username: str | None = None,
+    password: str | None = None,
+    realm: str | None = None,
+    credentials: Any = None,
+    wait_for_server_on_startup: bool | None = None,
+    timeout: float | None = None,
+) -> ClientStorage:
+    """Return a storage that a server serves.
+
+    :param addr: where the server listens: ``(host, port)``, ``'host:port'``, a port number, the
+        path of a Unix socket, or a list of these. The other arguments are described at
         :class:`ZEO.ClientStorage.ClientStorage`.
     :raises ZEO.Exceptions.ClientDisconnected: when no server answers in time.
+    :raises ZEO.Exceptions.ClientStorageError: when the server does not serve that storage.
+    :raises ZEO.Exceptions.ConfigurationError: when an argument is wrong.
     """
+    arguments = locals()  # each by its name
     from ZEO.ClientStorage import ClientStorage
 
-    return ClientStorage(*args, **options)
+    return ClientStorage(**arguments)
 
 
+def _with_arguments_of(
+    model: Callable[_Arguments, Any],
+) -> Callable[[Callable[..., _Result]], Callable[_Arguments, _Result]]:
+    """Show the arguments of `model` as those of a function that passes its own on to it."""
+
+    def show(function: Callable[..., _Result]) -> Callable[_Arguments, _Result]:
+        shown = inspect.signature(model).replace(
+            return_annotation=function.__annotations__['return']
+        )
+        function.__signature__ = shown  # type: ignore[attr-defined]
+        return function
+
+    return show
+
+
+@_with_arguments_of(client)
 def DB(*args: Any, **options: Any) -> Database:
-    """Return a ZODB database over a storage that is served at an address.
+    """Return a ZODB database over a storage that a server serves.
 
-    Arguments and exceptions are those of :func:`client`.
+    The arguments and the exceptions are those of :func:`client`. Closing the database closes the
+    storage.
     """
     from ZODB import DB as Database
 
@@ -48,10 +106,12 @@ def DB(*args: Any, **options: Any) -> Database:
         raise
 
 
+@_with_arguments_of(client)
 def connection(*args: Any, **options: Any) -> Connection:
-    """Return a connection to a database of its own, which closes with it.
+    """Return a connection to a new database over a storage that a server serves.
 
-    Arguments and exceptions are those of :func:`client`.
+    The arguments and the exceptions are those of :func:`client`. Closing the connection closes the
+    database.
     """
     database = DB(*args, **options)
     try:
@@ -68,7 +128,14 @@ def server(
     zeo_conf: str | dict[str, Any] | None = None,
     port: int | str | tuple[str, int] = 0,
     threaded: bool = True,
-    **options: Any,
+    *,
+    name: str | None = None,
+    start_timeout: float = 60.0,
+    protocol: Any = None,
+    log: Any = None,
+    debug: Any = None,
+    suicide: Any = None,
+    show_config: Any = None,
 ) -> tuple[Any, Callable[..., None]]:
     """Run a server, for tests and for trying things out.
 
@@ -81,10 +148,22 @@ def server(
     :param port: where to listen: a port number (0: a free one) of 127.0.0.1, ``(host, port)``,
         or a Unix socket's path.
     :param threaded: serve in a thread of this process; otherwise in a process of its own.
-    :param options: see :func:`ZEO.config.embedded.run`.
+    :param name: the name of that thread.
+    :param start_timeout: seconds that a process may take to start.
+    :param protocol: accepted and ignored, like `log`, `debug`, `suicide` and `show_config`: other
+        versions have them.
     :returns: the address for clients, and a function that stops the server and waits for its end.
-    :raises ZEO.Exceptions.ConfigurationError: when something of this is wrong.
+    :raises ZEO.Exceptions.ConfigurationError: when one of these arguments is wrong.
     """
     from ZEO.config.embedded import run
 
-    return run(path, blob_dir, storage_conf, zeo_conf, port, threaded, **options)
+    return run(
+        path,
+        blob_dir,
+        storage_conf,
+        zeo_conf,
+        port,
+        threaded,
+        name=name,
+        start_timeout=start_timeout,
+    )

@@ -41,18 +41,11 @@ def run(
     *,
     name: str | None = None,
     start_timeout: float = 60.0,
-    protocol: Any = None,
-    log: Any = None,
-    debug: Any = None,
-    suicide: Any = None,
-    show_config: Any = None,
 ) -> tuple[Address, Callable[..., None]]:
     """Start a server; arguments and returned values are those of :func:`ZEO.server`.
 
     :param name: the name of its thread.
     :param start_timeout: seconds that a process may take to start.
-    :param protocol: this, `log`, `debug`, `suicide` and `show_config` are accepted since other
-        versions have them, and have no effect.
     """
     text = configuration(path, blob_dir, storage_conf, zeo_conf)
     where = _where(port)
