@@ -76,7 +76,7 @@ def packages_imported(path):
 
 
 def test_there_is_something_to_look_at():
-    assert {'wire/frames', 'net/loop', 'serving/hosting', 'start'} <= set(MODULES)
+    assert {'wire/frames', 'net/loop', 'config/storages', 'start'} <= set(MODULES)
 
 
 def test_every_room_has_its_place():

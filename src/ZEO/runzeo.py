@@ -25,13 +25,13 @@ from ZEO.commands.server_process import (
     profiled,
     use_all_files,
 )
+from ZEO.config.opening import one_line, start_error
 from ZEO.config.server import Settings, check_addresses, listen
+from ZEO.config.storages import close_all
 from ZEO.config.zeo_options import ZEOOptions
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import show
-from ZEO.serving.hosting import close_all, describe
 from ZEO.serving.limits import Limits
-from ZEO.serving.starting import failed
 from ZEO.StorageServer import StorageServer
 
 __all__ = ['ZEOOptions', 'ZEOServer', 'main']
@@ -193,7 +193,7 @@ def set_up_logging(found: Settings) -> None:
         try:
             configure()
         except OSError as error:
-            raise failed(f'cannot open the log: {describe(error)}', error) from None
+            raise start_error(f'cannot open the log: {one_line(error)}', error) from None
 
 
 def main(args: Sequence[str] | None = None) -> None:

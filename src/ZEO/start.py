@@ -36,9 +36,9 @@ from ZEO.commands.server_process import (
     use_all_files,
 )
 from ZEO.config.server import check_addresses, listen
+from ZEO.config.storages import close_all, open_storages
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import Address, show
-from ZEO.serving.hosting import close_all, open_storages
 from ZEO.serving.limits import Limits
 from ZEO.StorageServer import StorageServer
 from ZEO.version import version

@@ -76,7 +76,7 @@ KNOWN = {
     ('serving/allowed', 'import_module'): 'modules that the operator names, or BTrees',
     ('serving/hosted', 'referencesf'): 'guarded by serving/doors',
     ('serving/commit', 'TransactionMetaData'): 'an annotation',
-    ('serving/hosting', 'import_module'): 'what an operator wrote behind -S',
+    ('config/storages', 'import_module'): 'what an operator wrote behind -S',
     (
         'serving/commitlog',
         'marshal',

@@ -18,11 +18,10 @@ from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from ZEO import files
+from ZEO.config.opening import one_line, start_error
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving import descriptors
-from ZEO.serving.hosting import describe
 from ZEO.serving.limits import Limits
-from ZEO.serving.starting import failed
 from ZEO.version import version
 
 log = logging.getLogger('ZEO.runzeo')
@@ -112,7 +111,7 @@ def reopen_logs() -> None:
     try:
         reopenFiles()
     except OSError as error:
-        print(f'runzeo: cannot open the log again: {describe(error)}', file=sys.stderr)
+        print(f'runzeo: cannot open the log again: {one_line(error)}', file=sys.stderr)
     else:
         log.info('log files reopened')
 
@@ -135,7 +134,7 @@ class PidFile:
             if own is not None:
                 own(path)
         except OSError as error:
-            raise failed(
+            raise start_error(
                 f'cannot write the process id to {path}: {error.strerror}', error
             ) from None
 
@@ -245,4 +244,4 @@ def profiled(path: str | None) -> Iterator[None]:
         try:
             profile.dump_stats(path)
         except OSError as error:
-            raise ConfigurationError(f'cannot write the profile: {describe(error)}') from None
+            raise ConfigurationError(f'cannot write the profile: {one_line(error)}') from None

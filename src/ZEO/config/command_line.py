@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 from ZEO.config import datatypes
 from ZEO.config.loading import load
 from ZEO.config.server import FileStorage, Settings, StorageFactory, settings
+from ZEO.config.storages import DEFAULT_NAME
 from ZEO.Exceptions import ConfigurationError
-from ZEO.serving.hosting import DEFAULT_NAME
 from ZEO.version import version
 
 _DESCRIPTION = """Serve ZODB storages to the processes that open them with ZEO.ClientStorage, as

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ZEO.config.loading import at, place_of, wrong
+from ZEO.config.opening import one_line, open_and_log, start_error
+from ZEO.config.storages import DEFAULT_NAME, close_all, open_file
 from ZEO.config.tls import TlsSection
 from ZEO.Exceptions import ConfigurationError, Unavailable
 from ZEO.net import addresses
 from ZEO.net.addresses import Address
 from ZEO.net.tls import SSLContext
 from ZEO.net.unix_sockets import Access
-from ZEO.serving.hosting import DEFAULT_NAME, close_all, describe, open_file
 from ZEO.serving.limits import KEYS, Limits
 from ZEO.serving.resolve import DEFAULT_MODULES
-from ZEO.serving.starting import failed, opened
 from ZEO.StorageServer import StorageServer
 
 #: Keys of <zeo> that servers once had, and what became of them.
@@ -52,7 +52,7 @@ class StorageFactory:
 
         :raises ConfigurationError: when it can't be opened, whatever its class raises.
         """
-        return opened(self.name, type(self._section).__name__, self._open)
+        return open_and_log(self.name, type(self._section).__name__, self._open)
 
     def _open(self) -> Any:
         try:
@@ -65,8 +65,8 @@ class StorageFactory:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> ConfigurationError:
-        text = f'cannot open storage {self.name!r}: {describe(error)}'
-        return failed(at(self._section, text), error)
+        text = f'cannot open storage {self.name!r}: {one_line(error)}'
+        return start_error(at(self._section, text), error)
 
 
 class FileStorage:
@@ -245,4 +245,4 @@ def listen(wanted: Any, storages: dict[str, Any], **options: Any) -> StorageServ
     except ConfigurationError:
         raise
     except Exception as error:  # the storages are asked, which are of any kind
-        raise failed(f'cannot serve: {describe(error)}', error) from error
+        raise start_error(f'cannot serve: {one_line(error)}', error) from error

@@ -19,22 +19,21 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from zc.lockfile import LockError
 from ZODB.FileStorage import FileStorage
 from ZODB.interfaces import IStorage
 
+from ZEO.config.opening import one_line, open_and_log, start_error
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.hosted import NEEDED
-from ZEO.serving.starting import failed, opened
 
-logger = logging.getLogger('ZEO.hosting')
+log = logging.getLogger('ZEO.hosting')
 
 #: The name of the storage that a server hosts when nobody has named one.
 DEFAULT_NAME = '1'
 
 
 @dataclass(frozen=True)
-class Spec:
+class StorageSpec:
     """One ``-S`` value, taken apart."""
 
     name: str
@@ -42,7 +41,7 @@ class Spec:
     attribute: str
 
     @classmethod
-    def parse(cls, text: str) -> Spec:
+    def parse(cls, text: str) -> StorageSpec:
         """Return the parts of ``name=module_path:attribute``; the attribute's default is the name.
 
         :raises ConfigurationError: when it hasn't that form.
@@ -66,7 +65,7 @@ def open_storages(specs: Iterable[str], file_name: str | None = None) -> dict[st
         specs either that is :func:`default_file`.
     :raises ConfigurationError: as the module says.
     """
-    parsed = [Spec.parse(text) for text in specs]
+    parsed = [StorageSpec.parse(text) for text in specs]
     names = [spec.name for spec in parsed]
     if not parsed and file_name is None:
         file_name = default_file()
@@ -74,14 +73,14 @@ def open_storages(specs: Iterable[str], file_name: str | None = None) -> dict[st
         names.append(DEFAULT_NAME)
     _refuse_repeated(names)
 
-    modules = Modules()
+    modules = StorageModules()
     storages: dict[str, Any] = {}
     try:
         for spec in parsed:
             storages[spec.name] = _storage_of(spec, modules)
         _refuse_shared(storages)
         if file_name is not None:
-            storages[DEFAULT_NAME] = opened(
+            storages[DEFAULT_NAME] = open_and_log(
                 DEFAULT_NAME, f'FileStorage {file_name}', lambda: open_file(file_name)
             )
     except BaseException:
@@ -116,19 +115,7 @@ def close_all(storages: Iterable[Any]) -> None:
         try:
             storage.close()
         except Exception:  # storages are of any kind, and the error that led here matters more
-            logger.warning('could not close %r', storage, exc_info=True)
-
-
-def describe(error: BaseException) -> str:
-    """Return an exception as one line for an operator."""
-    if isinstance(error, OSError) and error.strerror:
-        return f'{error.strerror} ({error.filename})' if error.filename else error.strerror
-    text = ' '.join(str(error).split())
-    if isinstance(error, LockError):
-        return f'{text}: this or another process has the database open; stop that one first'
-    if isinstance(error, ConfigurationError):
-        return text
-    return f'{type(error).__name__}: {text}' if text else type(error).__name__
+            log.warning('could not close %r', storage, exc_info=True)
 
 
 def is_storage(value: Any) -> bool:
@@ -149,7 +136,7 @@ def _blaming(where: Callable[[Exception], str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # it comes from code of any kind, and ends the start in any case
-        raise failed(f'{where(error)}: {describe(error)}', error) from error
+        raise start_error(f'{where(error)}: {one_line(error)}', error) from error
 
 
 def _refuse_repeated(names: list[str]) -> None:
@@ -171,7 +158,7 @@ def _refuse_shared(storages: Mapping[str, Any]) -> None:
             )
 
 
-def _storage_of(spec: Spec, modules: Modules) -> Any:
+def _storage_of(spec: StorageSpec, modules: StorageModules) -> Any:
     module = modules.load(spec)
     storage = getattr(module, spec.attribute, None)
     if storage is not None and is_storage(storage):
@@ -186,13 +173,13 @@ def _storage_of(spec: Spec, modules: Modules) -> Any:
     raise ConfigurationError(f'storage {spec.name!r}: {wrong}; {found}')
 
 
-class Modules:
+class StorageModules:
     """The modules that define storages, each file imported once however its path is spelled."""
 
     def __init__(self) -> None:
         self._by_file: dict[str, ModuleType] = {}  # real path -> module
 
-    def load(self, spec: Spec) -> ModuleType:
+    def load(self, spec: StorageSpec) -> ModuleType:
         """Return the module that `spec` names, imported if it isn't yet.
 
         :raises ConfigurationError: when there is no such module, or it fails.
@@ -202,7 +189,7 @@ class Modules:
         if path and not os.path.isfile(path):
             raise ConfigurationError(f'storage {spec.name!r}: there is no file {path}')
         if file not in self._by_file:
-            logger.info('opening the storages that %s defines', file)
+            log.info('opening the storages that %s defines', file)
             with _blaming(lambda error: f'storage {spec.name!r}: {_place(error, file)}'):
                 self._by_file[file] = (
                     self._run(file) if path else importlib.import_module(spec.module)
@@ -250,7 +237,7 @@ def _path_of(module: str) -> str | None:
     return path if looks_like_a_path or os.path.isfile(path) else None
 
 
-def _file_of(spec: Spec) -> str:
+def _file_of(spec: StorageSpec) -> str:
     """Return the real path of a dotted module's file.
 
     :raises ConfigurationError: when there is no such module.

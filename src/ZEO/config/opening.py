@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from transaction.interfaces import TransientError
+from zc.lockfile import LockError
 from ZODB.FileStorage.FileStorage import FileStorageError
 
 from ZEO.Exceptions import ConfigurationError, Unavailable
@@ -54,12 +55,24 @@ def may_pass(error: BaseException) -> bool:
     return not isinstance(error, _LASTING)
 
 
-def failed(text: str, error: BaseException) -> ConfigurationError:
+def start_error(text: str, error: BaseException) -> ConfigurationError:
     """Return the error that says `text`, since `error` has come up at the start."""
     return Unavailable(text) if may_pass(error) else ConfigurationError(text)
 
 
-def opened(name: str, kind: str, open_storage: Callable[[], Any]) -> Any:
+def one_line(error: BaseException) -> str:
+    """Return an exception as one line for an operator."""
+    if isinstance(error, OSError) and error.strerror:
+        return f'{error.strerror} ({error.filename})' if error.filename else error.strerror
+    text = ' '.join(str(error).split())
+    if isinstance(error, LockError):
+        return f'{text}: this or another process has the database open; stop that one first'
+    if isinstance(error, ConfigurationError):
+        return text
+    return f'{type(error).__name__}: {text}' if text else type(error).__name__
+
+
+def open_and_log(name: str, kind: str, open_storage: Callable[[], Any]) -> Any:
     """Open a storage, which may take minutes, and say so in the log before and after.
 
     :param kind: what it is, as far as that is known before.

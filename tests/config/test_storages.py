@@ -8,9 +8,9 @@ import pytest
 from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 
+from ZEO.config import storages as storages_module
+from ZEO.config.storages import StorageSpec, close_all, open_storages
 from ZEO.Exceptions import ConfigurationError
-from ZEO.serving import hosting
-from ZEO.serving.hosting import Spec, open_storages
 
 MAPPING = 'from ZODB.MappingStorage import MappingStorage as M\n'
 TWO_STORAGES = """
@@ -55,7 +55,7 @@ def serve():
         return storages
 
     yield open_for_test
-    hosting.close_all(opened)
+    close_all(opened)
 
 
 def write(path, text):
@@ -81,18 +81,22 @@ def free(file_name):
 
 class TestSpec:
     def test_all_parts(self):
-        assert Spec.parse('1=/stores/fs:Storage') == Spec('1', '/stores/fs', 'Storage')
+        assert StorageSpec.parse('1=/stores/fs:Storage') == StorageSpec(
+            '1', '/stores/fs', 'Storage'
+        )
 
     def test_attribute_defaults_to_the_name(self):
-        assert Spec.parse('scott=/stores/oracle') == Spec('scott', '/stores/oracle', 'scott')
+        assert StorageSpec.parse('scott=/stores/oracle') == StorageSpec(
+            'scott', '/stores/oracle', 'scott'
+        )
 
     def test_only_the_first_equals_sign_and_the_last_colon_count(self):
-        assert Spec.parse('n=/a=b/c:d/fs:S') == Spec('n', '/a=b/c:d/fs', 'S')
+        assert StorageSpec.parse('n=/a=b/c:d/fs:S') == StorageSpec('n', '/a=b/c:d/fs', 'S')
 
     @pytest.mark.parametrize('text', ['', 'name', '=/stores/fs:S', 'name=', 'name=:S', 'name=fs:'])
     def test_other_forms_are_refused_with_the_right_one(self, text):
         with pytest.raises(ConfigurationError, match='give name=module_path:attribute'):
-            Spec.parse(text)
+            StorageSpec.parse(text)
 
 
 class TestDefault:
@@ -310,7 +314,7 @@ class TestRefusals:
         def refuse(file_name):
             raise PermissionError(13, 'Permission denied', file_name)
 
-        monkeypatch.setattr(hosting, 'FileStorage', refuse)
+        monkeypatch.setattr(storages_module, 'FileStorage', refuse)
         line = refusal(file_name='app.fs')
         assert line == 'cannot open app.fs: Permission denied (app.fs)'
 
@@ -345,7 +349,7 @@ class TestClosing:
                 raise OSError('disk full')
 
         other = MappingStorage()
-        hosting.close_all([Failing(), other])
+        close_all([Failing(), other])
         assert not other.opened()
         assert 'could not close' in caplog.text
 
