@@ -1,4 +1,4 @@
-"""The direction of imports between the rooms, and which room may import what from Python.
+"""The direction of imports between packages, and which package may import what from Python.
 
 Every import counts, also one inside a function or under TYPE_CHECKING.
 """
@@ -16,8 +16,8 @@ MODULES = {
     path.relative_to(PACKAGE).with_suffix('').as_posix(): path for path in PACKAGE.rglob('*.py')
 }
 
-#: What each room may import of the rooms below it.  A module beside the packages is a room, too;
-#: those that are not named here stand at the top and may import every room that is.
+#: What each package may import of those below it.  A module beside the packages counts as one, too;
+#: those that are not named here stand at the top and may import everything that is.
 BELOW = {
     'version': set(),
     'Exceptions': set(),
@@ -40,14 +40,14 @@ THREADS = {'threading', '_thread', 'concurrent', 'multiprocessing', 'queue'}
 TIME_FORMATS = {'time.ctime', 'time.gmtime', 'time.localtime', 'time.strftime'}
 
 
-def room(module):
-    """Return the room of a module that is named by its path in the package."""
+def part(module):
+    """Return the package of a module (or its own name), given its path below ZEO."""
     return module.split('/')[0]
 
 
 def modules(wanted):
-    """Return the modules whose room is wanted."""
-    return sorted(module for module in MODULES if wanted(room(module)))
+    """Return the modules whose package is wanted."""
+    return sorted(module for module in MODULES if wanted(part(module)))
 
 
 def imports(path):
@@ -62,11 +62,11 @@ def imports(path):
     return found
 
 
-def rooms_imported(path):
-    """Return the rooms of ours that a file imports."""
+def parts_imported(path):
+    """Return the packages of ZEO that a file imports."""
     parts = [name.split('.') for name in imports(path)]
     ours = {name[1] for name in parts if name[0] == 'ZEO' and len(name) > 1}
-    known = {room(module) for module in MODULES}
+    known = {part(module) for module in MODULES}
     return {name if name in known else '__init__' for name in ours}
 
 
@@ -79,15 +79,15 @@ def test_there_is_something_to_look_at():
     assert {'wire/frames', 'net/loop', 'config/storages', 'start'} <= set(MODULES)
 
 
-def test_every_room_has_its_place():
-    assert {room(module) for module in MODULES} <= set(BELOW) | TOP
+def test_every_package_has_its_place():
+    assert {part(module) for module in MODULES} <= set(BELOW) | TOP
 
 
 @pytest.mark.parametrize('module', sorted(MODULES))
 def test_imports_point_downward(module):
-    here = room(module)
+    here = part(module)
     allowed = BELOW.get(here, set(BELOW) | TOP) | {here}
-    assert rooms_imported(MODULES[module]) <= allowed
+    assert parts_imported(MODULES[module]) <= allowed
 
 
 def test_the_table_itself_points_downward():
@@ -120,12 +120,12 @@ def test_every_module_says_what_it_is_for(module):
     assert ast.get_docstring(ast.parse(MODULES[module].read_text(encoding='utf-8')))
 
 
-def test_the_picture_of_the_rooms_is_true():
+def test_the_list_of_modules_is_true():
     """docs/developing/architecture.rst shows every module, and none that is not there."""
     text = (Path(__file__).parent.parent / 'docs' / 'developing' / 'architecture.rst').read_text(
         encoding='utf-8'
     )
-    picture = re.search(r'\.\. rooms\n\n::\n\n((?:    .*\n)+)', text)[1]
+    picture = re.search(r'\.\. modules\n\n::\n\n((?:    .*\n)+)', text)[1]
     shown, here = set(), ''
     for line in picture.splitlines():
         heading = re.match(r'    (\S.*?)(?:   |$)', line)
@@ -134,7 +134,7 @@ def test_the_picture_of_the_rooms_is_true():
         else:
             shown.add(here + line.split()[0].removesuffix('.py'))
     packages = {module for module in MODULES if module.endswith('/__init__')}
-    commands = {module for module in MODULES if room(module) == 'commands'}
+    commands = {module for module in MODULES if part(module) == 'commands'}
     there = set(MODULES) - packages - commands
     missing, gone = sorted(there - shown), sorted(shown - set(MODULES))
     assert (missing, gone) == ([], []), (
