@@ -13,6 +13,7 @@ import pytest
 from ZODB.utils import p64
 
 from support.cache_stream import Stream, data_of, wrong_records
+from support.killed_cache import leave
 from ZEO.cache import ClientCache, cache_file, format, recovery, resizing
 from ZEO.cache.index import PLACE_SHIFT
 from ZEO.cache.inspection import inspect
@@ -31,12 +32,6 @@ def path(tmp_path):
 def fill(cache, count, size=100, tid=1):
     for i in range(count):
         cache.store(p64(i), p64(tid), None, bytes([i % 256]) * size)
-
-
-def leave(cache):
-    """Let go of the file as a killed process does."""
-    cache._revisions._file.close()
-    cache._unlock()
 
 
 def warnings(caplog):

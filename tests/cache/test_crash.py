@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ZODB.utils import p64
 
 from support.cache_stream import Stream, wrong_records
+from support.killed_cache import leave
 from ZEO.cache import ClientCache, cache_file
 from ZEO.cache.inspection import inspect
 
@@ -27,12 +28,6 @@ def writes(monkeypatch):
 
     monkeypatch.setattr(cache_file, 'pwrite', pwrite)
     return log
-
-
-def leave(cache):
-    """Let go of the file as a killed process does."""
-    cache._revisions._file.close()
-    cache._unlock()
 
 
 def replay(path, writes, count, torn):

@@ -12,11 +12,11 @@ import pytest
 from ZODB.blob import LAYOUT_MARKER, FilesystemHelper
 from ZODB.utils import p64
 
+from support.clock import Clock
 from ZEO.cache.leftovers import prefix
 from ZEO.Exceptions import ConfigurationError
 from ZEO.link.blobs import BlobStore
 from ZEO.link.directories import cache, shared
-from ZEO.net.system import System
 
 
 def tree(directory):
@@ -171,15 +171,6 @@ class TestOfAClient:
         assert store.temporary_directory == str(tmp_path / 'blobs' / 'tmp') == store.prepare()
 
 
-class Clock(System):
-    """One that is ahead, if need be."""
-
-    ahead = 0.0
-
-    def wall_clock(self):
-        return super().wall_clock() + self.ahead
-
-
 @pytest.fixture
 def leave(tmp_path):
     """A function that has another process make a temporary file of some kind; returns its name and
@@ -221,8 +212,7 @@ def leave(tmp_path):
 
 
 def restart(tmp_path, ahead=0.0):
-    clock = Clock()
-    clock.ahead = ahead
+    clock = Clock(ahead=ahead)
     return BlobStore(str(tmp_path), False, None, 10, nothing_comes, clock)
 
 

@@ -2,28 +2,15 @@
 
 import threading
 
+from support.clock import Clock
 from ZEO.net.locks import GONE_AFTER, LONGEST_HOLD, Suspicion, take_back, under, under_in_time
-from ZEO.net.system import System
-
-
-class Clock(System):
-    """A system whose time passes when it is told to, and when somebody sleeps."""
-
-    def __init__(self):
-        self.time = 0.0
-
-    def now(self):
-        return self.time
-
-    def sleep(self, seconds):
-        self.time += seconds
 
 
 class Role:
     """A lock, and who took it last."""
 
     def __init__(self):
-        self.clock = Clock()
+        self.clock = Clock(0.0)
         self.lock = threading.Lock()
         self.taken = 0
         self.thread = None

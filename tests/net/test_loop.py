@@ -9,18 +9,9 @@ import threading
 
 import pytest
 
+from support.clock import Clock
 from ZEO.net.loop import MOST_CANCELLED, READ, WRITE, Loop
 from ZEO.net.poller import Epoll, Portable
-from ZEO.net.system import System
-
-
-class Clock(System):
-    """Time that passes when a test says so."""
-
-    time = 100.0
-
-    def now(self):
-        return self.time
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ConflictError
 from ZODB.utils import maxtid, z64
 
+from support.clock import Clock
 from support.scripted import Running, oid, tid
-from ZEO.net.system import System
 
 pytestmark = pytest.mark.smoke
 
@@ -69,18 +69,9 @@ def test_whichever_way_the_holder_ends_the_next_one_gets_the_lock(serving, raw, 
     assert (status['waiting'], status['lock_time'], status['active_txns']) == (0, None, 0)
 
 
-class Clock(System):
-    """Time that passes when the test says so."""
-
-    def __init__(self):
-        self.passed = 0
-
-    def now(self):
-        return self.passed
-
-    def let_pass(self, server, seconds):
-        self.passed += seconds
-        server._loop.from_thread(lambda: None)  # has it look at its timers
+def let_pass(clock, server, seconds):
+    clock.time += seconds
+    server._loop.from_thread(lambda: None)  # has it look at its timers
 
 
 def test_who_holds_the_lock_too_long_loses_it_and_is_told(serving, raw):
@@ -92,7 +83,7 @@ def test_who_holds_the_lock_too_long_loses_it_and_is_told(serving, raw):
     holder, second, observer = raw(server), raw(server), raw(server)
     _votes(holder, 1)
     vote = _waits(second, 2, observer)
-    clock.let_pass(server, 31)
+    let_pass(clock, server, 31)
     assert second.answer(vote) == []
     second.call('tpc_finish', 2)
     with pytest.raises(LookupError, match='transaction-timeout'):
@@ -108,10 +99,10 @@ def test_time_spent_waiting_for_the_lock_does_not_count(serving, raw):
     holder, second, observer = raw(server), raw(server), raw(server)
     _votes(holder, 1)
     vote = _waits(second, 2, observer)
-    clock.let_pass(server, 29)
+    let_pass(clock, server, 29)
     holder.call('tpc_finish', 1)
     assert second.answer(vote) == []
-    clock.let_pass(server, 29)
+    let_pass(clock, server, 29)
     observer.call('ping')
     assert len(second.call('tpc_finish', 2)) == 8
 

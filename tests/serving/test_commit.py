@@ -8,8 +8,8 @@ from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import StorageError, StorageTransactionError
 from ZODB.utils import maxtid, p64, z64
 
+from support.clock import Clock
 from ZEO.net.loop import Loop
-from ZEO.net.system import System
 from ZEO.serving.account import Account, Budget
 from ZEO.serving.commit import Commit
 from ZEO.serving.hosted import HostedStorage
@@ -18,15 +18,6 @@ from ZEO.serving.limits import Limits
 from ZEO.serving.resolve import ConflictPolicy
 
 OID = p64(1)
-
-
-class Clock(System):
-    """Time that passes when a test says so."""
-
-    time = 100.0
-
-    def now(self):
-        return self.time
 
 
 class Committer:

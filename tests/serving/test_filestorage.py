@@ -15,6 +15,7 @@ from ZODB.FileStorage.format import FileStorageFormatter
 from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import maxtid, p64, u64, z64
 
+from support.clock import Clock
 from support.history import committed
 from ZEO.net.system import System
 from ZEO.serving import filestorage
@@ -97,15 +98,6 @@ def test_file_storages_are_found_within_wrappers(opened, tmp_path):
     assert filestorage.file_storages(MappingStorage()) == []
 
 
-class Clock(System):
-    """A clock that is set."""
-
-    time = 1.7e9
-
-    def wall_clock(self):
-        return self.time
-
-
 def test_oids_begin_behind_all_that_an_earlier_process_has_given_out(opened):
     """However many there were and whenever they were stored, if at all."""
     clock = Clock()
@@ -117,7 +109,7 @@ def test_oids_begin_behind_all_that_an_earlier_process_has_given_out(opened):
         if seconds == 3:
             committed(storage, [given[-1][0]])
         crashed(storage)
-        clock.time += seconds
+        clock.ahead += seconds
     everything = [oid for oids in given for oid in oids]
     assert everything == sorted(set(everything))
 

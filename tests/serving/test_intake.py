@@ -4,19 +4,10 @@ arrive in the end.
 
 import pytest
 
+from support.clock import Clock
 from ZEO.net.loop import Loop
-from ZEO.net.system import System
 from ZEO.serving.account import Budget
 from ZEO.serving.intake import LEAST, PATIENCE, Intake
-
-
-class Clock(System):
-    """Time that passes when a test says so."""
-
-    time = 100.0
-
-    def now(self):
-        return self.time
 
 
 class Sender:

@@ -3,22 +3,13 @@
 import pytest
 from ZODB.MappingStorage import MappingStorage
 
+from support.clock import Clock
 from ZEO.net.loop import Loop
-from ZEO.net.system import System
 from ZEO.serving.hosted import CHEAP, SIZES_SHARE, HostedStorage
 from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
 from ZEO.serving.resolve import ConflictPolicy
 from ZEO.wire.messages import codec
-
-
-class Clock(System):
-    """A clock that is set."""
-
-    time = 100.0
-
-    def now(self):
-        return self.time
 
 
 class Sized(MappingStorage):
