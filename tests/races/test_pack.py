@@ -141,7 +141,7 @@ def test_a_second_pack_leaves_the_first_as_it_is(serving, raw, tmp_path, wait, s
         else:
             other.call('pack', time.time() + 1, False)
     status = other.call('server_status')
-    assert status['packing'] and status['pack-start'] and server.hosted['1'].is_slow
+    assert status['packing'] and status['pack-start'] and server.hosted['1'].backend.is_packing
     tid = other.commit(4, (oid(1), tids[-1], b'4'))
     assert other.call('server_status')['packing']
     go_on.set()

@@ -13,8 +13,8 @@ from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import maxtid, p64, z64
 
 from support.scripted import framed
+from ZEO.serving.backends.recent import RecentRecords
 from ZEO.serving.invalidations import Invalidations
-from ZEO.serving.recent import RecentRecords
 
 OID = p64(10**6)
 

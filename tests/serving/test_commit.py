@@ -11,6 +11,7 @@ from ZODB.utils import maxtid, p64, z64
 from support.clock import Clock
 from ZEO.net.loop import Loop
 from ZEO.serving.account import Account, Budget
+from ZEO.serving.backends.remote import RemoteBackend
 from ZEO.serving.commit import Commit
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Workers
@@ -166,7 +167,7 @@ def test_what_a_storage_that_fails_to_finish_has_written_is_read_from_it(tmp_pat
         '1', storage, loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None
     )
     finished(hosted)
-    assert hosted.load_before(OID, maxtid)[0] == b'data'
+    assert hosted.backend.load_now(OID, maxtid)[0] == b'data'
     commit = Commit(hosted, Committer(), TransactionMetaData(), None, ' ', False)
     commit.phase.add('store', b'more', OID, storage.lastTransaction())
     commit.phase.vote()
@@ -178,7 +179,7 @@ def test_what_a_storage_that_fails_to_finish_has_written_is_read_from_it(tmp_pat
 
     monkeypatch.setattr(storage, 'tpc_finish', finish)
     assert commit.phase.finish() == storage.lastTransaction()  # it is permanent
-    assert hosted.load_before(OID, maxtid)[0] == b'more'
+    assert hosted.backend.load_now(OID, maxtid)[0] == b'more'
     storage.close()
     loop.close()
 
@@ -193,7 +194,7 @@ def test_what_others_have_written_before_a_commit_is_read(tmp_path):
         for name in '12'
     )
     finished(one)
-    assert one.load_before(OID, maxtid)[0] == b'data'
+    assert one.backend.load_now(OID, maxtid)[0] == b'data'
     for hosted, oid, serial, data in (
         (other, OID, storage.lastTransaction(), b'theirs'),
         (one, p64(2), z64, b'ours'),
@@ -202,7 +203,7 @@ def test_what_others_have_written_before_a_commit_is_read(tmp_path):
         commit.phase.add('store', data, oid, serial)
         commit.phase.vote()
         commit.phase.finish()
-    assert one.load_before(OID, maxtid)[0] == b'theirs'
+    assert one.backend.load_now(OID, maxtid)[0] == b'theirs'
     storage.close()
     loop.close()
 
@@ -221,7 +222,8 @@ def test_a_transaction_that_needs_a_thread_and_gets_none_is_over(call):
         '1', MappingStorage(), loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None
     )
     commit = voted(hosted) if call == 'finish' else collecting(hosted)
-    hosted.is_remote, told = True, []
+    local, told = hosted.backend, []
+    hosted.backend = RemoteBackend('1', hosted.storage, loop, Workers(loop), lambda: None)
     if call == 'finish':
         with pytest.raises(StorageError, match='cannot start a thread'):
             commit.phase.finish()
@@ -234,6 +236,6 @@ def test_a_transaction_that_needs_a_thread_and_gets_none_is_over(call):
         and hosted.stats.lock_since is None
     )
     assert hosted.storage._transaction is None
-    hosted.is_remote = False
+    hosted.backend = local
     finished(hosted)
     loop.close()

@@ -14,7 +14,7 @@ from ZODB.POSException import POSKeyError
 from ZODB.tests.hexstorage import HexStorage
 from ZODB.utils import load_current, maxtid, p64, z64
 
-from ZEO.serving.recent import RecentRecords, keeps_to_itself
+from ZEO.serving.backends.recent import RecentRecords, keeps_to_itself
 
 
 class Counted:

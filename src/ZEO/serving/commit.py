@@ -25,7 +25,6 @@ from transaction.interfaces import TransientError
 from ZODB.Connection import TransactionMetaData
 from ZODB.POSException import ConflictError, POSError, StorageTransactionError
 
-from ZEO.net.loop import ENDS
 from ZEO.serving import blobs
 from ZEO.serving.account import TooMuch
 from ZEO.serving.begin import begin
@@ -36,9 +35,6 @@ from ZEO.wire.quoting import explained
 
 if TYPE_CHECKING:
     from ZEO.serving.hosted import HostedStorage
-
-#: Storing many objects gives way to the other clients after so many seconds.
-SLICE = 0.005
 
 
 class Phase:
@@ -239,55 +235,12 @@ class Commit:
     def prepare(self) -> None:
         """Tell the storage everything that was collected, and have it vote."""
         self.phase = Preparing(self)
-        steps = self._steps()
-        if self.hosted.is_slow:
-            try:
-                prepared = self.hosted.workers.run(lambda: self._exhaust(steps))
-            except POSError as error:  # no thread: the lock must go to the others
-                self._not_prepared(error)
-            else:
-                prepared.then(self._prepared, self._not_prepared)
-        else:
-            self._advance(steps)
+        self.hosted.backend.prepare(self._steps(), self._prepared, self._not_prepared)
 
     def finish(self) -> bytes | Later:
         """Have the storage make it permanent; tell everybody; return the tid."""
-        if self.hosted.is_remote:
-            return self._finish_remotely()
-        try:
-            tid = self._finish_storage()
-        except BaseException as error:
-            # told to the client by whoever called; here only the lock matters
-            raise self._not_finished(error) from None
-        self.hosted.committed(self.peer, tid, list(self._changed))
-        return self._finished(tid)
-
-    def _finish_remotely(self) -> Later:
-        """The same in a worker thread.
-
-        A remote storage calls its callback between telling of the transactions before this one and
-        those after it: what is posted there comes to the loop in that order. The worker's own
-        return may come behind a later transaction.
-        """
         self.phase = Finishing(self)
-        answer = Later()
-
-        def told(tid: bytes) -> None:
-            if isinstance(self.phase, Finishing):
-                self.hosted.committed(self.peer, tid, list(self._changed))
-                answer.answer(self._finished(tid))
-
-        def finish() -> bytes:
-            return self.hosted.storage.tpc_finish(
-                self.transaction, lambda tid: self.hosted.loop.from_thread(lambda: told(tid))
-            )
-
-        try:
-            finished = self.hosted.workers.run(finish)
-        except POSError as error:
-            raise self._not_finished(error) from None
-        finished.then(told, lambda error: answer.fail(self._not_finished(error)))
-        return answer
+        return self.hosted.backend.finish(self.transaction, self._finished, self._not_finished)
 
     def end(self, reason: BaseException | None) -> Later | None:
         """Be over, without having changed anything; harmless when it is over."""
@@ -296,60 +249,24 @@ class Commit:
         self.phase = Ended(reason)
         self.hosted.stats.aborts += 1
         ended = None
-        if self._begun and self.hosted.is_remote:
-            ended = self._end_remotely(reason)
+        if self._begun:
+            ended = self.hosted.backend.abort(self.transaction, partial(self._aborted, reason))
         else:
-            self._end_here(reason)
+            self._release()
         self.answer.fail(reason or StorageTransactionError('the transaction was aborted'))
         return ended
 
-    def _end_remotely(self, reason: BaseException | None) -> Later | None:
-        """Abort in a worker thread, and then give the lock to the next one, who would have to wait
-        in the storage.
-        """
-        ended = Later()
-
-        def over(result: Any) -> None:
-            self._aborted(reason, result if isinstance(result, BaseException) else None)
-            self._release()
-            ended.answer(None)
-
-        try:
-            aborted = self.hosted.workers.run(self._abort)
-        except POSError:  # no thread: better wait for the network than keep its lock
-            self._end_here(reason)
-            return None
-        aborted.then(over, over)
-        return ended
-
-    def _end_here(self, reason: BaseException | None) -> None:
-        failed: BaseException | None = None
-        try:
-            if self._begun:
-                self._abort()
-        except ENDS:
-            self._release()
-            raise
-        except BaseException as error:
-            # the storage's own trouble must not keep the lock from the others
-            failed = error
-        try:
-            if self._begun:
-                self._aborted(reason, failed)
-        finally:
-            self._release()
-
-    def _abort(self) -> None:
-        """Have the storage give it up; with a remote one in a worker thread."""
-        blobs.forget_stored(self.hosted.storage, self.transaction)
-        self.hosted.storage.tpc_abort(self.transaction)
-
     def _aborted(self, reason: BaseException | None, failed: BaseException | None) -> None:
         """The storage has given the transaction up, or failed to do so."""
-        if failed is not None:
-            self.hosted.loop.reports.failed('the storage failed to abort', self.hosted.name, failed)
-        if failed is not None or not (reason is None or isinstance(reason, ConflictError)):
-            self.hosted.forget_failed(self.transaction)
+        try:
+            if failed is not None:
+                self.hosted.loop.reports.failed(
+                    'the storage failed to abort', self.hosted.name, failed
+                )
+            if failed is not None or not (reason is None or isinstance(reason, ConflictError)):
+                self.hosted.forget_failed(self.transaction)
+        finally:
+            self._release()
 
     def _release(self) -> None:
         """Give back what it holds; the others get the lock whatever goes wrong with the rest."""
@@ -382,30 +299,7 @@ class Commit:
         elif not isinstance(self.phase, Finishing):
             self.end(error)
 
-    def _advance(self, steps: Iterator[None]) -> None:
-        """Go on with the preparation for one slice of time."""
-        system = self.hosted.loop.system
-        until = system.now() + SLICE
-        try:
-            for _ in steps:
-                if self.abandoned or self.error is not None:
-                    break
-                if system.now() > until:
-                    self.hosted.loop.later(0, lambda: self._advance(steps))
-                    return
-        except ENDS:
-            raise
-        except BaseException as error:  # whatever a storage raises fails the vote
-            self._not_prepared(error)
-        else:
-            self._prepared(None)
-
-    def _exhaust(self, steps: Iterator[None]) -> None:
-        for _ in steps:
-            if self.abandoned or self.error is not None:
-                break
-
-    def _prepared(self, _: None) -> None:
+    def _prepared(self) -> None:
         if self.abandoned or self.error is not None:
             self.end(self.error)
         elif self._conflicts:
@@ -442,6 +336,8 @@ class Commit:
         for name, data, args in self.log.drain():
             getattr(self, '_' + name)(data, *args)
             yield
+            if self.abandoned or self.error is not None:
+                return
         if not self._conflicts:
             self._note_new_serials(storage.tpc_vote(self.transaction))
 
@@ -515,45 +411,17 @@ class Commit:
             self._changed[oid] = None
             self._new_serials[oid] = None
 
-    def _finish_storage(self) -> bytes:
-        """Returns the tid, which some storages tell the callback only."""
-        self.hosted.look_for_others()
-        storage = self.hosted.storage
-        tids: list[bytes] = []
-        try:
-            returned = storage.tpc_finish(self.transaction, tids.append)
-        except ENDS:
-            raise
-        except BaseException as error:
-            if not self._is_permanent(tids):
-                raise
-            self.hosted.loop.reports.failed(
-                'the storage failed behind a finished transaction', self.hosted.name, error
-            )
-            self.hosted.forget_records()
-            # harmless, and frees its lock
-            self.hosted.loop.attempt(partial(storage.tpc_abort, self.transaction))
-            return tids[0]
-        return returned or (tids[0] if tids else storage.lastTransaction())
-
-    def _is_permanent(self, tids: list[bytes]) -> bool:
-        """Whether the storage has made it its last transaction before it failed."""
-        try:
-            return bool(tids) and self.hosted.storage.lastTransaction() == tids[0]
-        except ENDS:
-            raise
-        except BaseException:
-            return False
-
-    def _finished(self, tid: bytes) -> bytes:
+    def _finished(self, tid: bytes) -> None:
+        if not isinstance(self.phase, Finishing):
+            return
+        self.hosted.committed(self.peer, tid, list(self._changed))
         stats = self.hosted.stats
         stats.commits += 1
         stats.stores += len(self._changed)
         self.phase = Ended(None)
         self._release()
-        return tid
 
-    def _not_finished(self, error: BaseException) -> BaseException:
+    def _not_finished(self, error: BaseException) -> None:
         self.peer.report(
             logging.ERROR,
             'transactions that failed to finish',
@@ -561,6 +429,5 @@ class Commit:
             self.hosted.name,
             explained(error),
         )
-        self.hosted.forget_records()
+        self.hosted.backend.forget_records()
         self.end(error)
-        return error

@@ -107,7 +107,6 @@ def answer_load(
 ) -> None:
     """Answer a loadBefore, which most calls are: it needs few of the steps of :func:`dispatch`."""
     message_id, _, name, args = message
-    hosted.stats.loads += 1
     peer.loads += 1
     try:
         # without a call: with M5 all loads come here

@@ -15,13 +15,13 @@ from typing import Any
 
 import zope.interface
 from ZODB.interfaces import IStorageWrapper
-from ZODB.POSException import POSError
 from ZODB.serialize import referencesf
 
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.channel import Channel
 from ZEO.net.loop import ENDS, Loop
 from ZEO.serving import blobs, filestorage
+from ZEO.serving.backends import backend_for
 from ZEO.serving.commitlock import CommitLock
 from ZEO.serving.contention import Contention
 from ZEO.serving.invalidations import Invalidations
@@ -31,11 +31,8 @@ from ZEO.serving.limits import Limits
 from ZEO.serving.moments import lasted
 from ZEO.serving.oids import GivenOut
 from ZEO.serving.packing import Packs
-from ZEO.serving.recent import RecentRecords, keeps_to_itself
-from ZEO.serving.remote import RemoteLoads
 from ZEO.serving.resolve import ConflictPolicy
 from ZEO.serving.stats import Stats
-from ZEO.serving.upstream import Upstream
 from ZEO.wire.frames import frame
 from ZEO.wire.quoting import explained
 from ZEO.wire.shapes import MESSAGE_SIZE
@@ -88,7 +85,6 @@ class HostedStorage:
         self.storage = storage
         self.loop = loop
         self.workers = workers
-        self._computers = Workers(loop, computing=True)
         self.limits = limits
         self.read_only = read_only or bool(storage.isReadOnly())
         self.transaction_timeout = transaction_timeout
@@ -98,14 +94,7 @@ class HostedStorage:
         self._failed: Any = None
         self._settle()
         self.oids = GivenOut(filestorage.storages_within(storage))
-        self.is_remote = _is_remote(storage)  # its calls may wait for a network
-        self.remote_loads = RemoteLoads(storage, workers)
-        self.upstream = Upstream(storage, loop, workers, self._connected_again)
-        self._recent = (
-            RecentRecords(storage, limits.record_memory) if keeps_to_itself(storage) else None
-        )
-        #: loadBefore in the loop's thread, for a storage that is not remote
-        self.load_before = storage.loadBefore if self._recent is None else self._recent.load
+        self.backend = backend_for(name, storage, loop, workers, limits, self._connected_again)
         self.lock = CommitLock(loop.soon, Contention(self).one_more)
         self.stats = Stats(loop.system.wall_clock(), loop.system.now())
         self.packs = Packs(self)
@@ -155,23 +144,37 @@ class HostedStorage:
                 filestorage.forget_failed(files, self._failed)
             self._failed = None
 
+    # Old names, until nothing asks for them any more.
+
     @property
-    def is_slow(self) -> bool:
-        """Whether a commit may have to wait inside the storage: for its network, or for a pack that
-        holds its commit lock.
-        """
-        return self.is_remote or self.stats.pack_since is not None
+    def is_remote(self) -> bool:
+        return self.backend.waiting_threads is not None
+
+    @property
+    def load_before(self) -> Any:
+        return self.backend.load_now
+
+    @property
+    def remote_loads(self) -> Any:
+        return self.backend._loads  # type: ignore[attr-defined]
+
+    @property
+    def upstream(self) -> Any:
+        return self.backend._upstream  # type: ignore[attr-defined]
 
     def compute(self, work: Callable[[], Any], client: Any = None) -> Later:
-        """Have the storage do what takes long, in another thread; for a client, which then has a
-        turn among others.
-        """
-        return (self.workers if self.is_remote else self._computers).run(work, client)
+        return self.backend.compute(work, client)
 
     def forget_calls(self, client: Any) -> None:
-        """A client is gone: its slow calls that did not begin yet are not to be done."""
-        self.workers.forget(client)
-        self._computers.forget(client)
+        self.backend.forget(client)
+
+    def close_iterators(self, iterators: Iterators) -> None:
+        self.backend.give_back(iterators.close)
+
+    def left(self, peer: Any) -> None:
+        """A client is gone."""
+        if self.peers.pop(peer, None) is not None:
+            self.stats.loads += peer.loads
 
     def info(self) -> dict[str, Any]:
         """Return what get_info answers."""
@@ -184,7 +187,7 @@ class HostedStorage:
             'interfaces': blobs.interfaces(storage),
             MESSAGE_SIZE: self.limits.message_size,
             'extensions': tuple(
-                name for name in EXTENSIONS if not (self.is_remote and name == 'batches')
+                name for name in EXTENSIONS if name not in self.backend.without_extensions
             ),
         }
 
@@ -250,6 +253,7 @@ class HostedStorage:
         return {
             **self.stats.report(),
             **trouble,
+            'loads': self.stats.loads + sum(peer.loads for peer in self.peers),
             'waiting': self.lock.waiting,
             'timeout-thread-is-alive': True,
             'last-transaction': last.hex() if last else '',
@@ -296,19 +300,17 @@ class HostedStorage:
     def _note(self, tid: bytes, oids: list[bytes]) -> None:
         try:
             self.invalidations.add(tid, oids)
-            self.remote_loads.changed(oids)
-            if self._recent is not None:
-                self._recent.changed(tid, oids)
+            self.backend.changed(tid, oids)
         except ENDS:
             raise
         except BaseException as error:  # what is not noted must not be taken for complete
             self._report('a transaction was not noted', error)
             self.invalidations.clear()
-            self.forget_records()
+            self.backend.forget_records()
 
     def heard(self, tid: bytes, oids: list[bytes]) -> None:
         """The storage tells of a transaction of others."""
-        if self.upstream.is_catching_up:
+        if self.backend.is_catching_up:
             # it may be several, each older than that: clients have to ask
             self._note(tid, oids)
             self._connected_again()
@@ -321,16 +323,6 @@ class HostedStorage:
     def _close_all(self, reason: str) -> None:
         for peer in tuple(self.peers):
             peer.close(reason)
-
-    def close_iterators(self, iterators: Iterators) -> None:
-        """The client of these is gone."""
-        if self.is_remote:
-            try:
-                self.workers.run(iterators.close)
-            except POSError:  # no thread: the other server ends them when there are too many
-                pass
-        else:
-            iterators.close()
 
     def tell(self, but: Any, name: str, *args: Any) -> None:
         """Send a message to every client except one, encoded once for each protocol that is spoken.
@@ -350,26 +342,10 @@ class HostedStorage:
                     self._report('a client could not be told what changed', error)
                     channel.close('closed by us: it could not be told what changed')
 
-    def look_for_others(self) -> None:
-        """Be prepared for a transaction's end; the storage's commit lock is held, so that it is the
-        next one.
-        """
-        if self._recent is not None:
-            try:
-                self._recent.look_for_others()
-            except Exception as error:
-                self._report('looking for what else was written failed', error)
-                self.forget_records()
-
-    def forget_records(self) -> None:
-        """The storage may hold less than it did, or something else."""
-        if self._recent is not None:
-            self._recent.clear()
-
     def forget_changes(self) -> None:
         """The storage can't say what changed: every client has to check its whole cache."""
         self.invalidations.clear()
-        self.forget_records()
+        self.backend.forget_records()
         self._close_all('the storage has lost track of its changes')
 
     def close(self) -> None:
@@ -377,11 +353,6 @@ class HostedStorage:
         began = self.loop.system.now()
         self.storage.close()
         log.info('storage %s is closed after %s', self.name, lasted(self.loop.system.now() - began))
-
-
-def _is_remote(storage: Any) -> bool:
-    """Whether it is a client of a server, or wrapped around one."""
-    return any(hasattr(one, 'is_connected') for one in filestorage.storages_within(storage))
 
 
 @zope.interface.implementer(IStorageWrapper)

@@ -33,9 +33,10 @@ class Packs:
         is gone.
         """
         hosted = self._hosted
-        packed = hosted.compute(lambda: hosted.storage.pack(time, hosted.references))
+        packed = hosted.backend.compute(lambda: hosted.storage.pack(time, hosted.references))
         # Only now: where no thread could be started there is no pack.
         self._running += 1
+        hosted.backend.is_packing = True
         hosted.stats.pack_since = hosted.stats.pack_since or hosted.loop.system.wall_clock()
         began, before = hosted.loop.system.now(), self._size()
         who.report(
@@ -78,10 +79,8 @@ class Packs:
 
     def _size(self) -> Any:
         """The storage's size for the log; None where it is not known at once."""
-        if self._hosted.is_remote:
-            return None
         try:
-            return self._hosted.storage.getSize()
+            return self._hosted.backend.size()
         except Exception:  # a storage that fails here says so where it matters
             return None
 
@@ -89,4 +88,5 @@ class Packs:
         self._running -= 1
         if not self._running:
             self._hosted.stats.pack_since = None
-        self._hosted.forget_records()
+            self._hosted.backend.is_packing = False
+        self._hosted.backend.forget_records()

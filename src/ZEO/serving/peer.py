@@ -193,7 +193,7 @@ class Peer:
         attempt = self._loop.attempt  # each of these, whatever the others raise
         attempt(partial(self._intake.left, self))
         if self._hosted is not None:
-            self._hosted.peers.pop(self, None)
+            self._hosted.left(self)
             attempt(partial(self._hosted.forget_calls, self))
         for commit in self._transactions.take_all() if self._transactions is not None else ():
             attempt(partial(_abort, commit))
@@ -325,7 +325,6 @@ class Peer:
 
     def _one_load(self) -> HostedStorage:
         hosted = self.hosted
-        hosted.stats.loads += 1
         self.loads += 1
         return hosted
 

@@ -1,0 +1,40 @@
+"""How a kind of storage is asked: in the loop's thread, or in workers if it waits for a network.
+
+Enters: a storage, when the server starts. Leaves: the :class:`~ZEO.serving.backends.base.Backend`
+of its kind; nothing else asks what kind it is. Fails: with what the storage raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ZEO.net.loop import Loop
+from ZEO.serving.backends.base import Backend
+from ZEO.serving.backends.local import FileBackend, LocalBackend
+from ZEO.serving.backends.recent import keeps_to_itself
+from ZEO.serving.backends.remote import RemoteBackend
+from ZEO.serving.filestorage import storages_within
+from ZEO.serving.later import Workers
+from ZEO.serving.limits import Limits
+
+
+def backend_for(
+    name: str,
+    storage: Any,
+    loop: Loop,
+    workers: Workers,
+    limits: Limits,
+    reconnected: Callable[[], None],
+) -> Backend:
+    """Return the backend that asks `storage`.
+
+    :param name: of the storage, for the log.
+    :param workers: threads that the server's storages share.
+    :param reconnected: called when a storage on a network has a new connection, before it reports
+        changes that it has missed.
+    """
+    if any(hasattr(one, 'is_connected') for one in storages_within(storage)):
+        return RemoteBackend(name, storage, loop, workers, reconnected)
+    kind = FileBackend if keeps_to_itself(storage) else LocalBackend
+    return kind(name, storage, loop, workers, limits)

@@ -1,0 +1,194 @@
+"""What the server asks of a storage of any kind.
+
+Enters: loads and slow calls of clients, steps and ends of their transactions, what has changed.
+Leaves: results, at once or as :class:`~ZEO.serving.later.Later`. Fails: with what the storage
+raises; StorageError where a call needs a thread and none can be started.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, Protocol
+
+from ZODB.POSException import POSError
+
+from ZEO.net.loop import ENDS, Loop
+from ZEO.serving import blobs
+from ZEO.serving.later import Client, Later, Workers
+
+#: What loadBefore returns: data, its tid, the tid of the next revision or None.
+Found = tuple[bytes, bytes, Any]
+
+
+class Reader(Client, Protocol):
+    """A client that loads."""
+
+    loads: int  # objects that it has loaded
+
+
+class Backend(ABC):
+    """One storage, asked as its kind has to be asked. All in the loop's thread.
+
+    A kind of storage is a subclass, which :func:`~ZEO.serving.backends.backend_for` chooses once.
+    An MVCC storage (``ZODB.interfaces.IMVCCStorage``, such as one in an SQL database) has no
+    backend of its own yet. One would have to answer:
+
+    - loads: an instance (``new_instance``) is a view of the database as of its last
+      ``poll_invalidations``. `load_now` stays None; :meth:`load` takes an instance from a pool, in
+      a worker thread. It must see at least the last transaction that the client was told, and
+      nothing that the client was not told yet.
+    - commits: an instance for each transaction, from :meth:`prepare` to :meth:`finish` or
+      :meth:`abort`, in worker threads, since the database may block on its own commit lock.
+    - changes: other processes commit to the same database. A follower, which is one more instance
+      that is polled, reports them in the order of their tids before any view is moved past them;
+      :meth:`ping` polls it at once.
+
+    :param name: of the storage, for the log.
+    :param workers: threads that the server's storages share.
+    """
+
+    #: loadBefore in the loop's thread; None where a load may wait for a network.
+    load_now: Callable[[bytes, bytes], Found | None] | None = None
+
+    #: Threads for the calls that may wait for a network; None where none of them does.
+    waiting_threads: Workers | None = None
+
+    #: Extensions of the protocol that this kind of storage does not have.
+    without_extensions: frozenset[str] = frozenset()
+
+    #: Whether a pack runs, which may hold the storage's own commit lock.
+    is_packing = False
+
+    def __init__(self, name: str, storage: Any, loop: Loop, workers: Workers) -> None:
+        self._name = name
+        self._storage = storage
+        self._loop = loop
+        self._workers = workers
+
+    # Reading.
+
+    @abstractmethod
+    def load(self, oid: bytes, tid: bytes, client: Reader) -> Found | None | Later:
+        """Return what the storage's loadBefore returns."""
+
+    @abstractmethod
+    def load_many(
+        self, oids: list[bytes], tid: bytes, client: Reader
+    ) -> list[Found | None] | Later:
+        """Return what loadBefore returns for the first of `oids`: at least one, as many as a
+        bounded answer holds and time allows. None stands for an object that is not there.
+        """
+
+    def load_serial(self, oid: bytes, serial: bytes, client: Reader) -> bytes:
+        """Return the data of one revision; called in `waiting_threads` where there are some."""
+        client.loads += 1
+        return self._storage.loadSerial(oid, serial)
+
+    @abstractmethod
+    def iterate(self, start: bytes | None, stop: bytes | None, client: Client) -> Any:
+        """Return the storage's iterator over transactions, or a Later with one; called in
+        `waiting_threads` where there are some.
+        """
+
+    @abstractmethod
+    def compute(self, work: Callable[[], Any], client: Client | None = None) -> Later:
+        """Do what takes long in another thread.
+
+        :param client: who has a turn among others; None: the server itself.
+        """
+
+    def give_back(self, close: Callable[[], None]) -> None:
+        """Call `close`, which gives back what a client that is gone has open in the storage."""
+        close()
+
+    def forget(self, client: Client) -> None:
+        """Drop the slow calls of a client that is gone, as far as they did not begin yet."""
+        self._workers.forget(client)
+
+    def ping(self) -> Later | None:
+        """Return None, or a Later that is answered once all is reported that was done before."""
+        return None
+
+    def size(self) -> int | None:
+        """Return the storage's size in bytes; None where that is not known at once."""
+        return None
+
+    # Committing; the transaction holds the server's commit lock.
+
+    @abstractmethod
+    def prepare(
+        self,
+        steps: Iterator[None],
+        prepared: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """Go through `steps`, each of which asks the storage for something, and call `prepared`, or
+        `failed` with what one of them raises.
+        """
+
+    @abstractmethod
+    def finish(
+        self,
+        transaction: Any,
+        finished: Callable[[bytes], None],
+        failed: Callable[[BaseException], None],
+    ) -> bytes | Later:
+        """Make a transaction permanent: call `finished` with its tid, before any later transaction
+        is reported, and return the tid; or call `failed` and raise the error.
+
+        A Later is answered or fails after that.
+        """
+
+    def abort(self, transaction: Any, over: Callable[[BaseException | None], None]) -> Later | None:
+        """Give a transaction up and call `over`, with the error where the storage fails to.
+
+        :returns: a Later that is answered after that, or None when it has happened already.
+        """
+        try:
+            self._abort(transaction)
+        except BaseException as error:
+            over(error)
+            if isinstance(error, ENDS):
+                raise
+            # else `over` reports it: the storage's trouble must not keep the lock from others
+        else:
+            over(None)
+        return None
+
+    def _abort(self, transaction: Any) -> None:
+        blobs.forget_stored(self._storage, transaction)
+        self._storage.tpc_abort(transaction)
+
+    def _prepare_in_worker(
+        self,
+        steps: Iterator[None],
+        prepared: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        try:
+            done = self._workers.run(partial(deque, steps, 0))
+        except POSError as error:  # no thread: the lock must go to the others
+            failed(error)
+        else:
+            done.then(lambda _: prepared(), failed)
+
+    # Changes.
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether what the storage reports now may have happened long ago."""
+        return False
+
+    @abstractmethod
+    def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
+        """Take note of a transaction, before clients are told of it."""
+
+    @abstractmethod
+    def forget_records(self) -> None:
+        """Forget what was read: the storage may hold less than it did, or something else."""
+
+    def _report(self, what: str, error: BaseException) -> None:
+        self._loop.reports.failed(what, self._name, error)

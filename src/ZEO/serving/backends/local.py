@@ -1,0 +1,181 @@
+"""A storage in this process, which never waits for a network: it is asked in the loop's thread.
+
+Enters: as :class:`~ZEO.serving.backends.base.Backend`. Leaves: results at once, but for what takes
+long or a commit during a pack: those are given to threads. Fails: with what the storage raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from ZODB.POSException import POSKeyError
+
+from ZEO.net.loop import ENDS, Loop
+from ZEO.serving.backends.base import Backend, Found, Reader
+from ZEO.serving.backends.recent import RecentRecords
+from ZEO.serving.later import Client, Later, Workers
+from ZEO.serving.limits import Limits
+
+#: Seconds after which storing many objects gives way to the other clients.
+SLICE = 0.005
+
+
+class LocalBackend(Backend):
+    """A storage that is asked in the loop's thread."""
+
+    def __init__(
+        self, name: str, storage: Any, loop: Loop, workers: Workers, limits: Limits
+    ) -> None:
+        super().__init__(name, storage, loop, workers)
+        self._computers = Workers(loop, computing=True)
+        self._batch = limits.batch
+        self.load_now: Callable[[bytes, bytes], Found | None] = storage.loadBefore
+
+    def load(self, oid: bytes, tid: bytes, client: Reader) -> Found | None:
+        client.loads += 1
+        return self.load_now(oid, tid)
+
+    def load_many(self, oids: list[bytes], tid: bytes, client: Reader) -> list[Found | None]:
+        found: list[Found | None] = []
+        space, until, now = self._batch, self._loop.slice(), self._loop.system.now
+        for oid in oids:
+            client.loads += 1
+            try:
+                record = self.load_now(oid, tid)
+            except POSKeyError:
+                record = None
+            found.append(record)
+            if record is not None:
+                space -= len(record[0] or b'')
+            if space <= 0 or now() > until:
+                break
+        return found
+
+    def iterate(self, start: bytes | None, stop: bytes | None, client: Client) -> Any:
+        if start is None:
+            return self._storage.iterator(start, stop)
+        # to find `start` a storage may go over all its transactions
+        return self.compute(partial(self._storage.iterator, start, stop), client)
+
+    def compute(self, work: Callable[[], Any], client: Client | None = None) -> Later:
+        return self._computers.run(work, client)
+
+    def forget(self, client: Client) -> None:
+        super().forget(client)
+        self._computers.forget(client)
+
+    def size(self) -> int | None:
+        return self._storage.getSize()
+
+    # Committing.
+
+    def prepare(
+        self,
+        steps: Iterator[None],
+        prepared: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        if self.is_packing:
+            self._prepare_in_worker(steps, prepared, failed)
+        else:
+            self._advance(steps, prepared, failed)
+
+    def _advance(
+        self,
+        steps: Iterator[None],
+        prepared: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """Go on for one slice of time."""
+        now = self._loop.system.now
+        until = now() + SLICE
+        try:
+            for _ in steps:
+                if now() > until:
+                    self._loop.later(0, partial(self._advance, steps, prepared, failed))
+                    return
+        except ENDS:
+            raise
+        except BaseException as error:  # whatever a storage raises fails the vote
+            failed(error)
+        else:
+            prepared()
+
+    def finish(
+        self,
+        transaction: Any,
+        finished: Callable[[bytes], None],
+        failed: Callable[[BaseException], None],
+    ) -> bytes:
+        try:
+            tid = self._finish(transaction)
+        except BaseException as error:
+            failed(error)
+            raise
+        finished(tid)
+        return tid
+
+    def _finish(self, transaction: Any) -> bytes:
+        """Return the tid, which some storages tell the callback only."""
+        storage = self._storage
+        tids: list[bytes] = []
+        try:
+            returned = storage.tpc_finish(transaction, tids.append)
+        except ENDS:
+            raise
+        except BaseException as error:
+            if not self._is_permanent(tids):
+                raise
+            self._report('the storage failed behind a finished transaction', error)
+            self.forget_records()
+            # harmless, and frees its lock
+            self._loop.attempt(partial(storage.tpc_abort, transaction))
+            return tids[0]
+        return returned or (tids[0] if tids else storage.lastTransaction())
+
+    def _is_permanent(self, tids: list[bytes]) -> bool:
+        """Whether the storage has made it its last transaction before it failed."""
+        try:
+            return bool(tids) and self._storage.lastTransaction() == tids[0]
+        except ENDS:
+            raise
+        except BaseException:  # a storage that cannot say so has most likely not finished
+            return False
+
+    # Changes.
+
+    def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
+        """No record is kept."""
+
+    def forget_records(self) -> None:
+        """No record is kept."""
+
+
+class FileBackend(LocalBackend):
+    """A FileStorage that no other process changes: the records that clients loaded last are kept in
+    memory.
+    """
+
+    def __init__(
+        self, name: str, storage: Any, loop: Loop, workers: Workers, limits: Limits
+    ) -> None:
+        super().__init__(name, storage, loop, workers, limits)
+        self._recent = RecentRecords(storage, limits.record_memory)
+        self.load_now = self._recent.load
+
+    def _finish(self, transaction: Any) -> bytes:
+        # with the storage's commit lock held, so that this transaction is the next one
+        try:
+            self._recent.look_for_others()
+        except Exception as error:  # the transaction is more important
+            self._report('looking for what else was written failed', error)
+            self.forget_records()
+        return super()._finish(transaction)
+
+    def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
+        self._recent.changed(tid, oids)
+
+    def forget_records(self) -> None:
+        self._recent.clear()

@@ -1,0 +1,141 @@
+"""A storage that is itself a client of another server, or wrapped around one: it may wait for a
+network, and is asked in worker threads.
+
+Enters: as :class:`~ZEO.serving.backends.base.Backend`. Leaves: Laters. Fails: with what the storage
+raises; StorageError where no thread can be started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from ZODB.POSException import POSError
+
+from ZEO.net.loop import Loop
+from ZEO.serving.backends.base import Backend, Reader
+from ZEO.serving.backends.loads import RemoteLoads
+from ZEO.serving.backends.upstream import Upstream
+from ZEO.serving.later import Client, Later, Workers
+
+
+class RemoteBackend(Backend):
+    """A storage on a network.
+
+    :param reconnected: called when there is a new connection, before the storage reports what it
+        has missed.
+    """
+
+    without_extensions = frozenset({'batches'})
+
+    def __init__(
+        self,
+        name: str,
+        storage: Any,
+        loop: Loop,
+        workers: Workers,
+        reconnected: Callable[[], None],
+    ) -> None:
+        super().__init__(name, storage, loop, workers)
+        self.waiting_threads = workers
+        self._loads = RemoteLoads(storage, workers)
+        self._upstream = Upstream(storage, loop, workers, reconnected)
+
+    def load(self, oid: bytes, tid: bytes, client: Reader) -> Later:
+        client.loads += 1
+        return self._loads.load(oid, tid, client)
+
+    def load_many(self, oids: list[bytes], tid: bytes, client: Reader) -> Later:
+        client.loads += 1
+        return self._loads.load_first(oids, tid, client)
+
+    def iterate(self, start: bytes | None, stop: bytes | None, client: Client) -> Any:
+        return self._storage.iterator(start, stop)
+
+    def compute(self, work: Callable[[], Any], client: Client | None = None) -> Later:
+        return self._workers.run(work, client)
+
+    def give_back(self, close: Callable[[], None]) -> None:
+        try:
+            self._workers.run(close)
+        except POSError:  # no thread: the other server ends them when there are too many
+            pass
+
+    def ping(self) -> Later | None:
+        return self._upstream.wait()
+
+    # Committing.
+
+    def prepare(
+        self,
+        steps: Iterator[None],
+        prepared: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._prepare_in_worker(steps, prepared, failed)
+
+    def finish(
+        self,
+        transaction: Any,
+        finished: Callable[[bytes], None],
+        failed: Callable[[BaseException], None],
+    ) -> Later:
+        """Have a worker make it permanent.
+
+        A remote storage calls its callback between reporting the transactions before this one and
+        those after it: what is posted there comes to the loop in that order. The worker's own
+        return may come behind a later transaction.
+        """
+        answer = Later()
+        tids: list[bytes] = []  # the transaction's, once it is known
+        from_thread = self._loop.from_thread
+
+        def told(tid: bytes) -> None:
+            if not tids:
+                tids.append(tid)
+                finished(tid)
+                answer.answer(tid)
+
+        def not_finished(error: BaseException) -> None:
+            if tids:
+                self._report('the storage failed behind a finished transaction', error)
+            else:
+                failed(error)
+                answer.fail(error)
+
+        def finish() -> bytes:
+            return self._storage.tpc_finish(transaction, lambda tid: from_thread(lambda: told(tid)))
+
+        try:
+            done = self._workers.run(finish)
+        except POSError as error:
+            failed(error)
+            raise
+        done.then(told, not_finished)
+        return answer
+
+    def abort(self, transaction: Any, over: Callable[[BaseException | None], None]) -> Later | None:
+        ended = Later()
+
+        def done(result: Any) -> None:
+            over(result if isinstance(result, BaseException) else None)
+            ended.answer(None)
+
+        try:
+            aborted = self._workers.run(lambda: self._abort(transaction))
+        except POSError:  # no thread: better wait for the network than keep its lock
+            return super().abort(transaction, over)
+        aborted.then(done, done)
+        return ended
+
+    # Changes.
+
+    @property
+    def is_catching_up(self) -> bool:
+        return self._upstream.is_catching_up
+
+    def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
+        self._loads.changed(oids)
+
+    def forget_records(self) -> None:
+        """No record is kept."""
