@@ -9,7 +9,6 @@ ZODB's own exceptions.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -22,18 +21,18 @@ from ZODB.utils import maxtid, z64
 
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.interfaces import StaleCache, notify
-from ZEO.link import options
 from ZEO.link.blobs import BlobStore, no_blobs
 from ZEO.link.buffer import CommitBuffer
+from ZEO.link.caches import open_cache
 from ZEO.link.commits import Commits
 from ZEO.link.connector import Connected
 from ZEO.link.iterators import StorageIterator
 from ZEO.link.link import Link
 from ZEO.link.oids import Oids
+from ZEO.link.options import CACHE_SIZE, BlobOptions, ClientOptions, addresses_of
 from ZEO.link.prefetch import Prefetched
 from ZEO.link.provided import provided
 from ZEO.link.state import ClientState, Nobody
-from ZEO.net.addresses import Address, absolute, parse_all, same, show
 from ZEO.net.system import REAL, System
 
 __all__ = ['ClientStorage']
@@ -53,8 +52,8 @@ class ClientStorage(ConflictResolvingStorage):
     :param client: the name of a persistent cache; without it, the environment's ``ZEO_CLIENT``.
     :param var: the directory of persistent caches; without it, ``$INSTANCE_HOME/var`` or the
         working directory.
-    :param cache: a cache file's path, or an object with the interface of
-        :class:`ZEO.cache.memory_cache.MemoryCache`.
+    :param cache: a cache file's path, or an object with the methods of
+        :class:`ZEO.cache.protocol.BasicCache`.
     :param debug: a non-empty text has this client log what it does.
     :param wait: whether to wait for a connection before the constructor returns.
     :param wait_timeout: seconds that a call waits for a connection (30).
@@ -88,7 +87,7 @@ class ClientStorage(ConflictResolvingStorage):
         self,
         addr: object,
         storage: str = '1',
-        cache_size: int | None = options.CACHE_SIZE,
+        cache_size: int | None = CACHE_SIZE,
         name: str | None = '',
         wait_timeout: float | None = None,
         wait: bool | None = True,
@@ -119,6 +118,7 @@ class ClientStorage(ConflictResolvingStorage):
         timeout: float | None = None,
         system: System = REAL,
     ) -> None:
+        given = locals()  # each argument by its name
         if debug:
             log.setLevel(logging.DEBUG)
         if any((username, password, realm, credentials)):
@@ -126,94 +126,36 @@ class ClientStorage(ConflictResolvingStorage):
                 'username, password, realm and credentials are ignored: use TLS certificates to '
                 'say who may connect'
             )
-        options.check(
-            storage=storage,
-            name=name,
-            client=client,
-            client_label=client_label,
-            var=var,
-            blob_dir=blob_dir,
-            ssl=ssl,
-            ssl_server_hostname=ssl_server_hostname,
-            wait_timeout=wait_timeout,
-            timeout=timeout,
-            wait=wait,
-            min_disconnect_poll=min_disconnect_poll,
-            max_disconnect_poll=max_disconnect_poll,
-            disconnect_poll=disconnect_poll,
-            cache_size=cache_size,
-            blob_cache_size=blob_cache_size,
-            blob_cache_size_check=blob_cache_size_check,
-            read_only=read_only,
-            read_only_fallback=read_only_fallback,
-            shared_blob_dir=shared_blob_dir,
-            server_sync=server_sync,
-            drop_cache_if_older=drop_cache_if_older,
-            drop_cache_rather_verify=drop_cache_rather_verify,
-            wait_for_server_on_startup=wait_for_server_on_startup,
-        )
-        addresses = _addresses(addr)
-        self.__name__ = name or options.shown(addr)
-        self._storage = storage or '1'
-        self._name = name or f'{show(addresses[0])}/{self._storage}'
-        self._sort_key = f'{self._storage}:{same(addresses[0])}'
-        self._is_read_only = bool(read_only)
-        self._server_sync = bool(server_sync)
-        self._cache_size = options.CACHE_SIZE if cache_size is None else cache_size
-        self._cache = options.open_cache(
-            cache,
-            client,
-            var,
-            self._storage,
-            self._cache_size,
-            f'{self._storage}@{",".join(sorted(map(same, addresses)))}',
-        )
-        self._state = ClientState(self._cache, system)
+        wanted = ClientOptions.from_arguments(given)
+        self._assemble(wanted, system)
+        self._start(wanted.wait)
+
+    def _assemble(self, wanted: ClientOptions, system: System) -> None:
+        """Make the parts of a client and connect them to each other."""
+        self.__name__ = wanted.title
+        self._name = wanted.name
+        self._sort_key = wanted.sort_key
+        self._is_read_only = wanted.registration.read_only
+        self._server_sync = wanted.server_sync
         self._system = system
-        # connected read-only, because there is no better server
-        self._makeshift = False
-        self._prefetched = Prefetched()
-        self._blobs = self._open_blobs(
-            blob_dir, bool(shared_blob_dir), blob_cache_size, blob_cache_size_check or 10
-        )
-        registration = options.registration(
-            self._storage,
-            self._is_read_only,
-            bool(read_only_fallback),
-            client_label or '',
-            ssl,
-            ssl_server_hostname,
-            bool(drop_cache_if_older),
-            bool(drop_cache_rather_verify),
-            timeout,
-        )
-        registration.name = name or ''
-        self._server = Link(
-            addresses,
-            registration,
-            self._state,
-            options.patience(wait_timeout),
-            self._on_connected,
-            options.pauses(min_disconnect_poll, max_disconnect_poll, disconnect_poll),
-            system,
-        )
-        self._oids = Oids(lambda: self._server.call('new_oids'), system)
-        self._watchers: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self._cache = open_cache(wanted.cache)
+        self._state = ClientState(self._cache, system)
         self._state.on_check = self._on_check
+        self._blobs = self._open_blobs(wanted.blobs)
+        self._server = Link(wanted, self._state, self._on_connected, system)
         self._commits = Commits(self._server, self._state, self._merge, system)
+        self._oids = Oids(lambda: self._server.call('new_oids'), system)
+        self._prefetched = Prefetched()
+        self._watchers: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self._is_read_only_fallback = False  # connected to a read-only server for now
         self._closed = False
         system.after_fork_in_child(self._after_fork)
-        if wait_for_server_on_startup is not None:
-            wait = wait_for_server_on_startup
-        self._start(True if wait is None else wait)
 
-    def _open_blobs(
-        self, directory: Any, shared: bool, size: int | None, check: int
-    ) -> BlobStore | None:
-        if not directory:
+    def _open_blobs(self, wanted: BlobOptions | None) -> BlobStore | None:
+        if wanted is None:
             return None
         try:
-            blobs = BlobStore(os.fspath(directory), shared, size, check, self._fetch_blob)
+            blobs = BlobStore(wanted, self._fetch_blob)
         except BaseException:
             self._cache.close()
             raise
@@ -249,7 +191,7 @@ class ClientStorage(ConflictResolvingStorage):
             watcher[0 if begins else 1]()
 
     def _on_connected(self, connected: Connected) -> None:
-        self._makeshift = connected.read_only
+        self._is_read_only_fallback = connected.read_only
         self._prefetched.clear()
         zope.interface.directlyProvides(self, *provided(connected.info.get('interfaces', ())))
         if self._blobs is not None:
@@ -262,8 +204,8 @@ class ClientStorage(ConflictResolvingStorage):
 
     def _after_fork(self) -> None:
         """In a forked child: share neither the connection nor the cache file with the parent."""
-        self._cache = options.after_fork(self._cache, self._cache_size)
-        self._state.after_fork(self._cache)
+        self._cache.detach()
+        self._state.after_fork()
         self._commits.start_afresh()
         self._oids.start_afresh()
         self._prefetched.clear()
@@ -301,7 +243,7 @@ class ClientStorage(ConflictResolvingStorage):
 
     def isReadOnly(self) -> bool:
         """Tell whether the storage can only be read, by our wish or for want of a better server."""
-        return self._is_read_only or self._makeshift
+        return self._is_read_only or self._is_read_only_fallback
 
     is_read_only = isReadOnly
 
@@ -361,7 +303,7 @@ class ClientStorage(ConflictResolvingStorage):
 
     def new_addr(self, addr: object) -> None:
         """Use the server at another address, or one of other addresses."""
-        self._server.new_addresses(_addresses(addr))
+        self._server.new_addresses(addresses_of(addr))
 
     def close(self) -> None:
         """End the connection and close the cache."""
@@ -650,8 +592,3 @@ class ClientStorage(ConflictResolvingStorage):
 
     def _need_blobs(self) -> BlobStore:
         return self._blobs if self._blobs is not None else no_blobs()
-
-
-def _addresses(given: object) -> list[Address]:
-    """Return addresses that stay the same when the process changes its directory."""
-    return [absolute(address) for address in parse_all(given)]

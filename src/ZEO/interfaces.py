@@ -59,34 +59,3 @@ class IServeable(Interface):
 
     def lastInvalidations(size):
         """Return at most `size` of the last transactions as ``(tid, oids)``, the oldest first."""
-
-
-class IClientCache(Interface):
-    """What a client needs of its cache; tids and oids are 8 bytes each."""
-
-    def load(oid):
-        """Return the current ``(data, tid)`` of an object, or None."""
-
-    def loadBefore(oid, tid):
-        """Return the ``(data, tid, end tid)`` that was valid just before `tid`, or None."""
-
-    def store(oid, tid, end_tid, data):
-        """Keep a revision; `end_tid` is None for the current one."""
-
-    def invalidate(oid, tid):
-        """End the current revision of an object at `tid`, or forget all of it if that is None."""
-
-    def getLastTid():  # type: ignore[misc]
-        """Return the tid that the cache is good up to, or None."""
-
-    def setLastTid(tid):
-        """Note that all changes up to `tid` have been applied."""
-
-    def clear():  # type: ignore[misc]
-        """Forget everything."""
-
-    def close():  # type: ignore[misc]
-        """Close the files, if there are any."""
-
-    def __len__():  # type: ignore[misc]
-        """Return the number of objects."""

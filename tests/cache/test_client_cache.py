@@ -19,7 +19,8 @@ from ZEO.cache.index import PLACE_SHIFT
 from ZEO.cache.inspection import inspect
 from ZEO.cache.ring import NotStored
 from ZEO.Exceptions import ClientStorageError
-from ZEO.link.options import open_cache
+from ZEO.link.caches import open_cache
+from ZEO.link.options import CacheOptions
 
 SIZE = 1_000_000
 
@@ -707,7 +708,7 @@ def test_full_disk_when_it_is_made(path, monkeypatch, caplog):
 
 def test_client_without_room_for_a_cache_file_has_one_in_memory(path, monkeypatch):
     Full(monkeypatch).full = True
-    cache = open_cache(path, None, None, '1', SIZE, 'a database')
+    cache = open_cache(CacheOptions(path, None, None, '1', SIZE, 'a database'))
     fill(cache, 10)
     assert cache.load(p64(1)) == (b'\1' * 100, p64(1))
     cache_file.take_lock(path).close()  # nobody holds it

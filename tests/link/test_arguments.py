@@ -55,8 +55,8 @@ from ZEO.StorageServer import StorageServer
             'drop_cache_rather_verify '
             'drop_cache_if_older wait_for_server_on_startup'.split()
         ],
-        ('cache', 5, 'cache is a int, which has no '),
-        ('cache', {}, 'IClientCache'),
+        ('cache', 5, 'cache is a int without the method load: give the path of a file'),
+        ('cache', {}, 'ZEO.cache.protocol.BasicCache'),
     ],
 )
 def test_an_argument_that_can_not_be_meant_is_said_at_once(argument, value, remedy):

@@ -7,6 +7,7 @@ from ZODB.POSException import POSKeyError, Unsupported
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.link.blobs import IN_USE, BlobStore, no_blobs
+from ZEO.link.options import BlobOptions
 from ZEO.net.system import System
 
 
@@ -60,7 +61,9 @@ def open_store(tmp_path, server, system):
     """A function that opens a store on one directory."""
 
     def opened(size=None, shared=False):
-        server.store = BlobStore(str(tmp_path / 'blobs'), shared, size, 10, server.fetch, system)
+        server.store = BlobStore(
+            BlobOptions(str(tmp_path / 'blobs'), shared, size), server.fetch, system
+        )
         return server.store
 
     return opened

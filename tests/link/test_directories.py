@@ -17,6 +17,7 @@ from ZEO.cache.leftovers import prefix
 from ZEO.Exceptions import ConfigurationError
 from ZEO.link.blobs import BlobStore
 from ZEO.link.directories import cache, shared
+from ZEO.link.options import BlobOptions
 
 
 def tree(directory):
@@ -80,7 +81,7 @@ class TestOfTheServer:
         shutil.rmtree(os.path.join(directory, 'tmp'))
         os.utime(directory, (1, 1))
         before = tree(directory)
-        store = BlobStore(directory, True, None, 10, nothing_comes)
+        store = BlobStore(BlobOptions(directory, shared=True), nothing_comes)
         with store.open(p64(1), p64(1)) as file:
             assert os.fstat(file.fileno()).st_size == 4
         assert tree(directory) == before
@@ -90,8 +91,9 @@ class TestOfTheServer:
         """In a process of its own, whose mounts others do not see."""
         program = (
             f'import sys; sys.path.insert(0, {os.path.dirname(os.path.dirname(__file__))!r})\n'
-            'from ZEO.link.blobs import BlobStore\nfrom ZODB.utils import p64\n'
-            f'store = BlobStore({directory!r}, True, None, 10, None)\n'
+            'from ZEO.link.blobs import BlobStore\nfrom ZEO.link.options import BlobOptions\n'
+            'from ZODB.utils import p64\n'
+            f'store = BlobStore(BlobOptions({directory!r}, True), None)\n'
             'print(store.open(p64(1), p64(1)).read(), open(store.load(p64(1), p64(1)), '
             '"rb").read())\n'
             f'try: open({directory!r} + "/x", "w")\nexcept OSError as error: print(error.strerror)'
@@ -166,7 +168,7 @@ class TestOfAClient:
 
     def test_a_path_is_made_absolute(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        store = BlobStore('blobs', False, None, 10, nothing_comes)
+        store = BlobStore(BlobOptions('blobs'), nothing_comes)
         monkeypatch.chdir('/')
         assert store.temporary_directory == str(tmp_path / 'blobs' / 'tmp') == store.prepare()
 
@@ -213,7 +215,7 @@ def leave(tmp_path):
 
 def restart(tmp_path, ahead=0.0):
     clock = Clock(ahead=ahead)
-    return BlobStore(str(tmp_path), False, None, 10, nothing_comes, clock)
+    return BlobStore(BlobOptions(str(tmp_path)), nothing_comes, clock)
 
 
 DAY = 86_400

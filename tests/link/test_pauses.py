@@ -4,7 +4,7 @@ import pytest
 import ZODB.config
 
 from ZEO.link import options
-from ZEO.link.link import FIRST_PAUSE, LAST_PAUSE
+from ZEO.link.options import FIRST_PAUSE, LAST_PAUSE
 
 
 @pytest.mark.parametrize(

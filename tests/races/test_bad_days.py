@@ -19,6 +19,7 @@ from ZODB.utils import p64, z64
 from support.scripted import INFO, Answering, Running, oid, tid
 from ZEO.Exceptions import ClientDisconnected, MessageTooLarge
 from ZEO.link.blobs import BlobStore
+from ZEO.link.options import BlobOptions
 from ZEO.net.system import System
 from ZEO.StorageServer import Limits
 
@@ -459,7 +460,7 @@ def test_a_clean_up_that_gets_no_thread_is_done_later(client, tmp_path, director
             target(*args)
 
     system = NoThreads()
-    store = BlobStore(directory, False, 10, 10, lambda *_: None, system)
+    store = BlobStore(BlobOptions(directory, size=10), lambda *_: None, system)
     assert "can't start new thread" in caplog.text
     for number in 1, 2:
         path = os.path.join(directory, f'{number}.blob')

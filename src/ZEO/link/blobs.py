@@ -26,6 +26,7 @@ from ZEO.files import remove_if_there
 from ZEO.link import directories
 from ZEO.link.buffer import CommitBuffer
 from ZEO.link.downloads import Downloads
+from ZEO.link.options import BlobOptions
 from ZEO.net.system import REAL, System
 
 log = logging.getLogger('ZEO.ClientStorage')
@@ -48,31 +49,25 @@ _KINDS = ('store', 'fetch', 'zeo')
 class BlobStore:
     """The blob files of one client storage.
 
-    :param directory: the blob directory; a cache's is made if need be, the server's never is.
-    :param shared: whether it is the server's.
-    :param size: bytes that the cache may take; None for no bound.
-    :param check: per cent of `size` that come in between two looks at the bound.
+    :param options: where they are; a cache's directory is made if need be, the server's never is.
     :param fetch: has the server send a blob; returns when :meth:`arrived` was told the last of it.
     :raises ConfigurationError: when the directory can't be used.
     """
 
     def __init__(
         self,
-        directory: str,
-        shared: bool,
-        size: int | None,
-        check: int,
+        options: BlobOptions,
         fetch: Callable[[bytes, bytes], None],
         system: System = REAL,
     ) -> None:
-        self._shared = shared
-        self._size = None if shared else size
-        self._check_after = 0 if size is None else size * check // 100
+        self._shared = shared = options.shared
+        self._size = None if shared else options.size
+        self._check_after = 0 if options.size is None else options.size * options.check // 100
         self._fetch = fetch
         self._system = system
         # whether the server says how long a blob is
         self.announced = False
-        self.fshelper = directories.shared(directory) if shared else directories.cache(directory)
+        self.fshelper = (directories.shared if shared else directories.cache)(options.directory)
         self.temporary_directory = self.fshelper.temp_dir
         # bytes since the last look at the bound: look at the start
         self._come_in = self._check_after

@@ -16,9 +16,9 @@ from typing import Any
 from ZODB.POSException import ConflictError, ReadOnlyError, StorageTransactionError
 
 from ZEO.Exceptions import ClientDisconnected, ClientStorageError, ProtocolError
-from ZEO.link import options
 from ZEO.link.buffer import CommitBuffer
 from ZEO.link.link import Link
+from ZEO.link.metadata import metadata
 from ZEO.link.state import ClientState
 from ZEO.net.system import System
 from ZEO.wire.faults import conflict
@@ -72,7 +72,7 @@ class Commits:
                 'connected'
             )
         abilities = self._state.abilities
-        described = options.metadata(transaction, abilities)
+        described = metadata(transaction, abilities)
         exclusive = 'multi_commit' not in abilities
         buffer = CommitBuffer(transaction, next(self._ids), connection, exclusive)
         try:

@@ -21,6 +21,7 @@ from ZODB.POSException import ReadOnlyError
 from ZEO.Exceptions import ClientDisconnected, ClientStorageError, ProtocolError, StaleServerError
 from ZEO.link import verify
 from ZEO.link.connection import Connection
+from ZEO.link.options import Registration
 from ZEO.link.state import ClientState
 from ZEO.net import stream
 from ZEO.net.addresses import Address, show
@@ -49,31 +50,6 @@ class Refused(Exception):
     def __init__(self, error: BaseException) -> None:
         super().__init__(str(error))
         self.error = error
-
-
-@dataclass
-class Registration:
-    """What a client wants of a server.
-
-    :param fallback: whether a server that lets us only read will do until another one is found.
-    """
-
-    storage: str
-    read_only: bool
-    fallback: bool
-    label: str
-    ssl: Any
-    ssl_server_hostname: str | None
-    drop_cache_if_older: bool
-    drop_cache_rather_verify: bool
-    message_size: int
-    timeout: float | None = None  # seconds that a call may take; 0: any; None: the default
-    name: str = ''  # what the application calls this storage
-
-    @property
-    def who(self) -> str:
-        """What lines of the log are about."""
-        return f'{self.name} (storage {self.storage})' if self.name else f'storage {self.storage}'
 
 
 @dataclass

@@ -14,7 +14,8 @@ from typing import Any
 
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.link.connection import Connection
-from ZEO.link.connector import Attempt, Connected, Refused, Registration, Unreachable
+from ZEO.link.connector import Attempt, Connected, Refused, Unreachable
+from ZEO.link.options import ClientOptions
 from ZEO.link.state import ClientState
 from ZEO.link.waiting import Waiting
 from ZEO.net.addresses import Address, show
@@ -22,9 +23,6 @@ from ZEO.net.locks import under
 from ZEO.net.system import REAL, System
 
 log = logging.getLogger('ZEO.ClientStorage')
-
-#: Seconds between two rounds of connecting: from the first, doubled, to the second.
-FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
 
 #: Seconds between two looks for a writable server while there is only a read-only one.
 LOOK_FOR_WRITABLE = 5.0
@@ -39,28 +37,23 @@ LOOK_AGAIN = 1.0
 class Link:
     """Keeps a connection.
 
-    :param timeout: seconds that a call waits for a connection.
     :param connected: is called with every new connection before anybody may use it, in the
         connecting thread.
-    :param pauses: the first and the last pause between two rounds of connecting, in seconds.
     """
 
     def __init__(
         self,
-        addresses: list[Address],
-        wanted: Registration,
+        options: ClientOptions,
         state: ClientState,
-        timeout: float,
         connected: Callable[[Connected], None],
-        pauses: tuple[float, float] = (FIRST_PAUSE, LAST_PAUSE),
         system: System = REAL,
     ) -> None:
-        self.addresses = addresses
-        self.timeout = timeout
-        self._wanted = wanted
+        self.addresses = options.addresses
+        self.timeout = options.wait_timeout  # seconds that a call waits for a connection
+        self._wanted = options.registration
+        self._pauses = options.pauses
         self._state = state
         self._connected = connected
-        self._pauses = pauses
         self._system = system
         self._start_afresh()
 

@@ -1,47 +1,236 @@
-"""From the constructor's arguments to what the rooms of the link take.
+"""What a client storage was asked to be: the constructor's arguments as checked values.
 
-Enters: arguments as users and configurations write them, some of them None. Leaves: a cache, a
-registration, pauses. Fails: ConfigurationError for what can't be meant.
+Enters: arguments as users and configurations write them, some of them None. Leaves:
+:class:`ClientOptions`, with everything that the arguments leave open filled in. Fails:
+ConfigurationError for a value that makes no sense, with what to write instead.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from ZODB.Connection import TransactionMetaData
-
-from ZEO.cache.client_cache import ClientCache
-from ZEO.cache.memory_cache import MemoryCache
 from ZEO.Exceptions import ConfigurationError
-from ZEO.interfaces import IClientCache
-from ZEO.link.connector import Registration
-from ZEO.link.link import FIRST_PAUSE, LAST_PAUSE
+from ZEO.net.addresses import Address, absolute, parse_all, same, show
 from ZEO.net.tls import SSLContext
-from ZEO.wire.plain import is_plain
 
 log = logging.getLogger('ZEO.ClientStorage')
 
-#: The bytes of a client cache, as the first release had it. A temporary cache of that size is kept
-#: in memory; of a larger one the records are in a temporary file.
+#: The bytes of a client cache, as in the first release. A temporary cache of that size is kept in
+#: memory; of a larger one the records are in a temporary file.
 CACHE_SIZE = 20_000_000
 
-#: The pauses that ZODB's <zeoclient> section passes when the configuration names none. Meant as
-#: they stand, they would keep a client away from a server for minutes after it is back.
+#: Per cent of the blob cache's size that come in between two looks at its bound.
+BLOB_CACHE_CHECK = 10
+
+#: Seconds between two rounds of connecting: from the first, doubled, to the second.
+FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
+
+#: The pauses that ZODB's <zeoclient> section passes when the configuration names none. Taken
+#: literally, they would keep a client away from a server for minutes after it is back.
 _UNSAID = 5, 300
 
-#: Seconds that a call waits for a connection, unless the user has said how many.
+#: Seconds that a call waits for a connection by default.
 WAIT = 30.0
 
-#: Seconds that stand for ever: what threads can wait for, at most, has an end.
+#: Seconds that stand for no limit: what threads can wait for, at most, is finite.
 LONGEST = 1e9
 
-#: The largest message that a client takes from its server: what both sides' lengths can say.
+#: Bytes of the largest message that a client accepts: the most that a frame's length can say.
 MESSAGE_SIZE = 2**32 - 1
 
+
+@dataclass(frozen=True)
+class Registration:
+    """What a client asks of a server.
+
+    :param storage: the storage's name on the server.
+    :param fallback: whether a read-only server will do until a writable one is found.
+    :param label: what the server's log calls this client.
+    :param message_size: bytes of the largest message that the client accepts.
+    :param timeout: seconds that a call may take; 0: any; None: the default.
+    :param name: what the application calls this storage.
+    """
+
+    storage: str
+    read_only: bool = False
+    fallback: bool = False
+    label: str = ''
+    ssl: Any = None
+    ssl_server_hostname: str | None = None
+    drop_cache_if_older: bool = False
+    drop_cache_rather_verify: bool = False
+    message_size: int = MESSAGE_SIZE
+    timeout: float | None = None
+    name: str = ''
+
+    @property
+    def who(self) -> str:
+        """How lines of the log begin."""
+        return f'{self.name} (storage {self.storage})' if self.name else f'storage {self.storage}'
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """Which client cache to open.
+
+    :param cache: a file's path, a cache of the program's own, or None.
+    :param client: the name of a persistent cache, or None.
+    :param var: the directory of persistent caches, or None for the default.
+    :param size: bytes.
+    :param identity: tells the storage from others of its name; the file of another one is not used.
+    """
+
+    cache: Any
+    client: str | None
+    var: str | None
+    storage: str
+    size: int
+    identity: str
+
+
+@dataclass(frozen=True)
+class BlobOptions:
+    """Where a client's blob files are.
+
+    :param directory: the server's own, or that of a cache.
+    :param shared: whether it is the server's own.
+    :param size: bytes that a cache may take; None for no bound.
+    :param check: per cent of `size` that come in between two looks at the bound.
+    """
+
+    directory: str
+    shared: bool = False
+    size: int | None = None
+    check: int = BLOB_CACHE_CHECK
+
+
+@dataclass(frozen=True)
+class ClientOptions:
+    """Everything that the arguments of :class:`ZEO.ClientStorage.ClientStorage` say.
+
+    :param title: what the first releases called the storage.
+    :param name: the storage's name for people.
+    :param sort_key: the same in every client of the same storage.
+    :param wait: whether to wait for a connection at the start.
+    :param wait_timeout: seconds that a call waits for a connection.
+    :param pauses: the first and the last pause between two rounds of connecting, in seconds.
+    """
+
+    addresses: list[Address]
+    title: str
+    name: str
+    sort_key: str
+    cache: CacheOptions
+    blobs: BlobOptions | None
+    registration: Registration
+    server_sync: bool
+    wait: bool
+    wait_timeout: float
+    pauses: tuple[float, float]
+
+    @classmethod
+    def from_arguments(cls, given: Mapping[str, Any]) -> ClientOptions:
+        """Return what the arguments of the constructor say.
+
+        :param given: all of them, each by its name.
+        :raises ConfigurationError: when one makes no sense; the text says what to give instead.
+        """
+        _check(given)
+        addresses = addresses_of(given['addr'])
+        storage, name = given['storage'] or '1', given['name'] or ''
+        wait = given['wait_for_server_on_startup']
+        wait = given['wait'] if wait is None else wait
+        return cls(
+            addresses,
+            name or _title(given['addr']),
+            name or f'{show(addresses[0])}/{storage}',
+            f'{storage}:{same(addresses[0])}',
+            _cache(given, storage, addresses),
+            _blobs(given),
+            _registration(given, storage, name),
+            bool(given['server_sync']),
+            True if wait is None else bool(wait),
+            _patience(given['wait_timeout']),
+            pauses(
+                *map(given.get, ('min_disconnect_poll', 'max_disconnect_poll', 'disconnect_poll'))
+            ),
+        )
+
+
+def addresses_of(given: object) -> list[Address]:
+    """Return addresses that stay the same when the process changes its directory.
+
+    :raises ConfigurationError: for one that is not an address.
+    """
+    return [absolute(address) for address in parse_all(given)]
+
+
+def _title(addr: object) -> str:
+    return str(('127.0.0.1', addr) if isinstance(addr, int) else addr)
+
+
+def _cache(given: Mapping[str, Any], storage: str, addresses: list[Address]) -> CacheOptions:
+    size = given['cache_size']
+    return CacheOptions(
+        given['cache'],
+        given['client'],
+        given['var'],
+        storage,
+        CACHE_SIZE if size is None else size,
+        f'{storage}@{",".join(sorted(map(same, addresses)))}',
+    )
+
+
+def _blobs(given: Mapping[str, Any]) -> BlobOptions | None:
+    if not given['blob_dir']:
+        return None
+    return BlobOptions(
+        os.fspath(given['blob_dir']),
+        bool(given['shared_blob_dir']),
+        given['blob_cache_size'],
+        given['blob_cache_size_check'] or BLOB_CACHE_CHECK,
+    )
+
+
+def _registration(given: Mapping[str, Any], storage: str, name: str) -> Registration:
+    ssl, hostname = given['ssl'], given['ssl_server_hostname']
+    if isinstance(ssl, tuple):  # as ZConfig sections give it
+        ssl, hostname = ssl
+    read_only = bool(given['read_only'])
+    return Registration(
+        storage,
+        read_only,
+        bool(given['read_only_fallback']) and not read_only,
+        (given['client_label'] or '').replace('\n', ' '),
+        ssl or None,
+        hostname,
+        bool(given['drop_cache_if_older']),
+        bool(given['drop_cache_rather_verify']),
+        timeout=given['timeout'],
+        name=name,
+    )
+
+
+def _patience(wait_timeout: float | None) -> float:
+    return WAIT if wait_timeout is None else min(wait_timeout, LONGEST)
+
+
+def pauses(first: float | None, last: float | None, both: float | None) -> tuple[float, float]:
+    """Return the first and the last pause between two rounds of connecting, in seconds."""
+    first = both if first is None else first
+    last = both if last is None else last
+    if (first, last) == _UNSAID:
+        first = last = None
+    if first is None:
+        first = FIRST_PAUSE if last is None else min(FIRST_PAUSE, last)
+    return min(first, LONGEST), min(max(first, LAST_PAUSE if last is None else last), LONGEST)
+
+
+# What arguments may be.
 
 _Checks = dict[str, tuple[Callable[[Any], bool], str]]
 
@@ -94,8 +283,7 @@ _CHECKS: _Checks = {
     ),
     **_all(
         'wait read_only read_only_fallback shared_blob_dir server_sync drop_cache_rather_verify '
-        'drop_cache_if_older '
-        'wait_for_server_on_startup',
+        'drop_cache_if_older wait_for_server_on_startup',
         _is_flag,
         'give True or False',
     ),
@@ -107,169 +295,8 @@ _CHECKS: _Checks = {
 }
 
 
-def check(**given: Any) -> None:
-    """Look at arguments of the constructor.
-
-    :raises ConfigurationError: for one that can't be meant, with what to write instead.
-    """
-    for name, value in given.items():
-        if value is not None:
-            is_good, remedy = _CHECKS[name]
-            if not is_good(value):
-                raise ConfigurationError(f'{name} is {value!r}: {remedy}')
-
-
-def _checked_cache(cache: Any) -> Any:
-    missing = [
-        name for name in IClientCache.names() if name != '__len__' and not hasattr(cache, name)
-    ]
-    if missing:
-        raise ConfigurationError(
-            f'cache is a {type(cache).__name__}, which has no {missing[0]}: give the path of a '
-            'file, or an '
-            'object with the methods of ZEO.interfaces.IClientCache'
-        )
-    return cache
-
-
-def open_cache(
-    cache: Any, client: str | None, var: str | None, storage: str, size: int, database: str
-) -> Any:
-    """Return the client cache.
-
-    :param cache: a path, or a cache that is there already.
-    :param client: the name of a persistent cache; without it, the environment's ``ZEO_CLIENT``.
-    :param var: the directory of persistent caches.
-    :param database: what tells the storage from others of its name; a file of another one is not
-        used.
-    :raises ConfigurationError: when the directory is not there, or the size is none.
-    """
-    if not isinstance(size, int) or size < 0:
-        raise ConfigurationError(f'cache_size is {size!r}: give a number of bytes')
-    if cache is not None and not isinstance(cache, (str, os.PathLike)):
-        return _checked_cache(cache)
-    client = client or os.environ.get('ZEO_CLIENT')
-    if cache is None and not client:
-        return MemoryCache(size) if size <= CACHE_SIZE else ClientCache(None, size)
-    path = os.path.abspath(
-        os.fspath(cache) if cache is not None else cache_path(str(client), var, storage)
-    )
-    if os.path.isdir(path):
-        raise ConfigurationError(
-            f'cache={path!r} is a directory: give the path of a file in it, such as '
-            f'{os.path.join(path, "client.zec")!r}, or client=NAME with var={path!r}'
-        )
-    directory = os.path.dirname(path)
-    if not os.path.isdir(directory):
-        raise ConfigurationError(
-            f'there is no directory {directory} for the client cache: make it, or name another '
-            'with var='
-        )
-    opened = ClientCache(path, size, identity=database)
-    if opened.is_usable:
-        return opened
-    opened.close()
-    log.warning('A client cache in memory takes the place of %s until the next start', path)
-    return MemoryCache(min(size, CACHE_SIZE))
-
-
-def cache_path(client: str, var: str | None, storage: str) -> str:
-    """Return the path of a persistent cache's file."""
-    if not var:
-        home = os.environ.get('INSTANCE_HOME')
-        var = os.path.join(home, 'var') if home else os.getcwd()
-    name = re.sub(r'[^\w.@+-]', '_', f'{client}-{storage}')  # neither name may leave the directory
-    return os.path.join(var, name + '.zec')
-
-
-def after_fork(cache: Any, size: int) -> Any:
-    """Return the cache of a forked child, whose parent keeps the file."""
-    detach = getattr(cache, 'detach', None)
-    if detach is None:
-        return MemoryCache(size)
-    detach()
-    return cache
-
-
-def registration(
-    storage: str,
-    read_only: bool,
-    fallback: bool,
-    label: str,
-    ssl: Any,
-    ssl_server_hostname: str | None,
-    drop_cache_if_older: bool,
-    drop_cache_rather_verify: bool,
-    timeout: float | None = None,
-) -> Registration:
-    """Return what to ask of a server."""
-    if isinstance(ssl, tuple):  # as ZConfig sections give it
-        ssl, ssl_server_hostname = ssl
-    return Registration(
-        storage,
-        read_only,
-        fallback and not read_only,
-        label.replace('\n', ' '),
-        ssl or None,
-        ssl_server_hostname,
-        drop_cache_if_older,
-        drop_cache_rather_verify,
-        MESSAGE_SIZE,
-        timeout,
-    )
-
-
-def pauses(first: float | None, last: float | None, both: float | None) -> tuple[float, float]:
-    """Return the first and the last pause between two rounds of connecting, in seconds."""
-    first = both if first is None else first
-    last = both if last is None else last
-    if (first, last) == _UNSAID:
-        first = last = None
-    if first is None:
-        first = FIRST_PAUSE if last is None else min(FIRST_PAUSE, last)
-    return min(first, LONGEST), min(max(first, LAST_PAUSE if last is None else last), LONGEST)
-
-
-def patience(wait_timeout: float | None) -> float:
-    """Return the seconds that a call waits for a connection."""
-    return WAIT if wait_timeout is None else min(wait_timeout, LONGEST)
-
-
-def shown(addr: object) -> str:
-    """Return what the first release called a storage at that address."""
-    return str(('127.0.0.1', addr) if isinstance(addr, int) else addr)
-
-
-def metadata(transaction: Any, abilities: frozenset[str]) -> tuple[bytes, bytes, Any]:
-    """Return a transaction's user, description and extension as its server takes them.
-
-    :param transaction: a TransactionMetaData of ZODB's, or a transaction of the package
-        transaction, whose texts are text.
-    :param abilities: of the server.
-    :raises ConfigurationError: when the server takes plain data only, and the extension is not.
-    """
-    user, description = _encoded(transaction.user), _encoded(transaction.description)
-    if 'extension_bytes' in abilities:
-        stored = getattr(transaction, 'extension_bytes', None)
-        if not isinstance(stored, bytes):
-            stored = TransactionMetaData(
-                extension=dict(getattr(transaction, 'extension', None) or {})
-            ).extension_bytes
-        return user, description, stored
-    # some have a class of their own, which says nothing
-    plain = dict(getattr(transaction, 'extension', None) or {})
-    if not is_plain(plain):
-        raise ConfigurationError(
-            'the extension of this transaction holds objects, and this server takes plain data only'
-        )
-    return user, description, plain
-
-
-def _encoded(text: Any) -> bytes:
-    if isinstance(text, bytes):
-        return text
-    if text is None or isinstance(text, str):
-        return (text or '').encode('utf-8', 'surrogatepass')
-    raise ConfigurationError(
-        f'the user and the description of a transaction are text, not a {type(text).__name__}'
-    )
+def _check(given: Mapping[str, Any]) -> None:
+    for name, (makes_sense, remedy) in _CHECKS.items():
+        value = given[name]
+        if value is not None and not makes_sense(value):
+            raise ConfigurationError(f'{name} is {value!r}: {remedy}')

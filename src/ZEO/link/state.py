@@ -18,6 +18,7 @@ from typing import Any
 
 from ZODB.utils import z64
 
+from ZEO.cache.protocol import Cache
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.locks import under
 from ZEO.net.system import REAL, System
@@ -41,10 +42,10 @@ class Nobody:
 class ClientState:
     """Takes all arrivals.
 
-    :param cache: a client cache, see :mod:`ZEO.cache`.
+    :param cache: the client cache.
     """
 
-    def __init__(self, cache: Any, system: System = REAL) -> None:
+    def __init__(self, cache: Cache, system: System = REAL) -> None:
         self.cache = cache
         self.database: Any = Nobody()  # set by registerDB
         # the last transaction that was applied
@@ -127,7 +128,7 @@ class ClientState:
 
     def packed(self, result: Any = None) -> None:
         """A pack is done: what is not current may not be in the storage any more."""
-        getattr(self.cache, 'drop_noncurrent', self.cache.clear)()
+        self.cache.drop_noncurrent()
 
     def _on_info(self, news: dict[str, Any]) -> None:
         if news.pop('packed', False):
@@ -155,9 +156,8 @@ class ClientState:
         self.last_tid = tid
         self.covered = _next(tid)
 
-    def after_fork(self, cache: Any) -> None:
-        """In a forked child: another cache, and a lock that no thread of the parent's holds."""
-        self.cache = cache
+    def after_fork(self) -> None:
+        """In a forked child: have a lock that no thread of the parent's holds."""
         self._committing = self._system.reentrant_lock()
 
     # The cache check on connect.
