@@ -34,6 +34,7 @@ from ZEO.link.prefetch import Prefetched
 from ZEO.link.provided import provided
 from ZEO.link.state import ClientState, Nobody
 from ZEO.net.system import REAL, System
+from ZEO.wire.extensions import BATCHES, BLOB_LENGTH, EXTENSIONS, RESTORE_BLOB
 
 __all__ = ['ClientStorage']
 
@@ -195,7 +196,7 @@ class ClientStorage(ConflictResolvingStorage):
         self._prefetched.clear()
         zope.interface.directlyProvides(self, *provided(connected.info.get('interfaces', ())))
         if self._blobs is not None:
-            self._blobs.connected('blob_length' in connected.info.get('extensions', ()))
+            self._blobs.connected(BLOB_LENGTH in connected.info.get(EXTENSIONS, ()))
         if connected.cache_dropped:
             try:
                 notify(StaleCache(self))
@@ -372,7 +373,7 @@ class ClientStorage(ConflictResolvingStorage):
         if wanted and connection is not None:
             try:
                 self._prefetched.start(
-                    connection, self._state, wanted, tid, 'batches' in self._state.abilities
+                    connection, self._state, wanted, tid, BATCHES in self._state.abilities
                 )
             except ClientDisconnected:  # nobody waits for them yet
                 pass
@@ -391,7 +392,7 @@ class ClientStorage(ConflictResolvingStorage):
 
     def iterator(self, start: bytes | None = None, stop: bytes | None = None) -> StorageIterator:
         """Iterate over the transactions from `start` to `stop`, both included."""
-        return StorageIterator(self._server.wait(), start, stop, 'batches' in self._state.abilities)
+        return StorageIterator(self._server.wait(), start, stop, BATCHES in self._state.abilities)
 
     def record_iternext(self, next: Any = None) -> tuple[bytes, bytes, bytes, Any]:
         """Return ``(oid, tid, data, next)`` of the current record after the one that gave this
@@ -549,7 +550,7 @@ class ClientStorage(ConflictResolvingStorage):
     ) -> None:
         """Store a record with its blob's file as they were in another storage."""
         buffer = self._commits.find(transaction)
-        if 'restore_blob' in self._state.abilities:
+        if RESTORE_BLOB in self._state.abilities:
             self._need_blobs().send(
                 buffer, 'restoreBlob', oid, serial, data, blobfilename, prev_txn
             )

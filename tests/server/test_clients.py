@@ -57,7 +57,7 @@ class TestConflicts:
     def test_a_client_that_does_not_say_it_can_gets_the_conflict(
         self, serve, open_client, monkeypatch
     ):
-        monkeypatch.setattr('ZEO.serving.hosted.EXTENSIONS', ())
+        monkeypatch.setattr('ZEO.wire.extensions.ALL', ())
         service = serve()
         manager, _ = conflicting(service.server.addr, open_client)
         with pytest.raises(ConflictError):
@@ -76,7 +76,7 @@ class TestConflicts:
         self, serve, open_client, monkeypatch, client_resolves
     ):
         if not client_resolves:
-            monkeypatch.setattr('ZEO.serving.hosted.EXTENSIONS', ())
+            monkeypatch.setattr('ZEO.wire.extensions.ALL', ())
         client, meta = open_client(serve().server.addr), TransactionMetaData()
         for serial in (z64, p64(1)):
             client.tpc_begin(meta)
@@ -115,7 +115,7 @@ class TestPrefetch:
     def test_a_server_without_batches_is_asked_for_each(self, service, open_client, monkeypatch):
         oids = [service.good.new_oid() for _ in range(5)]
         service.commit(*oids)
-        monkeypatch.setattr('ZEO.serving.hosted.EXTENSIONS', ())
+        monkeypatch.setattr('ZEO.wire.extensions.ALL', ())
         client = open_client(service.server.addr)
         client.prefetch(oids, maxtid)
         assert [client.loadBefore(oid, maxtid)[0] for oid in oids] == [b'good'] * 5

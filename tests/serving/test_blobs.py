@@ -10,6 +10,7 @@ from ZODB.utils import p64
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.serving import blobs
+from ZEO.wire.extensions import CHUNK_SIZE
 from ZEO.wire.messages import codec
 from ZEO.wire.session import ClientSession
 
@@ -78,7 +79,7 @@ def test_a_storage_without_blobs():
         blobs.require(MappingStorage())
 
 
-@pytest.mark.parametrize('size', [0, 1, blobs.CHUNK, blobs.CHUNK + 1, 3 * blobs.CHUNK])
+@pytest.mark.parametrize('size', [0, 1, CHUNK_SIZE, CHUNK_SIZE + 1, 3 * CHUNK_SIZE])
 def test_a_blob_is_sent_in_chunks_that_older_peers_take(tmp_path, size):
     path = tmp_path / 'blob'
     path.write_bytes(os.urandom(size))

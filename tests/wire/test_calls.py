@@ -5,8 +5,7 @@ import inspect
 import pytest
 
 from ZEO.serving import peer
-from ZEO.wire import calls
-from ZEO.wire.calls import OF_CLIENT, OF_SERVER, Does
+from ZEO.wire.calls import OF_CLIENT, OF_SERVER, Does, Waits
 
 #: The protocol's own calls, and whether they are answered.
 ANSWERED = """register get_info lastTransaction getInvalidations loadBefore new_oids vote
@@ -58,13 +57,19 @@ def test_every_write_is_refused_to_readers():
     }
 
 
-def test_what_may_wait_is_on_the_table():
-    """Once; what waits is answered, but for an iterator's end."""
-    assert calls.MAY_WAIT | calls.ANSWERS_LATER <= set(OF_CLIENT)
-    assert not calls.MAY_WAIT & calls.ANSWERS_LATER
-    assert {
-        name for name in calls.MAY_WAIT | calls.ANSWERS_LATER if not OF_CLIENT[name].answered
-    } == {'iterator_gc'}
+def test_what_may_wait_is_answered_but_for_the_end_of_an_iterator():
+    waiting = {name for name, row in OF_CLIENT.items() if row.waits is not Waits.NEVER}
+    assert {name for name in waiting if not OF_CLIENT[name].answered} == {'iterator_gc'}
+    assert {'loadBefore', 'vote', 'new_oids', 'sendBlob'} <= waiting
+    assert not {'lastTransaction', 'storea', 'register', 'get_info'} & waiting
+
+
+def test_only_answers_that_changes_must_not_overtake_go_first():
+    assert {name for name, row in OF_CLIENT.items() if row.goes_first} == {
+        'register',
+        'loadBefore',
+        'load_many',
+    }
 
 
 def test_nothing_else_of_a_peer_can_be_called():

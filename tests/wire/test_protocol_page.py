@@ -3,8 +3,7 @@
 import re
 from pathlib import Path
 
-from ZEO.serving.hosted import EXTENSIONS
-from ZEO.wire import calls
+from ZEO.wire import calls, extensions
 
 PAGE = (Path(__file__).parents[2] / 'docs' / 'developing' / 'protocol.rst').read_text(
     encoding='utf-8'
@@ -17,9 +16,9 @@ def test_every_message_is_named():
 
 
 def test_every_extension_is_named():
-    assert set(EXTENSIONS) <= NAMED
+    assert set(extensions.ALL) <= NAMED
 
 
 def test_nothing_else_is():
     others = {'Z5', 'M5', 'ruok', 'length', 'size', 'extensions', 'packed'}
-    assert NAMED - set(calls.OF_CLIENT) - calls.OF_SERVER - set(EXTENSIONS) == others
+    assert NAMED - set(calls.OF_CLIENT) - calls.OF_SERVER - set(extensions.ALL) == others

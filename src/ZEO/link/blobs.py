@@ -28,11 +28,9 @@ from ZEO.link.buffer import CommitBuffer
 from ZEO.link.downloads import Downloads
 from ZEO.link.options import BlobOptions
 from ZEO.net.system import REAL, System
+from ZEO.wire.extensions import CHUNK_SIZE
 
 log = logging.getLogger('ZEO.ClientStorage')
-
-#: Bytes of one chunk; what older servers expect at most.
-CHUNK = 59_000
 
 #: Bytes of a message around a chunk, at most.
 ENVELOPE = 200
@@ -147,7 +145,7 @@ class BlobStore:
             return
         with self._uploading, open(mine, 'rb') as file:
             connection.send('storeBlobStart', ())
-            while chunk := file.read(max(1, min(CHUNK, connection.largest - ENVELOPE))):
+            while chunk := file.read(max(1, min(CHUNK_SIZE, connection.largest - ENVELOPE))):
                 connection.send('storeBlobChunk', (chunk,))
             connection.send(call + 'End', (oid, serial, data, *previous, txn_id))
 

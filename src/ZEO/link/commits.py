@@ -21,6 +21,7 @@ from ZEO.link.link import Link
 from ZEO.link.metadata import metadata
 from ZEO.link.state import ClientState
 from ZEO.net.system import System
+from ZEO.wire.extensions import MULTI_COMMIT
 from ZEO.wire.faults import conflict
 
 log = logging.getLogger('ZEO.ClientStorage')
@@ -73,7 +74,7 @@ class Commits:
             )
         abilities = self._state.abilities
         described = metadata(transaction, abilities)
-        exclusive = 'multi_commit' not in abilities
+        exclusive = MULTI_COMMIT not in abilities
         buffer = CommitBuffer(transaction, next(self._ids), connection, exclusive)
         try:
             if exclusive:

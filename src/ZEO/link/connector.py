@@ -27,7 +27,7 @@ from ZEO.net import stream
 from ZEO.net.addresses import Address, show
 from ZEO.net.system import Empty, System
 from ZEO.net.tls_errors import TlsError
-from ZEO.wire.shapes import MESSAGE_SIZE
+from ZEO.wire.extensions import EXTENSIONS, MESSAGE_SIZE, RESOLVES
 
 log = logging.getLogger('ZEO.ClientStorage')
 
@@ -239,8 +239,8 @@ class Attempt:
         connection.largest = min(connection.largest, info.get(MESSAGE_SIZE) or connection.largest)
         connection.read_only = read_only
         label = wanted.label
-        if 'resolves' in info.get('extensions', ()):
-            label += '\nresolves'
+        if RESOLVES in info.get(EXTENSIONS, ()):
+            label += f'\n{RESOLVES}'
         if label:
             connection.send('set_client_label', (label,))
             connection.flush()  # for the server's log: the next call may be a long time off

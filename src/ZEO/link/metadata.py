@@ -11,6 +11,7 @@ from typing import Any
 from ZODB.Connection import TransactionMetaData
 
 from ZEO.Exceptions import ConfigurationError
+from ZEO.wire.extensions import EXTENSION_BYTES
 from ZEO.wire.plain import is_plain
 
 
@@ -24,7 +25,7 @@ def metadata(transaction: Any, abilities: frozenset[str]) -> tuple[bytes, bytes,
         other objects; when user or description is not a text.
     """
     user, description = _encoded(transaction.user), _encoded(transaction.description)
-    if 'extension_bytes' in abilities:
+    if EXTENSION_BYTES in abilities:
         stored = getattr(transaction, 'extension_bytes', None)
         if not isinstance(stored, bytes):
             stored = TransactionMetaData(

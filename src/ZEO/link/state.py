@@ -23,6 +23,8 @@ from ZEO.Exceptions import ProtocolError
 from ZEO.net.locks import under
 from ZEO.net.system import REAL, System
 from ZEO.wire import shapes
+from ZEO.wire.calls import OF_SERVER
+from ZEO.wire.extensions import EXTENSIONS, PACKED
 
 log = logging.getLogger('ZEO.ClientStorage')
 
@@ -65,7 +67,7 @@ class ClientState:
     @property
     def abilities(self) -> frozenset[str]:
         """What the server can do beyond the protocol."""
-        return frozenset(self.info.get('extensions', ()))
+        return frozenset(self.info.get(EXTENSIONS, ()))
 
     # What arrives.
 
@@ -75,10 +77,12 @@ class ClientState:
             self._on_invalidation(*shapes.invalidation(args))
         elif name == 'info':
             self._on_info(shapes.news(args))
-        elif self.blob_arrived is not None and name.startswith('receiveBlob'):
+        elif name in OF_SERVER and self.blob_arrived is not None:
             self.blob_arrived(name, args)
         else:
-            raise ProtocolError(f'the server sent {name[:60]!r}, which is no message of a server')
+            raise ProtocolError(
+                f'the server sent {name[:60]!r}, which is not a message of a server'
+            )
 
     def loaded(self, oid: bytes, result: Loaded | None) -> Loaded | None:
         """Apply the answer to a loadBefore; returns it."""
@@ -131,7 +135,7 @@ class ClientState:
         self.cache.drop_noncurrent()
 
     def _on_info(self, news: dict[str, Any]) -> None:
-        if news.pop('packed', False):
+        if news.pop(PACKED, False):
             self.packed()
         self.info = {**self.info, **news}
 

@@ -17,11 +17,9 @@ from ZODB.POSException import Unsupported
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.files import remove_if_there
+from ZEO.wire.extensions import CHUNK_SIZE
 from ZEO.wire.frames import frame
 from ZEO.wire.messages import Codec
-
-#: A chunk's bytes; older peers expect no more than 59,000.
-CHUNK = 59_000
 
 
 def has_blobs(storage: Any) -> bool:
@@ -110,7 +108,7 @@ def download(
     with open(path, 'rb') as file:
         length = (os.fstat(file.fileno()).st_size,) if announced else ()
         yield frame(codec.send('receiveBlobStart', (oid, serial, *length)))
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(CHUNK_SIZE):
             yield frame(codec.send('receiveBlobChunk', (oid, serial, chunk)))
         yield frame(codec.send('receiveBlobStop', (oid, serial)))
     yield frame(codec.reply(message_id, None))

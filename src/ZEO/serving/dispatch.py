@@ -26,13 +26,6 @@ from ZEO.wire.frames import frame
 from ZEO.wire.messages import REPLY, Codec, EchoedId, Message
 from ZEO.wire.quoting import explained, quoted
 
-#: Their answers never let a change that was told meanwhile go first. A revision that it ended would
-#: come behind it as current; the other way round is harmless, since no invalidation ends a revision
-#: that is newer. And a client that has registered takes what comes in front of the answer for all
-#: that it has missed.
-_NOTHING_IN_FRONT = ('loadBefore', 'load_many', 'register')
-
-
 _LOAD = calls.OF_CLIENT['loadBefore'].arguments
 
 
@@ -95,11 +88,11 @@ def dispatch(peer: Callee, channel: Channel, loop: Loop, message: Message) -> No
         return
     if type(result) is Later:
         result.then(
-            lambda value: _reply(peer, channel, loop, message_id, name, value),
+            lambda value: _reply(peer, channel, loop, message_id, method, value),
             lambda error: _failed(peer, channel, message_id, False, name, error),
         )
     else:
-        _reply(peer, channel, loop, message_id, name, result)
+        _reply(peer, channel, loop, message_id, method, result)
 
 
 def answer_load(
@@ -130,10 +123,13 @@ def answer_load(
 
 
 def _reply(
-    peer: Callee, channel: Channel, loop: Loop, message_id: Any, name: str, result: Any
+    peer: Callee, channel: Channel, loop: Loop, message_id: Any, method: Method, result: Any
 ) -> None:
-    if loop.has_posts and name not in _NOTHING_IN_FRONT:
-        # a storage's own thread may have told of a change that this result is newer than
+    if loop.has_posts and not method.goes_first:
+        # A storage's own thread may have told of a change that this result is newer than. But a
+        # load's answer goes first: a revision that the change ended would come behind it as
+        # current. The other way round is harmless, since no invalidation ends a newer revision.
+        # So does register's: a client takes what comes in front of it for all that it has missed.
         loop.take_posts()
     if channel.is_closed:
         return
@@ -144,7 +140,7 @@ def _reply(
         data = peer.codec.reply(message_id, result)
     # A storage's own objects may refuse to be encoded in any way they like.
     except Exception as error:
-        _failed(peer, channel, message_id, False, name, error)
+        _failed(peer, channel, message_id, False, method.name, error)
     else:
         channel.send(frame(data))
 

@@ -33,9 +33,10 @@ from ZEO.serving.oids import GivenOut
 from ZEO.serving.packing import Packs
 from ZEO.serving.resolve import ConflictPolicy
 from ZEO.serving.stats import Stats
+from ZEO.wire import extensions
+from ZEO.wire.extensions import EXTENSIONS, MESSAGE_SIZE
 from ZEO.wire.frames import frame
 from ZEO.wire.quoting import explained
-from ZEO.wire.shapes import MESSAGE_SIZE
 
 log = logging.getLogger('ZEO.StorageServer')
 
@@ -46,17 +47,6 @@ NEEDED = """loadBefore lastTransaction tpc_begin store tpc_vote tpc_finish tpc_a
 #: Some storages look at every object to tell their size: that may take one part in so many of the
 #: time, unless it takes fewer seconds than the second figure.
 SIZES_SHARE, CHEAP = 100, 0.00005
-
-#: What our server can do beyond the protocol; a client of ours asks get_info for it, others do not
-#: look.
-EXTENSIONS = (
-    'batches',
-    'multi_commit',
-    'resolves',
-    'extension_bytes',
-    'restore_blob',
-    'blob_length',
-)
 
 
 class HostedStorage:
@@ -186,8 +176,8 @@ class HostedStorage:
             'supports_record_iternext': hasattr(storage, 'record_iternext'),
             'interfaces': blobs.interfaces(storage),
             MESSAGE_SIZE: self.limits.message_size,
-            'extensions': tuple(
-                name for name in EXTENSIONS if name not in self.backend.without_extensions
+            EXTENSIONS: tuple(
+                name for name in extensions.ALL if name not in self.backend.without_extensions
             ),
         }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ZEO.serving.later import Later
 from ZEO.serving.moments import iso, lasted, size
+from ZEO.wire.extensions import PACKED
 from ZEO.wire.quoting import explained
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Packs:
                 size(before),
                 size(self._size()),
             )
-            hosted.tell(None, 'info', {**hosted.sizes(), 'packed': True})
+            hosted.tell(None, 'info', {**hosted.sizes(), PACKED: True})
             answer.answer(None)
 
         def failed(error: BaseException) -> None:

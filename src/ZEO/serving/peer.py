@@ -35,7 +35,8 @@ from ZEO.serving.transactions import Transactions
 from ZEO.serving.uploads import Uploads
 from ZEO.serving.visits import Visit, how_served
 from ZEO.wire import session
-from ZEO.wire.calls import MAY_WAIT, Does, Method
+from ZEO.wire.calls import Does, Method, Waits
+from ZEO.wire.extensions import RESOLVES
 from ZEO.wire.messages import Codec, Message
 from ZEO.wire.plain import plain
 from ZEO.wire.quoting import LABEL, cleaned, explained, quoted
@@ -123,7 +124,7 @@ class Peer:
         hosted = self._hosted
         return (
             hosted.workers
-            if hosted is not None and hosted.is_remote and method.name in MAY_WAIT
+            if hosted is not None and hosted.is_remote and method.waits is Waits.IN_WORKER
             else None
         )
 
@@ -297,7 +298,7 @@ class Peer:
         """
         label, _, abilities = (label if isinstance(label, str) else quoted(label)).partition('\n')
         self.label = cleaned(label, LABEL)
-        self._resolves = self._resolves or 'resolves' in abilities.split()
+        self._resolves = self._resolves or RESOLVES in abilities.split()
         if self.visit is not None:
             self.visit.announce()
 

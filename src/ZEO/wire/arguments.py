@@ -11,6 +11,8 @@ programs from the time of Python 2 give ``'\\0' * 8`` for that. Those are accept
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
+from types import NoneType
 from typing import Any, NamedTuple
 
 from ZEO.wire.quoting import quoted
@@ -30,9 +32,12 @@ class Kind(NamedTuple):
     """A kind of argument."""
 
     accepts: Callable[[Any], bool]
-    is_one: str  # what the argument has to be, for the error's text
-    # of this type (object: any) and length, or any length for 0, it is accepted in any case
-    usual: tuple[Any, int] = (None, 0)
+    description: str  # what the argument has to be, for the error's text
+    # a value of one of these types is accepted in any case: but for an id only if it has 8 bytes,
+    # for a count only if it has 64 bits
+    usual: tuple[type, ...] = ()
+    is_id: bool = False
+    is_count: bool = False
 
 
 def _is_id(value: Any) -> bool:
@@ -69,34 +74,34 @@ def _is_transaction(value: Any) -> bool:
     return _is_name(value) or _is_count(value)
 
 
-_ID = bytes, 8
-
 KINDS = {
-    'oid': Kind(_is_id, 'an object id of 8 bytes', _ID),
-    'tid': Kind(_is_id, 'a transaction id of 8 bytes', _ID),
-    'tid_or_none': Kind(_is_id_or_none, 'a transaction id of 8 bytes, or None'),
-    'serial': Kind(_is_serial, 'a transaction id of 8 bytes, or empty', _ID),
-    'previous': Kind(_is_previous, 'a transaction id of 8 bytes, or empty'),
+    'oid': Kind(_is_id, 'an object id of 8 bytes', (bytes,), is_id=True),
+    'tid': Kind(_is_id, 'a transaction id of 8 bytes', (bytes,), is_id=True),
+    'tid_or_none': Kind(_is_id_or_none, 'a transaction id of 8 bytes, or None', (NoneType,)),
+    'serial': Kind(_is_serial, 'a transaction id of 8 bytes, or empty', (bytes,), is_id=True),
+    'previous': Kind(_is_previous, 'a transaction id of 8 bytes, or empty', (NoneType,)),
     'oids': Kind(
         lambda value: (
             isinstance(value, (list, tuple)) and len(value) <= MOST_OIDS and all(map(_is_id, value))
         ),
         f'a list of at most {MOST_OIDS} object ids of 8 bytes',
     ),
-    'bytes': Kind(lambda value: isinstance(value, bytes), 'bytes', (bytes, 0)),
+    'bytes': Kind(lambda value: isinstance(value, bytes), 'bytes', (bytes,)),
     'bytes_or_none': Kind(
-        lambda value: value is None or isinstance(value, bytes), 'bytes, or None'
+        lambda value: value is None or isinstance(value, bytes), 'bytes, or None', (bytes, NoneType)
     ),
-    'text': Kind(lambda value: isinstance(value, (str, bytes)), 'text'),
+    'text': Kind(lambda value: isinstance(value, (str, bytes)), 'text', (bytes, str)),
     'name': Kind(_is_name, f'a text of at most {MOST_NAME} characters'),
     'file_name': Kind(
         lambda value: isinstance(value, str) and _is_name(value),
         f'a text of at most {MOST_NAME} characters',
     ),
-    'new_transaction': Kind(_is_transaction, 'a number or a short text'),
-    # of any size: one that was begun is small
-    'transaction': Kind(_is_transaction, 'a number or a short text', (int, 0)),
-    'count': Kind(_is_count, 'an integer of at most 64 bits'),
+    'new_transaction': Kind(_is_transaction, 'a number or a short text', (int,), is_count=True),
+    # a number of any size: one that was begun is small
+    'transaction': Kind(
+        lambda value: isinstance(value, int) or _is_name(value), 'a number or a short text', (int,)
+    ),
+    'count': Kind(_is_count, 'an integer of at most 64 bits', (int,), is_count=True),
     'counts': Kind(
         lambda value: (
             isinstance(value, (list, tuple, set, frozenset)) and all(map(_is_count, value))
@@ -109,7 +114,7 @@ KINDS = {
         lambda value: value is None or _is_name(value) or _is_count(value),
         'what the call before it has answered',
     ),
-    'any': Kind(lambda value: True, 'anything', (object, 0)),
+    'any': Kind(lambda value: True, 'anything', (int, bytes, dict)),
 }
 
 
@@ -117,20 +122,30 @@ class Arguments(NamedTuple):
     """The arguments of one call."""
 
     kinds: tuple[Kind, ...]
-    needed: int  # those after the first so many may be left out
-    usual: tuple[tuple[Any, int], ...]  # of each kind: most calls need no closer look
+    needed: int  # those after this number may be left out
+    # their types in most calls, which need no closer look: with the places of those that have to
+    # have 8 bytes then, and of those that have to have 64 bits
+    usual: dict[tuple[type, ...], tuple[tuple[int, ...], tuple[int, ...]]]
 
     def check(self, args: Any) -> None:
         """Look at the arguments of a message.
 
         :raises ValueError: when they are not what the call takes.
         """
-        if type(args) is tuple and len(args) == len(self.usual):
-            for (usual, size), value in zip(self.usual, args, strict=True):
-                if type(value) is not usual and usual is not object or size and len(value) != size:
-                    break
-            else:
-                return
+        if type(args) is tuple:
+            # no function for each argument: every tpc_begin comes here, and with M5 every storea
+            places = self.usual.get((*map(type, args),))
+            if places is not None:
+                ids, counts = places
+                for place in ids:
+                    if len(args[place]) != 8:
+                        break
+                else:
+                    for place in counts:
+                        if not -_LARGEST < args[place] < _LARGEST:
+                            break
+                    else:
+                        return
         self._look_closely(args)
 
     def _look_closely(self, args: Any) -> None:
@@ -139,7 +154,7 @@ class Arguments(NamedTuple):
             raise ValueError(f'it takes {self._numbers()} arguments, not {quoted(args)}')
         for kind, value in zip(kinds, args, strict=False):
             if not kind.accepts(value):
-                raise ValueError(f'{quoted(value)} is not {kind.is_one}')
+                raise ValueError(f'{quoted(value)} is not {kind.description}')
 
     def _numbers(self) -> str:
         most = len(self.kinds)
@@ -151,6 +166,19 @@ def arguments(names: str) -> Arguments:
     mark.
     """
     words = names.split()
-    needed = [word for word in words if not word.endswith('?')]
+    needed = len([word for word in words if not word.endswith('?')])
     kinds = tuple(KINDS[word.rstrip('?')] for word in words)
-    return Arguments(kinds, len(needed), tuple(kind.usual for kind in kinds))
+    usual = {
+        types: _places(kinds[:length])
+        for length in range(needed, len(kinds) + 1)
+        for types in product(*(kind.usual for kind in kinds[:length]))
+    }
+    return Arguments(kinds, needed, usual)
+
+
+def _places(kinds: tuple[Kind, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    numbered = tuple(enumerate(kinds))
+    return (
+        tuple(place for place, kind in numbered if kind.is_id),
+        tuple(place for place, kind in numbered if kind.is_count),
+    )

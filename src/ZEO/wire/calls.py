@@ -1,7 +1,8 @@
-"""The table of every message that has a name: who sends it, whether it wants an answer, what it
-does, and its arguments.
+"""The table of every message that has a name: what it does, whether it is answered, whether it may
+have to wait, and its arguments.
 
-Nothing enters or fails here; a session looks names up in :data:`OF_CLIENT` and :data:`OF_SERVER`.
+Enters: nothing. Leaves: two tables, :data:`OF_CLIENT` for what servers accept and
+:data:`OF_SERVER` for what clients accept. Fails: never.
 """
 
 from __future__ import annotations
@@ -15,125 +16,98 @@ from ZEO.wire.arguments import Arguments, arguments
 class Does(Enum):
     """What a client's message does, which decides what a read-only server makes of it."""
 
-    CONTROLS = 'controls'  # about the connection itself
+    CONTROLS = 'controls'  # the connection itself
     READS = 'reads'
     WRITES = 'writes'  # refused on a read-only connection
+
+
+class Waits(Enum):
+    """How a call waits where the storage is on a network, as one that is a client itself."""
+
+    NEVER = '-'
+    IN_WORKER = 'worker'  # the whole call is made in a worker thread
+    #: The call sees to that by itself: only a part of it waits, or it is slow with any storage.
+    ITSELF = 'itself'
 
 
 class Method(NamedTuple):
     """One row of the table."""
 
     name: str
-    answered: bool
     does: Does
+    answered: bool  # whether clients wait for an answer
+    waits: Waits
+    #: Whether its answer is sent before changes of which other threads have told meanwhile, see
+    #: :mod:`ZEO.serving.answers`.
+    goes_first: bool
     arguments: Arguments
 
 
-def _rows(does: Does, answered: bool, lines: str) -> dict[str, Method]:
-    """One row for each line: a call's name and its arguments, of the kinds of
-    :mod:`ZEO.wire.arguments`.
-    """
-    rows = [line.partition(':') for line in lines.strip().splitlines()]
-    return {
-        name.strip(): Method(name.strip(), answered, does, arguments(kinds))
-        for name, _, kinds in rows
-    }
+def _table(text: str) -> dict[str, Method]:
+    """Return the rows of a table, by name; the columns are divided by blanks."""
+    rows = [_row(*line.split(maxsplit=4)) for line in text.strip().splitlines()]
+    return {row.name: row for row in rows}
 
 
-#: What a client may send. Those of ours only, which get_info announces: load_many, iterator_batch,
-#: restoreBlob...
-OF_CLIENT: dict[str, Method] = {
-    **_rows(
-        Does.CONTROLS,
-        True,
-        """
-        register: any flag any? any?
-        get_info:
-        server_status:
-        ping:
-        """,
-    ),
-    **_rows(
-        Does.CONTROLS,
-        False,
-        """
-        set_client_label: text
-        iterator_gc: counts
-        """,
-    ),
-    **_rows(
-        Does.READS,
-        True,
-        """
-        lastTransaction:
-        getInvalidations: tid
-        loadBefore: oid tid
-        loadSerial: oid tid
-        load_many: oids tid
-        getTid: oid
-        history: oid count
-        undoLog: count count
-        undoInfo: count? count? any?
-        record_iternext: cursor?
-        iterator_start: tid_or_none tid_or_none
-        iterator_next: count
-        iterator_record_start: count tid
-        iterator_record_next: count
-        iterator_batch: count
-        sendBlob: oid tid flag?
-        pack: number flag?
-        """,
-    ),
-    **_rows(
-        Does.WRITES,
-        True,
-        """
-        new_oids: count?
-        vote: any
-        tpc_finish: any
-        tpc_abort: any
-        """,
-    ),
-    **_rows(
-        Does.WRITES,
-        False,
-        """
-        tpc_begin: new_transaction text text any tid_or_none? text?
-        storea: oid serial bytes transaction
-        restorea: oid serial bytes_or_none previous transaction
-        checkCurrentSerialInTransaction: oid serial transaction
-        deleteObject: oid serial transaction
-        undoa: name transaction
-        storeBlobStart:
-        storeBlobChunk: bytes
-        storeBlobEnd: oid serial bytes transaction
-        storeBlobShared: oid serial bytes file_name transaction
-        restoreBlobEnd: oid serial bytes_or_none previous transaction
-        restoreBlobShared: oid serial bytes_or_none previous file_name transaction
-        """,
-    ),
-}
+def _row(name: str, does: str, answer: str, waits: str, kinds: str = '') -> Method:
+    return Method(
+        name,
+        Does(does),
+        answer != '-',
+        Waits(waits),
+        answer == 'first',
+        arguments(kinds),
+    )
 
-#: Calls that are made in a worker thread where the storage is on another server, since they may
-#: have to wait for it.
-MAY_WAIT = frozenset(
-    """
-    new_oids loadSerial getTid record_iternext sendBlob iterator_gc
-    iterator_start iterator_next iterator_record_start iterator_record_next iterator_batch
-    """.split()
-)
 
-#: Calls that see to that by themselves: only a part of them waits, or they are slow with other
-#: storages too.
-ANSWERS_LATER = frozenset(
-    """
-    ping getInvalidations loadBefore load_many history undoLog undoInfo pack vote
-    tpc_finish tpc_abort""".split()
-)
+#: What a client may send: the name; what it does; whether it is answered, and whether the answer
+#: goes first; how it waits; its arguments, of the kinds of :mod:`ZEO.wire.arguments`. Those that
+#: belong to :mod:`ZEO.wire.extensions` are load_many, iterator_batch, and restoreBlob...
+OF_CLIENT: dict[str, Method] = _table("""
+    register                        controls first    -       any flag any? any?
+    get_info                        controls answered -
+    server_status                   controls answered -
+    ping                            controls answered itself
+    set_client_label                controls -        -       text
+    lastTransaction                 reads    answered -
+    getInvalidations                reads    answered itself  tid
+    loadBefore                      reads    first    itself  oid tid
+    load_many                       reads    first    itself  oids tid
+    loadSerial                      reads    answered worker  oid tid
+    getTid                          reads    answered worker  oid
+    history                         reads    answered itself  oid count
+    undoLog                         reads    answered itself  count count
+    undoInfo                        reads    answered itself  count? count? any?
+    record_iternext                 reads    answered worker  cursor?
+    iterator_start                  reads    answered worker  tid_or_none tid_or_none
+    iterator_next                   reads    answered worker  count
+    iterator_record_start           reads    answered worker  count tid
+    iterator_record_next            reads    answered worker  count
+    iterator_batch                  reads    answered worker  count
+    iterator_gc                     controls -        worker  counts
+    sendBlob                        reads    answered worker  oid tid flag?
+    pack                            reads    answered itself  number flag?
+    new_oids                        writes   answered worker  count?
+    tpc_begin                       writes   -        -       new_transaction text text any tid_or_none? text?
+    storea                          writes   -        -       oid serial bytes transaction
+    restorea                        writes   -        -       oid serial bytes_or_none previous transaction
+    checkCurrentSerialInTransaction writes   -        -       oid serial transaction
+    deleteObject                    writes   -        -       oid serial transaction
+    undoa                           writes   -        -       name transaction
+    storeBlobStart                  writes   -        -
+    storeBlobChunk                  writes   -        -       bytes
+    storeBlobEnd                    writes   -        -       oid serial bytes transaction
+    storeBlobShared                 writes   -        -       oid serial bytes file_name transaction
+    restoreBlobEnd                  writes   -        -       oid serial bytes_or_none previous transaction
+    restoreBlobShared               writes   -        -       oid serial bytes_or_none previous file_name transaction
+    vote                            writes   answered itself  any
+    tpc_finish                      writes   answered itself  any
+    tpc_abort                       writes   answered itself  any
+""")  # noqa: E501
 
-#: All others are done by what the server knows itself: a storage on another server answers
-#: `lastTransaction`, its size and its name from what it was told last, and the parts of a
-#: transaction are kept until its vote.
+# A call that never waits is done by what the server knows itself: a storage on another server
+# answers `lastTransaction`, its size and its name from what it was told last, and the parts of a
+# transaction are kept until its vote.
 
 #: What a server may send besides replies; none is answered.
 OF_SERVER = frozenset(

@@ -18,12 +18,9 @@ from types import NoneType
 from typing import Any
 
 from ZEO.Exceptions import ProtocolError, UnrecognizedResult
+from ZEO.wire.extensions import EXTENSIONS, MESSAGE_SIZE
 
 Check = Callable[[Any], bool]
-
-#: The key of get_info under which a server of this package tells the largest message that it takes,
-#: in bytes.
-MESSAGE_SIZE = 'max-message-size'
 
 #: What ZODB.utils.maxtid is.
 MAX_TID = b'\x7f' + b'\xff' * 7
@@ -118,7 +115,7 @@ def _is_info(value: Any) -> bool:
         and type(value.get('size', 0)) in (int, float)
         and type(value.get(MESSAGE_SIZE)) in (int, type(None))
         and _are_interfaces(value.get('interfaces', ()))
-        and _are_names(value.get('extensions', ()))
+        and _are_names(value.get(EXTENSIONS, ()))
     )
 
 

@@ -17,6 +17,7 @@ from ZEO.serving.backends.base import Backend, Reader
 from ZEO.serving.backends.loads import RemoteLoads
 from ZEO.serving.backends.upstream import Upstream
 from ZEO.serving.later import Client, Later, Workers
+from ZEO.wire.extensions import BATCHES
 
 
 class RemoteBackend(Backend):
@@ -26,7 +27,7 @@ class RemoteBackend(Backend):
         has missed.
     """
 
-    without_extensions = frozenset({'batches'})
+    without_extensions = frozenset({BATCHES})
 
     def __init__(
         self,

@@ -1,0 +1,44 @@
+"""What the two ends of this package agree on beyond the protocol of ZEO 6: names and numbers.
+
+Enters: nothing. Leaves: constants, which are written nowhere else. Fails: never.
+
+A server announces what it can do in the answer to get_info, under :data:`EXTENSIONS`; a client asks
+for nothing that is not announced there. Clients and servers of ZEO 6 do not look at it. The calls
+that belong to extensions are rows of :mod:`ZEO.wire.calls`, as all calls are.
+"""
+
+from __future__ import annotations
+
+#: The key of get_info under which a server lists what it can do.
+EXTENSIONS = 'extensions'
+
+#: load_many and iterator_batch: many objects, or many transactions, in one answer.
+BATCHES = 'batches'
+
+#: A client may have several transactions open on one connection.
+MULTI_COMMIT = 'multi_commit'
+
+#: The server leaves conflicts that it cannot resolve to those clients that say, behind a line break
+#: in their label, that they resolve them; they say it with this same word.
+RESOLVES = 'resolves'
+
+#: The extension of a transaction travels as the bytes that are stored.
+EXTENSION_BYTES = 'extension_bytes'
+
+#: restoreBlobEnd and restoreBlobShared.
+RESTORE_BLOB = 'restore_blob'
+
+#: A third argument of sendBlob asks for the blob's length in front of it.
+BLOB_LENGTH = 'blob_length'
+
+#: All that a server of this package can do.
+ALL = (BATCHES, MULTI_COMMIT, RESOLVES, EXTENSION_BYTES, RESTORE_BLOB, BLOB_LENGTH)
+
+#: The key of get_info under which a server tells the largest message that it takes, in bytes.
+MESSAGE_SIZE = 'max-message-size'
+
+#: The key of an ``info`` message which tells that a pack is done.
+PACKED = 'packed'
+
+#: Bytes of a blob in one message; peers of ZEO 6 expect no more.
+CHUNK_SIZE = 59_000

@@ -1,0 +1,48 @@
+"""What the two ends agree on beyond the protocol is written down once."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import ZEO.Exceptions
+from ZEO.wire import extensions
+
+PACKAGE = Path(ZEO.Exceptions.__file__).parent
+TABLE = {name: value for name, value in vars(extensions).items() if name.isupper()}
+VALUES = {value for value in TABLE.values() if isinstance(value, (str, int))}
+
+#: The same text with another meaning: a key of a server's configuration, an operation.
+OTHERS = {
+    ('serving/limits.py', extensions.MESSAGE_SIZE),
+    ('serving/peer.py', extensions.RESTORE_BLOB),
+}
+
+
+def literals(path):
+    """Return the constants of a file, without the names of attributes that getattr is given."""
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    attributes = {
+        id(node.args[1])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ('getattr', 'hasattr')
+    }
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and id(node) not in attributes
+    }
+
+
+@pytest.mark.parametrize(
+    'path', [path for path in PACKAGE.rglob('*.py') if path.name != 'extensions.py'], ids=str
+)
+def test_no_other_module_spells_them(path):
+    module = path.relative_to(PACKAGE).as_posix()
+    spelled = {value for value in literals(path) if isinstance(value, (str, int))} & VALUES
+    assert {value for value in spelled if (module, value) not in OTHERS} == set()
+
+
+def test_what_a_server_announces_is_a_name_of_the_table():
+    assert set(extensions.ALL) <= VALUES
+    assert len(set(extensions.ALL)) == len(extensions.ALL) == 6
