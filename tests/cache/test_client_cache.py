@@ -14,7 +14,7 @@ from ZODB.utils import p64
 
 from support.cache_stream import Stream, data_of, wrong_records
 from support.killed_cache import leave
-from ZEO.cache import ClientCache, cache_file, format, recovery, resizing
+from ZEO.cache import ClientCache, cache_file, format, opening, recovery, resizing
 from ZEO.cache.index import PLACE_SHIFT
 from ZEO.cache.inspection import inspect
 from ZEO.cache.ring import NotStored
@@ -61,8 +61,8 @@ def test_saved_index_is_used_and_void_once_the_file_is_open(path, monkeypatch):
     fill(cache, 100)
     cache.close()
     scans = []
-    real = recovery.scan
-    monkeypatch.setattr(recovery, 'scan', lambda *args: scans.append(1) or real(*args))
+    real = opening.recover
+    monkeypatch.setattr(opening, 'recover', lambda *args: scans.append(1) or real(*args))
     cache = ClientCache(path, SIZE)
     assert scans == []
     cache.store(p64(1000), p64(1), None, b'new')
@@ -91,7 +91,7 @@ def test_saved_index_knows_all_that_is_in_the_file(path, seed):
     cache = ClientCache(path, 32 * 1024)
     revisions = cache._revisions
     assert sorted(revisions.places()) == [
-        found.place for found in recovery.walk(revisions._file) if found.header is not None
+        entry.place for entry in recovery.verify(revisions._file) if entry.header is not None
     ]
     assert None not in map(revisions.header, revisions.places())
     cache.close()
@@ -104,7 +104,7 @@ def test_checker_sees_an_index_that_does_not_know_all(path):
     cache._index.set(11, 77 << PLACE_SHIFT)
     cache.close()
     assert inspect(path).problems == [
-        'the saved index does not know 1 of the records, and 1 that it tells of are not there'
+        'the saved index lacks 1 of the records, and has 1 that are not there'
     ]
 
 
@@ -384,21 +384,21 @@ def test_a_database_is_never_overwritten(path):
 
 def test_not_closed_under_another_boot_starts_empty(path, caplog, monkeypatch):
     monkeypatch.setattr(cache_file, 'boot_id', lambda: b'1' * 16)
-    monkeypatch.setattr(recovery, 'boot_id', lambda: b'1' * 16)
+    monkeypatch.setattr(opening, 'boot_id', lambda: b'1' * 16)
     cache = ClientCache(path, SIZE)
     fill(cache, 10)
     leave(cache)
-    monkeypatch.setattr(recovery, 'boot_id', lambda: b'2' * 16)
+    monkeypatch.setattr(opening, 'boot_id', lambda: b'2' * 16)
     cache = ClientCache(path, SIZE)
     assert len(cache) == 0
     assert 'before the machine went down' in warnings(caplog)[0]
     fill(cache, 10)
     cache.close()
-    monkeypatch.setattr(recovery, 'boot_id', lambda: b'3' * 16)
+    monkeypatch.setattr(opening, 'boot_id', lambda: b'3' * 16)
     cache = ClientCache(path, SIZE)
     assert len(cache) == 10  # closed properly: another boot does not matter
     leave(cache)
-    monkeypatch.setattr(recovery, 'boot_id', lambda: cache_file.UNKNOWN_BOOT)
+    monkeypatch.setattr(opening, 'boot_id', lambda: cache_file.UNKNOWN_BOOT)
     cache = ClientCache(path, SIZE)
     assert len(cache) == 0
     cache.close()
@@ -615,7 +615,7 @@ def test_index_that_cannot_be_saved_costs_a_scan_only(path, monkeypatch):
         patch.setattr(cache._revisions._ring, 'place', _no_room)
         cache.close()
     # closed properly: another boot does not matter
-    monkeypatch.setattr(recovery, 'boot_id', lambda: b'2' * 16)
+    monkeypatch.setattr(opening, 'boot_id', lambda: b'2' * 16)
     cache = ClientCache(path, SIZE)
     assert len(cache) == 500 and cache.getLastTid() == p64(1)
     cache.close()

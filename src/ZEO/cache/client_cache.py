@@ -20,12 +20,12 @@ from typing import Any
 from zlib import crc32
 
 from ZEO import files
-from ZEO.cache import format, hot, trace
+from ZEO.cache import format, hot_records, trace
 from ZEO.cache.cache_file import CacheFile, FileLock, cannot_open, pread, take_lock
 from ZEO.cache.index import MASK, PLACE_SHIFT, SHIFT, USES
 from ZEO.cache.locked import under
-from ZEO.cache.parts import Parts
-from ZEO.cache.recovery import open_parts
+from ZEO.cache.open_cache import OpenCache
+from ZEO.cache.opening import open_cache
 from ZEO.cache.revisions import Revisions
 from ZEO.cache.ring import DamagedCache, NotStored
 from ZEO.Exceptions import ClientStorageError
@@ -55,7 +55,7 @@ class ClientCache:
         size: int = 20_000_000,
         *,
         identity: str = '',
-        hot_size: int = hot.MOST,
+        hot_size: int = hot_records.MOST,
     ) -> None:
         """Open the cache file at path, or make it.
 
@@ -69,7 +69,7 @@ class ClientCache:
         self.path = path
         self.size = size
         self._identity = identity
-        self._hot = hot.HotRecords(min(hot_size, size // 2))
+        self._hot = hot_records.HotRecords(min(hot_size, size // 2))
         self._lock = threading.Lock()  # held by everything that changes file, index or hot records
         self._file_lock: FileLock | None = None  # keeps other processes off the file
         self._trace: trace.Trace | None = None  # where events go, if anywhere
@@ -86,25 +86,25 @@ class ClientCache:
                 named, self.path = self.path, _followed(self.path)
                 linked = named != self.path
                 self._file_lock = take_lock(self.path)
-            self._take(open_parts(self.path, self.size, self._identity, linked))
+            self._use(open_cache(self.path, self.size, self._identity, linked))
             self._storing = True
         except ClientStorageError:
             self._unlock()
             raise
         except OSError as error:
             self._complain('There is no client cache', error)
-            self._take(Parts.around(CacheFile()))
+            self._use(OpenCache.of_empty(CacheFile()))
         self._trace = trace.wanted(self.path)
 
-    def _take(self, parts: Parts) -> None:
-        """Use these parts from now on."""
+    def _use(self, cache: OpenCache) -> None:
+        """Serve what is in `cache` from now on."""
         self._hot.clear()
-        self._revisions = Revisions(parts, self._hot)
-        self._fd = parts.file.fd
-        self._pages = parts.index.pages
-        self._index = parts.index
-        self._last_tid = parts.file.state.last_tid
-        self._hits, self._misses = parts.file.state.hits, parts.file.state.misses
+        self._revisions = Revisions(cache, self._hot)
+        self._fd = cache.file.fd
+        self._pages = cache.index.pages
+        self._index = cache.index
+        self._last_tid = cache.file.state.last_tid
+        self._hits, self._misses = cache.file.state.hits, cache.file.state.misses
 
     # --- reading ---
 
@@ -293,7 +293,7 @@ class ClientCache:
         last_tid = self._last_tid
         self._storing = False  # should it be interrupted
         try:
-            self._take(self._revisions.emptied(self._identity))
+            self._use(self._revisions.emptied(self._identity))
             self._storing = True
         except OSError as error:
             self._complain('The client cache stops', error)
@@ -339,7 +339,7 @@ class ClientCache:
             self._open()
         except ClientStorageError as error:
             self._complain('The forked process has no client cache', error)
-            self._take(Parts.around(CacheFile()))
+            self._use(OpenCache.of_empty(CacheFile()))
 
     def _unlock(self) -> None:
         if self._file_lock is not None:

@@ -1,7 +1,7 @@
 """What is in a cache file, and whether all of it checks; the file is only read.
 
-In: the path of a file that no process has open. Out: a report. Fails: OSError when it cannot be
-read, ClientStorageError when a process has it open.
+Enters: the path of a file that no process has open.  Leaves: a report.  Fails: OSError when it
+cannot be read, ClientStorageError when a process has it open.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from ZEO.cache import format
 from ZEO.cache.cache_file import CacheFile, take_lock
 from ZEO.cache.index import PLACE_SHIFT, Index
-from ZEO.cache.recovery import check_usable, load_index, walk
+from ZEO.cache.opening import check_usable, load_index
+from ZEO.cache.recovery import verify
 
 
 @dataclass
 class Report:
-    """What was found."""
+    """What is in a cache file."""
 
     problems: list[str] = field(default_factory=list)  # empty: all is well
     usable: bool = True  # whether it is a cache file at all
@@ -33,7 +34,7 @@ class Report:
     largest: int = 0  # bytes of data
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """Yield (name, value) of everything there is to tell."""
+        """Yield (name, value) of everything that is shown."""
         state = self.state
         yield 'file size', f'{self.size:,} bytes'
         yield 'belongs to', self.identity or '(not said)'
@@ -56,12 +57,16 @@ class Report:
 
 
 def inspect(path: str) -> Report:
-    """Read the whole cache file at path. Raises OSError, ClientStorageError."""
+    """Read the whole cache file at path.
+
+    :raises OSError: when it cannot be read.
+    :raises ClientStorageError: when a process has it open.
+    """
     fd = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))
     file = CacheFile(fd, path)
     report = Report()
     try:
-        if not _is_usable(file, report):  # and another program's file gets no lock beside it
+        if not _is_usable(file, report):  # and no lock is made beside another program's file
             return report
         lock = take_lock(path)
         try:
@@ -86,9 +91,9 @@ def _is_usable(file: CacheFile, report: Report) -> bool:
 def _inspect(file: CacheFile, report: Report) -> None:
     report.size = os.fstat(file.fd).st_size
     try:
-        size, whose = format.parse_header(file.read(0, format.RING_START))
-        report.identity = whose.decode(errors='replace')
-        check_usable(file, size, whose, '')
+        size, owner = format.parse_header(file.read(0, format.RING_START))
+        report.identity = owner.decode(errors='replace')
+        check_usable(file, size, owner, '')
     except ValueError as error:
         report.problems.append(f'it would not be used: {error}')
         return
@@ -110,20 +115,20 @@ def _inspect_index(file: CacheFile, places: set[int], report: Report) -> None:
     }
     if indexed != places:
         report.problems.append(
-            f'the saved index does not know {len(places - indexed)} of the records,'
-            f' and {len(indexed - places)} that it tells of are not there'
+            f'the saved index lacks {len(places - indexed)} of the records, '
+            f'and has {len(indexed - places)} that are not there'
         )
 
 
 def _inspect_ring(file: CacheFile, report: Report) -> set[int]:
-    """Look at everything in the ring; return the places of the records."""
+    """Check everything in the ring; return the places of the records."""
     current: set[bytes] = set()
     places: set[int] = set()
-    for found in walk(file):
-        header = found.header
-        length = found.units * format.UNIT
+    for entry in verify(file):
+        header = entry.header
+        length = entry.units * format.UNIT
         if header is not None:
-            places.add(found.place)
+            places.add(entry.place)
             report.records += 1
             report.record_bytes += length
             report.data_bytes += header.length
@@ -133,9 +138,9 @@ def _inspect_ring(file: CacheFile, report: Report) -> set[int]:
                 if header.oid in current:
                     report.problems.append(f'two current revisions of {header.oid.hex()}')
                 current.add(header.oid)
-        elif found.is_gap:
+        elif entry.is_gap:
             report.gap_bytes += length
         else:
-            place = found.place * format.UNIT
+            place = entry.place * format.UNIT
             report.problems.append(f'{length} bytes at {place} are damaged')
     return places

@@ -1,9 +1,8 @@
-"""A cache of another size: what fits is copied into a new file, which takes the place of the old
-one.
+"""A cache of another size: what fits is copied into a new file, which replaces the old one.
 
-In: the parts of a cache, a size. Out: the parts of the new file; those of the old one when that
-cannot be, which the log says. Fails: never; a half-made file is removed, at the next start if the
-process was killed.
+Enters: an open cache, a size.  Leaves: the cache in the new file; the old one when that cannot be
+made, which is logged.  Fails: never; a half-made file is removed, at the next start if the process
+was killed.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from contextlib import closing
 from ZEO.cache import format
 from ZEO.cache.cache_file import open_file
 from ZEO.cache.index import PLACE_SHIFT, USES
-from ZEO.cache.parts import Parts, create
+from ZEO.cache.open_cache import OpenCache, create
 from ZEO.cache.ring import NotStored
 from ZEO.Exceptions import ClientStorageError
 
@@ -24,17 +23,17 @@ log = logging.getLogger('ZEO.cache')
 RESIZED = '.resized'  # added to the path while a file of another size is being made
 
 
-def resized_if_possible(parts: Parts, size: int, identity: str) -> Parts:
-    """Return the parts of a file of `size` bytes in the place of this one, or these."""
+def resized_if_possible(cache: OpenCache, size: int, identity: str) -> OpenCache:
+    """Return the cache in a file of `size` bytes that has replaced this one, or this one."""
     try:
-        return _resize(parts, size, identity)
+        return _resize(cache, size, identity)
     except (OSError, NotStored, ClientStorageError) as error:
-        log.warning('Cache file %s keeps its size for now: %s', parts.file.path, error)
-        return parts
+        log.warning('Cache file %s keeps its size for now: %s', cache.file.path, error)
+        return cache
 
 
 def remove_half_made(path: str) -> None:
-    """Remove what a resizing of the cache at path that was killed has left; no other file of that
+    """Remove what a killed resizing of the cache at path has left, but no other file of that
     name.
     """
     path += RESIZED
@@ -43,7 +42,7 @@ def remove_half_made(path: str) -> None:
     try:
         file = open_file(path)
     except ClientStorageError:
-        return  # whatever it is, it is in the way of a resizing only
+        return  # it prevents a resizing, and nothing else
     with closing(file):
         if file.read(0, len(format.MAGIC)) in (b'', format.MAGIC):
             os.unlink(path)
@@ -53,20 +52,20 @@ def _remove(path: str) -> None:
     try:
         os.unlink(path)
     except OSError:
-        pass  # it was never made, or goes the next time
+        pass  # it was never made, or is removed at the next start
 
 
-def _resize(parts: Parts, size: int, identity: str) -> Parts:
-    """Copy what fits into a file of the new size, and put it in the place of the old one."""
-    old = parts.file
+def _resize(cache: OpenCache, size: int, identity: str) -> OpenCache:
+    """Copy what fits into a file of the new size, and replace the old one by it."""
+    old = cache.file
     assert old.path is not None
     log.info('Resizing cache file %s to %s bytes', old.path, size)
     new_path = old.path + RESIZED
     file = open_file(new_path, new=True)
     try:
         new = create(file, size, identity)
-        for place, oid, value in _what_fits(parts, new):
-            _copy(parts, new, place, oid, value)
+        for place, oid, value in _what_fits(cache, new):
+            _copy(cache, new, place, oid, value)
         for name in ('last_tid', 'hits', 'misses', 'stores'):
             setattr(new.file.state, name, getattr(old.state, name))
         new.ring.save()
@@ -81,22 +80,22 @@ def _resize(parts: Parts, size: int, identity: str) -> Parts:
     return new
 
 
-def _what_fits(parts: Parts, new: Parts) -> list[tuple[int, int, int | None]]:
+def _what_fits(cache: OpenCache, new: OpenCache) -> list[tuple[int, int, int | None]]:
     """Return (place, oid, index value or None) of what to copy, in the order of eviction."""
-    hand = parts.ring.hand
+    hand = cache.ring.hand
 
     def turn(entry: tuple[int, int, int | None]) -> tuple[bool, bool, int]:
         place, _, value = entry
         return value is not None, place < hand, place
 
     wanted: list[tuple[int, int, int | None]] = []
-    wanted += [(place, oid, None) for oid, place in parts.index.closed_items()]
-    wanted += [(value >> PLACE_SHIFT, oid, value) for oid, value in parts.index.current_items()]
+    wanted += [(place, oid, None) for oid, place in cache.index.closed_items()]
+    wanted += [(value >> PLACE_SHIFT, oid, value) for oid, value in cache.index.current_items()]
     wanted.sort(key=turn)
     room = new.file.end - new.file.start
     fitting: list[tuple[int, int, int | None]] = []
     for entry in reversed(wanted):
-        header = parts.file.read_header(entry[0])
+        header = cache.file.read_header(entry[0])
         if header is None or not new.ring.holds(header.length):
             continue
         room -= header.units
@@ -107,12 +106,12 @@ def _what_fits(parts: Parts, new: Parts) -> list[tuple[int, int, int | None]]:
     return fitting
 
 
-def _copy(parts: Parts, new: Parts, place: int, oid: int, value: int | None) -> None:
-    header = parts.file.read_header(place)
+def _copy(cache: OpenCache, new: OpenCache, place: int, oid: int, value: int | None) -> None:
+    header = cache.file.read_header(place)
     if header is None:
         return
-    record = parts.file.read_units(place, format.RECORD_HEADER + header.length)
-    if not format.body_checks(header, record[format.BODY :], parts.file.seed(place)):
+    record = cache.file.read_units(place, format.RECORD_HEADER + header.length)
+    if not format.body_checks(header, record[format.BODY :], cache.file.seed(place)):
         return
     fields = header.oid, header.tid, header.end, record[format.RECORD_HEADER :]
     at = new.ring.place(header.units, lambda at: format.pack_record(*fields, new.file.seed(at)))

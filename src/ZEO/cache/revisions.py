@@ -16,9 +16,9 @@ import secrets
 from zlib import crc32
 
 from ZEO.cache import format
-from ZEO.cache.hot import HotRecords
+from ZEO.cache.hot_records import HotRecords
 from ZEO.cache.index import PLACE_SHIFT
-from ZEO.cache.parts import Parts
+from ZEO.cache.open_cache import OpenCache
 from ZEO.cache.ring import NotStored
 
 log = logging.getLogger('ZEO.cache')
@@ -35,11 +35,14 @@ _MOST_CLOSED = 8
 
 
 class Revisions:
-    """The revisions in one cache file."""
+    """The revisions in one cache file.
 
-    def __init__(self, parts: Parts, hot: HotRecords) -> None:
-        """Take over the parts. hot: holds some current revisions in memory as well."""
-        self._file, self._index, self._ring = parts.file, parts.index, parts.ring
+    :param cache: the parts of the cache, which are this object's from now on.
+    :param hot: holds some current revisions in memory as well.
+    """
+
+    def __init__(self, cache: OpenCache, hot: HotRecords) -> None:
+        self._file, self._index, self._ring = cache.file, cache.index, cache.ring
         self._hot = hot
         self._ring.is_hot = hot.records.__contains__
         self.salt = self._file.state.salt  # what CRCs start from
@@ -273,12 +276,12 @@ class Revisions:
         self._index.clear()
         self._file.void()
 
-    def emptied(self, identity: str) -> Parts:
-        """Make the file anew and return its parts. Raises OSError."""
+    def emptied(self, identity: str) -> OpenCache:
+        """Make the file anew and return its empty cache."""
         self._hot.clear()
         self._index.clear()
         self._file.create(self._file.end * _UNIT, identity)
-        return Parts.around(self._file)
+        return OpenCache.of_empty(self._file)
 
     def close(self) -> None:
         """Serve nothing more and close the file; nothing is written."""

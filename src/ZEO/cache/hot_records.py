@@ -1,14 +1,14 @@
-"""The hottest records, in memory as well: a bounded dictionary in front of the file.
+"""The most used records, in memory as well: a bounded dictionary in front of the file.
 
-In: current revisions that were used again and again. Out: the same, without reading the file.
-Fails: never. A record that comes in pushes out the ones that came in first.
+Enters: current revisions that were used again and again.  Leaves: the same, without reading the
+file.  Fails: never.  A record that comes in pushes out the ones that came in first.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-# What a record takes besides its data: oid, tid, tuple, headers of bytes, dictionary slot.
+#: Bytes that a record takes besides its data: oid, tid, tuple, headers of bytes, dictionary slot.
 RECORD_OVERHEAD = 256
 MOST = 8 * 1024 * 1024  # bytes; more memory is better given to the database's object cache
 
@@ -16,16 +16,17 @@ MOST = 8 * 1024 * 1024  # bytes; more memory is better given to the database's o
 class HotRecords:
     """oid: (data, tid) of current revisions. Changes need the cache's lock, `records.get` does
     not.
+
+    :param size: bytes it may take.
     """
 
     def __init__(self, size: int) -> None:
-        """Make it empty. size: bytes it may take."""
         self.records: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()  # oldest first
         self._size = size
         self._used = 0
 
     def add(self, oid: bytes, record: tuple[bytes, bytes]) -> None:
-        """Hold a record, whatever has to leave for it; one too large is not held."""
+        """Hold a record, and drop the oldest ones to make space; one too large is not held."""
         self.discard(oid)
         length = len(record[0]) + RECORD_OVERHEAD
         if length * 8 > self._size:
@@ -36,12 +37,12 @@ class HotRecords:
             self.discard(next(iter(self.records)))
 
     def discard(self, oid: bytes) -> None:
-        """Hold the record of oid no longer."""
+        """Drop the record of oid, if it is held."""
         record = self.records.pop(oid, None)
         if record is not None:
             self._used -= len(record[0]) + RECORD_OVERHEAD
 
     def clear(self) -> None:
-        """Hold nothing."""
+        """Drop everything."""
         self.records.clear()
         self._used = 0
