@@ -120,7 +120,7 @@ def test_tls(tmp_path):
         finally:
             stop()
     address, stop = ZEO.server(zeo_conf=tls)
-    with pytest.raises(NoAnswer, match='requires a certificate of ours'):
+    with pytest.raises(NoAnswer, match='requires a certificate from this client'):
         probe(address, ssl=context)
     stop()
 

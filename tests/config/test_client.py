@@ -225,7 +225,7 @@ def ZEO_DB(storage):
 
 
 def test_tls_failures_are_told(tls_address, certificates):
-    with pytest.raises(Exception, match='requires a certificate of ours'):
+    with pytest.raises(Exception, match='requires a certificate from this client'):
         tls_client(tls_address, certificates)
     with pytest.raises(Exception, match="not for the name 'other'"):
         tls_client(

@@ -19,7 +19,8 @@ from ZODB.config import getDbSchema
 import ZEO
 from ZEO.config.loading import load
 from ZEO.config.server import settings
-from ZEO.net.tls import TlsCodec, TlsError, client_context, server_context
+from ZEO.net.tls import TlsCodec, client_context, server_context
+from ZEO.net.tls_errors import TlsError
 
 TOP = Path(__file__).parent.parent.parent
 DOCS = TOP / 'docs'

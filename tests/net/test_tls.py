@@ -12,8 +12,8 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from ZEO.Exceptions import ConfigurationError
-from ZEO.net import tls
-from ZEO.net.tls import TlsCodec, TlsError, client_context, server_context
+from ZEO.net.tls import TlsCodec, client_context, server_context
+from ZEO.net.tls_errors import TlsError, explain
 
 
 class Files:
@@ -154,7 +154,7 @@ def test_end_of_stream_without_goodbye(files):
 def test_end_of_stream_right_after_the_handshake(files):
     server, client = pair(server_context(files.server), client_context(authenticate=files.ca))
     shake(server, client)
-    with pytest.raises(TlsError, match='may not accept our certificate, or require one'):
+    with pytest.raises(TlsError, match='may not accept the certificate of this client, or'):
         client.receive(b'')
 
 
@@ -199,11 +199,11 @@ def test_client_certificates(files, as_directory, tmp_path):
     unknown = client_context(files.other_client, authenticate=files.ca)
     by_server, by_client = failures(server, unknown)
     assert 'certificate of the client is signed by an unknown issuer' in by_server
-    assert 'server does not know the issuer of our certificate' in by_client
+    assert 'server does not know the issuer of the certificate of this client' in by_client
 
     by_server, by_client = failures(server, client_context(authenticate=files.ca))
-    assert by_server == 'the client has shown no certificate, and one is required'
-    assert 'the server requires a certificate of ours' in by_client
+    assert by_server == 'the client sent no certificate, and one is required'
+    assert 'the server requires a certificate from this client' in by_client
 
 
 def subject_hash(path):
@@ -267,7 +267,7 @@ def test_expired_and_not_yet_valid(files):
     old = files.both('old', issued(files, not_before=-3, not_after=-2))
     by_server, by_client = failures(server_context(old), client)
     assert by_client == 'the certificate of the server has expired'
-    assert by_server == 'the client says that our certificate has expired'
+    assert by_server == 'the client says that the certificate of this server has expired'
     early = files.both('early', issued(files, not_before=2, not_after=3))
     assert 'is not valid yet' in failures(server_context(early), client)[1]
 
@@ -285,9 +285,9 @@ def test_not_tls_at_all(files):
 
 
 def test_explain_passes_on_what_it_does_not_know():
-    assert tls.explain(ValueError('some text')) == 'some text'
-    assert tls.explain(ValueError()) == 'ValueError'
-    assert 'TLS with the client failed' in tls.explain(ssl.SSLError('odd'), True)
+    assert explain(ValueError('some text')) == 'some text'
+    assert explain(ValueError()) == 'ValueError'
+    assert 'TLS with the client failed' in explain(ssl.SSLError('odd'), True)
 
 
 # -- Files that are wrong
@@ -339,10 +339,10 @@ def test_encrypted_keys(files, monkeypatch):
     for name, words in [
         ('zeo_test_passwords.wrong', 'cannot be decrypted'),
         ('zeo_test_passwords.broken', 'ZeroDivisionError'),
-        ('zeo_test_passwords.number', 'is no function'),
+        ('zeo_test_passwords.number', 'is not a function'),
         ('zeo_test_passwords.missing', 'cannot be imported'),
         ('zeo_no_such_module.f', 'cannot be imported'),
-        ('plain', 'no dotted name'),
+        ('plain', 'not a dotted name'),
         (None, 'name a password-function'),
     ]:
         with pytest.raises(ConfigurationError, match=words):

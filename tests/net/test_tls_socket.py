@@ -9,7 +9,8 @@ import pytest
 import trustme
 
 from ZEO.net.stream import Stream
-from ZEO.net.tls import TlsCodec, TlsError, client_context, server_context
+from ZEO.net.tls import TlsCodec, client_context, server_context
+from ZEO.net.tls_errors import TlsError
 from ZEO.net.tls_socket import TlsSocket
 
 
@@ -182,4 +183,4 @@ def test_why_the_other_side_is_refused_reaches_it(contexts, streams):
 
     by_server, by_client = at_once(lambda: refusal(server), lambda: refusal(client))
     assert "not for the name 'elsewhere'" in by_client
-    assert 'did not accept our certificate' in by_server
+    assert 'did not accept the certificate of this server' in by_server

@@ -14,7 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from ZEO.Exceptions import ConfigurationError
-from ZEO.net.tls import TlsCodec, TlsError, client_context, server_context
+from ZEO.net.tls import TlsCodec, client_context, server_context
+from ZEO.net.tls_errors import TlsError
 
 DAY = datetime.timedelta(days=1)
 REVOKED = 'the certificate of the {} has been revoked'
@@ -197,7 +198,7 @@ def test_a_revoked_client_is_refused_and_both_sides_say_why(site, as_directory):
     crl = rehashed(site, 'lists', crl) if as_directory else crl
     server, client = site.meeting('client', authenticate=site.ca, crl=crl)
     assert server == REVOKED.format('client')
-    assert client == 'the server says that our certificate has been revoked'
+    assert client == 'the server says that the certificate of this client has been revoked'
     assert site.meeting('second', authenticate=site.ca, crl=crl) == (None, None)
 
 
@@ -282,7 +283,7 @@ def test_a_directory_without_lists_is_told_at_the_start(site, tmp_path):
 
 
 def test_lists_without_authenticate_make_no_sense_on_a_server(site):
-    with pytest.raises(ConfigurationError, match='give authenticate, too'):
+    with pytest.raises(ConfigurationError, match='add authenticate'):
         server_context(site.both['server'], crl=site.crl('e'))
 
 

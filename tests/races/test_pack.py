@@ -12,7 +12,7 @@ from ZODB.POSException import POSKeyError
 from ZODB.utils import maxtid, z64
 
 from support.scripted import Running, oid
-from ZEO.net.sharing import NICER
+from ZEO.net.interpreter_sharing import NICER
 
 pytestmark = pytest.mark.smoke
 

@@ -18,7 +18,8 @@ from ZEO.Exceptions import ClientStorageError, ConfigurationError, ProtocolError
 from ZEO.net import addresses
 from ZEO.net.addresses import Address
 from ZEO.net.system import REAL
-from ZEO.net.tls import SSLContext, TlsCodec, TlsError
+from ZEO.net.tls import SSLContext, TlsCodec
+from ZEO.net.tls_errors import TlsError
 from ZEO.net.tls_socket import TlsSocket
 from ZEO.wire import faults, messages
 from ZEO.wire.frames import FrameReader, frame

@@ -1,8 +1,8 @@
-"""Accepting connections, whatever those who connect do.
+"""Accepting connections, whatever clients do.
 
 Enters: a listening socket. Leaves: each accepted connection, non-blocking, by a callback. Fails:
-never: who connects and is gone at once is forgotten, and out of file descriptors it refuses the
-newcomer instead of leaving it in the queue.
+never: a client that is gone at once is forgotten, and without free file descriptors a new client is
+refused instead of left in the queue.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from ZEO.net.sources import source_of
 
 log = logging.getLogger('ZEO.StorageServer')
 
-#: So many are accepted before the others are served again.
+#: Connections that are accepted before the other clients are served again.
 _AT_ONCE = 64
 
-#: Seconds for which nothing is accepted when not even refusing works.
+#: Seconds for which nothing is accepted when even refusing fails.
 _PAUSE = 1.0
 
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Acceptor:
-    """One listening socket of a server's."""
+    """One listening socket of a server."""
 
     def __init__(
         self, loop: Loop, listener: socket.socket, accepted: Callable[[socket.socket, object], None]
@@ -38,17 +38,17 @@ class Acceptor:
         self._loop = loop
         self._listener = listener
         self._accepted = accepted
-        # given up to accept, and so refuse, one connection
+        # closed for a moment in order to accept, and so refuse, one connection
         self._spare = os.open(os.devnull, os.O_RDONLY)
-        # of being out of files, until it was better again
-        self._told = False
+        # until the next connection that can be accepted
+        self._logged_exhaustion = False
         self._closed = False
         self.address = addresses.bound(listener)
         self._file = unix_sockets.identity(self.address) if isinstance(self.address, str) else None
         loop.add(listener, READ, self._on_ready)
 
     def close(self) -> None:
-        """Stop listening; a Unix socket's file goes."""
+        """Stop listening, and remove the file of a Unix socket."""
         self._closed = True
         self._loop.remove(self._listener)
         self._listener.close()
@@ -57,7 +57,7 @@ class Acceptor:
             self._spare = -1
         if isinstance(self.address, str):
             with suppress(OSError):
-                # somebody has taken away the directory, or the right to write to it
+                # the directory is gone, or may not be written to
                 unix_sockets.remove(self.address, self._file)
 
     def _on_ready(self, events: int) -> None:
@@ -72,18 +72,18 @@ class Acceptor:
                 if error.errno in _OUT_OF_FILES:
                     self._refuse(error)
                     return
-                continue  # who had connected is gone already
-            self._told = False
+                continue  # the client is gone already
+            self._logged_exhaustion = False
             try:
                 stream.setblocking(False)
                 addresses.tune(stream)
             except OSError:
                 stream.close()
                 continue
-            self._take(stream, where)
+            self._hand_on(stream, where)
 
-    def _take(self, stream: socket.socket, where: object) -> None:
-        """Hand a connection on; what goes wrong there costs that connection."""
+    def _hand_on(self, stream: socket.socket, where: object) -> None:
+        """Give a connection to the server; an error there costs this connection only."""
         try:
             self._accepted(stream, where)
         except Exception as error:
@@ -91,8 +91,8 @@ class Acceptor:
             self._loop.reports.failed('a new connection failed', source_of(where), error)
 
     def _refuse(self, error: OSError) -> None:
-        if not self._told:
-            self._told = True
+        if not self._logged_exhaustion:
+            self._logged_exhaustion = True
             log.error('%s: refusing connections: %s', addresses.show(self.address), error.strerror)
         if self._spare >= 0:
             os.close(self._spare)

@@ -1,9 +1,9 @@
 """Addresses: reading, listening, connecting; TCP over IPv4 and IPv6, and Unix sockets.
 
 Enters: an address as users write it: ``(host, port)``, a port number, ``'host:port'``, or a path.
-Leaves: the same as ``(host, port)`` or a path, listening or connected sockets, all non-blocking.
-Fails: :class:`ConfigurationError` for what is no address or can't be listened on, OSError where
-connecting fails.
+Leaves: the same as ``(host, port)`` or a path; listening sockets, non-blocking, or connected ones.
+Fails: :class:`ConfigurationError` for what is not an address or cannot be listened on, OSError
+where connecting fails.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from ZEO.net.unix_sockets import BY_UMASK, Access
 
 Address = tuple[str, int] | str
 
+_FORMS = 'use (host, port), a port number, or the path of a Unix socket'
+
 _PORT = re.compile(r'\d{1,9}', re.ASCII)
 
 _HOST_AND_PORT = re.compile(r'(?:\[([^][/]+)]|([^][:/]*)):(\d{1,9})', re.ASCII)
@@ -32,12 +34,12 @@ _IPV6 = re.compile(r'[\da-f.]*:[\da-f.:]*:[\da-f]*', re.ASCII | re.IGNORECASE)
 #: Bytes of a Unix socket's path, its end included, on the systems that give it the least.
 _PATH_SIZE = 104
 
-#: How many connections may wait to be accepted: a thousand clients reconnect at once after a
-#: server's restart.
+#: Connections that may wait to be accepted: a thousand clients reconnect at once after a server's
+#: restart.
 BACKLOG = 1024
 
-#: Why an address can't be listened on until an operator changes something; for any other reason it
-#: may work later.
+#: Errors for which an address cannot be listened on until an operator changes something; after any
+#: other error it may work later.
 _LASTING = (
     None,
     errno.EADDRINUSE,
@@ -49,8 +51,8 @@ _LASTING = (
     errno.ENOTDIR,
 )
 
-#: A server that has gone without a word is noticed by the kernel after about idle + interval *
-#: count seconds.
+#: Seconds, seconds and a number: the kernel notices a server that has disappeared after about idle
+#: + interval * count seconds.
 _KEEPALIVE = (('TCP_KEEPIDLE', 60), ('TCP_KEEPINTVL', 15), ('TCP_KEEPCNT', 5))
 
 
@@ -67,9 +69,7 @@ def parse(address: object) -> Address:
         return _read(address)
     if isinstance(address, (tuple, list)) and _is_pair(address):
         return _checked_port(address[0] or '', int(address[1]))
-    raise ConfigurationError(
-        f'{address!r} is no address: give (host, port), a port number, or the path of a Unix socket'
-    )
+    raise ConfigurationError(f'{address!r} is not an address: {_FORMS}')
 
 
 def parse_all(addresses: object) -> list[Address]:
@@ -91,9 +91,7 @@ def parse_all(addresses: object) -> list[Address]:
         addresses = [addresses]
     found = list(dict.fromkeys(parse(address) for address in addresses))
     if not found:
-        raise ConfigurationError(
-            'no address given: give (host, port), a port number, or the path of a Unix socket'
-        )
+        raise ConfigurationError(f'no address given: {_FORMS}')
     return found
 
 
@@ -109,8 +107,8 @@ def absolute(address: Address) -> Address:
 
 
 def _read(text: str) -> Address:
-    """A port, or a host and a port, is TCP, unless there is a socket of that name; everything else
-    is a path.
+    """Return TCP for a port, or a host and a port, unless a file has that name; anything else is a
+    path.
     """
     if not _is_path(text):
         if _PORT.fullmatch(text):
@@ -126,7 +124,7 @@ def _read(text: str) -> Address:
 
 
 def _is_pair(address: Any) -> bool:
-    """Whether it begins with a host and a port, which may be a text of digits."""
+    """Return whether it begins with a host and a port, which may be a text of digits."""
     host, port = address[:2] if len(address) >= 2 else (None, None)
     return (
         isinstance(host, (str, type(None)))
@@ -142,7 +140,7 @@ def _is_path(text: str | None) -> bool:
 def _checked_port(host: str, port: int) -> Address:
     if not 0 <= port <= 65535:
         raise ConfigurationError(
-            f'{port} is no port number: use 1 to 65535, or 0 to have a free one picked'
+            f'{port} is not a port number: use 1 to 65535, or 0 for any free port'
         )
     return host, port
 
@@ -160,8 +158,8 @@ def listen(address: Address, access: Access = BY_UMASK) -> list[socket.socket]:
     host does.
 
     :param access: who may connect to a Unix socket.
-    :raises ConfigurationError: when that can't be, with the reason; :class:`Unavailable` when it
-        may be possible later.
+    :raises ConfigurationError: when that is not possible, with the reason.
+    :raises Unavailable: when it is not possible now, but may be later.
     """
     with _explained(address):
         return (
@@ -170,8 +168,7 @@ def listen(address: Address, access: Access = BY_UMASK) -> list[socket.socket]:
 
 
 def check(address: Address) -> None:
-    """Find out whether `address` can be listened on, before work that takes long; nobody who
-    connects notices.
+    """Check that `address` can be listened on, before work that takes long; clients do not notice.
 
     :raises ConfigurationError: as :func:`listen`.
     """
@@ -186,7 +183,7 @@ def check(address: Address) -> None:
 
 @contextmanager
 def _explained(address: Address) -> Iterator[None]:
-    """Turn what goes wrong inside into what the operator has to know."""
+    """Turn errors inside into what the operator has to know."""
     text = f'cannot listen on {show(address)}'
     try:
         yield
@@ -197,7 +194,7 @@ def _explained(address: Address) -> Iterator[None]:
         kind = ConfigurationError if lasting else Unavailable
         raise kind(f'{text}: {error.strerror or error}') from None
     except ValueError as error:
-        # a name that can't be one: too long for a host, or with a zero byte
+        # too long for a host name, or with a zero byte
         raise ConfigurationError(f'{text}: {error}') from None
 
 
@@ -261,14 +258,14 @@ def _listening(listener: socket.socket) -> socket.socket:
 
 
 def bound(listener: socket.socket) -> Address:
-    """Return the address that a listening socket has, with the port that was picked for port 0."""
+    """Return the address that a listening socket has, with the port that was chosen for port 0."""
     name = listener.getsockname()
     return (name[0], name[1]) if isinstance(name, tuple) else name
 
 
 def is_exposed(address: Address) -> bool:
-    """Return whether other machines may reach what listens on `address`, as :func:`bound` tells
-    it.
+    """Return whether other machines may reach what listens on `address`, as returned by
+    :func:`bound`.
     """
     if isinstance(address, str):
         return False
@@ -316,7 +313,7 @@ def connect(address: Address, timeout: float) -> socket.socket:
 
 
 def tune(stream: socket.socket) -> None:
-    """Set what every connection of ours has: no Nagle delay, and keep-alive probes."""
+    """Set the options of every connection: no Nagle delay, and keep-alive probes."""
     if stream.family not in (socket.AF_INET, socket.AF_INET6):
         return
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.loop import ENDS, HANGUP, READ, WRITE, Loop
-from ZEO.net.tls import TlsError
+from ZEO.net.tls_errors import TlsError
 from ZEO.net.tls_socket import TlsSocket
 from ZEO.wire.quoting import explained, text_of
 from ZEO.wire.session import Probed

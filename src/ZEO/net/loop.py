@@ -19,9 +19,9 @@ from itertools import count
 from typing import Any
 
 from ZEO.net.busy_poll import BusyPoll
+from ZEO.net.interpreter_sharing import InterpreterSharing
 from ZEO.net.poller import HANGUP, READ, WRITE, new_poller
 from ZEO.net.reports import Reports
-from ZEO.net.sharing import Sharing
 from ZEO.net.system import REAL, System
 
 __all__ = ['HANGUP', 'READ', 'WRITE', 'Loop', 'Timer']
@@ -86,7 +86,7 @@ class Loop:
         # the next request often comes at once
         self._busy_poll = BusyPoll(system)
         # other threads that want the interpreter
-        self.sharing = Sharing(system)
+        self.sharing = InterpreterSharing(system)
         # lines for the log that others can cause at will
         self.reports = Reports(self.later)
         # a heap; the number keeps equal times comparable

@@ -1,10 +1,10 @@
 """Which of many files are ready.
 
 Enters: file descriptors, each with the events to wait for. Leaves: those that are ready, as pairs
-of descriptor and events. Fails: OSError for a descriptor that can't be waited for.
+of descriptor and events. Fails: OSError for a descriptor that cannot be waited for.
 
-Where the kernel has epoll it is asked directly: :mod:`selectors` goes over its answer in Python,
-which takes as long as to receive and decode a message.
+Where the kernel has epoll it is called directly: :mod:`selectors` goes over its answer in Python,
+which takes as long as receiving and decoding a message.
 """
 
 from __future__ import annotations
@@ -16,36 +16,39 @@ from typing import Protocol
 #: What to wait for; the numbers are epoll's.
 READ, WRITE = 1, 4
 
-#: The other side has closed: for files that are not read now.  Told by epoll only.
+#: The other side has closed: for files that are not read now.  Only epoll reports it.
 HANGUP = 0x2000
 
-#: Files that are told of at once; the others are told of next time.
+#: Files that are reported by one call; the others by the next.
 _AT_ONCE = 1024
 
 
 class Poller(Protocol):
-    """What the loop needs."""
+    """The methods that the loop uses."""
 
     def register(self, fd: int, events: int) -> None:
         """Wait for these events of a file from now on."""
 
     def modify(self, fd: int, events: int) -> None:
-        """Wait for others."""
+        """Wait for these events instead."""
 
     def unregister(self, fd: int) -> None:
         """Forget a file."""
 
     def poll(self, seconds: float | None) -> list[tuple[int, int]]:
-        """Wait at most so long, None: for ever; events beyond READ and WRITE mean that either will
-        tell of a trouble.
+        """Wait until a file is ready.
+
+        :param seconds: how long to wait at most; None for no limit.
+        :returns: pairs of descriptor and events; events beyond READ and WRITE mean that reading or
+            writing will report an error.
         """
 
     def close(self) -> None:
-        """Forget all."""
+        """Forget all files."""
 
 
 class Epoll:
-    """Linux's."""
+    """Linux's epoll."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -67,13 +70,13 @@ class Epoll:
 
 
 class Portable:
-    """Whatever else the system has."""
+    """The best that another system has."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
 
     def register(self, fd: int, events: int) -> None:
-        if _to_selectors(events):  # it knows no files that are watched for nothing
+        if _to_selectors(events):  # a selector does not take files without events
             self._selector.register(fd, _to_selectors(events))
 
     def modify(self, fd: int, events: int) -> None:
@@ -105,5 +108,5 @@ def _to_selectors(events: int) -> int:
 
 
 def new_poller() -> Poller:
-    """Return the best that this system has."""
+    """Return the fastest one that this system has."""
     return Epoll() if hasattr(select, 'epoll') else Portable()

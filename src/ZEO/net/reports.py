@@ -1,12 +1,11 @@
-"""Lines for the log about what others can cause as often as they like: the first few are written,
-the rest is counted.
+"""Log lines that peers can cause as often as they like: the first few are written, the rest is
+counted.
 
-Enters: a line, with its kind and its source, such as the address that a client came from. Leaves:
-the line in the log; or, once there were enough of that kind from that source in the last seconds,
-one line at the end that says how many there were. Fails: never; a line that can't be written is
-dropped.
+Enters: a line, with its kind and its source, such as a client's address. Leaves: the line in the
+log; or, after enough lines of that kind from that source in the last seconds, one line at the end
+that says how many there were. Fails: never; a line that cannot be written is dropped.
 
-All in the thread of the loop whose clock and timers these are. Peers' texts in a line are quoted by
+Everything runs in the thread of the loop whose timers are used. Texts of peers are quoted by
 :mod:`ZEO.wire.quoting`, which keeps each short and in one line.
 """
 
@@ -21,20 +20,20 @@ from ZEO.wire.quoting import cleaned, explained
 
 log = logging.getLogger('ZEO.StorageServer')
 
-#: Seconds after which the lines that were only counted are summed up, and counting begins again.
+#: Seconds after which the lines that were only counted are summed up, and counting starts again.
 WINDOW = 10.0
 
 #: Lines of one kind from one source in a window, and from all sources together.
 FROM_ONE, FROM_ALL = 5, 50
 
-#: The same for kinds that come in crowds when nothing is wrong, as when all clients connect again
-#: after a server's restart.
+#: The same for kinds of which many are normal, as when all clients connect again after a server's
+#: restart.
 _CROWDS = {kind: (100, 500) for kind in ('clients that connect', 'clients that disconnect')}
 
-#: Sources that are counted by themselves in a window; the others are counted together.
+#: Sources that are counted separately in a window; the others are counted together.
 MOST_SOURCES = 1000
 
-#: Lines that sum up a window; what is left is summed up in one more.
+#: Lines that sum up a window; one more sums up the rest.
 MOST_SUMS = 10
 
 #: Characters of one line, however many texts it quotes.
@@ -44,9 +43,9 @@ _OTHERS = 'others'
 
 
 class Reports:
-    """What was written and what was only counted.
+    """The lines that were written and those that were only counted.
 
-    :param later: calls a function after some seconds.
+    :param later: calls a function after a number of seconds.
     """
 
     def __init__(self, later: Callable[[float, Callable[[], None]], Any]) -> None:
@@ -57,27 +56,24 @@ class Reports:
         self._from_all: dict[str, int] = {}
         # (kind, source) -> lines not written, their level
         self._counted: dict[tuple[str, str], tuple[int, int]] = {}
-        self._ends = False  # a timer runs that ends the window
+        self._ends = False  # whether a timer runs that ends the window
 
     def write(self, level: int, kind: str, source: str, text: str, *args: Any) -> None:
         """Write a line, ``text % args``, or count it.
 
-        :param kind: a few words for what such lines are about, for the line that sums them up.
-        :param source: who caused it; lines of one source do not keep those of others from being
-            written.
+        :param kind: what such lines are about, in a few words, for the line that sums them up.
+        :param source: who caused it; lines of one source do not keep those of others from the log.
         """
         if not log.isEnabledFor(level):
             return
         try:
             if self._may_write(kind, source, level):
                 log.log(level, '%s', _line(text, args))
-        except Exception:  # no memory, no disk: a report never ends what it reports on
+        except Exception:  # no memory, no disk: logging never ends what it reports on
             pass
 
     def failed(self, kind: str, source: str, error: BaseException) -> None:
-        """Write an error that should not have come, with the places in the code that it came
-        through.
-        """
+        """Write an unexpected error, with the last lines of its traceback."""
         if not log.isEnabledFor(logging.ERROR):
             return
         try:
@@ -128,10 +124,10 @@ class Reports:
 
 
 def _line(text: str, args: tuple[Any, ...]) -> str:
-    """The line; whatever its parts are, it is one line and not too long."""
+    """Return one line that is not too long, whatever its parts are."""
     return cleaned(text % args if args else text, _LINE)
 
 
 def _places(error: BaseException) -> str:
-    """The lines of code that an exception came through, the last ones: none of them is a peer's."""
+    """Return the last lines of a traceback, which hold no text of a peer."""
     return ''.join(traceback.format_tb(error.__traceback__)[-8:]).rstrip()

@@ -1,19 +1,19 @@
-"""Where connections come from, as far as they are counted together.
+"""Where connections come from: those from one host are counted together.
 
-Enters: the address of a connection's other side. Leaves: a short text that all connections from one
-place share. Fails: never.
+Enters: the address of a peer. Leaves: a short text that is the same for all connections from one
+host. Fails: never.
 """
 
 from __future__ import annotations
 
 import ipaddress
 
-#: The source of all connections by Unix sockets: nothing tells them apart.
+#: The source of all connections over Unix sockets, which have no address to tell them apart.
 UNIX = 'a Unix socket'
 
 
 def source_of(address: object) -> str:
-    """Return the host; of IPv6 its network of 64 bits, all of whose addresses one host may have."""
+    """Return the host; for IPv6 its /64 network, all of whose addresses one host may have."""
     host = _host(address)
     if host is None:
         return UNIX
@@ -24,9 +24,7 @@ def source_of(address: object) -> str:
 
 
 def is_local(address: object) -> bool:
-    """Tell whether the other side is on this machine: by a Unix socket, or by the loopback
-    interface.
-    """
+    """Return whether the peer is on this machine: on a Unix socket or the loopback interface."""
     host = _host(address)
     if host is None:
         return True

@@ -1,7 +1,7 @@
-"""Clocks and threads, as the rest of the package takes them.
+"""Clocks and threads, for the rest of the package.
 
-Enters and leaves: nothing but time and callables. A simulator puts another :class:`System` in the
-place of :data:`REAL`.
+Enters: callables. Leaves: times, threads, locks. Fails: RuntimeError where a thread cannot start. A
+test puts another :class:`System` in the place of :data:`REAL`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ from typing import Any
 
 from ZEO.net import green
 
-#: What the ``get`` of a queue raises when nothing has come in time.
+#: Raised by the ``get`` of a queue that stays empty for the given time.
 Empty = queue.Empty
 
 
-#: Seconds in which a new thread begins to run.
+#: Seconds within which a new thread begins to run.
 _BEGINS_IN = 2.0
 
 
 class _Started(threading.Event):
-    """What ``Thread.start`` waits for, with an end.
+    """The event that ``Thread.start`` waits for, with a time limit.
 
-    An exception that is thrown into the thread which calls it may strike the new one instead (until
-    Python 3.11 both have one number for a moment), which is gone then before it has said that it
-    runs.
+    An exception that is thrown into the calling thread may strike the new one instead (until Python
+    3.11 both have one number for a moment). The new thread then ends before it sets this event.
     """
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -41,13 +40,13 @@ class _Started(threading.Event):
 
 
 class System:
-    """What a machine offers besides its network."""
+    """What the operating system offers besides networks and files."""
 
-    #: Lets others have the processor, if they want it.
+    #: Lets another thread have the processor, if one wants it.
     give_way: Callable[[], None] = staticmethod(getattr(os, 'sched_yield', partial(time.sleep, 0)))
 
-    #: Returns the seconds of a clock that never goes back; as it is, since every call looks at it
-    #: several times.
+    #: Returns the seconds of a clock that never goes back. Not wrapped in a method: it is called
+    #: several times for each message.
     now: Callable[[], float] = staticmethod(time.monotonic)
 
     def processors(self) -> int:
@@ -57,20 +56,20 @@ class System:
         return os.cpu_count() or 1
 
     def processor(self) -> set[int] | None:
-        """Return the processor that the calling thread runs on, as a set of its number alone; None
-        where that is not known.
+        """Return the number of the processor that the calling thread runs on, in a set; None where
+        that is not known.
         """
         try:
             with open('/proc/thread-self/stat', 'rb') as file:
-                # no text: that may have to load a codec, with no file left
+                # binary: decoding may have to load a codec, without a free file descriptor
                 return {int(file.read().rpartition(b')')[2].split()[36])}
         except (OSError, ValueError, IndexError):
             return None
 
     def run_on(self, processors: set[int] | None) -> set[int] | None:
-        """Have the calling thread run on these processors only, as threads that it starts will;
-        None: leave it as it is.
+        """Run the calling thread, and threads that it starts, on these processors only.
 
+        :param processors: their numbers; None changes nothing.
         :returns: those that it could run on before; None where nothing has changed.
         """
         if processors is None or not hasattr(os, 'sched_setaffinity'):
@@ -83,18 +82,17 @@ class System:
         return before
 
     def resident_memory(self) -> int | None:
-        """Return how many bytes of memory this process occupies now; None where that is not
-        known.
-        """
+        """Return the bytes of memory that this process occupies; None where that is not known."""
         try:
-            with open('/proc/self/statm', 'rb') as file:  # no text: as in processor()
+            with open('/proc/self/statm', 'rb') as file:  # binary: as in processor()
                 return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
         except (OSError, ValueError, IndexError):
             return None
 
     def lower_priority(self, by: int) -> None:
-        """Have the calling thread yield to others more, for as long as it lives: only root could
-        take it back.
+        """Lower the priority of the calling thread until it ends: only root could raise it again.
+
+        :param by: what to add to its nice value.
         """
         if sys.platform != 'linux':  # elsewhere threads have no priority of their own
             return
@@ -110,20 +108,18 @@ class System:
         return time.time()
 
     def sleep(self, seconds: float) -> None:
-        """Let the calling thread wait."""
+        """Suspend the calling thread."""
         time.sleep(seconds)
 
     def spawn(self, name: str, target: Callable[..., None], *args: Any) -> threading.Thread:
-        """Run `target` in a new thread, which does not keep the process alive; return the
-        thread.
-        """
+        """Run `target` in a new thread, which does not keep the process alive, and return it."""
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)
         thread._started = _Started()  # type: ignore[attr-defined]
         thread.start()
         return thread
 
     def switch_threads_every(self, seconds: float) -> float:
-        """Have threads that compute give way to others so often; returns what it was before."""
+        """Set the interval of switches between threads that compute; return the former one."""
         before = sys.getswitchinterval()
         sys.setswitchinterval(seconds)
         return before
@@ -153,33 +149,33 @@ class System:
         return threading.current_thread()
 
     def this_thread(self) -> int:
-        """Return a number that tells the calling thread from others."""
+        """Return the number of the calling thread."""
         return threading.get_ident()
 
     def thread_numbers(self) -> Callable[[], int]:
-        """Return what :meth:`this_thread` calls, for who calls it often; gevent may put another one
-        there later.
+        """Return the function that :meth:`this_thread` calls, for callers on a hot path; gevent may
+        replace it later.
         """
         return threading.get_ident
 
     @contextmanager
     def signals_written_to(self, fd: int) -> Iterator[bool]:
-        """Have every signal of this process write a byte to a descriptor inside, before its handler
+        """Inside, have every signal of this process write a byte to a descriptor before its handler
         is called.
 
-        Python calls handlers between two steps of the main thread. A signal that comes after the
-        last step before a system call is handled when that call returns, which a thread that waits
-        for files may never see: the byte makes it return.
+        Python calls handlers between two bytecodes of the main thread. The handler of a signal that
+        arrives just before a system call runs when that call returns, which may never happen while
+        it waits for files: the byte makes it return.
 
         :returns: False where the calling thread runs handlers and such bytes go elsewhere already,
             to a program's own loop.
         """
         if threading.current_thread() is not threading.main_thread():
-            yield True  # it runs no handlers: those who do wake it
+            yield True  # it runs no handlers: the thread that does wakes it
             return
         try:
             before = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
-        except ValueError:  # an interpreter within an interpreter, which has no signals
+        except ValueError:  # a subinterpreter, which has no signals
             yield True
             return
         if before != -1:
@@ -190,13 +186,11 @@ class System:
             yield True
         finally:
             now = signal.set_wakeup_fd(-1)
-            if now not in (fd, -1):  # a program has put its own in our place meanwhile
+            if now not in (fd, -1):  # a program has set its own meanwhile
                 signal.set_wakeup_fd(now)
 
     def after_fork_in_child(self, method: Callable[[], None]) -> None:
-        """Have a bound method called in every child process that is forked while its object
-        lives.
-        """
+        """Call a bound method in every child process that is forked while its object lives."""
         reference = weakref.WeakMethod(method)
 
         def call() -> None:

@@ -1,8 +1,8 @@
 """TLS without a socket: contexts from certificate files, and a codec for one connection.
 
-Enters: file names from a configuration; the bytes of a stream.  Leaves: ``ssl.SSLContext``
-objects; plaintext and ciphertext.  Fails: :class:`ConfigurationError` for files that can't be
-used, :class:`TlsError` in a user's words for what happens on a connection.
+Enters: file names from a configuration; the bytes of a stream. Leaves: ``ssl.SSLContext`` objects;
+plaintext and ciphertext. Fails: :class:`ConfigurationError` for files that cannot be used,
+:class:`~ZEO.net.tls_errors.TlsError` in a user's words for errors on a connection.
 """
 
 from __future__ import annotations
@@ -15,33 +15,24 @@ from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net import tls_revoked as revoked
-from ZEO.net.tls_errors import TlsError, explain, reason
+from ZEO.net.tls_errors import TlsError, explain, explain_end, explain_load, reason
 from ZEO.wire.quoting import cleaned
 
-__all__ = [
-    'DYNAMIC',
-    'SIGNED',
-    'SSLContext',
-    'TlsCodec',
-    'TlsError',
-    'client_context',
-    'explain',
-    'server_context',
-]
+__all__ = ['DYNAMIC', 'SIGNED', 'SSLContext', 'TlsCodec', 'client_context', 'server_context']
 
-#: The class of the contexts, for those who don't import the ssl module.
+#: The class of the contexts, for modules that may not import the ssl module.
 SSLContext = ssl.SSLContext
 
 #: Value of ``authenticate``: trust what the authorities that this system trusts have signed.
 SIGNED = 'SIGNED'
 
-#: Value of ``authenticate``: trust nobody yet; a program tells the context later whom to trust.
+#: Value of ``authenticate``: trust no certificate yet; a program adds those to trust later.
 DYNAMIC = 'DYNAMIC'
 
-#: One TLS record holds at most this much plaintext.
+#: Bytes of plaintext that one TLS record holds at most.
 _RECORD = 16 * 1024
 
-#: What people call the parts of a certificate's subject.
+#: Short names for the parts of a certificate's subject.
 _SHORT_NAMES = {
     'commonName': 'CN',
     'organizationName': 'O',
@@ -70,7 +61,7 @@ def server_context(
     :param authenticate: whose certificates clients must have: a PEM file, a directory as
         ``openssl rehash`` makes it, ``SIGNED``, or ``DYNAMIC``; without it, clients need none.
     :param crl: which certificates of clients have been revoked: a PEM file, or such a directory.
-    :raises ConfigurationError: when a file or function can't be used.
+    :raises ConfigurationError: when a file or function cannot be used.
     """
     context = _context(ssl.PROTOCOL_TLS_SERVER)
     _load_certificate(context, certificate, key, password_function)
@@ -80,9 +71,8 @@ def server_context(
     if crl:
         if not authenticate:
             raise ConfigurationError(
-                'crl tells which certificates of clients were revoked, and without authenticate '
-                'the '
-                'server asks for none: give authenticate, too'
+                'crl names revoked certificates of clients, but without authenticate the server '
+                'does not ask clients for certificates: add authenticate'
             )
         revoked.refuse(context, crl, authenticate)
     return context
@@ -104,7 +94,7 @@ def client_context(
         without it, ``SIGNED``.
     :param check_hostname: whether that must also be for the name that is connected to.
     :param crl: which certificates have been revoked, as for :func:`server_context`.
-    :raises ConfigurationError: when a file or function can't be used.
+    :raises ConfigurationError: when a file or function cannot be used.
     """
     context = _context(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = bool(check_hostname)
@@ -112,7 +102,7 @@ def client_context(
         _load_certificate(context, certificate, key, password_function)
     elif key:
         raise ConfigurationError(
-            f'there is an SSL key, {key}, but no certificate: name the one that belongs to it'
+            f'there is an SSL key, {key}, but no certificate: add the one that belongs to it'
         )
     _trust(context, authenticate or SIGNED, ssl.Purpose.SERVER_AUTH)
     if crl:
@@ -140,23 +130,12 @@ def _load_certificate(
         context.load_cert_chain(certificate, key or None, _password(password_function))
     except (ssl.SSLError, OSError) as error:
         raise ConfigurationError(
-            _explain_load(error, certificate, key, bool(password_function))
+            explain_load(error, certificate, key, bool(password_function))
         ) from None
 
 
-def _explain_load(error: OSError, certificate: str, key: str | None, has_password: bool) -> str:
-    where = key or certificate
-    code = getattr(error, 'reason', None)
-    if code == 'KEY_VALUES_MISMATCH':
-        return f'the SSL key in {where} does not belong to the certificate in {certificate}'
-    if has_password and (code is None or 'DECRYPT' in code or 'CIPHERFINAL' in code):
-        return f'the SSL key in {where} cannot be decrypted with what the password-function returns'
-    files = f'{certificate} and {key}' if key else certificate
-    return f'{files}: no certificate with its private key in PEM format there ({reason(error)})'
-
-
 def _password(function: PasswordFunction | None) -> Callable[[], str | bytes]:
-    """Return what is called for a key's password: without it OpenSSL would ask the terminal."""
+    """Return a function that returns a key's password; without one OpenSSL asks on the terminal."""
     if function is None:
         return _no_password
     name = function if isinstance(function, str) else getattr(function, '__name__', 'given')
@@ -165,7 +144,7 @@ def _password(function: PasswordFunction | None) -> Callable[[], str | bytes]:
     def password() -> str | bytes:
         try:
             return called()
-        except Exception as error:  # the site's own code, which the operator has to mend
+        except Exception as error:  # the operator's own code, which may raise anything
             raise ConfigurationError(
                 f'the SSL password-function {name} failed: {type(error).__name__}: {error}'
             ) from error
@@ -183,7 +162,7 @@ def _find(name: str) -> Callable[[], str | bytes]:
     module, _, attribute = name.rpartition('.')
     if not module:
         raise ConfigurationError(
-            f'the SSL password-function {name!r} is no dotted name: write module.function'
+            f'the SSL password-function {name!r} is not a dotted name: write module.function'
         )
     try:
         found = getattr(import_module(module), attribute)
@@ -192,7 +171,7 @@ def _find(name: str) -> Callable[[], str | bytes]:
             f'the SSL password-function {name!r} cannot be imported: {error}'
         ) from None
     if not callable(found):
-        raise ConfigurationError(f'the SSL password-function {name!r} is no function')
+        raise ConfigurationError(f'the SSL password-function {name!r} is not a function')
     return found
 
 
@@ -200,8 +179,8 @@ def _trust(context: ssl.SSLContext, authenticate: str, purpose: ssl.Purpose) -> 
     if authenticate == SIGNED:
         context.load_default_certs(purpose)
         return
-    # What is named is trusted as it is: the certificate of a client that an authority has signed,
-    # or an intermediate authority.
+    # What is named is trusted without the certificates above it, such as a client's certificate
+    # that an authority has signed, or an intermediate authority.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if os.path.isdir(authenticate):
         context.load_verify_locations(capath=authenticate)
@@ -229,8 +208,8 @@ def _check_readable(what: str, path: str) -> None:
 class TlsCodec:
     """One end of a TLS connection, without a socket.
 
-    The handshake runs by itself inside :meth:`receive`, and what is sent before it is done waits
-    for it.  Not thread-safe: the caller lets one thread in at a time.
+    The handshake runs inside :meth:`receive`; data that is sent before it is done waits for it. Not
+    thread-safe: the caller lets one thread in at a time.
 
     :param context: from :func:`server_context`, :func:`client_context`, or an application's own.
     :param server_side: which end this is.
@@ -255,14 +234,14 @@ class TlsCodec:
         self._server_side = server_side
         self._hostname = server_hostname
         self._waiting: list[bytes] = []  # plaintext, until the handshake is done
-        self._has_read = False  # whether plaintext has come
+        self._has_read = False  # whether plaintext has been received
         self.handshaken = False  # whether the handshake is done
         self.closed = False  # whether the other side has ended the stream
         if not server_side:
-            self.do_handshake()  # which makes the first message, for take()
+            self.do_handshake()  # makes the first message, for take()
 
     def do_handshake(self) -> bool:
-        """Go on with the handshake as far as what was received allows; return whether it is done.
+        """Continue the handshake as far as the received bytes allow; return whether it is done.
 
         :raises TlsError: when it fails; :meth:`take` may hold an alert for the other side.
         """
@@ -297,18 +276,14 @@ class TlsCodec:
         return plain
 
     def _end(self) -> None:
-        """Take note that the stream has ended, and say if that came too early."""
-        if not self.handshaken:
-            raise TlsError(
-                'the other side closed the connection during the TLS handshake: '
-                'it does not speak TLS, or has refused us, and its log says why'
-            )
-        if not (self._server_side or self._has_read):
-            # TLS 1.3 tells a client last whether its certificate is good, and some servers don't.
-            raise TlsError(
-                'the server closed the connection right after the TLS handshake: '
-                'it may not accept our certificate, or require one; its log says why'
-            )
+        """Note that the stream has ended.
+
+        :raises TlsError: when that came too early.
+        """
+        # In TLS 1.3 the handshake is done before a server has said whether it accepts the client's
+        # certificate, and some servers never say so.
+        if not self.handshaken or not (self._server_side or self._has_read):
+            raise TlsError(explain_end(self._server_side, self.handshaken))
         self._incoming.write_eof()
 
     def _read_all(self) -> bytes:
@@ -337,19 +312,17 @@ class TlsCodec:
         return self._outgoing.read()
 
     def subject(self) -> str:
-        """Return whom the other side's certificate names, as ``CN=…``; empty where it has shown
-        none.
-        """
+        """Return the subject of the other side's certificate, ``CN=…``; empty if it sent none."""
         found: Any = (self._tls.getpeercert() or {}).get('subject', ()) if self.handshaken else ()
         names = [f'{_SHORT_NAMES.get(key, key)}={value}' for part in found for key, value in part]
         return cleaned(', '.join(names))
 
     def close(self) -> None:
-        """Say goodbye to the other side: :meth:`take` has the farewell."""
+        """Tell the other side that nothing more is sent: :meth:`take` returns the alert."""
         if self.handshaken:
             try:
                 self._tls.unwrap()
-            except ssl.SSLError:  # the other side has not said goodbye yet, and need not
+            except ssl.SSLError:  # the other side has not done so yet, and need not
                 pass
 
     def _failed(self, error: ssl.SSLError) -> TlsError:

@@ -1,8 +1,8 @@
 """Certificates that an authority has revoked.
 
 Enters: a context, a file or directory with certificate revocation lists. Leaves: the context, which
-refuses what they name. Fails: :class:`ConfigurationError` when there are no such lists, or
-something besides that would be trusted.
+refuses the certificates that they name. Fails: :class:`ConfigurationError` when there are no such
+lists, or certificates beside them, which would become trusted.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ import ssl
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.tls_errors import reason
 
-#: How ``openssl rehash`` names what it finds: certificates, and lists.
+#: The names that ``openssl rehash`` gives to certificates and to lists.
 _CERTIFICATE = re.compile(r'[0-9a-f]{8}\.\d+')
 _LIST = re.compile(r'[0-9a-f]{8}\.r\d+')
 
 
 def refuse(context: ssl.SSLContext, crl: str, authenticate: str) -> None:
-    """Have `context` refuse certificates that have been revoked, and those whose authority has no
-    valid list in `crl`.
+    """Make `context` refuse revoked certificates, and those whose authority has no valid list in
+    `crl`.
 
     :param crl: a PEM file of lists, or a directory as ``openssl rehash`` makes it.
-    :param authenticate: whom the context trusts already.
+    :param authenticate: the certificates that the context trusts already.
+    :raises ConfigurationError: when `crl` holds no lists, or certificates as well.
     """
     if os.path.isdir(crl):
         _check_directory(crl, authenticate)
@@ -45,9 +46,8 @@ def _load_file(context: ssl.SSLContext, crl: str) -> None:
     found = context.cert_store_stats()
     if found['x509'] > before['x509']:
         raise ConfigurationError(
-            f'{crl}: there are certificates in the file that crl names, which would be trusted: it '
-            'may hold '
-            'lists of revoked certificates (CRL) only'
+            f'{crl}: the file that crl names holds certificates, which would be trusted: it may '
+            'hold only lists of revoked certificates (CRL)'
         )
     if found['crl'] == before['crl']:
         raise ConfigurationError(
@@ -60,13 +60,11 @@ def _check_directory(crl: str, authenticate: str) -> None:
     if not any(_LIST.fullmatch(name) for name in names):
         raise ConfigurationError(
             f'{crl}: no lists of revoked certificates (CRL) there under the names that "openssl '
-            'rehash" '
-            'gives them'
+            'rehash" gives them'
         )
     is_the_same = os.path.isdir(authenticate) and os.path.samefile(crl, authenticate)
     if not is_the_same and any(_CERTIFICATE.fullmatch(name) for name in names):
         raise ConfigurationError(
-            f'{crl}: there are certificates in the directory that crl names, which would be '
-            'trusted: move '
+            f'{crl}: the directory that crl names holds certificates, which would be trusted: move '
             'them away, or name the directory as authenticate, too'
         )

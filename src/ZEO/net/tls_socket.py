@@ -1,10 +1,10 @@
 """A socket that speaks TLS with the methods of a plain one, for blocking and non-blocking use.
 
 Enters: plaintext to send, a buffer to read into. Leaves: ciphertext on the socket, plaintext in the
-buffer. Fails: :class:`~ZEO.net.tls.TlsError` in a user's words, OSError from the socket,
+buffer. Fails: :class:`~ZEO.net.tls_errors.TlsError` in a user's words, OSError from the socket,
 BlockingIOError where a plain socket raises it.
 
-One thread may send while another receives: the TLS object itself is entered by one at a time.
+One thread may send while another receives; only one at a time uses the TLS object itself.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import threading
 
 from ZEO.net.tls import TlsCodec
 
-#: A TLS record holds 16 KiB; reading several at once saves system calls.
+#: Bytes of ciphertext read at once: a TLS record holds 16 KiB, and several save system calls.
 _READ = 64 * 1024
 
-#: How much plaintext is made ciphertext at a time, which bounds the memory that a large message
-#: costs.
+#: Bytes of plaintext that are encrypted at a time, which bounds the memory that a large message
+#: takes.
 _WRITE = 256 * 1024
 
 _DONT_WAIT = getattr(socket, 'MSG_DONTWAIT', 0)
 
 
 class TlsSocket:
-    """`stream` spoken through `codec`."""
+    """`stream`, with what is sent and received encrypted by `codec`."""
 
     def __init__(self, stream: socket.socket, codec: TlsCodec) -> None:
         self._socket = stream
@@ -48,14 +48,14 @@ class TlsSocket:
 
     @property
     def subject(self) -> str:
-        """Whom the other side's certificate names; empty where it has shown none."""
+        """The subject of the other side's certificate; empty if it sent none."""
         return self._codec.subject()
 
     def recv_into(self, buffer: memoryview, nbytes: int = 0, flags: int = 0) -> int:
-        """Read plaintext into `buffer`; returns how many bytes, 0 at the end of the stream."""
+        """Read plaintext into `buffer`; return how many bytes, 0 at the end of the stream."""
         while not self._plain:
             if self._unsent:
-                # what a reader could not send before; nobody else may come to send it
+                # what a reader could not send before, and no other thread may send
                 self.flush(wait=False)
             data = self._socket.recv(_READ, flags)
             if not data:
@@ -75,7 +75,7 @@ class TlsSocket:
         return count
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send plaintext; returns how many bytes were taken.
+        """Send plaintext; return how many bytes were taken.
 
         :raises BlockingIOError: on a non-blocking socket that takes no more.
         """
@@ -89,11 +89,11 @@ class TlsSocket:
         return len(piece)
 
     def flush(self, wait: bool = True) -> None:
-        """Give the socket the ciphertext that it takes.
+        """Write as much ciphertext as the socket takes.
 
-        :param wait: whether to wait for the socket, and for another thread that does this, which
-            sends everything there is by then. A thread that reads must not: if both sides' did,
-            both would wait for the other to read.
+        :param wait: whether to wait for the socket, and for another thread that is writing, which
+            sends everything there is by then. A thread that reads must not wait: if those of both
+            sides did, each would wait for the other to read.
         """
         if wait or not self._output_lock.locked():
             with self._output_lock:
@@ -109,17 +109,17 @@ class TlsSocket:
             pass
 
     def setblocking(self, flag: bool) -> None:
-        """As of a socket."""
+        """Do as a socket does."""
         self._socket.setblocking(flag)
 
     def fileno(self) -> int:
-        """As of a socket."""
+        """Do as a socket does."""
         return self._socket.fileno()
 
     def shutdown(self, how: int) -> None:
-        """As of a socket."""
+        """Do as a socket does."""
         self._socket.shutdown(how)
 
     def close(self) -> None:
-        """As of a socket."""
+        """Do as a socket does."""
         self._socket.close()

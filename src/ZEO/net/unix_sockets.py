@@ -1,8 +1,8 @@
 """Unix sockets to listen on: who may connect, and what becomes of the file.
 
-Enters: a path, and what an operator says about its rights. Leaves: a bound socket to which nobody
-can connect yet; its file removed again. Fails: OSError; :class:`ConfigurationError` where something
-else than a socket stands at the path, which stays.
+Enters: a path, and its access rights as configured. Leaves: a bound socket to which clients cannot
+connect yet; its file removed again. Fails: OSError; :class:`ConfigurationError` where anything but
+a socket is at the path, which is left alone.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from ZEO.Exceptions import ConfigurationError
 
-#: What the owner's and the group's users may get by the umask. Who may write to a socket's file may
-#: connect.
+#: The rights that the umask may give, to the owner and the group. A user who may write to a
+#: socket's file may connect.
 _WITHOUT_OTHERS = 0o770
 
 #: (device, inode): which file it is, whatever its name.
@@ -28,8 +28,8 @@ Identity = tuple[int, int]
 class Access:
     """Who may connect to a Unix socket.
 
-    mode: the file's mode; None for the umask's, without rights for users outside of the group.
-    group: the number of the file's group; None for that of the process.
+    :param mode: the file's mode; None for the umask's, without rights for users outside the group.
+    :param group: the number of the file's group; None for that of the process.
     """
 
     mode: int | None = None
@@ -41,13 +41,13 @@ BY_UMASK = Access()
 
 
 def bind(path: str, access: Access) -> socket.socket:
-    """Return a socket that is bound to `path`, whose file has its rights before anybody can
-    connect.
+    """Return a socket that is bound to `path`, whose file has its rights before clients can
+    connect, which is when the socket listens.
 
-    Nobody can before the socket listens; nor has the file ever more rights than it will have, since
-    it takes its mode from the socket's own, less the umask, which other threads need.
+    The file never has more rights than in the end: it takes its mode from the socket's own, less
+    the umask, which is not changed since other threads need it.
 
-    :raises OSError: when it can't be bound.
+    :raises OSError: when it cannot be bound.
     :raises ConfigurationError: when the process may not give the file to the group.
     """
     listener = socket.socket(socket.AF_UNIX)
@@ -71,7 +71,7 @@ def bind(path: str, access: Access) -> socket.socket:
 
 
 def _give_rights(path: str, access: Access) -> None:
-    """Set group and mode of the socket file at `path`, and of nothing that may have taken its
+    """Set group and mode of the socket file at `path`, but not of another file that has taken its
     place.
     """
     if access.group is not None:
@@ -80,8 +80,7 @@ def _give_rights(path: str, access: Access) -> None:
         except PermissionError:
             raise ConfigurationError(
                 f'cannot give the socket {path} to the group with number {access.group}: make the '
-                'user that '
-                'runs the server a member of it'
+                'user that runs the server a member of that group'
             ) from None
     mode = stat.S_IMODE(os.lstat(path).st_mode)
     wanted = mode & _WITHOUT_OTHERS if access.mode is None else access.mode
@@ -90,24 +89,24 @@ def _give_rights(path: str, access: Access) -> None:
 
 
 def _chmod(path: str, mode: int) -> None:
-    if not hasattr(os, 'O_PATH'):  # os.chmod can't leave a link alone everywhere
+    if not hasattr(os, 'O_PATH'):  # where os.chmod may follow a link
         os.chmod(path, mode)
         return
     fd = os.open(path, os.O_PATH | os.O_NOFOLLOW)
     try:
         if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-            raise OSError(errno.EADDRINUSE, 'something else has taken its place')
+            raise OSError(errno.EADDRINUSE, 'another file has taken its place')
         os.chmod(f'/proc/self/fd/{fd}', mode)
     finally:
         os.close(fd)
 
 
 def remove_stale(path: str) -> None:
-    """Remove the socket file that a killed server has left; a live server's stays, and so does any
+    """Remove the socket file that a killed server has left, but not that of a running server or any
     other file.
 
     :raises OSError: when a server listens there.
-    :raises ConfigurationError: when there is something else.
+    :raises ConfigurationError: when another kind of file is there.
     """
     try:
         found = os.lstat(path)
@@ -124,7 +123,7 @@ def remove_stale(path: str) -> None:
 
 
 def _is_refused(path: str) -> bool:
-    """Whether there is nobody behind the socket file at `path`."""
+    """Return whether no server listens on the socket file at `path`."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(5)
         try:
@@ -146,8 +145,8 @@ def identity(path: str) -> Identity | None:
 
 
 def remove(path: str, which: Identity | None) -> None:
-    """Remove the file at `path` if it is still that one; another server may have put its own
-    there.
+    """Remove the file at `path` if it is still that file, and not one that another server has made
+    since.
     """
     if which is not None and identity(path) == which:
         with suppress(FileNotFoundError):

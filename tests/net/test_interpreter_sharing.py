@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from ZEO.net.sharing import GIVE_WAY, NICER, Sharing
+from ZEO.net.interpreter_sharing import GIVE_WAY, NICER, InterpreterSharing
 from ZEO.net.system import REAL, System
 
 linux = pytest.mark.skipif(sys.platform != 'linux', reason='only Linux confines single threads')
@@ -43,7 +43,7 @@ class Fake(System):
 @pytest.mark.parametrize('kinds', [[True, True, True], [False, True, False], [True, False, True]])
 def test_in_whatever_order_threads_end_the_last_one_leaves_everything_as_it_was(order, kinds):
     system = Fake()
-    sharing = Sharing(system)
+    sharing = InterpreterSharing(system)
     for computes in kinds:
         sharing.begin(computes)
     assert (system.interval, system.processors_now, sharing.threads) == (GIVE_WAY, {2}, 3)
@@ -55,14 +55,14 @@ def test_in_whatever_order_threads_end_the_last_one_leaves_everything_as_it_was(
 
 def test_the_loop_is_not_confined_for_threads_that_wait():
     system = Fake()
-    sharing = Sharing(system)
+    sharing = InterpreterSharing(system)
     sharing.begin(False)
     assert system.processors_now == {0, 1, 2}
 
 
 def test_a_thread_that_waits_is_not_confined_with_the_loop():
     system = Fake()
-    sharing = Sharing(system)
+    sharing = InterpreterSharing(system)
     sharing.begin(True)
     sharing.begin(False)
     sharing.enter(False)
@@ -73,7 +73,7 @@ def test_a_thread_that_waits_is_not_confined_with_the_loop():
 
 @linux
 def test_a_thread_that_computes_shares_the_loops_processor_and_goes_second():
-    usual, sharing, seen = os.sched_getaffinity(0), Sharing(REAL), []
+    usual, sharing, seen = os.sched_getaffinity(0), InterpreterSharing(REAL), []
 
     def computing():
         sharing.enter(True)
@@ -98,7 +98,7 @@ def test_what_the_system_does_not_allow_is_left_as_it_is(processors):
 
 def test_where_the_processor_is_not_known_nothing_is_confined(monkeypatch):
     monkeypatch.setattr(REAL, 'processor', lambda: None)
-    sharing = Sharing(REAL)
+    sharing = InterpreterSharing(REAL)
     sharing.begin(True)
     sharing.enter(False)
     sharing.end(True)
