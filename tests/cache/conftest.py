@@ -16,7 +16,7 @@ from ZEO.Exceptions import ClientDisconnected
 def _host():
     host = Child(OURS, 'support.host', cwd='/tmp')
     yield host
-    host.end()
+    host.close()
 
 
 @pytest.fixture
@@ -63,13 +63,13 @@ def var(tmp_path):
 @pytest.fixture
 def processes(tmp_path):
     """A function that starts a client process, see :mod:`support.agent`; its warnings are in
-    ``.errors()``.
+    ``.errors.seen``.
     """
     with contextlib.ExitStack() as stack:
 
         def start(module='support.agent'):
             child = Child(OURS, module, cwd=str(tmp_path), env=OURS.environ(SUPPORT_LOG='WARNING'))
-            stack.callback(child.end)
+            stack.callback(child.close)
             return child
 
         yield start

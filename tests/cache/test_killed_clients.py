@@ -169,7 +169,7 @@ def _kill(kills, seed, serve, wire, clients, processes, var):
         for _ in range(kills):
             scene.kill_and_check()
     finally:
-        scene.committer.end()
+        scene.committer.close()
     assert scene.opened > kills / 2
     # and it is not because everything was thrown away
     assert min(scene.held, scene.kept) > kills / 2

@@ -284,7 +284,7 @@ def test_an_application_goes_on_when_the_disk_of_its_cache_is_full(
         connection.root()['k1'] = 'changed'
     app.call('await_value', key='k1', value='changed')
     assert [app.call('get', key=key) for key in ('k0', 'k1')] == ['mine', 'changed']
-    assert app.errors().count('cannot be written') == 1, app.errors()
+    assert app.errors.seen.count('cannot be written') == 1, app.errors.seen
     app.kill()
     proxy.cut()
     again = clients(proxy.address, client='app', var=var, cache_size=400_000, wait=False)
@@ -297,8 +297,8 @@ def test_an_application_goes_on_when_the_disk_of_its_cache_is_full(
 
 def _fill_disk(process, length):
     """From now on no file of a process may grow beyond a length, nor be written there."""
-    limit = resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE, (length, limit[1]))
+    limit = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (length, limit[1]))
 
 
 # Files of others, and damaged ones.

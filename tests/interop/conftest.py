@@ -33,7 +33,7 @@ def idle_agents():
     yield idle
     for agents in idle.values():
         for agent in agents:
-            agent.end(2)
+            agent.close(2)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def new_agent(idle_agents):
             agent.call('close')
             idle.append(agent)
         else:
-            agent.end(0)
+            agent.close(0)
 
 
 @pytest.fixture

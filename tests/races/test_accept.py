@@ -80,7 +80,7 @@ def process():
     """A server process, whose limits the test may change."""
     child = Child(OURS, 'support.host', cwd='/tmp')
     yield child
-    child.end()
+    child.close()
 
 
 @pytest.mark.skipif(
@@ -90,16 +90,16 @@ def test_out_of_file_descriptors_newcomers_are_refused_and_all_others_served(pro
     """Refused at once, not left in the queue; and accepted again as soon as there is room."""
     address = process.call('serve', storage='<mappingstorage>\n</mappingstorage>\n', options={})
     served = RawClient(address)
-    before = resource.prlimit(process.popen.pid, resource.RLIMIT_NOFILE)
-    used = max(map(int, os.listdir(f'/proc/{process.popen.pid}/fd'))) + 1
-    resource.prlimit(process.popen.pid, resource.RLIMIT_NOFILE, (used, before[1]))
+    before = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    used = max(map(int, os.listdir(f'/proc/{process.pid}/fd'))) + 1
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (used, before[1]))
     for _ in range(20):
         with socket.socket(socket.AF_UNIX) as newcomer:
             newcomer.settimeout(30)
             newcomer.connect(address)
             assert newcomer.recv(6) == b''
             assert served.call('ping') is None
-    resource.prlimit(process.popen.pid, resource.RLIMIT_NOFILE, before)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
     accepted = RawClient(address)
     assert accepted.call('ping') is None
     accepted.close()

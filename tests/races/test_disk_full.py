@@ -95,7 +95,7 @@ def process():
     """A server process, whose limits the test may change."""
     child = Child(OURS, 'support.host', cwd='/tmp')
     yield child
-    child.end()
+    child.close()
 
 
 @pytest.mark.skipif(
@@ -111,15 +111,15 @@ def test_a_filestorage_on_a_full_disk_loses_nothing(process, tmp_path):
     )
     client = RawClient(address)
     first = client.commit(1, (oid(1), z64, b'kept'))
-    before = resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE)
+    before = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
     for number in range(2, 6):
         resource.prlimit(
-            process.popen.pid, resource.RLIMIT_FSIZE, (path.stat().st_size + 5000, before[1])
+            process.pid, resource.RLIMIT_FSIZE, (path.stat().st_size + 5000, before[1])
         )
         with pytest.raises(LookupError, match='File too large'):
             client.commit(number, (oid(1), first, b'x' * 10_000), (oid(number), z64, b'x' * 10_000))
         assert client.call('loadBefore', oid(1), maxtid) == (b'kept', first, None)
-    resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE, before)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, before)
     second = client.commit(9, (oid(1), first, b'x' * 10_000))
     client.close()
     address = process.call(

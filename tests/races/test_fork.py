@@ -3,7 +3,7 @@
 import pytest
 from ZODB.FileStorage import FileStorage
 
-from support.children import Process
+from support.children import SideProcess
 from support.sides import OURS
 
 pytestmark = pytest.mark.smoke
@@ -14,11 +14,11 @@ def test_parent_and_child_go_on_with_a_connection_each(serving, tmp_path):
     keeps its connection.
     """
     server = serving(FileStorage(str(tmp_path / 'data.fs'), blob_dir=str(tmp_path / 'blobs')))
-    process = Process(
+    process = SideProcess(
         OURS, ['python', '-m', 'support.forker', str(server.addr), str(tmp_path / 'client')]
     )
     try:
         lines = [process.output.line(40), process.output.line(40)]
-        assert lines == [b'child 2', b'parent 20 20 0'], process.errors()
+        assert lines == [b'child 2', b'parent 20 20 0'], process.errors.seen
     finally:
-        process.end()
+        process.close()

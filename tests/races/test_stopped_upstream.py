@@ -54,7 +54,7 @@ class Chain:
         return self.clients[-1]
 
     def signal(self, number):
-        os.kill(self.first._process.popen.pid, number)
+        os.kill(self.first._process.pid, number)
 
     def stop(self):
         self.signal(signal.SIGSTOP)

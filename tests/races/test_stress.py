@@ -9,7 +9,7 @@ import transaction
 import ZODB
 
 from support import jsonlines, mover
-from support.children import Process
+from support.children import SideProcess
 from support.sides import OURS
 
 #: Seconds of work, and between two kills of the server.
@@ -28,12 +28,12 @@ def test_sums_hold_in_every_snapshot_of_every_client(sockets, clients, tmp_path)
     """
     address = sockets()
     command = ['python', '-m', 'ZEO.start', '-U', address, str(tmp_path / 'data.fs')]
-    server = Process(OURS, command)
+    server = SideProcess(OURS, command)
     names = [f'client {number}' for number in range(CLIENTS)]
     connection = ZODB.DB(clients(address)).open()
     mover.prepare(connection, names)
     workers = [
-        Process(
+        SideProcess(
             OURS,
             [
                 'python',
@@ -52,7 +52,7 @@ def test_sums_hold_in_every_snapshot_of_every_client(sockets, clients, tmp_path)
         while time.monotonic() < end:
             time.sleep(BETWEEN_KILLS)  # work that the kill interrupts
             server.kill()
-            server = Process(OURS, command)
+            server = SideProcess(OURS, command)
         figures = [_figures(worker) for worker in workers]
         _reach(connection)
         assert mover.total(connection) == mover.ACCOUNTS * mover.AMOUNT
@@ -67,7 +67,7 @@ def test_sums_hold_in_every_snapshot_of_every_client(sockets, clients, tmp_path)
 
 def _figures(worker):
     line = worker.output.line(40)
-    assert line, worker.errors()
+    assert line, worker.errors.seen
     return jsonlines.loads(line)
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from support.children import Process
+from support.children import SideProcess
 from support.scripted import INFO, ScriptedServer, tid
 from support.sides import OURS
 
@@ -23,7 +23,7 @@ def test_a_server_whose_upstream_goes_away_while_it_starts_ends_with_one_line(
         f'<zeo>\n address {sockets()}\n</zeo>\n'
         f'<clientstorage 1>\n server {upstream.address}\n wait-timeout 1\n</clientstorage>\n'
     )
-    process = Process(OURS, ['python', '-m', 'ZEO.runzeo', '-C', str(conf)])
+    process = SideProcess(OURS, ['python', '-m', 'ZEO.runzeo', '-C', str(conf)])
     try:
         talk = upstream.client()
         info = {**INFO, 'interfaces': (('ZODB.interfaces', 'IStorageIteration'),)}
@@ -37,12 +37,12 @@ def test_a_server_whose_upstream_goes_away_while_it_starts_ends_with_one_line(
                 break
             talk.send(request.reply(result))
         upstream.close()
-        assert process.popen.wait(30) == 1
-        said = process.errors()
+        assert process.end()[0] == 1
+        said = process.errors.seen
         assert 'Traceback' not in said
         assert (
             len(re.findall('^runzeo: .*(?:closed|refused|no connection).*$', said, re.MULTILINE))
             == 1
         )
     finally:
-        process.end(0)
+        process.close(0)

@@ -37,7 +37,7 @@ class BoundedServer:
     @property
     def pid(self) -> int:
         """The process."""
-        return self._child.popen.pid
+        return self._child.pid
 
     def serve(
         self,
@@ -127,7 +127,7 @@ class BoundedServer:
 
     def log(self) -> str:
         """Return what the process has written to standard error."""
-        return self._child.errors()
+        return self._child.errors.seen
 
     def kill(self) -> None:
         """End the process as the kernel does."""
@@ -142,7 +142,7 @@ class BoundedServer:
         """End it, and everything of it."""
         for client in self._clients:
             client.close()
-        self._child.end()
+        self._child.close()
         shutil.rmtree(self.directory)
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import socket
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from support.children import Process
+from support.children import SideProcess
+from support.processes import free_port, listens
 from support.sides import OURS, SOURCES, Side
 
 #: Seconds in which a server has to listen, after its process was started.
@@ -45,8 +44,8 @@ class ServerCommand:
         directory.mkdir(parents=True, exist_ok=True)
         # Socket paths must be short, which pytest's directories are not.
         self._short = tempfile.TemporaryDirectory(prefix='zeo-', dir='/tmp')
-        self.address = ('127.0.0.1', _free_port()) if tcp else f'{self._short.name}/s'
-        self._process: Process | None = None  # while it runs
+        self.address = ('127.0.0.1', free_port()) if tcp else f'{self._short.name}/s'
+        self._process: SideProcess | None = None  # while it runs
         self._conf = directory / 'zeo.conf'
         storage = storage or f'<filestorage 1>\n path {directory}/data.fs\n</filestorage>'
         where = '{}:{}'.format(*self.address) if tcp else self.address
@@ -69,24 +68,11 @@ class ServerCommand:
         # The server has no way to the tests' modules, as it has none to an application's.
         path = str(SOURCES) if self.side is OURS else ''
         environ = self.side.environ(PYTHONPATH=path)
-        self._process = Process(
+        self._process = SideProcess(
             self.side, command, env=environ, cwd=self.directory, preexec_fn=_end_with_parent
         )
-        deadline = time.monotonic() + START
-        while not self._listens():
-            if self._process.popen.poll() is not None or time.monotonic() > deadline:
-                raise self._process.complain('the server does not listen')
-            time.sleep(0.02)
+        self._process.wait_until(lambda: listens(self.address), START)
         return self
-
-    def _listens(self) -> bool:
-        family = socket.AF_UNIX if isinstance(self.address, str) else socket.AF_INET
-        with socket.socket(family) as probe:
-            try:
-                probe.connect(self.address)
-            except OSError:
-                return False
-        return True
 
     def kill(self) -> None:
         """End it as the kernel does."""
@@ -97,15 +83,13 @@ class ServerCommand:
     def stop(self) -> int:
         """Stop it as an operator does; return its exit status."""
         assert self._process is not None
-        self._process.popen.send_signal(signal.SIGTERM)
-        self._process.end(20)
-        status = self._process.popen.returncode
+        status = self._process.stop(patience=20)
         self._process = None
         return status
 
     def errors(self) -> str:
         """Return what it has written to standard error."""
-        return self._process.errors() if self._process else ''
+        return self._process.errors.seen if self._process else ''
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -121,10 +105,3 @@ def _end_with_parent() -> None:
     """
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
-def _free_port() -> int:
-    """Return a port that nobody listens on now; ZEO 6 does not tell which one it has picked."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]

@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 from ZODB.tests.StorageTestBase import StorageTestBase
 from zope.testing import setupstack
 
-from support.children import Child, ChildFailed
+from support.children import Child
 from support.kinds import FILE, Kind
+from support.processes import ProcessFailed
 from support.sides import PEER, SERVER, Side
 from ZEO.ClientStorage import ClientStorage
 
@@ -67,14 +68,14 @@ class Servers:
         if self._child is not None:
             try:
                 self._child.call('stop')
-            except ChildFailed:
+            except ProcessFailed:
                 self.end()
                 raise
 
     def end(self) -> None:
         """End the process."""
         if self._child is not None:
-            self._child.end()
+            self._child.close()
             self._child = None
 
 
