@@ -3,7 +3,8 @@
 import threading
 
 from support.clock import Clock
-from ZEO.net.locks import GONE_AFTER, LONGEST_HOLD, Suspicion, take_back, under, under_in_time
+from ZEO.locks import under
+from ZEO.net.locks import GONE_AFTER, LONGEST_HOLD, Suspicion, take_back, under_in_time
 
 
 class Role:

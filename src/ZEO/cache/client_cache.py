@@ -23,12 +23,12 @@ from ZEO import files
 from ZEO.cache import format, hot_records, trace
 from ZEO.cache.cache_file import CacheFile, FileLock, cannot_open, pread, take_lock
 from ZEO.cache.index import MASK, PLACE_SHIFT, SHIFT, USES
-from ZEO.cache.locked import under
 from ZEO.cache.open_cache import OpenCache
 from ZEO.cache.opening import open_cache
 from ZEO.cache.revisions import Revisions
 from ZEO.cache.ring import DamagedCache, NotStored
 from ZEO.Exceptions import ClientStorageError
+from ZEO.locks import under
 
 log = logging.getLogger('ZEO.cache')
 

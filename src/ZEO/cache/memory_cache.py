@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ZEO.cache.locked import under
+from ZEO.locks import under
 
 # What a record takes besides its data: oid, tid, tuple, headers of bytes, dictionary slots.
 RECORD_OVERHEAD = 256

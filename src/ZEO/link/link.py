@@ -18,8 +18,8 @@ from ZEO.link.connector import Attempt, Connected, Refused, Unreachable
 from ZEO.link.options import ClientOptions
 from ZEO.link.state import ClientState
 from ZEO.link.waiting import Waiting
+from ZEO.locks import under
 from ZEO.net.addresses import Address, show
-from ZEO.net.locks import under
 from ZEO.net.system import REAL, System
 
 log = logging.getLogger('ZEO.ClientStorage')

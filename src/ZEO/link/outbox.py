@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ZEO.net.locks import Suspicion, under
+from ZEO.locks import under
+from ZEO.net.locks import Suspicion
 from ZEO.net.stream import Stream
 from ZEO.net.system import System
 from ZEO.net.tls_errors import TlsError

@@ -17,7 +17,8 @@ from collections.abc import Callable
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.link.waiting import Waiting
-from ZEO.net.locks import Suspicion, under
+from ZEO.locks import under
+from ZEO.net.locks import Suspicion
 from ZEO.net.stream import TICK, Stream
 from ZEO.net.system import System
 from ZEO.net.tls_errors import TlsError

@@ -20,7 +20,7 @@ from ZODB.utils import z64
 
 from ZEO.cache.protocol import Cache
 from ZEO.Exceptions import ProtocolError
-from ZEO.net.locks import under
+from ZEO.locks import under
 from ZEO.net.system import REAL, System
 from ZEO.wire import shapes
 from ZEO.wire.calls import OF_SERVER

@@ -1,23 +1,18 @@
-"""Locks that are given back whatever strikes the thread that holds them, and found out where one
-was not.
+"""Locks that are never given back, since the thread that took one was torn away: found and freed.
 
-Enters: a lock, a function. Leaves: what the function returns. Fails: with what it raises, the lock
-given back.
-
-An exception may strike a thread between any two bytecodes: a signal handler that raises, one that
-another thread throws in.
+Enters: a lock, and how often it was taken by which thread. Leaves: whether it is lost. Fails:
+never; :func:`under_in_time` fails with what its function raises.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
+from ZEO.locks import under
 from ZEO.net import green
 from ZEO.net.system import System
-
-Result = TypeVar('Result')
 
 #: Seconds between two looks whether a lock is free.
 _PAUSE = 0.001
@@ -28,17 +23,6 @@ LONGEST_HOLD = 90.0
 #: Seconds for which a thread may be kept from saying that it has taken a lock: a hundred busy
 #: threads keep one for seconds.
 GONE_AFTER = 30.0
-
-
-def under(lock: Any, function: Callable[..., Result], *args: Any) -> Result:
-    """Call a function with a lock held, and return what it returns.
-
-    `with` takes and gives back a lock in one bytecode each, and since all of it is one line, not
-    even a tracer that raises at every line can come between; ``acquire`` in front of a ``try`` can
-    lose the lock for good.
-    """
-    with lock:
-        return function(*args)  # noqa: E701
 
 
 #: No number of times that a lock was taken.

@@ -59,12 +59,10 @@ class TlsSocket:
                 self.flush(wait=False)
             data = self._socket.recv(_READ, flags)
             if not data:
-                with self._codec_lock:
-                    self._codec.receive(b'')  # noqa: E701 - raises within a handshake
+                with self._codec_lock: self._codec.receive(b'')  # noqa: E701  # fmt: skip
                 return 0
             try:
-                with self._codec_lock:
-                    self._plain = memoryview(self._codec.receive(data))  # noqa: E701
+                with self._codec_lock: self._plain = memoryview(self._codec.receive(data))  # noqa: E701  # fmt: skip
             finally:
                 self.flush(wait=False)  # a handshake answers, an error says why
             if self._codec.closed and not self._plain:
@@ -83,8 +81,7 @@ class TlsSocket:
         if self._unsent:
             raise BlockingIOError
         piece = data[:_WRITE]
-        with self._codec_lock:
-            self._codec.send(piece)  # noqa: E701
+        with self._codec_lock: self._codec.send(piece)  # noqa: E701  # fmt: skip
         self.flush()
         return len(piece)
 
@@ -96,12 +93,10 @@ class TlsSocket:
             sides did, each would wait for the other to read.
         """
         if wait or not self._output_lock.locked():
-            with self._output_lock:
-                self._write_out(0 if wait else _DONT_WAIT)  # noqa: E701 - see net.locks.under
+            with self._output_lock: self._write_out(0 if wait else _DONT_WAIT)  # noqa: E701  # fmt: skip
 
     def _write_out(self, flags: int) -> None:
-        with self._codec_lock:
-            self._unsent += self._codec.take()  # noqa: E701
+        with self._codec_lock: self._unsent += self._codec.take()  # noqa: E701  # fmt: skip
         try:
             while self._unsent:
                 self._unsent = self._unsent[self._socket.send(self._unsent, flags) :]
