@@ -33,7 +33,7 @@ EXTRAS = {
         'zdaemon',
         'zope.testing',
     ],
-    'docs': ['sphinx'],
+    'docs': ['furo', 'sphinx', 'sphinx-copybutton'],
     'msgpack': ['msgpack'],
     'zdaemon': ['zdaemon'],
     'plot': ['matplotlib'],

@@ -1,17 +1,36 @@
 """How Sphinx builds the documentation: ``sphinx-build -W -b html docs docs/_build/html``."""
 
 import re
+import sys
 from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / 'ext'))
 
 project = 'ZEO'
 copyright = '2026, the authors of ZEO 7'
 author = 'the authors of ZEO 7'
-_setup = (Path(__file__).parent.parent / 'setup.py').read_text(encoding='utf-8')
+_setup = (HERE.parent / 'setup.py').read_text(encoding='utf-8')
 release = re.search(r'version=[\'"]([^\'"]+)', _setup)[1]
 version = release.partition('.dev')[0]
 
-extensions = []
+extensions = ['sphinx.ext.autodoc', 'sphinx_copybutton', 'zconfig']
 exclude_patterns = ['_build']
 highlight_language = 'none'
-html_theme = 'alabaster'
-html_theme_options = {'description': 'One ZODB database for many processes', 'page_width': '70em'}
+
+# The reference. Every name that a page or a docstring refers to must exist.
+nitpicky = True
+nitpick_ignore_regex = [
+    # Names of other projects; their inventories would have to be fetched at each build.
+    ('py:.*', r'(?!ZEO\b).*'),
+]
+autodoc_member_order = 'bysource'
+autodoc_typehints_format = 'short'
+python_maximum_signature_line_length = 80
+
+html_theme = 'furo'
+html_title = f'ZEO {version}'
+html_show_sourcelink = False
+
+# Copy commands without their prompt and without what they print.
+copybutton_prompt_text = '$ '
