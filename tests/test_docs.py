@@ -28,7 +28,12 @@ PAGES = sorted(
     for path in (TOP / 'docs').rglob('*.rst')
     if '.. examples: tested\n' in path.read_text(encoding='utf-8')
 )
-COMMANDS = {'python': '', 'start.py': '-m ZEO.start', 'runzeo': '-m ZEO.runzeo'}
+COMMANDS = {
+    'python': '',
+    'start.py': '-m ZEO.start',
+    'runzeo': '-m ZEO.runzeo',
+    'repozo': '-m ZODB.scripts.repozo',
+}
 BLOCK = re.compile(
     r'^\.\. code-block:: (?P<language>\w+)\n(?P<options>(?:   :.*\n)*)\n(?P<body>(?:   .*\n|\n)+)',
     re.M,
@@ -118,6 +123,14 @@ def test_page(page, reader):
     assert set(reader.leave()) <= {0}
 
 
+def test_the_tables_and_the_picture_of_the_performance_page_show_its_results():
+    script = TOP / 'scripts' / 'performance_page.py'
+    done = subprocess.run(
+        [sys.executable, str(script), '--check'], capture_output=True, text=True, timeout=50
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+
+
 def test_readme(reader):
     """Each of its Python examples runs beside the server that it starts."""
     text = (TOP / 'README.rst').read_text(encoding='utf-8')
@@ -180,7 +193,7 @@ def test_the_server_and_the_module_of_the_page_on_zope(reader):
 def test_the_configurations_of_the_page_on_security_are_right(tmp_path):
     """Each <zeo> section is one that runzeo takes, but for the files that it names."""
     text = (TOP / 'docs' / 'operating' / 'security.rst').read_text(encoding='utf-8')
-    sections = re.findall(r'::\n\n((?:   .*\n)*?   </zeo>\n)', text)
+    sections = [match['body'] for match in BLOCK.finditer(text) if '</zeo>' in match['body']]
     assert len(sections) == 2
     trustme.CA().issue_cert('db.example.org').private_key_and_cert_chain_pem.write_to_path(
         str(tmp_path / 'all.pem')

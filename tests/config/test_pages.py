@@ -45,7 +45,7 @@ def generator():
 def blocks(kind):
     """Return (name, text) of the blocks of the pages that are files of a kind."""
     found = []
-    for page in 'configuration', 'commands', 'tls', 'migrating':
+    for page in 'configuration', 'commands', 'tls', 'blobs', 'migrating':
         for match in BLOCK.finditer((DOCS / 'operating' / f'{page}.rst').read_text()):
             if match['name'].endswith(kind):
                 found.append((match['name'], textwrap.dedent(match['body'])))
