@@ -33,7 +33,9 @@ BELOW = {
     'StorageServer': {'serving', 'net', 'wire', 'interfaces', 'files', 'Exceptions'},
     'ClientStorage': {'link', 'cache', 'net', 'wire', 'interfaces', 'files', 'Exceptions'},
 }
-TOP = {'__init__', 'config', 'commands', 'scripts', 'start', 'runzeo', 'zeoctl', 'nagios'}
+BELOW['config'] = set(BELOW)
+BELOW['commands'] = set(BELOW)
+TOP = {'__init__', 'embedded', 'scripts', 'start', 'runzeo', 'zeoctl', 'nagios'}
 
 NETWORK = {'socket', 'select', 'selectors', 'ssl', 'socketserver', 'asyncio'}
 THREADS = {'threading', '_thread', 'concurrent', 'multiprocessing', 'queue'}

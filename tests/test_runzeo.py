@@ -20,6 +20,7 @@ from ZODB.FileStorage import FileStorage
 
 import ZEO
 from ZEO import runzeo
+from ZEO.commands import server_process
 from ZEO.commands.probing import NoAnswer, probe
 
 SOURCES = str(Path(ZEO.__file__).parent.parent)
@@ -108,7 +109,7 @@ def zeo(*lines, storages=MAPPING):
     return '\n'.join(['<zeo>', 'address 127.0.0.1:0', *lines, '</zeo>', storages])
 
 
-# -- Serving and stopping
+# Serving and stopping.
 
 
 @pytest.mark.smoke
@@ -266,7 +267,7 @@ def test_tls(serve, certificates):
         probe(address, ssl=context, server_hostname='other')
 
 
-# -- Logs
+# Logs.
 
 
 @pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGUSR2])
@@ -314,7 +315,7 @@ def test_failures_are_in_the_log_too(serve, tmp_path):
     assert line.removeprefix('runzeo: ') in (tmp_path / 'zeo.log').read_text()
 
 
-# -- What is wrong
+# What is wrong.
 
 
 def test_checking_touches_nothing(serve, tmp_path):
@@ -517,7 +518,7 @@ def test_a_hundred_servers_are_stopped_at_any_moment(start, tmp_path):
             assert process.end(signal.SIGTERM)[0] in (0, -signal.SIGTERM)
 
 
-# -- As a function
+# As a function.
 
 
 def test_help_and_version(capsys):
@@ -538,9 +539,9 @@ def test_main_says_what_is_wrong_by_its_exit(tmp_path, capsys):
 def test_main_in_another_thread(tmp_path, monkeypatch):
     servers = []
     monkeypatch.setattr(
-        runzeo,
+        server_process,
         'listen',
-        lambda *args, real=runzeo.listen, **options: (
+        lambda *args, real=server_process.listen, **options: (
             servers.append(real(*args, **options)) or servers[0]
         ),
     )
@@ -570,6 +571,27 @@ def test_zeoctl_without_zdaemon(monkeypatch, capsys):
         zeoctl.main(['-C', 'zeo.conf', 'status'])
     assert caught.value.code == 2
     assert 'pip install zdaemon' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'args, words',
+    [
+        (['-C', 'missing.conf', 'start'], 'zeoctl: missing.conf: cannot be read: No such file'),
+        (['-C', 'zeo.conf', 'start'], "zeoctl: zeo.conf, line 2: 'adress' is not a known key"),
+        (['start'], 'zeoctl: no program specified; use -p or -C; see zeoctl --help'),
+    ],
+)
+def test_zeoctl_says_in_one_line_what_is_wrong(tmp_path, monkeypatch, capsys, args, words):
+    pytest.importorskip('zdaemon')
+    from ZEO import zeoctl
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'zeo.conf').write_text('<zeo>\nadress 1\n</zeo>\n')
+    with pytest.raises(SystemExit) as caught:
+        zeoctl.main(args)
+    assert caught.value.code == 2
+    out, error = capsys.readouterr()
+    assert out == '' and error.startswith(words) and error.count('\n') == 1
 
 
 class Control:

@@ -15,8 +15,10 @@ import pytest
 from ZODB.FileStorage import FileStorage
 
 import ZEO.start
+from ZEO.commands.start_switches import Options, parse, parser
+from ZEO.commands.user import User
 from ZEO.Exceptions import ConfigurationError
-from ZEO.start import Options, User, main, parse
+from ZEO.start import main
 
 MODULE = [sys.executable, '-m', 'ZEO.start']
 FILE = [sys.executable, str(Path(ZEO.start.__file__))]
@@ -259,7 +261,7 @@ class TestRefusals:
     def test_no_arguments_print_the_options(self, start):
         for args in [], ['--help']:
             out, error = start(*args).popen.communicate(timeout=30)
-            assert out == ZEO.start.OPTIONS
+            assert out == parser().format_help()
             assert error == ''
 
     def test_a_port_in_use(self, start, refusal):
@@ -329,6 +331,13 @@ class TestRefusals:
         assert 'to Data.fs: there is a file of that name that does not hold a process id' in line
         assert (tmp_path / 'Data.fs').read_bytes() == before
 
+    def test_a_profile_that_is_the_database(self, refusal, tmp_path):
+        FileStorage(str(tmp_path / 'Data.fs')).close()
+        before = (tmp_path / 'Data.fs').read_bytes()
+        line = refusal('-U', 'zeo.sock', '-P', 'Data.fs')
+        assert 'cannot write the profile to Data.fs: the file exists and is not a profile' in line
+        assert (tmp_path / 'Data.fs').read_bytes() == before
+
     def test_a_pid_file_that_is_a_link(self, refusal, tmp_path):
         (tmp_path / 'victim').write_text('1')
         (tmp_path / 'pid').symlink_to('victim')
@@ -384,11 +393,11 @@ class TestParse:
         )
 
     def test_loopback_by_default(self):
-        assert parse(['-p', '9100']).addresses() == [('127.0.0.1', 9100)]
+        assert parse(['-p', '9100']).addresses == [('127.0.0.1', 9100)]
 
     def test_every_host_with_every_port(self):
         options = parse(['-h', 'a', '-h', '', '-p', '1', '-p', '2', '-U', 's'])
-        assert options.addresses() == [('a', 1), ('', 1), ('a', 2), ('', 2), 's']
+        assert options.addresses == [('a', 1), ('', 1), ('a', 2), ('', 2), 's']
 
     def test_a_path_with_an_equals_sign_is_a_file(self):
         assert parse(['-p1', './a=b.fs']).file_name == './a=b.fs'
@@ -396,15 +405,15 @@ class TestParse:
     @pytest.mark.parametrize(
         'line, told',
         [
-            ('-p', 'option -p requires argument'),
-            ('-x -p 1', 'option -x not recognized'),
-            ('-p http', '-p http: give a port number'),
-            ('-p 65536', '-p 65536: give a port number'),
-            ('-p ²', '-p ²: give a port number'),
-            ('-p -1', '-p -1: give a port number'),
-            ('Data.fs', 'nowhere to listen: give -p port or -U socket'),
-            ('-h localhost -U s', '-h needs a port to go with'),
-            ('-p 1 a.fs b.fs', r'b.fs: one file is given already \(a.fs\)'),
+            ('-p', 'argument -p: expected one argument'),
+            ('-x -p 1', 'unrecognized arguments: -x; see start.py --help'),
+            ('-p http', "argument -p: 'http' is not a port: give a number"),
+            ('-p 65536', "'65536' is not a port"),
+            ('-p ²', "'²' is not a port"),
+            ('-p -1', "'-1' is not a port"),
+            ('Data.fs', 'no address to listen on: give -p PORT or -U SOCKET'),
+            ('-h localhost -U s', '-h needs a port: give -p PORT as well'),
+            ('-p 1 a.fs b.fs', 'b.fs: only one file can be given, and a.fs is given already'),
         ],
     )
     def test_what_makes_no_sense(self, line, told):

@@ -155,7 +155,7 @@ def server(
     :returns: the address for clients, and a function that stops the server and waits for its end.
     :raises ZEO.Exceptions.ConfigurationError: when one of these arguments is wrong.
     """
-    from ZEO.config.embedded import run
+    from ZEO.embedded import run
 
     return run(
         path,

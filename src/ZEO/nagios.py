@@ -167,18 +167,17 @@ def main(args: Sequence[str] | None = None) -> int:
 
     :param args: the command line without the command's name; the process's own by default.
     """
-    try:
-        options = parser().parse_args(sys.argv[1:] if args is None else list(args))
-        return check(
-            _existing(options.address),
-            options.output_metrics,
-            options.status_path,
-            options.time_units,
-            **tls_options(options),
-        )
-    except ConfigurationError as error:
-        print(f'zeo-nagios: {error}', file=sys.stderr)
-        return ERROR
+    return parser().run(_check, args)
+
+
+def _check(options: Any) -> int:
+    return check(
+        _existing(options.address),
+        options.output_metrics,
+        options.status_path,
+        options.time_units,
+        **tls_options(options),
+    )
 
 
 def _existing(text: str) -> Address:

@@ -1,15 +1,20 @@
-"""Signals, pid files and log lines of the commands that serve."""
+"""Signals, pid files, log lines and profiles of the commands that serve."""
 
 import logging
 import os
+import pstats
 import signal
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 
 import pytest
 
-from ZEO.commands.server_process import OneLine, Signals, pid_file
+from ZEO.commands.pid_file import PidFile
+from ZEO.commands.process_log import OneLine
+from ZEO.commands.profiling import check_profile, profiled
+from ZEO.commands.signals import Signals
 from ZEO.Exceptions import ConfigurationError, Unavailable
 
 
@@ -82,7 +87,17 @@ def test_a_thread_that_can_not_be_started_does_not_end_the_start(signals, monkey
     signals.on_reopen(signal.SIGHUP, None)
 
 
-# -- The pid file
+# The pid file.
+
+
+@contextmanager
+def pid_file(path):
+    """Keep a pid file inside."""
+    file = PidFile(path)
+    try:
+        yield file
+    finally:
+        file.remove()
 
 
 def live_process():
@@ -95,11 +110,6 @@ def test_a_pid_file_is_there_inside_and_gone_afterwards(tmp_path):
         assert path.read_text() == f'{os.getpid()}\n'
         file.serving()
     assert not path.exists()
-
-
-def test_no_pid_file_where_none_is_wanted():
-    with pid_file(None) as file:
-        assert file is None
 
 
 @pytest.mark.parametrize('content', ['', '0', '4194999\n'])
@@ -164,7 +174,7 @@ def test_a_pid_file_that_can_not_be_written_now(tmp_path):
         pass
 
 
-# -- The log
+# The log.
 
 
 def test_an_event_is_one_line_whatever_it_says():
@@ -177,3 +187,51 @@ def test_an_event_is_one_line_whatever_it_says():
     line = OneLine('%(levelname)s %(message)s').format(record)
     assert line.startswith('ERROR x | y | Traceback')
     assert line.endswith('ValueError: a | b')
+
+
+# The profile.
+
+
+def profile(path):
+    check_profile(str(path))
+    with profiled(str(path)):
+        sorted([2, 1], key=str)
+
+
+def test_a_profile_can_be_read_and_is_overwritten_by_the_next(tmp_path):
+    path = tmp_path / 'stats'
+    for _ in range(2):
+        profile(path)
+        assert any(
+            name[2] == 'sorted' or 'sorted' in name[2] for name in pstats.Stats(str(path)).stats
+        )
+
+
+@pytest.mark.parametrize('content', [b'FS30 a database', b'{"a": 1}', b'x'])
+def test_a_file_that_is_not_a_profile_is_never_overwritten(tmp_path, content):
+    path = tmp_path / 'Data.fs'
+    path.write_bytes(content)
+    words = f'cannot write the profile to {path}: the file exists and is not a profile'
+    with pytest.raises(ConfigurationError, match=words):
+        check_profile(str(path))
+    with pytest.raises(ConfigurationError, match=words), profiled(str(path)):
+        pass
+    assert path.read_bytes() == content
+
+
+def test_an_empty_file_becomes_a_profile_also_behind_a_link(tmp_path):
+    (tmp_path / 'other').touch()
+    (tmp_path / 'stats').symlink_to('other')
+    profile(tmp_path / 'stats')
+    assert pstats.Stats(str(tmp_path / 'other')).stats and (tmp_path / 'stats').is_symlink()
+
+
+def test_a_profile_in_a_missing_directory_is_one_line(tmp_path):
+    with pytest.raises(ConfigurationError, match='No such file or directory'):
+        profile(tmp_path / 'missing' / 'stats')
+
+
+def test_without_a_path_there_is_no_profile():
+    check_profile(None)
+    with profiled(None):
+        pass

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 import re
 import threading
 import time
@@ -15,7 +13,7 @@ from ZODB.blob import Blob
 
 import ZEO
 from ZEO.commands import zeopack
-from ZEO.commands.zeopack import Bar, Target, main, pack_time, parser, targets
+from ZEO.commands.zeopack import main, pack_time, parser, targets
 from ZEO.Exceptions import ConfigurationError
 
 
@@ -90,7 +88,7 @@ def test_no_times(clock):
         pack_time(clock, 0, 0.0)
 
 
-# -- With real servers
+# With real servers.
 
 
 @pytest.fixture
@@ -236,35 +234,3 @@ def test_without_arguments_it_explains_itself(capsys):
     with pytest.raises(SystemExit):
         main(['--help'])
     assert capsys.readouterr().out == out and '--days' in out
-
-
-# -- On a terminal
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_a_bar_on_a_terminal(served, monkeypatch, capsys):
-    terminal = Terminal()
-    monkeypatch.setattr('sys.stdout', terminal)
-    server = '{}:{}'.format(*served)
-    assert main([server, f'{server}:two', f'{server}:missing']) == 1
-    shown = terminal.getvalue()
-    assert f'0/3 storage 1 of {server}, 0 s' in shown
-    assert f'1/3 storage two of {server}' in shown
-    assert f'\r\x1b[Kstorage two of {server}: packed to ' in shown
-    assert shown.endswith('[####################..........] 2/3 done\n')
-
-
-def test_the_bar_goes_on_while_a_pack_runs(monkeypatch):
-    monkeypatch.setattr(zeopack, '_STEP', 0.001)
-    terminal = Terminal()
-    with Bar(2, terminal).showing(1, Target((('a', 1),), 'x')):
-        deadline = time.monotonic() + 30
-        while terminal.getvalue().count('1/2 storage x of a:1') < 3:
-            assert time.monotonic() < deadline
-            os.sched_yield()
-    assert terminal.getvalue().startswith('\r\x1b[K[###############...............] 1/2 ')
-    assert terminal.getvalue().endswith('\r\x1b[K')

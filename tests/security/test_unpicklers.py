@@ -76,6 +76,7 @@ KNOWN = {
     ('serving/allowed', 'import_module'): 'modules that the operator names, or BTrees',
     ('serving/hosted', 'referencesf'): 'guarded by serving/doors',
     ('serving/commit', 'TransactionMetaData'): 'an annotation',
+    ('commands/profiling', 'marshal'): 'writes a profile of the server; it reads nothing',
     ('config/storages', 'import_module'): 'what an operator wrote behind -S',
     (
         'serving/commitlog',

@@ -1,7 +1,7 @@
 """What several commands have in common: their parser, and the switches for TLS.
 
-Enters: a command line.  Leaves: what it says, and a client's TLS context.  Fails:
-:class:`ConfigurationError` of one line.
+Enters: a command line. Leaves: what it says, and a client's TLS context. Fails:
+:class:`ConfigurationError` of one line, which :meth:`Parser.run` prints.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.tls import SSLContext, client_context
 from ZEO.version import version
+
+#: The exit status of a command line that makes no sense.
+WRONG_USAGE = 2
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,9 +38,24 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigurationError(f'{message}; see {self.prog} --help')
 
+    def run(self, act: Callable[[Any], int], args: Sequence[str] | None) -> int:
+        """Do what a command line says; return the exit status.
 
-def seconds(text: str) -> float:
-    """Return a number of seconds above zero, which ends some day."""
+        What is wrong with it is printed in one line, and the exit status is 2.
+
+        :param act: is called with the switches, and returns the exit status.
+        :param args: the command line without the command's name; the process's own by default.
+        :raises SystemExit: after ``--help`` and ``--version``.
+        """
+        try:
+            return act(self.parse_args(sys.argv[1:] if args is None else list(args)))
+        except ConfigurationError as error:
+            print(f'{self.prog}: {error}', file=sys.stderr)
+            return WRONG_USAGE
+
+
+def positive_seconds(text: str) -> float:
+    """Return a finite number of seconds above zero."""
     try:
         number = float(text)
     except ValueError:
@@ -80,7 +98,7 @@ def add_tls(parser: argparse.ArgumentParser) -> None:
 def tls_options(args: Any) -> dict[str, Any]:
     """Return the keyword arguments ``ssl`` and ``server_hostname`` that the switches ask for.
 
-    :raises ConfigurationError: when a file can't be used.
+    :raises ConfigurationError: when a file cannot be used.
     """
     context: SSLContext | None = None
     if (
@@ -99,7 +117,7 @@ def tls_options(args: Any) -> dict[str, Any]:
 
 @contextmanager
 def output() -> Iterator[None]:
-    """Print inside to whoever reads it; when nobody does any more, as behind ``| head``, stop."""
+    """Print inside; stop quietly when the reader has closed the pipe, as ``| head`` does."""
     try:
         yield
         sys.stdout.flush()

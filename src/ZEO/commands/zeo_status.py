@@ -13,12 +13,14 @@ from typing import Any
 
 from persistent.TimeStamp import TimeStamp
 
-from ZEO.commands.options import Parser, add_tls, output, seconds, tls_options
+from ZEO.commands.options import Parser, add_tls, output, positive_seconds, tls_options
 from ZEO.commands.probing import LABEL, TIMEOUT, NoAnswer, ask, parse, probe
-from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import show
 from ZEO.net.system import REAL
 from ZEO.serving.moments import iso, lasted, size
+
+#: The exit status when a server has not answered.
+NO_ANSWER = 2
 
 #: What people call the figures, in the order in which they are shown.
 LABELS = {
@@ -154,7 +156,7 @@ def parser() -> Parser:
     made.add_argument(
         '--timeout',
         metavar='SECONDS',
-        type=seconds,
+        type=positive_seconds,
         default=TIMEOUT,
         help='how long a server may take to answer; the default is 10',
     )
@@ -167,30 +169,23 @@ def main(args: Sequence[str] | None = None) -> int:
 
     :param args: the command line without the command's name; the process's own by default.
     """
-    try:
-        options = parser().parse_args(sys.argv[1:] if args is None else list(args))
-        return _show([parse(text) for text in options.addresses], options)
-    except ConfigurationError as error:
-        print(f'zeo-status: {error}', file=sys.stderr)
-        return 2
+    return parser().run(_show, args)
 
 
-def _show(wanted: list[Any], options: Any) -> int:
-    tls = tls_options(options)
+def _show(options: Any) -> int:
+    addresses, tls = [parse(text) for text in options.addresses], tls_options(options)
     found = {}
-    failed = False
-    for address in wanted:
+    for address in addresses:
         try:
             found[show(address)] = _everything(address, options.timeout, tls)
         except NoAnswer as error:
             print(f'zeo-status: {show(address)}: {error}', file=sys.stderr)
-            failed = True
     with output():
         if options.json:
             print(json.dumps(found, indent=2, sort_keys=True))
         else:
             _print(found)
-    return 2 if failed else 0
+    return 0 if all(show(address) in found for address in addresses) else NO_ANSWER
 
 
 def _everything(address: Any, timeout: float, tls: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -12,15 +12,13 @@ import argparse
 import logging
 import platform
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ZODB.POSException import POSError
 
-from ZEO.commands.options import Parser, add_tls, output, seconds, tls_options
+from ZEO.commands.options import Parser, add_tls, output, positive_seconds, tls_options
 from ZEO.commands.probing import parse
 from ZEO.Exceptions import ClientDisconnected, ConfigurationError
 from ZEO.net.addresses import show
@@ -30,9 +28,6 @@ from ZEO.serving.moments import iso, lasted, size
 #: Seconds to wait for a server, unless the command line says otherwise, and after how many of them
 #: the user is told why it takes so long.
 WAIT, PATIENCE = 30.0, 1.0
-
-#: Seconds between two looks of the bar, and its width in letters.
-_STEP, _WIDTH = 0.5, 30
 
 
 class Target(NamedTuple):
@@ -64,7 +59,7 @@ def parser() -> Parser:
     add(
         '--timeout',
         metavar='SECONDS',
-        type=seconds,
+        type=positive_seconds,
         default=WAIT,
         help='how long to wait for a server that does not answer; the default is 30',
     )
@@ -231,76 +226,23 @@ def _client(target: Target, job: Job, wait: float) -> Any:
     )
 
 
-class Bar:
-    """A line on a terminal that shows how many storages are packed, and since when."""
+def pack_all(wanted: list[Target], job: Job, quiet: bool = False) -> int:
+    """Pack storages one after the other, and print a line about each.
 
-    def __init__(self, total: int, out: IO[str]) -> None:
-        self._total = total
-        self._out = out
-
-    @contextmanager
-    def showing(self, done: int, target: Target) -> Iterator[None]:
-        """Show, inside, that `target` is being packed after `done` others."""
-        ended = threading.Event()
-        began = REAL.now()
-
-        def draw() -> None:
-            while True:
-                self._draw(done, f'{target}, {REAL.now() - began:.0f} s')
-                if ended.wait(_STEP):
-                    return
-
-        thread = threading.Thread(target=draw, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-            self._out.write('\r\x1b[K')
-
-    def say(self, text: str) -> None:
-        """Write a line that stays."""
-        self._out.write(f'\r\x1b[K{text}\n')
-
-    def finish(self, done: int) -> None:
-        """Show how it has ended."""
-        self._draw(done, 'done')
-        self._out.write('\n')
-
-    def _draw(self, done: int, text: str) -> None:
-        full = _WIDTH * done // self._total
-        self._out.write(
-            f'\r\x1b[K[{"#" * full}{"." * (_WIDTH - full)}] {done}/{self._total} {text}'
-        )
-        self._out.flush()
-
-
-def pack_all(wanted: list[Target], job: Job, out: IO[str], quiet: bool = False) -> int:
-    """Pack storages one after the other; return how many could not be.
-
-    :param out: where a line is written about each, and a bar shown, if it is a terminal.
+    :param quiet: print only what goes wrong.
+    :returns: how many could not be packed.
     """
-    bar = Bar(len(wanted), out) if out.isatty() and not quiet else None
     failed = 0
-    for done, target in enumerate(wanted):
+    for target in wanted:
         try:
-            if bar is None:
-                line = pack(target, job)
-            else:
-                with bar.showing(done, target):
-                    line = pack(target, job)
+            line = pack(target, job)
         except (POSError, ValueError, OSError) as error:
             text = ' '.join(str(error).split()) or type(error).__name__
             print(f'zeopack: {target}: {text}', file=sys.stderr)
             failed += 1
         else:
-            if bar is not None:
-                bar.say(line)
-            elif not quiet:
-                print(line, file=out, flush=True)
-    if bar is not None:
-        bar.finish(len(wanted) - failed)
+            if not quiet:
+                print(line, flush=True)
     return failed
 
 
@@ -311,18 +253,17 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     args = sys.argv[1:] if args is None else list(args)
     logging.getLogger('ZEO').addHandler(logging.NullHandler())  # what goes wrong is printed here
-    try:
-        if not args:
-            parser().print_help()
-            return 0
-        options = parser().parse_args(args)
-        time = pack_time(options.time, options.days, REAL.wall_clock())
-        job = Job(time, tls_options(options), options.timeout)
-        with output():
-            return 1 if pack_all(targets(options), job, sys.stdout, options.quiet) else 0
-    except ConfigurationError as error:
-        print(f'zeopack: {error}', file=sys.stderr)
-        return 2
+    if not args:
+        parser().print_help()
+        return 0
+    return parser().run(_pack, args)
+
+
+def _pack(options: Any) -> int:
+    time = pack_time(options.time, options.days, REAL.wall_clock())
+    job = Job(time, tls_options(options), options.timeout)
+    with output():
+        return 1 if pack_all(targets(options), job, options.quiet) else 0
 
 
 if __name__ == '__main__':

@@ -71,11 +71,11 @@ def load(url: str) -> Any:
     try:
         return _Loader(_schema()).loadURL(path)[0]
     except ZConfig.ConfigurationError as error:
-        raise ConfigurationError(_explain(error, path)) from None
+        raise ConfigurationError(explained(error, path)) from None
     except OSError as error:
-        raise ConfigurationError(f'{url}: cannot be read: {error.strerror or error}') from None
+        raise ConfigurationError(_unreadable(url, error.strerror or str(error))) from None
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f'{url}: cannot be read: {error}') from None
+        raise ConfigurationError(_unreadable(url, str(error))) from None
 
 
 def load_text(text: str, name: str) -> Any:
@@ -86,7 +86,7 @@ def load_text(text: str, name: str) -> Any:
     try:
         return _Loader(_schema()).loadFile(StringIO(text), name)[0]
     except ZConfig.ConfigurationError as error:
-        raise ConfigurationError(_explain(error, name)) from None
+        raise ConfigurationError(explained(error, name)) from None
 
 
 @lru_cache(maxsize=1)
@@ -169,7 +169,11 @@ class _Parser(ZConfigParser):
         return f' of <{within}>' if within else ' outside of a section'
 
 
-def _explain(error: ZConfig.ConfigurationError, source: str) -> str:
+def explained(error: ZConfig.ConfigurationError, source: str) -> str:
+    """Return what is wrong as one line, with the file and the line of it.
+
+    :param source: the name of the file, or its URL, which may be given by the error too.
+    """
     url, line = error.url, getattr(error, 'lineno', None)
     within = place_of(getattr(error, 'value', None))
     if within is not None:
@@ -178,8 +182,12 @@ def _explain(error: ZConfig.ConfigurationError, source: str) -> str:
     if text.startswith('unknown type name:'):
         text += '; a storage of another package needs %import PACKAGE first'
     if text.startswith(('error opening file', 'error opening URL')) and not line:
-        return f'{source}: cannot be read: {_reason(error)}'
+        return _unreadable(source, _reason(error))
     return f'{Place(url or _url(source), line)}: {text}'
+
+
+def _unreadable(source: str, reason: str) -> str:
+    return f'{source}: cannot be read: {reason}; give a configuration file that can be read with -C'
 
 
 def _reason(error: ZConfig.ConfigurationError) -> str:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 from ZEO.commands import zeo_cache
 from ZEO.commands.options import Parser
-from ZEO.Exceptions import ConfigurationError
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -27,12 +26,10 @@ def main(args: Sequence[str] | None = None) -> int:
     made.add_argument(
         '-s', '--size', metavar='MB', default='20', help='the size of the cache; the default is 20'
     )
-    try:
-        options = made.parse_args(sys.argv[1:] if args is None else list(args))
-    except ConfigurationError as error:
-        print(f'cache_simul: {error}', file=sys.stderr)
-        return zeo_cache.WRONG_USAGE
-    return zeo_cache.main(['simulate', options.file, '--sizes', f'{options.size}MB'])
+    return made.run(
+        lambda options: zeo_cache.main(['simulate', options.file, '--sizes', f'{options.size}MB']),
+        args,
+    )
 
 
 if __name__ == '__main__':

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 from ZEO.commands import zeo_cache
 from ZEO.commands.options import Parser
-from ZEO.Exceptions import ConfigurationError
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -25,12 +24,12 @@ def main(args: Sequence[str] | None = None) -> int:
     )
     made.add_argument('file', help='trace file (.zec.trace)')
     made.add_argument('-v', '--verbose', action='store_true', help='print every event')
-    try:
-        options = made.parse_args(sys.argv[1:] if args is None else list(args))
-    except ConfigurationError as error:
-        print(f'cache_stats: {error}', file=sys.stderr)
-        return zeo_cache.WRONG_USAGE
-    return zeo_cache.main(['trace', *(['--events'] if options.verbose else []), options.file])
+    return made.run(
+        lambda options: zeo_cache.main(
+            ['trace', *(['--events'] if options.verbose else []), options.file]
+        ),
+        args,
+    )
 
 
 if __name__ == '__main__':

@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
+from ZEO.commands.options import Parser
 from ZEO.config import datatypes
 from ZEO.config.loading import load
 from ZEO.config.server import FileStorage, Settings, StorageFactory, settings
 from ZEO.config.storages import DEFAULT_NAME
 from ZEO.Exceptions import ConfigurationError
-from ZEO.version import version
 
 _DESCRIPTION = """Serve ZODB storages to the processes that open them with ZEO.ClientStorage, as
 a configuration file says.  Without a file, -a and -f are needed; with one, they override what it
@@ -27,16 +27,9 @@ unless %define defines it.  With INSTANCE_HOME set, the process id is written to
 var/ZEO.pid."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises what is wrong with a command line, instead of ending the process."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(f'{message}; see {self.prog} --help')
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return what reads the command line."""
-    made = _Parser('runzeo', description=_DESCRIPTION, epilog=_EPILOG)
+    made = Parser('runzeo', description=_DESCRIPTION, epilog=_EPILOG)
     add = made.add_argument
     add('-C', '--configure', metavar='URL', help='the configuration file, or a URL of it')
     add(
@@ -72,7 +65,6 @@ def parser() -> argparse.ArgumentParser:
         help='check the configuration without opening storages or listening, and exit: '
         '0 if it is in order, 2 if not',
     )
-    add('--version', action='version', version=f'ZEO {version()}')
     return made
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from ZEO.commands.server_process import Signals
+from ZEO.commands.signals import Signals
 from ZEO.config.datatypes import bind_address
 from ZEO.config.loading import load_text
 from ZEO.config.server import Settings, open_server, settings
@@ -133,7 +133,7 @@ def _in_a_process(
 ) -> tuple[Address, Callable[..., None]]:
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(path or '.' for path in sys.path)}
     process = subprocess.Popen(
-        [sys.executable, '-m', 'ZEO.config.embedded'],
+        [sys.executable, '-m', 'ZEO.embedded'],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ZEO.config.command_line import read, settings_of
+from ZEO.commands.runzeo_switches import read, settings_of
 from ZEO.config.server import Settings, StorageFactory
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import Address, parse_all

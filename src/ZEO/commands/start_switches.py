@@ -1,0 +1,198 @@
+"""The switches of start.py, which are those of ZEO 0.2 and a few more.
+
+Enters: a command line. Leaves: :class:`Options`. Fails: :class:`ConfigurationError` of one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ZEO.commands.options import Parser
+from ZEO.Exceptions import ConfigurationError
+from ZEO.net.addresses import Address
+
+LOOPBACK = '127.0.0.1'
+
+_USAGE = """\
+start.py -p PORT [options] [NAME=VALUE ...] [FILE]
+       start.py -U SOCKET [options] [NAME=VALUE ...] [FILE]"""
+
+_DESCRIPTION = """\
+Serve ZODB storages to the processes that open them with ZEO.ClientStorage.
+
+FILE is the FileStorage to serve, as storage 1; it is created if it does not exist. Without it
+and without -S that is $INSTANCE_HOME/var/Data.fs, or Data.fs in the working directory if
+INSTANCE_HOME is not set.
+
+NAME=VALUE sets a variable of the environment before any storage is opened."""
+
+_EPILOG = """\
+The server's process id is written to the file that $ZEO_SERVER_PID names, if it is set.
+SIGINT, SIGTERM and SIGHUP stop the server. Warnings and errors go to standard error, one line
+each. The exit status is 0 after a stop, 2 when an operator has to correct something before the
+server can start, and 1 when another try may succeed, for example when another process has the
+storage open."""
+
+
+@dataclass
+class Options:
+    """What the command line says."""
+
+    ports: list[int] = field(default_factory=list)
+    hosts: list[str] = field(default_factory=list)
+    sockets: list[str] = field(default_factory=list)
+    storages: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    file_name: str | None = None
+    user: str | None = None
+    debug: bool = False
+    profile: str | None = None
+
+    @property
+    def addresses(self) -> list[Address]:
+        """All addresses to listen on: every host with every port, and the sockets."""
+        hosts = self.hosts or [LOOPBACK]
+        return [(host, port) for port in self.ports for host in hosts] + self.sockets
+
+    @property
+    def pid_file(self) -> str | None:
+        """The file for the process id, which the environment names."""
+        return os.environ.get('ZEO_SERVER_PID')
+
+    def served_with(self) -> dict[str, Any]:
+        """Return keyword arguments of StorageServer: none, for its defaults."""
+        return {}
+
+
+def parser() -> Parser:
+    """Return what reads the command line."""
+    made = Parser(
+        'start.py',
+        usage=_USAGE,
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    made.add_argument('arguments', nargs='*', help=argparse.SUPPRESS)
+    _add_addresses(made)
+    add = made.add_argument
+    add(
+        '-S',
+        dest='storages',
+        metavar='NAME=MODULE_PATH:ATTRIBUTE',
+        action='append',
+        default=[],
+        help='serve, as NAME, the storage that the Python file MODULE_PATH (.py may be omitted) or '
+        'the dotted module of that name assigns to ATTRIBUTE, or to NAME if :ATTRIBUTE is omitted; '
+        'may be repeated',
+    )
+    add(
+        '-u',
+        dest='user',
+        metavar='USER',
+        help='open the storages and serve as this user, by name or number, after binding the '
+        'ports; only root can do that',
+    )
+    add('-D', dest='debug', action='store_true', help='log what happens in detail')
+    add(
+        '-s',
+        dest='no_daemon',
+        action='store_true',
+        help='accepted for old scripts: the server never turns itself into a daemon',
+    )
+    add(
+        '-P',
+        dest='profile',
+        metavar='FILE',
+        type=_path,
+        help='profile the server and write the statistics to FILE at the end; an earlier profile '
+        'is overwritten, any other file is not',
+    )
+    add('--help', action='help', help='show this text and exit, as without any argument')
+    return made
+
+
+def _add_addresses(made: Parser) -> None:
+    add = made.add_argument
+    add(
+        '-p',
+        dest='ports',
+        metavar='PORT',
+        action='append',
+        default=[],
+        type=_port,
+        help='listen on this TCP port; 0 picks a free one; may be repeated',
+    )
+    add(
+        '-h',
+        dest='hosts',
+        metavar='HOST',
+        action='append',
+        default=[],
+        help='the host name or address to listen on with -p; the default is 127.0.0.1, which '
+        "serves this machine only; -h '' listens on every network of the machine; may be repeated",
+    )
+    add(
+        '-U',
+        dest='sockets',
+        metavar='SOCKET',
+        action='append',
+        default=[],
+        type=_path,
+        help='listen on this Unix domain socket; may be repeated, and used together with -p',
+    )
+
+
+def parse(args: Sequence[str]) -> Options:
+    """Return what a command line says; options and arguments may come in any order.
+
+    :raises ConfigurationError: when it makes no sense.
+    :raises SystemExit: after ``--help`` and ``--version``.
+    """
+    switches = vars(parser().parse_intermixed_args(list(args)))
+    del switches['no_daemon']
+    arguments = switches.pop('arguments')
+    options = Options(**switches)
+    for argument in arguments:
+        _take_argument(options, argument)
+    if options.hosts and not options.ports:
+        raise ConfigurationError('-h needs a port: give -p PORT as well')
+    if not options.addresses:
+        raise ConfigurationError('no address to listen on: give -p PORT or -U SOCKET')
+    return options
+
+
+def _take_argument(options: Options, argument: str) -> None:
+    if re.match(r'[A-Za-z_]\w*=', argument):
+        name, _, value = argument.partition('=')
+        options.environment[name] = value
+    elif not argument:
+        raise ConfigurationError('the storage needs the name of a file')
+    elif options.file_name is None:
+        options.file_name = argument
+    else:
+        raise ConfigurationError(
+            f'{argument}: only one file can be given, and {options.file_name} is given already; '
+            'serve other storages with -S'
+        )
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(
+        f'{text!r} is not a port: give a number from 1 to 65535, or 0 for a free port'
+    )
+
+
+def _path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError('needs the name of a file')
+    return text
