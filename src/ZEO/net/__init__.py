@@ -1,1 +1,1 @@
-"""The network, clocks and threads: the only room that imports socket, selectors and ssl."""
+"""The network, clocks and threads: the only package that imports socket, select and ssl."""

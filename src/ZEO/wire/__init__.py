@@ -1,3 +1,3 @@
-"""The wire protocol as pure code: bytes in, messages out, and back; no socket, no thread, no clock,
-no log.
+"""The wire protocol as pure code: bytes to messages and back, without sockets, threads, clocks or
+logs.
 """

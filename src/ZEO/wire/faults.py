@@ -1,12 +1,11 @@
 """Exceptions <-> their description on the wire, ``(class name, args)``.
 
-Enters: an exception, or a description. Leaves: the other. Fails: :class:`ProtocolError` for a
-description of another shape.
+Enters: an exception, or a description. Leaves: a description, or an exception. Fails:
+:class:`ProtocolError` for a description of another shape.
 
 The class name is dotted; `args` is the exception's ``__dict__`` where that is not empty, else its
-``args``. Exceptions of :mod:`ZODB.POSException` and builtin ones come back as themselves; those of
-other modules as the nearest of these that they are derived from, or else as
-:class:`ServerException`.
+``args``. Exceptions of :mod:`ZODB.POSException` and builtin ones keep their class; those of other
+modules become the nearest of these classes that they are derived from, or :class:`ServerException`.
 """
 
 from __future__ import annotations
@@ -27,23 +26,23 @@ from ZEO.wire import guarded
 from ZEO.wire.plain import is_key
 from ZEO.wire.quoting import cleaned, quoted, text_of
 
-#: Modules whose exceptions are made again on the receiving side.
+#: Modules whose exceptions are made again on the receiving side, besides builtins.
 _MODULES = (ZODB.POSException, Exceptions, ZODB.interfaces, transaction.interfaces)
 
-#: They say too little for an error to travel as one of them.
+#: Classes that are too general: no error of a derived class is sent as one of them.
 _GENERAL = (Exception, Warning)
 
-#: Errors of other modules that clients of ZEO 6 know by their own names.
+#: Errors of other modules that clients of ZEO 6 know by their names.
 _THEIR_OWN = ('BTrees.Interfaces.BTreesConflictError',)
 
-#: What a description holds at most: how deep it is, of how many parts it is made, and how long a
-#: text is that an object gives.
+#: Limits of a description: levels of nesting, parts, and characters of a text that stands for an
+#: object.
 MAX_DEPTH, MOST_PARTS, MOST_TEXT = 8, 10_000, 1000
 
 #: Arguments of an unknown error that are shown.
 _SHOWN = 20
 
-#: Python takes these for the end of a loop, wherever they come from.
+#: These would end a loop of the caller without an error.
 _END_A_LOOP = (StopIteration, StopAsyncIteration)
 
 
@@ -64,18 +63,16 @@ _KNOWN = _known()
 
 
 def describe(error: BaseException) -> tuple[str, Any]:
-    """Return what the wire says of `error`; whatever is not plain data in it becomes text."""
+    """Return the description of `error`, with text in place of what is not plain data."""
     name, args = _as_known(error)
     try:
         return name, _Description().of(args, 0)
-    except Exception:  # attributes that can't even be looked at, or no memory
+    except Exception:  # attributes that raise when they are read, or no memory
         return name, (text_of(error),)
 
 
 def _as_known(error: BaseException) -> tuple[str, Any]:
-    """The name and the arguments of an error, as those of the nearest class that the other side
-    knows, if there is one.
-    """
+    """Return name and arguments of an error, as of the nearest class that the other side knows."""
     kind = type(error)
     name = _name_of(kind)
     for base in () if name in _KNOWN or name in _THEIR_OWN else kind.__mro__[1:]:
@@ -89,7 +86,7 @@ def _name_of(kind: type) -> str:
 
 
 def _as_base(error: BaseException, base: type, name: str) -> Any:
-    """What an error of the class `base` would hold; a text in it begins with the name of the
+    """Return what an error of the class `base` would hold; a text in it begins with the name of the
     error's own class.
     """
     for kind, text, others in _BY_ATTRIBUTES:
@@ -102,12 +99,12 @@ def _as_base(error: BaseException, base: type, name: str) -> Any:
             )
             return {text: f'{name}: {said}', **{other: own.get(other) for other in others}}
     first = error.args[:1]
-    if first and not isinstance(first[0], str):  # an oid, most likely, for which no text may stand
+    if first and not isinstance(first[0], str):  # probably an oid, which text must not replace
         return error.args
     return (f'{name}: {first[0]}' if first and first[0] else name, *error.args[1:])
 
 
-#: Known classes whose errors are their attributes: the one that is a text, and the others.
+#: Known classes that are described by their attributes: the one that is a text, and the others.
 _BY_ATTRIBUTES: tuple[tuple[type, str, tuple[str, ...]], ...] = (
     (ConflictError, 'message', ('oid', 'class_name', 'serials')),
     (MultipleUndoErrors, '_reason', ('_oid', '_errs')),
@@ -116,10 +113,9 @@ _BY_ATTRIBUTES: tuple[tuple[type, str, tuple[str, ...]], ...] = (
 
 
 class _Description:
-    """The parts of an error as both encodings can send them; an error that holds too much is told
-    in part.
+    """Turns an error's parts into data that both encodings can send, as far as the limits allow.
 
-    MultipleUndoErrors holds errors inside of it.
+    MultipleUndoErrors holds other errors.
     """
 
     def __init__(self) -> None:
@@ -132,7 +128,7 @@ class _Description:
             return value
         if kind is int:
             return value if -(2**63) <= value < 2**64 else quoted(value)
-        if kind is str:  # what is no text can't be sent by M5
+        if kind is str:  # M5 cannot send surrogates
             return (
                 value
                 if value.isascii()
@@ -160,9 +156,7 @@ class _Description:
 
     @staticmethod
     def _text(value: Any) -> Any:
-        """What an object calls itself, which may be long, but not as long as that it would be a
-        burden.
-        """
+        """Return an object's own text, cut at MOST_TEXT characters."""
         if isinstance(value, (bytes, bytearray)):
             return bytes(value)
         if isinstance(value, (set, frozenset)) or isinstance(value, int):
@@ -174,15 +168,15 @@ class _Description:
 
 
 def restore(description: Any, server: str) -> Exception:
-    """Return the exception that `description` tells of.
+    """Return the exception that `description` describes.
 
     :param server: the server's address, for the text of a :class:`ServerException`.
-    :raises ProtocolError: when it is no description.
+    :raises ProtocolError: when it is not a description.
     """
     if not (
         isinstance(description, tuple) and len(description) == 2 and isinstance(description[0], str)
     ):
-        raise ProtocolError(f'a fault that is no (class name, args) came from {server}')
+        raise ProtocolError(f'server {server} sent a malformed description of an error')
     name, args = description
     error = _restored(description, 0)
     if error is None:
@@ -193,9 +187,7 @@ def restore(description: Any, server: str) -> Exception:
 
 
 def _restored(value: Any, level: int) -> Exception | None:
-    """The exception that `value` describes, or None where it describes none that this side can
-    make.
-    """
+    """Return the exception that `value` describes, or None where this side can make none."""
     if not (
         type(value) is tuple
         and len(value) == 2
@@ -215,12 +207,12 @@ def _restored(value: Any, level: int) -> Exception | None:
     try:
         return _make(kind, _errors_restored(value[1], level + 1))
     except Exception:
-        # a group of exceptions, for one, wants exceptions; other classes want other things
+        # some classes need other arguments: an ExceptionGroup needs exceptions
         return None
 
 
 def _is_conflict(attributes: dict[str, Any]) -> bool:
-    """Whether a conflict error with these can be shown, and asked what databases ask it."""
+    """Return whether these are valid attributes of a conflict error."""
     oid, serials = attributes.get('oid'), attributes.get('serials')
     return (oid is None or type(oid) is bytes) and (
         serials is None
@@ -233,9 +225,7 @@ def _is_conflict(attributes: dict[str, Any]) -> bool:
 
 
 def _errors_restored(value: Any, level: int) -> Any:
-    """The reverse of what :class:`_Description` does with errors; what is deeper than that could
-    not be shown.
-    """
+    """Reverse what :class:`_Description` does with errors, down to the same depth."""
     if level > MAX_DEPTH:
         return '...' if isinstance(value, (tuple, list, dict)) else value
     if type(value) is dict:
@@ -251,15 +241,15 @@ def _errors_restored(value: Any, level: int) -> Any:
 
 
 def _make(kind: type[Exception], args: dict[str, Any] | tuple[Any, ...]) -> Exception:
-    """An exception of that class as it was; not by a constructor of its own, which might not take
-    what we have.
+    """Return an exception of that class. Its constructor is not called, since it may take other
+    arguments.
     """
     if isinstance(args, dict):
         error = kind.__new__(kind)
         error.__dict__.update(args)
         return error
     if kind.__module__ == 'builtins':
-        # some keep what they are given where only their constructor can put it
+        # some keep arguments where only their constructor can put them
         return kind(*args)
     error = kind.__new__(kind, *args)
     error.args = args
@@ -281,9 +271,7 @@ def conflict(oid: bytes, serials: tuple[bytes, bytes], data: bytes) -> ConflictE
 
 
 def _text(args: Any) -> str:
-    """What the other side says of an error whose class is not known here; bounded, since it is
-    meant to be shown.
-    """
+    """Return the arguments of an error of an unknown class, as a text of limited length."""
     if isinstance(args, dict):
         parts = [
             f'{cleaned(key)}={quoted(value, MOST_TEXT)}'

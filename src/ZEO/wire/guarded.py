@@ -1,12 +1,12 @@
-"""The guarded reader: what a server may know of the bytes that clients store, without running
-anything.
+"""The guarded reader: what a server may know of stored bytes, without running anything.
 
-Enters: a record, or a transaction's extension, as a client sent it or as it stands in the database.
+Enters: a record, or a transaction's extension, as a client sent it or as the database holds it.
 Leaves: the name of a record's class, the oids that it refers to, the plain data of an extension.
-Fails: :class:`Unreadable` from :func:`references`; the others answer for any bytes.
+Fails: :class:`Unreadable` from :func:`references`; the other functions return something for any
+bytes.
 
-Nothing here, and nothing else in a server, gives such bytes to an unpickler of ZODB's, zodbpickle's
-or Python's; see :mod:`ZEO.wire.machine` for what keeps them from taking memory or time.
+No module of a server gives such bytes to an unpickler of ZODB, zodbpickle or Python; see
+:mod:`ZEO.wire.machine` for what keeps them from taking memory or time.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ __all__ = ['Unreadable', 'class_name', 'extension', 'is_blob', 'references']
 #: The class part of nearly every record.
 _CLASS = re.compile(rb'(?:\x80[\1-\3])?\(?c([!-~]{1,200})\n([!-~]{1,200})\n')
 
-#: Opcodes in the class part of any.
+#: Opcodes in the class part of any record.
 _CLASS_OPCODES = 200
 
-#: Longer names are not of classes.
+#: Characters of a module or class name; longer ones are not of classes.
 _LONGEST_NAME = 200
 
-#: Opcodes in an extension: FileStorage keeps no longer ones.
+#: Opcodes in an extension; FileStorage does not keep longer ones.
 _EXTENSION_OPCODES = 64 * 1024
 
 
 def class_name(data: bytes) -> tuple[str, str]:
     """Return module and name of a record's class, as ZODB's ``get_pickle_metadata`` does; ``('',
-    '')`` if they can't be read.
+    '')`` if they cannot be read.
     """
     found = _CLASS.match(data)
     if found is not None:
@@ -65,7 +65,7 @@ def _names(part: Any) -> tuple[str, str]:
 
 
 def is_blob(data: bytes | None) -> bool:
-    """Tell whether a record is a blob's, as ZODB's ``is_blob_record`` does."""
+    """Return whether a record is a blob's, as ZODB's ``is_blob_record`` does."""
     if not data or b'ZODB.blob' not in data:
         return False
     try:
@@ -75,25 +75,21 @@ def is_blob(data: bytes | None) -> bool:
     return type(part) is Named and (part.module, part.name) == ('ZODB.blob', 'Blob')
 
 
-#: What is read as a dictionary in an extension: subclasses pickle themselves as a call of these.
+#: Classes that are read as a dictionary in an extension: subclasses are pickled as a call of these.
 _DICTIONARIES = frozenset(
     [('builtins', 'dict'), ('__builtin__', 'dict'), ('collections', 'OrderedDict')]
 )
 
 
 class _Extension(Machine):
-    """Reads the extension of a transaction, which may be a dictionary that an application has made
-    in its own way.
-    """
+    """Reads the extension of a transaction, which may be any kind of dictionary."""
 
     def named(self, module: str, name: str) -> Any:
         return DICTIONARY if (module, name) in _DICTIONARIES else super().named(module, name)
 
 
 def extension(data: bytes) -> tuple[dict[str, Any], bool]:
-    """Return what is plain data in the extension of a transaction, and whether that is all of
-    it.
-    """
+    """Return the plain data in the extension of a transaction, and whether that is all of it."""
     if not data:
         return {}, True
     try:
@@ -107,7 +103,7 @@ def extension(data: bytes) -> tuple[dict[str, Any], bool]:
 
 
 class _References(Machine):
-    """Finds persistent references, and keeps nothing of what is around them."""
+    """Finds persistent references, and keeps no other data."""
 
     bounded = False
 
@@ -120,17 +116,17 @@ class _References(Machine):
         return Opaque()
 
     def push_new(self, value: Any, weight: int = 1, depth: int = 1) -> None:
-        """Whatever grows is not looked into."""
+        """Put a mark for what can grow, and ignore what goes into it."""
         self.push(Opaque())
 
     def mapping(self, start: int) -> Any:
         return Opaque()
 
     def filled(self, target: Any, items: list[Any]) -> None:
-        """The items are dropped."""
+        """Drop the items."""
 
     def built(self, value: Any, state: Any) -> None:
-        """The state is dropped."""
+        """Drop the state."""
 
     def make(self, start: int, function: Any, args: Any, new: bool) -> None:
         is_data = (
@@ -142,11 +138,10 @@ class _References(Machine):
 
 
 def references(data: bytes) -> list[bytes]:
-    """Return the oids that a record refers to, as ZODB's ``referencesf`` does: no weak ones, none
-    of other databases.
+    """Return the oids that a record refers to, as ZODB's ``referencesf`` does: without weak
+    references and those to other databases.
 
-    :raises Unreadable: for a record that is not pickled as ZODB does: what it refers to is not
-        known.
+    :raises Unreadable: for a record that is not pickled as ZODB does, whose references are unknown.
     """
     reader = _References(data)
     reader.load()
@@ -155,9 +150,9 @@ def references(data: bytes) -> list[bytes]:
 
 
 def _oid(reference: Any) -> bytes | None:
-    """The oid of a reference; what is none can refer to nothing."""
+    """Return the oid of a reference; None for a value that is not a strong reference."""
     if type(reference) is tuple and reference:
         reference = reference[0]
-    if type(reference) is str and reference.isascii():  # of Python 2
+    if type(reference) is str and reference.isascii():  # written by Python 2
         reference = reference.encode('ascii')
     return reference if type(reference) is bytes and len(reference) == 8 else None

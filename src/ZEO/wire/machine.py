@@ -1,14 +1,14 @@
 """A pickle machine that runs nothing: the opcodes of protocols 0 to 3 as data.
 
-Enters: bytes that hold one or several pickles. Leaves: what they describe, where every global,
-every call and every persistent reference is what a method of a subclass makes of it; here they are
-inert marks. Fails: :class:`Unreadable` for bytes that are not a pickle, and for one that is made to
-hurt.
+Enters: bytes that hold one or several pickles. Leaves: the values that they describe, in which
+methods of a subclass decide what stands for globals, calls and persistent references; here that is
+an inert mark. Fails: :class:`Unreadable` for bytes that are not a pickle, and for a pickle that
+would take too much memory or time.
 
-No opcode reaches a class, a function or a hash of what it should not. The memo is a dictionary, so
-that an index costs nothing; of each value it is known how deep it is nested and how large it would
-be if nothing in it were shared, so that nothing is made that a comparison, a hash or a pickler
-could not walk through.
+No opcode reaches a class or a function, or hashes a value before it was checked. The memo is a
+dictionary, so that a large index costs nothing. The machine knows of each value how deep it is
+nested and how large it would be if nothing in it were shared, so that it makes no value that a
+comparison, a hash or a pickler could not walk through.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from typing import Any
 
 from ZEO.wire.opcodes import OPERATIONS, Unreadable
 
-#: Levels of nesting: ZODB's own states have five.
+#: Levels of nesting; ZODB's own states have five.
 MAX_DEPTH = 100
 
-#: What a value may unfold to, for each byte of its pickle, and besides: records share strings and
-#: classes, not structures.
+#: Parts that a value may unfold to, for each byte of its pickle and in addition: records share
+#: strings and classes, not structures.
 UNFOLDED, UNFOLDED_ANYWAY = 4, 10_000
 
-#: Keys of dictionaries and items of sets whose hash an attacker can choose; beyond, each could be
-#: compared with all others.
+#: Keys of dictionaries and items of sets whose hash an attacker can choose. With more of them,
+#: comparing each with all others would take too long.
 MAX_ODD_KEYS = 1000
 
 #: The unfolded size of such a key.
 MAX_KEY_SIZE = 1000
 
-#: Numbers below it are their own hash, which can't be made equal for many.
+#: Numbers below this are their own hash, so that an attacker cannot choose many with the same.
 _OWN_HASH = 2**61 - 1
 
 
 class Named:
-    """What stands for a global: its name, and nothing that could be called."""
+    """Stands for a global: its name, and nothing that could be called."""
 
     __slots__ = ('module', 'name')
 
@@ -48,13 +48,13 @@ class Named:
 
 
 class Opaque:
-    """What stands for an object that was not made."""
+    """Stands for an object that was not made."""
 
     __slots__ = ()
 
 
 class Maker:
-    """A global that makes plain data of plain data."""
+    """Stands for a global that makes plain data of plain data."""
 
     __slots__ = ('make',)
 
@@ -64,17 +64,17 @@ class Maker:
 
 def _encoded(text: str, encoding: str = 'latin1') -> bytes:
     if type(text) is not str or encoding not in ('latin1', 'latin-1'):
-        raise Unreadable('bytes that are encoded in another way than picklers do')
+        raise Unreadable('bytes that are not encoded as picklers do')
     return text.encode('latin-1')
 
 
 def _binary(data: bytes = b'') -> bytes:
     if type(data) is not bytes:
-        raise Unreadable('bytes that are made of something else')
+        raise Unreadable('bytes that are made of another kind of value')
     return data
 
 
-#: Globals by which older protocols write plain data; sets are made by the machine, which looks at
+#: Globals by which older protocols write plain data; sets are made by the machine, which checks
 #: their items.
 MAKERS: dict[tuple[str, str], Maker] = {
     ('_codecs', 'encode'): Maker(_encoded),
@@ -89,7 +89,7 @@ MAKERS: dict[tuple[str, str], Maker] = {
 
 _SETS = (set, frozenset)
 
-#: What stands for a dictionary, or a class like it, where a reader takes those for plain data.
+#: Stands for a dictionary, or a class like it, where a reader accepts those as plain data.
 DICTIONARY = Maker(dict)
 
 
@@ -98,11 +98,10 @@ class Machine:
     do.
 
     :param most: opcodes that may be run.
-    :param text_or_bytes: read texts of Python 2 that are not ASCII as bytes, instead of refusing
-        them.
+    :param text_or_bytes: read text of Python 2 that is not ASCII as bytes, instead of refusing it.
     """
 
-    bounded = True  # whether sizes are looked at
+    bounded = True  # whether sizes are checked
 
     def __init__(
         self, data: bytes, most: float = float('inf'), text_or_bytes: bool = False
@@ -112,23 +111,26 @@ class Machine:
         self.position = 0
         self.text_or_bytes = text_or_bytes
         self.stack: list[Any] = []
-        # of each value on the stack: how large it is when unfolded,
+        # of each value on the stack: how large it is when unfolded
         self.weights: list[int] = []
-        self.depths: list[int] = []  # and how deep
+        self.depths: list[int] = []  # and how deep it is nested
         self.marks: list[int] = []  # heights of the stack
         self.memo: dict[int, tuple[Any, int, int]] = {}
         self._most = most
         self._most_weight = UNFOLDED * len(data) + UNFOLDED_ANYWAY
         self._odd_keys = 0
-        # items that may go into sets and dictionaries that are made of others
+        # items that may still be copied into sets and dictionaries
         self._left_to_copy = self._most_weight
         self._grown: dict[int, tuple[int, int]] = {}  # id of what can grow -> weight and depth
-        self._kept: list[Any] = []  # so that these ids stay theirs
-        # ids of what was taken from the memo: it may be in several places
+        self._kept: list[Any] = []  # keeps these objects alive, and so their ids unique
+        # ids of values that were taken from the memo, and so may be in several places
         self._sealed: set[int] = set()
 
     def load(self) -> Any:
-        """Return what the next pickle describes."""
+        """Return the value that the next pickle describes.
+
+        :raises Unreadable: when it is malformed or would take too much.
+        """
         data, left = self.data, self._most
         try:
             while (opcode := data[self.position]) != 46:  # '.', the end
@@ -145,11 +147,11 @@ class Machine:
             return value
         except Unreadable:
             raise
-        # What malformed arguments lead to.
+        # raised for malformed arguments of opcodes
         except (LookupError, TypeError, ValueError, ArithmeticError, struct.error) as error:
             raise Unreadable(f'malformed data: {type(error).__name__}: {error}') from None
 
-    # What a subclass makes of globals.
+    # What stands for globals, decided by subclasses.
 
     def named(self, module: str, name: str) -> Any:
         """Return what stands for a global."""
@@ -166,7 +168,7 @@ class Machine:
     def built(self, value: Any, state: Any) -> None:
         """Give an instance its state."""
         if type(value) is not Opaque:
-            raise Unreadable('a state for something that is not an object')
+            raise Unreadable('a state for a value that is not an object')
 
     def persistent(self, reference: Any) -> Any:
         """Return what stands for another persistent object."""
@@ -175,7 +177,7 @@ class Machine:
     def filled(self, target: Any, items: list[Any]) -> None:
         """Add items to an object that is not a list or a dictionary."""
         if type(target) is not Opaque:
-            raise Unreadable('items for something that holds none')
+            raise Unreadable('items for a value that cannot hold any')
 
     # The stack, for the operations.
 
@@ -186,18 +188,19 @@ class Machine:
         self.depths.append(depth)
 
     def push_new(self, value: Any, weight: int = 1, depth: int = 1) -> None:
-        """The same for one that can grow."""
+        """Put a value that can grow on the stack."""
         self._kept.append(value)
         self._grown[id(value)] = weight, depth
         self.push(value, weight, depth)
 
     def drop(self, start: int) -> None:
-        """Take everything from that height on from the stack."""
+        """Remove everything from the height `start` on from the stack."""
         del self.stack[start:], self.weights[start:], self.depths[start:]
 
     def fence(self, count: int) -> int:
-        """Return the height of the `count` topmost values, none of which may lie below the last
-        mark.
+        """Return the height at which the `count` topmost values begin.
+
+        :raises Unreadable: when one of them is below the last mark.
         """
         start = len(self.stack) - count
         if start < (self.marks[-1] if self.marks else 0):
@@ -205,7 +208,7 @@ class Machine:
         return start
 
     def above(self, start: int) -> tuple[int, int]:
-        """Return weight and depth of something that holds everything from that height on."""
+        """Return weight and depth of a container of everything from the height `start` on."""
         if not self.bounded:
             return 1, 1
         weight = 1 + sum(self.weights[start:])
@@ -215,7 +218,7 @@ class Machine:
         return weight, depth
 
     def replace(self, start: int, value: Any) -> None:
-        """Have `value` take the place of what it was made of."""
+        """Replace everything from the height `start` on by `value`, which was made of it."""
         weight, depth = self.above(start)
         self.drop(start)
         if type(value) in (tuple, bytes):
@@ -224,8 +227,9 @@ class Machine:
             self.push_new(value, weight, depth)
 
     def grow(self, start: int) -> tuple[Any, list[Any]]:
-        """Take what stands from that height on, to go into what stands below it; returns that and
-        the items.
+        """Take everything from the height `start` on as items for the value below it.
+
+        :returns: that value, and the items.
         """
         target = self.stack[start - 1]
         if start - 1 < (self.marks[-1] if self.marks else 0) or id(target) in self._sealed:
@@ -255,7 +259,7 @@ class Machine:
         self.push(value, weight, depth)
 
     def extend(self, start: int) -> None:
-        """Add what stands from that height on to the list below it."""
+        """Add everything from the height `start` on to the list below it."""
         target, items = self.grow(start)
         if type(target) is list:
             target.extend(items)
@@ -263,7 +267,7 @@ class Machine:
             self.filled(target, items)
 
     def update(self, start: int) -> None:
-        """Add keys and values to the dictionary below them."""
+        """Add the keys and values from the height `start` on to the dictionary below them."""
         is_dict = start > 0 and type(self.stack[start - 1]) is dict
         found = self.mapping(start) if is_dict else {}
         target, items = self.grow(start)
@@ -273,19 +277,19 @@ class Machine:
             self.filled(target, items)
 
     def mapping(self, start: int) -> Any:
-        """Return a dictionary of the keys and values from that height on."""
+        """Return a dictionary of the keys and values from the height `start` on."""
         self._check_keys(start, 2)
         items = self.stack[start:]
         return dict(zip(items[::2], items[1::2], strict=True))
 
     def refer(self, start: int) -> None:
-        """Have a persistent reference take the place of its parts."""
+        """Replace the parts of a persistent reference by the reference."""
         if self.bounded and (self.weights[start] > MAX_KEY_SIZE or self.depths[start] > 2):
-            raise Unreadable('a persistent reference that is not one')
+            raise Unreadable('a malformed persistent reference')
         self.replace(start, self.persistent(self.stack[start]))
 
     def _check_keys(self, start: int, step: int) -> None:
-        """Look at values from that height on that are going to be hashed."""
+        """Check every `step`-th value from the height `start` on, before it is hashed."""
         for position in range(start, len(self.stack), step):
             key = self.stack[position]
             kind = type(key)
@@ -307,7 +311,7 @@ class Machine:
         start = self.position
         self.position = start + width
         if self.position > self.end:
-            raise Unreadable('it ends too early')
+            raise Unreadable('a pickle that ends too early')
         return self.data[start : self.position]
 
     def line(self) -> bytes:
@@ -318,8 +322,10 @@ class Machine:
         return self.data[start:stop]
 
     def make(self, start: int, function: Any, args: Any, new: bool) -> None:
-        """Call a global or make an instance of it, and put that in place of everything from that
-        height on.
+        """Replace everything from the height `start` on by the result of a call.
+
+        :param function: what stands for a global.
+        :param new: whether the call makes an instance of a class.
         """
         if type(args) is not tuple:
             raise Unreadable('arguments that are not a tuple')
@@ -333,20 +339,20 @@ class Machine:
         if maker.make in _SETS and args:
             (items,) = args
             if type(items) is not list:
-                raise Unreadable('a set that is made of something else than a list')
+                raise Unreadable('a set that is not made of a list')
             self._check_items(items)
         elif maker is DICTIONARY and args:
             self._check_items(_keys(*args))
         return maker.make(*args)
 
     def _check_items(self, items: list[Any]) -> None:
-        """Look at values that are going to be hashed, and that do not stand on the stack."""
+        """Check values that are not on the stack, before they are hashed."""
         self._left_to_copy -= len(items)
         if self._left_to_copy < 0:
             raise Unreadable('a list of which too many sets are made')
         height = len(self.stack)
         for item in items:
-            # their own sizes are not known here: they count as keys that hold something
+            # sizes are not known here: containers count as large keys
             self.push(
                 item,
                 1
@@ -360,13 +366,13 @@ class Machine:
 
 
 def _keys(pairs: Any) -> list[Any]:
-    """The keys of what a dictionary is made of."""
+    """Return the keys of the argument of a dictionary."""
     if type(pairs) is dict:
         return list(pairs)
     if type(pairs) not in (list, tuple) or not all(
         type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs
     ):
-        raise Unreadable('a dictionary that is made of something else than keys and values')
+        raise Unreadable('a dictionary that is not made of keys and values')
     return [key for key, _ in pairs]
 
 

@@ -1,8 +1,8 @@
 """The opcodes of pickle protocols 0 to 3, as operations of :class:`ZEO.wire.machine.Machine`.
 
-Enters: a machine behind an opcode. Leaves: the machine behind its argument, with another stack.
-Fails: :class:`Unreadable` for what no record holds; Python's own exceptions for malformed
-arguments, which the machine turns into that.
+Enters: a machine, positioned behind an opcode. Leaves: the machine behind the opcode's argument,
+with another stack. Fails: :class:`Unreadable` for opcodes that records do not hold; Python's own
+exceptions for malformed arguments, which the machine turns into that.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ PROTOCOL = 3
 
 
 class Unreadable(ValueError):
-    """Bytes that are not a pickle, or one that is not read here."""
+    """The bytes are not a pickle, or one that the machine refuses."""
 
 
 def _refused(machine: Machine) -> None:
     raise Unreadable(
-        f'the opcode {machine.data[machine.position - 1 : machine.position]!r}, which no record '
-        'holds'
+        f'the opcode {machine.data[machine.position - 1 : machine.position]!r}, which records do '
+        'not hold'
     )
 
 
@@ -247,6 +247,5 @@ _OF: dict[str, Operation] = {
     'P': _persistent_line,
 }
 
-#: By opcode. Those that give an object a second time without a memo, or take one back, are for
-#: recursive tuples only.
+#: By opcode. DUP, POP and POP_MARK are refused: picklers use them for recursive tuples only.
 OPERATIONS: list[Operation] = [_OF.get(chr(opcode), _refused) for opcode in range(256)]

@@ -1,8 +1,8 @@
-"""Anything -> the plain data that a message may hold.
+"""Any value -> the plain data that a message may hold.
 
-Enters: a value, such as what a storage put into an undo log. Leaves: the same, with whatever the
-other side would refuse to unpickle as text. Fails: never; what is too deep, or part of itself, or
-can't be written, becomes a short text about it.
+Enters: a value, such as an entry of a storage's undo log. Leaves: the same, with text in place of
+objects that the other side would refuse to unpickle. Fails: never; a value that is nested too
+deeply, contains itself, or has no text becomes a short text about it.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from ZEO.wire.quoting import cleaned, quoted
 
 _ATOMS = (type(None), bool, int, float, str, bytes)
 
-#: Deeper values become text; a message's receiver bounds the depth too.
+#: Levels of nesting; deeper values become text. The receiver of a message limits them as well.
 _DEPTH = 20
 
-#: Parts of one value: far more than any undo log has; without this, lists in lists that are all the
-#: same one have no end.
+#: Parts of one value, far more than any undo log has. Without a limit a list that is shared again
+#: and again would unfold without end.
 _MOST_PARTS = 1_000_000
 
-#: What stands for more than that.
+#: Stands for parts beyond these limits.
 _LEFT_OUT = '...'
 
-#: Characters of the text that stands for something else.
+#: Characters of a text that stands for an object.
 _MOST_TEXT = 1000
 
 
 def is_key(value: Any) -> bool:
-    """Tell whether `value` may be a key of a dictionary: others could be made for their hashes, and
-    few are accepted.
+    """Return whether `value` may be a key of a dictionary. A receiver accepts few others, since a
+    peer could choose them for equal hashes.
     """
     kind = type(value)
     return (
@@ -42,7 +42,7 @@ def is_key(value: Any) -> bool:
 
 
 def is_plain(value: Any) -> bool:
-    """Tell whether `value` may be sent as it is."""
+    """Return whether `value` may be sent unchanged."""
     return type(value) in _ATOMS or _Plain().accepts(value, 0)
 
 
@@ -52,7 +52,7 @@ def plain(value: Any) -> Any:
 
 
 class _Plain:
-    """One value's way through; counts its parts."""
+    """Walks through one value, and counts its parts."""
 
     def __init__(self) -> None:
         self._left = _MOST_PARTS
@@ -90,8 +90,8 @@ class _Plain:
 
 
 def _text(value: Any) -> str:
-    """What an object calls itself."""
-    if isinstance(value, (int, tuple, set, frozenset)):  # whose text may be endless
+    """Return an object's own text."""
+    if isinstance(value, (int, tuple, set, frozenset)):  # whose text may be very long
         return quoted(value)
     try:
         return cleaned(str(value), _MOST_TEXT)

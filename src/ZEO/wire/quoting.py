@@ -1,10 +1,10 @@
 """A peer's text, bytes and values -> short texts for logs and error messages.
 
-Enters: any value, whatever it is made of, and exceptions. Leaves: one line of printable characters,
-cut to a length, with a word on how much was cut. Fails: never; a value that can't be shown is
-described by its type.
+Enters: any value, and exceptions. Leaves: one line of printable characters, cut to a length, with
+the number of characters that were cut. Fails: never; a value that cannot be shown is described by
+its type.
 
-Nobody can forge a line of a log with such a text or write to a terminal by it: line breaks, escape
+A peer cannot forge a line of a log or control a terminal with such a text: line breaks, escape
 sequences and characters that change the direction of writing are shown as escapes.
 """
 
@@ -14,20 +14,20 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-#: Characters of a value in a text; enough to see what it is.
+#: Characters of a value in a text; enough to recognise it.
 MOST = 200
 
-#: Characters of what a client calls itself.
+#: Characters of a client's label.
 LABEL = 100
 
-#: Items of a container that are shown, and how deep.
+#: Items of a container that are shown, and levels of nesting.
 _ITEMS, _DEPTH = 6, 3
 
-#: Larger integers are described by their size: Python refuses to write those of more than 4300
-#: digits.
+#: Bits of an integer; larger ones are described by their size, since Python refuses to write more
+#: than 4300 digits.
 _BITS = 256
 
-#: Bytes or characters of a value that an exception's own method may write in full.
+#: Bytes or characters of a value that an exception's own ``__str__`` may write in full.
 _SMALL = 10_000
 
 _BRACKETS: dict[type, tuple[str, str]] = {
@@ -44,7 +44,7 @@ def quoted(value: Any, most: int = MOST) -> str:
     try:
         text = _shown(value, most, 0)
         return text if isinstance(value, (str, bytes, bytearray)) else _cut(text, most)
-    except Exception:  # the value's own methods, or no memory for the text
+    except Exception:  # the value's own methods may raise anything, and memory may be short
         return f'<{_kind(value)}>'
 
 
@@ -68,8 +68,8 @@ def explained(error: BaseException, most: int = MOST) -> str:
 
 
 def text_of(error: BaseException, most: int = MOST) -> str:
-    """Return an exception's text alone; what it quotes is not written out in full where that can be
-    seen.
+    """Return an exception's text without its class; values that it quotes are shortened where that
+    is possible.
     """
     args = error.args
     writes = type(error).__str__
@@ -81,7 +81,7 @@ def text_of(error: BaseException, most: int = MOST) -> str:
             return cleaned(args[0], most) if plain_text else _arguments(args, most)
         if _is_small((args, error.__dict__)):
             return cleaned(str(error), most)
-    except Exception:  # it quotes what can't be written, or has a __str__ of its own
+    except Exception:  # it quotes a value that has no text, or has a __str__ of its own
         pass
     return _arguments(args, most)
 
@@ -91,7 +91,7 @@ def _arguments(args: tuple[Any, ...], most: int) -> str:
 
 
 def _is_small(value: Any, depth: int = 0) -> bool:
-    """Whether writing `value` in full takes no time: a peer may have chosen it."""
+    """Return whether `value`, which a peer may have chosen, can be written in full quickly."""
     if isinstance(value, (str, bytes, bytearray)):
         return len(value) <= _SMALL
     if isinstance(value, (tuple, list, set, frozenset, dict)):
@@ -111,7 +111,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def _escaped(start: str, most: int, whole: int) -> str:
-    """The `start` of a text of `whole` characters, as far as its escapes fit into `most`."""
+    """Return the `start` of a text of `whole` characters, escaped, and cut at `most`."""
     pieces: list[str] = []
     size = 0
     for char in start:
@@ -125,7 +125,7 @@ def _escaped(start: str, most: int, whole: int) -> str:
 
 
 def _kind(value: Any) -> str:
-    """The name of a value's class."""
+    """Return the name of a value's class."""
     name = type(value).__name__
     return cleaned(name, LABEL) if type(name) is str else 'object'
 
@@ -150,7 +150,7 @@ def _shown(value: Any, most: int, depth: int) -> str:
 
 
 def _literal(value: Any, most: int) -> str:
-    """A text or bytes in quotes, as much of it as fits."""
+    """Return as much of a text or bytes as fits, in quotes."""
     taken = min(len(value), most)
     text = repr(value[:taken])
     while len(text) > most + 20 and taken:
