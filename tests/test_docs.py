@@ -144,6 +144,24 @@ def test_readme(reader):
     assert reader.leave() == [0]
 
 
+def test_the_links_of_the_readme_lead_to_pages_of_the_documentation():
+    text = (TOP / 'README.rst').read_text(encoding='utf-8')
+    start = re.search(r"DOCUMENTATION = '(\S+)'", (TOP / 'setup.py').read_text())[1]
+    links = re.findall(r'^\.\. _.*: (\S+)$', text, re.M)
+    pages = [link.removeprefix(start) for link in links if link.startswith(start)]
+    assert pages and len(links) == len(pages) + 1, 'only that of ZODB leads elsewhere'
+    assert [page for page in pages if not (TOP / 'docs' / page).with_suffix('.rst').exists()] == []
+
+
+def test_the_figures_of_the_readme_are_those_of_the_performance_page():
+    text = (TOP / 'README.rst').read_text(encoding='utf-8')
+    page = (TOP / 'docs' / 'operating' / 'performance-summary.inc').read_text(encoding='utf-8')
+    shown = re.findall(r'^  (\w.*?) {2,}(\d.*?) {2,}(\d.*)$', text, re.M)
+    assert len(shown) == 3
+    for work, theirs, ours in shown:
+        assert f'   * - {work}\n     - {theirs}\n     - {ours}\n' in page
+
+
 def test_a_wrong_page_is_noticed(reader):
     page = '.. code-block:: console\n\n   $ echo one\n   two\n\n'
     with pytest.raises(AssertionError, match='one'):
