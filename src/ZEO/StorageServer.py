@@ -31,7 +31,7 @@ from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.intake import Intake
 from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
-from ZEO.serving.peer import Peer
+from ZEO.serving.peer import Peer, Service
 from ZEO.serving.resolve import DEFAULT_MODULES, ConflictPolicy
 from ZEO.serving.strangers import Strangers
 from ZEO.wire import messages
@@ -88,7 +88,6 @@ class StorageServer:
         self._protocol = messages.codec(b'M5' if msgpack else b'Z5').name
         self._loop = Loop(system, limits.turn)
         self._unread = Unread(limits.shared_output)
-        self._intake = Intake(self._loop, Budget(limits.shared_memory))
         self._scratch = memoryview(bytearray(READ_SIZE))  # all connections read into it, in turn
         self._strangers = Strangers(limits)  # those of them that have not registered
         self._peers: set[Peer] = set()  # every connection, registered or not
@@ -114,6 +113,12 @@ class StorageServer:
             )
             for name, storage in self.storages.items()
         }
+        self._service = Service(
+            self.hosted,
+            self._loop,
+            Intake(self._loop, Budget(limits.shared_memory)),
+            limits.handshake_time,
+        )
         try:
             self._listen(addresses.parse_all(addr), unix_access)
         except BaseException:
@@ -227,14 +232,16 @@ class StorageServer:
             self.limits.message_parts,
         )
         peer = Peer(
-            self.hosted, self._loop, where, session, self._intake, partial(self._gone, source)
+            self._service,
+            session,
+            where,
+            lambda peer: Channel(
+                self._loop, stream, session, peer, self.limits.output_buffer, self._unread
+            ),
+            partial(self._gone, source),
         )
         self._peers.add(peer)
         self._strangers.add(peer, source)
-        peer.start(
-            Channel(self._loop, stream, session, peer, self.limits.output_buffer, self._unread),
-            self.limits.handshake_time,
-        )
 
     def _full(self, stream: Any) -> str | None:
         """Why there is no place for a new connection, unless one that has not registered makes

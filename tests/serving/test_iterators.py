@@ -5,8 +5,8 @@ from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import p64
 
 from support.history import committed
-from ZEO.serving import iterators as module
-from ZEO.serving.iterators import Iterators
+from ZEO.serving.calls import iterating as module
+from ZEO.serving.calls.iterating import Iterators
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import inspect
 
 import pytest
 
-from ZEO.serving import peer
+from ZEO.serving.calls.family import Family
+from ZEO.serving.calls.registered import FAMILIES, FAMILY_OF
 from ZEO.wire.calls import OF_CLIENT, OF_SERVER, Does, Waits
 
 #: The protocol's own calls, and whether they are answered.
@@ -32,7 +33,7 @@ def test_the_protocol_is_complete():
 @pytest.mark.parametrize('name', OF_CLIENT)
 def test_every_call_has_its_method(name):
     assert OF_CLIENT[name].name == name
-    assert inspect.isfunction(vars(peer.Peer)[name])
+    assert inspect.isfunction(vars(FAMILY_OF[name])[name])
 
 
 def test_every_write_is_refused_to_readers():
@@ -72,8 +73,10 @@ def test_only_answers_that_changes_must_not_overtake_go_first():
     }
 
 
-def test_nothing_else_of_a_peer_can_be_called():
-    """What a peer has besides is of the server's own; by name it must not be on the table."""
-    own = {name for name in dir(peer.Peer) if name not in OF_CLIENT}
-    assert own >= {'close', 'push', 'handle', 'closed', 'allow', 'start', 'probed', '__init__'}
-    assert not [name for name in OF_CLIENT if name.startswith('_')]
+def test_every_call_has_one_family_and_nothing_else_of_a_family_can_be_called():
+    """What a family has besides is the server's own; by name it must not be on the table."""
+    assert set(FAMILY_OF) == set(OF_CLIENT)
+    assert not set(vars(Family)) & set(OF_CLIENT)
+    for name in OF_CLIENT:
+        assert [family for family in FAMILIES if name in vars(family)] == [FAMILY_OF[name]]
+        assert not name.startswith('_')

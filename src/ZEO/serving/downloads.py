@@ -17,8 +17,8 @@ from ZODB.POSException import POSKeyError
 
 from ZEO.serving import blobs
 from ZEO.serving.account import TooMuch
+from ZEO.serving.calls.family import Client
 from ZEO.serving.descriptors import clear
-from ZEO.serving.dispatch import Callee
 from ZEO.wire.frames import frame
 from ZEO.wire.quoting import explained
 
@@ -41,7 +41,7 @@ class Downloads:
     :param most: how many may wait.
     """
 
-    def __init__(self, peer: Callee, most: int) -> None:
+    def __init__(self, peer: Client, most: int) -> None:
         self._peer = peer
         self._most = most
         self._waiting: deque[tuple[Any, Wanted]] = deque()  # with the id of the call

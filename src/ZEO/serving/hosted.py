@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import zope.interface
@@ -25,8 +25,7 @@ from ZEO.serving.backends import backend_for
 from ZEO.serving.commitlock import CommitLock
 from ZEO.serving.contention import Contention
 from ZEO.serving.invalidations import Invalidations
-from ZEO.serving.iterators import Iterators
-from ZEO.serving.later import Later, Workers
+from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
 from ZEO.serving.moments import lasted
 from ZEO.serving.oids import GivenOut
@@ -133,33 +132,6 @@ class HostedStorage:
             for files in self._files:
                 filestorage.forget_failed(files, self._failed)
             self._failed = None
-
-    # Old names, until nothing asks for them any more.
-
-    @property
-    def is_remote(self) -> bool:
-        return self.backend.waiting_threads is not None
-
-    @property
-    def load_before(self) -> Any:
-        return self.backend.load_now
-
-    @property
-    def remote_loads(self) -> Any:
-        return self.backend._loads  # type: ignore[attr-defined]
-
-    @property
-    def upstream(self) -> Any:
-        return self.backend._upstream  # type: ignore[attr-defined]
-
-    def compute(self, work: Callable[[], Any], client: Any = None) -> Later:
-        return self.backend.compute(work, client)
-
-    def forget_calls(self, client: Any) -> None:
-        self.backend.forget(client)
-
-    def close_iterators(self, iterators: Iterators) -> None:
-        self.backend.give_back(iterators.close)
 
     def left(self, peer: Any) -> None:
         """A client is gone."""

@@ -16,7 +16,7 @@ from ZEO.wire.extensions import PACKED
 from ZEO.wire.quoting import explained
 
 if TYPE_CHECKING:
-    from ZEO.serving.dispatch import Callee
+    from ZEO.serving.answers import Client
     from ZEO.serving.hosted import HostedStorage
 
 
@@ -29,7 +29,7 @@ class Packs:
         self._hosted = hosted
         self._running = 0
 
-    def start(self, who: Callee, time: float) -> Later:
+    def start(self, who: Client, time: float) -> Later:
         """Pack to `time`, in seconds since the epoch; it goes on when the client that asked for it
         is gone.
         """

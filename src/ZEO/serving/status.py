@@ -33,11 +33,7 @@ def details(hosted: HostedStorage) -> dict[str, Any]:
         'uptime': round(system.now() - stats.began, 1),
         'memory': system.resident_memory(),
         'lock-holder': _holder(hosted),
-        'clients': [
-            peer.visit.entry()
-            for peer in islice(hosted.peers, MOST_CLIENTS)
-            if peer.visit is not None
-        ],
+        'clients': [peer.visit.entry() for peer in islice(hosted.peers, MOST_CLIENTS)],
     }
 
 

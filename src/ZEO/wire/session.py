@@ -1,5 +1,4 @@
-"""The states of one connection: hello -> unregistered -> registered -> closed; bytes in, messages
-out.
+"""The protocol of one connection, from its greeting to its end: bytes in, messages out.
 
 Enters: the stream's bytes, in any split, through :meth:`buffer` and :meth:`received`. Leaves:
 messages as of :mod:`ZEO.wire.messages`, in order, and the bytes of a greeting to be sent. Fails:
@@ -10,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from enum import Enum
 from typing import Any
 
 from ZEO.Exceptions import ProtocolError
@@ -26,15 +24,6 @@ PROBE = b'ruok'
 _GREETING_SIZE = 64
 
 
-class State(Enum):
-    """Where a connection is."""
-
-    HELLO = 'hello'
-    UNREGISTERED = 'unregistered'
-    REGISTERED = 'registered'
-    CLOSED = 'closed'
-
-
 class Probed(Exception):
     """The other side is a monitoring program that wants the status and nothing else."""
 
@@ -43,20 +32,12 @@ class _Session:
     """What both ends share."""
 
     def __init__(self, limit: int, scratch: memoryview | None) -> None:
-        self.state = State.HELLO
         self._frames = FrameReader(limit, scratch)
         self.buffer = self._frames.buffer  # where the next bytes of the stream belong
-        self._codec: Codec | None = None  # known once both have said hello
-
-    @property
-    def codec(self) -> Codec:
-        """The protocol that was agreed upon."""
-        assert self._codec is not None
-        return self._codec
+        self.codec: Codec  # the protocol that was agreed upon, once both have said hello
 
     def close(self) -> None:
         """Take in no more."""
-        self.state = State.CLOSED
         self._frames.drop()
 
 
@@ -118,7 +99,6 @@ class ServerSession(_Session):
 
     def registered(self) -> None:
         """The client has told who it is and was accepted: larger messages may come."""
-        self.state = State.REGISTERED
         self._frames.limit = self._message_size
 
     def _hello(self, data: bytes) -> None:
@@ -126,10 +106,9 @@ class ServerSession(_Session):
             raise Probed
         if data[:1] != self._protocol[:1]:
             raise ProtocolError(f'it answered {data[:20]!r} to the greeting {self._protocol!r}')
-        self._codec = messages.codec(data)
-        self._codec.most_parts = self._parts
+        self.codec = messages.codec(data)
+        self.codec.most_parts = self._parts
         self._decode = self._first
-        self.state = State.UNREGISTERED
 
     def _first(self, data: bytes | bytearray) -> Message:
         """Decode a message before register, and that: clients may send others right behind it,
@@ -152,22 +131,18 @@ class ClientSession(_Session):
     def __init__(self, message_size: int) -> None:
         super().__init__(_GREETING_SIZE, None)
         self._message_size = message_size
-        self.answer = b''  # to be sent as soon as it is not empty: our part of the greeting
-
-    @property
-    def is_greeted(self) -> bool:
-        """Whether the server has said which protocol it speaks."""
-        return self._codec is not None
+        self.is_greeted = False  # whether the server has said which protocol it speaks
+        self.answer = b''  # to be sent as soon as it is not empty: this end's part of the greeting
 
     def received(self, count: int) -> list[Message]:
         """Take note of `count` bytes in the buffer; return the messages that are complete now.
 
         :raises ProtocolError: when the server breaks the protocol, or speaks another one.
         """
-        if self._codec is None:
+        if not self.is_greeted:
             self._greeted(count)
             return []
-        decode = self._codec.decode
+        decode = self.codec.decode
         return [decode(data) for data in self._frames.received(count)]
 
     def _greeted(self, count: int) -> None:
@@ -181,10 +156,10 @@ class ClientSession(_Session):
             return
         if len(found) > 1:
             raise ProtocolError('the server went on before it was answered')
-        self._codec = messages.codec(bytes(found[0]))
+        self.codec = messages.codec(bytes(found[0]))
+        self.is_greeted = True
         self._frames.limit = self._message_size
         self.answer = frame(bytes(found[0]))
-        self.state = State.UNREGISTERED
 
 
 def status_report(report: dict[str, Any]) -> bytes:

@@ -1,7 +1,8 @@
-"""The iterators that one client has open on the server.
+"""Calls that iterate over transactions and their records, and the iterators that one client has
+open for them.
 
-Enters: requests to open, to go on, to forget. Leaves: transactions and records as the wire has
-them. Fails: KeyError with a word on why, for an iterator that ended; what the storage raises.
+Enters: the client's calls. Leaves: transactions and records as the wire has them. Fails: KeyError
+with the reason, for an iterator that has ended; with what the storage raises.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from ZEO.net.loop import Loop
+from ZEO.serving.calls.family import Client, Family
 from ZEO.serving.doors import extension_of
+from ZEO.serving.hosted import HostedStorage
+from ZEO.serving.later import Later
 
 #: Bytes of records after which a batch is sent: enough that round trips do not count, little enough
 #: for both sides' memory.
@@ -20,13 +25,50 @@ BATCH_BYTES = 1024 * 1024
 #: Transactions or records in one batch, for those that are small.
 BATCH_ITEMS = 1000
 
+#: Iterators over the records of a transaction that one client may have open; those of a FileStorage
+#: read through the file of the iterator over transactions.
+MOST_OF_RECORDS = 1000
+
 Transaction = tuple[bytes, str, bytes, bytes, Any]
 Record = tuple[bytes, bytes, bytes, Any]
 
 
-#: Iterators over the records of a transaction that one client has open; those of a FileStorage read
-#: by its iterator's file.
-MOST_OF_RECORDS = 1000
+class IteratingCalls(Family):
+    """Calls that iterate."""
+
+    def __init__(self, client: Client, hosted: HostedStorage, loop: Loop) -> None:
+        super().__init__(client, hosted, loop)
+        self._iterators = Iterators(hosted.limits.iterators)
+
+    def iterator_start(self, start: bytes | None, stop: bytes | None) -> int | Later:
+        transactions = self._hosted.backend.iterate(start, stop, self._client)
+        if not isinstance(transactions, Later):
+            return self._iterators.start(transactions)
+        answer = Later()
+        transactions.then(
+            lambda transactions: answer.answer(self._iterators.start(transactions)), answer.fail
+        )
+        return answer
+
+    def iterator_next(self, number: int) -> Any:
+        return self._iterators.next_transaction(number)
+
+    def iterator_record_start(self, number: int, tid: bytes) -> int:
+        return self._iterators.start_records(number, tid)
+
+    def iterator_record_next(self, number: int) -> Any:
+        return self._iterators.next_record(number)
+
+    def iterator_batch(self, number: int) -> Any:
+        """Return many transactions with their records at once."""
+        return self._iterators.batch(number)
+
+    def iterator_gc(self, numbers: Iterable[int]) -> None:
+        """Drop iterators that the client no longer uses."""
+        self._iterators.forget(numbers)
+
+    def close(self) -> None:
+        self._hosted.backend.give_back(self._iterators.close)
 
 
 class Iterators:
@@ -128,8 +170,7 @@ class Iterators:
         except KeyError:
             raise KeyError(
                 f'there is no iterator {number}: it came to its end, was dropped, or others were '
-                'started '
-                '(max-iterators)'
+                'started (max-iterators)'
             ) from None
         self._open.move_to_end(number)
         if number in self._of_transactions:

@@ -1,0 +1,135 @@
+"""The way of every answer to one client, whatever its kind: a result, one that comes later, a
+stream, a failure.
+
+Enters: the id of a call, and its outcome. Leaves: messages on the client's channel. Fails: never;
+a result that cannot be sent is answered as a failure.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Protocol
+
+from ZODB.POSException import POSError
+
+from ZEO.net.channel import Channel
+from ZEO.net.loop import ENDS, Loop
+from ZEO.serving.descriptors import clear
+from ZEO.serving.later import Later
+from ZEO.wire.calls import OF_CLIENT, Method
+from ZEO.wire.frames import frame
+from ZEO.wire.messages import EchoedId, Message
+from ZEO.wire.quoting import explained
+from ZEO.wire.session import ServerSession
+
+_LOAD = OF_CLIENT['loadBefore'].arguments
+
+
+class Streamed:
+    """An answer of many messages; `chunks` makes them, given the id of the call."""
+
+    def __init__(self, chunks: Callable[[Any], Iterator[bytes]]) -> None:
+        self.chunks = chunks
+
+
+class Client(Protocol):
+    """Who is answered."""
+
+    loads: int  # objects that it has loaded
+
+    def report(self, level: int, kind: str, text: str, *args: Any) -> None:
+        """Write a line about this client into the log, unless there are many of that kind."""
+
+
+class Answers:
+    """The answers to one client."""
+
+    def __init__(
+        self, client: Client, session: ServerSession, channel: Channel, loop: Loop
+    ) -> None:
+        self._client = client
+        self._session = session
+        self._channel = channel
+        self._loop = loop
+
+    def answer(self, message_id: Any, method: Method, result: Any) -> None:
+        """Answer a call with what it has returned."""
+        kind = type(result)
+        if kind is Later:
+            result.then(
+                partial(self.answer, message_id, method), partial(self.fail, message_id, method)
+            )
+            return
+        if self._loop.has_posts and not method.goes_first:
+            # A storage's own thread may have told of a change that this result is newer than. But a
+            # load's answer goes first: a revision that the change ended would come behind it as
+            # current. The other way round is harmless, since no invalidation ends a newer revision.
+            # So does register's: a client takes what comes in front of it for all that it has
+            # missed.
+            self._loop.take_posts()
+        if self._channel.is_closed:
+            return
+        if kind is Streamed:
+            self._channel.stream(result.chunks(message_id))
+            return
+        try:
+            data = self._session.codec.reply(message_id, result)
+        # A storage's own objects may refuse to be encoded in any way they like.
+        except Exception as error:
+            self.fail(message_id, method, error)
+        else:
+            self._channel.send(frame(data))
+
+    def load(
+        self, load_now: Callable[[bytes, bytes], tuple[bytes, bytes, Any] | None], message: Message
+    ) -> None:
+        """Make and answer a loadBefore, which most calls are.
+
+        :func:`~ZEO.serving.dispatch.dispatch` and :meth:`answer` do the same with a third more
+        bytecodes and three more Python calls.
+
+        :param load_now: the storage's loadBefore.
+        """
+        message_id, _, _, args = message
+        self._client.loads += 1
+        try:
+            # without a call: with M5 all loads come here
+            if type(message_id) is not EchoedId and not (
+                len(args) == 2
+                and type(args[0]) is type(args[1]) is bytes
+                and len(args[0]) == len(args[1]) == 8
+            ):
+                _LOAD.check(args)
+            found = load_now(*args)
+            if found is None:
+                self._channel.send(frame(self._session.codec.reply(message_id, None)))
+            else:
+                for piece in self._session.codec.loaded(message_id, *found):
+                    self._channel.send(piece)
+        except ENDS:
+            raise
+        # As in dispatch: whatever a storage may raise is the answer.
+        except BaseException as error:
+            self.fail(message_id, OF_CLIENT['loadBefore'], error)
+
+    def fail(self, message_id: Any, method: Method, error: BaseException) -> None:
+        """Answer a call with what it has raised."""
+        error = clear(error)
+        if not isinstance(error, (POSError, KeyError, ValueError)):
+            self._client.report(
+                logging.ERROR, 'failed calls', '%s failed: %s', method.name, explained(error)
+            )
+        if not self._channel.is_closed:
+            self._channel.send(frame(self._failure(message_id, error)))
+
+    def _failure(self, message_id: Any, error: BaseException) -> bytes:
+        """The answer that tells of `error`; as a text, where it cannot be encoded in its own
+        words.
+        """
+        codec = self._session.codec
+        try:
+            return codec.failure(message_id, error)
+        except Exception:  # what a description lets through, an encoding may refuse
+            return codec.failure(message_id, Exception(explained(error)))

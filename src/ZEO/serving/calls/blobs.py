@@ -1,0 +1,111 @@
+"""Calls that send and bring blobs, in chunks or through a shared directory.
+
+Enters: the client's calls. Leaves: the messages that send a blob, as a stream; blob files, for the
+transaction that they belong to. Fails: Unsupported for a storage without blobs; ProtocolError for
+chunks that belong to no blob, or to no transaction.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ZODB.POSException import StorageTransactionError
+
+from ZEO.Exceptions import ProtocolError
+from ZEO.net.loop import Loop
+from ZEO.serving import blobs
+from ZEO.serving.answers import Streamed
+from ZEO.serving.calls.family import Client, Family
+from ZEO.serving.calls.transactions import TransactionCalls
+from ZEO.serving.downloads import Downloads, Wanted
+from ZEO.serving.hosted import HostedStorage
+
+
+class SendingBlobs(Family):
+    """Blobs on their way to the client."""
+
+    def __init__(self, client: Client, hosted: HostedStorage, loop: Loop) -> None:
+        super().__init__(client, hosted, loop)
+        self._downloads = Downloads(client, hosted.limits.downloads)
+
+    def sendBlob(self, oid: bytes, serial: bytes, announced: bool = False) -> Streamed:
+        """Send a blob.
+
+        :param announced: begin with its length in bytes; clients of this package ask for it.
+        """
+        storage = self._hosted.storage
+        blobs.require(storage)
+        self._downloads.check()
+        wanted = Wanted(storage.loadBlob(oid, serial), oid, serial, bool(announced))
+        return Streamed(partial(self._downloads.start, wanted))
+
+    def close(self) -> None:
+        self._downloads.close()
+
+
+class StoringBlobs(Family):
+    """Blobs that the client brings, for its open transactions."""
+
+    def __init__(
+        self,
+        client: Client,
+        hosted: HostedStorage,
+        loop: Loop,
+        transactions: TransactionCalls,
+    ) -> None:
+        super().__init__(client, hosted, loop)
+        self._transactions = transactions
+        self._uploads = transactions.uploads
+
+    def storeBlobStart(self) -> None:
+        blobs.require(self._hosted.storage)
+        if not self._transactions.open:
+            raise ProtocolError('client sent a blob outside of a transaction')
+        self._uploads.start()
+
+    def storeBlobChunk(self, chunk: bytes) -> None:
+        self._uploads.add(chunk)
+
+    def storeBlobEnd(self, oid: bytes, serial: bytes, data: bytes, txn_id: Any) -> None:
+        self._add_upload('store_blob', txn_id, data, oid, serial)
+
+    def storeBlobShared(
+        self, oid: bytes, serial: bytes, data: bytes, name: str, txn_id: Any
+    ) -> None:
+        self._add_shared('store_blob', txn_id, name, data, oid, serial)
+
+    def restoreBlobEnd(
+        self, oid: bytes, serial: bytes, data: bytes, previous: bytes | None, txn_id: Any
+    ) -> None:
+        """As storeBlobEnd, for a transaction that is copied."""
+        self._add_upload('restore_blob', txn_id, data, oid, serial, previous)
+
+    def restoreBlobShared(
+        self, oid: bytes, serial: bytes, data: bytes, previous: bytes | None, name: str, txn_id: Any
+    ) -> None:
+        """As storeBlobShared, for a transaction that is copied."""
+        self._add_shared('restore_blob', txn_id, name, data, oid, serial, previous)
+
+    def _add_upload(self, operation: str, txn_id: Any, *args: Any) -> None:
+        # first: what belongs to no transaction stays with the connection, and ends with it
+        commit = self._transactions.open.find(txn_id)
+        uploaded = self._uploads.take()
+        commit.add_blob_file(uploaded.path, uploaded.size)
+        if uploaded.error is not None:
+            commit.fail_at_vote(uploaded.error)
+        self._transactions.add(operation, txn_id, *args, uploaded.path)
+
+    def _add_shared(
+        self, operation: str, txn_id: Any, name: str, data: bytes, oid: bytes, *args: Any
+    ) -> None:
+        storage = self._hosted.storage
+        blobs.require(storage)
+        path = blobs.shared_path(storage, oid, name)
+        try:
+            commit = self._transactions.open.find(txn_id)
+        except StorageTransactionError:
+            blobs.remove_files([path])
+            raise
+        commit.add_blob_file(path)
+        self._transactions.add(operation, txn_id, data, oid, *args, path)

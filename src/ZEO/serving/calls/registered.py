@@ -1,0 +1,92 @@
+"""The calls of one client that has registered: which of them it has, and what they hold.
+
+Enters: the names of calls. Leaves: the calls, bound to their families; at the end, everything that
+these hold. Fails: a call that the client has no right to is bound to the error that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ZODB.POSException import ReadOnlyError
+
+from ZEO.net.loop import Loop
+from ZEO.serving.calls.blobs import SendingBlobs, StoringBlobs
+from ZEO.serving.calls.family import Call, Client, Family
+from ZEO.serving.calls.iterating import IteratingCalls
+from ZEO.serving.calls.reading import ReadingCalls
+from ZEO.serving.calls.session import SessionCalls
+from ZEO.serving.calls.transactions import TransactionCalls
+from ZEO.serving.hosted import HostedStorage
+from ZEO.serving.later import Later, Workers
+from ZEO.wire.calls import OF_CLIENT, Does, Method, Waits
+
+#: Every family, in the order in which they are closed.
+FAMILIES: tuple[type[Family], ...] = (
+    SessionCalls,
+    ReadingCalls,
+    TransactionCalls,
+    StoringBlobs,
+    IteratingCalls,
+    SendingBlobs,
+)
+
+#: Which family has a call.
+FAMILY_OF = {name: family for family in FAMILIES for name in vars(family) if name in OF_CLIENT}
+
+
+class Registered:
+    """The calls of one client of one storage.
+
+    A family is made when the client first calls something of it: most clients read only.
+
+    :param read_only: whether the client has the right to write.
+    """
+
+    def __init__(self, client: Client, hosted: HostedStorage, loop: Loop, read_only: bool) -> None:
+        self.hosted = hosted
+        self._client = client
+        self._loop = loop
+        self._read_only = read_only
+        self._families: dict[type[Family], Family] = {}
+
+    def bind(self, method: Method) -> Call:
+        """Return a call of this client."""
+        run = getattr(self._family(FAMILY_OF[method.name]), method.name)
+        threads = self.hosted.backend.waiting_threads
+        if threads is not None and method.waits is Waits.IN_WORKER:
+            run = partial(_in_worker, threads, self._client, run)
+        if self._read_only and method.does is Does.WRITES:
+            refuse = partial(self._refuse, method)
+            return Call(method, refuse, refuse)
+        return Call(method, method.arguments.check, run)
+
+    def close(self) -> None:
+        """The client is gone: give back what its calls have left open."""
+        for kind in FAMILIES:
+            family = self._families.get(kind)
+            if family is not None:
+                self._loop.attempt(family.close)
+
+    def _family(self, kind: type[Family]) -> Family:
+        family = self._families.get(kind)
+        if family is None:
+            family = self._families[kind] = self._new(kind)
+        return family
+
+    def _new(self, kind: type[Family]) -> Family:
+        if kind is StoringBlobs:
+            transactions = self._family(TransactionCalls)
+            assert isinstance(transactions, TransactionCalls)
+            return StoringBlobs(self._client, self.hosted, self._loop, transactions)
+        return kind(self._client, self.hosted, self._loop)
+
+    def _refuse(self, method: Method, *args: Any) -> None:
+        raise ReadOnlyError(f'{method.name}: the storage {self.hosted.name!r} was opened read-only')
+
+
+def _in_worker(threads: Workers, client: Client, run: Callable[..., Any], *args: Any) -> Later:
+    """Make a call that may wait for a network in a thread."""
+    return threads.run(partial(run, *args), client)

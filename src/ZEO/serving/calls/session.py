@@ -1,0 +1,94 @@
+"""Calls about the connection itself: registering, and what is to be known of the service.
+
+Enters: the client's calls. Leaves: the storage that it has registered for; figures. Fails:
+ValueError for a storage that is not served, ReadOnlyError for one that is not served that way, both
+of which leave the client unregistered.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from ZODB.POSException import ReadOnlyError
+
+from ZEO.Exceptions import ProtocolError
+from ZEO.serving.calls.family import Call, Client, Family
+from ZEO.serving.hosted import HostedStorage
+from ZEO.serving.later import Later
+from ZEO.serving.status import details
+from ZEO.wire.calls import Method
+from ZEO.wire.extensions import RESOLVES
+from ZEO.wire.quoting import LABEL, cleaned, quoted
+
+
+class Unregistered:
+    """The calls of a client that has not registered: it may do that, and nothing else.
+
+    :param storages: what it may register for, by name.
+    """
+
+    def __init__(self, client: Client, storages: Mapping[str, HostedStorage]) -> None:
+        self._client = client
+        self._storages = storages
+
+    def bind(self, method: Method) -> Call:
+        """Return a call of this client.
+
+        :raises ProtocolError: for one that it may not make now.
+        """
+        if method.name != 'register':
+            raise ProtocolError(f'client called {method.name} before register')
+        return Call(method, method.arguments.check, self.register)
+
+    def register(self, name: Any, read_only: Any, *credentials: Any) -> bytes:
+        """Choose a storage, and whether for reading only; return its last tid."""
+        hosted = self._storages.get(name) if isinstance(name, str) else None
+        if hosted is None:
+            self._refused('refused: there is no storage %s', quoted(name))
+            raise ValueError(
+                f'there is no storage {quoted(name)} on this server; it serves '
+                f'{", ".join(sorted(self._storages))}'
+            )
+        if hosted.read_only and not read_only:
+            self._refused(
+                'refused: it wants to write to storage %s, which is served read-only', name
+            )
+            raise ReadOnlyError(f'the storage {name!r} is served read-only')
+        tid = hosted.storage.lastTransaction()
+        self._client.registered(hosted, bool(read_only))
+        return tid
+
+    def _refused(self, text: str, *args: Any) -> None:
+        self._client.report(logging.INFO, 'refused clients', text, *args)
+
+    def close(self) -> None:
+        """The client is gone; it had nothing open."""
+
+
+class SessionCalls(Family):
+    """Calls about the connection and the service."""
+
+    def register(self, *args: Any) -> None:
+        raise ProtocolError('client registered twice')
+
+    def get_info(self) -> dict[str, Any]:
+        """Describe the storage, and what this server can do."""
+        return self._hosted.info()
+
+    def server_status(self) -> dict[str, Any]:
+        """Return the figures of the service."""
+        return details(self._hosted)
+
+    def ping(self) -> Later | None:
+        """Answer once the client was told all that was done before."""
+        return self._hosted.backend.ping()
+
+    def set_client_label(self, label: str) -> None:
+        """Take note of what the client calls itself, and behind a line break of what it can do."""
+        label, _, abilities = (label if isinstance(label, str) else quoted(label)).partition('\n')
+        client = self._client
+        client.label = cleaned(label, LABEL)
+        client.resolves = client.resolves or RESOLVES in abilities.split()
+        client.labelled()

@@ -1,0 +1,142 @@
+"""Calls that write: the parts of transactions, their votes and ends.
+
+Enters: the client's calls. Leaves: commits, which are told everything. Fails:
+StorageTransactionError for a transaction that is not open; ProtocolError for what no client sends;
+the error of a one-way call is raised by the vote.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ZEO.Exceptions import ProtocolError
+from ZEO.net.loop import Loop
+from ZEO.serving.calls.family import Client, Family
+from ZEO.serving.commit import Commit
+from ZEO.serving.doors import Metadata
+from ZEO.serving.hosted import HostedStorage
+from ZEO.serving.later import Later
+from ZEO.serving.transactions import Transactions
+from ZEO.serving.uploads import Uploads
+
+#: Object ids in one answer to new_oids.
+MAX_OIDS = 100
+
+#: Bytes of the id of a transaction to be undone; storages have some ten.
+LONGEST_UNDO_ID = 1000
+
+
+class TransactionCalls(Family):
+    """Calls that write, but for those that bring blobs."""
+
+    def __init__(self, client: Client, hosted: HostedStorage, loop: Loop) -> None:
+        super().__init__(client, hosted, loop)
+        self.open = Transactions(client.account, hosted.limits)
+        self.uploads = Uploads(hosted.storage, client.account)
+
+    def new_oids(self, n: int = MAX_OIDS) -> list[bytes]:
+        hosted = self._hosted
+        return hosted.oids.note(
+            [hosted.storage.new_oid() for _ in range(max(1, min(int(n), MAX_OIDS)))]
+        )
+
+    def tpc_begin(
+        self,
+        txn_id: Any,
+        user: bytes,
+        description: bytes,
+        extension: Any,
+        tid: bytes | None = None,
+        status: str = ' ',
+    ) -> None:
+        client = self._client
+        self.open.begin(
+            txn_id,
+            (user, description, extension),
+            lambda *said: Commit(
+                self._hosted, client, Metadata(*said), tid, status, client.resolves
+            ),
+        )
+
+    def storea(self, oid: bytes, serial: bytes, data: bytes, txn_id: Any) -> None:
+        self.add('store', txn_id, data, oid, serial)
+
+    def restorea(
+        self, oid: bytes, serial: bytes, data: bytes | None, previous: bytes | None, txn_id: Any
+    ) -> None:
+        self.add('restore', txn_id, data, oid, serial, previous)
+
+    def checkCurrentSerialInTransaction(self, oid: bytes, serial: bytes, txn_id: Any) -> None:
+        self.add('check_current', txn_id, None, oid, serial)
+
+    def deleteObject(self, oid: bytes, serial: bytes, txn_id: Any) -> None:
+        self.add('delete', txn_id, None, oid, serial)
+
+    def undoa(self, undo_id: bytes, txn_id: Any) -> None:
+        if not isinstance(undo_id, (bytes, str)) or len(undo_id) > LONGEST_UNDO_ID:
+            raise ProtocolError('client asked to undo a transaction whose id is malformed')
+        self.open.find(txn_id).phase.add('undo', None, undo_id)
+
+    def add(
+        self, operation: str, txn_id: Any, data: bytes | None, oid: bytes, serial: Any, *args: Any
+    ) -> None:
+        """Add an operation to an open transaction."""
+        if type(serial) is str:
+            serial = serial.encode('latin-1')  # storages compare it with bytes
+        self.open.find(txn_id).phase.add(operation, data, oid, serial, *args)
+
+    def vote(self, txn_id: Any) -> Later:
+        return self.open.find(txn_id).phase.vote()
+
+    def tpc_finish(self, txn_id: Any) -> Any:
+        commit = self.open.find(txn_id)
+        try:
+            tid = commit.phase.finish()
+        except BaseException:
+            if commit.is_over:
+                # so that no abort has to come for it, as none does from most clients
+                self._forget(txn_id)
+            raise
+        return (
+            self._finished_later(txn_id, tid)
+            if isinstance(tid, Later)
+            else self._finished(txn_id, tid)
+        )
+
+    def _finished_later(self, txn_id: Any, tid: Later) -> Later:
+        answer = Later()
+
+        def failed(error: BaseException) -> None:
+            self._forget(txn_id)
+            answer.fail(error)
+
+        tid.then(lambda tid: answer.answer(self._finished(txn_id, tid)), failed)
+        return answer
+
+    def _finished(self, txn_id: Any, tid: bytes) -> bytes:
+        self._forget(txn_id)
+        self._client.commits += 1
+        self._hosted.tell_sizes(self._client)
+        return tid
+
+    def tpc_abort(self, txn_id: Any) -> Later | None:
+        commit = self._forget(txn_id)
+        return None if commit is None else commit.phase.abort()
+
+    def _forget(self, txn_id: Any) -> Commit | None:
+        """A transaction is over; with the last one, so is a blob that belonged to one of them."""
+        commit = self.open.forget(txn_id)
+        if not self.open:
+            self.uploads.discard()
+        return commit
+
+    def close(self) -> None:
+        attempt = self._loop.attempt  # each of these, whatever the others raise
+        for commit in self.open.take_all():
+            attempt(partial(_abort, commit))
+        attempt(self.uploads.discard)
+
+
+def _abort(commit: Commit) -> None:
+    commit.phase.abort()
