@@ -1,7 +1,8 @@
-"""Puts the tests' helpers on the path, and has Hypothesis judge what the code does, not how fast
-the machine is.
+"""Puts the tests' helpers on the path, has Hypothesis judge what the code does, not how fast the
+machine is, and lets Ctrl-C work in the processes that tests start.
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -11,3 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 settings.register_profile('zeo', deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('zeo')
+
+# A shell has its background jobs ignore SIGINT, and child processes inherit that: a server that was
+# started so is right not to stop at one.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
