@@ -9,7 +9,6 @@ for anything.  What starts with ``Listening on`` is a server, and runs until the
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -19,6 +18,7 @@ import pytest
 import trustme
 
 import ZEO.start
+from support.processes import Process, free_port
 from ZEO.cache import ClientCache
 
 TOP = Path(__file__).parent.parent
@@ -65,8 +65,7 @@ class Reader:
     def port(self, name):
         """Return the port that stands for one in the text."""
         if name not in self.ports:
-            with socket.create_server(('127.0.0.1', 0)) as probe:
-                self.ports[name] = probe.getsockname()[1]
+            self.ports[name] = free_port()
         return self.ports[name]
 
     def follow(self, text):
@@ -82,29 +81,27 @@ class Reader:
 
     def run(self, command, output):
         """Run a command and compare what it prints."""
-        process = subprocess.Popen(
-            ['/bin/sh', '-c', command if '=' in command.split()[0] else f'exec {command}'],
-            cwd=self.directory,
-            env=self.environ,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        process = self.start(command if '=' in command.split()[0] else f'exec {command}')
         if output.startswith('Listening on'):
             self.servers.append(process)
-            printed = ''.join(process.stdout.readline() for _ in output.splitlines())
+            printed = ''.join(f'{process.output.line().decode()}\n' for _ in output.splitlines())
         else:
-            printed = process.communicate()[0]
+            printed = process.end()[1]
         pattern = re.escape(output).replace(r'\.\.\.', '.*')
         assert re.fullmatch(pattern, printed), f'$ {command}\n{printed}'
 
+    def start(self, command):
+        """Start a command of the shell."""
+        return Process(
+            ['/bin/sh', '-c', command],
+            cwd=self.directory,
+            env=self.environ,
+            stderr=subprocess.STDOUT,
+        )
+
     def leave(self):
         """End the servers that still run; return their exit codes."""
-        for server in self.servers:
-            server.send_signal(signal.SIGTERM)
-        for server in self.servers:
-            server.communicate(timeout=30)
-        return [server.returncode for server in self.servers]
+        return [server.stop() for server in self.servers]
 
 
 @pytest.fixture
@@ -113,7 +110,6 @@ def reader(tmp_path):
     yield somebody
     for server in somebody.servers:
         server.kill()
-        server.communicate()
 
 
 @pytest.mark.smoke
@@ -187,25 +183,17 @@ def test_the_server_and_the_module_of_the_page_on_zope(reader):
         (reader.directory / name).write_text(found[name].replace('8100', str(reader.port('8100'))))
     make, serve = re.findall(r'^\$ (.*)', found['console'], re.M)
     reader.run(make, '')
-    process = subprocess.Popen(
-        ['/bin/sh', '-c', f'exec {serve}'],
-        cwd=reader.directory,
-        env=reader.environ,
-        text=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    process = reader.start(f'exec {serve}')
     reader.servers.append(process)
-    while 'serving storage 1' not in (line := process.stderr.readline()):
-        assert line, 'it does not serve'
+    process.output.wait_for('serving storage 1')
     (reader.directory / 'use.py').write_text(
         'from custom_zodb import Storage\nprint(Storage.supportsUndo(), Storage.getName() != "")\n'
         'Storage.close()\n'
     )
     reader.run('python use.py', 'True True\n')
     assert (reader.directory / 'var' / 'Data.fs').exists()
-    process.send_signal(signal.SIGTERM)
-    assert 'Traceback' not in process.communicate(timeout=30)[1] and process.returncode == 0
+    status, said, _ = process.end(signal.SIGTERM)
+    assert 'Traceback' not in said and status == 0
 
 
 def test_the_configurations_of_the_page_on_security_are_right(tmp_path):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
-import select
 import shutil
 import signal
 import subprocess
@@ -19,6 +17,7 @@ import trustme
 from ZODB.FileStorage import FileStorage
 
 import ZEO
+from support.processes import Process, wait_until
 from ZEO import runzeo
 from ZEO.commands import server_process
 from ZEO.commands.probing import NoAnswer, probe
@@ -27,7 +26,7 @@ SOURCES = str(Path(ZEO.__file__).parent.parent)
 MAPPING = '<mappingstorage>\n</mappingstorage>\n'
 
 
-class Process:
+class Server(Process):
     """A runzeo in a directory."""
 
     def __init__(self, directory, args, environ):
@@ -36,37 +35,15 @@ class Process:
             for name, value in os.environ.items()
             if name not in ('INSTANCE', 'INSTANCE_HOME')
         }
-        self.popen = subprocess.Popen(
+        super().__init__(
             [sys.executable, '-m', 'ZEO.runzeo', *args],
             cwd=directory,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             env={**clean, 'PYTHONPATH': SOURCES, **environ},
         )
-        self.seen = ''
-
-    def wait_for(self, pattern, patience=40):
-        """Return the match of `pattern` in standard error, waiting for it."""
-        deadline = time.monotonic() + patience
-        while not (match := re.search(pattern, self.seen)):
-            left = deadline - time.monotonic()
-            ready = left > 0 and select.select([self.popen.stderr], [], [], left)[0]
-            data = os.read(self.popen.stderr.fileno(), 65536) if ready else b''
-            assert data, f'no {pattern!r} in: {self.seen}'
-            self.seen += data.decode()
-        return match
 
     def port(self):
         """Return where it listens on 127.0.0.1."""
-        return '127.0.0.1', int(self.wait_for(r'listening on 127.0.0.1:(\d+)')[1])
-
-    def end(self, number=None):
-        """Send a signal, if one is given; return (exit status, standard output, all errors)."""
-        if number is not None:
-            self.popen.send_signal(number)
-        out, error = self.popen.communicate(timeout=40)
-        self.seen += error.decode()
-        return self.popen.returncode, out.decode(), self.seen
+        return '127.0.0.1', int(self.errors.wait_for(r'listening on 127.0.0.1:(\d+)')[1])
 
 
 @pytest.fixture
@@ -75,13 +52,12 @@ def start(tmp_path):
     processes = []
 
     def start_process(*args, directory=tmp_path, **environ):
-        processes.append(Process(directory, args, environ))
+        processes.append(Server(directory, args, environ))
         return processes[-1]
 
     yield start_process
     for process in processes:
-        process.popen.kill()
-        process.popen.communicate()
+        process.kill()
 
 
 @pytest.fixture
@@ -129,7 +105,7 @@ def test_serve_and_stop(serve, tmp_path, number):
     connection.close()
     assert probe(address)['1']['commits'] == 2  # the first made the root
     assert list(probe(f'{tmp_path}/s')) == ['1']
-    assert int((tmp_path / 'pid').read_text()) == process.popen.pid
+    assert int((tmp_path / 'pid').read_text()) == process.pid
     status, out, error = process.end(number)
     assert (status, out) == (0, '')
     assert f'stopped by {number.name}' in error and 'Traceback' not in error
@@ -169,8 +145,8 @@ def test_switches_without_a_file(start, tmp_path):
         '8200',
     )
     process.port()
-    process.wait_for('serving storage 1: FileStorage')
-    assert '-m is ignored' in process.seen
+    process.errors.wait_for('serving storage 1: FileStorage')
+    assert '-m is ignored' in process.errors.seen
     assert (tmp_path / 'the.pid').exists()
     assert process.end(signal.SIGTERM)[0] == 0
 
@@ -188,8 +164,8 @@ def test_switches_override_the_file(serve, tmp_path):
         '--pid-file',
         f'{tmp_path}/b.pid',
     )
-    process.wait_for('serving storage 1: FileStorage')
-    assert 'two' not in process.seen and '127.0.0.1' not in process.seen
+    process.errors.wait_for('serving storage 1: FileStorage')
+    assert 'two' not in process.errors.seen and '127.0.0.1' not in process.errors.seen
     assert list(probe(f'{tmp_path}/s')) == ['1']
     assert (tmp_path / 'b.pid').exists() and not (tmp_path / 'a.pid').exists()
 
@@ -226,7 +202,7 @@ def test_old_keys_and_zdaemons_section(serve):
     )
     process.port()
     for key in 'monitor-address', 'authentication-protocol', 'authentication-realm':
-        assert f'{key} is ignored' in process.seen
+        assert f'{key} is ignored' in process.errors.seen
     assert process.end(signal.SIGTERM)[0] == 0
 
 
@@ -286,18 +262,11 @@ def test_logs_are_opened_again(serve, tmp_path, number):
     assert 'stopped' not in (tmp_path / 'zeo.log.1').read_text()
 
 
-def wait_until(condition, patience=40):
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_a_hangup_without_log_files_changes_nothing(serve):
     process = serve(zeo())
     address = process.port()
     process.popen.send_signal(signal.SIGHUP)
-    process.wait_for('reopened')
+    process.errors.wait_for('reopened')
     assert list(probe(address)) == ['1']
 
 
@@ -418,7 +387,7 @@ def test_a_signal_while_storages_are_opened(serve, tmp_path):
         zeo(storages='<filestorage>\npath Data.fs\npacker slow:x\n</filestorage>'),
         PYTHONPATH=f'{SOURCES}{os.pathsep}{tmp_path}',
     )
-    process.wait_for('opening')
+    process.errors.wait_for('opening')
     assert process.end(signal.SIGTERM)[0] == 0
 
 
@@ -433,12 +402,12 @@ def test_the_process_can_be_found_while_storages_are_opened(serve, tmp_path):
         ),
         PYTHONPATH=f'{SOURCES}{os.pathsep}{tmp_path}',
     )
-    process.wait_for('slow\n')
-    pid = process.popen.pid
+    process.errors.wait_for('slow\n')
+    pid = process.pid
     assert (tmp_path / 'pid').read_text() == f'{pid}\n'
     assert (tmp_path / 'pid').stat().st_mode & 0o777 == 0o600
-    assert re.search(
-        rf'ZEO \S+ starts as process {pid}, .*\n.* opening storage 1: FileStorage\n', process.seen
+    process.errors.wait_for(
+        rf'ZEO \S+ starts as process {pid}, .*\n.* opening storage 1: FileStorage\n'
     )
     assert process.end(signal.SIGTERM)[0] == 0
     assert not (tmp_path / 'pid').exists()
@@ -452,7 +421,7 @@ def test_a_second_start_leaves_the_first_servers_pid_file(serve, start, tmp_path
     first.port()
     pid = (tmp_path / 'pid').read_text()
     assert 'has the database open' in refusal(serve(text), 1)
-    assert (tmp_path / 'pid').read_text() == pid == f'{first.popen.pid}\n'
+    assert (tmp_path / 'pid').read_text() == pid == f'{first.pid}\n'
     first.end(signal.SIGTERM)
     assert not (tmp_path / 'pid').exists()
 
@@ -509,9 +478,9 @@ def test_a_hundred_servers_are_stopped_at_any_moment(start, tmp_path):
     for _ in range(100):
         process = start('-a', f'{tmp_path}/s', '-f', 'Data.fs')
         if number.random() < 0.8:
-            process.wait_for('serving storage')
+            process.errors.wait_for('serving storage')
         time.sleep(number.random() * 0.01)
-        if process.seen:
+        if process.errors.seen:
             # before Python has come to installing handlers, a signal ends it as any program
             assert process.end(number.choice([signal.SIGTERM, signal.SIGINT]))[0] == 0
         else:

@@ -5,7 +5,6 @@ import pwd
 import re
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import textwrap
@@ -15,6 +14,7 @@ import pytest
 from ZODB.FileStorage import FileStorage
 
 import ZEO.start
+from support.processes import Process
 from ZEO.commands.start_switches import Options, parse, parser
 from ZEO.commands.user import User
 from ZEO.Exceptions import ConfigurationError
@@ -25,36 +25,15 @@ FILE = [sys.executable, str(Path(ZEO.start.__file__))]
 SOURCES = str(Path(ZEO.start.__file__).parent.parent)
 
 
-class Process:
+class Server(Process):
     """A start.py that runs in a directory."""
 
     def __init__(self, directory, args, environ, command=MODULE):
         environ = {**os.environ, 'PYTHONPATH': SOURCES, **environ}
         if command is FILE:  # which finds the package by itself
             del environ['PYTHONPATH']
-        self.popen = subprocess.Popen(
-            [*command, *args],
-            cwd=directory,
-            env=environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def lines_until(self, start):
-        """Return the lines that it prints, up to the first one that starts so."""
-        lines = []
-        for line in self.popen.stdout:
-            lines.append(line.rstrip('\n'))
-            if line.startswith(start):
-                return lines
-        pytest.fail(f'it ended: {lines}\n{self.popen.stderr.read()}')
-
-    def stop(self, number=signal.SIGTERM):
-        """Send a signal; return (exit code, what it printed since, standard error)."""
-        self.popen.send_signal(number)
-        out, error = self.popen.communicate(timeout=30)
-        return self.popen.returncode, out, error
+        super().__init__([*command, *args], cwd=directory, env=environ)
+        self.lines_until = self.output.lines_until
 
 
 @pytest.fixture
@@ -63,14 +42,13 @@ def start(tmp_path):
     processes = []
 
     def start_process(*args, environ=None, directory=tmp_path, **options):
-        process = Process(directory, args, environ or {}, **options)
+        process = Server(directory, args, environ or {}, **options)
         processes.append(process)
         return process
 
     yield start_process
     for process in processes:
-        process.popen.kill()
-        process.popen.communicate()
+        process.kill()
 
 
 @pytest.fixture
@@ -79,8 +57,8 @@ def refusal(start):
 
     def run(*args, status=2, **options):
         process = start(*args, **options)
-        out, error = process.popen.communicate(timeout=30)
-        assert process.popen.returncode == status, (out, error)
+        ended, out, error = process.end()
+        assert ended == status, (out, error)
         assert 'Traceback' not in error
         assert error.startswith('start.py: ')
         assert error.count('\n') == 1
@@ -123,7 +101,7 @@ class TestServing:
         assert 'this machine only' in listening
         assert serving == 'Serving storage 1: FileStorage Data.fs'
         assert greeting(('127.0.0.1', port_in(listening))) == b'Z5'
-        assert server.stop() == (0, '', '')
+        assert server.end(signal.SIGTERM) == (0, '', '')
         FileStorage(str(tmp_path / 'Data.fs')).close()  # it isn't locked any more
 
     def test_a_file_name(self, start, tmp_path):
@@ -190,9 +168,9 @@ class TestStopping:
         environ = {'ZEO_SERVER_PID': str(tmp_path / 'zeo.pid')}
         server = start('-U', 'zeo.sock', environ=environ)
         server.lines_until('Serving')
-        assert (tmp_path / 'zeo.pid').read_text() == f'{server.popen.pid}\n'
+        assert (tmp_path / 'zeo.pid').read_text() == f'{server.pid}\n'
         assert (tmp_path / 'zeo.sock').exists()
-        assert server.stop(number) == (0, '', '')
+        assert server.end(number) == (0, '', '')
         assert not (tmp_path / 'zeo.pid').exists()
         assert not (tmp_path / 'zeo.sock').exists()
         FileStorage(str(tmp_path / 'Data.fs')).close()
@@ -202,7 +180,7 @@ class TestStopping:
         port = port_in(server.lines_until('Serving')[0])
         with socket.create_connection(('127.0.0.1', port), timeout=30) as client:
             assert client.recv(4)
-            assert server.stop()[0] == 0
+            assert server.end(signal.SIGTERM)[0] == 0
 
     def test_while_a_storage_is_being_opened(self, start, tmp_path):
         (tmp_path / 'slow.py').write_text(
@@ -210,7 +188,7 @@ class TestStopping:
         )
         server = start('-U', 'zeo.sock', '-S', '1=slow:S')
         server.lines_until('Opening')
-        assert server.stop() == (0, '', '')
+        assert server.end(signal.SIGTERM) == (0, '', '')
         assert not (tmp_path / 'zeo.sock').exists()
 
     def test_nohup_is_respected(self, start):
@@ -222,7 +200,7 @@ class TestStopping:
         port = port_in(server.lines_until('Serving')[0])
         server.popen.send_signal(signal.SIGHUP)
         assert greeting(('127.0.0.1', port)) == b'Z5'
-        assert server.stop()[0] == 0
+        assert server.end(signal.SIGTERM)[0] == 0
 
     def test_the_pid_file_is_removed_when_the_server_fails(self, start, tmp_path):
         (tmp_path / 'fails.py').write_text(
@@ -237,8 +215,8 @@ class TestStopping:
             """)
         )
         server = start('-U', 'zeo.sock', '-S', '1=fails:S', 'ZEO_SERVER_PID=zeo.pid')
-        _, error = server.popen.communicate(timeout=30)
-        assert server.popen.returncode == 1
+        status, _, error = server.end()
+        assert status == 1
         assert 'the loop broke' in error
         assert not (tmp_path / 'zeo.pid').exists()
         assert not (tmp_path / 'zeo.sock').exists()
@@ -246,13 +224,13 @@ class TestStopping:
     def test_profile(self, start, tmp_path):
         server = start('-p', '0', '-P', 'zeo.prof')
         server.lines_until('Serving')
-        assert server.stop()[0] == 0
+        assert server.end(signal.SIGTERM)[0] == 0
         assert (tmp_path / 'zeo.prof').stat().st_size
 
     def test_a_killed_servers_socket_is_taken_over(self, start, tmp_path):
         server = start('-U', 'zeo.sock')
         server.lines_until('Serving')
-        server.stop(signal.SIGKILL)
+        server.kill()
         assert (tmp_path / 'zeo.sock').exists()
         start('-U', 'zeo.sock').lines_until('Serving')
 
@@ -260,7 +238,7 @@ class TestStopping:
 class TestRefusals:
     def test_no_arguments_print_the_options(self, start):
         for args in [], ['--help']:
-            out, error = start(*args).popen.communicate(timeout=30)
+            _, out, error = start(*args).end()
             assert out == parser().format_help()
             assert error == ''
 
@@ -364,7 +342,7 @@ class TestUser:
         args = ['-u', 'nobody', '-p', '0', '-U', 's', 'ZEO_SERVER_PID=pid']
         server = start(*args, directory=public_directory)
         server.lines_until('Serving')
-        status = Path(f'/proc/{server.popen.pid}/status')
+        status = Path(f'/proc/{server.pid}/status')
         if status.exists():
             text = status.read_text()
             assert re.search(rf'^Uid:(\s{nobody.pw_uid}){{4}}$', text, re.M)
@@ -372,7 +350,7 @@ class TestUser:
         owners = {path.name: path.stat().st_uid for path in public_directory.iterdir()}
         assert {'Data.fs', 's', 'pid'} <= set(owners)
         assert set(owners.values()) == {nobody.pw_uid}
-        assert server.stop() == (0, '', '')
+        assert server.end(signal.SIGTERM) == (0, '', '')
         assert not (public_directory / 's').exists()
         assert not (public_directory / 'pid').exists()
 

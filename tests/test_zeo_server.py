@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
-import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 
 import ZEO
+from support.processes import Process
 from ZEO.commands.probing import NoAnswer, probe
 from ZEO.Exceptions import ConfigurationError, Unavailable
 from ZEO.runzeo import ZEOOptions, ZEOServer
@@ -237,21 +235,11 @@ def answers(address):
 )
 def test_programs(tmp_path, program, number):
     args = ['-a', f'{tmp_path}/s', '-f', str(tmp_path / 'a.fs')]
-    process = subprocess.Popen(
-        [sys.executable, '-c', textwrap.dedent(program).replace('ARGS', repr(args))],
-        stderr=subprocess.PIPE,
-        env={**os.environ, 'PYTHONPATH': SOURCES},
-    )
-    try:
-        deadline = time.monotonic() + PATIENCE
-        while not answers(f'{tmp_path}/s'):  # the socket is there before anything listens to it
-            assert time.monotonic() < deadline and process.poll() is None
-            select.select([], [], [], 0.02)
+    command = [sys.executable, '-c', textwrap.dedent(program).replace('ARGS', repr(args))]
+    with Process(command, env={**os.environ, 'PYTHONPATH': SOURCES}) as process:
+        # the socket is there before anything listens to it
+        process.wait_until(lambda: answers(f'{tmp_path}/s'))
         assert list(probe(f'{tmp_path}/s')) == ['1']
-        process.send_signal(number)
-        _, error = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0 and b'Traceback' not in error
-        assert number != signal.SIGHUP or error == b'a hangup\n'
-    finally:
-        process.kill()
-        process.communicate()
+        status, _, error = process.end(number)
+        assert status == 0 and 'Traceback' not in error
+        assert number != signal.SIGHUP or error == 'a hangup\n'

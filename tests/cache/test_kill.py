@@ -1,7 +1,6 @@
 """SIGKILL, at hundreds of moments, to a real process that works with a cache file."""
 
 import random
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from ZODB.utils import p64, u64
 
 from support.cache_stream import Stream, wrong_records
 from support.killed_cache import leave
+from support.processes import Process
 from ZEO.cache import ClientCache
 
 SIZE = 24 * 1024
@@ -43,17 +43,10 @@ def test_killed_at_any_moment(tmp_path, seed):
 
 def _run_and_kill(path, seed, skip, seconds):
     arguments = [path, str(SIZE), str(seed), str(skip)]
-    child = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name('kill_child.py')), *arguments],
-        stdout=subprocess.PIPE,
-    )
-    try:
-        assert child.stdout.readline() == b'ready\n'
+    program = Path(__file__).with_name('kill_child.py')
+    with Process([sys.executable, program, *arguments]) as child:
+        assert child.output.line() == b'ready'
         time.sleep(seconds)  # the random moment
-    finally:
-        child.kill()
-        child.wait(10)
-        child.stdout.close()
 
 
 def _history(seed, count):

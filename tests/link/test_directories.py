@@ -13,6 +13,7 @@ from ZODB.blob import LAYOUT_MARKER, FilesystemHelper
 from ZODB.utils import p64
 
 from support.clock import Clock
+from support.processes import Process
 from ZEO.cache.leftovers import prefix
 from ZEO.Exceptions import ConfigurationError
 from ZEO.link.blobs import BlobStore
@@ -182,35 +183,21 @@ def leave(tmp_path):
     processes = []
 
     def start(kind):
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                '-c',
-                'import sys, tempfile\nfrom ZEO.cache.leftovers import prefix\n'
-                'print(tempfile.mkstemp(sys.argv[2], prefix(sys.argv[1]), sys.argv[3])[1], '
-                'flush=True)\nsys.stdin.read()',
-                kind,
-                '.tmp' if kind == 'store' else '.blob',
-                str(tmp_path / 'tmp'),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+        program = (
+            'import sys, tempfile\nfrom ZEO.cache.leftovers import prefix\n'
+            'print(tempfile.mkstemp(sys.argv[2], prefix(sys.argv[1]), sys.argv[3])[1], '
+            'flush=True)\nsys.stdin.read()'
+        )
+        suffix = '.tmp' if kind == 'store' else '.blob'
+        process = Process(
+            [sys.executable, '-c', program, kind, suffix, tmp_path / 'tmp'], stdin=subprocess.PIPE
         )
         processes.append(process)
-
-        def kill():
-            process.kill()
-            process.wait(30)
-
-        return process.stdout.readline().strip(), kill
+        return process.output.line().decode(), process.kill
 
     yield start
     for process in processes:
         process.kill()
-        process.wait(30)
-        process.stdin.close()
-        process.stdout.close()
 
 
 def restart(tmp_path, ahead=0.0):

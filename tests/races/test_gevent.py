@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ZODB.MappingStorage import MappingStorage
 
+from support.processes import Process
 from support.scripted import tid
 
 pytest.importorskip('gevent')
@@ -42,17 +43,10 @@ def test_ten_greenlets_commit(serving, patched, address):
 @both
 def test_a_silent_server_is_given_up(scripted, patched):
     server = scripted()
-    program = subprocess.Popen(
-        [sys.executable, '-m', 'support.green', patched, json.dumps(server.address), 'wait'],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, 'PYTHONPATH': str(Path(__file__).parent.parent)},
-    )
-    try:
+    command = [sys.executable, '-m', 'support.green', patched, json.dumps(server.address), 'wait']
+    path = str(Path(__file__).parent.parent)
+    with Process(command, env={**os.environ, 'PYTHONPATH': path}) as program:
         talk = server.client()
         talk.register(tid(1))
         talk.expect('getTid')
-        assert 'has not said a word' in program.communicate(timeout=40)[0]
-    finally:
-        program.kill()
-        program.wait()
+        assert 'has not said a word' in program.end()[1]

@@ -4,11 +4,11 @@ import os
 import stat
 import subprocess
 import sys
-import time
 
 import pytest
 
 import ZEO
+from support.processes import Process
 
 CONFIGURATION = """
 <zeo>
@@ -26,26 +26,15 @@ def mode(tmp_path):
     servers = []
 
     def of(mask, *command):
-        process = subprocess.Popen(
-            [sys.executable, '-m', *command],
-            cwd=tmp_path,
-            umask=mask,
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
+        process = Process([sys.executable, '-m', *command], cwd=tmp_path, umask=mask)
         servers.append(process)
-        deadline = time.monotonic() + 45
-        while not os.path.exists(tmp_path / 's'):
-            assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
-            time.sleep(0.02)
+        process.wait_until((tmp_path / 's').exists)
         ZEO.connection(str(tmp_path / 's'), wait_timeout=45).close()
         return stat.S_IMODE(os.stat(tmp_path / 's').st_mode)
 
     yield of
     for process in servers:
         process.kill()
-        process.communicate()
 
 
 @pytest.fixture
