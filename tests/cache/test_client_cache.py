@@ -600,7 +600,7 @@ def test_disk_that_takes_nothing_any_more(path, monkeypatch, caplog):
         assert all(cache.load(oid) is None for oid in held)
         cache.close()
     assert [
-        message for message in warnings(caplog) if 'goes on as a temporary one' in message
+        message for message in warnings(caplog) if 'continues as a temporary one' in message
     ] == warnings(caplog)
     cache = ClientCache(path, SIZE)
     assert len(cache) == 0 and cache.getLastTid() is None

@@ -1,8 +1,8 @@
 """The cache's file as an open descriptor: its lock, its states, reads and writes in units.
 
-In: a path (None: a temporary file that leaves nothing behind). Out: bytes. Fails: OSError from
-reads and writes, for the caller to judge; ClientStorageError when another process has the file
-or it cannot be opened at all.
+Enters: a path; None for a temporary file that leaves nothing behind. Leaves: bytes. Fails: OSError
+from reads and writes, which the caller handles; ClientStorageError when another process has the
+file or it cannot be opened at all.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ else:  # pragma: no cover - Windows
     _position = threading.Lock()  # a file has one position
 
     def pread(fd: int, length: int, offset: int, /) -> bytes:
-        """Read at an offset."""
+        """Return up to `length` bytes at an offset."""
         with _position:
             os.lseek(fd, offset, os.SEEK_SET)
             return os.read(fd, length)
 
     def pwrite(fd: int, data: Any, offset: int, /) -> int:
-        """Write at an offset."""
+        """Write at an offset; return how many bytes were written."""
         with _position:
             os.lseek(fd, offset, os.SEEK_SET)
             return os.write(fd, data)
 
 
 def is_full(error: OSError) -> bool:
-    """Tell whether there is no room on the disk."""
+    """Return whether there is no space left on the disk."""
     return error.errno in _FULL
 
 
@@ -62,15 +62,26 @@ def boot_id() -> bytes:
         return UNKNOWN_BOOT
 
 
+def followed(path: str) -> str:
+    """Return where `path` leads to.
+
+    :raises ClientStorageError: for a link that another user has made.
+    """
+    try:
+        return files.followed(path)
+    except OSError as error:
+        raise cannot_open(path, error) from error
+
+
 class FileLock:
-    """The lock beside the file, which a forked child can let go of without unlocking it."""
+    """The lock file beside a cache file, which a forked child can close without unlocking it.
+
+    :param path: of the lock file, which holds the number of the process.
+    :raises LockHeld: when another process has the lock, or this one.
+    :raises OSError: when the file cannot be made or is not a lock file.
+    """
 
     def __init__(self, path: str) -> None:
-        """Take the lock; the file at path tells whose process has it.
-
-        Raises LockHeld when another process has it, or this one; OSError when the file cannot be
-        made or is not a lock.
-        """
         fd = files.open_regular(path, os.O_RDWR | os.O_CREAT)
         try:
             _lock(fd)
@@ -84,7 +95,7 @@ class FileLock:
         self._fd = fd
 
     def close(self) -> None:
-        """Give the lock back; harmless a second time."""
+        """Release the lock; harmless a second time."""
         if self._fd >= 0:
             _unlock(self._fd)
             self.abandon()
@@ -97,7 +108,7 @@ class FileLock:
 
 
 class LockHeld(Exception):
-    """Somebody has the lock."""
+    """A process has the lock already."""
 
 
 if fcntl is not None:
@@ -125,18 +136,18 @@ else:  # pragma: no cover - Windows
 
 
 def take_lock(path: str) -> FileLock:
-    """Lock the cache file at path.
+    """Lock the cache file at `path`.
 
-    Raises ClientStorageError when a process has it or its directory is no good, OSError when the
-    disk is full.
+    :raises ClientStorageError: when a process has it, or its directory cannot be used.
+    :raises OSError: when the disk is full.
     """
     try:
         return FileLock(path + '.lock')
     except LockHeld:
         raise ClientStorageError(
             f'The cache file {path} is in use by this or another process. Give each process a '
-            'client name'
-            ' of its own (ZEO_CLIENT in the environment, or client=), or none, for a temporary one.'
+            'client name of its own (ZEO_CLIENT in the environment, or client=), or none, for a '
+            'temporary one.'
         ) from None
     except OSError as error:
         if is_full(error):
@@ -153,8 +164,12 @@ def cannot_open(path: str, error: OSError) -> ClientStorageError:
 
 
 def open_file(path: str | None, new: bool = False) -> CacheFile:
-    """Open the file at path, or make it; None: a temporary one; new: there must not be one. Raises
-    as take_lock.
+    """Open the file at `path`, or make it.
+
+    :param path: None for a temporary file.
+    :param new: whether there must not be a file yet.
+    :raises ClientStorageError: when it cannot be opened.
+    :raises OSError: when the disk is full.
     """
     try:
         if path is None:
@@ -170,38 +185,42 @@ def open_file(path: str | None, new: bool = False) -> CacheFile:
 
 
 class CacheFile:
-    """An open cache file. Writes need the caller's lock, reads do not."""
+    """An open cache file. Writes need the caller's lock, reads do not.
+
+    All reads and writes raise OSError.
+
+    :param fd: a descriptor to take over; -1: there is no file, and reads and writes fail.
+    """
 
     start = format.RING_START // format.UNIT  # units; where the ring begins
 
     def __init__(self, fd: int = -1, path: str | None = None) -> None:
-        """Take over a descriptor; -1: there is no file, and reading or writing raises OSError."""
         self.fd = fd
         self.path = path
-        # nobody else will open it, so that its header, states and gaps do not matter
+        # no other process will open it, so that its header, states and gaps do not matter
         self.scratch = path is None
         self.state = format.State()
         self.end = self.start  # units; where the ring ends
 
     def create(self, size: int, identity: str) -> None:
-        """Make the file an empty cache of `size` bytes. Raises OSError."""
+        """Make the file an empty cache of `size` bytes."""
         os.ftruncate(self.fd, 0)
         self.set_size(size)
         self.state = format.State(salt=secrets.randbits(31) + 1, boot=boot_id())
         self.state.hand, self.state.gap_end = self.start, self.end
         self._write_for_later(0, format.pack_header(size, identity))
         if not self.scratch:
-            self.sync()  # so that whatever happens to the machine, this is seen to be a cache
+            self.sync()  # so that even if the machine crashes now, the file is known to be a cache
         os.ftruncate(self.fd, size)
         self.write_state(both=True)
         self.write_gap(self.start, self.end - self.start)
 
     def set_size(self, size: int) -> None:
-        """Take over the size in bytes that the header tells."""
+        """Note the size in bytes that the header says."""
         self.end = size // format.UNIT
 
     def load_state(self) -> bool:
-        """Take over the newest valid state; return whether there was one. Raises OSError."""
+        """Load the newest valid state; return whether there was one."""
         found = [
             format.parse_state(self.read(place, format.STATE_LENGTH))
             for place in format.STATE_PLACES
@@ -212,31 +231,34 @@ class CacheFile:
         return bool(valid)
 
     def write_state(self, both: bool = False) -> None:
-        """Write the state beside the one before; both: over that one too, to make it void."""
+        """Write the state beside the former one.
+
+        :param both: whether to overwrite the former one too, to make it void.
+        """
         for _ in range(2 if both else 1):
             self.state.sequence += 1
             place = format.STATE_PLACES[self.state.sequence % 2]
             self._write_for_later(place, format.pack_state(self.state))
 
     def seed(self, place: int) -> int:
-        """Return what the CRCs of the record at place (units) start from."""
+        """Return the start value for the CRCs of the record at `place`, in units."""
         return self.state.salt + place
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return up to length bytes at the byte offset. Raises OSError."""
+        """Return up to `length` bytes at the offset in bytes."""
         return pread(self.fd, length, offset)
 
     def read_units(self, place: int, length: int) -> bytes:
-        """Return up to length bytes at place. Raises OSError."""
+        """Return up to `length` bytes at `place`."""
         return pread(self.fd, length, place * format.UNIT)
 
     def read_header(self, place: int) -> format.RecordHeader | None:
-        """Return the header of the record at place, None if there is none. Raises OSError."""
+        """Return the header of the record at `place`, or None if there is no record."""
         buffer = self.read_units(place, format.RECORD_HEADER)
         return format.parse_record_header(buffer, self.seed(place))
 
     def write(self, offset: int, data: bytes) -> None:
-        """Write all of data at the byte offset, front to back. Raises OSError."""
+        """Write all of `data` at the offset in bytes, front to back."""
         view = memoryview(data)
         while view:
             written = pwrite(self.fd, view, offset)
@@ -244,21 +266,21 @@ class CacheFile:
             offset += written
 
     def write_units(self, place: int, data: bytes) -> None:
-        """Write all of data at place. Raises OSError."""
+        """Write all of `data` at `place`."""
         self.write(place * format.UNIT, data)
 
     def write_gap(self, place: int, length: int) -> None:
-        """Declare `length` units at place to hold nothing. Raises OSError."""
+        """Mark `length` units at `place` as a gap."""
         if length:
             self._write_for_later(place * format.UNIT, format.pack_gap(length, self.seed(place)))
 
     def end_record(self, place: int, header: format.RecordHeader, end: bytes) -> None:
-        """Write into the record at place that it ended at the tid `end`. Raises OSError."""
+        """Write into the record at `place` that its revision ended at the tid `end`."""
         offset = place * format.UNIT + format.END_PLACE
         self._write_for_later(offset, format.pack_end(header, end, self.seed(place)))
 
     def _write_for_later(self, offset: int, data: bytes) -> None:
-        """Write what only who opens the file would read. Raises OSError."""
+        """Write data that is read only when the file is opened again."""
         try:
             self.write(offset, data)
         except OSError:
@@ -266,19 +288,19 @@ class CacheFile:
                 raise
 
     def leave(self) -> None:
-        """Go on as a temporary file, without a name. Raises OSError."""
+        """Continue as a temporary file, without a name."""
         if self.path is not None:
             os.unlink(self.path)
         self.scratch = True
 
     def sync(self) -> None:
-        """Return when all that was written is on disk. Raises OSError."""
+        """Return when everything that was written is on the disk."""
         os.fsync(self.fd)
 
     def void(self) -> None:
-        """Make sure that nobody opens what is in the file: empty it, or at least remove it."""
+        """Make the file unusable: empty it, or at least remove it."""
         try:
-            os.ftruncate(self.fd, 0)  # works on a full disk, and gives the space back
+            os.ftruncate(self.fd, 0)  # works on a full disk, and frees the space
         except OSError:
             if self.path is not None:
                 os.unlink(self.path)

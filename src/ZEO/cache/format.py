@@ -1,7 +1,8 @@
 """The cache file's format: bytes to header, state and records, and back. Pure: no file is touched.
 
-In: fields, or bytes read from a cache file and the place they were read from. Out: bytes to write,
-or fields. Fails: what does not check is None (or ValueError for the header), never a guess.
+Enters: fields, or bytes read from a cache file and the place they were read from. Leaves: bytes to
+write, or fields. Fails: bytes whose CRC is wrong are None (ValueError for the header), never a
+guess.
 
 ::
 
@@ -27,7 +28,7 @@ from zlib import crc32
 
 UNIT = 32  # bytes; half of one is lost per record, and 30 bits of units reach 32 GB
 RING_START = 4096  # bytes; one page for header and states
-STATE_PLACES = (2048, 3072)  # bytes; in different disk sectors, for one is spoilt alone
+STATE_PLACES = (2048, 3072)  # bytes; in different disk sectors, since a torn write damages one
 MAX_SIZE = UNIT << 30  # bytes; the index has 30 bits for a place
 
 MAGIC = b'ZEOcach\n'
@@ -43,11 +44,11 @@ NO_TID = b'\0' * 8  # as an end tid: the revision is current
 RECORD_HEADER = 40  # bytes
 # magic, CRC of the rest of these 40 bytes, end tid, length, CRC of oid + tid + data, oid, tid
 _RECORD = struct.Struct('<4sI8sII8s8s')
-CHECKED_FROM = 8  # where what the first CRC covers begins
-BODY = 24  # oid and tid, which the second CRC covers together with the data
+CHECKED_FROM = 8  # bytes; where the first CRC begins to cover the header
+BODY = 24  # bytes; oid and tid, which the second CRC covers together with the data
 # The CRC and end tid of _RECORD: all that is written when a revision ends.
 END_FIELDS = struct.Struct('<I8s')
-END_PLACE = 4  # where in the record they are
+END_PLACE = 4  # bytes; where in the record they are
 _GAP = struct.Struct('<4sIQ')  # magic, CRC, units
 
 # What a hit needs of _RECORD: end tid, length, CRC, oid, tid.
@@ -62,32 +63,40 @@ def units(length: int) -> int:
     return (RECORD_HEADER + length + UNIT - 1) // UNIT
 
 
-# --- header -------------------------------------------------------------------------------------
+# The header.
 
 
 def is_this_format(start: bytes) -> bool:
-    """Tell whether a file that begins so is a cache of this version. start: the first VERSION_END
-    bytes, or all there are.
+    """Return whether a file is a cache of this version.
+
+    :param start: its first VERSION_END bytes, or all that it has.
     """
     return start == struct.pack('<8sH', MAGIC, VERSION)
 
 
 def pack_header(size: int, identity: str) -> bytes:
-    """Return the file's header. size: bytes; identity: whose data this is."""
+    """Return the file's header.
+
+    :param size: bytes of the whole file.
+    :param identity: which storage of which database this is.
+    """
     name = _identity_bytes(identity)
     packed = _HEADER.pack(MAGIC, VERSION, len(name), size) + name
     return packed + struct.pack('<I', crc32(packed))
 
 
 def parse_header(page: bytes) -> tuple[int, bytes]:
-    """Return (size in bytes, identity) from the first page. Raises ValueError saying why not."""
+    """Return (size in bytes, identity) from the first page.
+
+    :raises ValueError: when it cannot be used; the text says why.
+    """
     if len(page) < _HEADER.size + 4:
         raise ValueError('it is too short')
     magic, version, name_length, size = _HEADER.unpack_from(page)
     if magic != MAGIC:
         raise ValueError('it is not a cache file of this kind')
     if version != VERSION:
-        raise ValueError(f'its format version is {version}, ours is {VERSION}')
+        raise ValueError(f'its format version is {version}, not {VERSION}')
     end = _HEADER.size + name_length
     if len(page) < end + 4 or page[end : end + 4] != struct.pack('<I', crc32(page[:end])):
         raise ValueError('its header is damaged')
@@ -95,7 +104,7 @@ def parse_header(page: bytes) -> tuple[int, bytes]:
 
 
 def same_identity(stored: bytes, identity: str) -> bool:
-    """Tell whether a header's identity is this one; an empty one on either side matches all."""
+    """Return whether a header's identity is this one; an empty one on either side matches all."""
     return not stored or not identity or stored == _identity_bytes(identity)
 
 
@@ -104,17 +113,17 @@ def _identity_bytes(identity: str) -> bytes:
     return name if len(name) <= _MAX_IDENTITY else sha256(name).hexdigest().encode()
 
 
-# --- state --------------------------------------------------------------------------------------
+# The state.
 
 
 @dataclass
 class State:
-    """What changes about the file as a whole."""
+    """The part of the file's description that changes."""
 
     sequence: int = 0  # of the writes of a state
     last_tid: bytes | None = None  # every invalidation up to it is in the file
     clean: bool = False  # closed properly: the saved index is right and everything is on disk
-    salt: int = 0  # what CRCs start from; another one makes all records void
+    salt: int = 0  # start value for CRCs; a new one makes all records void
     boot: bytes = b'\0' * 16  # which boot of the machine wrote this; zeros: unknown
     hand: int = 0  # units; where the next record goes
     gap_end: int = 0  # units; where the space before the next record ends
@@ -139,7 +148,7 @@ def pack_state(state: State) -> bytes:
 
 
 def parse_state(packed: bytes) -> State | None:
-    """Return the state in these bytes, or None if they do not check."""
+    """Return the state in these bytes, or None if their CRC is wrong."""
     if len(packed) < _STATE.size + 4:
         return None
     if packed[_STATE.size : _STATE.size + 4] != struct.pack('<I', crc32(packed[: _STATE.size])):
@@ -152,7 +161,7 @@ def parse_state(packed: bytes) -> State | None:
 STATE_LENGTH = _STATE.size + 4
 
 
-# --- records and gaps ---------------------------------------------------------------------------
+# Records and gaps.
 
 
 @dataclass
@@ -172,7 +181,10 @@ class RecordHeader:
 
 
 def pack_record(oid: bytes, tid: bytes, end: bytes, data: bytes, seed: int) -> bytes:
-    """Return a record, padded to whole units. seed: the file's salt + its place in units."""
+    """Return a record, padded to whole units.
+
+    :param seed: the start value for its CRCs: the file's salt + its place in units.
+    """
     body_crc = crc32(data, crc32(oid + tid, seed))
     head_crc = _head_crc(end, len(data), body_crc, oid, tid, seed)
     packed = _RECORD.pack(RECORD_MAGIC, head_crc, end, len(data), body_crc, oid, tid)
@@ -197,7 +209,7 @@ def parse_record_header(buffer: bytes, seed: int, at: int = 0) -> RecordHeader |
 
 
 def body_checks(header: RecordHeader, body: bytes, seed: int) -> bool:
-    """Tell whether body (oid + tid + data as read) is what the record's CRC says."""
+    """Return whether `body` (oid + tid + data as read) has the CRC that the header says."""
     return len(body) == 16 + header.length and crc32(body, seed & 0xFFFFFFFF) == header.body_crc
 
 
@@ -207,7 +219,7 @@ def pack_gap(length: int, seed: int) -> bytes:
 
 
 def parse_gap(buffer: bytes, seed: int, at: int = 0) -> int | None:
-    """Return how many units the gap has whose header is at byte `at`, or None if none is."""
+    """Return the units of the gap whose header is at byte `at`, or None if there is no gap."""
     if len(buffer) < at + _GAP.size:
         return None
     magic, crc, length = _GAP.unpack_from(buffer, at)

@@ -1,7 +1,7 @@
 """Where in the file each revision is, in a few bytes per record.
 
-In: oids as integers and places in units. Out: the place of the current revision, the places of the
-others. Fails: load raises ValueError for bytes that are no saved index.
+Enters: oids as integers and places in units. Leaves: the place of the current revision, the places
+of the others. Fails: load raises ValueError for bytes that are not a saved index.
 
 The current revisions of 16384 consecutive oids share one page. Where many of them are cached, as is
 usual, since storages assign oids one after the other, the page is an array with 4 bytes for each
@@ -28,14 +28,15 @@ MASK = (1 << SHIFT) - 1
 USES = 3  # the bits of a value that count uses; the other 30 are the place
 PLACE_SHIFT = 2
 
-# A bucket that grows doubles what it takes: beyond so many records it would be as large as an
-# array.
+# Records. A bucket that grows doubles its memory: with more it would be as large as an array.
 _MOST_SPARSE = (MASK + 1) // 4
-_LEAST_SAVED_DENSE = (MASK + 1) // 2  # a bucket that has just been loaded has no room to spare
-_LEAST_DENSE = _MOST_SPARSE // 2  # so that a page does not change its form again and again
+# Records; a bucket that has just been loaded has no spare memory.
+_LEAST_SAVED_DENSE = (MASK + 1) // 2
+# Records; less, so that a page does not change its form again and again.
+_LEAST_DENSE = _MOST_SPARSE // 2
 
 _LOW = (1 << 32) - 1
-_SHRINK_EVERY = 1024  # removals; a bucket gives no memory back by itself
+_SHRINK_EVERY = 1024  # removals; a bucket does not free memory by itself
 _FORM = b'places 2'  # what a saved index begins with
 _COUNTS = struct.Struct('<8sQQ')  # form, pages, revisions that are not current
 _PAGE = struct.Struct('<QI')  # oid >> SHIFT, records, of an array with this bit
@@ -75,7 +76,7 @@ class Index:
             return None
 
     def set(self, oid: int, value: int) -> None:
-        """Set what get returns."""
+        """Set the value that `get` returns."""
         high, low = oid >> SHIFT, oid & MASK
         page = self.pages.get(high)
         if page is None:
@@ -164,10 +165,10 @@ class Index:
             for member in members:
                 yield high << 32 | member >> 32, member & _LOW
 
-    # --- saving ---
+    # Saving.
 
     def saved_length(self) -> int:
-        """Return how many bytes dump() would make."""
+        """Return how many bytes `dump` makes."""
         dense = [count for count in self._dense.values() if count >= _LEAST_SAVED_DENSE]
         pages = len(self.pages) * _PAGE.size + len(dense) * _DENSE_SIZE
         return (
@@ -195,10 +196,12 @@ class Index:
             yield some
 
     def load(self, read: Callable[[int], bytes]) -> None:
-        """Take over what dump() made; the index is empty before.
+        """Load what `dump` made into this index, which is empty.
 
-        read(n) returns the next n bytes; piece by piece, for what is freed here stays with the
-        process. Raises ValueError, also where there are less.
+        Piece by piece, since the process keeps memory that is freed here.
+
+        :param read: returns the next bytes, as many as it is asked for.
+        :raises ValueError: when they are not a saved index, or there are too few.
         """
         form, pages, closed = _COUNTS.unpack(_exactly(read, _COUNTS.size))
         if form != _FORM:
@@ -225,7 +228,7 @@ class Index:
 
 
 def _empty_array() -> array[int]:
-    return array('I', [0]) * (MASK + 1)  # made by multiplying it has no room to spare
+    return array('I', [0]) * (MASK + 1)  # made by multiplying it has no spare memory
 
 
 def _items(page: array[int]) -> Iterator[tuple[int, int]]:
@@ -233,9 +236,12 @@ def _items(page: array[int]) -> Iterator[tuple[int, int]]:
 
 
 def _bucket(items: Iterable[tuple[int, int]]) -> UUBucket:
-    """Return a bucket with no room to spare. items: by ascending key."""
+    """Return a bucket without spare memory.
+
+    :param items: by ascending key.
+    """
     bucket = UUBucket()
-    bucket.__setstate__((tuple(chain.from_iterable(items)),))  # much quicker than one by one
+    bucket.__setstate__((tuple(chain.from_iterable(items)),))  # much faster than one by one
     return bucket
 
 

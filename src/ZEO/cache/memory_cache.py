@@ -1,12 +1,13 @@
 """A client cache in memory: nothing on disk, hits at the speed of a dictionary.
 
-In: revisions of objects as the server sent them, invalidations, the tid the cache is good up to.
-Out: the revision asked for, or None. Fails: never; a record too large for the cache is not kept. A
-thread that is torn out of a change leaves an empty cache: half a change might serve stale data.
+Enters: revisions of objects as the server sent them, invalidations, the tid up to which the cache
+is valid. Leaves: the revision asked for, or None. Fails: never; a record too large for the cache is
+not kept. A thread that an exception strikes within a change leaves an empty cache, since after half
+a change stale data might be served.
 
-Eviction is second chance: records leave in the order they came, non-current revisions before all
-others, and a current record that was used since it last came up is put back at the end instead.
-A hit therefore only adds its oid to a set, and takes no lock.
+Eviction is second chance: records leave in the order in which they came, revisions that are not
+current before all others; a current record that was used since its last turn is put back at the end
+instead. A hit therefore only adds its oid to a set, and takes no lock.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ from typing import Any
 
 from ZEO.locks import under
 
-# What a record takes besides its data: oid, tid, tuple, headers of bytes, dictionary slots.
+#: Bytes that a record takes besides its data: oid, tid, tuple, headers of bytes, dictionary slots.
 RECORD_OVERHEAD = 256
 
 
 class MemoryCache:
-    """The client cache's interface over dictionaries; any thread may call any method."""
+    """A cache of object revisions in dictionaries; any thread may call any method.
+
+    :param size: bytes that it may hold, RECORD_OVERHEAD for each record included.
+    """
 
     def __init__(self, size: int = 20_000_000) -> None:
-        """Make an empty cache. size: bytes it may hold, an allowance per record included."""
         self.size = size
         self._lock = threading.Lock()  # taken by everything that changes something
         self._current: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()  # oid: (data, tid)
@@ -57,14 +60,14 @@ class MemoryCache:
         return under(self._lock, self._closed_before, oid, before)
 
     def store(self, oid: bytes, tid: bytes, end_tid: bytes | None, data: bytes) -> None:
-        """Keep a revision: valid from tid until before end_tid; None: it is the current one.
+        """Keep a revision that is valid from `tid` until before `end_tid`; None: it is current.
 
-        One said to be current is not taken when the cache knows better: a newer one, or its end.
+        It is not kept as current when the cache has a newer revision, or knows when it ended.
         """
         under(self._lock, self._change, self._store, oid, tid, end_tid, data)
 
     def invalidate(self, oid: bytes, tid: bytes | None) -> None:
-        """End the current revision of oid at tid, if it is older; tid None: forget all of oid."""
+        """End the current revision of oid at `tid`, if it is older; None: forget all revisions."""
         under(self._lock, self._change, self._invalidate, oid, tid)
 
     def getLastTid(self) -> bytes | None:
@@ -76,9 +79,7 @@ class MemoryCache:
         self._last_tid = tid
 
     def drop_noncurrent(self) -> None:
-        """Forget every revision that has ended: after a pack the storage may not have it any
-        more.
-        """
+        """Forget the revisions that are not current: after a pack the storage may not have them."""
         under(self._lock, self._change, self._drop_noncurrent)
 
     def clear(self) -> None:
@@ -87,11 +88,11 @@ class MemoryCache:
         self._last_tid = None
 
     def close(self) -> None:
-        """Nothing is kept after this."""
+        """Forget everything."""
         self.clear()
 
     def detach(self) -> None:
-        """Called in a forked child: memory is the child's own, so only the lock is made anew."""
+        """In a forked child: memory is the child's own, so only the lock is made anew."""
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -102,10 +103,10 @@ class MemoryCache:
         """Yield (oid, tid, end tid or None) of every revision held when called."""
         return iter(under(self._lock, self._held))
 
-    # Below: the lock is held.
+    # With the lock held.
 
     def _change(self, change: Callable[..., None], *args: Any) -> None:
-        """Change something wholly, or forget everything; an empty cache is good up to any tid."""
+        """Make a whole change, or forget everything; an empty cache is valid up to any tid."""
         try:
             change(*args)
         except BaseException:

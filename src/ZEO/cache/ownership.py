@@ -1,10 +1,9 @@
-"""Whether what lies at a cache's path is a cache; what is not is somebody's data and keeps its
-bytes.
+"""Whether the file at a cache's path is a cache; any other file is a user's data and is kept.
 
-In: a path, whose lock is held. Out: an open file that is a cache of this format, however damaged,
-or empty. A file of any other kind is renamed to ``NAME.bad``, which the log says. Fails:
-ClientStorageError for a FileStorage, for what is not a regular file, and for what a symbolic link
-leads to unless it is a cache; OSError when the disk is full.
+Enters: a path, whose lock is held. Leaves: an open file that is a cache of this format, even if
+damaged, or empty. A file of any other kind is renamed to ``NAME.bad``, which is logged. Fails:
+ClientStorageError for a FileStorage, for anything but a regular file, and for a file that a
+symbolic link leads to unless it is a cache; OSError when the disk is full.
 """
 
 from __future__ import annotations
@@ -19,15 +18,17 @@ from ZEO.Exceptions import ClientStorageError
 
 log = logging.getLogger('ZEO.cache')
 
-_DATABASES = (b'FS21', b'FS30')  # a FileStorage, whatever cache= says
-_OTHER_CACHES = (b'ZEC', format.MAGIC)  # those of ZEO 4 to 6, and ours of another version
+_DATABASES = (b'FS21', b'FS30')  # the first bytes of a FileStorage
+_OTHER_CACHES = (b'ZEC', format.MAGIC)  # those of ZEO 4 to 6, and of other versions of this format
 
 
 def open_cache_file(path: str | None, linked: bool) -> CacheFile:
-    """Open the cache file at path, or make it; None: a temporary one.
+    """Open the cache file at `path`, or make it.
 
-    linked: a symbolic link has led to path.
-    Raises ClientStorageError, OSError.
+    :param path: None for a temporary file.
+    :param linked: whether a symbolic link has led to `path`.
+    :raises ClientStorageError: when the file there is plainly not a cache, or cannot be opened.
+    :raises OSError: when the disk is full.
     """
     file = open_file(path)
     if path is None:
@@ -41,18 +42,17 @@ def open_cache_file(path: str | None, linked: bool) -> CacheFile:
         if linked and not start.startswith(_OTHER_CACHES):
             raise ClientStorageError(
                 f'{path}, to which a symbolic link leads, is not a cache file: check cache= (or '
-                'var= and client=), or '
-                'remove the link'
+                'var= and client=), or remove the link'
             )
     except BaseException:
         file.close()
         raise
     file.close()
-    return _instead_of(path)
+    return _replace(path)
 
 
-def _instead_of(path: str) -> CacheFile:
-    """Rename the file at path and make an empty one."""
+def _replace(path: str) -> CacheFile:
+    """Rename the file at `path` and make an empty one."""
     try:
         aside = files.move_aside(path)
     except OSError as error:

@@ -1,12 +1,12 @@
-"""What may be done to the revisions in a cache file: the file first, then the index.
+"""All changes of the revisions in a cache file: the file first, then the index.
 
-In: revisions, invalidations, tids. Out: revisions. Fails: NotStored when just the new record could
-not be written; OSError and DamagedCache when file and index may differ and the file must be given
-up.
+Enters: revisions, invalidations, tids. Leaves: revisions. Fails: NotStored when only the new record
+could not be written; OSError and DamagedCache when file and index may differ and the file must be
+given up.
 
-Every method needs the cache's lock. The order of writes is what makes a killed process harmless:
-the file's last tid is written after the invalidations it covers, a record that is closed or dropped
-is so in the file before the index says it, and no record leaves the index but stays in the file.
+Every method needs the cache's lock. The order of writes makes a killed process harmless: the file's
+last tid is written after the invalidations that it covers, a record is closed or dropped in the
+file before it is in the index, and no record that has left the index stays in the file.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ZEO.cache.ring import NotStored
 log = logging.getLogger('ZEO.cache')
 
 _HEADER, _UNIT, _NO_TID = format.RECORD_HEADER, format.UNIT, format.NO_TID
-# A hit reads one and a half times the mean record: reading the end of a larger record costs another
-# call, reading too much of a small one a little time.
+# A hit reads one and a half times the mean record: for a larger record another call reads the rest,
+# and reading too much of a small one takes little time.
 _LEAST_READ, _MOST_READ = 512, 16384  # bytes
 _FIRST_MEAN = 500.0  # bytes; ZODB records are often that small
-_MEAN_WEIGHT = 0.02  # of the latest record in the running mean
-# Revisions of one object that are kept besides the current one. Each takes a look into the file
-# whenever the object changes, and a counter that all write has as many as the file has room for.
+_MEAN_WEIGHT = 0.02  # share of the latest record in the running mean
+# Revisions of one object that are kept besides the current one. Each costs a read whenever the
+# object changes, and a counter that all clients write would have as many as fit into the file.
 _MOST_CLOSED = 8
 
 
@@ -45,14 +45,14 @@ class Revisions:
         self._file, self._index, self._ring = cache.file, cache.index, cache.ring
         self._hot = hot
         self._ring.is_hot = hot.records.__contains__
-        self.salt = self._file.state.salt  # what CRCs start from
+        self.salt = self._file.state.salt  # start value for CRCs
         self._mean = _FIRST_MEAN  # running mean of the length of records in bytes
         self.read_length = _LEAST_READ  # bytes that a hit should read
         used = self._file.end - self._file.start - (self._ring.gap_end - self._ring.hand)
         if len(self._index):
             self._note_length(used * _UNIT / len(self._index), 1.0)
 
-    # --- reading ---
+    # Reading.
 
     def read_current(self, oid: bytes) -> tuple[bytes, bytes] | None:
         """Return (data, tid) of the current revision, None if there is none or it is damaged."""
@@ -65,7 +65,7 @@ class Revisions:
         return data, header.tid
 
     def read_closed(self, oid: bytes, before: bytes) -> tuple[bytes, bytes, bytes] | None:
-        """Return (data, tid, end tid) of the revision that ended but was valid before `before`."""
+        """Return (data, tid, end tid) of the ended revision that was current before `before`."""
         for place in self._index.closed(int.from_bytes(oid, 'big')):
             header = self.header(place)
             if header is not None and header.tid < before <= header.end:
@@ -75,12 +75,12 @@ class Revisions:
         return None
 
     def places(self) -> list[int]:
-        """Return where all revisions are."""
+        """Return the places of all revisions."""
         current = [value >> PLACE_SHIFT for _, value in self._index.current_items()]
         return current + [place for _, place in self._index.closed_items()]
 
     def header(self, place: int) -> format.RecordHeader | None:
-        """Return the header of the record at place, None if there is none to be read."""
+        """Return the header of the record at `place`, or None if it cannot be read."""
         try:
             return self._file.read_header(place)
         except OSError:
@@ -98,10 +98,10 @@ class Revisions:
             return None, b''
         return header, record[_HEADER:]
 
-    # --- changing ---
+    # Changing.
 
     def store(self, oid: bytes, tid: bytes, end_tid: bytes | None, data: bytes) -> None:
-        """Add a revision, unless the cache knows better."""
+        """Add a revision, unless the cache has a newer one or knows when it ended."""
         number = int.from_bytes(oid, 'big')
         value = self._index.get(number)
         if value is not None and self._settled(oid, number, value >> PLACE_SHIFT, tid, end_tid):
@@ -126,7 +126,7 @@ class Revisions:
     def _settled(
         self, oid: bytes, number: int, place: int, tid: bytes, end_tid: bytes | None
     ) -> bool:
-        """Settle what a new revision means for the current one; return whether that was all."""
+        """Apply to the current revision what a new one means; return whether that was all."""
         header = self.header(place)
         if header is not None and header.tid == tid and end_tid is not None:
             self._end(oid, number, place, header, end_tid)
@@ -143,7 +143,7 @@ class Revisions:
         return any(header is not None and header.tid == tid for header in headers)
 
     def invalidate(self, oid: bytes, tid: bytes | None) -> None:
-        """End the current revision at tid if it is older; None: drop all revisions."""
+        """End the current revision at `tid` if it is older; None: drop all revisions."""
         number = int.from_bytes(oid, 'big')
         if tid is None:
             for place in self._index.closed(number):
@@ -201,7 +201,7 @@ class Revisions:
             self._drop_closed(number, place)
 
     def _erase(self, place: int) -> int:
-        """Make the record at place a gap; return its units, 0 if there is none to be read."""
+        """Make the record at `place` a gap; return its units, 0 if it cannot be read."""
         header = self._file.read_header(place)
         if header is None:
             return 0
@@ -209,7 +209,7 @@ class Revisions:
         return header.units
 
     def set_last_tid(self, tid: bytes | None) -> None:
-        """Write that every invalidation up to tid is in the file."""
+        """Write that every invalidation up to `tid` is in the file."""
         before = self._file.state.last_tid
         self._file.state.last_tid = tid
         self._ring.save()
@@ -221,7 +221,7 @@ class Revisions:
         self._index.clear()
         state = self._file.state
         state.last_tid = None
-        state.salt = self.salt = secrets.randbits(31) + 1  # no record checks any more
+        state.salt = self.salt = secrets.randbits(31) + 1  # the CRCs of all records are wrong now
         self._file.write_state(both=True)
         self._ring.reset()
 
@@ -229,10 +229,10 @@ class Revisions:
         self._mean += (length - self._mean) * weight
         self.read_length = min(max(int(self._mean * 1.5), _LEAST_READ), _MOST_READ)
 
-    # --- the file as a whole ---
+    # The file as a whole.
 
     def save(self, hits: int, misses: int) -> None:
-        """Make the file one that opens quickly, even after the machine went down."""
+        """Save the index, so that the file opens quickly, also after the machine went down."""
         if self._file.scratch:
             return
         state = self._file.state
@@ -240,8 +240,8 @@ class Revisions:
         if length * 2 <= self._file.end - self._file.start:
             try:
                 state.index_at = self._ring.place(length, lambda at: self._pack_index(at, length))
-                self._ring.hand = state.index_at  # once it has been read, it is room again
-            except NotStored as error:  # it takes longer to open, that is all
+                self._ring.hand = state.index_at  # once it has been read, its space is free
+            except NotStored as error:  # only the next opening takes longer
                 log.info('No index in cache file %s: %s', self._file.path, error)
         self._file.sync()
         state.clean = True
@@ -262,16 +262,17 @@ class Revisions:
         return b''.join(parts)
 
     def leave_file(self) -> bool:
-        """Go on with the file as a temporary one; return whether it was another before. Raises
-        OSError.
-        """
+        """Continue with the file as a temporary one; return whether it was not one before."""
         if self._file.scratch:
             return False
         self._file.leave()
         return True
 
     def abandon(self) -> None:
-        """Serve nothing more, and make the file void. Raises OSError if that cannot be done."""
+        """Serve nothing more, and make the file unusable.
+
+        :raises OSError: when that is not possible.
+        """
         self._hot.clear()
         self._index.clear()
         self._file.void()

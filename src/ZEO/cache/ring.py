@@ -1,14 +1,15 @@
-"""The hand that goes round the ring, writes new records and decides which ones have to leave.
+"""Eviction: the hand that goes round the ring, writes new records and decides which ones leave.
 
-In: records to place. Out: their places. Fails: NotStored when only the new record could not be
-written; OSError when the file may now hold records that the index has let go of; DamagedCache when
-what lies before the hand is no record.
+Enters: records to place. Leaves: their places. Fails: NotStored when only the new record could not
+be written; OSError when the file may now hold records that the index has dropped; DamagedCache when
+there is no record where the hand comes to.
 
 Between `hand` and `gap_end` is a gap, in which no record header is left. A new record goes to the
-hand. If the gap is too small, the records behind it are taken in one by one: those worth keeping
-slide down to the hand, the others are forgotten. What slid down, the new record and the rest of the
-gap go out in one write, which by construction covers the header of every record passed. So whatever
-part of that write a kill leaves undone, the file never holds a record that the index has let go of.
+hand. If the gap is too small, it takes in the records behind it one by one: those worth keeping
+slide down to the hand, the others are dropped. The records that slid down, the new record and the
+rest of the gap go out in one write, which by construction covers the header of every record passed.
+So whatever part of that write a kill leaves undone, the file never holds a record that the index
+has dropped.
 
 Worth keeping is a current record that was used since the hand last passed (its uses, up to three,
 are worth a round each), or any current record while an eighth of the ring or more is taken by other
@@ -24,13 +25,15 @@ from ZEO.cache import format
 from ZEO.cache.cache_file import CacheFile
 from ZEO.cache.index import PLACE_SHIFT, USES, Index
 
-CLOSED_SHARE = 8  # one part in so many of the ring: more revisions that are not current go first
-MOST_KEPT = 64 * 1024 // format.UNIT  # units slid down per record written, so that none takes long
-KEPT_PER_UNIT = 8  # the same for large records
+#: While revisions that are not current take an eighth of the ring or more, they leave first.
+CLOSED_SHARE = 8
+#: Units that slide down for one record written, so that none takes long.
+MOST_KEPT = 64 * 1024 // format.UNIT
+KEPT_PER_UNIT = 8  # the same for each unit of a large record
 
 
 class DamagedCache(Exception):
-    """What is in the file is not what this process wrote."""
+    """The file does not hold what this process wrote."""
 
 
 class NotStored(Exception):
@@ -46,26 +49,33 @@ class _Kept:
 
 
 class Ring:
-    """Placing and eviction. Every method needs the cache's lock."""
+    """Places and evicts records. Every method needs the cache's lock.
+
+    :param file: whose state says where the hand is.
+    """
 
     def __init__(self, file: CacheFile, index: Index) -> None:
-        """Take over the hand's place from the file's state."""
         self._file = file
         self._index = index
-        self.is_hot: Callable[[bytes], bool] = lambda oid: False  # used, but not seen in the index
+        # uses of such records are not counted in the index
+        self.is_hot: Callable[[bytes], bool] = lambda oid: False
         self.hand = file.state.hand  # units; where the next record goes
-        self.gap_end = file.state.gap_end  # units; up to where there is nothing
+        self.gap_end = file.state.gap_end  # units; where the gap ends
         self.closed_units = file.state.closed_units  # taken by revisions that are not current
-        self._passed: list[int] = []  # places in the gap that may hold records already forgotten
+        self._passed: list[int] = []  # places in the gap that may hold records already dropped
 
     def holds(self, length: int) -> bool:
-        """Tell whether a record with `length` bytes of data may be placed at all."""
+        """Return whether a record with `length` bytes of data may be placed at all."""
         return format.units(length) * 2 <= self._file.end - self._file.start
 
     def place(self, length: int, pack: Callable[[int], bytes]) -> int:
-        """Write a record or a saved index and return its place.
+        """Write a record or a saved index; return its place, in units.
 
-        length: units; pack(place) returns its bytes. Raises NotStored, OSError, DamagedCache.
+        :param length: units that it takes.
+        :param pack: makes its bytes, given its place.
+        :raises NotStored: when only this record could not be written.
+        :raises OSError: when the file may not agree with the index any more.
+        :raises DamagedCache: when the file does not hold what was written.
         """
         kept = self._make_room(length) if self.gap_end - self.hand < length else []
         at = self.hand + sum(record.units for record in kept)
@@ -79,7 +89,7 @@ class Ring:
         return at
 
     def reset(self) -> None:
-        """Make the whole ring one gap. Raises OSError."""
+        """Make the whole ring one gap."""
         self.hand, self.gap_end = self._file.start, self._file.end
         self.closed_units = 0
         self._passed.clear()
@@ -107,7 +117,7 @@ class Ring:
         return kept
 
     def _turn(self, at: int, kept: list[_Kept]) -> None:
-        """Write out what is kept, leave nothing from `at` to the ring's end, go to its start."""
+        """Write the kept records and a gap from `at` to the ring's end; go to its start."""
         rest = self._file.end - at
         gap = (
             format.pack_gap(rest, self._file.seed(at)).ljust(rest * format.UNIT, b'\0')
@@ -125,7 +135,7 @@ class Ring:
             self._index.set(record.oid, record.value)
 
     def _write(self, kept: list[_Kept], at: int, parts: list[bytes]) -> None:
-        """Write what is kept, and from `at` on the parts."""
+        """Write the kept records, and from `at` on the parts."""
         try:
             self._file.write_units(self.hand, b''.join([record.packed for record in kept] + parts))
         except OSError as error:
@@ -134,11 +144,11 @@ class Ring:
         self._passed.clear()
 
     def _take_back(self, kept: list[_Kept], at: int) -> None:
-        """After a write that failed in the middle leave no record in the gap. Raises OSError."""
+        """After a write that failed in the middle, leave no record in the gap."""
         for record in kept:
             self._index.remove(record.oid)
-        # Few bytes each, in blocks that the disk has already. The gap as a whole comes last: until
-        # then nothing depends on it.
+        # A few bytes each, in blocks that the disk has already. The gap as a whole comes last:
+        # until then nothing depends on it.
         for place in [*self._passed, *(record.value >> PLACE_SHIFT for record in kept), at]:
             if place < self._file.end:
                 self._file.write_gap(place, 1)
@@ -146,7 +156,7 @@ class Ring:
         self._passed.clear()
 
     def _pass_one(self, at: int, allowance: int) -> _Kept | None:
-        """Take what begins at gap_end into the gap; return it if it is to slide down to `at`."""
+        """Take the entry at gap_end into the gap; return it if it is to slide down to `at`."""
         place = self.gap_end
         seed = self._file.seed(place)
         buffer = self._file.read_units(place, format.RECORD_HEADER)
@@ -182,5 +192,5 @@ class Ring:
 
     def _extend(self, length: int) -> None:
         if self.gap_end + length > self._file.end:
-            raise DamagedCache(f'what is at {self.gap_end * format.UNIT} does not fit')
+            raise DamagedCache(f'the entry at {self.gap_end * format.UNIT} goes beyond the end')
         self.gap_end += length

@@ -1,10 +1,10 @@
-"""What a cache was asked, event by event, for `zeo-cache trace` and `zeo-cache simulate`.
+"""A trace of the calls of a cache, for `zeo-cache trace` and `zeo-cache simulate`.
 
-In: events. Out: a file of fixed-size entries beside the cache file, or events read from one. Fails:
-writing stops for good, with one line in the log, when the file cannot be written; reading raises
-ValueError for a file that is no trace.
+Enters: events. Leaves: a file of fixed-size entries beside the cache file, or events read from one.
+Fails: when the file cannot be written, writing stops, with one line in the log; reading raises
+ValueError for a file that is not a trace.
 
-ZEO_CACHE_TRACE set to anything but an empty string turns it on, for caches that have a path.
+ZEO_CACHE_TRACE turns it on, set to anything but an empty string, for caches that have a path.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger('ZEO.cache')
 
 SUFFIX = '.trace'  # added to the cache file's path
 _MAGIC = b'ZEOtrc1\n'
-# seconds since 1970, what, size in bytes, oid, tid, end or before
+# seconds since the epoch, what, size in bytes, oid, tid, end or before
 _ENTRY = struct.Struct('<dBI8s8s8s')
 _NO_TID = b'\0' * 8
 
@@ -43,7 +43,7 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Event:
-    """One thing the cache was asked."""
+    """One call of a cache."""
 
     time: float  # seconds since 1970
     what: int  # index of NAMES
@@ -54,12 +54,13 @@ class Event:
 
 
 class Trace:
-    """Writes events to a file."""
+    """Writes events to a file.
+
+    :param path: of a trace, which is continued, or of a new file.
+    :raises OSError: also for a file that is not a trace.
+    """
 
     def __init__(self, path: str) -> None:
-        """Append to the trace at path, or begin it. Raises OSError, also for a file that is not a
-        trace.
-        """
         self._path = path
         self._file: BinaryIO | None = open(_open(path), 'ab')
         if self._file.tell() == 0:
@@ -74,7 +75,7 @@ class Trace:
         end: bytes | None = None,
         size: int = 0,
     ) -> None:
-        """Write one event; never raises OSError."""
+        """Write one event; never raise OSError."""
         file = self._file
         if file is None:
             return
@@ -85,7 +86,7 @@ class Trace:
             log.warning('Cache trace %s ends, it cannot be written: %s', self._path, error)
 
     def close(self) -> None:
-        """Write what is buffered and close the file; never raises OSError."""
+        """Write what is buffered and close the file; never raise OSError."""
         file, self._file = self._file, None
         if file is not None:
             try:
@@ -95,7 +96,10 @@ class Trace:
 
 
 def _open(path: str) -> int:
-    """Return a descriptor that appends to the trace at path. Raises OSError."""
+    """Return a descriptor that appends to the trace at `path`.
+
+    :raises OSError: also for a file that is not a trace.
+    """
     fd = files.open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     if os.fstat(fd).st_size and os.pread(fd, len(_MAGIC), 0) != _MAGIC:
         os.close(fd)
@@ -104,7 +108,7 @@ def _open(path: str) -> int:
 
 
 def wanted(path: str | None) -> Trace | None:
-    """Return a trace for the cache file at path if ZEO_CACHE_TRACE says so, else None."""
+    """Return a trace for the cache file at `path` if ZEO_CACHE_TRACE turns it on, else None."""
     if path is None or not os.environ.get('ZEO_CACHE_TRACE'):
         return None
     try:
@@ -115,7 +119,11 @@ def wanted(path: str | None) -> Trace | None:
 
 
 def read(path: str) -> Iterator[Event]:
-    """Yield the events of the trace at path. Raises OSError, ValueError."""
+    """Yield the events of the trace at `path`.
+
+    :raises OSError: when it cannot be read.
+    :raises ValueError: when it is damaged or not a trace.
+    """
     with open(path, 'rb') as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise ValueError(f'{path} is not a cache trace')
