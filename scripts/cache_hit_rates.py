@@ -1,31 +1,23 @@
 #!/usr/bin/env python
 """Hit rates of the installed ZEO's client cache on made-up accesses, at five sizes.
 
-In: nothing but the ZEO that this Python imports, ours or another release: only the public
-ClientCache is used. Out: a table. Each record takes 1000 bytes of the file, headers included.
+Enters: the ZEO that this Python imports, this one or another release: only the public ClientCache
+is used. Leaves: a table. Fails: as that cache does. Each record takes 1000 bytes of the file,
+headers included.
 """
 
-import importlib.util
 import random
 import sys
 import tempfile
 from pathlib import Path
 
+from cache_lab.workloads import WORKLOADS
 from ZODB.utils import p64
 
 from ZEO.cache import ClientCache
 
-SOURCE = Path(__file__).parent.parent / 'src' / 'ZEO' / 'cache' / 'workloads.py'
 OBJECTS, LOADS, RECORD, HEADER = 20_000, 200_000, 1000, 43
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.5)
-
-
-def workloads():
-    """Return {name: function}, whatever ZEO is installed."""
-    spec = importlib.util.spec_from_file_location('workloads', SOURCE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.WORKLOADS
 
 
 def hit_rate(oids, size):
@@ -45,7 +37,7 @@ def hit_rate(oids, size):
 def main():
     """Print the table."""
     print('cache / database'.ljust(18) + ''.join(f'{share:8.0%}' for share in SHARES))
-    for name, make in workloads().items():
+    for name, make in WORKLOADS.items():
         oids = make(LOADS, OBJECTS, random.Random(1))
         rates = [hit_rate(oids, int(OBJECTS * RECORD * share)) for share in SHARES]
         print(name.ljust(18) + ''.join(f'{100 * rate:8.1f}' for rate in rates), flush=True)

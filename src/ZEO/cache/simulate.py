@@ -1,31 +1,83 @@
-"""What hit rate a cache would have had: events or made-up accesses, replayed through the policies.
+"""The hit rate that a client cache of another size would have had: a trace, replayed.
 
-In: accesses (oid, size in bytes; size 0: forget it), sizes to try. Out: hit rates, and a plot of
-them as text. Fails: ValueError when there is nothing to replay.
+Enters: the events of a trace, and a size in bytes. Leaves: a hit rate, by a model of what the cache
+file keeps. Fails: never; a trace without loads has a hit rate of 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Protocol
 
 from ZEO.cache import format, trace
-from ZEO.cache.policies import Clock, Lru, Policy, Ring, S3Fifo
-
-POLICIES: dict[str, Callable[[int], Policy]] = {
-    'clock': lambda size: Clock(size, 3),  # what ClientCache does
-    'ring': Ring,
-    'lru': Lru,
-    's3-fifo': S3Fifo,
-}
 
 Access = tuple[int, int]  # oid, size in bytes; size 0: the record has become useless
-_TYPICAL_SIZE = 500  # bytes, for records of which the trace never tells
+
+_TYPICAL_SIZE = 500  # bytes, for records whose size the trace does not have
+_MOST_USES = 3  # hits that are counted, as the two bits of the cache's index do
+
+
+class Policy(Protocol):
+    """A model of a cache: what it keeps."""
+
+    def access(self, oid: int, size: int) -> bool:
+        """Load a record of `size` bytes; return whether it was there. If not it is stored."""
+
+    def forget(self, oid: int) -> None:
+        """Drop a record that has become useless."""
+
+
+class Clock:
+    """What a cache file does: a record used since the hand last passed it is kept for another
+    round.
+
+    :param capacity: bytes.
+    :param limit: how many hits are counted, each worth one more round.
+    """
+
+    def __init__(self, capacity: int, limit: int = _MOST_USES) -> None:
+        self._capacity = capacity
+        self._limit = limit
+        self._used = 0
+        self._sizes: OrderedDict[int, int] = OrderedDict()  # in the order the hand will meet them
+        self._uses: dict[int, int] = {}  # hits since the hand last passed, at most the limit
+
+    def access(self, oid: int, size: int) -> bool:
+        """See :class:`Policy`."""
+        if oid in self._sizes:
+            self._uses[oid] = min(self._uses[oid] + 1, self._limit)
+            return True
+        self.add(oid, size)
+        return False
+
+    def add(self, oid: int, size: int) -> None:
+        """Store a record that is not there, at the expense of others."""
+        while self._sizes and self._used + size > self._capacity:
+            self._pass_one()
+        self._sizes[oid] = size
+        self._uses[oid] = 0
+        self._used += size
+
+    def __contains__(self, oid: int) -> bool:
+        return oid in self._sizes
+
+    def forget(self, oid: int) -> None:
+        """See :class:`Policy`."""
+        self._used -= self._sizes.pop(oid, 0)
+        self._uses.pop(oid, None)
+
+    def _pass_one(self) -> None:
+        oid = next(iter(self._sizes))
+        if self._uses[oid]:
+            self._uses[oid] -= 1
+            self._sizes.move_to_end(oid)
+        else:
+            self.forget(oid)
 
 
 def accesses_of(events: Iterable[trace.Event]) -> list[Access]:
-    """Return the accesses that a trace tells of; what is current is loaded, what ends is
-    forgotten.
-    """
+    """Return the accesses in a trace: every load, and every end of a current revision."""
     kept = list(events)
     sizes: dict[bytes, int] = {}
     for event in kept:
@@ -45,7 +97,7 @@ def accesses_of(events: Iterable[trace.Event]) -> list[Access]:
 
 
 def hit_rate(policy: Policy, accesses: Iterable[Access]) -> float:
-    """Return the share of loads that policy answers, 0 to 1."""
+    """Return the share of loads that `policy` answers, 0 to 1."""
     hits = loads = 0
     for oid, size in accesses:
         if size:
@@ -54,37 +106,3 @@ def hit_rate(policy: Policy, accesses: Iterable[Access]) -> float:
         else:
             policy.forget(oid)
     return hits / loads if loads else 0.0
-
-
-def table(
-    accesses: Sequence[Access], sizes: Sequence[int], names: Sequence[str]
-) -> dict[str, list[float]]:
-    """Return {policy: hit rate at each size}. Raises ValueError when there are no accesses."""
-    if not accesses:
-        raise ValueError('there are no loads to replay')
-    return {name: [hit_rate(POLICIES[name](size), accesses) for size in sizes] for name in names}
-
-
-def text_plot(rates: dict[str, list[float]], labels: Sequence[str], height: int = 12) -> str:
-    """Return a plot of hit rate against cache size: a letter per policy, one column per size."""
-    letters = {name: name[0].upper() for name in rates}
-    width = max(map(len, labels)) + 3
-    lines = []
-    for row in range(height, -1, -1):
-        cells = []
-        for column in range(len(labels)):
-            here = [
-                letters[name]
-                for name, values in rates.items()
-                if _row(values[column], height) == row
-            ]
-            cells.append(''.join(here).center(width))
-        lines.append(f'{100 * row / height:4.0f} % |' + ''.join(cells).rstrip())
-    lines.append('       +' + '-' * (width * len(labels)))
-    lines.append('        ' + ''.join(label.center(width) for label in labels).rstrip())
-    lines.append('   ' + ', '.join(f'{letter} = {name}' for name, letter in letters.items()))
-    return '\n'.join(lines)
-
-
-def _row(rate: float, height: int) -> int:
-    return round(rate * height)

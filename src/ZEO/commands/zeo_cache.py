@@ -8,13 +8,12 @@ wrong command line or a file that can't be read.
 from __future__ import annotations
 
 import argparse
-import random
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 
-from ZEO.cache import inspection, simulate, trace, workloads
+from ZEO.cache import inspection, simulate, trace
 from ZEO.commands.options import Parser, output
 from ZEO.Exceptions import ClientStorageError
 
@@ -54,29 +53,14 @@ def _parser() -> Parser:
     command.add_argument('--events', action='store_true', help='print every event')
     command.set_defaults(run=show_trace)
     command = commands.add_parser(
-        'simulate', help='hit rates at several sizes', description=simulated.__doc__
+        'simulate', help='show the hit rate at other sizes', description=simulated.__doc__
     )
-    _simulate_arguments(command)
-    command.set_defaults(run=simulated)
-    return parser
-
-
-def _simulate_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument('file', nargs='?', help='trace file (.zec.trace)')
-    command.add_argument(
-        '--workload',
-        choices=sorted(workloads.WORKLOADS),
-        help='made-up accesses instead of a trace',
-    )
-    command.add_argument('--loads', type=_number, default=200_000, help='made-up loads')
-    command.add_argument('--objects', type=_number, default=20_000, help='made-up objects of 1 KB')
+    command.add_argument('file', help='trace file (.zec.trace)')
     command.add_argument(
         '--sizes', type=_size, nargs='+', metavar='SIZE', help='cache sizes: 500KB, 20MB, 2GB ...'
     )
-    command.add_argument(
-        '--policies', nargs='+', choices=sorted(simulate.POLICIES), default=['clock', 'ring']
-    )
-    command.add_argument('--plot', metavar='PNG', help='draw a picture too (needs matplotlib)')
+    command.set_defaults(run=simulated)
+    return parser
 
 
 def check(options: argparse.Namespace) -> int:
@@ -133,44 +117,20 @@ def _when(seconds: float) -> str:
 
 
 def simulated(options: argparse.Namespace) -> int:
-    """Replay a trace, or made-up accesses, at several cache sizes and with several policies."""
-    if options.workload:
-        make = workloads.WORKLOADS[options.workload]
-        oids = make(options.loads, options.objects, random.Random(1))
-        accesses = [(oid, 1000) for oid in oids]
-    elif options.file:
-        accesses = simulate.accesses_of(trace.read(options.file))
-    else:
-        raise ValueError('name a trace file, or a --workload')
-    sizes = options.sizes or _some_sizes(accesses)
-    rates = simulate.table(accesses, sizes, options.policies)
-    labels = [_size_text(size) for size in sizes]
-    print('hit rate, %'.ljust(14) + ''.join(label.rjust(10) for label in labels))
-    for name, values in rates.items():
-        print(name.ljust(14) + ''.join(f'{100 * value:10.1f}' for value in values))
-    print()
-    print(simulate.text_plot(rates, labels))
-    if options.plot:
-        _draw(rates, sizes, options.plot)
+    """Replay the trace of a cache file at several sizes of the file, and show the hit rates."""
+    accesses = simulate.accesses_of(trace.read(options.file))
+    if not accesses:
+        raise ValueError(f'{options.file} has no loads to replay')
+    print(f'{"size":<12}hit rate')
+    for size in options.sizes or _some_sizes(accesses):
+        rate = simulate.hit_rate(simulate.Clock(size), accesses)
+        print(f'{_size_text(size):<12}{100 * rate:>7.1f}%')
     return EVERYTHING_IS_WELL
 
 
 def _some_sizes(accesses: Sequence[simulate.Access]) -> list[int]:
     whole = sum({oid: size for oid, size in accesses if size}.values())
     return [max(int(whole * share), 1) for share in (0.02, 0.05, 0.1, 0.2, 0.5)]
-
-
-def _draw(rates: dict[str, list[float]], sizes: Sequence[int], path: str) -> None:
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise ValueError('--plot needs matplotlib: pip install matplotlib') from error
-    for name, values in rates.items():
-        pyplot.plot(sizes, [100 * value for value in values], marker='o', label=name)
-    pyplot.xlabel('cache size in bytes')
-    pyplot.ylabel('hit rate in %')
-    pyplot.legend()
-    pyplot.savefig(path)
 
 
 _UNITS = {'GB': 1024**3, 'MB': 1024**2, 'KB': 1024}
@@ -191,13 +151,6 @@ def _size(text: str) -> int:
             f'{text!r} is not a size: give bytes, or a number with KB, MB or GB'
         )
     return size
-
-
-def _number(text: str) -> int:
-    """Return a whole number above zero."""
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above zero')
-    return int(text)
 
 
 def _size_text(size: int) -> str:

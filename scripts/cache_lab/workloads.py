@@ -1,7 +1,7 @@
 """Made-up accesses to compare caches with.
 
-In: how many accesses to how many objects, a random number generator. Out: oids as integers. Fails:
-never. Nothing else of ZEO is imported, so that other caches can be driven with the same accesses.
+Enters: how many accesses to how many objects, a random number generator. Leaves: oids as integers.
+Fails: never. ZEO is not imported, so that caches of other versions can be given the same accesses.
 """
 
 from __future__ import annotations

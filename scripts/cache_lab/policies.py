@@ -1,36 +1,30 @@
-"""Eviction policies as models, to be compared on traces before any of them is built into a file.
+"""Eviction policies as models, to be compared before any of them is built into a cache file.
 
-In: accesses, an oid and a size in bytes. Out: whether each was a hit. Fails: never.
+Enters: accesses, an oid and a size in bytes. Leaves: whether each was a hit. Fails: never.
 A miss stores the record, as the client does; `forget` is what an invalidation does to it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Protocol
+from collections.abc import Callable
 
-
-class Policy(Protocol):
-    """What the simulator asks of a policy."""
-
-    def access(self, oid: int, size: int) -> bool:
-        """Load a record of size bytes; return whether it was there. If not it is stored."""
-
-    def forget(self, oid: int) -> None:
-        """Let go of a record that has become useless."""
+from ZEO.cache.simulate import Clock, Policy
 
 
 class Ring:
-    """First in, first out: what a plain circular file does."""
+    """First in, first out: what a plain circular file does.
+
+    :param capacity: bytes.
+    """
 
     def __init__(self, capacity: int) -> None:
-        """Make an empty model. capacity: bytes."""
         self._capacity = capacity
         self._used = 0
         self._sizes: OrderedDict[int, int] = OrderedDict()  # oldest first
 
     def access(self, oid: int, size: int) -> bool:
-        """See Policy."""
+        """See :class:`Policy`."""
         if oid in self._sizes:
             return True
         self._sizes[oid] = size
@@ -40,7 +34,7 @@ class Ring:
         return False
 
     def forget(self, oid: int) -> None:
-        """See Policy."""
+        """See :class:`Policy`."""
         self._used -= self._sizes.pop(oid, 0)
 
 
@@ -48,60 +42,11 @@ class Lru(Ring):
     """Least recently used leaves first; in a file every hit would have to move its record."""
 
     def access(self, oid: int, size: int) -> bool:
-        """See Policy."""
+        """See :class:`Policy`."""
         hit = super().access(oid, size)
         if hit:
             self._sizes.move_to_end(oid)
         return hit
-
-
-class Clock:
-    """Second chance: a record used since the hand last passed it is kept for another round.
-
-    limit: how many hits are remembered, each worth one more round.
-    """
-
-    def __init__(self, capacity: int, limit: int = 1) -> None:
-        """Make an empty model. capacity: bytes."""
-        self._capacity = capacity
-        self._limit = limit
-        self._used = 0
-        self._sizes: OrderedDict[int, int] = OrderedDict()  # in the order the hand will meet them
-        self._uses: dict[int, int] = {}  # hits since the hand last passed, at most limit
-        self.moved = 0  # bytes copied forward
-
-    def access(self, oid: int, size: int) -> bool:
-        """See Policy."""
-        if oid in self._sizes:
-            self._uses[oid] = min(self._uses[oid] + 1, self._limit)
-            return True
-        self.add(oid, size)
-        return False
-
-    def add(self, oid: int, size: int) -> None:
-        """Store a record that is not there, at the expense of others."""
-        while self._sizes and self._used + size > self._capacity:
-            self._pass_one()
-        self._sizes[oid] = size
-        self._uses[oid] = 0
-        self._used += size
-
-    def __contains__(self, oid: int) -> bool:
-        return oid in self._sizes
-
-    def forget(self, oid: int) -> None:
-        """See Policy."""
-        self._used -= self._sizes.pop(oid, 0)
-        self._uses.pop(oid, None)
-
-    def _pass_one(self) -> None:
-        oid = next(iter(self._sizes))
-        if self._uses[oid]:
-            self._uses[oid] -= 1
-            self.moved += self._sizes[oid]
-            self._sizes.move_to_end(oid)
-        else:
-            self.forget(oid)
 
 
 class S3Fifo:
@@ -110,10 +55,13 @@ class S3Fifo:
     New records pass through the small queue, a tenth of the space; those used there move to the
     main clock, the others only leave their names behind. A record that comes back while its name
     is still known goes to the main clock directly.
+
+    :param capacity: bytes.
+    :param small: the share of the small queue.
+    :param needed: hits that admit to the main clock.
     """
 
     def __init__(self, capacity: int, small: float = 0.1, needed: int = 1, limit: int = 3) -> None:
-        """Make an empty model. capacity: bytes; needed: hits that admit to the main clock."""
         self._small_capacity = int(capacity * small)
         self._needed = needed
         self._main = Clock(capacity - self._small_capacity, limit)
@@ -125,7 +73,7 @@ class S3Fifo:
         self._ghosts_used = 0
 
     def access(self, oid: int, size: int) -> bool:
-        """See Policy."""
+        """See :class:`Policy`."""
         if oid in self._main:
             return self._main.access(oid, size)
         if oid in self._small:
@@ -143,7 +91,7 @@ class S3Fifo:
         return False
 
     def forget(self, oid: int) -> None:
-        """See Policy."""
+        """See :class:`Policy`."""
         self._main.forget(oid)
         self._small_used -= self._small.pop(oid, 0)
 
@@ -157,3 +105,11 @@ class S3Fifo:
         self._ghosts_used += size
         while self._ghosts_used > self._ghost_capacity:
             self._ghosts_used -= self._ghosts.popitem(last=False)[1]
+
+
+POLICIES: dict[str, Callable[[int], Policy]] = {
+    'clock': Clock,  # what a cache file does
+    'ring': Ring,
+    'lru': Lru,
+    's3-fifo': S3Fifo,
+}

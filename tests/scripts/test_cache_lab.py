@@ -1,12 +1,20 @@
 """The models of eviction policies, and the accesses they are compared on."""
 
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from ZEO.cache.policies import Clock, Lru, Ring, S3Fifo
-from ZEO.cache.simulate import hit_rate, table, text_plot
-from ZEO.cache.workloads import WORKLOADS
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'scripts'))
+
+from cache_lab.policies import Lru, Ring, S3Fifo  # noqa: E402
+from cache_lab.workloads import WORKLOADS  # noqa: E402
+from cache_policies import table, text_plot  # noqa: E402
+
+from ZEO.cache.simulate import Clock, hit_rate  # noqa: E402
 
 
 @pytest.mark.parametrize('policy', [Ring, Lru, Clock, S3Fifo])
@@ -30,7 +38,7 @@ def test_what_is_used_stays(policy, kept):
 
 
 @pytest.mark.parametrize('name', sorted(WORKLOADS))
-def test_workloads(name):
+def test_a_workload_stays_within_its_objects(name):
     oids = WORKLOADS[name](2000, 100, random.Random(1))
     assert len(oids) == 2000
     assert min(oids) >= 0 and max(oids) < 100
@@ -38,7 +46,7 @@ def test_workloads(name):
     assert hit_rate(Clock(10_000), accesses) > 0.9
 
 
-def test_plot():
+def test_hit_rates_are_drawn_as_text():
     rates = table([(1, 10), (2, 10), (1, 10), (2, 10)], [10, 100], ['ring', 'clock'])
     assert rates == {'ring': [0.0, 0.5], 'clock': [0.0, 0.5]}
     plot = text_plot(rates, ['10', '100'], height=2).splitlines()
@@ -46,3 +54,22 @@ def test_plot():
     assert 'RC' in plot[1] and 'RC' in plot[2]
     with pytest.raises(ValueError, match='no loads'):
         table([], [10], ['ring'])
+
+
+@pytest.mark.parametrize(
+    'args, words',
+    [
+        (['--workload', 'scan', '--loads', '2000', '--objects', '100'], 's3-fifo'),
+        (['--trace', __file__], 'is not a cache trace'),
+    ],
+)
+def test_policies_are_compared_by_a_script(args, words):
+    done = subprocess.run(
+        [sys.executable, ROOT / 'scripts' / 'cache_policies.py', *args],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env={'PYTHONPATH': str(ROOT / 'src')},
+    )
+    assert words in done.stdout + done.stderr
+    assert done.returncode == (2 if '--trace' in args else 0)
