@@ -33,7 +33,8 @@ class MemoryCache:
     def __init__(self, size: int = 20_000_000) -> None:
         self.size = size
         self._lock = threading.Lock()  # taken by everything that changes something
-        self._current: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()  # oid: (data, tid)
+        # oid: (data, tid, None), as loadBefore returns it
+        self._current: OrderedDict[bytes, tuple[bytes, bytes, None]] = OrderedDict()
         self._touched: set[bytes] = set()  # oids hit since eviction last looked at them
         # (oid, tid): (data, tid, end tid), oldest first; and the tids there are for one oid,
         # sorted: a counter that is written all the time may have thousands
@@ -45,16 +46,17 @@ class MemoryCache:
     def load(self, oid: bytes) -> tuple[bytes, bytes] | None:
         """Return (data, tid) of the current revision of oid, or None."""
         found = self._current.get(oid)
-        if found is not None:
-            self._touched.add(oid)
-        return found
+        if found is None:
+            return None
+        self._touched.add(oid)
+        return found[:2]
 
     def loadBefore(self, oid: bytes, before: bytes) -> tuple[bytes, bytes, bytes | None] | None:
         """Return (data, tid, end tid or None) of the revision current just before tid `before`."""
         current = self._current.get(oid)
         if current is not None and current[1] < before:
             self._touched.add(oid)
-            return current[0], current[1], None
+            return current
         if oid not in self._closed_tids:
             return None  # no lock for a miss
         return under(self._lock, self._closed_before, oid, before)
@@ -64,7 +66,8 @@ class MemoryCache:
 
         It is not kept as current when the cache has a newer revision, or knows when it ended.
         """
-        under(self._lock, self._change, self._store, oid, tid, end_tid, data)
+        # In place of `under`, which would be one more call for each load.
+        with self._lock: self._store(oid, tid, end_tid, data)  # noqa: E701  # fmt: skip
 
     def invalidate(self, oid: bytes, tid: bytes | None) -> None:
         """End the current revision of oid at `tid`, if it is older; None: forget all revisions."""
@@ -121,7 +124,7 @@ class MemoryCache:
 
     def _held(self) -> list[tuple[bytes, bytes, bytes | None]]:
         held: list[tuple[bytes, bytes, bytes | None]]
-        held = [(oid, tid, None) for oid, (_, tid) in self._current.items()]
+        held = [(oid, tid, None) for oid, (_, tid, _) in self._current.items()]
         held += [(oid, tid, end) for (oid, tid), (_, _, end) in self._closed.items()]
         return held
 
@@ -135,7 +138,27 @@ class MemoryCache:
         return None
 
     def _store(self, oid: bytes, tid: bytes, end_tid: bytes | None, data: bytes) -> None:
-        current = self._current.get(oid)
+        """Do what `store` says; wholly, or forget everything, as `_change` does."""
+        try:
+            current = self._current.get(oid)
+            if current is None and end_tid is None and (oid, tid) not in self._closed:
+                self._add_current(oid, data, tid)  # as mostly
+                if self._used > self.size or len(self._touched) > len(self._current):
+                    self._make_room()
+            else:
+                self._replace(oid, tid, end_tid, data, current)
+        except BaseException:
+            self._forget_all()
+            raise
+
+    def _replace(
+        self,
+        oid: bytes,
+        tid: bytes,
+        end_tid: bytes | None,
+        data: bytes,
+        current: tuple[bytes, bytes, None] | None,
+    ) -> None:
         if end_tid is None:
             if (oid, tid) in self._closed or (current and current[1] >= tid):
                 return
@@ -163,7 +186,7 @@ class MemoryCache:
             self._drop_closed(oid, tid)
 
     def _add_current(self, oid: bytes, data: bytes, tid: bytes) -> None:
-        self._current[oid] = data, tid
+        self._current[oid] = data, tid, None
         self._used += len(data) + RECORD_OVERHEAD
 
     def _drop_current(self, oid: bytes) -> None:
