@@ -97,8 +97,6 @@ class Connection:
         self._asked_at = 0.0  # for a sign of life
         # part of an answer that comes in many messages
         self._part_came = 0.0
-        # how many were made: the watcher sees whether it is calm
-        self._calls = 0
         self._said_so = False  # all who must know of the loss do
         self.lost: ClientDisconnected | None = None  # why there is no connection any more
         # the largest message that the server takes, in bytes
@@ -157,7 +155,6 @@ class Connection:
         message_id = next(self._ids) % _IDS
         data = frame(self._session.codec.call(message_id, name, args))
         waiting = self._waiting[message_id] = self._expected(name, applied)
-        self._calls += 1
         try:
             self._outbox.put([data])
         except ClientDisconnected:
@@ -176,7 +173,6 @@ class Connection:
         """Send the frame `data` of a call, and return the answer."""
         try:
             self._waiting[message_id] = waiting
-            self._calls += 1
             self._outbox.send(data)
             waiting.sent = True
             self._reader.wait_for(waiting)
@@ -249,7 +245,8 @@ class Connection:
             self._end(f'the answer to {waiting.name} could not be applied: {error!r}', error)
             self._fail(waiting)
             raise
-        waiting.wake()
+        if waiting.bell is not None:
+            waiting.wake()
 
     # Time.
 
@@ -337,13 +334,13 @@ class Connection:
     def _watch(self) -> None:
         kept_alive = self._system.now()
         while self.lost is None:
-            calls = self._calls
+            sends = self._outbox.sends
             self._system.sleep(BUSY if self._waiting else CALM)
-            if calls == self._calls and self._waiting:
+            if sends == self._outbox.sends and self._waiting:
                 # what has applied an answer may have begun a call, and may not send it
                 self._flush_quietly()
             if (
-                calls == self._calls
+                sends == self._outbox.sends
                 and not self._reader.is_waiting
                 and self._stream.wait_readable(KEEP_ALIVE / 4)
             ):

@@ -71,6 +71,7 @@ class Reader:
         self.suspicion = Suspicion(self.lock, lambda: (self._takes, self._applies), system)
         self._takes = 0  # how often a thread has taken what there was
         self._stream = stream
+        self._recv_into = stream.recv_into
         self._session = session
         self._waiting = waiting
         self._handle = handle
@@ -89,23 +90,31 @@ class Reader:
         return bool(self._turns)
 
     def wait_for(self, waiting: Waiting) -> None:
-        """Return when an answer has been applied; read for everybody while nobody else does."""
-        turns = self._turns
+        """Return when an answer has been applied; read for all while no other thread does."""
+        turns, stream = self._turns, self._stream
         try:
             try:
                 while not waiting.done:
-                    if turns.setdefault(0, waiting) is waiting:
-                        # one step, that leaves no doubt whose turn it is
-                        self._read_until(waiting)
-                    elif self._applies == self._this_thread():
-                        self._read_until(waiting)  # called by what is being applied
-                    else:
+                    # Whose turn it is leaves no doubt: that is one step. A thread that is called by
+                    # what is being applied reads without having it.
+                    if turns.setdefault(0, waiting) is not waiting and (
+                        self._applies != self._this_thread()
+                    ):
                         self._sleep(waiting)
+                        continue
+                    if not stream.is_at_hand():
+                        waiting.looked = self._system.now()
+                        if not stream.wait(self._tick(waiting)):
+                            continue
+                    # In place of `under`, which would be one more call for each answer.
+                    with self.lock: has_come = self._take()  # noqa: E701  # fmt: skip
+                    if not has_come or waiting.since is not None:
+                        self._tick(waiting)
             finally:
                 self._leave(waiting)
-        finally:  # an exception may strike there as well
-            if turns.get(0) is waiting:
-                turns.pop(0, None)
+        except BaseException:  # one may strike in `finally` as well
+            self._give_up(waiting)
+            raise
 
     def drain(self) -> None:
         """Return when all that has arrived by now has been applied, without waiting for more."""
@@ -120,9 +129,9 @@ class Reader:
                     return
             finally:
                 self._leave(turn)
-        finally:  # an exception may strike there as well
-            if turns.get(0) is turn:
-                turns.pop(0, None)
+        except BaseException:  # one may strike in `finally` as well
+            self._give_up(turn)
+            raise
         self._let_reader_drain()
 
     def _let_reader_drain(self) -> None:
@@ -139,16 +148,6 @@ class Reader:
                 under(self.lock, self._take)
             else:
                 self._system.sleep(_PAUSE)
-
-    def _read_until(self, waiting: Waiting) -> None:
-        stream = self._stream
-        while not waiting.done:
-            if not stream.is_at_hand():
-                waiting.looked = self._system.now()
-                if not stream.wait(self._tick(waiting)):
-                    continue
-            if not under(self.lock, self._take) or waiting.since is not None:
-                self._tick(waiting)
 
     def _sleep(self, waiting: Waiting) -> None:
         """Another thread reads: sleep until it has the answer, or leaves reading to us, or is
@@ -173,16 +172,21 @@ class Reader:
         """Give up one's turn, if one has it; when no caller has it, wake one who waits, to take
         it.
         """
-        reader = self._turns.get(0)
-        if reader is turn:
+        turns = self._turns
+        if turns.get(0) is turn:
+            turns.pop(0, None)
+        if self._waiting and not turns:
+            self._wake_one()
+
+    def _give_up(self, turn: Waiting | _Drainer) -> None:
+        if self._turns.get(0) is turn:
             self._turns.pop(0, None)
-        elif reader is not None:
-            return
-        if self._waiting:
-            for other in self._waiting.copy().values():
-                if not other.done and other.sleeps:
-                    other.wake()
-                    break
+
+    def _wake_one(self) -> None:
+        for other in self._waiting.copy().values():
+            if not other.done and other.bell is not None:
+                other.wake()
+                break
 
     # With the lock held.
 
@@ -207,17 +211,17 @@ class Reader:
     def _receive(self) -> bool:
         session = self._session
         try:
-            received = self._stream.receive_available(session.buffer())
-            if received is None:
-                return False
-            messages = session.received(received) if received else []
+            received = self._recv_into(session.buffer())
+            messages = session.received(received) if received else None
+        except (BlockingIOError, InterruptedError):  # nothing has come
+            return False
         except ProtocolError as error:
             self._end(str(error), error)
             return False
         except (OSError, TlsError) as error:
             self._end(str(getattr(error, 'strerror', None) or error), error)
             return False
-        if not received:
+        if messages is None:
             self._end('the server has closed the connection', None)
             return False
         self.heard = self._system.now()

@@ -86,6 +86,12 @@ class ClientState:
 
     def loaded(self, oid: bytes, result: Loaded | None) -> Loaded | None:
         """Apply the answer to a loadBefore; returns it."""
+        if type(result) is tuple and len(result) == 3:
+            data, tid, end = result
+            # What most answers are is looked at here: two calls of shapes.loaded's take 0.4 us.
+            if end is None and type(data) is type(tid) is bytes and len(tid) == 8:
+                self.cache.store(oid, tid, None, data)
+                return result
         result = shapes.loaded(result)
         if result is not None:
             data, tid, end = result

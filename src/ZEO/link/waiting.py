@@ -38,7 +38,7 @@ class Waiting:
     # when its caller last began to wait for the stream, as the reader
     looked: float | None = None
     seen: tuple[Any, ...] | None = None  # the reader, its `looked`, and since when that is so
-    _bell: Any = None  # held by the caller who sleeps
+    bell: Any = None  # held by the caller, who sleeps or is about to; None: it can't be woken
 
     def __init__(
         self, name: str, applied: Callable[[Any], Any] | None = None, has_effect: bool = False
@@ -51,24 +51,19 @@ class Waiting:
         """Wait to be woken, at most so long; the first time, just get ready for it, since it may
         have been done before that.
         """
-        bell = self._bell
+        bell = self.bell
         if bell is None:
             bell = system.lock()
             bell.acquire()
-            self._bell = bell
+            self.bell = bell
         else:
             bell.acquire(timeout=seconds)
 
-    @property
-    def sleeps(self) -> bool:
-        """Whether the caller can be woken."""
-        return self._bell is not None
-
     def wake(self) -> None:
         """Wake the caller, if it sleeps."""
-        if self._bell is not None:
+        if self.bell is not None:
             try:
-                self._bell.release()
+                self.bell.release()
             except RuntimeError:  # woken already, and on its way
                 pass
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import select
 import socket
+from functools import partial
 from typing import Any
 
 from ZEO.net import addresses, green
@@ -45,14 +46,18 @@ class Stream:
         self._raw = raw
         self._tls = TlsSocket(raw, tls) if tls is not None else None
         self._socket: socket.socket | TlsSocket = raw if self._tls is None else self._tls
-        self._recv_into = self._socket.recv_into
+        self._send = self._socket.send
+        #: Takes what has come, as a socket's method does: ``recv_into(buffer)`` returns how many
+        #: bytes, 0 at the end of the stream; raises BlockingIOError when nothing has come.
+        self.recv_into = self._socket.recv_into
         self._busy_poll = BusyPoll(system)  # most answers come at once
         self._readable = _poll_of(raw, select.POLLIN)
+        self._look = partial(self._readable.poll, 0)
 
     def send(self, data: bytes) -> None:
         """Send all of `data`."""
         try:
-            count = self._socket.send(data)
+            count = self._send(data)
         except BlockingIOError:
             count = 0
         if count < len(data) or self._tls is not None:
@@ -84,26 +89,14 @@ class Stream:
             except BlockingIOError:  # as far as it went
                 pass
 
-    def receive(self, buffer: memoryview) -> int | None:
-        """Wait for bytes; returns how many came, 0 at the end of the stream, None after a tick
-        without any.
-        """
-        if self.is_at_hand() or self.wait(TICK):
-            return self.receive_available(buffer)
-        return None
-
-    def receive_available(self, buffer: memoryview) -> int | None:
-        """The same without waiting."""
-        try:
-            return self._recv_into(buffer)
-        except (BlockingIOError, InterruptedError):
-            return None
-
     def is_at_hand(self) -> bool:
         """Look for a moment, without sleeping, whether there is something to read."""
         if self._tls is not None and (self._tls.has_input or self._tls.has_output):
             return self._tls.has_input
-        return bool(self._busy_poll.poll(self._look))
+        try:
+            return self._busy_poll.poll(self._look) != []
+        except RuntimeError:
+            return self._look_beside_another_thread(0)
 
     def wait(self, seconds: float) -> bool:
         """Sleep until there is something to read; tell whether there is. What waits to be sent is
@@ -117,15 +110,17 @@ class Stream:
             ):
                 tls.flush()
         elif tls is None or not tls.has_input:
-            return bool(self._look(seconds))
+            try:
+                return self._readable.poll(seconds * 1000) != []
+            except RuntimeError:
+                return self._look_beside_another_thread(seconds)
         return self.wait_readable(0)
 
-    def _look(self, seconds: float = 0) -> list[tuple[int, int]]:
-        try:
-            return self._readable.poll(seconds * 1000)
-        except RuntimeError:
-            # another thread is in it: one that was taken for lost, and has come back
-            return _ready(self._raw, select.POLLIN, seconds)
+    def _look_beside_another_thread(self, seconds: float) -> bool:
+        """A poll object serves one thread at a time: in it is another reader, which was taken for
+        lost and has come back.
+        """
+        return _ready(self._raw, select.POLLIN, seconds) != []
 
     def wait_readable(self, seconds: float) -> bool:
         """Wait at most so long until there is something to read; any thread may."""

@@ -71,8 +71,10 @@ def checked(message: Any) -> Message:
 
     :raises ProtocolError: when it has not.
     """
-    if type(message) in (tuple, list) and len(message) == 4 and type(message[2]) is str:
-        return message if type(message) is tuple else tuple(message)
+    if type(message) is tuple and len(message) == 4 and type(message[2]) is str:
+        return message
+    if type(message) is list and len(message) == 4 and type(message[2]) is str:
+        return tuple(message)
     raise ProtocolError('a message that is no (id, flags, name, args)')
 
 
@@ -105,11 +107,9 @@ class PickleCodec:
     most_parts = MAX_PARTS
 
     def decode(self, data: bytes | bytearray) -> Message:
-        if type(data) is bytes:
-            loaded = templates.read_loaded(data)
-            if loaded is not None:
-                message_id, record, tid = loaded
-                return message_id, 0, REPLY, (record, tid, None)
+        loaded = templates.read_loaded(data)
+        if loaded is not None:
+            return loaded
         pickles.check_answer(data)
         return checked(pickles.loads(data, answer=True))
 

@@ -130,6 +130,7 @@ class ClientSession(_Session):
 
     def __init__(self, message_size: int) -> None:
         super().__init__(_GREETING_SIZE, None)
+        self._decode: Callable[[bytes | bytearray], Message] | None = None  # once it has
         self._message_size = message_size
         self.is_greeted = False  # whether the server has said which protocol it speaks
         self.answer = b''  # to be sent as soon as it is not empty: this end's part of the greeting
@@ -139,11 +140,12 @@ class ClientSession(_Session):
 
         :raises ProtocolError: when the server breaks the protocol, or speaks another one.
         """
-        if not self.is_greeted:
+        decode = self._decode
+        if decode is None:
             self._greeted(count)
             return []
-        decode = self.codec.decode
-        return [decode(data) for data in self._frames.received(count)]
+        found = self._frames.received(count)
+        return [decode(found[0])] if len(found) == 1 else [*map(decode, found)]
 
     def _greeted(self, count: int) -> None:
         try:
@@ -158,6 +160,7 @@ class ClientSession(_Session):
             raise ProtocolError('the server went on before it was answered')
         self.codec = messages.codec(bytes(found[0]))
         self.is_greeted = True
+        self._decode = self.codec.decode
         self._frames.limit = self._message_size
         self.answer = frame(bytes(found[0]))
 

@@ -288,7 +288,7 @@ def checking(
 
     :param applied: what is to apply it, if anything.
     """
-    if name not in ANSWERS:
+    if ANSWERS.get(name, _is_dropped) is _is_dropped:
         return applied
     if applied is None:
         return lambda result: answer(name, result, where)

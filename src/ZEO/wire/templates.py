@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from struct import Struct
+from typing import Any
 
 from ZEO.wire.frames import LARGE, SIZE
 
@@ -22,7 +23,12 @@ _IS_LOAD = re.compile(
     re.DOTALL,
 )
 
-_IS_LOADED = re.compile(rb'\x80\x03\(J(.{4})K\0X\x06\0\0\0\.reply(?:B(.{4})|C(.))', re.DOTALL)
+#: All of it, its id, the size of the record, the record and its tid.  What is behind the record has
+#: one length, so that the last part of the pattern finds its place in a few steps.
+_IS_LOADED = re.compile(
+    rb'\x80\x03\(J(...[\0-\x7f])K\0X\x06\0\0\0\.reply(?:B(.{4})|C(.))(.*)C\x08(.{8})N\x87t\.',
+    re.DOTALL,
+)
 
 #: Bytes of it that are always the same, and those of the tid.
 _LOADED = len(b'\x80\x03(K\0X\6\0\0\0.replyC\x08\x87t.') + 8
@@ -35,6 +41,7 @@ _IS_STORE = re.compile(
 _IS_STORE_END = re.compile(rb'(?:K(.)|M(..)|J(...[\0-\x7f]))tt\.', re.DOTALL)
 
 _pack_long = Struct('<cI').pack
+_number = int.from_bytes
 
 
 def load(message_id: int, oid: bytes, tid: bytes) -> bytes | None:
@@ -73,21 +80,20 @@ def loaded(message_id: bytes, data: bytes, tid: bytes, end: bytes | None) -> Seq
     return b''.join(pieces[:5]), data, b''.join(pieces[6:])
 
 
-def read_loaded(message: bytes) -> tuple[int, bytes, bytes] | None:
-    """Return the id, data and tid of the answer to a loadBefore that found what is current."""
-    found = _IS_LOADED.match(message)
+def read_loaded(message: bytes | bytearray) -> tuple[int, int, str, Any] | None:
+    """Return the answer to a loadBefore that found what is current, as a message.
+
+    One look at all of it, and no call of our own: this is the client's half of every load.
+    """
+    if not message.endswith(b'N\x87t.'):
+        return None
+    found = _IS_LOADED.fullmatch(message)
     if found is None:
         return None
-    message_id, long, short = found.groups()
-    start = found.end()
-    stop = start + _count(long, short)
-    if message[stop : stop + 2] != b'C\x08' or message[stop + 10 :] != b'N\x87t.':
+    message_id, long, short, data, tid = found.groups()
+    if len(data) != (short[0] if long is None else _number(long, 'little')):
         return None
-    return (
-        int.from_bytes(message_id, 'little', signed=True),
-        message[start:stop],
-        message[stop + 2 : -4],
-    )
+    return _number(message_id, 'little'), 0, '.reply', (data, tid, None)
 
 
 def store(oid: bytes, serial: bytes, data: bytes, txn_id: int) -> bytes | None:
