@@ -32,7 +32,7 @@ from ZEO.link.oids import Oids
 from ZEO.link.options import CACHE_SIZE, BlobOptions, ClientOptions, addresses_of
 from ZEO.link.prefetch import Prefetched
 from ZEO.link.provided import provided
-from ZEO.link.state import ClientState, Nobody
+from ZEO.link.state import ClientState, NullDatabase
 from ZEO.net.system import REAL, System
 from ZEO.wire.extensions import BATCHES, BLOB_LENGTH, EXTENSIONS, RESTORE_BLOB
 
@@ -192,7 +192,7 @@ class ClientStorage(ConflictResolvingStorage):
             watcher[0 if begins else 1]()
 
     def _on_connected(self, connected: Connected) -> None:
-        self._is_read_only_fallback = connected.read_only
+        self._is_read_only_fallback = connected.is_fallback
         self._prefetched.clear()
         zope.interface.directlyProvides(self, *provided(connected.info.get('interfaces', ())))
         if self._blobs is not None:
@@ -292,7 +292,7 @@ class ClientStorage(ConflictResolvingStorage):
     def registerDB(self, db: Any) -> None:
         """Tell `db` of invalidations from now on."""
         known = self._state.database
-        if not (known is db or isinstance(known, Nobody)):
+        if not (known is db or isinstance(known, NullDatabase)):
             log.warning(
                 '%s: a second database is opened on this client storage: the first one is not told '
                 'of changes any more, '
@@ -311,7 +311,7 @@ class ClientStorage(ConflictResolvingStorage):
         if self._closed:
             return
         self._closed = True
-        self._state.database = Nobody()  # it is being taken apart already
+        self._state.database = NullDatabase()  # it is being taken apart already
         self._server.close()
         self._cache.close()
         if self._blobs is not None:

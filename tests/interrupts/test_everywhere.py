@@ -270,6 +270,6 @@ def test_a_client_survives_a_strike_at_a_thread_of_its_own(setting, name, step):
 def idle(client):
     """Wait until no thread is left that began before the test."""
     until = time.monotonic() + PATIENCE
-    while client._server._is_connecting():
+    while client._server.is_connecting:
         assert time.monotonic() < until
         time.sleep(0.001)

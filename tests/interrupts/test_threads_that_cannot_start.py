@@ -40,7 +40,7 @@ def lose(client):
     """Lose the connection, with no connector under way."""
     until = time.monotonic() + PATIENCE
     connection = patiently(client._server.wait)
-    while client._server._is_connecting():
+    while client._server.is_connecting:
         assert time.monotonic() < until
         time.sleep(0.001)
     connection.lose('a test')

@@ -137,7 +137,8 @@ def test_a_server_that_does_not_greet_is_named_with_what_may_be_wrong():
     with socket.create_server(('127.0.0.1', 0)) as silent:
         port = silent.getsockname()[1]
         with pytest.raises(
-            ClientDisconnected, match=f'127.0.0.1:{port}: .*is it a ZEO server, .* use TLS or none'
+            ClientDisconnected,
+            match=f'127.0.0.1:{port}: .*Is a ZEO server listening there, and is TLS on',
         ):
             ClientStorage(('127.0.0.1', port), wait_timeout=0.5)
 

@@ -1,18 +1,19 @@
-"""Finding a usable server: addresses side by side, retries with back-off, read-only as a fallback.
+"""Finding a usable server: all addresses side by side, the read-only ones last.
 
-Enters: addresses, and what to register for. Leaves: a connection that is registered, with a checked
-cache. Fails: :class:`Refused` when every address has a server and none will have us;
-:class:`Unreachable` when none is usable right now.
+Enters: addresses, and what to register for. Leaves: connections that are registered, one after the
+other; each of them up to date once :func:`bring_up_to_date` has checked the cache. Fails:
+:class:`Refused` when every address has a server and each refuses this client; :class:`Unreachable`
+when none is usable right now.
 
-Connecting and the greeting run side by side, in a thread for each address; registration and the
-cache check one after the other, in the caller's thread, so that no two servers ever have us at
-once.
+Connecting and the greeting run side by side, in a thread for each address. Registration and the
+cache check run one after the other, in the caller's thread, so that this client is never registered
+with two servers at once.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from ZODB.POSException import ReadOnlyError
 from ZEO.Exceptions import ClientDisconnected, ClientStorageError, ProtocolError, StaleServerError
 from ZEO.link import verify
 from ZEO.link.connection import Connection
+from ZEO.link.held import HeldMessages
 from ZEO.link.options import Registration
 from ZEO.link.state import ClientState
 from ZEO.net import stream
@@ -31,12 +33,12 @@ from ZEO.wire.extensions import EXTENSIONS, MESSAGE_SIZE, RESOLVES
 
 log = logging.getLogger('ZEO.ClientStorage')
 
-#: Seconds that one address may take to accept a connection and to greet us: less than a server
-#: waits for a TLS handshake, so that a client without TLS can say what may be wrong.
+#: Seconds that one address may take to accept a connection and to send its greeting: less than a
+#: server waits for a TLS handshake, so that a client without TLS can say what may be wrong.
 GREETING = 8.0
 
-#: Seconds after which those addresses are given up of which nothing was heard, such as that their
-#: name can't be looked up.
+#: Seconds after which those addresses are given up of which nothing was heard, for example because
+#: looking up the name takes too long.
 LONGEST = 60.0
 
 
@@ -53,210 +55,251 @@ class Refused(Exception):
 
 
 @dataclass
-class Connected:
-    """A usable connection."""
+class Registered:
+    """A connection whose server has registered this client.
+
+    :param tid: what the server answered: its last transaction; older servers answer something else.
+    :param read_only: whether the client has registered for reading only.
+    """
 
     connection: Connection
-    address: Address
-    read_only: bool  # by the server's word, not by our wish
+    tid: Any
+    read_only: bool
+
+
+@dataclass
+class Connected:
+    """A connection that is ready to be used.
+
+    :param is_fallback: whether it can only be read, although the application wants to write.
+    :param info: what the server says about its storage.
+    :param cache_dropped: whether the cache could not be brought up to date.
+    """
+
+    connection: Connection
+    is_fallback: bool
     info: dict[str, Any]
     cache_dropped: bool
 
 
-class _Early:
-    """Keeps the one-way messages of a connection that is not in use yet, for the one who may apply
-    them.
+class EarlyMessages:
+    """Takes the one-way messages of a connection; keeps those that come before its server has
+    registered this client.
 
-    An invalidation in front of the answer to `register` would move this client past all that it has
-    missed.
+    :param events: takes all of them afterwards, and the connection's end from the start.
     """
 
     def __init__(self, events: Any) -> None:
         self._events = events
-        self._kept: list[tuple[str, Any]] | None = []  # None once they are passed on
+        self._held: HeldMessages | None = HeldMessages()  # None once they are passed on
 
     def on_message(self, name: str, args: Any) -> None:
-        if self._kept is None:
+        """A message has come; called by the thread that reads the connection."""
+        if self._held is None:
             self._events.on_message(name, args)
         else:
-            self._kept.append((name, args))
+            self._held.add(name, args)
 
     def on_lost(self, connection: Connection, reason: str) -> None:
+        """The connection has ended."""
         self._events.on_lost(connection, reason)
 
     def pass_on(self) -> None:
-        """The state holds invalidations back by itself from now on."""
-        kept, self._kept = self._kept or [], None
-        for name, args in kept:
+        """The client state holds invalidations back by itself from now on."""
+        held, self._held = self._held, None
+        for name, args in held.take() if held is not None else ():
             self._events.on_message(name, args)
 
 
-class Attempt:
-    """One round over all addresses."""
+class ConnectRound:
+    """One round over all addresses.
 
-    def __init__(
-        self,
-        wanted: Registration,
-        state: ClientState,
-        events: Any,
-        system: System,
-        still_wanted: Callable[[], bool],
-        retire: Callable[[], None],
-    ) -> None:
+    :param events: takes what the connections receive; see :class:`Connection`.
+    """
+
+    def __init__(self, wanted: Registration, events: Any, system: System) -> None:
+        self.is_cancelled = False  # set by the thread that closes the client
         self._wanted = wanted
-        self._state = state
         self._events = events
         self._system = system
-        self._still_wanted = still_wanted  # False once the client was closed
-        # ends the connection that the new one replaces, before the cache check
-        self._retire = retire
+        self._greetings = system.queue()  # of connections, and errors
+        self._awaited = 0  # addresses of which nothing was heard yet
+        self._read_only: list[Connection] = []  # may do for reading, if there is no better one
+        self._errors: list[BaseException] = []
 
-    def run(self, addresses: list[Address], writable_only: bool = False) -> Connected:
-        """Return the first usable server's connection.
+    def registered(self, addresses: list[Address], writable_only: bool) -> Iterator[Registered]:
+        """Yield one server after the other that has registered this client.
 
-        :param writable_only: do not fall back to reading only.
-        :raises Unreachable: when there is none.
-        :raises Refused: when all refuse.
+        The caller uses the one that it got last, or gives it to :meth:`reject` and goes on.
+
+        :param writable_only: do not fall back to a read-only server.
         """
-        greeted = self._system.queue()
-        for address in addresses:
-            try:
-                self._system.spawn(
-                    f'ZEO connecting to {show(address)}', self._greet, address, greeted
-                )
-            except RuntimeError:  # no thread to be had: one address after the other, then
-                self._greet(address, greeted)
-        errors: list[BaseException] = []
-        only_readable: list[tuple[Address, Connection]] = []
-        found: Connected | None = None
-        for still_to_come in reversed(range(len(addresses))):
-            try:
-                address, result = greeted.get(timeout=LONGEST)
-            except Empty:
-                errors.append(OSError(f'no connection to any address within {LONGEST:.0f} s'))
-                break
-            if isinstance(result, BaseException):
-                errors.append(result)
-            elif not self._still_wanted():
-                _discard(result)
-            else:
-                found = self._try(address, result, self._wanted.read_only, errors, only_readable)
-            if found is not None:
-                if still_to_come:  # some address may take its whole time to be found dead
-                    self._discard_later(greeted, still_to_come)
-                break
-        for address, connection in only_readable:
-            if found is None and not writable_only and self._still_wanted():
-                found = self._try(address, connection, True, errors, [])
-            else:
-                _discard(connection)
-        if found is not None:
-            return found
-        raise self._failure(errors)
+        self._connect(addresses)
+        for connection in self._greeted():
+            yield from self._register(connection, self._wanted.read_only)
+        while self._read_only and not writable_only and not self.is_cancelled:
+            yield from self._register(self._read_only.pop(0), True)
 
-    def _discard_later(self, greeted: Any, count: int) -> None:
-        try:
-            self._system.spawn('ZEO connecting in vain', _discard_rest, greeted, count)
-        except RuntimeError:
-            # no thread to be had: the server gives up strangers that don't register
-            pass
+    def reject(self, connection: Connection, error: Exception) -> None:
+        """Note why a server can't be used, and let go of it; called while `error` is handled."""
+        self._errors.append(self._as_reason(connection, error))
+        discard(connection)
 
-    def _greet(self, address: Address, greeted: Any) -> None:
-        """In a thread of its own: connect and wait for the greeting."""
-        try:
-            link = stream.connect(
-                address, GREETING, self._wanted.ssl, self._wanted.ssl_server_hostname
-            )
-            connection = Connection(
-                link,
-                show(address),
-                _Early(self._events),
-                self._wanted.message_size,
-                self._system,
-                self._wanted.timeout,
-            )
-            connection.who = f'{self._wanted.who}: {connection.where}'
-            try:
-                connection.greet(self._system.now() + GREETING)
-            except BaseException:
-                _discard(connection)
-                raise
-        # The thread's boundary: whatever went wrong is told by whoever waits for it.
-        except BaseException as error:
-            greeted.put((address, _with_address(error, address)))
-        else:
-            greeted.put((address, connection))
-
-    def _try(
-        self,
-        address: Address,
-        connection: Connection,
-        read_only: bool,
-        errors: list[BaseException],
-        only_readable: list[tuple[Address, Connection]],
-    ) -> Connected | None:
-        """Register; a server that lets us only read is remembered, where that may do."""
-        wanted = self._wanted
-        try:
-            return self._register(address, connection, read_only)
-        except ReadOnlyError as error:
-            if wanted.fallback and not read_only:
-                only_readable.append((address, connection))
-                return None
-            errors.append(
-                ReadOnlyError(*error.args)
-                if error.args
-                else ReadOnlyError(
-                    f'{connection.where}: the storage {wanted.storage!r} can only be read: open it '
-                    'with read_only=True'
-                )
-            )
-        except ValueError as error:
-            errors.append(ClientStorageError(f'{connection.where}: {error}'))
-        except ClientStorageError as error:
-            errors.append(error)
-        # What a server fails with while we check the cache is one more reason to try another.
-        except Exception as error:
-            log.exception('%s: connecting failed', connection.who)
-            errors.append(
-                ClientDisconnected(f'{connection.where}: {type(error).__name__}: {error}')
-            )
-        except BaseException:
-            _discard(connection)
-            raise
-        _discard(connection)
-        return None
-
-    def _register(self, address: Address, connection: Connection, read_only: bool) -> Connected:
-        wanted, state = self._wanted, self._state
-        tid = connection.call('register', (wanted.storage, read_only))
-        self._retire()
-        state.hold()
-        connection.events.pass_on()
-        if not isinstance(tid, bytes):  # older servers
-            tid = connection.call('lastTransaction', ())
-        info = connection.call('get_info', ())
-        connection.largest = min(connection.largest, info.get(MESSAGE_SIZE) or connection.largest)
-        connection.read_only = read_only
-        label = wanted.label
-        if RESOLVES in info.get(EXTENSIONS, ()):
-            label += f'\n{RESOLVES}'
-        if label:
-            connection.send('set_client_label', (label,))
-            connection.flush()  # for the server's log: the next call may be a long time off
-        dropped = verify.check(
-            state, connection, tid, wanted.drop_cache_if_older, wanted.drop_cache_rather_verify
-        )
-        state.info = info
-        state.release()
-        return Connected(connection, address, read_only and not wanted.read_only, info, dropped)
-
-    def _failure(self, errors: list[BaseException]) -> Exception:
-        """All refused for good: that error; else one text for everything that was tried."""
-        final = [error for error in errors if _is_refusal(error)]
-        if final and len(final) == len(errors):
+    def failure(self) -> Exception:
+        """Return :class:`Refused` when all servers refuse for good; else :class:`Unreachable`, with
+        one text for everything that was tried.
+        """
+        final = [error for error in self._errors if _is_refusal(error)]
+        if final and len(final) == len(self._errors):
             return Refused(final[0])
-        return Unreachable('; '.join(dict.fromkeys(map(str, errors))) or 'the client was closed')
+        return Unreachable(
+            '; '.join(dict.fromkeys(map(str, self._errors))) or 'the client was closed'
+        )
+
+    def end(self) -> None:
+        """Let go of all connections that were not handed out."""
+        while self._read_only:
+            discard(self._read_only.pop())
+        if self._awaited:  # some address may take its whole time to be found dead
+            try:
+                self._system.spawn('ZEO connecting in vain', self._discard_late)
+            except RuntimeError:
+                # no thread can be started: the servers end connections that do not register
+                pass
+
+    # Connecting and greeting.
+
+    def _connect(self, addresses: list[Address]) -> None:
+        for address in addresses:
+            self._awaited += 1
+            try:
+                self._system.spawn(f'ZEO connecting to {show(address)}', self._greet, address)
+            except RuntimeError:  # no thread can be started: one address after the other, then
+                self._greet(address)
+
+    def _greet(self, address: Address) -> None:
+        """Connect and wait for the greeting, in a thread of its own."""
+        try:
+            result: Connection | BaseException = self._connection_to(address)
+        # The thread's boundary: what went wrong is raised in the thread that waits for it.
+        except BaseException as error:
+            result = _with_address(error, address)
+        self._greetings.put(result)
+
+    def _connection_to(self, address: Address) -> Connection:
+        wanted = self._wanted
+        connection = Connection(
+            stream.connect(address, GREETING, wanted.ssl, wanted.ssl_server_hostname),
+            show(address),
+            EarlyMessages(self._events),
+            wanted.message_size,
+            self._system,
+            wanted.timeout,
+        )
+        connection.who = f'{wanted.who}: {connection.where}'
+        try:
+            connection.greet(self._system.now() + GREETING)
+        except BaseException:
+            discard(connection)
+            raise
+        return connection
+
+    def _greeted(self) -> Iterator[Connection]:
+        """Yield connections in the order in which their servers greet."""
+        while self._awaited:
+            try:
+                result = self._greetings.get(timeout=LONGEST)
+            except Empty:
+                self._errors.append(OSError(f'no connection to any address within {LONGEST:.0f} s'))
+                return
+            self._awaited -= 1
+            if isinstance(result, BaseException):
+                self._errors.append(result)
+            elif self.is_cancelled:
+                discard(result)
+            else:
+                yield result
+
+    def _discard_late(self) -> None:
+        """Let go of those that greet after one was found; in a thread of its own."""
+        for connection in self._greeted():
+            discard(connection)
+
+    # Registering.
+
+    def _register(self, connection: Connection, read_only: bool) -> Iterator[Registered]:
+        """Yield the connection if its server registers this client.
+
+        A server that can only be read is kept for the end, where reading may do.
+        """
+        try:
+            tid = connection.call('register', (self._wanted.storage, read_only))
+        except ReadOnlyError as error:
+            if self._wanted.fallback and not read_only:
+                self._read_only.append(connection)
+            else:
+                self.reject(connection, error)
+        except Exception as error:
+            self.reject(connection, error)
+        except BaseException:
+            discard(connection)
+            raise
+        else:
+            yield Registered(connection, tid, read_only)
+
+    def _as_reason(self, connection: Connection, error: Exception) -> BaseException:
+        if isinstance(error, ReadOnlyError):
+            return error if error.args else self._read_only_error(connection)
+        if isinstance(error, ValueError):
+            return ClientStorageError(f'{connection.where}: {error}')
+        if isinstance(error, ClientStorageError):
+            return error
+        # Whatever a server fails with is one more reason to try another.
+        log.exception('%s: connecting failed', connection.who)
+        return ClientDisconnected(f'{connection.where}: {type(error).__name__}: {error}')
+
+    def _read_only_error(self, connection: Connection) -> ReadOnlyError:
+        return ReadOnlyError(
+            f'{connection.where}: the storage {self._wanted.storage!r} can only be read: open it '
+            'with read_only=True'
+        )
+
+
+def bring_up_to_date(registered: Registered, wanted: Registration, state: ClientState) -> Connected:
+    """Learn what the server says about its storage, and check the cache.
+
+    :raises StaleServerError: when the server has gone back in time.
+    :raises Exception: what the server failed with.
+    """
+    connection, tid = registered.connection, registered.tid
+    state.hold()
+    connection.events.pass_on()
+    if not isinstance(tid, bytes):  # older servers
+        tid = connection.call('lastTransaction', ())
+    info = connection.call('get_info', ())
+    connection.largest = min(connection.largest, info.get(MESSAGE_SIZE) or connection.largest)
+    connection.read_only = registered.read_only
+    _send_label(connection, wanted.label, info)
+    dropped = verify.check(
+        state, connection, tid, wanted.drop_cache_if_older, wanted.drop_cache_rather_verify
+    )
+    state.info = info
+    state.release()
+    return Connected(connection, registered.read_only and not wanted.read_only, info, dropped)
+
+
+def _send_label(connection: Connection, label: str, info: dict[str, Any]) -> None:
+    if RESOLVES in info.get(EXTENSIONS, ()):
+        label += f'\n{RESOLVES}'
+    if label:
+        connection.send('set_client_label', (label,))
+        connection.flush()  # for the server's log: the next call may be a long time off
+
+
+def discard(connection: Connection) -> None:
+    """End a connection that is not used."""
+    connection.lose('not needed')
+    connection.free()
 
 
 def _is_refusal(error: BaseException) -> bool:
@@ -274,16 +317,3 @@ def _with_address(error: BaseException, address: Address) -> BaseException:
     if isinstance(error, OSError):
         return OSError(f'{show(address)}: {error.strerror or error}')
     return error
-
-
-def _discard_rest(greeted: Any, count: int) -> None:
-    """In a thread of its own: let those go that greet after one was found."""
-    for _ in range(count):
-        _, result = greeted.get(timeout=LONGEST)
-        if isinstance(result, Connection):
-            _discard(result)
-
-
-def _discard(connection: Connection) -> None:
-    connection.lose('not needed')
-    connection.free()

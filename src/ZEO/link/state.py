@@ -20,6 +20,7 @@ from ZODB.utils import z64
 
 from ZEO.cache.protocol import Cache
 from ZEO.Exceptions import ProtocolError
+from ZEO.link.held import HeldMessages
 from ZEO.locks import under
 from ZEO.net.system import REAL, System
 from ZEO.wire import shapes
@@ -31,14 +32,14 @@ log = logging.getLogger('ZEO.ClientStorage')
 Loaded = tuple[bytes, bytes, Any]  # data, tid, end tid or None
 
 
-class Nobody:
+class NullDatabase:
     """The database of a storage that has none, or has been closed."""
 
     def invalidate(self, tid: bytes, oids: Iterable[bytes]) -> None:
-        """Do not care."""
+        """Ignore the invalidation."""
 
     def invalidateCache(self) -> None:
-        """Do not care."""
+        """Ignore it."""
 
 
 class ClientState:
@@ -49,7 +50,7 @@ class ClientState:
 
     def __init__(self, cache: Cache, system: System = REAL) -> None:
         self.cache = cache
-        self.database: Any = Nobody()  # set by registerDB
+        self.database: Any = NullDatabase()  # set by registerDB
         # the last transaction that was applied
         self.last_tid: bytes | None = cache.getLastTid()
         # a read before this tid can't miss what may have arrived by now
@@ -62,7 +63,7 @@ class ClientState:
         # told when a cache check begins, and when it has ended
         self.on_check: Callable[[bool], None] = lambda begins: None
         # invalidations that came during a cache check
-        self._held: list[tuple[bytes, list[bytes]]] | None = None
+        self._held: HeldMessages | None = None
 
     @property
     def abilities(self) -> frozenset[str]:
@@ -147,7 +148,7 @@ class ClientState:
 
     def _on_invalidation(self, tid: bytes, oids: list[bytes]) -> None:
         if self._held is not None:
-            self._held.append((tid, oids))
+            self._held.add('invalidateTransaction', (tid, oids))
         else:
             self._invalidate(tid, oids)
 
@@ -175,9 +176,9 @@ class ClientState:
     def hold(self) -> None:
         """A cache check begins: keep invalidations back until :meth:`release`."""
         self.on_check(True)
-        self._held = []
+        self._held = HeldMessages()
 
-    def changed(self, tid: bytes, oids: list[bytes]) -> None:
+    def catch_up(self, tid: bytes, oids: list[bytes]) -> None:
         """While away, these oids changed, one time or several, up to and including the transaction
         `tid`.
         """
@@ -186,7 +187,7 @@ class ClientState:
         self.database.invalidate(tid, oids)
         self._set_last(tid)
 
-    def unknown(self, tid: bytes) -> None:
+    def reset_to(self, tid: bytes) -> None:
         """While away, anything may have changed, up to and including the transaction `tid`."""
         self.cache.clear()
         self.database.invalidateCache()
@@ -197,8 +198,8 @@ class ClientState:
 
     def release(self) -> None:
         """Apply what was held back and is newer than the check."""
-        held, self._held = self._held or [], None
-        for tid, oids in held:
+        held, self._held = self._held, None
+        for _, (tid, oids) in held.take() if held is not None else ():
             if tid > (self.last_tid or z64):
                 self._invalidate(tid, oids)
         self.on_check(False)

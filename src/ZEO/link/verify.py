@@ -37,10 +37,10 @@ def check(
     """
     known = state.cache.getLastTid() or state.last_tid
     if known is None or known == z64:
-        state.unknown(server_tid)
+        state.reset_to(server_tid)
         return False
     if known == server_tid:
-        state.changed(server_tid, [])
+        state.catch_up(server_tid, [])
         return False
     if known > server_tid:
         if not drop_when_older:
@@ -53,7 +53,7 @@ def check(
                 'drop_cache_if_older=True'
             )
         log.warning('%s: the server is older than the cache: the cache is dropped', connection.who)
-        state.unknown(server_tid)
+        state.reset_to(server_tid)
         return True
     answer = None if drop_rather else connection.call('getInvalidations', (known,))
     shapes.answer('getInvalidations', answer, connection.where)
@@ -63,7 +63,7 @@ def check(
             connection.who,
             known.hex(),
         )
-        state.unknown(server_tid)
+        state.reset_to(server_tid)
         return True
-    state.changed(answer[0], list(answer[1]))
+    state.catch_up(answer[0], list(answer[1]))
     return False

@@ -1,0 +1,51 @@
+"""The states of a link, and which may follow which.
+
+Enters: what has happened to the link. Leaves: its next state. Fails: never; what happens too late,
+such as a refusal after the client was closed, changes nothing.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class LinkState(Enum):
+    """Where a link is in its life."""
+
+    STARTING = 'there was no connection yet'
+    REFUSED = 'there was no connection yet, and every server has refused this client'
+    READY = 'connected'
+    READ_ONLY = 'connected to a read-only server until a writable one is found'
+    OFFLINE = 'the connection was lost'
+    CLOSED = 'closed by the application'
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether a thread has to look for a server."""
+        return self not in (LinkState.READY, LinkState.CLOSED)
+
+    @property
+    def was_connected(self) -> bool:
+        """Whether there is a connection, or was one."""
+        return self not in (LinkState.STARTING, LinkState.REFUSED)
+
+    def then(self, wanted: LinkState) -> LinkState:
+        """Return the state that follows when `wanted` is asked for: that one, if it may follow."""
+        return wanted if wanted in _FOLLOWING[self] else self
+
+
+_CONNECTED = {LinkState.READY, LinkState.READ_ONLY}
+
+#: Each state -> those that may follow.
+#:
+#: Only before the first connection do calls fail with what the servers refuse: later they wait, as
+#: a server that was right for this client once is expected to come back. So nothing but STARTING
+#: leads to REFUSED. Nothing follows CLOSED: a connection that is made too late is ended.
+_FOLLOWING: dict[LinkState, set[LinkState]] = {
+    LinkState.STARTING: {*_CONNECTED, LinkState.REFUSED, LinkState.OFFLINE, LinkState.CLOSED},
+    LinkState.REFUSED: {*_CONNECTED, LinkState.OFFLINE, LinkState.CLOSED},
+    LinkState.READY: {LinkState.OFFLINE, LinkState.CLOSED},
+    LinkState.READ_ONLY: {LinkState.OFFLINE, LinkState.CLOSED},
+    LinkState.OFFLINE: {*_CONNECTED, LinkState.CLOSED},
+    LinkState.CLOSED: set(),
+}
