@@ -121,7 +121,13 @@ class Channel:
         """Whether the other side should have no more messages handled: it does not read, or asks
         for too much.
         """
-        return bool(self._held) or self._must_read_first
+        # after each of many messages: as _must_read_first, without calling it
+        pending, unread = self._pending, self._unread
+        return (
+            pending > self._output_limit
+            or (pending > 0 and unread.total - self._counted + pending > unread.limit)
+            or bool(self._held)
+        )
 
     @property
     def _must_read_first(self) -> bool:

@@ -24,8 +24,6 @@ from ZEO.wire.messages import EchoedId, Message
 from ZEO.wire.quoting import explained
 from ZEO.wire.session import ServerSession
 
-_LOAD = OF_CLIENT['loadBefore'].arguments
-
 
 class Streamed:
     """An answer of many messages; `chunks` makes them, given the id of the call."""
@@ -82,37 +80,41 @@ class Answers:
         else:
             self._channel.send(frame(data))
 
-    def load(
-        self, load_now: Callable[[bytes, bytes], tuple[bytes, bytes, Any] | None], message: Message
-    ) -> None:
-        """Make and answer a loadBefore, which most calls are.
+    def loading(
+        self, load_now: Callable[[bytes, bytes], tuple[bytes, bytes, Any] | None]
+    ) -> Callable[[Message], None]:
+        """Return what makes and answers a loadBefore, which most calls are.
 
-        :func:`~ZEO.serving.dispatch.dispatch` and :meth:`answer` do the same with a third more
-        bytecodes and three more Python calls.
+        It does what :func:`~ZEO.serving.dispatch.dispatch` and :meth:`answer` do in one Python call
+        instead of five, with half of the bytecodes: a fifth of what a server does for a load.
 
         :param load_now: the storage's loadBefore.
         """
-        message_id, _, _, args = message
-        self._client.loads += 1
-        try:
-            # without a call: with M5 all loads come here
-            if type(message_id) is not EchoedId and not (
-                len(args) == 2
-                and type(args[0]) is type(args[1]) is bytes
-                and len(args[0]) == len(args[1]) == 8
-            ):
-                _LOAD.check(args)
-            found = load_now(*args)
-            if found is None:
-                self._channel.send(frame(self._session.codec.reply(message_id, None)))
-            else:
-                for piece in self._session.codec.loaded(message_id, *found):
-                    self._channel.send(piece)
-        except ENDS:
-            raise
-        # As in dispatch: whatever a storage may raise is the answer.
-        except BaseException as error:
-            self.fail(message_id, OF_CLIENT['loadBefore'], error)
+        client, channel, codec = self._client, self._channel, self._session.codec
+        method = OF_CLIENT['loadBefore']
+
+        def load(message: Message) -> None:
+            message_id, _, _, args = message
+            client.loads += 1
+            try:
+                if type(message_id) is not EchoedId:  # else a template has looked at the arguments
+                    # in place, where a call would take as long as all of this: with M5 all do this
+                    oid, tid = args if len(args) == 2 else (None, None)
+                    if not (type(oid) is type(tid) is bytes and len(oid) == 8 == len(tid)):
+                        method.arguments.check(args)
+                found = load_now(*args)
+                if found is None:
+                    channel.send(frame(codec.reply(message_id, None)))
+                else:
+                    for piece in codec.loaded(message_id, *found):
+                        channel.send(piece)
+            except ENDS:
+                raise
+            # As in dispatch: whatever a storage may raise is the answer.
+            except BaseException as error:
+                self.fail(message_id, method, error)
+
+        return load
 
     def fail(self, message_id: Any, method: Method, error: BaseException) -> None:
         """Answer a call with what it has raised."""

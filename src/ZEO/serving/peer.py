@@ -70,9 +70,8 @@ class Peer:
         self.visit: Visit
         #: Calls that it has made before, ready to be made again.
         self.calls: dict[str, Call] = {}
-        #: loadBefore of its storage in this thread; None before register, and for a storage on a
-        #: network.
-        self._load_now: Any = None
+        #: What answers loadBefore at once; None before register, and for a storage on a network.
+        self._load: Callable[[Message], None] | None = None
         self._stage: Unregistered | Registered = Unregistered(self, service.storages)
         self._channel = open_channel(self)
         self.answers = Answers(self, session, self._channel, service.loop)
@@ -139,17 +138,24 @@ class Peer:
         :returns: False where it has left some of several, for when the client has read or the
             others had their turn.
         """
-        until = None if type(messages) is tuple else self._service.loop.slice()
-        for message in messages:
-            if message[2] == 'loadBefore' and self._load_now is not None and not message[1]:
-                self.answers.load(self._load_now, message)
+        if type(messages) is tuple:  # one message: most often it is all that has come
+            (message,) = messages
+            if message[2] == 'loadBefore' and self._load is not None and not message[1]:
+                self._load(message)
             else:
                 dispatch(self, message)
-            if until is not None:
-                if self._channel.is_closed:
-                    break
-                if self._channel.is_full or self._service.loop.system.now() > until:
-                    return False
+            return True
+        channel, loop = self._channel, self._service.loop
+        until, now = loop.slice(), loop.system.now
+        for message in messages:
+            if message[2] == 'loadBefore' and self._load is not None and not message[1]:
+                self._load(message)
+            else:
+                dispatch(self, message)
+            if channel.is_closed:
+                return True
+            if channel.is_full or now() > until:
+                return False
         return True
 
     def probed(self) -> None:
@@ -206,7 +212,8 @@ class Peer:
         self.resolves = hosted.client_resolves
         self.calls.clear()
         self._stage = Registered(self, hosted, service.loop, read_only)
-        self._load_now = hosted.backend.load_now
+        if hosted.backend.load_now is not None:
+            self._load = self.answers.loading(hosted.backend.load_now)
         hosted.peers[self] = self.codec.name, channel
         self._session.registered()
         self._session.watch_memory(partial(service.intake.wants, self))

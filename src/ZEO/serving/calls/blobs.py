@@ -20,6 +20,7 @@ from ZEO.serving.calls.family import Client, Family
 from ZEO.serving.calls.transactions import TransactionCalls
 from ZEO.serving.downloads import Downloads, Wanted
 from ZEO.serving.hosted import HostedStorage
+from ZEO.serving.uploads import Uploads
 
 
 class SendingBlobs(Family):
@@ -56,7 +57,9 @@ class StoringBlobs(Family):
     ) -> None:
         super().__init__(client, hosted, loop)
         self._transactions = transactions
-        self._uploads = transactions.uploads
+        self._uploads = Uploads(hosted.storage, client.account)
+        # an unfinished blob belongs to one of the open transactions
+        transactions.none_left = self._uploads.discard
 
     def storeBlobStart(self) -> None:
         blobs.require(self._hosted.storage)
@@ -109,3 +112,6 @@ class StoringBlobs(Family):
             raise
         commit.add_blob_file(path)
         self._transactions.add(operation, txn_id, data, oid, *args, path)
+
+    def close(self) -> None:
+        self._uploads.discard()

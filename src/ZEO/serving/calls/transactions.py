@@ -7,6 +7,7 @@ the error of a one-way call is raised by the vote.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,6 @@ from ZEO.serving.doors import Metadata
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Later
 from ZEO.serving.transactions import Transactions
-from ZEO.serving.uploads import Uploads
 
 #: Object ids in one answer to new_oids.
 MAX_OIDS = 100
@@ -33,7 +33,8 @@ class TransactionCalls(Family):
     def __init__(self, client: Client, hosted: HostedStorage, loop: Loop) -> None:
         super().__init__(client, hosted, loop)
         self.open = Transactions(client.account, hosted.limits)
-        self.uploads = Uploads(hosted.storage, client.account)
+        #: Called when a transaction is over and no other one is open.
+        self.none_left: Callable[[], None] | None = None
 
     def new_oids(self, n: int = MAX_OIDS) -> list[bytes]:
         hosted = self._hosted
@@ -125,17 +126,15 @@ class TransactionCalls(Family):
         return None if commit is None else commit.phase.abort()
 
     def _forget(self, txn_id: Any) -> Commit | None:
-        """A transaction is over; with the last one, so is a blob that belonged to one of them."""
+        """A transaction is over."""
         commit = self.open.forget(txn_id)
-        if not self.open:
-            self.uploads.discard()
+        if self.none_left is not None and not self.open:
+            self.none_left()
         return commit
 
     def close(self) -> None:
-        attempt = self._loop.attempt  # each of these, whatever the others raise
         for commit in self.open.take_all():
-            attempt(partial(_abort, commit))
-        attempt(self.uploads.discard)
+            self._loop.attempt(partial(_abort, commit))
 
 
 def _abort(commit: Commit) -> None:
