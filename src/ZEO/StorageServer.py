@@ -207,7 +207,7 @@ class StorageServer:
         if stranger is not None:
             assert isinstance(stranger, Peer)
             stranger.close(
-                'closed by us: it did not register, and others want to (max-unregistered, '
+                'closed by this server: it did not register, and others want to (max-unregistered, '
                 'max-connections)'
             )
             stream = _moved_down(stream)

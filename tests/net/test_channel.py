@@ -15,7 +15,10 @@ from ZEO.wire.session import Probed
 
 LIMIT = 1_000_000
 
-UNREAD = 'closed by us: it does not read what it is sent, and more than 100000 bytes wait for it'
+UNREAD = (
+    'closed by this server: client does not read its messages, and more than 100000 bytes wait '
+    'for it'
+)
 
 
 class Frames(FrameReader):
@@ -401,8 +404,8 @@ def test_the_other_side_breaks_off(setup):
 @pytest.mark.parametrize(
     'error, reason',
     [
-        (FrameTooLarge('too much'), 'closed by us: too much'),
-        (MemoryError(), 'closed by us: there is no memory for its message'),
+        (FrameTooLarge('too much'), 'closed by this server: too much'),
+        (MemoryError(), 'closed by this server: not enough memory for a message of the client'),
     ],
 )
 def test_what_a_session_refuses_closes(setup, error, reason):

@@ -122,7 +122,7 @@ def test_what_is_no_tls(served):
     there, owner = served
     there.sendall(frame(b'Z5'))
     owner.ended()
-    assert owner.reasons[0].startswith('closed by us:')
+    assert owner.reasons[0].startswith('closed by this server:')
 
 
 def test_gone_in_the_middle_of_the_handshake(served):

@@ -96,7 +96,7 @@ def test_pickle_bombs(service, bomb, registered, caplog):
     warnings = [
         record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
     ]
-    assert len(warnings) == 1 and 'closed by us' in warnings[0]
+    assert len(warnings) == 1 and 'closed by this server' in warnings[0]
 
 
 @pytest.mark.parametrize(

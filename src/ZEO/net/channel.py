@@ -156,7 +156,7 @@ class Channel:
         self._unasked += len(data)
         if self._unasked > self._output_limit:
             self.close(
-                'closed by us: it does not read what it is sent, and more than '
+                'closed by this server: client does not read its messages, and more than '
                 f'{self._output_limit} bytes wait for it'
             )
         else:
@@ -263,14 +263,14 @@ class Channel:
     def _failed(self, error: BaseException) -> None:
         """What was done for this stream has failed: it ends, and nothing else does."""
         if isinstance(error, (ProtocolError, TlsError)):
-            self.close(f'closed by us: {text_of(error)}')
+            self.close(f'closed by this server: {text_of(error)}')
         elif isinstance(error, MemoryError):
-            self.close('closed by us: there is no memory for its message')
+            self.close('closed by this server: not enough memory for a message of the client')
         elif isinstance(error, OSError):
             self.close(f'the connection broke: {error.strerror or text_of(error)}')
         else:
             self._loop.reports.failed('serving a connection failed', 'server', error)
-            self.close(f'closed by us: serving it failed: {explained(error)}')
+            self.close(f'closed by this server: serving it failed: {explained(error)}')
 
     def _may_read(self) -> bool:
         return not self.is_closed and self._kept is None and not self._last_words and not self._held

@@ -102,8 +102,8 @@ class Intake:
         self._timer = None
         if self._first is first and self._waiting and first.arrived() - self._seen < LEAST:
             first.close(
-                f'closed by us: its message does not come on ({first.arrived()} bytes have '
-                f'arrived, less than {LEAST} in '
-                f'{PATIENCE:.0f} s) and others wait for the memory'
+                'closed by this server: its message does not come on '
+                f'({first.arrived()} bytes have arrived, less than {LEAST} in {PATIENCE:.0f} s) '
+                'and others wait for the memory'
             )
         self._look_later()

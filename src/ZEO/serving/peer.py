@@ -126,7 +126,7 @@ class Peer:
 
     def _is_late(self) -> None:
         self.close(
-            'closed by us: it did not register within '
+            'closed by this server: it did not register within '
             f'{self._service.handshake_time:g} s (handshake-timeout)'
         )
 
@@ -178,7 +178,7 @@ class Peer:
         self._gone(self)
 
     def _log_end(self, reason: str) -> None:
-        by_us = reason.startswith('closed by us')
+        by_us = reason.startswith('closed by this server')
         if not isinstance(self._stage, Registered):
             self.report(
                 logging.WARNING if by_us else logging.DEBUG,
@@ -229,4 +229,4 @@ class Peer:
         """A call that the client does not wait for has failed: what it sends next would rest on
         it.
         """
-        self.close(f'closed by us: {name} failed: {explained(error)}')
+        self.close(f'closed by this server: {name} failed: {explained(error)}')

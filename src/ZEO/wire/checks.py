@@ -1,11 +1,11 @@
-"""A look at a pickle from the other side, before the unpickler sees it: its opcodes are walked
-over, in linear time.
+"""Checks of a peer's pickle before the unpickler sees it: a walk over its opcodes, in linear time.
 
 Enters: the bytes of a message. Leaves: nothing. Fails: :class:`ProtocolError` for bytes that are
-not a pickle, and for one made to hurt: the unpickler sizes its memo by the largest index that it
-meets, hashes nested tuples recursively, compares keys whose hashes are equal with each other, and
-makes two hundred bytes of one; what holds one object many times, on many levels, is more than
-anybody can look through. Each would let a few bytes take down the process, or stop it for minutes.
+not a pickle, and for a pickle that would harm this process. The unpickler makes its memo as large
+as the largest index that it meets, hashes nested tuples recursively, compares all keys whose hashes
+are equal, and makes two hundred bytes of one; a value that holds another many times, on many
+levels, takes too long to look through. Each would let a few bytes take down the process, or stop it
+for minutes.
 """
 
 from __future__ import annotations
@@ -16,45 +16,46 @@ import struct
 
 from ZEO.Exceptions import ProtocolError
 
-#: A request nests a few tuples; hashing thousands of nested ones would overrun the C stack.
+#: Tuples of a request, which nests a few; hashing thousands of nested ones overruns the C stack.
 MAX_TUPLES = 1000
 
-#: Opcodes of a request: a thousand oids or an extension have a part of that.
+#: Opcodes of a request; a thousand oids or an extension have fewer.
 MAX_PARTS = 20_000
 
-#: Opcodes of a message before register, which has a name and a flag.
+#: Opcodes of a message before register, which holds a name and a flag.
 FIRST_PARTS = 64
 
-#: Keys of dictionaries and items of sets besides texts and bytes, whose hash nobody can choose, and
-#: numbers that are their own.
+#: Keys of dictionaries and items of sets, besides texts and bytes, whose hashes a peer cannot
+#: choose, and small numbers, which are their own hash.
 MAX_ODD_KEYS = 100
 
-#: How deep such a key is nested.
+#: Levels of nesting of such a key.
 _KEY_DEPTH = 20
 
-#: Two hundred bytes for one.
+#: The opcode that makes two hundred bytes of one.
 EMPTY_SET = 0x8F
 
-#: Bytes up to which a message without memo is too short to hurt.
+#: Bytes; a shorter message that does not use the memo can do no harm.
 SHORT = 1000
 
-#: Places in the unpickler's memo, which it makes up to the largest index; peers use none.
+#: Places in the unpickler's memo, which it makes as large as the largest index; peers use none.
 _MEMO_SIZE = 100_000
 
-#: What a short pickle needs to hurt: one of the opcodes that put something into the memo, or on the
+#: Opcodes without which a short pickle can do no harm: they put a value into the memo, or on the
 #: stack once more.
 _MEMO = re.compile(rb'[2qr\x94]|p[\s\d+_-]')
 
 _TUPLE_MAKERS = frozenset(b'\x85\x86\x87t\x91R\x81\x92o')
 
-#: What puts keys into dictionaries, or items into sets.
+#: Opcodes that put keys into dictionaries, or items into sets.
 _KEY_TAKERS = frozenset(b'sud\x90\x91')
 
-#: What a message before register has none of; of globals the unpickler says which one it was.
+#: Opcodes that no message before register has. Globals are refused by the unpickler, which can
+#: name them.
 _NOT_AT_FIRST = frozenset(b'}dsu\x8f\x90\x91')
 
-#: No peer writes these. Those that give an object a second time would let a few bytes stand for any
-#: number of objects.
+#: Opcodes that no peer writes. Those that use an object a second time would let a few bytes stand
+#: for any number of objects.
 _REFUSED = frozenset(
     'GET BINGET LONG_BINGET DUP PUT PERSID EXT1 EXT2 EXT4 NEXT_BUFFER READONLY_BUFFER'.split()
 )
@@ -63,9 +64,7 @@ _FORBIDDEN, _COUNTED_1, _COUNTED_4, _COUNTED_8, _LINE, _LINES, _MEMO_4 = -1, -2,
 
 
 def _steps() -> list[int]:
-    """For every opcode, how many bytes its argument takes, or one of the negative constants
-    above.
-    """
+    """Return for every opcode the bytes of its argument, or a negative constant from above."""
     kinds = {
         'uint1': 1,
         'uint2': 2,
@@ -104,8 +103,8 @@ _OIDS = re.compile(rb'(?:C\x08.{8}){1,500}', re.DOTALL)
 
 
 def strings(opcode: bytes, width: bytes = b'', last: int = 255) -> bytes:
-    """Return a pattern of short strings, with an alternative for each length: one step, where
-    counting them takes many.
+    """Return a pattern of short strings, with one alternative for each length: the regular
+    expression needs one step for a string instead of one for each of its bytes.
     """
     return b'%b(?:%b)' % (
         opcode,
@@ -114,14 +113,14 @@ def strings(opcode: bytes, width: bytes = b'', last: int = 255) -> bytes:
 
 
 def run_of(*patterns: bytes) -> re.Pattern[bytes]:
-    """Return a pattern of many of these in any order; what the engine remembers of each is given
-    back after a run.
+    """Return a pattern of many of these in any order; the engine frees what it remembers of each
+    after a run.
     """
     return re.compile(b'(?:%b){1,500}' % b'|'.join(patterns), re.DOTALL)
 
 
-#: What is most of a long answer, and can't hurt: it takes no keys, and no memory beyond some bytes
-#: for each of its own.
+#: Most of a long answer, which can do no harm: it has no keys, and takes a few bytes of memory for
+#: each of its own.
 _RUN = run_of(
     rb'Nt\(C\x08.{8}C\x08.{8}',
     rb'C\x08.{8}',
@@ -134,15 +133,14 @@ _RUN = run_of(
     rb'G.{8}',
 )
 
-#: The end of one record of an iterator's and the next one up to its bytes, with the length of
-#: those: half the time of a run, and most of such an answer.
+#: The end of one record of an iterator and the next one up to its bytes, with their length. This
+#: takes half the time of a run, and is most of such an answer.
 _NEXT_RECORD = struct.Struct('<5s8x2s8xBI')
 
-#: The same for records that load_many answers.
+#: The same for records in an answer to load_many.
 _NEXT_LOADED = struct.Struct('<2s8x2sBI')
 
-#: The beginning of nearly every message of a server, up to the record that it may hold, which may
-#: be a large one.
+#: The beginning of nearly every message of a server, with the length of a record that may follow.
 _HEAD = re.compile(
     rb'\x80\x03\((?:K.|M..|J....)(?:K.|[\x88\x89])X(?:\x06\0\0\0\.reply|\x15\0\0\0invalidateTransaction)'
     rb'(?:C(.)|B(.{4}))?',
@@ -151,10 +149,10 @@ _HEAD = re.compile(
 
 
 def check(data: bytes | bytearray, most: int = MAX_PARTS) -> None:
-    """Look at a request.
+    """Check a request.
 
     :param most: opcodes that it may have.
-    :raises ProtocolError: for one that could hurt, and for bytes that are not a pickle.
+    :raises ProtocolError: when it could do harm or is not a pickle.
     """
     if len(data) < SHORT and not _MEMO.search(data):  # each tuple takes a byte
         return
@@ -162,12 +160,18 @@ def check(data: bytes | bytearray, most: int = MAX_PARTS) -> None:
 
 
 def check_first(data: bytes | bytearray) -> None:
-    """Look at a message of somebody who has not registered yet."""
+    """Check a message of a client that has not registered.
+
+    :raises ProtocolError: when it could do harm or is not a pickle.
+    """
     _walk(data, FIRST_PARTS, _NOT_AT_FIRST)
 
 
 def check_answer(data: bytes | bytearray) -> None:
-    """Look at what a server sends, which may be long: a walk of many opcodes at a time."""
+    """Check a message of a server, which may be long, many opcodes at a time.
+
+    :raises ProtocolError: when it could do harm or is not a pickle.
+    """
     position, end, takes_keys = _behind_head(data), len(data), False
     if end - position < SHORT and not _MEMO.search(data, position):
         return
@@ -191,7 +195,7 @@ def check_answer(data: bytes | bytearray) -> None:
             if opcode in _KEY_TAKERS:
                 takes_keys = True
             elif opcode == EMPTY_SET:
-                raise ProtocolError('a message with a set, which no server sends')
+                raise ProtocolError('a message with a set, which servers do not send')
             step = _STEPS[opcode]
             position = position + step if step >= 0 else _over_argument(step, data, position, end)
     except (IndexError, ValueError, OverflowError):
@@ -201,9 +205,7 @@ def check_answer(data: bytes | bytearray) -> None:
 
 
 def _over_records(data: bytes | bytearray, position: int) -> int:
-    """Where a message goes on behind the records of an iterator's that follow the bytes of one, if
-    any do.
-    """
+    """Return the position behind records of an iterator that follow the bytes of one, if any."""
     parts_at, size = _NEXT_RECORD.unpack_from, _NEXT_RECORD.size
     try:
         while True:
@@ -221,7 +223,7 @@ def _over_records(data: bytes | bytearray, position: int) -> int:
 
 
 def _over_loaded(data: bytes | bytearray, position: int) -> int:
-    """The same for records of load_many that are current."""
+    """Return the position behind current records of load_many that follow, if any."""
     parts_at, size = _NEXT_LOADED.unpack_from, _NEXT_LOADED.size
     try:
         while True:
@@ -239,7 +241,7 @@ def _over_loaded(data: bytes | bytearray, position: int) -> int:
 
 
 def _behind_head(data: bytes | bytearray) -> int:
-    """Where a message goes on behind its head; 0 for one that has another."""
+    """Return the position behind a message's head; 0 where it has another head."""
     found = _HEAD.match(data)
     if found is None:
         return 0
@@ -254,7 +256,7 @@ def _walk(data: bytes | bytearray, most: int, refused: frozenset[int]) -> None:
             left -= 1
             if left < 0 or opcode in refused:
                 raise ProtocolError(
-                    f'a message made of more than {most} parts, or of others than belong there'
+                    f'a message of more than {most} parts, or with parts that do not belong there'
                 )
             if opcode == 67 and (run := _OIDS.match(data, position)) is not None:
                 left -= (run.end() - position) // 10 - 1
@@ -299,21 +301,21 @@ def _over_argument(step: int, data: bytes | bytearray, position: int, end: int) 
         end, _MEMO_SIZE
     ):
         return position + 4
-    raise ProtocolError('a message that is no plain pickle')
+    raise ProtocolError('a message that is not a plain pickle')
 
 
-# The keys.
+# Keys.
 
-#: What stands on the stack: a text, bytes or a small number; anything else is how deep it is
-#: nested.
+#: On the stack of the walk: stands for a text, bytes or a small number; any other value is
+#: represented by its levels of nesting.
 _TEXT = -1
 
 _TEXTS = frozenset(b'XVSTUCB\x8c\x8d\x8eKMJ')
 
 
 def _effects() -> list[tuple[int, bool, int]]:
-    """For every opcode, how many values it takes, besides those down to the last mark if it does
-    so, and how many it leaves.
+    """Return for every opcode how many values it takes, whether it takes those down to the last
+    mark as well, and how many it leaves.
     """
     effects = [(0, False, 0)] * 256
     for opcode in pickletools.opcodes:
@@ -328,9 +330,7 @@ _EFFECTS = _effects()
 
 
 def _check_keys(data: bytes | bytearray) -> None:
-    """Walk over a pickle whose opcodes are known to be good, and look at what becomes a key or an
-    item of a set.
-    """
+    """Walk over a pickle whose opcodes were checked, and check its keys and items of sets."""
     position, end, odd = 0, len(data), 0
     stack: list[int] = []
     marks: list[int] = []
@@ -343,7 +343,7 @@ def _check_keys(data: bytes | bytearray) -> None:
                 marks.append(len(stack))
             elif opcode in _TEXTS:
                 stack.append(_TEXT)
-            elif opcode != 0x94:  # which remembers what is on top
+            elif opcode != 0x94:  # MEMOIZE, which leaves the stack as it is
                 odd += _apply(opcode, stack, marks)
                 if odd > MAX_ODD_KEYS:
                     raise ProtocolError(
@@ -355,7 +355,7 @@ def _check_keys(data: bytes | bytearray) -> None:
 
 
 def _apply(opcode: int, stack: list[int], marks: list[int]) -> int:
-    """Do to the stack what an opcode does; returns how many odd keys it takes."""
+    """Do to the stack what an opcode does; return how many odd keys it takes."""
     taken, to_mark, left = _EFFECTS[opcode]
     start = marks.pop() if to_mark else len(stack) - taken
     if start < 0:

@@ -16,19 +16,19 @@ from ZEO.Exceptions import ProtocolError
 
 SIZE = Struct('>I')
 
-#: What one read from a socket may bring; several hundred messages of the usual size.
+#: Bytes that one read from a socket may return; several hundred messages of the usual size.
 READ_SIZE = 256 * 1024
 
-#: A large frame's memory grows with what has arrived, never with what was announced: an
-#: announcement costs its sender nothing.
+#: Bytes. A large frame's memory grows with what has arrived, never with what was announced, since
+#: an announcement costs its sender nothing.
 FIRST_GROWTH = 1024 * 1024
 
-#: It doubles at first; later it grows by steps that are small beside it, since memory that is not
-#: filled yet is wasted.
+#: Bytes. The memory doubles at first; later it grows by steps that are small in comparison, since
+#: memory that is not filled yet is wasted.
 MOST_GROWTH = 32 * 1024 * 1024
 
 
-#: Bytes from which on it is not worth a copy to send something in one piece with what is around it.
+#: Bytes; larger data is sent as a piece of its own, since joining it with others would copy it.
 LARGE = 32 * 1024
 
 
@@ -42,7 +42,7 @@ def frame(message: bytes) -> bytes:
 
 
 def framed(message: bytes) -> tuple[bytes, ...]:
-    """The same in pieces, for those who send pieces: a large message is not copied."""
+    """Return `message` with its length in front, in pieces if it is large, to save a copy."""
     return (frame(message),) if len(message) < LARGE else (SIZE.pack(len(message)), message)
 
 
@@ -60,16 +60,16 @@ class FrameReader:
         self._rest = b''
         # an incomplete frame that is larger, without its length
         self._large: bytearray | None = None
-        self._filled = 0  # how much of _large has arrived
-        self._announced = 0  # the whole size of _large
+        self._filled = 0  # bytes of _large that have arrived
+        self._announced = 0  # bytes of _large in the end
         self._lent: memoryview | None = None  # the view on _large that was lent last
-        #: Told of the memory that a large frame is about to take, before it grows; of 0 when it is
-        #: complete.
+        #: Called with the bytes that a large frame is about to take, before it grows, and with 0
+        #: when it is complete.
         self.watch: Callable[[int], None] | None = None
 
     @property
     def arrived(self) -> int:
-        """How many bytes of a large frame have arrived; 0 where there is none."""
+        """How many bytes of a large frame have arrived; 0 if there is none."""
         return 0 if self._large is None else self._filled
 
     def buffer(self) -> memoryview:
@@ -84,7 +84,7 @@ class FrameReader:
         return self._lent
 
     def received(self, count: int) -> list[bytes | bytearray]:
-        """Take note that `count` bytes were written into the lent buffer.
+        """Note that `count` bytes were written into the lent buffer.
 
         :returns: the frames that are complete now; often none.
         :raises FrameTooLarge: when a frame announces more than the limit.
@@ -93,19 +93,17 @@ class FrameReader:
             return self._received_large(count)
         scratch = self._scratch
         if not self._rest and count - 4 == SIZE.unpack_from(scratch)[0] <= self.limit:
-            # just one frame, as mostly
+            # exactly one frame, the most frequent case
             return [scratch[4:count].tobytes()]
         return self._split(self._rest + scratch[:count].tobytes())
 
     def drop(self) -> None:
-        """Give up the memory of what is incomplete: the stream has ended, but others may still know
-        this reader.
-        """
+        """Free the memory of an incomplete frame: the stream has ended, but this object may not."""
         self._large = self._lent = self.watch = None
         self._rest = b''
 
     def feed(self, data: bytes) -> list[bytes | bytearray]:
-        """Take `data` as the next bytes of the stream; returns and raises as :meth:`received`."""
+        """Take `data` as the next bytes of the stream; return and raise as :meth:`received`."""
         frames: list[bytes | bytearray] = []
         view = memoryview(data)
         while view:
@@ -119,7 +117,7 @@ class FrameReader:
     def _received_large(self, count: int) -> list[bytes | bytearray]:
         assert self._large is not None
         if self._lent is not None:
-            self._lent.release()  # a bytearray can't grow while a view on it lives
+            self._lent.release()  # a bytearray cannot grow while there is a view on it
             self._lent = None
         self._filled += count
         if self._filled < self._announced:
@@ -163,7 +161,7 @@ class FrameReader:
         assert self._large is not None
         size = self._next_size()
         if size <= 2 * FIRST_GROWTH:
-            # to copy what has come takes less time than to make zeros twice
+            # copying what has arrived takes less time than making zeros twice
             grown = bytearray(size)
             grown[: self._filled] = self._large
             self._large = grown

@@ -1,9 +1,9 @@
-"""A look at a message in msgpack from the other side, before it is unpacked: as
-:mod:`ZEO.wire.checks` does with pickles.
+"""Checks of a peer's message in msgpack before it is unpacked, as :mod:`ZEO.wire.checks` does with
+pickles.
 
-Enters: the bytes of a message. Leaves: nothing. Fails: :class:`ProtocolError` for one made to hurt:
-msgpack makes room for as many items as a container announces, on each of a thousand levels, and an
-object of one byte.
+Enters: the bytes of a message. Leaves: nothing. Fails: :class:`ProtocolError` for a message that
+would harm this process: msgpack allocates memory for as many items as a container announces, on
+each of a thousand levels, and makes an object of one byte.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ZEO.wire.plain import is_key
 
 _FIXED_TEXT = b'|'.join(re.escape(bytes([0xA0 + size])) + b'.{%d}' % size for size in range(32))
 
-#: What holds nothing else, but for longer texts and bytes; and with that the containers that
-#: announce less than sixteen items.
+#: Values that are not containers, but for longer texts and bytes; the second pattern below adds
+#: containers that announce less than sixteen items.
 _SIMPLE = (
     rb'\xc4\x08.{8}',
     rb'[\0-\x7f\xc0\xc2\xc3\xe0-\xff]',
@@ -33,19 +33,18 @@ _SIMPLE = (
 _WITHOUT_CONTAINERS = run_of(*_SIMPLE)
 _WITH_SMALL_ONES = run_of(rb'\xc0\x94\xc4\x08.{8}\xc4\x08.{8}', rb'[\x80-\x9f]', *_SIMPLE)
 
-#: The beginning of a message that holds a record: its id, flags, name, and one or two ids before
-#: it.
+#: The beginning of a message that holds a record: the message's id, flags and name, and up to two
+#: oids or tids before the record.
 _RECORD = re.compile(
     rb'\x94(?:[\0-\x7f]|\xcc.|\xcd..|\xce.{4}|\x92\xc4\x08.{8}\xc4\x08.{8})[\0-\2\xc2\xc3](?:%b)[\x90-\x9f](?:\xc4\x08.{8}){0,2}'
     rb'(?:\xc4(.)|\xc5(..)|\xc6(.{4}))' % _FIXED_TEXT,
     re.DOTALL,
 )
 
-#: The end of one record of an iterator's and the next one up to its bytes, with the length of
-#: those.
+#: The end of one record of an iterator and the next one up to its bytes, with their length.
 _NEXT_RECORD = struct.Struct('>4s8x2s8xBH')
 
-#: Bytes of the length behind the first byte of longer ones.
+#: Longer texts and bytes: first byte -> how many bytes hold the length.
 _COUNTED = {0xDA: 2, 0xDB: 4, 0xC5: 2, 0xC6: 4}
 
 _ARRAYS = {0xDC: 2, 0xDD: 4}
@@ -53,9 +52,7 @@ _MAPS = {0xDE: 2, 0xDF: 4}
 
 
 def is_record(data: bytes | bytearray) -> bool:
-    """Tell whether a message is a record, which may be a large one, with so little around it that
-    it can't hurt.
-    """
+    """Return whether a message is a record, of any size, with too little around it to do harm."""
     found = _RECORD.match(data)
     return (
         found is not None
@@ -66,24 +63,36 @@ def is_record(data: bytes | bytearray) -> bool:
 
 
 def check(data: bytes | bytearray, most: int) -> None:
-    """Look at a request, which may have that number of parts."""
+    """Check a request.
+
+    :param most: parts that it may have.
+    :raises ProtocolError: when it could do harm.
+    """
     _walk(data, most, _WITHOUT_CONTAINERS)
 
 
 def check_first(data: bytes | bytearray) -> None:
-    """Look at a message of somebody who has not registered yet."""
+    """Check a message of a client that has not registered.
+
+    :raises ProtocolError: when it could do harm.
+    """
     if _walk(data, FIRST_PARTS, _WITHOUT_CONTAINERS):
         raise ProtocolError('a message with dictionaries before register')
 
 
 def check_answer(data: bytes | bytearray) -> None:
-    """Look at what a server sends, which may be long: no more is announced than there is."""
+    """Check that no container in a server's message, which may be long, announces too many items.
+
+    :raises ProtocolError: when one does.
+    """
     _walk(data, len(data), _WITH_SMALL_ONES)
 
 
 def _walk(data: bytes | bytearray, items: int, harmless: re.Pattern[bytes]) -> int:
-    """Refuse containers that announce more items than that; returns how many maps there are among
-    what is not harmless.
+    """Refuse containers that together announce more than `items` items.
+
+    :param harmless: matches what need not be looked at.
+    :returns: how many maps there are in the rest.
     """
     position, end, maps = 0, len(data), 0
     while position < end:
@@ -108,15 +117,13 @@ def _walk(data: bytes | bytearray, items: int, harmless: re.Pattern[bytes]) -> i
         items -= 1 + size * (1 + is_map)
         if items < 0:
             raise ProtocolError(
-                f'a message of {end} bytes that is made of more parts than such a one holds'
+                f'a message of {end} bytes that announces more parts than it may have'
             )
     return maps
 
 
 def _over_records(data: bytes | bytearray, position: int) -> int:
-    """Where a message goes on behind the records of an iterator's that follow the bytes of one, if
-    any do.
-    """
+    """Return the position behind records of an iterator that follow the bytes of one, if any."""
     parts_at, size = _NEXT_RECORD.unpack_from, _NEXT_RECORD.size
     try:
         while True:
@@ -134,7 +141,7 @@ def _over_records(data: bytes | bytearray, position: int) -> int:
 
 
 def _size(data: bytes | bytearray, position: int, first: int) -> tuple[int, int]:
-    """The number of items of a container, and where they begin."""
+    """Return the number of items of a container, and where they begin."""
     width = _ARRAYS.get(first) or _MAPS.get(first)
     if width is None:
         return first & 0x0F, position
@@ -142,7 +149,7 @@ def _size(data: bytes | bytearray, position: int, first: int) -> tuple[int, int]
 
 
 class Mapping:
-    """Makes the dictionaries of one message, few of whose keys may be other than text and bytes."""
+    """Makes the dictionaries of one message, and limits keys that are not text, bytes or small."""
 
     def __init__(self) -> None:
         self._left = MAX_ODD_KEYS

@@ -2,8 +2,8 @@
 
 Enters: the bytes of one pickle. Leaves: None, bool, numbers, text, bytes, tuples, lists, dicts,
 sets, and the few harmless classes of :data:`ALLOWED`. Fails: :class:`ForbiddenPickle` for a pickle
-that names any other global, :class:`ProtocolError` for bytes that are no pickle, or one made to
-hurt; whatever a pickle says, nothing of it is run.
+that names any other global, :class:`ProtocolError` for bytes that are not a pickle, or for one that
+could do harm; whatever a pickle says, nothing of it is run.
 """
 
 from __future__ import annotations
@@ -19,21 +19,19 @@ __all__ = ['ALLOWED', 'ForbiddenPickle', 'check', 'check_answer', 'check_first',
 
 
 class ForbiddenPickle(ProtocolError):
-    """A pickle asked for a class or function that is not on the list."""
+    """A pickle names a class or function that is not in :data:`ALLOWED`."""
 
 
 class _Frozen(type):
-    """A class that no pickle can change: BUILD may set attributes on whatever the pickle has put on
-    its stack.
-    """
+    """A class that no pickle can change: BUILD may set attributes of any value on the stack."""
 
     def __setattr__(cls, name: str, value: Any) -> None:
         raise ForbiddenPickle(f'a message tries to change the class {cls.__name__}')
 
 
 class _Binary(bytes, metaclass=_Frozen):
-    """Bytes from bytes; the builtin type would also make as many zeros as a number says, which
-    costs their sender nothing.
+    """Bytes from bytes. The builtin type would also make as many zeros as a number says, which
+    costs a sender nothing.
     """
 
     def __new__(cls, data: bytes = b'') -> Any:
@@ -43,8 +41,8 @@ class _Binary(bytes, metaclass=_Frozen):
 
 
 def _few_odd(keys: Any) -> None:
-    """Refuse keys of which many are neither text nor bytes: whoever sent them may have chosen them
-    for their hashes.
+    """Refuse many keys that are neither text nor bytes: the sender may have chosen them for equal
+    hashes.
     """
     if len(keys) - sum(type(key) in (str, bytes) for key in keys) > MAX_ODD_KEYS:
         raise ForbiddenPickle(f'a message with more than {MAX_ODD_KEYS} keys that are not text')
@@ -58,7 +56,7 @@ class _Dict(metaclass=_Frozen):
             raise ForbiddenPickle(f'a message makes a dictionary of {type(items).__name__}')
         pairs = list(items.items()) if type(items) is dict else items
         if not all(type(pair) in (tuple, list) and len(pair) == 2 for pair in pairs):
-            raise ForbiddenPickle('a message makes a dictionary of what are not pairs')
+            raise ForbiddenPickle('a message makes a dictionary of values that are not pairs')
         _few_odd([key for key, _ in pairs])
         return dict(pairs)
 
@@ -79,10 +77,10 @@ class _FrozenSet(_Set):
     _kind = frozenset
 
 
-#: (module, name) -> class: what a message may hold beyond plain data. zodbpickle.binary marks bytes
-#: for Python 2 and is bytes otherwise; zodbpickle's class could be changed by a pickle. Protocol 3
-#: has no opcodes for sets, nor for the dicts that a subclass makes of itself; those three run
-#: nothing, and allocate no more than they are given.
+#: (module, name) -> class: what a message may hold besides plain data. zodbpickle.binary marks
+#: bytes for Python 2 and is bytes otherwise; zodbpickle's own class could be changed by a pickle.
+#: Protocol 3 has no opcodes for sets, nor for dicts that a subclass is reduced to; the three
+#: classes for them run nothing, and allocate no more than they are given.
 ALLOWED: dict[tuple[str, str], Any] = {
     ('zodbpickle', 'binary'): _Binary,
     ('builtins', 'dict'): _Dict,
@@ -92,15 +90,15 @@ ALLOWED: dict[tuple[str, str], Any] = {
 
 try:
     from ZopeUndo.Prefix import Prefix
-except ImportError:  # only where Zope is installed does anybody filter undoInfo by it
+except ImportError:  # only Zope filters undoInfo by it
     pass
 else:
     ALLOWED['ZopeUndo.Prefix', 'Prefix'] = _Frozen('Prefix', (Prefix,), {})
 
 
 class _Whole:
-    """The file that an unpickler reads, of which it sees everything at its first peek: one call
-    instead of one per opcode.
+    """The file that an unpickler reads. The first `peek` returns everything, so that there is one
+    call instead of one for each opcode.
     """
 
     __slots__ = ('_data',)
@@ -130,9 +128,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 class _AnswerUnpickler(_PlainUnpickler):
-    """Reads ZODB's errors as (class name, state): other servers put some into an answer as they
-    are.
-    """
+    """Reads ZODB's errors as (class name, state): other servers pickle some of them as they are."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module == 'ZODB.POSException':
@@ -142,7 +138,7 @@ class _AnswerUnpickler(_PlainUnpickler):
 
 def _description(name: str, state: dict[str, Any]) -> tuple[str, Any]:
     if type(name) is not str or type(state) is not dict:
-        raise ForbiddenPickle('a message makes an error of what is none')
+        raise ForbiddenPickle('a message makes an error of values that do not describe one')
     args = state.pop('args', ())
     return name, state or args
 
@@ -150,7 +146,7 @@ def _description(name: str, state: dict[str, Any]) -> tuple[str, Any]:
 def loads(data: bytes | bytearray, answer: bool = False) -> Any:
     """Return the plain data that the pickle `data` describes.
 
-    :param answer: it is a server's, in which ZODB's errors are read as their descriptions.
+    :param answer: whether a server sent it; then ZODB's errors are read as their descriptions.
     :raises ForbiddenPickle: when it names a global that is not in :data:`ALLOWED`.
     :raises ProtocolError: when it is not a well-formed pickle.
     """
@@ -158,15 +154,15 @@ def loads(data: bytes | bytearray, answer: bool = False) -> Any:
         return (_AnswerUnpickler if answer else _PlainUnpickler)(_Whole(data)).load()
     except ForbiddenPickle:
         raise
-    # The unpickler has no one error for bad bytes: any builtin exception may come out of it.
+    # The unpickler raises any builtin exception for bad bytes.
     except Exception as error:
         raise ProtocolError(
-            f'a message that is no pickle: {type(error).__name__}: {error}'
+            f'a message that is not a pickle: {type(error).__name__}: {error}'
         ) from None
 
 
 class _Out:
-    """What a pickler writes to."""
+    """The file that a pickler writes to."""
 
     __slots__ = ('parts', 'write')
 
@@ -175,14 +171,14 @@ class _Out:
         self.write = self.parts.append
 
 
-#: Picklers to be used again, since making one takes several times as long as a short message does.
-#: One that is in use is not here, so that neither other threads nor what it calls can have it as
-#: well; one that has failed does not come back.
+#: Picklers to be used again, since making one takes several times as long as a short message. One
+#: that is in use is not here, so that neither another thread nor code that it calls can use it at
+#: the same time; one that has failed is not put back.
 _idle: list[tuple[pickle.Pickler, list[bytes]]] = []
 
 
-#: Bytes of a message after which its pickler is not used again: for each later one it would make
-#: room for as much.
+#: Bytes of a message after which its pickler is not used again: it would allocate as much for each
+#: later message.
 _SMALL = 16 * 1024
 
 
@@ -194,9 +190,7 @@ def _new_pickler() -> tuple[pickle.Pickler, list[bytes]]:
 
 
 def dumps(value: Any) -> bytes:
-    """Return `value` as a pickle of protocol 3 without memo, as every version of the protocol's
-    peers reads it.
-    """
+    """Return `value` as a pickle of protocol 3 without memo, which all versions of ZEO read."""
     try:
         pickler, parts = _idle.pop()
     except IndexError:
