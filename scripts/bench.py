@@ -20,7 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+TOP = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TOP / 'scripts'), str(TOP / 'tests')]
 
 from benchlib import plot, report  # noqa: E402
 from benchlib.catalogue import ROWS, Row, select  # noqa: E402

@@ -14,8 +14,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.environments import CannotInstall, make
+
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = ROOT / 'scripts'
+SCRIPTS, TESTS = ROOT / 'scripts', ROOT / 'tests'
 ENVIRONMENTS = ROOT / 'build' / 'bench'
 REDIS_CLIENT = ['redis', 'hiredis']
 
@@ -60,7 +62,7 @@ class Implementation:
     def environment(self) -> dict[str, str]:
         """Return the environment variables of its processes."""
         variables = {k: v for k, v in os.environ.items() if not k.startswith(('PYTHON', 'ZEO_'))}
-        variables['PYTHONPATH'] = os.pathsep.join([str(SCRIPTS), *self.path])
+        variables['PYTHONPATH'] = os.pathsep.join([str(SCRIPTS), str(TESTS), *self.path])
         variables['PYTHONHASHSEED'] = '0'
         return variables
 
@@ -88,21 +90,11 @@ def make_peer(uvloop: bool) -> str:
     uvloop: with the extra of that name, which makes ZEO 6 faster.
     """
     directory = ENVIRONMENTS / ('peer-uvloop' if uvloop else 'peer')
-    packages = ['ZEO[uvloop]>=6,<7' if uvloop else 'ZEO>=6,<7', *REDIS_CLIENT]
-    python = directory / 'bin' / 'python'
-    if not (directory / 'complete').exists():
-        print(f'making {directory} with {", ".join(packages)}', file=sys.stderr)
-        for command in (
-            [sys.executable, '-m', 'venv', '--clear', str(directory)],
-            [str(python), '-m', 'pip', 'install', '-q', *packages],
-        ):
-            if subprocess.run(command).returncode:
-                raise EnvironmentFailed(
-                    f'failed: {" ".join(command)}; repair it, or give '
-                    f'--peer-python a Python that has ZEO 6'
-                )
-        (directory / 'complete').touch()
-    return str(python)
+    peer = 'ZEO[uvloop]>=6,<7' if uvloop else 'ZEO>=6,<7'
+    try:
+        return str(make(directory, peer, *REDIS_CLIENT))
+    except CannotInstall as error:
+        raise EnvironmentFailed(f'{error}; or give --peer-python a Python that has ZEO 6') from None
 
 
 def our_python(peer_python: str) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from environments import run
+from support.browser import PASSWORD, USER
+from support.environments import run
 
-USER, PASSWORD = 'admin', 'secret'
 CUSTOM_ZODB = """\
 import ZEO.ClientStorage
 Storage=ZEO.ClientStorage.ClientStorage(('',{port}))
