@@ -8,13 +8,14 @@ ChildFailed with the child's last words.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import select
 import subprocess
 import sys
+import threading
 from typing import Any
 
-from .servers import Address
+from support.processes import Address, Process
 
 
 class ChildFailed(Exception):
@@ -43,23 +44,13 @@ class Crew:
     """
 
     def __init__(self, role: str, address: Address, parameters: list[dict[str, Any]]):
-        self.processes: list[subprocess.Popen[str]] = []
+        self.processes: list[Process] = []
+        worker = [sys.executable, '-m', 'benchlib.worker', '--role', role]
         try:
             for keywords in parameters:
+                arguments = json.dumps({'address': address, **keywords})
                 self.processes.append(
-                    subprocess.Popen(
-                        [
-                            sys.executable,
-                            '-m',
-                            'benchlib.worker',
-                            '--role',
-                            role,
-                            json.dumps({'address': address, **keywords}),
-                        ],
-                        stdin=subprocess.PIPE,
-                        stdout=subprocess.PIPE,
-                        text=True,
-                    )
+                    Process([*worker, arguments], stdin=subprocess.PIPE, stderr=None)
                 )
             for process in self.processes:
                 self._line(process)
@@ -67,26 +58,20 @@ class Crew:
             self.end()
             raise
 
-    def _line(self, process: subprocess.Popen[str]) -> str:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            raise ChildFailed(f'a child ended with status {process.wait()}')
+    def _line(self, process: Process) -> bytes:
+        line = process.output.line(threading.TIMEOUT_MAX)
+        if line is None:
+            raise ChildFailed(f'a child ended with status {process.end()[0]}')
         return line
-
-    def _tell(self, word: str) -> None:
-        for process in self.processes:
-            assert process.stdin is not None
-            process.stdin.write(word + '\n')
-            process.stdin.flush()
 
     def go(self) -> None:
         """Let all children begin."""
-        self._tell('go')
+        for process in self.processes:
+            process.tell(b'go\n')
 
     def anyone_done(self) -> bool:
         """Tell without waiting whether a child has given its result."""
-        return bool(select.select([p.stdout for p in self.processes], [], [], 0)[0])
+        return any(process.output.ready(0) for process in self.processes)
 
     def results(self) -> list[dict[str, Any]]:
         """Wait for all results and return them."""
@@ -95,19 +80,10 @@ class Crew:
     def end(self) -> None:
         """Let the children close and end; kill what is still there after ten seconds."""
         for process in self.processes:
-            assert process.stdin is not None
-            try:
-                process.stdin.close()
-            except BrokenPipeError:
-                pass
+            with contextlib.suppress(BrokenPipeError):
+                process.popen.stdin.close()
         for process in self.processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+            process.close()
 
     def __enter__(self) -> Crew:
         return self

@@ -9,16 +9,16 @@ import selectors
 import shutil
 import socket
 import struct
-import subprocess
 import time
 
 from ZODB.FileStorage import FileStorage
+
+from support.processes import Address, Process, connect, free_port
 
 from .children import Crew, Stage
 from .loads import Metrics
 from .meters import Meter, process_cpu
 from .records import DATA_FILE, after, expect, fill_file, load_all, make_record, oids_from
-from .servers import Address, connect, free_port
 
 TID = b'\x04' + b'\x01' * 7
 
@@ -137,16 +137,10 @@ def _redis_server(path: str):  # type: ignore[no-untyped-def]
     executable = shutil.which('redis-server')
     if executable is None:
         raise Unavailable('no redis-server on this machine')
-    process = subprocess.Popen(
-        [executable, '--port', '0', '--unixsocket', path, '--save', '', '--appendonly', 'no'],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
+    switches = ['--port', '0', '--unixsocket', path, '--save', '', '--appendonly', 'no']
+    with Process([executable, *switches]) as process:
+        process.wait_until(lambda: os.path.exists(path), pause=0.01)
         yield process
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def redis_get(seconds: float, count: int = 2000, size: int = 1024) -> Metrics:
@@ -159,9 +153,6 @@ def redis_get(seconds: float, count: int = 2000, size: int = 1024) -> Metrics:
     path = os.path.join(os.getcwd(), 'r')
     with _redis_server(path) as process:
         client = redis.Redis(unix_socket_path=path)
-        deadline = time.monotonic() + 20
-        while not os.path.exists(path) and time.monotonic() < deadline:
-            time.sleep(0.01)
         names = [oid.hex() for oid in oids_from(1, count)]
         for name in names:
             client.set(name, make_record(size))

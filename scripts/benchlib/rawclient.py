@@ -14,9 +14,10 @@ import struct
 import time
 from typing import Any
 
+from support.processes import Address, connect
+
 from .children import Stage
 from .records import expect, oids_from
-from .servers import Address, connect
 
 TIMEOUT = 60.0
 REPLY_OVERHEAD = 20  # a reply is the record, two tids and some bytes of pickle

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+from support.processes import Process
 
 from .catalogue import LIMIT, OURS, PEER, Row
 from .environments import Implementation
@@ -27,45 +26,28 @@ Results = dict[str, dict[str, list[Result]]]  # job key -> implementation -> one
 
 def run_job(implementation: Implementation, row: Row, quick: bool) -> Result:
     """Return the metrics of one run, or {'error': text} or {'skipped': text}; never raises."""
-    directory = tempfile.mkdtemp(prefix='zb')
-    try:
-        with open(os.path.join(directory, 'err'), 'wb') as errors:
-            process = subprocess.Popen(
-                implementation.command(
-                    '-m', 'benchlib.worker', row.job, json.dumps(row.arguments(quick))
-                ),
-                env=implementation.environment(),
-                cwd=directory,
-                text=True,
-                stderr=errors,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                start_new_session=True,
-            )
-        return _collect(process, row, Path(directory))
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _collect(process: subprocess.Popen[str], row: Row, directory: Path) -> Result:
-    assert process.stdout is not None and process.stdin is not None
-    timer = threading.Timer(row.timeout, _kill_group, [process.pid])
-    timer.start()
-    try:
-        line = process.stdout.readline()
-    finally:
-        timer.cancel()
-        _kill_group(process.pid)
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
+    command = ['-m', 'benchlib.worker', row.job, json.dumps(row.arguments(quick))]
+    with tempfile.TemporaryDirectory(prefix='zb', ignore_cleanup_errors=True) as directory:
+        process = Process(
+            implementation.command(*command),
+            env=implementation.environment(),
+            cwd=directory,
+            stdin=subprocess.PIPE,  # whose end tells the worker that its driver is gone
+            start_new_session=True,
+        )
+        try:
+            line = process.output.line(row.timeout)
+        finally:
+            kill_group(process.pid)
+            process.close()
     if line:
         return json.loads(line)
-    words = (directory / 'err').read_text(errors='replace').strip().splitlines()
+    words = process.errors.seen.strip().splitlines()
     return {'error': words[-1] if words else f'gave nothing within {row.timeout:g} s'}
 
 
-def _kill_group(group: int) -> None:
+def kill_group(group: int) -> None:
+    """Kill all processes of a group."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
 

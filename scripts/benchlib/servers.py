@@ -8,13 +8,14 @@ text is the last line of the server's log.
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from support.processes import Address, Process, ProcessFailed, connect, free_port
 
 from .meters import process_cpu, resident_bytes
 from .records import DATA_FILE
@@ -48,61 +49,19 @@ SSL = """<ssl>
     authenticate cert.pem
   </ssl>"""
 
-Address = str | tuple[str, int]
-
 
 class ServerFailed(Exception):
     """The server did not start, or ended by itself."""
 
 
-def free_port() -> int:
-    """Return a TCP port of the loopback interface that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
-
-
 def make_certificate() -> None:
     """Make cert.pem and key.pem in the working directory."""
-    subprocess.run(
-        [
-            'openssl',
-            'req',
-            '-x509',
-            '-newkey',
-            'ec',
-            '-pkeyopt',
-            'ec_paramgen_curve:prime256v1',
-            '-nodes',
-            '-keyout',
-            'key.pem',
-            '-out',
-            'cert.pem',
-            '-days',
-            '2',
-            '-subj',
-            '/CN=localhost',
-            '-addext',
-            'subjectAltName=DNS:localhost',
-        ],
-        check=True,
-        capture_output=True,
+    command = (
+        'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes '
+        '-keyout key.pem -out cert.pem -days 2 -subj /CN=localhost '
+        '-addext subjectAltName=DNS:localhost'
     )
-
-
-def connect(address: Address, timeout: float = 60.0) -> socket.socket:
-    """Return a blocking socket connected to `address` (a path or host and port)."""
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    sock = socket.socket(family)
-    sock.settimeout(timeout)
-    try:
-        sock.connect(address)
-    except OSError:
-        sock.close()
-        raise
-    if family == socket.AF_INET:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+    subprocess.run(command.split(), check=True, capture_output=True)
 
 
 class Server:
@@ -121,22 +80,19 @@ class Server:
         Path('server.conf').write_text(
             CONFIGURATION.format(address=text, storage=STORAGES[kind], ssl=SSL if self._tls else '')
         )
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
 
     def start(self) -> float:
         """Start it and wait until it greets; return the seconds that took."""
         begin = time.perf_counter()
         with open('server.out', 'ab') as out:
-            self.process = subprocess.Popen(
-                [sys.executable, '-m', 'ZEO.runzeo', '-C', 'server.conf'],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
+            self.process = Process(
+                [sys.executable, '-m', 'ZEO.runzeo', '-C', 'server.conf'], stdout=out, stderr=out
             )
-        while not self._greets():
-            if self.process.poll() is not None or time.perf_counter() - begin > START_TIMEOUT:
-                raise ServerFailed(f'the server did not start: {self._last_words()}')
-            time.sleep(0.002)
+        try:
+            self.process.wait_until(self._greets, START_TIMEOUT, pause=0.002)
+        except ProcessFailed:
+            raise ServerFailed(f'the server did not start: {self._last_words()}') from None
         return time.perf_counter() - begin
 
     def _greets(self) -> bool:
@@ -155,15 +111,9 @@ class Server:
 
     def stop(self) -> None:
         """End it; by force when it does not end in ten seconds."""
-        if self.process is None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process = None
+        if self.process is not None:
+            self.process.stop()
+            self.process = None
 
     def __enter__(self) -> Server:
         self.start()

@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,8 @@ from benchlib.catalogue import LIMIT, OURS, PEER, ROWS, Row, Target, select  # n
 from benchlib.environments import Implementation  # noqa: E402
 from benchlib.rawclient import RawClient, encode  # noqa: E402
 from benchlib.worker import JOBS  # noqa: E402
+
+from support.processes import Process, wait_until  # noqa: E402
 
 SOURCE = str(ROOT / 'src')
 
@@ -131,22 +132,20 @@ def living(group):
 
 def expect_none_living(groups):
     """A killed process may take a moment to go; one that was not killed never goes."""
-    deadline = time.monotonic() + 20
-    while any(living(group) for group in groups) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: not any(living(group) for group in groups))
     assert [living(group) for group in groups] == [[] for _ in groups]
 
 
 @pytest.fixture
 def groups(monkeypatch):
     """The process groups that the runner has killed, for a look whether anyone lives in them."""
-    seen, kill = [], runner._kill_group
+    seen, kill = [], runner.kill_group
 
     def remember(group):
         seen.append(group)
         kill(group)
 
-    monkeypatch.setattr(runner, '_kill_group', remember)
+    monkeypatch.setattr(runner, 'kill_group', remember)
     return seen
 
 
@@ -169,18 +168,15 @@ def test_a_job_that_takes_too_long_is_ended(groups):
 
 def test_a_job_ends_when_its_driver_is_gone(tmp_path):
     implementation = Implementation(sys.executable, (SOURCE,))
-    worker = subprocess.Popen(
+    worker = Process(
         [sys.executable, '-m', 'benchlib.worker', 'ping', '{"seconds": 3600}'],
         cwd=tmp_path,
         env=implementation.environment(),
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 30
-    while not (tmp_path / 'server.out').exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    worker.stdin.close()
-    worker.wait(30)
+    worker.wait_until((tmp_path / 'server.out').exists)
+    worker.close(30)
     expect_none_living([worker.pid])
 
 
@@ -199,18 +195,10 @@ COMMAND = [
 
 @pytest.mark.slow
 def test_an_interrupted_run_shows_what_it_has():
-    command = subprocess.Popen(
-        [*COMMAND, '--rounds', '1000', '--only', 'ping'],
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    for line in command.stderr:
-        if 'round 2' in line:
-            break
-    command.send_signal(signal.SIGINT)
-    output, errors = command.communicate(timeout=30)
-    assert command.returncode == 0 and 'interrupted' in errors
+    command = Process([*COMMAND, '--rounds', '1000', '--only', 'ping'])
+    command.errors.wait_for('round 2')
+    status, output, errors = command.end(signal.SIGINT)
+    assert status == 0 and 'interrupted' in errors
     assert output.splitlines()[2].startswith('ping ')
 
 

@@ -49,17 +49,6 @@ class SideProcess(Process):
         """Return an error that names the side, too."""
         return super().failure(f'{self.side.name}: {what}')
 
-    def close(self, patience: float = 10.0) -> int:
-        """Close its input, give it `patience` seconds to end, then kill it."""
-        try:
-            self.popen.stdin.close()
-        except BrokenPipeError:
-            pass
-        try:
-            return self.end(patience=patience)[0]
-        except subprocess.TimeoutExpired:
-            return self.kill()
-
 
 class Child(SideProcess):
     """A process that runs one of our command modules."""
@@ -83,8 +72,7 @@ class Child(SideProcess):
         """Give a command whose result is fetched later."""
         self._unanswered += 1
         try:
-            self.popen.stdin.write(jsonlines.dumps({'command': command, **arguments}))
-            self.popen.stdin.flush()
+            self.tell(jsonlines.dumps({'command': command, **arguments}))
         except BrokenPipeError:
             raise self.failure(f'no answer to {command}') from None
 

@@ -9,6 +9,7 @@ Only the standard library is imported, so that this also runs in environments of
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -145,16 +146,19 @@ class Process:
         """Whether it has not ended."""
         return self.popen.poll() is None
 
-    def wait_until(self, ready: Callable[[], object], patience: float = PATIENCE) -> None:
+    def wait_until(
+        self, ready: Callable[[], object], patience: float = PATIENCE, pause: float = PAUSE
+    ) -> None:
         """Wait until something is true that no event tells.
 
+        :param pause: seconds between two looks.
         :raises ProcessFailed: when it is not in `patience` seconds, or the process has ended.
         """
         deadline = time.monotonic() + patience
         while not ready():
             if not self.runs or time.monotonic() > deadline:
                 raise self.failure('what is awaited has not come')
-            time.sleep(PAUSE)
+            time.sleep(pause)
 
     def failure(self, what: str) -> ProcessFailed:
         """Return an error that says what happened and what the process said itself."""
@@ -185,6 +189,23 @@ class Process:
             return self.end(number, patience)[0]
         except subprocess.TimeoutExpired:
             return self.kill()
+
+    def close(self, patience: float = 10.0) -> int:
+        """Close its input, give it `patience` seconds to end, then kill it."""
+        with contextlib.suppress(BrokenPipeError):
+            self.popen.stdin.close()
+        try:
+            return self.end(patience=patience)[0]
+        except subprocess.TimeoutExpired:
+            return self.kill()
+
+    def tell(self, line: bytes) -> None:
+        """Write to its input.
+
+        :raises BrokenPipeError: when it does not read any more.
+        """
+        self.popen.stdin.write(line)
+        self.popen.stdin.flush()
 
     def kill(self) -> int:
         """End it as the kernel does; return its exit status."""
@@ -221,7 +242,7 @@ def free_port() -> int:
 
 
 def connect(address: Address, timeout: float = 60.0) -> socket.socket:
-    """Return a blocking socket that is connected to an address."""
+    """Return a blocking socket that is connected to an address and sends at once."""
     sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
     sock.settimeout(timeout)
     try:
@@ -229,6 +250,8 @@ def connect(address: Address, timeout: float = 60.0) -> socket.socket:
     except OSError:
         sock.close()
         raise
+    if not isinstance(address, str):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
 
