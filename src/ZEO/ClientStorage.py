@@ -1,4 +1,4 @@
-"""The ZODB storage that lives on a server: the storage API over a link and a cache.
+"""The ZODB storage that lives on a server: ZODB's storage interfaces over a link and a cache.
 
 Enters: calls of ZODB's storage interfaces, from any thread. Leaves: objects, from the cache where
 it has them; transactions on the server; invalidations of the database, as they arrive. Fails:
@@ -43,7 +43,12 @@ log = logging.getLogger('ZEO.ClientStorage')
 
 @zope.interface.implementer(interfaces.IMultiCommitStorage)
 class ClientStorage(ConflictResolvingStorage):
-    """A storage that a ZEO server hosts.
+    """A storage that a ZEO server serves.
+
+    Any thread may call any method. A method that needs the server waits for a connection for at
+    most `wait_timeout` seconds, and for the answer for at most `timeout` seconds; then it raises
+    :class:`~ZEO.Exceptions.ClientDisconnected`; trying the transaction again later may succeed.
+    Oids and tids are 8 bytes each.
 
     :param addr: where the server listens: ``(host, port)``, ``'host:port'``, a port number, the
         path of a Unix socket, or a list of these.
@@ -57,30 +62,39 @@ class ClientStorage(ConflictResolvingStorage):
         :class:`ZEO.cache.protocol.BasicCache`.
     :param debug: a non-empty text has this client log what it does.
     :param wait: whether to wait for a connection before the constructor returns.
+    :param wait_for_server_on_startup: the same, by an older name; it goes before `wait`.
     :param wait_timeout: seconds that a call waits for a connection (30).
-    :param timeout: seconds that any call waits for its answer, while the server is alive; 0 for no
+    :param timeout: seconds that any call waits for its answer while the server is alive; 0 for no
         limit. By default 300, and no limit for a pack and for votes, which wait for the commits of
         other clients. A call whose time is over fails with ClientDisconnected and ends the
-        connection, since what has become of it at the server is not known.
+        connection, since it is not known how far the server got with it.
     :param read_only: open the storage for reading only.
-    :param read_only_fallback: be content with reading while no server lets us write.
-    :param blob_dir: the directory of blob files; with `shared_blob_dir` the server's own, else a
-        cache of `blob_cache_size` bytes (None: without bound), looked after whenever
-        `blob_cache_size_check` per cent of that have come in.
+    :param read_only_fallback: use a read-only server while no writable one is found.
+    :param blob_dir: the directory of blob files: with `shared_blob_dir` the server's own, otherwise
+        that of a cache.
+    :param shared_blob_dir: whether `blob_dir` is the server's own blob directory.
+    :param blob_cache_size: bytes that a cache of blob files may take; None for no bound.
+    :param blob_cache_size_check: per cent of `blob_cache_size` that come in between two looks at
+        the bound.
     :param client_label: what the server's log calls this client.
-    :param ssl: an ``ssl.SSLContext`` to speak TLS; `ssl_server_hostname` is the name that the
-        certificate must have.
+    :param ssl: an ``ssl.SSLContext`` to speak TLS.
+    :param ssl_server_hostname: the name that the server's certificate must have, instead of the
+        host of `addr`.
     :param server_sync: whether :meth:`sync` makes a round trip to the server.
-    :param min_disconnect_poll: seconds between the first attempts to connect; `max_disconnect_poll`
-        between later ones.
+    :param min_disconnect_poll: seconds between the first attempts to connect.
+    :param max_disconnect_poll: seconds between later attempts, at most.
+    :param disconnect_poll: seconds for each of these two that is not given.
     :param drop_cache_rather_verify: drop the cache whenever it is not up to date on connect.
     :param drop_cache_if_older: drop the cache, instead of refusing to work, when the server has
         gone back in time.
-    :param username: with `password`, `realm` and `credentials`: accepted for old configurations,
-        and ignored.
-    :raises ClientDisconnected: with `wait`, when no server is there in time.
-    :raises ClientStorageError: when the server does not have the storage, or is none of ours.
+    :param username: accepted for old configurations and ignored, like `password`, `realm` and
+        `credentials`.
+    :param system: the clock and the threads, for tests.
+    :raises ClientDisconnected: with `wait`, when no server answers in time.
+    :raises ClientStorageError: when the server does not serve that storage.
+    :raises ProtocolError: when the peer is not a ZEO server.
     :raises ReadOnlyError: when the storage can only be read.
+    :raises StaleServerError: when the server has gone back in time.
     :raises ConfigurationError: when an argument is wrong.
     """
 
@@ -174,14 +188,16 @@ class ClientStorage(ConflictResolvingStorage):
                 self.close()
                 raise
 
-    # What the link tells, in its connecting thread.
+    # Connections, in the link's connecting thread.
 
     def watch_checks(self, begins: Callable[[], None], ended: Callable[[], None]) -> None:
-        """Have these called around the check of the cache on every connection that is made from now
-        on.
+        """Have two functions called around the cache check of every connection from now on.
 
         What the database is told in between has changed at some time since the last connection
-        ended, not just now.
+        ended, not just now. Both are called in the connecting thread.
+
+        :param begins: is called without arguments before the check.
+        :param ended: is called without arguments after it.
         """
         self._watchers.append((begins, ended))
 
@@ -200,11 +216,11 @@ class ClientStorage(ConflictResolvingStorage):
         if connected.cache_dropped:
             try:
                 notify(StaleCache(self))
-            except Exception:  # a subscriber of the application's; the connection is good
-                log.exception('a subscriber of StaleCache has failed')
+            except Exception:  # the application's own; the connection is good
+                log.exception('a subscriber of StaleCache failed')
 
     def _after_fork(self) -> None:
-        """In a forked child: share neither the connection nor the cache file with the parent."""
+        """Share neither the connection nor the cache file with the parent; in a forked child."""
         self._cache.detach()
         self._state.after_fork()
         self._commits.start_afresh()
@@ -217,24 +233,27 @@ class ClientStorage(ConflictResolvingStorage):
     # Names and figures.
 
     def getName(self) -> str:
-        """Return the storage's name and whether it is connected."""
+        """Return the storage's name, and whether it is connected."""
         return f'{self._name} ({"connected" if self.is_connected() else "disconnected"})'
 
     def sortKey(self) -> str:
-        """Return a text that is the same in every client of the same storage; two-phase commit
-        orders storages by it.
+        """Return a text that is the same in every client of the same storage.
+
+        Two-phase commit orders storages by it.
         """
         return self._sort_key
 
     def getSize(self) -> int:
-        """Return the size of the server's storage in bytes, as it was last told; 0 before the first
-        connection.
+        """Return the size of the server's storage in bytes, as the server said last.
+
+        It is 0 before the first connection.
         """
         return self._state.info.get('size', 0)
 
     def __len__(self) -> int:
-        """Return the number of objects in the server's storage, as it was last told; 0 before the
-        first connection.
+        """Return the number of objects in the server's storage, as the server said last.
+
+        It is 0 before the first connection.
         """
         return self._state.info.get('length', 0)
 
@@ -243,7 +262,10 @@ class ClientStorage(ConflictResolvingStorage):
         return bool(self._state.info.get('supportsUndo', False))
 
     def isReadOnly(self) -> bool:
-        """Tell whether the storage can only be read, by our wish or for want of a better server."""
+        """Tell whether the storage can only be read now.
+
+        It was opened so, or no writable server was found yet.
+        """
         return self._is_read_only or self._is_read_only_fallback
 
     is_read_only = isReadOnly
@@ -262,56 +284,78 @@ class ClientStorage(ConflictResolvingStorage):
         return connection is not None and connection.lost is None
 
     def server_status(self, timeout: float | None = None) -> dict[str, Any]:
-        """Return the server's figures; see :class:`ZEO.serving.stats.Stats`."""
+        """Return the server's figures about this storage; see :class:`ZEO.serving.stats.Stats`.
+
+        :param timeout: accepted for compatibility and ignored: the constructor's `timeout` limits
+            every call.
+        :raises ClientDisconnected: when there is no connection.
+        """
         return self._server.call('server_status')
 
     def ping(self) -> None:
-        """Return when the server has answered."""
+        """Return when the server has answered.
+
+        :raises ClientDisconnected: when there is no connection.
+        """
         self._server.call('ping')
 
     def sync(self, force: bool = True) -> None:
-        """Apply what the server has sent by now; with `server_sync`, what it has done by now."""
+        """Apply what the server has sent so far; with `server_sync`, what it has done so far.
+
+        Without a connection, nothing happens.
+
+        :param force: accepted, since ZODB passes it, and ignored: this takes microseconds, or what
+            the user of `server_sync` has asked for.
+        """
         if self._server_sync:
             try:
                 self.ping()
-            except ClientDisconnected:  # there is nothing newer to be had
+            except ClientDisconnected:  # there is nothing newer
                 pass
             return
         self._catch_up()
 
     def _catch_up(self) -> None:
-        """Apply what the server has sent by now; what another client has committed before it knew
-        of that is among it.
-        """
+        """Apply what the server has sent so far, without waiting for more."""
         connection = self._server.connection
         if connection is None:
-            self._server.try_to_start()  # in a forked child nobody has done so
+            self._server.try_to_start()  # in a forked child no call has done so yet
         else:
             connection.drain()
 
     def registerDB(self, db: Any) -> None:
-        """Tell `db` of invalidations from now on."""
+        """Tell a database of invalidations from now on, instead of the one before.
+
+        :param db: a ``ZODB.DB``, or another object with its methods ``invalidate(tid, oids)`` and
+            ``invalidateCache()``.
+        """
         known = self._state.database
         if not (known is db or isinstance(known, NullDatabase)):
             log.warning(
-                '%s: a second database is opened on this client storage: the first one is not told '
-                'of changes any more, '
-                'and reads old data. Open a ClientStorage for each database',
+                '%s: a second database is opened on this client storage. The first one does not '
+                'learn of changes any more and reads old data: open a ClientStorage for each '
+                'database',
                 self._name,
             )
         super().registerDB(db)
         self._state.database = db
 
     def new_addr(self, addr: object) -> None:
-        """Use the server at another address, or one of other addresses."""
+        """Use the server at another address from now on.
+
+        A connection is kept if its address is among the new ones.
+
+        :param addr: one or several addresses, as for the constructor.
+        :raises ConfigurationError: when one is not an address.
+        """
         self._server.new_addresses(addresses_of(addr))
 
     def close(self) -> None:
-        """End the connection and close the cache."""
+        """End the connection and close the cache; harmless when that was done before."""
         if self._closed:
             return
         self._closed = True
-        self._state.database = NullDatabase()  # it is being taken apart already
+        self._state.database = NullDatabase()  # the database may be half closed already
         self._server.close()
         self._cache.close()
         if self._blobs is not None:
@@ -321,10 +365,14 @@ class ClientStorage(ConflictResolvingStorage):
     # Reading.
 
     def loadBefore(self, oid: bytes, tid: bytes) -> tuple[bytes, bytes, bytes | None] | None:
-        """Return ``(data, tid, end tid or None)`` of the revision that was current just before
-        `tid`, or None.
+        """Return the revision of an object that was current just before a transaction.
 
+        :param oid: the object.
+        :param tid: the transaction.
+        :returns: ``(data, tid, end tid)``; the end tid is None for the current revision. None when
+            the object did not exist yet.
         :raises POSKeyError: when there is no such object.
+        :raises ClientDisconnected: when it is not in the cache, and there is no connection.
         """
         found = self._cache.loadBefore(oid, tid)
         if found is not None and tid <= self._state.covered:  # as mostly
@@ -340,7 +388,13 @@ class ClientStorage(ConflictResolvingStorage):
         return found
 
     def load(self, oid: bytes, version: str = '') -> tuple[bytes, bytes]:
-        """Return ``(data, tid)`` of the current revision."""
+        """Return ``(data, tid)`` of the current revision of an object.
+
+        :param oid: the object.
+        :param version: accepted for compatibility and ignored.
+        :raises POSKeyError: when there is no such object.
+        :raises ClientDisconnected: when it is not in the cache, and there is no connection.
+        """
         self._catch_up()
         found = self._cache.load(oid) or self.loadBefore(oid, maxtid)
         if found is None:
@@ -348,26 +402,50 @@ class ClientStorage(ConflictResolvingStorage):
         return found[0], found[1]
 
     def loadSerial(self, oid: bytes, serial: bytes) -> bytes:
-        """Return the record that the transaction `serial` has stored."""
+        """Return the record of an object that one transaction has stored.
+
+        :param oid: the object.
+        :param serial: the transaction's tid.
+        :raises POSKeyError: when there is no such record.
+        :raises ClientDisconnected: when there is no connection.
+        """
         return self._server.call('loadSerial', oid, serial)
 
     def getTid(self, oid: bytes) -> bytes:
-        """Return the tid of the current revision."""
+        """Return the tid of the current revision of an object.
+
+        :param oid: the object.
+        :raises POSKeyError: when there is no such object.
+        :raises ClientDisconnected: when there is no connection.
+        """
         return self._server.call('getTid', oid)
 
     def lastTransaction(self) -> bytes:
-        """Return the last transaction that the database was told of."""
+        """Return the tid of the last transaction that the database was told of.
+
+        :raises ClientDisconnected: when there was no connection yet, and none is made in time.
+        """
         if self._state.last_tid is None:
             self._server.wait()
         self._catch_up()
         return self._state.settled_tid() or z64
 
     def history(self, oid: bytes, size: int = 1) -> list[dict[str, Any]]:
-        """Return descriptions of the last `size` transactions that changed an object."""
+        """Return descriptions of the last transactions that changed an object, the newest first.
+
+        :param oid: the object.
+        :param size: how many transactions at most.
+        :raises POSKeyError: when there is no such object.
+        :raises ClientDisconnected: when there is no connection.
+        """
         return self._server.call('history', oid, size)
 
     def prefetch(self, oids: Iterable[bytes], tid: bytes) -> None:
-        """Have objects come into the cache, without waiting for them."""
+        """Fetch objects into the cache, without waiting for them; without a connection, do nothing.
+
+        :param oids: the objects.
+        :param tid: a transaction: the revisions that were current just before it are fetched.
+        """
         wanted = [oid for oid in oids if self._cache.loadBefore(oid, tid) is None]
         connection = self._server.connection
         if wanted and connection is not None:
@@ -375,40 +453,62 @@ class ClientStorage(ConflictResolvingStorage):
                 self._prefetched.start(
                     connection, self._state, wanted, tid, BATCHES in self._state.abilities
                 )
-            except ClientDisconnected:  # nobody waits for them yet
+            except ClientDisconnected:  # no caller waits for them yet
                 pass
 
     def undoLog(self, first: int = 0, last: int = -20, filter: Any = None) -> list[dict[str, Any]]:
-        """Return descriptions of transactions that can be undone, the newest first."""
-        if filter is not None:  # code does not travel
+        """Return descriptions of transactions that can be undone, the newest first.
+
+        :param first: how many of the newest transactions to leave out.
+        :param last: the number of the first transaction that is not described any more; negative:
+            the number of descriptions at most.
+        :param filter: a function can't be sent to a server: with one, nothing is returned.
+        :raises ClientDisconnected: when there is no connection.
+        """
+        if filter is not None:  # a function can't be sent
             return []
         return self._server.call('undoLog', first, last)
 
     def undoInfo(
         self, first: int = 0, last: int = -20, specification: Any = None
     ) -> list[dict[str, Any]]:
-        """The same, of those that match `specification`."""
+        """Return descriptions of transactions that can be undone and match a specification.
+
+        :param first: as for :meth:`undoLog`.
+        :param last: as for :meth:`undoLog`.
+        :param specification: a dict; each description returned has all of its items.
+        :raises ClientDisconnected: when there is no connection.
+        """
         return self._server.call('undoInfo', first, last, specification)
 
     def iterator(self, start: bytes | None = None, stop: bytes | None = None) -> StorageIterator:
-        """Iterate over the transactions from `start` to `stop`, both included."""
+        """Return an iterator over transactions, the oldest first.
+
+        :param start: the tid of the first one; None: from the beginning.
+        :param stop: the tid of the last one, which is included; None: to the end.
+        :raises ClientDisconnected: when there is no connection, also later, when it is lost.
+        """
         return StorageIterator(self._server.wait(), start, stop, BATCHES in self._state.abilities)
 
     def record_iternext(self, next: Any = None) -> tuple[bytes, bytes, bytes, Any]:
-        """Return ``(oid, tid, data, next)`` of the current record after the one that gave this
-        `next`.
+        """Return one current record after another, in the order of the storage.
+
+        :param next: what the last call returned last; None for the first record.
+        :returns: ``(oid, tid, data, next)``; the `next` of the last record is None.
+        :raises ClientDisconnected: when there is no connection.
         """
         return self._server.call('record_iternext', next)
 
     def pack(
         self, t: float | None = None, referencesf: Any = None, wait: bool = True, days: float = 0
     ) -> None:
-        """Remove what is older than a time and not needed any more.
+        """Remove the revisions and objects that nothing needs any more.
 
-        :param t: seconds since the epoch; now by default.
-        :param referencesf: not used: the server has its own.
-        :param wait: whether to return only when it is done.
-        :param days: that much before `t`.
+        :param t: the time up to which revisions may go, in seconds since the epoch; now by default.
+        :param referencesf: accepted for compatibility and ignored: the server has its own.
+        :param wait: whether to return only when the pack is done.
+        :param days: days to go back from `t`.
+        :raises ClientDisconnected: when there is no connection.
         """
         self._server.call(
             'pack',
@@ -420,20 +520,41 @@ class ClientStorage(ConflictResolvingStorage):
     # Writing.
 
     def new_oid(self) -> bytes:
-        """Return an oid that no object has."""
+        """Return an oid that no object has.
+
+        :raises ReadOnlyError: when the storage can only be read.
+        :raises ClientDisconnected: when there is no connection.
+        """
         self._check_writable()
         return self._oids.take()
 
     def tpc_begin(self, transaction: Any, tid: bytes | None = None, status: str = ' ') -> None:
         """Begin a transaction.
 
-        :raises ClientDisconnected: when there is no server.
+        :param transaction: an object that names it in all other calls, with the attributes
+            ``user``, ``description`` and ``extension``.
+        :param tid: the tid that it gets, when transactions are copied; None: a new one.
+        :param status: the status with which it is stored, one character.
+        :raises ReadOnlyError: when the storage can only be read.
+        :raises StorageTransactionError: when it was begun before.
+        :raises ClientDisconnected: when there is no connection.
         """
         self._check_writable()
         self._commits.begin(transaction, tid, status)
 
     def store(self, oid: bytes, serial: bytes, data: bytes, version: str, transaction: Any) -> None:
-        """Store a record in a transaction."""
+        """Store a record in a transaction.
+
+        :param oid: the object.
+        :param serial: the tid of the revision that the record replaces; 8 zero bytes for a new
+            object.
+        :param data: the record.
+        :param version: accepted for compatibility and ignored.
+        :param transaction: as given to :meth:`tpc_begin`.
+        :raises StorageTransactionError: when that transaction was not begun.
+        :raises MessageTooLarge: when the server does not accept records of that size.
+        :raises ClientDisconnected: when the connection on which it was begun is lost.
+        """
         self._in(transaction, 'storea', oid, serial, data).store(oid, data)
 
     def restore(
@@ -445,38 +566,85 @@ class ClientStorage(ConflictResolvingStorage):
         prev_txn: bytes | None,
         transaction: Any,
     ) -> None:
-        """Store a record as it was in another storage, without a look at what is there."""
+        """Store a record as it was in another storage, without a look at what is there.
+
+        :param oid: the object.
+        :param serial: the tid of the revision.
+        :param data: the record; None for a deletion.
+        :param version: accepted for compatibility and ignored.
+        :param prev_txn: the tid of a transaction that stored the same data, or None.
+        :param transaction: as given to :meth:`tpc_begin`.
+        :raises StorageTransactionError: when that transaction was not begun.
+        :raises MessageTooLarge: when the server does not accept records of that size.
+        :raises ClientDisconnected: when the connection on which it was begun is lost.
+        """
         buffer = self._in(transaction, 'restorea', oid, serial, data, prev_txn)
-        buffer.store(oid, None)  # who copies a database does not read it
+        buffer.store(oid, None)  # a program that copies a database does not read it
 
     def checkCurrentSerialInTransaction(self, oid: bytes, serial: bytes, transaction: Any) -> None:
-        """Have the vote fail with ReadConflictError if the object has another serial by then."""
+        """Have the vote fail with ReadConflictError if an object has another revision by then.
+
+        :param oid: the object.
+        :param serial: the tid of the revision that it must have.
+        :param transaction: as given to :meth:`tpc_begin`.
+        :raises StorageTransactionError: when that transaction was not begun.
+        :raises ClientDisconnected: when the connection on which it was begun is lost.
+        """
         self._in(transaction, 'checkCurrentSerialInTransaction', oid, serial)
 
     def deleteObject(self, oid: bytes, serial: bytes, transaction: Any) -> None:
-        """Delete an object."""
+        """Delete an object.
+
+        :param oid: the object.
+        :param serial: the tid of its current revision.
+        :param transaction: as given to :meth:`tpc_begin`.
+        :raises StorageTransactionError: when that transaction was not begun.
+        :raises ClientDisconnected: when the connection on which it was begun is lost.
+        """
         self._in(transaction, 'deleteObject', oid, serial).store(oid, None)
 
     def undo(self, transaction_id: bytes, transaction: Any) -> tuple[None, list[bytes]]:
-        """Undo a transaction; which objects that changes is known after the vote."""
+        """Undo a transaction; the vote says which objects that changes.
+
+        :param transaction_id: the ``id`` of one of the descriptions of :meth:`undoLog`.
+        :param transaction: as given to :meth:`tpc_begin`.
+        :raises StorageTransactionError: when that transaction was not begun.
+        :raises ClientDisconnected: when the connection on which it was begun is lost.
+        """
         self._in(transaction, 'undoa', transaction_id)
         return None, []
 
     def _merge(self, *conflict: Any) -> bytes:
-        """Resolve a conflict that the server leaves to us; by what is set when it comes: a server
-        that serves us sets its own.
+        """Resolve a conflict that the server leaves to this client.
+
+        The method is looked up each time: a server that serves this client storage sets its own.
         """
         return self.tryToResolveConflict(*conflict)
 
     def tpc_vote(self, transaction: Any) -> list[bytes]:
-        """Have the server make sure that it can commit; returns the oids whose new record is not
-        the one that was stored.
+        """Have the server make sure that it can commit a transaction.
+
+        :param transaction: as given to :meth:`tpc_begin`.
+        :returns: the oids whose new record is not the one that was stored.
+        :raises ConflictError: when another transaction has changed an object, and that can't be
+            resolved.
+        :raises StorageTransactionError: when the transaction was not begun.
+        :raises ClientDisconnected: when the connection on which it was begun is lost.
+        :raises Exception: what else the server's storage says against it.
         """
         self._check_begun(transaction)
         return self._commits.vote(transaction)
 
     def tpc_finish(self, transaction: Any, f: Callable[[bytes], Any] = lambda tid: None) -> bytes:
-        """Commit; `f` is called with the tid before anybody else can see it."""
+        """Commit a transaction.
+
+        :param transaction: as given to :meth:`tpc_begin`.
+        :param f: is called with the tid before another thread of this client can see the changes.
+        :returns: the tid.
+        :raises StorageTransactionError: when the transaction was not begun.
+        :raises ClientDisconnected: when the connection is lost before the answer has come. Whether
+            the transaction is committed is not known then.
+        """
         buffer = self._commits.find(transaction)
         tid = None
         try:
@@ -484,14 +652,19 @@ class ClientStorage(ConflictResolvingStorage):
         finally:
             if self._blobs is not None:
                 if tid is None:
-                    # it is not known whether they are in the database: whoever wants one fetches it
+                    # it is not known whether they are in the database: who wants one fetches it
                     self._blobs.aborted(buffer.blobs)
                 else:
                     self._blobs.committed(buffer.blobs, tid)
         return tid
 
     def tpc_abort(self, transaction: Any, timeout: float | None = None) -> None:
-        """Give a transaction up; harmless when there is none."""
+        """Give a transaction up; harmless when it was not begun, or the connection is lost.
+
+        :param transaction: as given to :meth:`tpc_begin`.
+        :param timeout: accepted for compatibility and ignored: the constructor's `timeout` limits
+            every call.
+        """
         blobs = self._commits.blobs(transaction)
         try:
             self._commits.abort(transaction)
@@ -504,17 +677,24 @@ class ClientStorage(ConflictResolvingStorage):
         return self._commits.any()
 
     def copyTransactionsFrom(self, other: Any) -> None:
-        """Copy all transactions of another storage, blobs included."""
+        """Copy all transactions of another storage, blobs included.
+
+        :param other: the storage, which is iterated over.
+        :raises ReadOnlyError: when this storage can only be read.
+        :raises ClientDisconnected: when the connection is lost.
+        """
         copyTransactionsFromTo(other, self)
 
     def _in(self, transaction: Any, call: str, *args: Any) -> CommitBuffer:
-        """Send part of a transaction; returns what it has changed so far."""
+        """Send part of a transaction; return what it has changed so far."""
         self._check_begun(transaction)
         return self._commits.send(transaction, call, *args)
 
     def _check_begun(self, transaction: Any) -> None:
-        """One that is under way has a connection of its own, whatever has become of the client
-        since then.
+        """Raise ReadOnlyError when a transaction is not under way, and can't be.
+
+        One that is under way has a connection of its own, whatever has become of the client since
+        then.
         """
         if not self._commits.has(transaction):
             self._check_writable()
@@ -534,7 +714,19 @@ class ClientStorage(ConflictResolvingStorage):
         version: str,
         transaction: Any,
     ) -> None:
-        """Store a record with its blob's file, which is taken away."""
+        """Store a record with the file of its blob.
+
+        :param oid: the object.
+        :param serial: the tid of the revision that the record replaces; 8 zero bytes for a new
+            object.
+        :param data: the record.
+        :param blobfilename: the path of the file, which is moved away.
+        :param version: accepted for compatibility and ignored.
+        :param transaction: as given to :meth:`tpc_begin`.
+        :raises Unsupported: when this client storage was opened without `blob_dir`.
+        :raises StorageTransactionError: when that transaction was not begun.
+        :raises ClientDisconnected: when the connection on which it was begun is lost.
+        """
         buffer = self._commits.find(transaction)
         self._need_blobs().send(buffer, 'storeBlob', oid, serial, data, blobfilename)
         buffer.store(oid, data)
@@ -548,7 +740,18 @@ class ClientStorage(ConflictResolvingStorage):
         prev_txn: bytes | None,
         transaction: Any,
     ) -> None:
-        """Store a record with its blob's file as they were in another storage."""
+        """Store a record with the file of its blob as they were in another storage.
+
+        :param oid: the object.
+        :param serial: the tid of the revision.
+        :param data: the record.
+        :param blobfilename: the path of the file, which is moved away.
+        :param prev_txn: the tid of a transaction that stored the same data, or None.
+        :param transaction: as given to :meth:`tpc_begin`.
+        :raises Unsupported: when this client storage was opened without `blob_dir`.
+        :raises StorageTransactionError: when that transaction was not begun.
+        :raises ClientDisconnected: when the connection on which it was begun is lost.
+        """
         buffer = self._commits.find(transaction)
         if RESTORE_BLOB in self._state.abilities:
             self._need_blobs().send(
@@ -567,15 +770,34 @@ class ClientStorage(ConflictResolvingStorage):
             return z64
 
     def loadBlob(self, oid: bytes, serial: bytes) -> str:
-        """Return the path of a committed blob's file."""
+        """Return the path of a committed blob's file.
+
+        :param oid: the blob's object.
+        :param serial: the tid of the revision.
+        :raises POSKeyError: when there is no such blob.
+        :raises Unsupported: when this client storage was opened without `blob_dir`.
+        :raises ClientDisconnected: when it is not in the blob cache, and there is no connection.
+        """
         return self._need_blobs().load(oid, serial)
 
     def openCommittedBlobFile(self, oid: bytes, serial: bytes, blob: Any = None) -> Any:
-        """Return a committed blob's file, open for reading."""
+        """Return a committed blob's file, open for reading.
+
+        :param oid: the blob's object.
+        :param serial: the tid of the revision.
+        :param blob: the ``ZODB.blob.Blob`` to which a ``BlobFile`` is to belong; None: an ordinary
+            file is returned.
+        :raises POSKeyError: when there is no such blob.
+        :raises Unsupported: when this client storage was opened without `blob_dir`.
+        :raises ClientDisconnected: when it is not in the blob cache, and there is no connection.
+        """
         return self._need_blobs().open(oid, serial, blob)
 
     def temporaryDirectory(self) -> str:
-        """Return the directory in which to make files that are to become blobs."""
+        """Return the directory in which to make files that are to become blobs.
+
+        :raises Unsupported: when this client storage was opened without `blob_dir`.
+        """
         blobs = self._need_blobs()
         return blobs.temporary_directory if self.isReadOnly() else blobs.prepare()
 
@@ -588,7 +810,7 @@ class ClientStorage(ConflictResolvingStorage):
             connection.flush()
             asked.wait()
         finally:
-            if not asked.done:  # an interrupt: what still comes belongs to nobody
+            if not asked.done:  # interrupted: no caller waits for what still comes
                 blobs.give_up(oid, serial)
 
     def _need_blobs(self) -> BlobStore:
