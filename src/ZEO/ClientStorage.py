@@ -21,8 +21,9 @@ from ZODB.utils import maxtid, z64
 
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.interfaces import StaleCache, notify
-from ZEO.link.blobs import BlobStore, no_blobs
+from ZEO.link.blob_store import BlobStore, no_blobs
 from ZEO.link.buffer import CommitBuffer
+from ZEO.link.cached_blobs import open_blobs
 from ZEO.link.caches import open_cache
 from ZEO.link.commits import Commits
 from ZEO.link.connector import Connected
@@ -170,7 +171,7 @@ class ClientStorage(ConflictResolvingStorage):
         if wanted is None:
             return None
         try:
-            blobs = BlobStore(wanted, self._fetch_blob)
+            blobs = open_blobs(wanted, self._fetch_blob)
         except BaseException:
             self._cache.close()
             raise
@@ -804,7 +805,9 @@ class ClientStorage(ConflictResolvingStorage):
     def _fetch_blob(self, oid: bytes, serial: bytes) -> None:
         connection, blobs = self._server.wait(), self._need_blobs()
         asked = connection.begin(
-            'sendBlob', (oid, serial, True) if blobs.announced else (oid, serial), lambda _: None
+            'sendBlob',
+            (oid, serial, True) if blobs.announces_lengths else (oid, serial),
+            lambda _: None,
         )
         try:
             connection.flush()

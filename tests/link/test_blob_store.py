@@ -6,7 +6,9 @@ import pytest
 from ZODB.POSException import POSKeyError, Unsupported
 
 from ZEO.Exceptions import ProtocolError
-from ZEO.link.blobs import IN_USE, BlobStore, no_blobs
+from ZEO.link.blob_cache import IN_USE
+from ZEO.link.blob_store import no_blobs
+from ZEO.link.cached_blobs import open_blobs
 from ZEO.link.options import BlobOptions
 from ZEO.net.system import System
 
@@ -61,7 +63,7 @@ def open_store(tmp_path, server, system):
     """A function that opens a store on one directory."""
 
     def opened(size=None, shared=False):
-        server.store = BlobStore(
+        server.store = open_blobs(
             BlobOptions(str(tmp_path / 'blobs'), shared, size), server.fetch, system
         )
         return server.store

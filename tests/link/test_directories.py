@@ -16,7 +16,7 @@ from support.clock import Clock
 from support.processes import Process
 from ZEO.cache.leftovers import prefix
 from ZEO.Exceptions import ConfigurationError
-from ZEO.link.blobs import BlobStore
+from ZEO.link.cached_blobs import open_blobs
 from ZEO.link.directories import cache, shared
 from ZEO.link.options import BlobOptions
 
@@ -82,7 +82,7 @@ class TestOfTheServer:
         shutil.rmtree(os.path.join(directory, 'tmp'))
         os.utime(directory, (1, 1))
         before = tree(directory)
-        store = BlobStore(BlobOptions(directory, shared=True), nothing_comes)
+        store = open_blobs(BlobOptions(directory, shared=True), nothing_comes)
         with store.open(p64(1), p64(1)) as file:
             assert os.fstat(file.fileno()).st_size == 4
         assert tree(directory) == before
@@ -92,9 +92,9 @@ class TestOfTheServer:
         """In a process of its own, whose mounts others do not see."""
         program = (
             f'import sys; sys.path.insert(0, {os.path.dirname(os.path.dirname(__file__))!r})\n'
-            'from ZEO.link.blobs import BlobStore\nfrom ZEO.link.options import BlobOptions\n'
-            'from ZODB.utils import p64\n'
-            f'store = BlobStore(BlobOptions({directory!r}, True), None)\n'
+            'from ZEO.link.cached_blobs import open_blobs\n'
+            'from ZEO.link.options import BlobOptions\nfrom ZODB.utils import p64\n'
+            f'store = open_blobs(BlobOptions({directory!r}, True), None)\n'
             'print(store.open(p64(1), p64(1)).read(), open(store.load(p64(1), p64(1)), '
             '"rb").read())\n'
             f'try: open({directory!r} + "/x", "w")\nexcept OSError as error: print(error.strerror)'
@@ -169,7 +169,7 @@ class TestOfAClient:
 
     def test_a_path_is_made_absolute(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        store = BlobStore(BlobOptions('blobs'), nothing_comes)
+        store = open_blobs(BlobOptions('blobs'), nothing_comes)
         monkeypatch.chdir('/')
         assert store.temporary_directory == str(tmp_path / 'blobs' / 'tmp') == store.prepare()
 
@@ -202,7 +202,7 @@ def leave(tmp_path):
 
 def restart(tmp_path, ahead=0.0):
     clock = Clock(ahead=ahead)
-    return BlobStore(BlobOptions(str(tmp_path)), nothing_comes, clock)
+    return open_blobs(BlobOptions(str(tmp_path)), nothing_comes, clock)
 
 
 DAY = 86_400

@@ -18,7 +18,7 @@ from ZODB.utils import p64, z64
 
 from support.scripted import INFO, Answering, Running, oid, tid
 from ZEO.Exceptions import ClientDisconnected, MessageTooLarge
-from ZEO.link.blobs import BlobStore
+from ZEO.link.cached_blobs import open_blobs
 from ZEO.link.options import BlobOptions
 from ZEO.net.system import System
 from ZEO.StorageServer import Limits
@@ -181,7 +181,7 @@ class TestTemporaryFiles:
             shutil.copy(source, target)
             raise OSError('disk full')
 
-        monkeypatch.setattr('ZEO.link.blobs.rename_or_copy_blob', copied_in_part)
+        monkeypatch.setattr('ZEO.link.blob_store.rename_or_copy_blob', copied_in_part)
         client.tpc_begin(metadata)
         (tmp_path / 'mine').write_bytes(b'blob')
         with pytest.raises(OSError, match='disk full'):
@@ -460,7 +460,7 @@ def test_a_clean_up_that_gets_no_thread_is_done_later(client, tmp_path, director
             target(*args)
 
     system = NoThreads()
-    store = BlobStore(BlobOptions(directory, size=10), lambda *_: None, system)
+    store = open_blobs(BlobOptions(directory, size=10), lambda *_: None, system)
     assert "can't start new thread" in caplog.text
     for number in 1, 2:
         path = os.path.join(directory, f'{number}.blob')
@@ -476,7 +476,7 @@ def test_a_clean_up_that_gets_no_thread_is_done_later(client, tmp_path, director
 def test_a_wrapped_storage_announces_lengths_too(serving, clients, directory, tmp_path):
     server = serving(BlobStorage(str(tmp_path / 'server'), MappingStorage()))
     client = clients(server.addr, blob_dir=directory)
-    assert client._blobs.announced
+    assert client._blobs.announces_lengths
     metadata = store_blob(client, tmp_path)
     client.tpc_vote(metadata)
     serial = client.tpc_finish(metadata)

@@ -63,7 +63,7 @@ def _hold(storage: ClientStorage, held: threading.Event, forked: threading.Event
         storage._cache._lock,
         blobs._guard,
         blobs._uploading,
-        blobs._cleaning,
+        blobs._cache._cleaning,
     ):
         held.set()
         forked.wait()

@@ -58,8 +58,8 @@ class Download:
         else:
             self._ended = True
 
-    def finish(self) -> tuple[str, int]:
-        """The server has answered; returns the file's path and its size.
+    def finish(self) -> str:
+        """The server has answered: return the file's path.
 
         :raises ProtocolError: when something is missing.
         """
@@ -75,7 +75,7 @@ class Download:
                 f'the server sent {self._received} of the {self._length} bytes of a blob: is its '
                 'file damaged?'
             )
-        return self.file.path, self._received
+        return self.file.path
 
 
 class Downloads:
