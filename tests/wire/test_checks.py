@@ -252,7 +252,7 @@ def test_before_register_there_are_no_dictionaries_and_few_parts(codec, args):
     'data', [b'\x80\x04\x8f.', b'\x80\x04(\x91.', b'\x80\x03(d.', b'\x80\x03}(u.']
 )
 def test_before_register_there_are_no_sets_either(data):
-    with pytest.raises(ProtocolError, match='than belong there'):
+    with pytest.raises(ProtocolError, match='do not belong there'):
         checks.check_first(data)
 
 
