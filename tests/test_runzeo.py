@@ -309,10 +309,10 @@ def test_checking_touches_nothing(serve, tmp_path):
         (zeo('<ssl>', '</ssl>'), 'zeo.conf, line 3: a server needs a certificate'),
         (
             zeo(storages=MAPPING + MAPPING),
-            "zeo.conf, line 6: there are two storages of the name '1'",
+            "zeo.conf, line 6: duplicate storage name '1'",
         ),
         (zeo(storages=''), 'no storage to serve'),
-        (MAPPING, 'nowhere to listen'),
+        (MAPPING, 'no address to listen on'),
     ],
 )
 @pytest.mark.parametrize('switches', [[], ['--test']])
@@ -332,10 +332,10 @@ def test_a_log_in_a_directory_that_is_not_there_yet(serve, switches, status):
     'args, words',
     [
         ([], 'no storage to serve'),
-        (['-f', 'x'], 'nowhere to listen'),
+        (['-f', 'x'], 'no address to listen on'),
         (['-a', '1'], 'no storage to serve'),
-        (['-a', 'x', '-f', 'x'], "-a: 'x' is no address"),
-        (['-a', '1', '-f', 'x', '-t', 'soon'], "-t: 'soon' is no time"),
+        (['-a', 'x', '-f', 'x'], "-a: 'x' is not an address"),
+        (['-a', '1', '-f', 'x', '-t', 'soon'], "-t: 'soon' is not a time"),
         (['-C', 'missing.conf'], 'missing.conf'),
         (['--nonsense'], 'see runzeo --help'),
         (['-a', '127.0.0.1:0', '-f', 'missing/x'], 'there is no directory'),

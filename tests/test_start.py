@@ -306,7 +306,7 @@ class TestRefusals:
         FileStorage(str(tmp_path / 'Data.fs')).close()
         before = (tmp_path / 'Data.fs').read_bytes()
         line = refusal('-U', 'zeo.sock', 'ZEO_SERVER_PID=Data.fs')
-        assert 'to Data.fs: there is a file of that name that does not hold a process id' in line
+        assert 'to Data.fs: the file exists and does not hold a process id' in line
         assert (tmp_path / 'Data.fs').read_bytes() == before
 
     def test_a_profile_that_is_the_database(self, refusal, tmp_path):
@@ -319,7 +319,9 @@ class TestRefusals:
     def test_a_pid_file_that_is_a_link(self, refusal, tmp_path):
         (tmp_path / 'victim').write_text('1')
         (tmp_path / 'pid').symlink_to('victim')
-        assert 'it is a symbolic link' in refusal('-U', 'zeo.sock', 'ZEO_SERVER_PID=pid')
+        assert 'not a regular file but a symbolic link' in refusal(
+            '-U', 'zeo.sock', 'ZEO_SERVER_PID=pid'
+        )
         assert (tmp_path / 'victim').read_text() == '1'
 
 

@@ -70,7 +70,7 @@ def test_options_of_a_file(tmp_path):
 
 
 def test_a_wrong_command_line_is_one_line():
-    with pytest.raises(ConfigurationError, match='nowhere to listen'):
+    with pytest.raises(ConfigurationError, match='no address to listen on'):
         realized('-f', 'x')
 
 
@@ -109,7 +109,7 @@ def test_two_storages_of_one_name():
 
     options = ZEOOptions()
     options.storages = [Section(), Section()]
-    with pytest.raises(ConfigurationError, match="two storages of the name '1'"):
+    with pytest.raises(ConfigurationError, match="duplicate storage name '1'"):
         ZEOServer(options).open_storages()
 
 

@@ -37,8 +37,8 @@ _KINDS = (
 
 
 def _refuse(path: str, mode: int) -> NoReturn:
-    what = next((name for is_one, name in _KINDS if is_one(mode)), 'not a regular file')
-    raise OSError(errno.EINVAL, f'it is {what}, not a regular file', path)
+    what = next((name for is_one, name in _KINDS if is_one(mode)), 'something else')
+    raise OSError(errno.EINVAL, f'not a regular file but {what}', path)
 
 
 def open_regular(path: str, flags: int) -> int:
@@ -87,8 +87,8 @@ def followed(path: str) -> str:
         if found.st_uid not in (os.geteuid(), 0):
             raise OSError(
                 errno.EPERM,
-                f'it is a symbolic link that the user with number {found.st_uid} has made, and is '
-                'not followed: remove it, or name the file itself',
+                f'a symbolic link that user {found.st_uid} made is not followed: remove it, or '
+                'give the path of the file itself',
                 path,
             )
         path = os.path.join(os.path.dirname(path), os.readlink(path))
@@ -144,7 +144,9 @@ def write_pid(path: str, text: str) -> None:
     try:
         if not holds_pid(fd):
             raise OSError(
-                errno.EINVAL, 'there is a file of that name that does not hold a process id', path
+                errno.EINVAL,
+                'the file exists and does not hold a process id: remove it, or name another file',
+                path,
             )
         os.ftruncate(fd, 0)
         os.pwrite(fd, text.encode('ascii'), 0)

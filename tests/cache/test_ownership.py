@@ -99,7 +99,7 @@ def test_a_database_is_refused(tmp_path):
 def test_what_is_not_a_file_is_an_error_at_once(tmp_path, make, what):
     path = str(tmp_path / 'x.zec')
     make(path)
-    with pytest.raises(ClientStorageError, match=f'x.zec: it is {what}, not a regular file'):
+    with pytest.raises(ClientStorageError, match=f'x.zec: not a regular file but {what}'):
         ClientCache(path, SIZE)
     ClientCache(str(tmp_path / 'other.zec'), SIZE).close()
 
@@ -160,9 +160,7 @@ def test_an_old_cache_to_which_a_link_leads_is_renamed_where_it_is(tmp_path):
 def test_a_link_that_another_user_has_made_is_refused(tmp_path):
     (tmp_path / 'x.zec').symlink_to('elsewhere')
     os.lchown(tmp_path / 'x.zec', 54321, 54321)
-    with pytest.raises(
-        ClientStorageError, match='x.zec: it is a symbolic link that the user with number 54321'
-    ):
+    with pytest.raises(ClientStorageError, match='x.zec: a symbolic link that user 54321 made'):
         ClientCache(str(tmp_path / 'x.zec'), SIZE)
     assert not (tmp_path / 'elsewhere').exists()
 
@@ -177,7 +175,7 @@ def test_files_beside_a_cache_are_never_links(tmp_path, monkeypatch, caplog, suf
         works(ClientCache(path, SIZE // 2))
     os.symlink(victim, path + suffix)
     if suffix == '.lock':
-        with pytest.raises(ClientStorageError, match='it is a symbolic link'):
+        with pytest.raises(ClientStorageError, match='a symbolic link'):
             ClientCache(path, SIZE)
     else:
         works(ClientCache(path, SIZE))

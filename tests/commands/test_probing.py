@@ -135,5 +135,5 @@ def test_addresses_of_command_lines():
     assert parse('8100') == ('127.0.0.1', 8100)
     assert parse('[::1]:8100') == ('::1', 8100)
     assert parse('./s') == './s'
-    with pytest.raises(ConfigurationError, match='is no address'):
+    with pytest.raises(ConfigurationError, match='is not an address'):
         parse('nowhere')

@@ -112,7 +112,7 @@ def test_a_server_that_tells_clients_no_more_than_strangers(capsys):
     out, err = capsys.readouterr()
     assert out.startswith(f'{stand.text}: alive\n')
     assert 'serving since               Mon Nov 23 12:31:48 2026' in out
-    assert err.startswith(f'zeo-status: {stand.text}: storage 1 has told no more than that: ')
+    assert err.startswith(f'zeo-status: {stand.text}: no details of storage 1: ')
 
 
 def test_some_answer_and_some_do_not(tmp_path, capsys):

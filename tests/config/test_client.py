@@ -121,8 +121,8 @@ def test_zodbs_own_section(given):
 def test_wrong_keys():
     for lines, words in [
         ('', 'server'),
-        ('server nowhere', 'is no address'),
-        ('server 1\nwait-timeout soon', 'is no time'),
+        ('server nowhere', 'is not an address'),
+        ('server 1\nwait-timeout soon', 'is not a time'),
         ('server 1\nnonsense 1', 'nonsense'),
     ]:
         with pytest.raises(ZConfig.ConfigurationError, match=words):

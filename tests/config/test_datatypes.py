@@ -25,7 +25,7 @@ def test_seconds(text, value):
 
 @pytest.mark.parametrize('text', ['', 'soon', '5 years', '-1', '1e3', 'nan'])
 def test_no_seconds(text):
-    with pytest.raises(ValueError, match='is no time'):
+    with pytest.raises(ValueError, match='is not a time'):
         datatypes.seconds(text)
 
 
@@ -56,7 +56,7 @@ def test_a_port_to_connect_to_is_of_this_machine():
 )
 def test_no_addresses(text):
     for function in datatypes.bind_address, datatypes.connect_address:
-        with pytest.raises(ValueError, match='is no address'):
+        with pytest.raises(ValueError, match='is not an address'):
             function(text)
 
 

@@ -23,7 +23,7 @@ def refusal(text):
         ('<zeo>\nadress 1\n</zeo>', 2, "'adress' is not a known key name; is address meant?"),
         ('<zeo>\nnonsense 1\n</zeo>', 2, "'nonsense' is not a known key name of <zeo>"),
         ('address 1', 1, 'is not a known key name outside of a section'),
-        ('<zeo>\naddress nowhere\n</zeo>', 2, 'is no address'),
+        ('<zeo>\naddress nowhere\n</zeo>', 2, 'is not an address'),
         ('<zeo>\nread-only perhaps\n</zeo>', 2, 'not a valid boolean'),
         ('<zeo>\nread-only on\nread-only on\n</zeo>', 3, 'does not support multiple values'),
         ('<zeo>\n<ssl>\ncertificate /missing\n</ssl>\n</zeo>', 3, 'there is no file /missing'),

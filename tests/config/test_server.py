@@ -104,14 +104,14 @@ def test_names_of_storages():
 
 
 def test_one_name_for_two_storages():
-    with pytest.raises(ConfigurationError, match="line 6: there are two storages of the name '1'"):
+    with pytest.raises(ConfigurationError, match="line 6: duplicate storage name '1'"):
         zeo(storages=MAPPING + MAPPING)
 
 
 def test_nothing_to_serve_and_nowhere():
     with pytest.raises(ConfigurationError, match='no storage to serve'):
         zeo(storages='').check()
-    with pytest.raises(ConfigurationError, match='nowhere to listen'):
+    with pytest.raises(ConfigurationError, match='no address to listen on'):
         settings(load_text(MAPPING, 'zeo.conf')).check()
 
 
@@ -199,7 +199,7 @@ def test_tls_for_clients_without_certificate(certificate):
         (['certificate {}', 'check-hostname no'], 'check-hostname belongs to'),
         (['certificate {}', 'server-hostname a'], 'server-hostname belongs to'),
         (['certificate ' + __file__], 'no certificate with its private key'),
-        (['certificate {}', 'crl {}'], 'give authenticate, too'),
+        (['certificate {}', 'crl {}'], 'add authenticate'),
         (['certificate {}', 'authenticate {}', 'crl {}'], 'no lists of revoked certificates'),
         (['certificate {}', 'password-function os.nonsense'], 'cannot be imported'),
     ],

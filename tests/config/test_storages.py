@@ -266,29 +266,29 @@ class TestRefusals:
         write(stores / 'fs.py', TWO_STORAGES)
         assert refusal(f'1={stores}/fs:Storage') == (
             f"storage '1': {stores}/fs.py has no attribute Storage; "
-            'the storages there are: system, scott'
+            'it defines the storages system, scott'
         )
 
     def test_not_a_storage(self, stores):
         write(stores / 'fs.py', TWO_STORAGES)
         assert 'lender in ' in refusal(f'1={stores}/fs:lender')
-        assert 'is not a storage but a object' in refusal(f'1={stores}/fs:lender')
+        assert 'is not a storage: its type is object' in refusal(f'1={stores}/fs:lender')
 
     def test_no_storage_at_all(self, stores):
         write(stores / 'fs.py', 'S = None')
         line = refusal(f'1={stores}/fs:S')
-        assert 'not a storage but a NoneType; there is no storage in it' in line
+        assert 'is not a storage: its type is NoneType; it defines no storage' in line
 
     def test_a_name_twice(self, stores):
         write(stores / 'fs.py', TWO_STORAGES)
         specs = [f'a={stores}/fs:system', f'a={stores}/fs:scott']
-        assert "two storages of the name 'a'" in refusal(*specs)
-        assert "two storages of the name '1'" in refusal(f'1={stores}/fs:scott', file_name='a.fs')
+        assert "duplicate storage name 'a'" in refusal(*specs)
+        assert "duplicate storage name '1'" in refusal(f'1={stores}/fs:scott', file_name='a.fs')
 
     def test_one_storage_under_two_names(self, stores):
         write(stores / 'fs.py', TWO_STORAGES)
         specs = [f'a={stores}/fs:scott', f'b={stores}/fs:scott']
-        assert refusal(*specs) == "'a' and 'b' are the same storage; serve it under one name"
+        assert refusal(*specs) == "'a' and 'b' are the same storage: serve it under one name"
 
     def test_locked_file(self):
         holder = FileStorage('Data.fs')
@@ -299,7 +299,7 @@ class TestRefusals:
     def test_no_directory(self, tmp_path):
         assert refusal(file_name='nowhere/app.fs') == (
             'cannot open nowhere/app.fs: there is no directory '
-            f'{os.getcwd()}/nowhere; make it first'
+            f'{os.getcwd()}/nowhere: create it first'
         )
 
     def test_a_file_that_is_no_file_storage(self, stores):
@@ -382,6 +382,7 @@ def test_a_storage_that_does_not_say_that_it_is_one(serve, stores):
     assert storage.getName() == 'MappingStorage'
     for name in ('half', 'proxy'):
         with pytest.raises(
-            ConfigurationError, match=f'{name} in .* is not a storage.*storages there are: Storage'
+            ConfigurationError,
+            match=f'{name} in .* not a storage: .*; it defines the storages Storage',
         ):
             serve(f'1={stores}/plain:{name}')

@@ -101,7 +101,7 @@ def _connected(
     except OSError as error:
         raise NoAnswer(error.strerror or str(error)) from None
     except (ProtocolError, ValueError):
-        raise NoAnswer('what listens there is not a ZEO server, or speaks TLS') from None
+        raise NoAnswer('the peer is not a ZEO server, or it uses TLS') from None
     except TlsError as error:
         raise NoAnswer(str(error)) from None
 
@@ -136,7 +136,7 @@ class _Server:
         self._stream.send(frame(PROBE))
         report = json.loads(bytes(self._next()))
         if not (isinstance(report, dict) and all(isinstance(one, dict) for one in report.values())):
-            raise ProtocolError('that is not the status of a ZEO server')
+            raise ProtocolError('the answer is not the status of a ZEO server')
         return report
 
     def status(self, storage: str) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class _Server:
         self._stream.send(frame(codec.send('set_client_label', (LABEL,))))
         found = self._call(codec, 2, 'server_status', ())
         if not isinstance(found, dict):
-            raise ProtocolError('that is not the status of a storage')
+            raise ProtocolError('the answer is not the status of a storage')
         return found
 
     def _call(self, codec: messages.Codec, number: int, name: str, args: tuple[Any, ...]) -> Any:
@@ -163,7 +163,7 @@ class _Server:
     def _greeting(self) -> bytes:
         greeting = bytes(self._next())
         if greeting[1:] != b'5':
-            raise ProtocolError('that is not the greeting of a ZEO server')
+            raise ProtocolError('the peer did not send a ZEO greeting')
         return greeting
 
     def _next(self) -> Any:
@@ -175,6 +175,6 @@ class _Server:
             self._raw.settimeout(left)
             count = self._stream.recv_into(self._reader.buffer())
             if not count:
-                raise OSError('the server has closed the connection')
+                raise OSError('the server closed the connection')
             self._frames.extend(self._reader.received(count))
         return self._frames.popleft()

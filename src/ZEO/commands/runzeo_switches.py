@@ -46,8 +46,8 @@ def parser() -> Parser:
         '-t',
         '--timeout',
         metavar='SECONDS',
-        help='how long a transaction may keep others from committing; 0 means for ever, '
-        'the default is 30',
+        help='how long a transaction may keep others from committing; 0 means without '
+        'limit, the default is 30',
     )
     add('-m', '--monitor', metavar='ADDRESS', help='accepted and ignored, with a warning')
     add(
@@ -97,7 +97,7 @@ def settings_of(switches: argparse.Namespace) -> Settings:
         found.options['transaction_timeout'] = timeout or None
     if switches.monitor is not None:
         found.warnings.append(
-            '-m is ignored: there is no monitor server any more; use zeo-status or zeo-nagios'
+            '-m is ignored: the monitor server was removed; use zeo-status or zeo-nagios'
         )
     found.pid_file = _pid_file(switches.pid_file) or found.pid_file or _default_pid_file()
     found.check()

@@ -95,7 +95,9 @@ class ZEOOptions:
                 else StorageFactory(getattr(storage, 'name', None) or '1', storage)
             )
             if found.setdefault(factory.name, factory) is not factory:
-                raise ConfigurationError(f'there are two storages of the name {factory.name!r}')
+                raise ConfigurationError(
+                    f'duplicate storage name {factory.name!r}: every storage needs a unique name'
+                )
         return found
 
     def served_with(self) -> dict[str, Any]:

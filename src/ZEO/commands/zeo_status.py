@@ -198,7 +198,7 @@ def _everything(address: Any, timeout: float, tls: dict[str, Any]) -> dict[str, 
             known = ask(address, name, left, **tls) if left > 0 else {}
         except NoAnswer as error:
             print(
-                f'zeo-status: {show(address)}: storage {name} has told no more than that: {error}',
+                f'zeo-status: {show(address)}: no details of storage {name}: {error}',
                 file=sys.stderr,
             )
             continue

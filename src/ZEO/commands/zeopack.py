@@ -132,7 +132,7 @@ def targets(options: Any) -> list[Target]:
         path, _, storage = text.partition(':')
         found.append(Target((path,), storage or '1'))
     if not found:
-        raise ConfigurationError('no server to pack: give HOST:PORT, or -u PATH')
+        raise ConfigurationError('no storage to pack: give HOST:PORT, or -u PATH')
     return found
 
 

@@ -21,7 +21,7 @@ def seconds(text: str) -> float:
     match = re.fullmatch(r'(\d+(?:\.\d*)?|\.\d+)\s*([smhd]?)', text.strip().lower())
     if not match:
         raise ValueError(
-            f'{text!r} is no time: give seconds, or a number with the suffix s, m, h or d'
+            f'{text!r} is not a time: give seconds, or a number with the suffix s, m, h or d'
         )
     return float(match[1]) * _UNITS[match[2]]
 
@@ -29,14 +29,14 @@ def seconds(text: str) -> float:
 def positive(text: str) -> int:
     """Return a whole number above zero."""
     if not (text.isascii() and text.isdigit() and int(text)):
-        raise ValueError(f'{text!r} is no whole number above zero')
+        raise ValueError(f'{text!r} is not a whole number above zero')
     return int(text)
 
 
 def percentage(text: str) -> int:
     """Return a whole number from 1 to 100."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 100):
-        raise ValueError(f'{text!r} is no percentage: give a whole number from 1 to 100')
+        raise ValueError(f'{text!r} is not a percentage: give a whole number from 1 to 100')
     return int(text)
 
 
@@ -72,10 +72,10 @@ def _address(text: str, default_host: str) -> Address:
     if host.startswith('[') and host.endswith(']'):
         host = host[1:-1]
     elif ':' in host:
-        raise ValueError(f'{text!r} is no address: write an IPv6 address as [ADDRESS]:PORT')
+        raise ValueError(f'{text!r} is not an address: write an IPv6 address as [ADDRESS]:PORT')
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise ValueError(
-            f'{text!r} is no address: give HOST:PORT, PORT, or the path of a Unix '
+            f'{text!r} is not an address: give HOST:PORT, PORT, or the path of a Unix '
             'socket, with at least one slash'
         )
     return (host.lower() if colon else '') or default_host, int(port)
@@ -96,14 +96,16 @@ def group(text: str) -> int:
     try:
         return int(text) if text.isascii() and text.isdigit() else grp.getgrnam(text).gr_gid
     except KeyError:
-        raise ValueError(f'there is no group {text!r} on this machine') from None
+        raise ValueError(
+            f'there is no group {text!r} on this machine: give the name or number of one'
+        ) from None
 
 
 def existing_file(text: str) -> str:
     """Return the name of a file that is there."""
     path = os.path.expanduser(text)
     if not os.path.isfile(path):
-        raise ValueError(f'there is no file {path}')
+        raise ValueError(f'there is no file {path}: give an existing one')
     return path
 
 
@@ -111,7 +113,7 @@ def file_or_directory(text: str) -> str:
     """Return the name of a file or directory that is there."""
     path = os.path.expanduser(text)
     if not os.path.exists(path):
-        raise ValueError(f'there is no file or directory {path}')
+        raise ValueError(f'there is no file or directory {path}: give an existing one')
     return path
 
 
@@ -120,7 +122,7 @@ def file_in_existing_directory(text: str) -> str:
     path = os.path.expanduser(text)
     directory = os.path.dirname(path)
     if directory and not os.path.isdir(directory):
-        raise ValueError(f'there is no directory {directory} for the file {path}: make it first')
+        raise ValueError(f'there is no directory {directory} for the file {path}: create it first')
     return path
 
 
@@ -132,7 +134,7 @@ def authenticate(text: str) -> str:
     if not os.path.exists(path):
         raise ValueError(
             f'there is no file or directory {path} to authenticate with; '
-            f'besides those, {SIGNED} and {DYNAMIC} may be given'
+            f'give an existing one, {SIGNED} or {DYNAMIC}'
         )
     return path
 
@@ -140,7 +142,7 @@ def authenticate(text: str) -> str:
 def dotted_name(text: str) -> str:
     """Return the dotted name of a function, not imported yet."""
     if not re.fullmatch(r'[^\W\d]\w*(\.[^\W\d]\w*)+', text):
-        raise ValueError(f'{text!r} is no dotted name of a function: write module.function')
+        raise ValueError(f'{text!r} is not the dotted name of a function: give module.function')
     return text
 
 

@@ -28,10 +28,10 @@ from ZEO.StorageServer import StorageServer
 
 #: Keys of <zeo> that servers once had, and what became of them.
 OLD_KEYS = {
-    'monitor_address': 'there is no monitor server any more; use zeo-status or zeo-nagios',
-    'authentication_protocol': 'there are no passwords any more; use TLS with client certificates',
-    'authentication_database': 'there are no passwords any more; use TLS with client certificates',
-    'authentication_realm': 'there are no passwords any more; use TLS with client certificates',
+    'monitor_address': 'the monitor server was removed; use zeo-status or zeo-nagios',
+    'authentication_protocol': 'passwords were removed; use TLS with client certificates',
+    'authentication_database': 'passwords were removed; use TLS with client certificates',
+    'authentication_realm': 'passwords were removed; use TLS with client certificates',
 }
 
 
@@ -108,15 +108,14 @@ class Settings:
             )
         if not self.addresses:
             raise ConfigurationError(
-                'nowhere to listen: give an address in the <zeo> section, or -a ADDRESS'
+                'no address to listen on: give one in the <zeo> section, or -a ADDRESS'
             )
         if 'unix_access' in self.options and not any(
             isinstance(address, str) for address in self.addresses
         ):
             raise ConfigurationError(
-                'unix-socket-mode and unix-socket-group are about Unix sockets, and no address is '
-                'the path of one: '
-                'give a path as address, or remove them'
+                'unix-socket-mode and unix-socket-group apply to Unix sockets only, and no address '
+                'is the path of one: give a path as address, or remove them'
             )
 
 
@@ -179,8 +178,8 @@ def _storages(sections: list[Any]) -> dict[str, StorageFactory]:
         if name in found:
             raise wrong(
                 section,
-                f'there are two storages of the name {name!r}; '
-                'give each a name of its own, as in <filestorage NAME>',
+                f'duplicate storage name {name!r}: every storage needs a unique name, as in '
+                '<filestorage NAME>',
             )
         found[name] = StorageFactory(name, section)
     return found
@@ -197,7 +196,8 @@ def _check_log_files(loggers: list[Any]) -> None:
                 raise Unavailable(
                     at(
                         handler.section,
-                        f'there is no directory {directory} for the log file {path}: make it first',
+                        f'there is no directory {directory} for the log file {path}: '
+                        'create it first',
                     )
                 )
 

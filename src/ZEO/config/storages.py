@@ -103,7 +103,7 @@ def open_file(file_name: str) -> FileStorage:
     directory = os.path.dirname(os.path.abspath(file_name))
     if not os.path.isdir(directory):
         raise ConfigurationError(
-            f'cannot open {file_name}: there is no directory {directory}; make it first'
+            f'cannot open {file_name}: there is no directory {directory}: create it first'
         )
     with _blaming(lambda error: f'cannot open {file_name}'):
         return FileStorage(file_name)
@@ -143,7 +143,7 @@ def _refuse_repeated(names: list[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ConfigurationError(
-                f'there are two storages of the name {name!r}; give each a name of its own'
+                f'duplicate storage name {name!r}: every storage needs a unique name'
             )
 
 
@@ -154,7 +154,7 @@ def _refuse_shared(storages: Mapping[str, Any]) -> None:
         other = names.setdefault(id(storage), name)
         if other != name:
             raise ConfigurationError(
-                f'{other!r} and {name!r} are the same storage; serve it under one name'
+                f'{other!r} and {name!r} are the same storage: serve it under one name'
             )
 
 
@@ -164,10 +164,12 @@ def _storage_of(spec: StorageSpec, modules: StorageModules) -> Any:
     if storage is not None and is_storage(storage):
         return storage
     names = [name for name, value in vars(module).items() if is_storage(value)]
-    found = f'the storages there are: {", ".join(names)}' if names else 'there is no storage in it'
+    found = f'it defines the storages {", ".join(names)}' if names else 'it defines no storage'
     where = module.__file__ or module.__name__
     if hasattr(module, spec.attribute):
-        wrong = f'{spec.attribute} in {where} is not a storage but a {type(storage).__name__}'
+        wrong = (
+            f'{spec.attribute} in {where} is not a storage: its type is {type(storage).__name__}'
+        )
     else:
         wrong = f'{where} has no attribute {spec.attribute}'
     raise ConfigurationError(f'storage {spec.name!r}: {wrong}; {found}')
