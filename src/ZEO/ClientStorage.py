@@ -22,7 +22,6 @@ from ZODB.utils import maxtid, z64
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.interfaces import StaleCache, notify
 from ZEO.link.blob_store import BlobStore, no_blobs
-from ZEO.link.buffer import CommitBuffer
 from ZEO.link.cached_blobs import open_blobs
 from ZEO.link.caches import open_cache
 from ZEO.link.commits import Commits
@@ -159,7 +158,9 @@ class ClientStorage(ConflictResolvingStorage):
         self._state.on_check = self._on_check
         self._blobs = self._open_blobs(wanted.blobs)
         self._server = Link(wanted, self._state, self._on_connected, system)
-        self._commits = Commits(self._server, self._state, self._merge, system)
+        self._commits = Commits(
+            self._server, self._state, self._merge, self._check_writable, system
+        )
         self._oids = Oids(lambda: self._server.call('new_oids'), system)
         self._prefetched = Prefetched()
         self._watchers: list[tuple[Callable[[], None], Callable[[], None]]] = []
@@ -556,7 +557,7 @@ class ClientStorage(ConflictResolvingStorage):
         :raises MessageTooLarge: when the server does not accept records of that size.
         :raises ClientDisconnected: when the connection on which it was begun is lost.
         """
-        self._in(transaction, 'storea', oid, serial, data).store(oid, data)
+        self._commits.send(transaction, 'storea', oid, serial, data).store(oid, data)
 
     def restore(
         self,
@@ -579,7 +580,7 @@ class ClientStorage(ConflictResolvingStorage):
         :raises MessageTooLarge: when the server does not accept records of that size.
         :raises ClientDisconnected: when the connection on which it was begun is lost.
         """
-        buffer = self._in(transaction, 'restorea', oid, serial, data, prev_txn)
+        buffer = self._commits.send(transaction, 'restorea', oid, serial, data, prev_txn)
         buffer.store(oid, None)  # a program that copies a database does not read it
 
     def checkCurrentSerialInTransaction(self, oid: bytes, serial: bytes, transaction: Any) -> None:
@@ -591,7 +592,7 @@ class ClientStorage(ConflictResolvingStorage):
         :raises StorageTransactionError: when that transaction was not begun.
         :raises ClientDisconnected: when the connection on which it was begun is lost.
         """
-        self._in(transaction, 'checkCurrentSerialInTransaction', oid, serial)
+        self._commits.send(transaction, 'checkCurrentSerialInTransaction', oid, serial)
 
     def deleteObject(self, oid: bytes, serial: bytes, transaction: Any) -> None:
         """Delete an object.
@@ -602,7 +603,7 @@ class ClientStorage(ConflictResolvingStorage):
         :raises StorageTransactionError: when that transaction was not begun.
         :raises ClientDisconnected: when the connection on which it was begun is lost.
         """
-        self._in(transaction, 'deleteObject', oid, serial).store(oid, None)
+        self._commits.send(transaction, 'deleteObject', oid, serial).store(oid, None)
 
     def undo(self, transaction_id: bytes, transaction: Any) -> tuple[None, list[bytes]]:
         """Undo a transaction; the vote says which objects that changes.
@@ -612,7 +613,7 @@ class ClientStorage(ConflictResolvingStorage):
         :raises StorageTransactionError: when that transaction was not begun.
         :raises ClientDisconnected: when the connection on which it was begun is lost.
         """
-        self._in(transaction, 'undoa', transaction_id)
+        self._commits.send(transaction, 'undoa', transaction_id)
         return None, []
 
     def _merge(self, *conflict: Any) -> bytes:
@@ -633,7 +634,6 @@ class ClientStorage(ConflictResolvingStorage):
         :raises ClientDisconnected: when the connection on which it was begun is lost.
         :raises Exception: what else the server's storage says against it.
         """
-        self._check_begun(transaction)
         return self._commits.vote(transaction)
 
     def tpc_finish(self, transaction: Any, f: Callable[[bytes], Any] = lambda tid: None) -> bytes:
@@ -646,17 +646,18 @@ class ClientStorage(ConflictResolvingStorage):
         :raises ClientDisconnected: when the connection is lost before the answer has come. Whether
             the transaction is committed is not known then.
         """
+        if self._blobs is None:
+            return self._commits.finish(transaction, f)
         buffer = self._commits.find(transaction)
         tid = None
         try:
             tid = self._commits.finish(transaction, f)
         finally:
-            if self._blobs is not None:
-                if tid is None:
-                    # it is not known whether they are in the database: who wants one fetches it
-                    self._blobs.aborted(buffer.blobs)
-                else:
-                    self._blobs.committed(buffer.blobs, tid)
+            if tid is None:
+                # it is not known whether they are in the database: who wants one fetches it
+                self._blobs.aborted(buffer.blobs)
+            else:
+                self._blobs.committed(buffer.blobs, tid)
         return tid
 
     def tpc_abort(self, transaction: Any, timeout: float | None = None) -> None:
@@ -685,20 +686,6 @@ class ClientStorage(ConflictResolvingStorage):
         :raises ClientDisconnected: when the connection is lost.
         """
         copyTransactionsFromTo(other, self)
-
-    def _in(self, transaction: Any, call: str, *args: Any) -> CommitBuffer:
-        """Send part of a transaction; return what it has changed so far."""
-        self._check_begun(transaction)
-        return self._commits.send(transaction, call, *args)
-
-    def _check_begun(self, transaction: Any) -> None:
-        """Raise ReadOnlyError when a transaction is not under way, and can't be.
-
-        One that is under way has a connection of its own, whatever has become of the client since
-        then.
-        """
-        if not self._commits.has(transaction):
-            self._check_writable()
 
     def _check_writable(self) -> None:
         if self.isReadOnly():

@@ -49,4 +49,4 @@ def test_a_silent_server_is_given_up(scripted, patched):
         talk = server.client()
         talk.register(tid(1))
         talk.expect('getTid')
-        assert 'has not said a word' in program.end()[1]
+        assert 'has sent nothing for' in program.end()[1]

@@ -8,7 +8,7 @@ from ZODB.Connection import TransactionMetaData
 
 from support.scripted import Running, message, oid, tid
 from ZEO.Exceptions import ClientDisconnected
-from ZEO.link.waiting import TIME_LIMIT, time_limit
+from ZEO.link.deadlines import TIME_LIMIT, time_limit
 
 
 @pytest.fixture

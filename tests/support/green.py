@@ -26,7 +26,7 @@ from persistent.mapping import PersistentMapping
 
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
-from ZEO.link import connection
+from ZEO.link import deadlines
 
 #: Commits of each greenlet.
 COMMITS = 10
@@ -66,7 +66,7 @@ def wait(storage: ClientStorage) -> str:
 
 if __name__ == '__main__':
     faulthandler.dump_traceback_later(40, exit=True)
-    connection.ASK_AFTER, connection.GIVE_UP_AFTER = 1.0, 2.0
+    deadlines.ASK_AFTER, deadlines.GIVE_UP_AFTER = 1.0, 2.0
     address = json.loads(sys.argv[2])
     client = ClientStorage(
         tuple(address) if isinstance(address, list) else address, wait_timeout=20

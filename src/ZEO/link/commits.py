@@ -40,16 +40,23 @@ LOOK_AGAIN = 0.005
 class Commits:
     """All transactions of a client storage.
 
-    :param merge: resolves a conflict that the server leaves to us: ``(oid, committed, old, data) ->
-        data``.
+    :param merge: resolves a conflict that the server leaves to this client: ``(oid, committed, old,
+        data) -> data``.
+    :param check_writable: raises ReadOnlyError where the storage can only be read.
     """
 
     def __init__(
-        self, server: Link, state: ClientState, merge: Callable[..., bytes], system: System
+        self,
+        server: Link,
+        state: ClientState,
+        merge: Callable[..., bytes],
+        check_writable: Callable[[], None],
+        system: System,
     ) -> None:
         self._server = server
         self._state = state
         self._merge = merge
+        self._check_writable = check_writable
         self._system = system
         self._ids = count(1)  # the server tells our transactions by them
         self.start_afresh()
@@ -104,10 +111,6 @@ class Commits:
         if self._turn.get(0) is buffer:
             self._turn.pop(0, None)
 
-    def has(self, transaction: Any) -> bool:
-        """Tell whether a transaction is under way."""
-        return id(transaction) in self._buffers
-
     def find(self, transaction: Any) -> CommitBuffer:
         """Return what a transaction has changed so far."""
         buffer = self._buffers.get(id(transaction))
@@ -115,13 +118,20 @@ class Commits:
             raise StorageTransactionError('this transaction was not begun on this storage')
         return buffer
 
+    def _not_begun(self, transaction: Any) -> CommitBuffer:
+        """Raise for a transaction that is not under way. One that is has a connection of its own,
+        whatever has become of the client since it began.
+        """
+        self._check_writable()
+        return self.find(transaction)
+
     def any(self) -> Any:
         """Return a transaction that is under way, or None."""
         return next((buffer.transaction for buffer in list(self._buffers.values())), None)
 
     def send(self, transaction: Any, call: str, *args: Any) -> CommitBuffer:
         """Send a one-way message of a transaction; its id comes behind `args`."""
-        buffer = self.find(transaction)
+        buffer = self._buffers.get(id(transaction)) or self._not_begun(transaction)
         buffer.connection.send(call, (*args, buffer.txn_id))
         return buffer
 
@@ -129,12 +139,14 @@ class Commits:
         """Have the server make sure that it can commit; returns the oids whose new record is not
         the one that was stored.
         """
-        buffer = self.find(transaction)
+        buffer = self._buffers.get(id(transaction)) or self._not_begun(transaction)
         changed: list[bytes] = []
         # (oid, committed serial) of the conflicts that were resolved
         settled: set[tuple[bytes, bytes]] = set()
         for _ in range(ROUNDS):
-            answer = buffer.connection.call('vote', (buffer.txn_id,)) or []
+            answer = buffer.connection.call('vote', (buffer.txn_id,))
+            if not answer:  # as mostly
+                return changed
             conflicts = [item for item in answer if isinstance(item, dict)]
             if not conflicts:
                 for oid in answer:

@@ -22,11 +22,13 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from ZEO.Exceptions import ClientDisconnected, MessageTooLarge, ProtocolError, UnrecognizedResult
-from ZEO.link.outbox import Outbox
+from ZEO.Exceptions import ClientDisconnected, ProtocolError, UnrecognizedResult
+from ZEO.link.deadlines import Deadlines
+from ZEO.link.outbox import Outbox, too_large
 from ZEO.link.reader import Reader
-from ZEO.link.waiting import Begun, Waiting, time_limit
-from ZEO.net.locks import take_back, under_in_time
+from ZEO.link.waiting import PendingCall, Waiting
+from ZEO.link.watcher import Watcher
+from ZEO.net.locks import under_in_time
 from ZEO.net.stream import TICK, Stream
 from ZEO.net.system import REAL, System
 from ZEO.wire import faults, shapes
@@ -35,21 +37,6 @@ from ZEO.wire.messages import FAULT, KEEP_ALIVE_ID, REPLY, Message
 from ZEO.wire.session import ClientSession
 
 log = logging.getLogger('ZEO.ClientStorage')
-
-#: Seconds without a word from the server, while a call waits for it, after which it is asked for a
-#: sign of life; and after which it is given up. A healthy server answers a ping at once, whatever
-#: its storages do.
-ASK_AFTER, GIVE_UP_AFTER = 30.0, 120.0
-
-#: Seconds between two keep-alives, which keep firewalls from forgetting an idle connection.
-KEEP_ALIVE = 60.0
-
-#: Seconds for which the watcher leaves reading to the callers after a call; each round costs it a
-#: wake-up.
-CALM = 0.005
-
-#: The same while a call waits for its answer, and so its caller reads.
-BUSY = 0.05
 
 #: Seconds that the end of a connection waits for threads that still send or apply something.
 STILL_AT_IT = 30.0
@@ -68,7 +55,7 @@ class Connection:
         ``on_lost(connection, reason)``.
     :param message_size: the largest message that is accepted, in bytes.
     :param limit: seconds that a call may take; 0: any; None: the default of
-        :func:`ZEO.link.waiting.time_limit`.
+        :func:`ZEO.link.deadlines.time_limit`.
     """
 
     def __init__(
@@ -85,18 +72,15 @@ class Connection:
         self._stream = stream
         self.events = events
         self._system = system
-        self._limit = limit
         self._session = ClientSession(message_size)
         self._ids = count(1)
         # message id -> the call whose answer has not come
         self._waiting: dict[int, Waiting] = {}
-        self._outbox = Outbox(stream, self._check, self._end, system)
+        self._outbox = Outbox(stream, self._check, self.end, system)
         self._reader = Reader(
-            stream, self._session, self._waiting, self._handle, self._end, self._tick, system
+            stream, self._session, self._waiting, self._handle, self.end, self._tick, system
         )
-        self._asked_at = 0.0  # for a sign of life
-        # part of an answer that comes in many messages
-        self._part_came = 0.0
+        self._deadlines = Deadlines(limit, self._ask, self.end, system)
         self._said_so = False  # all who must know of the loss do
         self.lost: ClientDisconnected | None = None  # why there is no connection any more
         # the largest message that the server takes, in bytes
@@ -119,10 +103,11 @@ class Connection:
         message = self._session.codec.call(message_id, name, args)
         if len(message) > self.largest:
             raise too_large(name, len(message), self.largest, self.where)
-        return self._call(message_id, frame(message), self._expected(name, applied))
-
-    def _expected(self, name: str, applied: Callable[[Any], Any] | None) -> Waiting:
-        return Waiting(name, shapes.checking(name, applied, self.where), applied is not None)
+        return self._call(
+            message_id,
+            frame(message),
+            Waiting(name, applied, applied is not None, shapes.ANSWERS.get(name)),
+        )
 
     def load_before(self, oid: bytes, tid: bytes, applied: Callable[[Any], Any]) -> Any:
         """The same for the hot path, ``call('loadBefore', (oid, tid), applied)``."""
@@ -150,17 +135,18 @@ class Connection:
         """Send what waits to be sent."""
         self._outbox.flush()
 
-    def begin(self, name: str, args: tuple[Any, ...], applied: Callable[[Any], Any]) -> Begun:
+    def begin(self, name: str, args: tuple[Any, ...], applied: Callable[[Any], Any]) -> PendingCall:
         """Call the server and do not wait; it leaves with the next call, or :meth:`flush`."""
         message_id = next(self._ids) % _IDS
         data = frame(self._session.codec.call(message_id, name, args))
-        waiting = self._waiting[message_id] = self._expected(name, applied)
+        waiting = Waiting(name, applied, True, shapes.ANSWERS.get(name))
+        self._waiting[message_id] = waiting
         try:
             self._outbox.put([data])
         except ClientDisconnected:
             self._waiting.pop(message_id, None)
             raise
-        return Begun(self.finish_waiting, waiting)
+        return PendingCall(self.finish_waiting, waiting)
 
     def finish_waiting(self, waiting: Waiting) -> Any:
         """Return the result of a call that was begun; raises what :meth:`call` does."""
@@ -193,7 +179,7 @@ class Connection:
         if self.lost is not None:
             self._waiting.pop(message_id, None)
         elif not (waiting.done or (waiting.has_effect and waiting.sent)):
-            self._end(f'{waiting.name} was interrupted', error)
+            self.end(f'{waiting.name} was interrupted', error)
 
     # What arrives; the reader's lock is held.
 
@@ -210,18 +196,18 @@ class Connection:
                 self._settle(waiting, flags, args)
         else:
             if name[:11] == 'receiveBlob':
-                self._part_came = self._system.now()
+                self._deadlines.part_has_come()
             self._tell(name, args)
 
     def _tell(self, name: str, args: Any) -> None:
         try:
             self.events.on_message(name, args)
         except ProtocolError as error:
-            self._end(str(error), error)
+            self.end(str(error), error)
         # It is not known how far it got: the connection ends, and the next one checks the cache.
         except BaseException as error:
             log.exception('%s: %s could not be applied', self.who, name)
-            self._end(f'{name} could not be applied: {error}', error)
+            self.end(f'{name} could not be applied: {error}', error)
             if not isinstance(error, Exception):
                 raise
 
@@ -230,6 +216,9 @@ class Connection:
             if flags == FAULT:
                 waiting.error = faults.restore(result, self.where)
             else:
+                check = waiting.check
+                if check is not None and not check(result):
+                    shapes.answer(waiting.name, result, self.where)  # which raises
                 waiting.result = result if waiting.applied is None else waiting.applied(result)
             waiting.done = True
         except UnrecognizedResult as error:  # found out before anything was applied
@@ -238,11 +227,11 @@ class Connection:
         except ProtocolError as error:
             waiting.error = error
             self._fail(waiting)
-            self._end(str(error), error)
+            self.end(str(error), error)
         # It is not known how far it got, and an error that was thrown into this thread is not of
         # the caller, who may be another.
         except BaseException as error:
-            self._end(f'the answer to {waiting.name} could not be applied: {error!r}', error)
+            self.end(f'the answer to {waiting.name} could not be applied: {error!r}', error)
             self._fail(waiting)
             raise
         if waiting.bell is not None:
@@ -258,26 +247,16 @@ class Connection:
             self._say_so()
             self._fail(waiting)
             return 0.0
-        now = self._system.now()
-        if waiting.since is None:
-            waiting.since = now
-        self._check_silence(now)
-        limit = time_limit(waiting.name, self._limit)
-        if limit is None:
-            return TICK
-        left = max(waiting.since, self._part_came) + limit - now
-        if left <= 0:
-            self._end(f'the server has not answered {waiting.name} within {limit:g} s', None)
-        return min(max(left, 0.0), TICK)
+        return self._deadlines.look(waiting, self._reader.heard)
 
-    def _check_silence(self, now: float) -> None:
-        heard = self._reader.heard
-        silent = now - heard
-        if silent > GIVE_UP_AFTER:
-            self._end(f'the server has not said a word for {silent:.0f} s', None)
-        elif silent > ASK_AFTER and self._asked_at <= heard and self.greeted:
-            self._asked_at = now
+    def _ask(self) -> None:
+        """Ask the server for a sign of life."""
+        if self.greeted:
             self._send_quietly(self._session.codec.call(0, 'ping', ()))
+
+    def keep_alive(self) -> None:
+        """Send a message that means nothing, which keeps firewalls from forgetting it."""
+        self._send_quietly(self._session.codec.reply(KEEP_ALIVE_ID, None))
 
     def _send_quietly(self, message: bytes) -> None:
         """Send a message for the connection's own sake; that it is lost is told to those who use
@@ -295,20 +274,21 @@ class Connection:
         """Whether the server has said which protocol it speaks."""
         return self._session.is_greeted
 
-    def greet(self, deadline: float) -> None:
+    def greet(self, seconds: float) -> None:
         """Wait until the server has said hello.
 
-        :param deadline: the time by which it must have.
+        :param seconds: how long that may take.
         :raises ClientDisconnected: when it has not, or the connection is lost.
         :raises ProtocolError: when what it says is not a greeting.
         """
+        until = self._system.now() + seconds
         while not self.greeted and self.lost is None:
             if self._stream.wait(TICK):
                 self._reader.drain()
-            if not self.greeted and self._system.now() > deadline:
-                self._end(
-                    'what listens there has not greeted us in time: is it a ZEO server, and do '
-                    'both sides use TLS or none?',
+            if not self.greeted and self._system.now() > until:
+                self.end(
+                    f'no ZEO greeting within {seconds:g} s. Is a ZEO server listening there, and '
+                    'is TLS on (or off) at both ends?',
                     None,
                 )
         if self.lost is not None:
@@ -323,46 +303,13 @@ class Connection:
     def watch(self) -> None:
         """Read whenever no caller does, until the connection is lost; for a thread of its own."""
         try:
-            self._watch()
+            Watcher(self, self._stream, self._outbox, self._reader, self._waiting).run(self._system)
         # The thread's boundary: without a watcher an idle client would not know what changes.
         except BaseException as error:
             log.exception('%s: the watcher of the connection failed', self.who)
-            self._end(f'the watcher failed: {error!r}', error)
+            self.end(f'the watcher failed: {error!r}', error)
         self._say_so()
         self.free()
-
-    def _watch(self) -> None:
-        kept_alive = self._system.now()
-        while self.lost is None:
-            sends = self._outbox.sends
-            self._system.sleep(BUSY if self._waiting else CALM)
-            if sends == self._outbox.sends and self._waiting:
-                # what has applied an answer may have begun a call, and may not send it
-                self._flush_quietly()
-            if (
-                sends == self._outbox.sends
-                and not self._reader.is_waiting
-                and self._stream.wait_readable(KEEP_ALIVE / 4)
-            ):
-                self.drain()
-            if self._waiting:
-                self._find_lost_locks()
-            if self._system.now() - kept_alive > KEEP_ALIVE:
-                kept_alive = self._system.now()
-                self._send_quietly(self._session.codec.reply(KEEP_ALIVE_ID, None))
-
-    def _flush_quietly(self) -> None:
-        try:
-            self._outbox.flush()
-        except ClientDisconnected:  # who waits is told
-            pass
-
-    def _find_lost_locks(self) -> None:
-        """A thread that has not given its lock back was torn out of the middle of something."""
-        for role in (self._outbox, self._reader):
-            if role.suspicion.is_lost():
-                self._end('a thread was torn out of its call', None)
-                take_back(role.lock)
 
     # The end.
 
@@ -376,7 +323,8 @@ class Connection:
             self.lost = lost
         self._say_so()
 
-    def _end(self, reason: str, cause: BaseException | None) -> None:
+    def end(self, reason: str, cause: BaseException | None) -> None:
+        """As :meth:`lose`, with the server's address, and a log line for a breach of protocol."""
         if self.lost is None and isinstance(cause, ProtocolError):
             log.error('%s: the connection is closed: %s', self.who, cause)
         self.lose(f'{self.where}: {reason}', cause)
@@ -441,15 +389,3 @@ class Connection:
         self.lost = ClientDisconnected('the process was forked')
         self._said_so = True
         self._stream.close()
-
-
-def too_large(name: str, size: int, most: int, where: str) -> MessageTooLarge:
-    """Return the error for a message that is not sent, since the server would close the connection
-    for it.
-    """
-    return MessageTooLarge(
-        f'{name} makes a message of {size:,} bytes, and the server {where} takes {most:,} bytes at '
-        'most: store smaller objects '
-        '(a large file as a Blob, which is sent in pieces), or set a larger max-message-size in '
-        'the <zeo> section of the server'
-    )

@@ -198,7 +198,7 @@ class ConnectRound:
         )
         connection.who = f'{wanted.who}: {connection.where}'
         try:
-            connection.greet(self._system.now() + GREETING)
+            connection.greet(GREETING)
         except BaseException:
             discard(connection)
             raise

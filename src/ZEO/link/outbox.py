@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ZEO.Exceptions import MessageTooLarge
 from ZEO.locks import under
 from ZEO.net.locks import Suspicion
 from ZEO.net.stream import Stream
@@ -103,3 +104,15 @@ class Outbox:
             pieces.append(unsent.popleft())
         pieces.append(data)
         return pieces
+
+
+def too_large(name: str, size: int, most: int, where: str) -> MessageTooLarge:
+    """Return the error for a message that is not sent, since the server would close the connection
+    for it.
+    """
+    return MessageTooLarge(
+        f'{name} makes a message of {size:,} bytes, and the server {where} takes {most:,} bytes at '
+        'most: store smaller objects '
+        '(a large file as a Blob, which is sent in pieces), or set a larger max-message-size in '
+        'the <zeo> section of the server'
+    )

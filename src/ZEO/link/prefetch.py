@@ -20,7 +20,7 @@ from ZODB.POSException import POSKeyError
 from ZEO.Exceptions import ClientDisconnected, ClientStorageError, UnrecognizedResult
 from ZEO.link.connection import Connection
 from ZEO.link.state import ClientState
-from ZEO.link.waiting import Begun
+from ZEO.link.waiting import PendingCall
 
 #: Oids in one request: the most that a server takes.
 BATCH = 1000
@@ -40,10 +40,10 @@ class Prefetched:
     """
 
     def __init__(self) -> None:
-        self.pending: dict[Key, Begun] = {}  # the request with that object
+        self.pending: dict[Key, PendingCall] = {}  # the request with that object
         self._left: deque[Key] = deque()  # what was not asked for yet
         # by a number; None until it is known
-        self._under_way: dict[int, Begun | None] = {}
+        self._under_way: dict[int, PendingCall | None] = {}
         self._connection: Connection | None = None
 
     def start(

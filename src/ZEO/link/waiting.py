@@ -1,7 +1,7 @@
 """A call whose answer has not come yet, and the thread that sleeps until it has.
 
-Enters: what the answer is to be applied to. Leaves: the result, or the error, once it is there; how
-long the call may take. Fails: never.
+Enters: what the answer is to be applied to. Leaves: the result, or the error, once it is there.
+Fails: never.
 """
 
 from __future__ import annotations
@@ -11,15 +11,6 @@ from typing import Any
 
 from ZEO.net.system import System
 
-#: Seconds after which a call that has no answer ends its connection, unless the user says
-#: otherwise: more than the slowest of honest answers takes, and less than an operator waits before
-#: restarting the client.
-TIME_LIMIT = 300.0
-
-#: Calls that take as long as the database is large, or wait for the commits of other clients:
-#: without a limit by default.
-_AS_LONG_AS_IT_TAKES = frozenset(('pack', 'vote'))
-
 
 class Waiting:
     """A call without its answer.
@@ -27,6 +18,8 @@ class Waiting:
     :param name: of the call.
     :param applied: is called with the result by the thread that reads; returns the caller's.
     :param has_effect: whether that brings anything to this client that is not the caller's alone.
+    :param check: tells whether a result has the shape of one, before it is applied; None where
+        `applied` looks, or nothing does.
     """
 
     # What a call that is answered at once never sets is not set for each call anew.
@@ -41,11 +34,16 @@ class Waiting:
     bell: Any = None  # held by the caller, who sleeps or is about to; None: it can't be woken
 
     def __init__(
-        self, name: str, applied: Callable[[Any], Any] | None = None, has_effect: bool = False
+        self,
+        name: str,
+        applied: Callable[[Any], Any] | None = None,
+        has_effect: bool = False,
+        check: Callable[[Any], bool] | None = None,
     ) -> None:
         self.name = name
         self.applied = applied
         self.has_effect = has_effect
+        self.check = check
 
     def sleep(self, system: System, seconds: float) -> None:
         """Wait to be woken, at most so long; the first time, just get ready for it, since it may
@@ -68,7 +66,7 @@ class Waiting:
                 pass
 
 
-class Begun:
+class PendingCall:
     """A call that was made without waiting for its answer."""
 
     def __init__(self, finish: Callable[[Waiting], Any], waiting: Waiting) -> None:
@@ -83,13 +81,3 @@ class Begun:
     def wait(self) -> Any:
         """Return the result; raises what a call raises."""
         return self._finish(self._waiting)
-
-
-def time_limit(name: str, limit: float | None) -> float | None:
-    """Return the seconds that a call may take, None for any.
-
-    :param limit: what the user has set: None for the default, 0 for no limit.
-    """
-    if limit is None:
-        return None if name in _AS_LONG_AS_IT_TAKES else TIME_LIMIT
-    return limit or None

@@ -232,13 +232,9 @@ def _are_lists_of_records(values: Any) -> bool:
     return {*map(type, values)} <= _LIST_TYPES and _are_records([*chain.from_iterable(values)])
 
 
-def _is_dropped(value: Any) -> bool:
-    """Of an answer that only says that something is done: whatever it is, nobody looks at it."""
-    return True
-
-
-#: The call -> whether an answer to it has the shape of one, for every call that is answered.
-ANSWERS: dict[str, Check] = {
+#: The call -> whether an answer to it has the shape of one, for every call that is answered; None
+#: where the answer only says that something is done, and nothing looks at it.
+ANSWERS: dict[str, Check | None] = {
     'register': _is_tid_or_none,
     'get_info': _is_info,
     'server_status': _is_dict,
@@ -260,7 +256,7 @@ ANSWERS: dict[str, Check] = {
     'new_oids': _are_new_oids,
     'vote': _is_vote,
     'tpc_finish': is_tid,
-    **dict.fromkeys('ping sendBlob pack tpc_abort'.split(), _is_dropped),
+    **dict.fromkeys('ping sendBlob pack tpc_abort'.split()),
 }
 
 
@@ -278,21 +274,6 @@ def answer(name: str, result: Any, where: str) -> Any:
         'or '
         'something between it and this client, has a fault'
     )
-
-
-def checking(
-    name: str, applied: Callable[[Any], Any] | None, where: str
-) -> Callable[[Any], Any] | None:
-    """Return what applies an answer to the call `name`, once it has been found to have the shape of
-    one.
-
-    :param applied: what is to apply it, if anything.
-    """
-    if ANSWERS.get(name, _is_dropped) is _is_dropped:
-        return applied
-    if applied is None:
-        return lambda result: answer(name, result, where)
-    return lambda result: applied(answer(name, result, where))
 
 
 def loaded(result: Any) -> Any:
