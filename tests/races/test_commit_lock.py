@@ -137,7 +137,7 @@ def test_who_is_granted_the_lock_and_leaves_in_the_same_moment_gives_it_back(ser
     done = threading.Event()
 
     def both():
-        lock.holder.phase.abort()  # grants the lock in this wake-up's end…
+        lock.holder.phase.abort(lock.holder)  # grants the lock in this wake-up's end…
         next_one.close('it is gone')  # …to one who is gone by then
         done.set()
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.smoke
 def no_space(monkeypatch):
     """Temporary files of the commit log are on a full disk."""
     monkeypatch.setattr(
-        'ZEO.serving.commitlog.tempfile.TemporaryFile',
+        'ZEO.serving.commit.log.tempfile.TemporaryFile',
         lambda *args, buffering=-1, **options: open('/dev/full', 'w+b', buffering),
     )
     return monkeypatch

@@ -75,11 +75,11 @@ KNOWN = {
     ('serving/resolve', 'tryToResolveConflict'): 'what is replaced',
     ('serving/allowed', 'import_module'): 'modules that the operator names, or BTrees',
     ('serving/hosted', 'referencesf'): 'guarded by serving/doors',
-    ('serving/commit', 'TransactionMetaData'): 'an annotation',
+    ('serving/commit/state', 'TransactionMetaData'): 'an annotation',
     ('commands/profiling', 'marshal'): 'writes a profile of the server; it reads nothing',
     ('config/storages', 'import_module'): 'what an operator wrote behind -S',
     (
-        'serving/commitlog',
+        'serving/commit/operations',
         'marshal',
     ): 'a temporary file of this process, of which it has written every byte itself',
     ('net/green', 'import_module'): 'modules of Python that its callers name in their source',

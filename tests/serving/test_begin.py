@@ -6,7 +6,7 @@ from ZODB.DemoStorage import DemoStorage
 from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 
-from ZEO.serving.begin import begin
+from ZEO.serving.commit.begin import begin
 
 
 def stacked(tmp_path):

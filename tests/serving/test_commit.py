@@ -13,6 +13,7 @@ from ZEO.net.loop import Loop
 from ZEO.serving.account import Account, Budget
 from ZEO.serving.backends.remote import RemoteBackend
 from ZEO.serving.commit import Commit
+from ZEO.serving.commit.operations import Store
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
@@ -42,32 +43,32 @@ def hosted():
 
 def collecting(hosted):
     commit = Commit(hosted, Committer(), TransactionMetaData(), None, ' ', False)
-    commit.phase.add('store', b'data', OID, z64)
+    commit.phase.add(commit, Store(OID, z64, b'data'))
     return commit
 
 
 def waiting(hosted):
     hosted.lock.acquire('other', lambda: None)
     commit = collecting(hosted)
-    commit.phase.vote()
+    commit.phase.vote(commit)
     return commit
 
 
 def voted(hosted):
     commit = collecting(hosted)
-    commit.phase.vote()
+    commit.phase.vote(commit)
     return commit
 
 
 def ended(hosted):
     commit = voted(hosted)
-    commit.phase.abort()
+    commit.phase.abort(commit)
     return commit
 
 
 def finished(hosted):
     commit = voted(hosted)
-    commit.phase.finish()
+    commit.phase.finish(commit)
     return commit
 
 
@@ -78,7 +79,7 @@ ALLOWED = {
     ended: {'add'},
     finished: {'add'},
 }
-CALLS = {'add': ('store', b'data', OID, z64), 'vote': (), 'finish': ()}
+CALLS = {'add': (Store(OID, z64, b'data'),), 'vote': (), 'finish': ()}
 
 
 @pytest.mark.parametrize(
@@ -88,15 +89,15 @@ CALLS = {'add': ('store', b'data', OID, z64), 'vote': (), 'finish': ()}
 )
 def test_calls_that_do_not_go_with_a_phase(hosted, phase, call):
     commit = phase(hosted)
-    with pytest.raises(StorageTransactionError, match='does not go with a transaction that is'):
-        getattr(commit.phase, call)(*CALLS[call])
+    with pytest.raises(StorageTransactionError, match='client called .* for a transaction that is'):
+        getattr(commit.phase, call)(commit, *CALLS[call])
 
 
 @pytest.mark.parametrize('phase', ALLOWED, ids=lambda phase: phase.__name__)
 def test_aborting_in_each_phase(hosted, phase):
     commit = phase(hosted)
-    commit.phase.abort()
-    commit.phase.abort()
+    commit.phase.abort(commit)
+    commit.phase.abort(commit)
     hosted.lock.release('other')
     hosted.loop.run_once(0)
     assert hosted.lock.holder is None and hosted.lock.waiting == 0
@@ -114,7 +115,7 @@ def test_an_error_in_aborting_keeps_the_lock_from_nobody(hosted, monkeypatch):
         raise OSError(5, 'Input/output error')
 
     monkeypatch.setattr(hosted.storage, 'tpc_abort', fail)
-    commit.phase.abort()
+    commit.phase.abort(commit)
     assert hosted.lock.holder is None
 
 
@@ -132,7 +133,7 @@ def test_the_timeout_counts_from_holding_the_lock(hosted):
     assert hosted.lock.holder is None
     for call in ('vote', 'finish'):
         with pytest.raises(TransientError, match='transaction-timeout'):
-            getattr(commit.phase, call)()
+            getattr(commit.phase, call)(commit)
 
 
 def test_no_timeout_after_the_end(hosted):
@@ -144,11 +145,11 @@ def test_no_timeout_after_the_end(hosted):
 
 def test_an_error_of_a_one_way_call_is_told_by_the_vote(hosted):
     commit = collecting(hosted)
-    commit.fail_at_vote(OSError(28, 'No space left on device'))
-    commit.fail_at_vote(ValueError('a later one'))
-    commit.phase.add('store', b'more', OID, z64)
+    commit.phase.fail(commit, OSError(28, 'No space left on device'))
+    commit.phase.fail(commit, ValueError('a later one'))
+    commit.phase.add(commit, Store(OID, z64, b'more'))
     with pytest.raises(OSError, match='No space left'):
-        commit.phase.vote()
+        commit.phase.vote(commit)
     assert hosted.lock.holder is None and hosted.stats.active_txns == 0
 
 
@@ -156,8 +157,8 @@ def test_temporary_files_are_removed(hosted, tmp_path):
     path = tmp_path / 'blob'
     path.write_bytes(b'blob')
     commit = collecting(hosted)
-    commit.add_blob_file(str(path))
-    commit.phase.abort()
+    commit.phase.keep_file(commit, str(path), 0)
+    commit.phase.abort(commit)
     assert not path.exists()
 
 
@@ -169,8 +170,8 @@ def test_what_a_storage_that_fails_to_finish_has_written_is_read_from_it(tmp_pat
     finished(hosted)
     assert hosted.backend.load_now(OID, maxtid)[0] == b'data'
     commit = Commit(hosted, Committer(), TransactionMetaData(), None, ' ', False)
-    commit.phase.add('store', b'more', OID, storage.lastTransaction())
-    commit.phase.vote()
+    commit.phase.add(commit, Store(OID, storage.lastTransaction(), b'more'))
+    commit.phase.vote(commit)
     original = storage.tpc_finish
 
     def finish(*args):
@@ -178,7 +179,7 @@ def test_what_a_storage_that_fails_to_finish_has_written_is_read_from_it(tmp_pat
         raise OSError('the disk is on fire')
 
     monkeypatch.setattr(storage, 'tpc_finish', finish)
-    assert commit.phase.finish() == storage.lastTransaction()  # it is permanent
+    assert commit.phase.finish(commit) == storage.lastTransaction()  # it is permanent
     assert hosted.backend.load_now(OID, maxtid)[0] == b'more'
     storage.close()
     loop.close()
@@ -200,9 +201,9 @@ def test_what_others_have_written_before_a_commit_is_read(tmp_path):
         (one, p64(2), z64, b'ours'),
     ):
         commit = Commit(hosted, Committer(), TransactionMetaData(), None, ' ', False)
-        commit.phase.add('store', data, oid, serial)
-        commit.phase.vote()
-        commit.phase.finish()
+        commit.phase.add(commit, Store(oid, serial, data))
+        commit.phase.vote(commit)
+        commit.phase.finish(commit)
     assert one.backend.load_now(OID, maxtid)[0] == b'theirs'
     storage.close()
     loop.close()
@@ -226,9 +227,9 @@ def test_a_transaction_that_needs_a_thread_and_gets_none_is_over(call):
     hosted.backend = RemoteBackend('1', hosted.storage, loop, Workers(loop), lambda: None)
     if call == 'finish':
         with pytest.raises(StorageError, match='cannot start a thread'):
-            commit.phase.finish()
+            commit.phase.finish(commit)
     else:
-        commit.phase.vote().then(told.append, told.append)
+        commit.phase.vote(commit).then(told.append, told.append)
         assert 'cannot start a thread' in str(told[0])
     assert (
         hosted.lock.holder is None

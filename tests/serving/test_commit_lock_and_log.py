@@ -7,11 +7,21 @@ import tempfile
 from collections import deque
 
 import pytest
+from ZODB.utils import p64, z64
 
 from ZEO.serving import account as account_module
 from ZEO.serving.account import OVERHEAD, Account, Budget, TooMuch
-from ZEO.serving.commitlock import CommitLock
-from ZEO.serving.commitlog import CommitLog
+from ZEO.serving.commit.lock import CommitLock
+from ZEO.serving.commit.log import CommitLog
+from ZEO.serving.commit.operations import (
+    CheckCurrent,
+    Delete,
+    Restore,
+    RestoreBlob,
+    Store,
+    StoreBlob,
+    Undo,
+)
 from ZEO.serving.limits import Limits
 
 #: Who wants the lock is told apart by identity.
@@ -119,16 +129,26 @@ def log_of(memory, shared=10**9, disk=10**9):
 
 SIZES = [10, 200, 0, 5, 1000, 1]
 OPERATIONS = [
-    *(('store', b'a' * size, (number,)) for number, size in enumerate(SIZES)),
-    ('undo', None, (b'id',)),
+    *(Store(p64(number), z64, b'a' * size) for number, size in enumerate(SIZES)),
+    StoreBlob(p64(1), z64, b'record', '/path'),
+    Restore(p64(2), z64, None, None),
+    RestoreBlob(p64(3), z64, b'', z64, '/other'),
+    CheckCurrent(p64(4), z64),
+    Delete(p64(5), z64),
+    Undo(b'id'),
+    Undo('text'),
 ]
+
+
+def store(data, number=0):
+    return Store(p64(number), z64, data)
 
 
 @pytest.mark.parametrize('memory', [0, 50, 10_000])
 def test_operations_come_back_in_order_from_memory_or_disk(memory):
     log = log_of(memory)
-    for name, data, args in OPERATIONS:
-        log.add(name, data, *args)
+    for operation in OPERATIONS:
+        log.add(operation)
     assert len(log) == len(OPERATIONS)
     assert list(log.drain()) == OPERATIONS
     assert list(log.drain()) == []
@@ -139,23 +159,23 @@ def test_operations_come_back_in_order_from_memory_or_disk(memory):
 def test_memory_is_bounded():
     log = log_of(1000)
     for _ in range(100):
-        log.add('store', b'd' * 100)
+        log.add(store(b'd' * 100))
     assert log._account.memory <= 1000 and len(log) == 100
     log.close()
 
 
 def test_it_goes_on_after_being_drained():
     log = log_of(10)
-    log.add('store', b'one' * 10)
-    assert [data for _, data, _ in log.drain()] == [b'one' * 10]
-    log.add('store', b'two' * 10)
-    assert [data for _, data, _ in log.drain()] == [b'two' * 10]
+    log.add(store(b'one' * 10))
+    assert [operation.data for operation in log.drain()] == [b'one' * 10]
+    log.add(store(b'two' * 10))
+    assert [operation.data for operation in log.drain()] == [b'two' * 10]
     log.close()
 
 
 def test_closing_frees_the_file():
     log = log_of(0)
-    log.add('store', b'data')
+    log.add(store(b'data'))
     file = log._file
     log.close()
     log.close()
@@ -167,7 +187,7 @@ def test_what_a_log_has_taken_is_given_back():
     logs = [CommitLog(account) for _ in range(3)]
     for log in logs:
         for number in range(10):
-            log.add('store', b'd' * 1000, number)
+            log.add(store(b'd' * 1000, number))
     assert (
         account.memory == 5000
         and account._shared.used == 5000 + 5 * OVERHEAD
@@ -189,9 +209,11 @@ def test_a_million_small_operations_take_no_memory(monkeypatch):
     monkeypatch.setattr(account_module, 'OPERATIONS', 100)
     log = log_of(10_000)
     for number in range(1000):
-        log.add('check_current', None, b'oid %d' % number, b'serial')
+        log.add(CheckCurrent(b'oid %d' % number, b'serial'))
     assert len(log) == 1000 and len(log._operations) == 100
-    assert [args[0] for _, _, args in log.drain()] == [b'oid %d' % number for number in range(1000)]
+    assert [operation.oid for operation in log.drain()] == [
+        b'oid %d' % number for number in range(1000)
+    ]
     log.close()
 
 
@@ -200,9 +222,9 @@ def test_logs_use_what_all_clients_share_up_to_a_part_that_is_left():
     logs = [CommitLog(Account(Limits(), shared)) for _ in range(2)]
     for log in logs:
         for number in range(10):
-            log.add('delete', None, number)
+            log.add(Delete(p64(number), z64))
     assert [len(log._operations) for log in logs] == [10, 2]
-    assert [args for _, _, args in logs[1].drain()] == [(number,) for number in range(10)]
+    assert [operation.oid for operation in logs[1].drain()] == [p64(number) for number in range(10)]
     for log in logs:
         log.close()
     assert shared.used == 0
@@ -212,11 +234,10 @@ def test_logs_use_what_all_clients_share_up_to_a_part_that_is_left():
 def test_what_comes_behind_a_large_record_stays_behind_it(large):
     log = log_of(100_000)
     operations = [
-        ('store', b's' * size, (number,))
-        for number, size in enumerate([10, large, 10, 2000, large, 10])
+        store(b's' * size, number) for number, size in enumerate([10, large, 10, 2000, large, 10])
     ]
-    for name, data, args in operations:
-        log.add(name, data, *args)
+    for operation in operations:
+        log.add(operation)
     assert log._account.memory <= 100_000
     assert list(log.drain()) == operations
     log.close()
@@ -227,7 +248,7 @@ def test_too_much_on_disk():
     log = log_of(0, disk=10_000)
     with pytest.raises(TooMuch, match='more than 10000 bytes.*max-transaction-size'):
         for number in range(20):
-            log.add('store', b'd' * 1000, number)
+            log.add(store(b'd' * 1000, number))
     assert 5 < len(log) < 10
     log.close()
     assert log._account.records == 0
@@ -238,17 +259,19 @@ def test_too_much_on_disk():
 def test_the_last_operation_can_be_taken_back(memory, drained):
     log = log_of(memory)
     if drained:  # as by a vote that found conflicts
-        log.add('undo', None, b'old' * 100)
+        log.add(Undo(b'old' * 100))
         assert len(list(log.drain())) == 1
-    log.add('store', b'data', b'one', b'serial')
-    log.add('store', b'more data', b'two', b'serial')
-    assert not log.take_back('store', (b'one', b'serial'))
-    assert log.take_back('store', (b'two', b'serial'))
-    log.add('store_blob', b'less', b'two', b'serial', 'path')
-    assert list(log.drain()) == [
-        ('store', b'data', (b'one', b'serial')),
-        ('store_blob', b'less', (b'two', b'serial', 'path')),
-    ]
+    one, two = (
+        Store(name, b'serial', data) for name, data in ((b'one', b'data'), (b'two', b'more'))
+    )
+    blob = StoreBlob(b'two', b'serial', b'less', 'path')
+    log.add(one)
+    log.add(two)
+    assert not log.take_back(StoreBlob(b'one', b'serial', b'data', 'path'))
+    assert log.take_back(blob)
+    log.add(blob)
+    assert not log.take_back(blob)
+    assert list(log.drain()) == [one, blob]
     log.close()
 
 
@@ -262,7 +285,7 @@ def test_a_full_disk(monkeypatch):
     log = log_of(0)
     with pytest.raises(OSError, match='No space left'):
         for number in range(10):
-            log.add('store', b'd' * 5000, number)
+            log.add(store(b'd' * 5000, number))
         list(log.drain())
 
 
@@ -273,5 +296,5 @@ def test_no_room_for_a_file_at_all(monkeypatch):
     monkeypatch.setattr(tempfile, 'TemporaryFile', fail)
     log = log_of(0)
     with pytest.raises(OSError):
-        log.add('store', b'data')
+        log.add(store(b'data'))
     assert len(log) == 0

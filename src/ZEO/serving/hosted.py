@@ -22,7 +22,7 @@ from ZEO.net.channel import Channel
 from ZEO.net.loop import ENDS, Loop
 from ZEO.serving import blobs, filestorage
 from ZEO.serving.backends import backend_for
-from ZEO.serving.commitlock import CommitLock
+from ZEO.serving.commit.lock import CommitLock
 from ZEO.serving.contention import Contention
 from ZEO.serving.invalidations import Invalidations
 from ZEO.serving.later import Workers

@@ -35,12 +35,12 @@ class Transactions:
     def __init__(self, account: Account, limits: Limits) -> None:
         self._account = account
         self._limits = limits
-        self._commits: dict[Any, Commit] = {}
+        self.commits: dict[Any, Commit] = {}  # by the ids that the client gives
         self._sizes: dict[Any, int] = {}  # what each takes beside its operations
         self._held = 0  # the sum of that
 
     def __len__(self) -> int:
-        return len(self._commits)
+        return len(self.commits)
 
     def begin(self, txn_id: Any, said: tuple[Any, ...], new_commit: Callable[..., Commit]) -> None:
         """Begin a transaction; one that may not be fails at its vote, since nobody waits for an
@@ -54,27 +54,27 @@ class Transactions:
             raise ProtocolError(
                 'it began a transaction with an id that is not a number or a short text'
             )
-        if txn_id in self._commits:
+        if txn_id in self.commits:
             raise StorageTransactionError(f'transaction {quoted(txn_id)} was begun already')
         most = self._limits.transactions
-        if len(self._commits) >= 2 * most:
+        if len(self.commits) >= 2 * most:
             raise ProtocolError(
-                f'it has {len(self._commits)} transactions open; at most {most} are accepted '
+                f'it has {len(self.commits)} transactions open; at most {most} are accepted '
                 '(max-transactions)'
             )
         size = OVERHEAD + size_of(said)
         refusal = self._refusal(size)
         if refusal is not None:
             said, size = (b'', b'', {}), OVERHEAD
-        commit = self._commits[txn_id] = new_commit(*said)
+        commit = self.commits[txn_id] = new_commit(*said)
         self._take(txn_id, size)
         if refusal is not None:
-            commit.fail_at_vote(refusal)
+            commit.phase.fail(commit, refusal)
 
     def _refusal(self, size: int) -> TooMuch | None:
         """Return why there may not be another transaction, of which so much is said."""
         most = self._limits.transactions
-        if len(self._commits) >= most:
+        if len(self.commits) >= most:
             return TooMuch(
                 f'this client has {most} transactions open already (max-transactions): finish or '
                 'abort some first'
@@ -89,7 +89,7 @@ class Transactions:
 
     def find(self, txn_id: Any) -> Commit:
         """Return a transaction."""
-        commit = self._commits.get(txn_id) if _is_id(txn_id) else None
+        commit = self.commits.get(txn_id) if _is_id(txn_id) else None
         if commit is None:
             raise StorageTransactionError(
                 f'transaction {quoted(txn_id)} was not begun on this connection'
@@ -98,15 +98,15 @@ class Transactions:
 
     def forget(self, txn_id: Any) -> Commit | None:
         """Remove and return a transaction; None if there is no such."""
-        if not _is_id(txn_id) or txn_id not in self._commits:
+        if not _is_id(txn_id) or txn_id not in self.commits:
             return None
         self._take(txn_id, -self._sizes[txn_id])
-        return self._commits.pop(txn_id)
+        return self.commits.pop(txn_id)
 
     def take_all(self) -> list[Commit]:
         """Remove and return all."""
         return [
-            commit for txn_id in list(self._commits) if (commit := self.forget(txn_id)) is not None
+            commit for txn_id in list(self.commits) if (commit := self.forget(txn_id)) is not None
         ]
 
     def _take(self, txn_id: Any, size: int) -> None:

@@ -23,6 +23,20 @@ from ZEO.serving.later import Client, Later, Workers
 Found = tuple[bytes, bytes, Any]
 
 
+class Committing(Protocol):
+    """A transaction that holds the server's commit lock: a
+    :class:`~ZEO.serving.commit.state.Commit`.
+    """
+
+    transaction: Any
+
+    #: Its methods `prepared`, `failed` and `finished` are told what becomes of the transaction.
+    phase: Any
+
+    def steps(self) -> Iterator[None]:
+        """Tell the storage everything, a bit between two yields, and have it vote."""
+
+
 class Reader(Client, Protocol):
     """A client that loads."""
 
@@ -116,28 +130,18 @@ class Backend(ABC):
         """Return the storage's size in bytes; None where that is not known at once."""
         return None
 
-    # Committing; the transaction holds the server's commit lock.
+    # Committing.
 
     @abstractmethod
-    def prepare(
-        self,
-        steps: Iterator[None],
-        prepared: Callable[[], None],
-        failed: Callable[[BaseException], None],
-    ) -> None:
-        """Go through `steps`, each of which asks the storage for something, and call `prepared`, or
-        `failed` with what one of them raises.
+    def prepare(self, commit: Committing) -> None:
+        """Go through the steps of a transaction, and tell its phase `prepared`, or `failed` with
+        what one of them raises.
         """
 
     @abstractmethod
-    def finish(
-        self,
-        transaction: Any,
-        finished: Callable[[bytes], None],
-        failed: Callable[[BaseException], None],
-    ) -> bytes | Later:
-        """Make a transaction permanent: call `finished` with its tid, before any later transaction
-        is reported, and return the tid; or call `failed` and raise the error.
+    def finish(self, commit: Committing) -> bytes | Later:
+        """Make a transaction permanent and tell its phase `finished`, before any later transaction
+        is reported; return the tid. Or tell it `failed`, and raise the error.
 
         A Later is answered or fails after that.
         """
@@ -162,18 +166,17 @@ class Backend(ABC):
         blobs.forget_stored(self._storage, transaction)
         self._storage.tpc_abort(transaction)
 
-    def _prepare_in_worker(
-        self,
-        steps: Iterator[None],
-        prepared: Callable[[], None],
-        failed: Callable[[BaseException], None],
-    ) -> None:
+    def _prepare_in_worker(self, commit: Committing) -> None:
         try:
-            done = self._workers.run(partial(deque, steps, 0))
+            # a deque of no length goes through all steps
+            done = self._workers.run(partial(deque, commit.steps(), 0))
         except POSError as error:  # no thread: the lock must go to the others
-            failed(error)
+            commit.phase.failed(commit, error)
         else:
-            done.then(lambda _: prepared(), failed)
+            done.then(
+                lambda _: commit.phase.prepared(commit),
+                lambda error: commit.phase.failed(commit, error),
+            )
 
     # Changes.
 

@@ -13,7 +13,7 @@ from typing import Any
 from ZODB.POSException import POSKeyError
 
 from ZEO.net.loop import ENDS, Loop
-from ZEO.serving.backends.base import Backend, Found, Reader
+from ZEO.serving.backends.base import Backend, Committing, Found, Reader
 from ZEO.serving.backends.recent import RecentRecords
 from ZEO.serving.later import Client, Later, Workers
 from ZEO.serving.limits import Limits
@@ -71,50 +71,35 @@ class LocalBackend(Backend):
 
     # Committing.
 
-    def prepare(
-        self,
-        steps: Iterator[None],
-        prepared: Callable[[], None],
-        failed: Callable[[BaseException], None],
-    ) -> None:
-        if self.is_packing:
-            self._prepare_in_worker(steps, prepared, failed)
+    def prepare(self, commit: Committing) -> None:
+        if self.is_packing:  # which may hold the storage's own commit lock
+            self._prepare_in_worker(commit)
         else:
-            self._advance(steps, prepared, failed)
+            self._advance(commit, commit.steps())
 
-    def _advance(
-        self,
-        steps: Iterator[None],
-        prepared: Callable[[], None],
-        failed: Callable[[BaseException], None],
-    ) -> None:
+    def _advance(self, commit: Committing, steps: Iterator[None]) -> None:
         """Go on for one slice of time."""
         now = self._loop.system.now
         until = now() + SLICE
         try:
             for _ in steps:
                 if now() > until:
-                    self._loop.later(0, partial(self._advance, steps, prepared, failed))
+                    self._loop.later(0, partial(self._advance, commit, steps))
                     return
         except ENDS:
             raise
         except BaseException as error:  # whatever a storage raises fails the vote
-            failed(error)
+            commit.phase.failed(commit, error)
         else:
-            prepared()
+            commit.phase.prepared(commit)
 
-    def finish(
-        self,
-        transaction: Any,
-        finished: Callable[[bytes], None],
-        failed: Callable[[BaseException], None],
-    ) -> bytes:
+    def finish(self, commit: Committing) -> bytes:
         try:
-            tid = self._finish(transaction)
+            tid = self._finish(commit.transaction)
         except BaseException as error:
-            failed(error)
+            commit.phase.failed(commit, error)
             raise
-        finished(tid)
+        commit.phase.finished(commit, tid)
         return tid
 
     def _finish(self, transaction: Any) -> bytes:

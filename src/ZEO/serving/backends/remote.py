@@ -7,13 +7,13 @@ raises; StorageError where no thread can be started.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ZODB.POSException import POSError
 
 from ZEO.net.loop import Loop
-from ZEO.serving.backends.base import Backend, Reader
+from ZEO.serving.backends.base import Backend, Committing, Reader
 from ZEO.serving.backends.loads import RemoteLoads
 from ZEO.serving.backends.upstream import Upstream
 from ZEO.serving.later import Client, Later, Workers
@@ -67,20 +67,10 @@ class RemoteBackend(Backend):
 
     # Committing.
 
-    def prepare(
-        self,
-        steps: Iterator[None],
-        prepared: Callable[[], None],
-        failed: Callable[[BaseException], None],
-    ) -> None:
-        self._prepare_in_worker(steps, prepared, failed)
+    def prepare(self, commit: Committing) -> None:
+        self._prepare_in_worker(commit)
 
-    def finish(
-        self,
-        transaction: Any,
-        finished: Callable[[bytes], None],
-        failed: Callable[[BaseException], None],
-    ) -> Later:
+    def finish(self, commit: Committing) -> Later:
         """Have a worker make it permanent.
 
         A remote storage calls its callback between reporting the transactions before this one and
@@ -94,23 +84,25 @@ class RemoteBackend(Backend):
         def told(tid: bytes) -> None:
             if not tids:
                 tids.append(tid)
-                finished(tid)
+                commit.phase.finished(commit, tid)
                 answer.answer(tid)
 
         def not_finished(error: BaseException) -> None:
             if tids:
                 self._report('the storage failed behind a finished transaction', error)
             else:
-                failed(error)
+                commit.phase.failed(commit, error)
                 answer.fail(error)
 
         def finish() -> bytes:
-            return self._storage.tpc_finish(transaction, lambda tid: from_thread(lambda: told(tid)))
+            return self._storage.tpc_finish(
+                commit.transaction, lambda tid: from_thread(lambda: told(tid))
+            )
 
         try:
             done = self._workers.run(finish)
         except POSError as error:
-            failed(error)
+            commit.phase.failed(commit, error)
             raise
         done.then(told, not_finished)
         return answer

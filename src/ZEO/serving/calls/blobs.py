@@ -7,6 +7,7 @@ chunks that belong to no blob, or to no transaction.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,8 @@ from ZEO.net.loop import Loop
 from ZEO.serving import blobs
 from ZEO.serving.answers import Streamed
 from ZEO.serving.calls.family import Client, Family
-from ZEO.serving.calls.transactions import TransactionCalls
+from ZEO.serving.calls.transactions import TransactionCalls, as_bytes
+from ZEO.serving.commit.operations import Operation, RestoreBlob, StoreBlob
 from ZEO.serving.downloads import Downloads, Wanted
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.uploads import Uploads
@@ -70,37 +72,37 @@ class StoringBlobs(Family):
     def storeBlobChunk(self, chunk: bytes) -> None:
         self._uploads.add(chunk)
 
-    def storeBlobEnd(self, oid: bytes, serial: bytes, data: bytes, txn_id: Any) -> None:
-        self._add_upload('store_blob', txn_id, data, oid, serial)
+    def storeBlobEnd(self, oid: bytes, serial: Any, data: bytes, txn_id: Any) -> None:
+        self._add_upload(txn_id, partial(StoreBlob, oid, as_bytes(serial), data))
 
-    def storeBlobShared(
-        self, oid: bytes, serial: bytes, data: bytes, name: str, txn_id: Any
-    ) -> None:
-        self._add_shared('store_blob', txn_id, name, data, oid, serial)
+    def storeBlobShared(self, oid: bytes, serial: Any, data: bytes, name: str, txn_id: Any) -> None:
+        self._add_shared(txn_id, oid, name, partial(StoreBlob, oid, as_bytes(serial), data))
 
     def restoreBlobEnd(
-        self, oid: bytes, serial: bytes, data: bytes, previous: bytes | None, txn_id: Any
+        self, oid: bytes, serial: Any, data: bytes, previous: bytes | None, txn_id: Any
     ) -> None:
         """As storeBlobEnd, for a transaction that is copied."""
-        self._add_upload('restore_blob', txn_id, data, oid, serial, previous)
+        self._add_upload(txn_id, partial(RestoreBlob, oid, as_bytes(serial), data, previous))
 
     def restoreBlobShared(
-        self, oid: bytes, serial: bytes, data: bytes, previous: bytes | None, name: str, txn_id: Any
+        self, oid: bytes, serial: Any, data: bytes, previous: bytes | None, name: str, txn_id: Any
     ) -> None:
         """As storeBlobShared, for a transaction that is copied."""
-        self._add_shared('restore_blob', txn_id, name, data, oid, serial, previous)
+        self._add_shared(
+            txn_id, oid, name, partial(RestoreBlob, oid, as_bytes(serial), data, previous)
+        )
 
-    def _add_upload(self, operation: str, txn_id: Any, *args: Any) -> None:
+    def _add_upload(self, txn_id: Any, operation: Callable[[str], Operation]) -> None:
         # first: what belongs to no transaction stays with the connection, and ends with it
         commit = self._transactions.open.find(txn_id)
         uploaded = self._uploads.take()
-        commit.add_blob_file(uploaded.path, uploaded.size)
+        commit.phase.keep_file(commit, uploaded.path, uploaded.size)
         if uploaded.error is not None:
-            commit.fail_at_vote(uploaded.error)
-        self._transactions.add(operation, txn_id, *args, uploaded.path)
+            commit.phase.fail(commit, uploaded.error)
+        commit.phase.add_blob(commit, operation(uploaded.path))
 
     def _add_shared(
-        self, operation: str, txn_id: Any, name: str, data: bytes, oid: bytes, *args: Any
+        self, txn_id: Any, oid: bytes, name: str, operation: Callable[[str], Operation]
     ) -> None:
         storage = self._hosted.storage
         blobs.require(storage)
@@ -110,8 +112,8 @@ class StoringBlobs(Family):
         except StorageTransactionError:
             blobs.remove_files([path])
             raise
-        commit.add_blob_file(path)
-        self._transactions.add(operation, txn_id, data, oid, *args, path)
+        commit.phase.keep_file(commit, path, 0)
+        commit.phase.add_blob(commit, operation(path))
 
     def close(self) -> None:
         self._uploads.discard()

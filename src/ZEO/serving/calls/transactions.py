@@ -15,6 +15,14 @@ from ZEO.Exceptions import ProtocolError
 from ZEO.net.loop import Loop
 from ZEO.serving.calls.family import Client, Family
 from ZEO.serving.commit import Commit
+from ZEO.serving.commit.operations import (
+    CheckCurrent,
+    Delete,
+    Operation,
+    Restore,
+    Store,
+    Undo,
+)
 from ZEO.serving.doors import Metadata
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Later
@@ -33,6 +41,7 @@ class TransactionCalls(Family):
     def __init__(self, client: Client, hosted: HostedStorage, loop: Loop) -> None:
         super().__init__(client, hosted, loop)
         self.open = Transactions(client.account, hosted.limits)
+        self._commits = self.open.commits
         #: Called when a transaction is over and no other one is open.
         self.none_left: Callable[[], None] | None = None
 
@@ -60,42 +69,43 @@ class TransactionCalls(Family):
             ),
         )
 
-    def storea(self, oid: bytes, serial: bytes, data: bytes, txn_id: Any) -> None:
-        self.add('store', txn_id, data, oid, serial)
+    def storea(self, oid: bytes, serial: Any, data: bytes, txn_id: Any) -> None:
+        # without a call, since most calls come here; the id is a number or a text
+        commit = self._commits.get(txn_id) or self.open.find(txn_id)
+        if type(serial) is str:
+            serial = as_bytes(serial)
+        commit.phase.add(commit, Store(oid, serial, data))
 
     def restorea(
-        self, oid: bytes, serial: bytes, data: bytes | None, previous: bytes | None, txn_id: Any
+        self, oid: bytes, serial: Any, data: bytes | None, previous: bytes | None, txn_id: Any
     ) -> None:
-        self.add('restore', txn_id, data, oid, serial, previous)
+        self._add(txn_id, Restore(oid, as_bytes(serial), data, previous))
 
-    def checkCurrentSerialInTransaction(self, oid: bytes, serial: bytes, txn_id: Any) -> None:
-        self.add('check_current', txn_id, None, oid, serial)
+    def checkCurrentSerialInTransaction(self, oid: bytes, serial: Any, txn_id: Any) -> None:
+        self._add(txn_id, CheckCurrent(oid, as_bytes(serial)))
 
-    def deleteObject(self, oid: bytes, serial: bytes, txn_id: Any) -> None:
-        self.add('delete', txn_id, None, oid, serial)
+    def deleteObject(self, oid: bytes, serial: Any, txn_id: Any) -> None:
+        self._add(txn_id, Delete(oid, as_bytes(serial)))
 
     def undoa(self, undo_id: bytes, txn_id: Any) -> None:
         if not isinstance(undo_id, (bytes, str)) or len(undo_id) > LONGEST_UNDO_ID:
             raise ProtocolError('client asked to undo a transaction whose id is malformed')
-        self.open.find(txn_id).phase.add('undo', None, undo_id)
+        self._add(txn_id, Undo(undo_id))
 
-    def add(
-        self, operation: str, txn_id: Any, data: bytes | None, oid: bytes, serial: Any, *args: Any
-    ) -> None:
-        """Add an operation to an open transaction."""
-        if type(serial) is str:
-            serial = serial.encode('latin-1')  # storages compare it with bytes
-        self.open.find(txn_id).phase.add(operation, data, oid, serial, *args)
+    def _add(self, txn_id: Any, operation: Operation) -> None:
+        commit = self.open.find(txn_id)
+        commit.phase.add(commit, operation)
 
     def vote(self, txn_id: Any) -> Later:
-        return self.open.find(txn_id).phase.vote()
+        commit = self.open.find(txn_id)
+        return commit.phase.vote(commit)
 
     def tpc_finish(self, txn_id: Any) -> Any:
         commit = self.open.find(txn_id)
         try:
-            tid = commit.phase.finish()
+            tid = commit.phase.finish(commit)
         except BaseException:
-            if commit.is_over:
+            if commit.phase.is_over:
                 # so that no abort has to come for it, as none does from most clients
                 self._forget(txn_id)
             raise
@@ -123,7 +133,7 @@ class TransactionCalls(Family):
 
     def tpc_abort(self, txn_id: Any) -> Later | None:
         commit = self._forget(txn_id)
-        return None if commit is None else commit.phase.abort()
+        return None if commit is None else commit.phase.abort(commit)
 
     def _forget(self, txn_id: Any) -> Commit | None:
         """A transaction is over."""
@@ -138,4 +148,9 @@ class TransactionCalls(Family):
 
 
 def _abort(commit: Commit) -> None:
-    commit.phase.abort()
+    commit.phase.abort(commit)
+
+
+def as_bytes(serial: Any) -> Any:
+    """Return a serial as storages compare it; some clients send text."""
+    return serial.encode('latin-1') if type(serial) is str else serial

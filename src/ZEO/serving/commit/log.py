@@ -1,7 +1,7 @@
 """What a client wants to change, kept until its vote.
 
-Enters: operations, each a name with arguments, of which one may be a large data record. Leaves: the
-same, in order, once the commit lock is held. Fails: OSError where the disk of the temporary
+Enters: operations, each with a data record or none. Leaves: the same, in order, once the commit
+lock is held. Fails: OSError where the disk of the temporary
 directory is full, or no file can be opened; TooMuch past what a client may have there.
 
 The first operations stay in memory, as far as the client's account lets them; from the first one on
@@ -11,15 +11,14 @@ few.
 
 from __future__ import annotations
 
-import marshal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from struct import Struct
-from typing import IO, Any
+from typing import IO
 
 from ZEO.serving.account import Account
-
-Operation = tuple[str, Any, tuple[Any, ...]]  # name, record, other arguments
+from ZEO.serving.commit.operations import Operation, Store, StoreBlob, described, restored
 
 #: What a log has the account give at a time, operations and bytes: asking for each costs 4 % of a
 #: commit.
@@ -45,22 +44,23 @@ class CommitLog:
         self._end = 0  # of the operations in the file
         self._position = 0  # where the next write to the file would go
         self._in_file = 0  # how many operations those are
-        # the last one: name, arguments, where it is in the file
-        self._last: tuple[str, tuple[Any, ...], int] | None = None
+        self._last: Store | None = None  # the last one there, if it is a store, without its data
+        self._last_begins = 0  # where
 
     def __len__(self) -> int:
         return len(self._operations) + self._in_file
 
-    def add(self, name: str, data: bytes | None, *args: Any) -> None:
+    def add(self, operation: Operation) -> None:
         """Append an operation."""
+        data = operation.data
         size = 0 if data is None else len(data)
         if size > self._space or not self._more:
             if self._file is not None or not self._take(size):
-                self._spool(name, data, args)
+                self._spool(operation)
                 return
         self._space -= size
         self._more -= 1
-        self._operations.append((name, data, args))
+        self._operations.append(operation)
 
     def _take(self, size: int) -> bool:
         """Have the account give memory: for many operations at once, or where there is little left,
@@ -75,27 +75,33 @@ class CommitLog:
                 return True
         return False
 
-    def take_back(self, name: str, args: tuple[Any, ...]) -> bool:
-        """Take back the last operation if it is this one; tell whether it was."""
+    def take_back(self, blob: Operation) -> bool:
+        """Take back the last operation if it stores the record of `blob`; return whether it did."""
         if self._in_file:
-            if self._last is None or self._last[:2] != (name, args):
-                return False
-            self._end = self._last[2]
+            last: Operation | None = self._last
+        else:
+            last = self._operations[-1] if self._operations else None
+        if not (
+            isinstance(blob, StoreBlob)
+            and isinstance(last, Store)
+            and (last.oid, last.serial) == (blob.oid, blob.serial)
+        ):
+            return False
+        if self._in_file:
+            self._end = self._last_begins
             self._in_file -= 1
             self._last = None
-            return True
-        if self._operations and self._operations[-1][0] == name and self._operations[-1][2] == args:
+        else:
             self._operations.pop()
-            return True
-        return False
+        return True
 
-    def drain(self) -> Iterator[Operation]:
-        """Yield the operations as ``(name, data, other arguments)``, each once."""
+    def drain(self) -> Iterable[Operation]:
+        """Return the operations, each once."""
         operations, self._operations = self._operations, []
-        yield from operations
-        if self._in_file:
-            count, self._in_file, self._end, self._last = self._in_file, 0, 0, None
-            yield from self._read(count)
+        if not self._in_file:
+            return operations
+        count, self._in_file, self._end, self._last = self._in_file, 0, 0, None
+        return chain(operations, self._read(count))
 
     def close(self) -> None:
         """Forget everything."""
@@ -113,9 +119,9 @@ class CommitLog:
                 # the disk is full, and Python tries once more to write what nobody needs now
                 pass
 
-    def _spool(self, name: str, data: bytes | None, args: tuple[Any, ...]) -> None:
+    def _spool(self, operation: Operation) -> None:
         self._more = 0  # what comes behind it goes to the file as well
-        description = marshal.dumps((name, args))
+        description, data = described(operation), operation.data
         size = _SIZES.size + len(description) + (0 if data is None else len(data))
         more = self._end + size - self._on_disk
         if more > 0:
@@ -131,7 +137,11 @@ class CommitLog:
         )
         if data:
             self._file.write(data)
-        self._last = name, args, self._end
+        # the record of a blob is the only one that is looked for, and its data is not
+        self._last = (
+            Store(operation.oid, operation.serial, b'') if isinstance(operation, Store) else None
+        )
+        self._last_begins = self._end
         self._end += size
         self._position = self._end
         self._in_file += 1
@@ -141,9 +151,9 @@ class CommitLog:
         self._file.seek(0)
         self._position = -1
         for _ in range(count):
-            described, size = _SIZES.unpack(self._exactly(_SIZES.size))
-            name, args = marshal.loads(self._exactly(described))
-            yield name, self._exactly(size - 1) if size else None, args
+            length, size = _SIZES.unpack(self._exactly(_SIZES.size))
+            description = self._exactly(length)
+            yield restored(description, self._exactly(size - 1) if size else None)
 
     def _exactly(self, size: int) -> bytes:
         assert self._file is not None

@@ -1,0 +1,336 @@
+"""What each event does to a transaction, phase by phase.
+
+Enters: calls of the client, the commit lock, the timer, and what becomes of the transaction in the
+storage. Leaves: the next phase, and what is done on the way to it. Fails: a call that makes no
+sense in a phase raises StorageTransactionError, or the error that has ended the transaction::
+
+    Collecting -> Waiting -> Preparing -> Voted -> Finishing -> Ended
+        |                     |  ^   |
+        v                     v  |   v
+     Failing               Resolving Stopping
+
+Every phase but Finishing may also end at once. The client resolves conflicts in Resolving: it
+stores again and votes again. An operation has failed in Failing, which the vote will tell. In
+Stopping the storage is still being told, though the transaction will be aborted.
+
+A phase holds nothing, so that there is one object of each; what it works on is the
+:class:`~ZEO.serving.commit.state.Commit`.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from transaction.interfaces import TransientError
+from ZODB.POSException import ConflictError, POSError, StorageTransactionError
+
+from ZEO.serving.account import TooMuch
+from ZEO.serving.commit.operations import Operation
+from ZEO.serving.later import Later
+from ZEO.wire.quoting import explained
+
+if TYPE_CHECKING:
+    from ZEO.serving.commit.state import Commit
+
+
+class Phase:
+    """What an event does unless a phase says otherwise."""
+
+    #: As errors say it.
+    name = ''
+
+    #: Whether nothing can be done with the transaction any more.
+    is_over = False
+
+    # What the client does.
+
+    def add(self, commit: Commit, operation: Operation) -> None:
+        """An operation arrives."""
+        raise self._wrong(commit, type(operation).__name__)
+
+    def add_blob(self, commit: Commit, operation: Operation) -> None:
+        """An operation with a blob arrives."""
+        self.add(commit, operation)
+
+    def keep_file(self, commit: Commit, path: str, size: int) -> None:
+        """The file of a blob arrives: it is removed unless the storage takes it.
+
+        :param size: bytes that it has on the client's account.
+        """
+        commit.keep_file(path, size)
+
+    def fail(self, commit: Commit, error: BaseException) -> None:
+        """An operation has failed whose answer no client waits for."""
+
+    def vote(self, commit: Commit) -> Later:
+        """The client has sent everything and wants to know whether it can be committed."""
+        raise self._wrong(commit, 'vote')
+
+    def finish(self, commit: Commit) -> bytes | Later:
+        """Make it permanent; return the transaction's tid."""
+        raise self._wrong(commit, 'tpc_finish')
+
+    def abort(self, commit: Commit) -> Later | None:
+        """The client gives up, or is gone; return when the storage has, if that takes its time."""
+        return _end(commit, None)
+
+    # What happens to it.
+
+    def lock_granted(self, commit: Commit) -> None:
+        """The transaction holds the commit lock."""
+
+    def timed_out(self, commit: Commit, error: BaseException) -> None:
+        """It has held the commit lock for too long; `error` says so."""
+        _end(commit, error)
+
+    def prepared(self, commit: Commit) -> None:
+        """The storage was told everything."""
+
+    def finished(self, commit: Commit, tid: bytes) -> None:
+        """The storage has made it permanent."""
+
+    def failed(self, commit: Commit, error: BaseException) -> None:
+        """The storage has failed to prepare or finish it."""
+
+    def _wrong(self, commit: Commit, call: str) -> BaseException:
+        return StorageTransactionError(
+            f'client called {call} for a transaction that is {self.name}'
+        )
+
+
+class Collecting(Phase):
+    """Operations come in and are kept; nothing was asked of the storage."""
+
+    name = 'collecting its changes'
+
+    def add(self, commit: Commit, operation: Operation) -> None:
+        try:
+            commit.log.add(operation)
+        except (OSError, TooMuch) as error:
+            # no client waits for the answer to a one-way call: the vote will tell
+            self.fail(commit, error)
+
+    def add_blob(self, commit: Commit, operation: Operation) -> None:
+        # most clients send the record of a blob twice, before the blob and with it
+        commit.log.take_back(operation)
+        self.add(commit, operation)
+
+    def fail(self, commit: Commit, error: BaseException) -> None:
+        commit.phase = FAILING
+        commit.fail(error)
+        commit.log.close()
+        commit.remove_files()
+
+    def vote(self, commit: Commit) -> Later:
+        commit.phase = WAITING
+        commit.hosted.lock.acquire(commit, commit.lock_granted, commit.peer)
+        return commit.answer
+
+
+class Failing(Phase):
+    """An operation has failed: what else comes is dropped, and the vote tells."""
+
+    name = 'about to fail'
+
+    def add(self, commit: Commit, operation: Operation) -> None:
+        pass
+
+    def keep_file(self, commit: Commit, path: str, size: int) -> None:
+        commit.keep_file(path, size)
+        commit.remove_files()
+
+    def vote(self, commit: Commit) -> Later:
+        error = commit.error
+        assert error is not None
+        _end(commit, error)
+        raise error
+
+
+class Waiting(Phase):
+    """Other transactions hold the commit lock."""
+
+    name = 'waiting for the commit lock'
+
+    def fail(self, commit: Commit, error: BaseException) -> None:
+        commit.fail(error)
+        _end(commit, error)
+
+    def lock_granted(self, commit: Commit) -> None:
+        commit.start_timer()
+        _prepare(commit)
+
+
+class Preparing(Phase):
+    """The storage is being told, in slices or in a worker thread, and votes."""
+
+    name = 'voting'
+
+    def fail(self, commit: Commit, error: BaseException) -> None:
+        commit.phase = STOPPING
+        commit.fail(error)
+
+    def abort(self, commit: Commit) -> None:
+        commit.phase = STOPPING
+
+    def timed_out(self, commit: Commit, error: BaseException) -> None:
+        commit.phase = STOPPING
+        commit.error = error
+
+    def prepared(self, commit: Commit) -> None:
+        if commit.conflicts:
+            conflicts, commit.conflicts = commit.conflicts, []
+            commit.phase = RESOLVING
+            commit.answer.answer(conflicts)
+        else:
+            commit.phase = VOTED
+            commit.answer.answer(list(commit.new_serials))
+
+    def failed(self, commit: Commit, error: BaseException) -> None:
+        if isinstance(error, ConflictError):
+            commit.hosted.stats.conflicts += 1
+        elif not isinstance(error, POSError):
+            commit.peer.report(
+                logging.ERROR,
+                'failed commits',
+                'the storage %s failed in a commit: %s',
+                commit.hosted.name,
+                explained(error),
+            )
+        _end(commit, error)
+
+
+class Stopping(Preparing):
+    """The storage is being told, but the transaction is given up: telling stops at the next
+    operation.
+    """
+
+    name = 'being aborted'
+
+    def fail(self, commit: Commit, error: BaseException) -> None:
+        pass
+
+    def abort(self, commit: Commit) -> None:
+        pass
+
+    def timed_out(self, commit: Commit, error: BaseException) -> None:
+        pass
+
+    def prepared(self, commit: Commit) -> None:
+        _end(commit, commit.error)
+
+
+class Resolving(Collecting):
+    """The storage holds part of the transaction; the client resolves conflicts, stores again and
+    votes again.
+    """
+
+    name = 'resolving conflicts'
+
+    def vote(self, commit: Commit) -> Later:
+        commit.answer = Later()
+        _prepare(commit)
+        return commit.answer
+
+
+class Voted(Phase):
+    """The storage has promised that it can finish."""
+
+    name = 'ready to finish'
+
+    def finish(self, commit: Commit) -> bytes | Later:
+        commit.phase = FINISHING
+        return commit.hosted.backend.finish(commit)
+
+
+class Finishing(Phase):
+    """The storage is making it permanent; it is too late for anything else."""
+
+    name = 'finishing'
+
+    def abort(self, commit: Commit) -> None:
+        pass
+
+    def timed_out(self, commit: Commit, error: BaseException) -> None:
+        pass
+
+    def finished(self, commit: Commit, tid: bytes) -> None:
+        hosted = commit.hosted
+        hosted.committed(commit.peer, tid, list(commit.changed))
+        hosted.stats.commits += 1
+        hosted.stats.stores += len(commit.changed)
+        commit.phase = ENDED
+        commit.release()
+
+    def failed(self, commit: Commit, error: BaseException) -> None:
+        commit.peer.report(
+            logging.ERROR,
+            'transactions that failed to finish',
+            'the storage %s failed to finish a transaction: %s',
+            commit.hosted.name,
+            explained(error),
+        )
+        commit.hosted.backend.forget_records()
+        _end(commit, error)
+
+
+class Ended(Phase):
+    """It is over, for the reason that the commit's error says if that was not the client's wish."""
+
+    name = 'over'
+    is_over = True
+
+    def add(self, commit: Commit, operation: Operation) -> None:
+        pass
+
+    def keep_file(self, commit: Commit, path: str, size: int) -> None:
+        commit.keep_file(path, size)
+        commit.remove_files()
+
+    def abort(self, commit: Commit) -> None:
+        pass
+
+    def timed_out(self, commit: Commit, error: BaseException) -> None:
+        pass
+
+    def _wrong(self, commit: Commit, call: str) -> BaseException:
+        error = commit.error
+        if isinstance(error, TransientError):
+            # so that an application that tries again after those does so here as well
+            return error
+        return StorageTransactionError(str(error)) if error else super()._wrong(commit, call)
+
+
+def _prepare(commit: Commit) -> None:
+    """Tell the storage everything that was collected, and have it vote."""
+    commit.phase = PREPARING
+    commit.hosted.backend.prepare(commit)
+
+
+def _end(commit: Commit, reason: BaseException | None) -> Later | None:
+    """Be over, without having changed anything.
+
+    :returns: what is answered once the storage has aborted, if that is not at once.
+    """
+    commit.phase = ENDED
+    commit.error = reason
+    commit.hosted.stats.aborts += 1
+    ended = None
+    if commit.is_begun:
+        ended = commit.hosted.backend.abort(commit.transaction, partial(commit.aborted, reason))
+    else:
+        commit.release()
+    commit.answer.fail(reason or StorageTransactionError('the transaction was aborted'))
+    return ended
+
+
+COLLECTING = Collecting()
+FAILING = Failing()
+WAITING = Waiting()
+PREPARING = Preparing()
+STOPPING = Stopping()
+RESOLVING = Resolving()
+VOTED = Voted()
+FINISHING = Finishing()
+ENDED = Ended()

@@ -1,0 +1,194 @@
+"""What one transaction holds on the server.
+
+Enters: as in :mod:`ZEO.serving.commit`. Leaves: the steps by which a storage is told; what was
+held, given back at the end. Fails: with what the storage raises.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ZODB.Connection import TransactionMetaData
+from ZODB.POSException import ConflictError
+
+from ZEO.serving import blobs
+from ZEO.serving.commit.begin import begin
+from ZEO.serving.commit.log import CommitLog
+from ZEO.serving.commit.phases import COLLECTING, PREPARING, Phase
+from ZEO.serving.later import Later
+from ZEO.serving.tids import check_tid
+from ZEO.wire.quoting import explained
+
+if TYPE_CHECKING:
+    from ZEO.serving.hosted import HostedStorage
+
+
+class Commit:
+    """One transaction of one client.
+
+    Events are methods of its phase, which are given this object: ``commit.phase.vote(commit)``.
+
+    :param hosted: the storage.
+    :param peer: the client; all others are sent the invalidation.
+    :param resolves: whether the client resolves conflicts that the server can't.
+    """
+
+    def __init__(
+        self,
+        hosted: HostedStorage,
+        peer: Any,
+        transaction: TransactionMetaData,
+        tid: bytes | None,
+        status: str,
+        resolves: bool,
+    ) -> None:
+        self.hosted = hosted
+        self.peer = peer
+        self.transaction = transaction
+        self.tid = tid  # one that the client has chosen
+        self.phase: Phase = COLLECTING
+        self.answer = Later()  # to the vote
+        self.error: BaseException | None = None  # why it will fail, or has ended
+        self.log = CommitLog(peer.account)
+        self.is_begun = False  # whether the storage knows of the transaction
+        self.changed: dict[bytes, None] = {}  # the oids for the invalidation, in order
+        self.new_serials: dict[bytes, None] = {}  # oids whose data is not what the client sent
+        self.conflicts: list[dict[str, Any]] = []  # what the client is to resolve
+        self._status = status
+        self._resolves = resolves
+        self._timer: Any = None  # of the commit timeout, while the lock is held
+        self._handed_over = 0  # bytes of records that conflicts were handed over with
+        self._files: list[str] = []  # files of blobs that the storage did not take yet
+        self._files_size = 0  # bytes that they have on the client's account
+        hosted.stats.active_txns += 1
+
+    # Events, from callers that know this object only.
+
+    def lock_granted(self) -> None:
+        """The commit lock is held by this transaction."""
+        self.phase.lock_granted(self)
+
+    def _timed_out(self) -> None:
+        hosted = self.hosted
+        timeout = hosted.transaction_timeout
+        self.peer.report(
+            logging.WARNING,
+            'transactions that took too long',
+            'held the commit lock of %s for %s s without finishing: aborted',
+            hosted.name,
+            timeout,
+        )
+        # The one class that every client restores and that makes its application try again.
+        self.phase.timed_out(
+            self,
+            ConflictError(
+                f'the server aborted this transaction: it held the commit lock for {timeout} s '
+                '(transaction-timeout)'
+            ),
+        )
+
+    # What phases do with it.
+
+    def fail(self, error: BaseException) -> None:
+        """Keep the error of a one-way call, for the vote."""
+        self.error = error
+        self.peer.report(
+            logging.WARNING,
+            'transactions that can not be committed',
+            'a transaction can not be committed: %s',
+            explained(error),
+        )
+
+    def keep_file(self, path: str, size: int) -> None:
+        """Remember a temporary file, to be removed unless the storage takes it."""
+        self._files.append(path)
+        self._files_size += size
+
+    def remove_files(self) -> None:
+        """Remove the temporary files that the storage did not take."""
+        if self._files:
+            blobs.remove_files(self._files)
+            size, self._files_size = self._files_size, 0
+            self.peer.account.upload(-size)
+
+    def start_timer(self) -> None:
+        """The time for holding the commit lock begins."""
+        hosted = self.hosted
+        hosted.stats.lock_since = hosted.loop.system.wall_clock()
+        if hosted.transaction_timeout is not None:
+            self._timer = hosted.loop.later(hosted.transaction_timeout, self._timed_out)
+
+    def release(self) -> None:
+        """Give back what it holds; the others get the lock whatever goes wrong with the rest."""
+        hosted = self.hosted
+        if self._timer is not None:
+            self._timer.cancel()
+        if hosted.lock.holder is self:
+            hosted.stats.lock_since = None
+        hosted.stats.active_txns -= 1
+        attempt = hosted.loop.attempt
+        attempt(self.log.close)
+        attempt(self.remove_files)
+        hosted.lock.release(self, self.peer)
+
+    def aborted(self, reason: BaseException | None, failed: BaseException | None) -> None:
+        """The storage has given the transaction up, or failed to do so."""
+        hosted = self.hosted
+        try:
+            if failed is not None:
+                hosted.loop.reports.failed('the storage failed to abort', hosted.name, failed)
+            if failed is not None or not (reason is None or isinstance(reason, ConflictError)):
+                hosted.forget_failed(self.transaction)
+        finally:
+            self.release()
+
+    # Telling the storage.
+
+    def steps(self) -> Iterator[None]:
+        """Tell the storage, a bit between two yields; in the loop's thread or in a worker."""
+        storage = self.hosted.storage
+        if not self.is_begun:
+            if self.tid is not None:
+                check_tid(storage, self.tid)
+            # before it is: a storage may take its lock first and then refuse what it was given
+            self.is_begun = True
+            self.hosted.clean_up()
+            begin(storage, self.transaction, self._given())
+        for operation in self.log.drain():
+            operation.apply(storage, self)
+            yield
+            if self.phase is not PREPARING:
+                return
+        if not self.conflicts:
+            self._note_new_serials(storage.tpc_vote(self.transaction))
+
+    def _given(self) -> tuple[Any, ...]:
+        """The optional arguments of tpc_begin that matter: not every storage knows them."""
+        if self._status != ' ':
+            return self.tid, self._status
+        return () if self.tid is None else (self.tid,)
+
+    def _note_new_serials(self, voted: Any) -> None:
+        for oid in voted or ():
+            if isinstance(oid, tuple):  # storages of before ZODB 5 say (oid, serial)
+                oid = oid[0]
+            self.changed[oid] = None  # a storage may say only now what it has undone
+            self.new_serials[oid] = None
+            self.hosted.stats.conflicts_resolved += 1
+
+    def hand_over(self, error: ConflictError, oid: bytes, data: bytes) -> None:
+        """Leave a conflict to the client.
+
+        :raises ConflictError: `error`, when the client cannot resolve it.
+        """
+        self._handed_over += len(data)
+        if (
+            not self._resolves
+            or len(error.serials or ()) != 2
+            or self._handed_over > self.hosted.limits.commit_memory
+        ):
+            raise error
+        self.hosted.stats.conflicts += 1
+        self.conflicts.append({'oid': oid, 'serials': error.serials, 'data': data})
