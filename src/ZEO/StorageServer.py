@@ -2,8 +2,8 @@
 
 Enters: addresses to listen on and storages to serve. Leaves: their service, from
 :meth:`StorageServer.serve_forever` until :meth:`StorageServer.stop`. Fails: ConfigurationError in
-the constructor, for an address that can't be listened on or an object that is no storage; later,
-nothing that one client does ends the service of the others.
+the constructor, for an address that cannot be listened on or an object that is not a storage;
+later, nothing that one client does ends the service of the others.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class StorageServer:
     :param invalidation_queue_size: how many transactions are remembered for clients that come back.
     :param invalidation_age: seconds; older ones are looked up in a storage that can be iterated, up
         to this age.
-    :param transaction_timeout: seconds for which a client may hold a commit lock; None for ever.
+    :param transaction_timeout: seconds for which a client may hold a commit lock; None: no limit.
     :param ssl: an ``ssl.SSLContext`` to speak TLS.
     :param client_conflict_resolution: leave all conflicts to the clients.
     :param msgpack: speak the protocol M5 instead of Z5.
     :param limits: what a client may cost.
     :param conflict_modules: packages whose classes may be loaded to resolve conflicts here.
     :param unix_access: who may connect to the Unix sockets.
-    :raises ConfigurationError: when it can't listen, or something to serve is no storage.
+    :raises ConfigurationError: when it cannot listen, or something to serve is not a storage.
     """
 
     def __init__(
@@ -92,9 +92,9 @@ class StorageServer:
         self._strangers = Strangers(limits)  # those of them that have not registered
         self._peers: set[Peer] = set()  # every connection, registered or not
         self._acceptors: list[Acceptor] = []
-        self._ended = system.event()  # set while nobody runs the loop
+        self._ended = system.event()  # set while no thread runs the loop
         self._ended.set()
-        self._thread: int | None = None  # who runs it
+        self._thread: int | None = None  # the thread that runs it
         self._closed = False
         policy = ConflictPolicy(client_conflict_resolution, conflict_modules, limits.conflict_parts)
         workers = Workers(self._loop)
@@ -159,7 +159,7 @@ class StorageServer:
         self._loop.from_thread(function)
 
     def close(self) -> None:
-        """End everything: listening, connections, storages; waits for :meth:`serve_forever` in
+        """Close everything: listeners, connections, storages. Wait for :meth:`serve_forever` in
         another thread to return.
         """
         if self._closed:
@@ -207,8 +207,8 @@ class StorageServer:
         if stranger is not None:
             assert isinstance(stranger, Peer)
             stranger.close(
-                'closed by this server: it did not register, and others want to (max-unregistered, '
-                'max-connections)'
+                'closed by this server: client did not register, and others want to '
+                '(max-unregistered, max-connections)'
             )
             stream = _moved_down(stream)
         elif reason is not None:
@@ -244,8 +244,8 @@ class StorageServer:
         self._strangers.add(peer, source)
 
     def _full(self, stream: Any) -> str | None:
-        """Why there is no place for a new connection, unless one that has not registered makes
-        place.
+        """Tell why there is no place for a new connection, unless one that has not registered
+        leaves.
         """
         if len(self._peers) >= self.limits.connections:
             return f'there are {len(self._peers)} connections (max-connections)'
@@ -259,7 +259,7 @@ class StorageServer:
 
 
 def _moved_down(stream: Any) -> Any:
-    """Give a new connection the descriptor of the one that has made place for it, if its own is one
+    """Move a new connection to the descriptor of the one that was closed for it, if its own is one
     of the last.
     """
     if not descriptors.is_last(stream.fileno()):

@@ -229,4 +229,4 @@ def test_connections_leave_descriptors_for_the_work(server, full):
             stream.close()
         eventually(lambda: len(server.open_files()) < 40)
         server.client().call('ping')
-    assert 'it did not register, and others want to' in server.log()
+    assert 'client did not register, and others want to' in server.log()

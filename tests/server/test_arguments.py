@@ -143,11 +143,11 @@ def test_the_error_says_what_is_wrong(service):
     for name, args, text in [
         ('loadBefore', (b'x', maxtid), "b'x' is not an object id of 8 bytes"),
         ('history', (OID, 'a\nb'), r"'a\nb' is not an integer"),
-        ('loadBefore', (OID,), 'it takes 2 arguments'),
+        ('loadBefore', (OID,), 'the call takes 2 arguments'),
         ('load_many', ([OID] * (MOST_OIDS + 1), maxtid), 'at most 1000 object ids'),
         ('iterator_next', ('x' * (MOST_NAME + 1),), 'is not an integer'),
         ('pack', ('now',), "'now' is not a number"),
-        ('undoInfo', (1, 2, None, 4), 'it takes 0 to 3 arguments'),
+        ('undoInfo', (1, 2, None, 4), 'the call takes 0 to 3 arguments'),
     ]:
         with pytest.raises(LookupError, match='ValueError') as raised:
             client.call(name, *args)
@@ -227,7 +227,7 @@ def test_tids_that_come_in_order_are_taken_and_others_refused(service):
     # ZODB makes tids later that were out of order
     assert copied(client, later, p64(10**6 + 1), TID) == later
     for wrong in (later, TID, z64):
-        with pytest.raises(LookupError, match='not after the last one'):
+        with pytest.raises(LookupError, match='not after '):
             copied(client, wrong)
     client.call('ping')
 

@@ -155,7 +155,7 @@ class TestRefusals:
             client.new_oid()
 
     def test_a_server_of_something_else(self, tmp_path, sockets_of_strangers):
-        with pytest.raises(ProtocolError, match='no ZEO server'):
+        with pytest.raises(ProtocolError, match='not a ZEO server'):
             ClientStorage(
                 sockets_of_strangers(b'HTTP/1.1 400 Bad Request\r\n\r\n'), wait_timeout=50
             )

@@ -106,5 +106,5 @@ class TestByTheOperator:
             with pytest.raises(NotAllowed):
                 allowed.find('nowhere.to', 'Be')
         assert (
-            len([entry for entry in caplog.records if 'can not be imported' in entry.message]) == 1
+            len([entry for entry in caplog.records if 'cannot be imported' in entry.message]) == 1
         )

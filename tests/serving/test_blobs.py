@@ -56,7 +56,7 @@ def test_a_file_of_the_directory(storage):
 def test_names_that_lead_elsewhere(storage, name):
     path = put(storage, 'BUSY-1.tmp')
     os.mkdir(os.path.join(os.path.dirname(path), 'sub'))
-    with pytest.raises(ProtocolError, match='no temporary file'):
+    with pytest.raises(ProtocolError, match='not a temporary file'):
         blobs.shared_path(storage, OID, name)
 
 

@@ -47,15 +47,15 @@ OF_ZODB = frozenset(_of_zodb())
 
 
 class Allowed:
-    """Which classes may be loaded.
+    """Which classes may be loaded: :data:`OF_ZODB`, and what the operator names.
 
-    :param names: besides :data:`OF_ZODB`: modules, packages with all their modules, or classes
-        (``module:Class`` or ``module.Class``).
+    :param names: modules, packages with all their modules, or classes (``module:Class`` or
+        ``module.Class``).
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        self._classes: set[tuple[str, str]] = set()  # that were named
-        self._modules: list[str] = []  # or packages
+        self._classes: set[tuple[str, str]] = set()  # named by the operator
+        self._modules: list[str] = []  # modules and packages named by the operator
         for name in names:
             module, colon, kind = name.partition(':')
             if colon:
@@ -65,9 +65,9 @@ class Allowed:
                 package, dot, last = name.rpartition('.')
                 if dot:
                     self._classes.add((package, last))
-        self._makeable: set[type] = set()  # what was found of the operator's
+        self._makeable: set[type] = set()  # classes of the operator's that were found
         self._found: dict[tuple[str, str], type] = {}
-        # modules that can't be imported, up to MOST_BROKEN
+        # modules that cannot be imported, up to MOST_BROKEN
         self._broken: set[str] = set()
 
     def find(self, module: str, name: str) -> type:
@@ -111,13 +111,13 @@ class Allowed:
             raise NotAllowed(f'{quoted(module)} is not a module that can be imported')
         try:
             return importlib.import_module(module)
-        # Whatever a module of the operator's choice fails with: its classes are not here.
+        # Whatever a module of the operator's choice fails with, its classes are not available here.
         except Exception as error:
             if len(self._broken) < MOST_BROKEN:  # clients choose the names
                 self._broken.add(module)
                 log.warning(
-                    'conflicts in classes of %s go to the clients: it can not be imported here: %s',
+                    'conflicts in classes of %s go to the clients: it cannot be imported here: %s',
                     quoted(module),
                     explained(error),
                 )
-            raise NotAllowed(f'{quoted(module)} can not be imported') from error
+            raise NotAllowed(f'{quoted(module)} cannot be imported') from error

@@ -1,8 +1,8 @@
 """Blobs on the server: files that are sent in chunks, files in a shared directory.
 
 Enters: the path of a committed blob, or a name that a client gives. Leaves: an iterator of
-messages, or a path. Fails: OSError for a file that is gone; ProtocolError for a name that is none
-of a shared file's.
+messages, or a path. Fails: OSError for a file that is gone; ProtocolError for a name that is not
+that of a shared file.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def shared_path(storage: Any, oid: bytes, name: str) -> str:
     the blobs of `oid` are.
 
     :raises ProtocolError: for a name that is more than a file's, that of a committed blob, or that
-        of no regular file there.
+        of something else than a regular file there.
     """
     path = os.path.join(storage.fshelper.getPathForOID(oid), name)
     if (
@@ -67,7 +67,9 @@ def shared_path(storage: Any, oid: bytes, name: str) -> str:
         or os.path.islink(path)
         or not os.path.isfile(path)
     ):
-        raise ProtocolError(f'{name!r} is no temporary file of the shared blob directory')
+        raise ProtocolError(
+            f'client named {name!r}, which is not a temporary file of the shared blob directory'
+        )
     return path
 
 

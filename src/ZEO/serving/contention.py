@@ -1,7 +1,7 @@
-"""Who waits for a commit lock, told to operators as the queue grows.
+"""Warn operators when the queue for a commit lock grows.
 
-Enters: how many wait, whenever there is one more. Leaves: a warning that says who holds the lock
-and since when, each time that the queue has become twice as long. Fails: never.
+Enters: how many transactions wait, whenever there is one more. Leaves: a warning that says which
+client holds the lock and since when, each time that the queue has doubled. Fails: never.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ZEO.serving.moments import lasted
 if TYPE_CHECKING:
     from ZEO.serving.hosted import HostedStorage
 
-#: So many may wait before that is worth a line.
+#: Transactions that may wait before that is worth a line.
 USUAL = 3
 
 
@@ -23,7 +23,7 @@ class Contention:
 
     def __init__(self, hosted: HostedStorage) -> None:
         self._hosted = hosted
-        self._next = USUAL + 1  # the length that is told next
+        self._next = USUAL + 1  # the length that is reported next
 
     def one_more(self, waiting: int) -> None:
         """One more waits for the lock now."""

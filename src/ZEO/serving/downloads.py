@@ -1,9 +1,8 @@
-"""The blobs that one client has asked for: a few files are open at a time, and the others wait for
-their turn.
+"""Send the blobs that one client has asked for, a few at a time.
 
 Enters: paths of committed blobs. Leaves: the messages that send them, as iterators for the channel.
-Fails: TooMuch when very many wait already; a file that can't be opened or read is the fault of that
-one call.
+Fails: TooMuch when very many wait already; a file that cannot be opened or read fails that one
+call.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ZEO.serving.descriptors import clear
 from ZEO.wire.frames import frame
 from ZEO.wire.quoting import explained
 
-#: Files of one client that are open at a time: enough that a large one does not hold up small ones.
+#: Files that are open for one client at a time: enough that a large one does not delay small ones.
 AT_A_TIME = 4
 
 
@@ -32,7 +31,7 @@ class Wanted(NamedTuple):
     path: str
     oid: bytes
     serial: bytes
-    announced: bool  # whether the client takes the file's length in front
+    announced: bool  # whether the client is to be sent the file's length first
 
 
 class Downloads:
@@ -51,11 +50,12 @@ class Downloads:
         """Raise where no more may wait."""
         if len(self._waiting) >= self._most:
             raise TooMuch(
-                f'{self._most} blobs wait to be sent to this client already (max-downloads)'
+                f'this client has asked for {self._most} blobs that it has not received yet '
+                '(max-downloads): ask again later'
             )
 
     def start(self, wanted: Wanted, message_id: Any) -> Iterator[bytes]:
-        """Return the messages to be sent now: of this blob and of others that wait behind it; none
+        """Return the messages that send this blob, and others that wait behind it; no messages
         while it waits itself.
         """
         self._waiting.append((message_id, wanted))
@@ -82,15 +82,15 @@ class Downloads:
         except OSError as error:
             self._peer.report(
                 logging.ERROR,
-                'blobs that can not be read',
-                'a blob can not be read: %s',
+                'blobs that cannot be read',
+                'a blob cannot be read: %s',
                 explained(error),
             )
             yield frame(self._peer.codec.failure(message_id, _fault(error, wanted)))
 
 
 def _fault(error: OSError, wanted: Wanted) -> BaseException:
-    """Return what the client is told: nothing of the server's directories."""
+    """Return what the client is told: nothing about the server's directories."""
     if isinstance(error, FileNotFoundError):  # it was packed away meanwhile
         return POSKeyError('No blob file', wanted.oid, wanted.serial)
     shown = clear(error)

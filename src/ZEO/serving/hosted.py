@@ -302,7 +302,7 @@ class HostedStorage:
                     channel.push_now(data)
                 except Exception as error:
                     self._report('a client could not be told what changed', error)
-                    channel.close('closed by this server: it could not be told what changed')
+                    channel.close('closed by this server: client could not be told what changed')
 
     def forget_changes(self) -> None:
         """The storage can't say what changed: every client has to check its whole cache."""

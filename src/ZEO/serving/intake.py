@@ -1,12 +1,12 @@
-"""Large messages that are arriving: what all of them together may take of the server's memory.
+"""Bound the memory that large messages take while they arrive.
 
-Enters: how large the memory of a client's message is about to become. Leaves: clients that are read
-from, and clients that wait until others have arrived. Fails: never; a message that does not come on
-while others wait for it ends its connection.
+Enters: the size to which the memory of a client's message is about to grow. Leaves: clients that
+are read from, and clients that wait until others have arrived. Fails: never; a message that stalls
+while others wait for memory ends its connection.
 
-Each message may become as large as a part of what is left, so that something is left for whoever
-comes next. Past that one at a time goes on, whatever its size, and the smallest is the next: each
-arrives in the end, and what is held is bounded by the budget and one message.
+Each message may take a share of the memory that is left, so that some is left for the next client.
+Beyond that one message at a time may grow, whatever its size, the smallest first: each arrives in
+the end, and the memory held is bounded by the budget and one message.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ZEO.serving.account import Budget
 PATIENCE = 30.0
 LEAST = 2**20
 
-#: A message may have one part in so many of the memory that is left: twenty that do not come on
-#: leave a fourteenth of it.
+#: A message may take this fraction (one eighth) of the memory that is left: twenty that stall leave
+#: a fourteenth of it.
 SHARE = 8
 
 
@@ -36,7 +36,7 @@ class Sender(Protocol):
         """Read no more from this client, or go on."""
 
     def close(self, reason: str) -> None:
-        """End the connection; tells :meth:`Intake.left`."""
+        """End the connection, which calls :meth:`Intake.left`."""
 
 
 class Intake:
@@ -46,15 +46,18 @@ class Intake:
         self.budget = budget
         self._loop = loop
         self._held: dict[Sender, int] = {}  # bytes of the budget that its message has
-        # those that are not read from, and what they want
+        # those that are not read from, and the size that they want
         self._waiting: dict[Sender, int] = {}
-        # goes on past its share, which is what it has of the budget
+        # the one that may grow past its share
         self._first: Sender | None = None
-        self._timer: Timer | None = None  # of the next look at it, while others wait
-        self._seen = 0  # what of it had arrived at the last look
+        self._timer: Timer | None = None  # of the next look at that one, while others wait
+        self._seen = 0  # bytes of it that had arrived at the last look
 
     def wants(self, client: Sender, size: int) -> None:
-        """The memory of a client's message is about to grow to `size`; 0: it is complete."""
+        """The memory of a client's message is about to grow.
+
+        :param size: bytes that it is about to take; 0 when the message is complete.
+        """
         if not size:
             self.left(client)
         elif not self._grant(client, size):
@@ -72,7 +75,7 @@ class Intake:
             self._go_on()
 
     def _grant(self, client: Sender, size: int) -> bool:
-        """Let a client go on, if it may."""
+        """Tell whether a client may go on, and if so take the memory."""
         held = self._held.get(client, 0)
         if size <= (self.budget.limit - self.budget.used + held) // SHARE:
             self._held[client] = size
@@ -83,9 +86,7 @@ class Intake:
         return self._first is client
 
     def _go_on(self) -> None:
-        """Something was given back: go on with those that it is enough for, or at least with
-        one.
-        """
+        """Memory was given back: go on with those that it is enough for, or at least with one."""
         for client, size in sorted(self._waiting.items(), key=lambda entry: entry[1]):
             if not self._grant(client, size):
                 break
@@ -102,8 +103,7 @@ class Intake:
         self._timer = None
         if self._first is first and self._waiting and first.arrived() - self._seen < LEAST:
             first.close(
-                'closed by this server: its message does not come on '
-                f'({first.arrived()} bytes have arrived, less than {LEAST} in {PATIENCE:.0f} s) '
-                'and others wait for the memory'
+                f'closed by this server: its message has stalled ({first.arrived()} bytes have '
+                f'arrived, less than {LEAST} in {PATIENCE:.0f} s) and others wait for memory'
             )
         self._look_later()

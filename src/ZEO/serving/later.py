@@ -1,6 +1,6 @@
-"""Answers that come later: work in another thread, and waits for something that other clients hold.
+"""Answers that come later: of work in another thread, or of waiting for what other clients hold.
 
-Enters: a :class:`Later` that a handler returned instead of a result. Leaves: one call of its
+Enters: a :class:`Later` that a call has returned instead of a result. Leaves: one call of its
 `answered` or `failed`, in the loop's thread. Fails: what the work raises is the failure;
 StorageError where no thread can be started for it.
 """
@@ -17,8 +17,8 @@ from ZEO.net.loop import Loop
 from ZEO.serving import doors
 from ZEO.serving.turns import Turns
 
-#: Threads beyond the usual number that the server's own work may have: a commit never waits until
-#: clients' calls are answered.
+#: Threads beyond the usual number that the server's own work may use, so that a commit never waits
+#: for clients' calls.
 RESERVED = 4
 
 
@@ -33,16 +33,16 @@ class Later:
     def then(
         self, answered: Callable[[Any], None], failed: Callable[[BaseException], None]
     ) -> None:
-        """Have one of these called, at once if the outcome is known already."""
+        """Call one of these functions: at once if the outcome is known, else later."""
         self._answered, self._failed = answered, failed
         self._tell()
 
     def answer(self, result: Any) -> None:
-        """The call has succeeded."""
+        """Give the result of the call."""
         self._settle(True, result)
 
     def fail(self, error: BaseException) -> None:
-        """The call has failed."""
+        """Give the error of the call."""
         self._settle(False, error)
 
     def _settle(self, good: bool, value: Any) -> None:
@@ -58,14 +58,14 @@ class Later:
 
 
 class Client(Protocol):
-    """For whom work is done."""
+    """A client for which work is done."""
 
     def outstanding(self, calls: int) -> None:
-        """So many slow calls of this client are not answered yet."""
+        """Take note of the number of slow calls of this client that are not answered yet."""
 
 
 class Forgotten(StorageError):
-    """The client went away before its call had its turn."""
+    """The client disconnected before its call had its turn."""
 
 
 class _Job(NamedTuple):
@@ -77,13 +77,14 @@ class _Job(NamedTuple):
 
 
 class Workers:
-    """The threads in which slow storage calls run: a few, started when there is work, ended when
+    """The threads in which slow storage calls run: a few, started when there is work and ended when
     there is none.
 
-    Clients take turns, and none has more than half of the threads. What is done for no client, such
-    as a commit that holds the lock, goes first and is never forgotten.
+    Clients take turns, and no client has more than half of the threads. What is done for no client,
+    such as a commit that holds the lock, goes first and is never dropped.
 
-    :param computing: they do not wait for something else, but compute; the loop goes first.
+    :param threads: the largest number of them, without :data:`RESERVED`.
+    :param computing: whether they compute instead of waiting for something; the loop goes first.
     """
 
     def __init__(self, loop: Loop, threads: int = 8, computing: bool = False) -> None:
@@ -97,7 +98,7 @@ class Workers:
         self._guard = loop.system.lock()  # of what follows
         self._urgent: deque[_Job] = deque()
         self._waiting: Turns[_Job] = Turns()
-        self._busy: dict[Client, int] = {}  # threads that a client has now
+        self._busy: dict[Client, int] = {}  # threads that a client uses now
 
     def run(self, work: Callable[[], Any], client: Client | None = None) -> Later:
         """Call `work` in a thread; what it returns or raises becomes the answer.
@@ -117,12 +118,12 @@ class Workers:
         return job.later
 
     def forget(self, client: Client) -> None:
-        """A client is gone: what waits for its turn is not done any more."""
+        """Drop what waits for a client that is gone."""
         with self._guard:
             jobs = self._waiting.forget(client)
         self._outstanding.pop(client, None)
         for job in jobs:
-            job.later.fail(Forgotten('the client is gone'))
+            job.later.fail(Forgotten('the client has disconnected'))
 
     def _count(self, client: Client, change: int) -> None:
         calls = self._outstanding.get(client, 0) + change
@@ -145,7 +146,7 @@ class Workers:
                 self._waiting.remove(job.client, lambda other: other is job)
 
     def _start_one(self) -> StorageError | None:
-        """Start a thread; returns the error if that can't be."""
+        """Start a thread; return the error if that fails."""
         self._loop.sharing.begin(self._computing)
         try:
             self._loop.system.spawn('ZEO worker', doors.within(self._serve))
@@ -162,7 +163,7 @@ class Workers:
         while (job := self._next()) is not None:
             try:
                 result = job.work()
-            # A worker's boundary: whatever a storage raises is the answer to the client who asked.
+            # A worker's boundary: whatever a storage raises is the answer to the client that asked.
             except BaseException as error:
                 outcome = _Outcome(self._settled, job, job.later.fail, error)
             else:
@@ -213,7 +214,7 @@ class Workers:
                 self._fail_all(error)
 
     def _fail_all(self, error: StorageError) -> None:
-        """Nothing will be done of what waits."""
+        """Fail everything that waits."""
         with self._guard:
             jobs = [
                 *self._urgent,
@@ -229,7 +230,7 @@ class Workers:
 
 
 class _Outcome:
-    """A call with its arguments, bound now: a lambda in a loop would see the next round's."""
+    """A function with its arguments, bound now: a lambda in a loop would see the next round's."""
 
     __slots__ = ('_function', '_arguments')
 

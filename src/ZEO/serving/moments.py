@@ -1,7 +1,7 @@
 """Moments, durations and sizes as operators read them.
 
-Enters: numbers, some of them a client's. Leaves: short texts. Fails: never; what is not a moment is
-quoted.
+Enters: numbers, some of them from clients. Leaves: short texts. Fails: never; what is not a moment
+is quoted.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Object ids that clients choose: none beyond which a storage has no more to give out.
+"""Check object ids that clients choose: they must leave oids for new objects.
 
 Enters: the oid of a record that is to be stored, the oids that the server has given out. Leaves:
-nothing. Fails: StorageTransactionError for an oid that nobody could have been given.
+nothing. Fails: StorageTransactionError for an oid that no client could have been given.
 
-A storage gives out the oids behind the highest that it has seen. A client that stores one record
-under ffffffffffffffff would leave none for anybody, for good: what it has stored stays the highest
+A storage gives out the oids after the highest that it has seen. A client that stores one record
+under ffffffffffffffff would leave no oid for any client, permanently: it stays the highest one
 after a restart.
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 from ZODB.POSException import StorageTransactionError
 from ZODB.utils import z64
 
-#: The highest oid that a client may choose by itself, as it does to copy a database. A DemoStorage
-#: gives out oids up to 4000000000000000, other storages count from zero or from the time.
+#: The highest oid that a client may choose itself, as it does to copy a database. A DemoStorage
+#: gives out oids up to 4000000000000000; other storages count from zero or from the time.
 LAST = b'\x6f' + 7 * b'\xff'
 
 
@@ -31,7 +31,7 @@ class GivenOut:
         )
 
     def note(self, oids: list[bytes]) -> list[bytes]:
-        """Take note of oids that are given out; return them."""
+        """Record oids that are given out; return them."""
         self.highest = max(self.highest, *oids)
         return oids
 
@@ -42,7 +42,7 @@ class GivenOut:
         """
         if oid > LAST and oid > self.highest:
             raise StorageTransactionError(
-                f'a record can not be stored under the oid {oid.hex()}, which this server has not '
-                'given out: it would leave no '
-                f'oids for new objects; {LAST.hex()} is the last that a client may choose'
+                f'a record cannot be stored under the oid {oid.hex()}, which this server has not '
+                'given out: no oids would be left for new objects; '
+                f'{LAST.hex()} is the last one that a client may choose'
             )

@@ -1,8 +1,8 @@
-"""Packs of one storage, in a thread.
+"""Pack one storage, in a thread.
 
-Enters: who wants a pack, and up to which time. Leaves: the answer to the call, and the news of the
-storage's new size to all its clients. Fails: what the storage raises, such as for a second pack at
-a time; StorageError where no thread can be started.
+Enters: the client that wants a pack, and up to which time. Leaves: the answer to the call, and a
+message with the storage's new size to all its clients. Fails: with what the storage raises, as it
+does for a second pack at a time; StorageError where no thread can be started.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Packs:
-    """The packs of `hosted` that run now: a storage refuses a second one itself, which does not end
+    """The packs of `hosted` that run now. A storage refuses a second one itself, which does not end
     the first.
     """
 
@@ -35,7 +35,7 @@ class Packs:
         """
         hosted = self._hosted
         packed = hosted.backend.compute(lambda: hosted.storage.pack(time, hosted.references))
-        # Only now: where no thread could be started there is no pack.
+        # only now: if no thread could be started, no pack runs
         self._running += 1
         hosted.backend.is_packing = True
         hosted.stats.pack_since = hosted.stats.pack_since or hosted.loop.system.wall_clock()

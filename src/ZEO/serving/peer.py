@@ -63,7 +63,7 @@ class Peer:
         self.address = show(address)
         self._source = source_of(address)  # what it has in common with others from there
         self.label = ''  # what the client calls itself
-        self.resolves = False  # whether the client resolves conflicts that the server can't
+        self.resolves = False  # whether the client resolves conflicts that the server cannot
         self.loads = 0  # objects that it has loaded
         self.commits = 0  # transactions that it has committed
         self.account: Account  # what its transactions hold; made by register, as are these:
@@ -126,7 +126,7 @@ class Peer:
 
     def _is_late(self) -> None:
         self.close(
-            'closed by this server: it did not register within '
+            'closed by this server: client did not register within '
             f'{self._service.handshake_time:g} s (handshake-timeout)'
         )
 
@@ -178,10 +178,10 @@ class Peer:
         self._gone(self)
 
     def _log_end(self, reason: str) -> None:
-        by_us = reason.startswith('closed by this server')
+        by_server = reason.startswith('closed by this server')
         if not isinstance(self._stage, Registered):
             self.report(
-                logging.WARNING if by_us else logging.DEBUG,
+                logging.WARNING if by_server else logging.DEBUG,
                 'connections that were closed',
                 '%s',
                 reason,
@@ -190,7 +190,7 @@ class Peer:
         holds_lock = getattr(self._stage.hosted.lock.holder, 'peer', None) is self
         if holds_lock:
             reason += '; it held the commit lock'
-        self.visit.end(logging.WARNING if by_us or holds_lock else logging.INFO, reason)
+        self.visit.end(logging.WARNING if by_server or holds_lock else logging.INFO, reason)
 
     # What its calls tell.
 

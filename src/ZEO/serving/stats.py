@@ -1,6 +1,6 @@
 """The figures of one storage's service.
 
-Enters: events, as plain increments.  Leaves: the dict of ``server_status``.  Fails: never.
+Enters: events, as plain increments. Leaves: figures by their names. Fails: never.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ class Stats:
     def __init__(self, now: float, began: float = 0.0) -> None:
         self.start = now  # seconds since the epoch
         self.began = began  # the same on the clock that never goes back
-        self.loads = 0
+        self.loads = 0  # of clients that are gone; the others count their own
         self.stores = 0
         self.commits = 0
         self.aborts = 0
         self.active_txns = 0
         self.conflicts = 0
         self.conflicts_resolved = 0
-        self.connections = 0
         # when the commit lock was taken, seconds since the epoch
         self.lock_since: float | None = None
         self.pack_since: float | None = None  # when the running pack began
@@ -30,7 +29,6 @@ class Stats:
     def report(self) -> dict[str, Any]:
         """Return the figures by the names that monitoring programs know."""
         return {
-            'connections': self.connections,
             'loads': self.loads,
             'stores': self.stores,
             'commits': self.commits,

@@ -1,7 +1,7 @@
-"""What a registered client may know of the service of its storage: everything, within bounds.
+"""What a registered client may know about the service of its storage: everything, within bounds.
 
-Enters: a hosted storage. Leaves: the dict of ``server_status``, which has more than the figures
-that strangers get for ``ruok``: the process, the clients, and who holds the commit lock. Fails:
+Enters: a hosted storage. Leaves: the answer to ``server_status``, which has more than the figures
+that strangers get for ``ruok``: the process, the clients, and the holder of the commit lock. Fails:
 with what the storage raises.
 """
 
@@ -17,7 +17,7 @@ from ZEO.version import version
 if TYPE_CHECKING:
     from ZEO.serving.hosted import HostedStorage
 
-#: Clients that an answer names, the ones that have been there longest: some 150 KB.
+#: Clients that an answer lists, those that have been connected longest: about 150 KB.
 MOST_CLIENTS = 1000
 
 

@@ -1,13 +1,12 @@
-"""Connections that have not registered: they have a share of their own, so that they keep no one
-else out.
+"""Bound the connections that have not registered, so that they keep no other client out.
 
-Enters: each new connection, with the source that it comes from. Leaves: which one has to go for it,
-if any. Fails: never.
+Enters: each new connection, with the source that it comes from. Leaves: the connection that is to
+be closed for it, if any. Fails: never.
 
-An honest client registers within a round trip or two, and a stranger who says nothing stays for as
-long as he is let. So it is the oldest connection that goes when there are too many: of those of the
-newcomer's source where that has too many, else of the source that has most. Newcomers are never
-kept out by connections that have not registered, wherever these come from.
+An honest client registers within a round trip or two; a stranger that says nothing stays as long as
+it is allowed to. So the oldest connection is closed when there are too many: the oldest from the
+newcomer's source if that has too many, else the oldest from the source that has most. Connections
+that have not registered never keep a newcomer out, wherever they come from.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ from ZEO.serving.limits import Limits
 
 
 class Stranger(Protocol):
-    """What has to be known of a connection."""
+    """What is known of a connection."""
 
     @property
     def is_registered(self) -> bool:
-        """Whether it is none any more."""
+        """Whether it has registered, and is no stranger any more."""
 
 
 class Strangers:
-    """Those of one server, by their source, in the order in which they came."""
+    """The strangers of one server, by source, in the order in which they came."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._of: dict[str, dict[Stranger, None]] = {}
-        self._count = 0  # with those that have registered since it was looked last
+        self._count = 0  # including those that have registered since the last look
 
     def add(self, stranger: Stranger, source: str) -> None:
         """A connection has come in."""
@@ -48,9 +47,10 @@ class Strangers:
                 del self._of[source]
 
     def one_too_many(self, source: str, is_local: bool, is_full: bool) -> Stranger | None:
-        """Return the one that has to go before another comes in.
+        """Return the connection that is to be closed before another comes in.
 
-        :param is_local: whether that is of this machine, where a proxy or many processes may be one
+        :param source: where the new one comes from.
+        :param is_local: whether that is this machine, where a proxy or many processes may be one
             source.
         :param is_full: whether there is no place for it otherwise.
         """

@@ -1,8 +1,8 @@
-"""A queue in which clients take turns: first come, first served within one client, one after the
-other among clients.
+"""A queue in which clients take turns: first come, first served for one client, one after the other
+among clients.
 
-Enters: things that wait, each for a client. Leaves: the next of them, of the client whose turn it
-is. Fails: never; where there is nothing, None leaves.
+Enters: things that wait, each for a client. Leaves: the next thing of the client whose turn it is,
+or None. Fails: never.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any, Generic, TypeVar
 Thing = TypeVar('Thing')
 
 
-def _anybody(client: Any) -> bool:
+def _any_client(client: Any) -> bool:
     return True
 
 
 class Turns(Generic[Thing]):
-    """What waits; a client with a hundred things has one place, which is the last again after each
-    of its turns.
+    """What waits. A client with a hundred things has one place, which becomes the last one after
+    each of its turns.
     """
 
     def __init__(self) -> None:
@@ -40,9 +40,11 @@ class Turns(Generic[Thing]):
         self._waiting.setdefault(client, deque()).append(thing)
         self._count += 1
 
-    def take(self, may: Callable[[Any], bool] = _anybody) -> tuple[Any, Thing] | None:
-        """Remove and return the next thing, with its client; of those clients only that `may` have
-        a turn now.
+    def take(self, may: Callable[[Any], bool] = _any_client) -> tuple[Any, Thing] | None:
+        """Remove and return the next thing, with its client.
+
+        :param may: tells whether a client may have a turn now.
+        :returns: None where nothing waits for such a client.
         """
         found = next(
             ((client, things) for client, things in self._waiting.items() if may(client)), None
@@ -59,7 +61,7 @@ class Turns(Generic[Thing]):
         return client, thing
 
     def remove(self, client: Any, wanted: Callable[[Thing], bool]) -> None:
-        """Let those things of a client wait no more that are `wanted`."""
+        """Remove those things of a client for which `wanted` is true."""
         things = self._waiting.get(client)
         if things is None:
             return
@@ -71,7 +73,7 @@ class Turns(Generic[Thing]):
             del self._waiting[client]
 
     def forget(self, client: Any) -> list[Thing]:
-        """Remove and return all that waits for a client, which is gone."""
+        """Remove and return everything that waits for a client that is gone."""
         things = self._waiting.pop(client, deque())
         self._count -= len(things)
         return list(things)

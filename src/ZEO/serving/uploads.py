@@ -1,9 +1,9 @@
-"""The blob that a client is sending, in chunks.
+"""Receive the blobs that a client sends in chunks.
 
 Enters: chunks, on the account of the client. Leaves: the file with its size, for the transaction
-that it belongs to. Fails: ProtocolError for chunks that do not belong to a blob; OSError of the
-disk, and TooMuch past what a client may have there, are kept for the vote of the transaction:
-nobody waits for an answer before that.
+that it belongs to. Fails: ProtocolError for chunks that do not belong to a blob; an OSError of the
+disk, and TooMuch past what a client may have there, are kept for the vote of the transaction: the
+client waits for no answer before that.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ class Uploads:
         self._error: TooMuch | None = None
 
     def start(self) -> None:
-        """A blob begins; what came of one that was not ended is removed."""
+        """Begin a blob; one that was not ended is removed."""
         self.discard()
         self._file = IncomingFile(self._storage.temporaryDirectory(), prefix())
 
     def add(self, chunk: bytes) -> None:
-        """The next part of it has come."""
+        """Add the next chunk of it."""
         if self._file is None:
-            raise ProtocolError('it sent a chunk of a blob that it did not start')
+            raise ProtocolError('client sent a chunk of a blob that it had not started')
         if not isinstance(chunk, bytes):
-            raise ProtocolError('it sent a chunk of a blob that is not bytes')
+            raise ProtocolError('client sent a chunk of a blob that is not bytes')
         if self._error is not None or self._file.error is not None:
             return
         try:
@@ -58,10 +58,10 @@ class Uploads:
             self._file.write(chunk)
 
     def take(self) -> Uploaded:
-        """Return the blob, whose file and size on the account are the caller's from now on."""
+        """Return the blob; its file and its size on the account are the caller's from now on."""
         file, self._file = self._file, None
         if file is None:
-            raise ProtocolError('it ended a blob that it did not start')
+            raise ProtocolError('client ended a blob that it had not started')
         file.close()
         error = self._error or file.error
         uploaded = Uploaded(file.path, self._size, error)
@@ -69,7 +69,7 @@ class Uploads:
         return uploaded
 
     def discard(self) -> None:
-        """Nothing more comes of a blob that was started, if there is one."""
+        """Remove a blob that was begun and not ended, if there is one."""
         file, self._file, self._error = self._file, None, None
         if file is not None:
             file.discard()

@@ -1,8 +1,8 @@
-"""One client's stay with a storage, as operators see it: its lines in the log, and its entry in the
+"""One client's visit to a storage, as operators see it: its lines in the log, and its entry in the
 status.
 
-Enters: that it has registered, what it calls itself, and its end; what it did is counted by whoever
-does it. Leaves: a line when it has come, one when it has gone, and what :meth:`Visit.entry` tells
+Enters: its registration, its label, and its end; the counters of what it has done. Leaves: a line
+in the log when it has connected, one when it has disconnected, and its entry in the status
 meanwhile. Fails: never.
 """
 
@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from ZEO.net.loop import Loop
 from ZEO.serving.moments import iso, lasted
 
-#: Seconds for which the line about a new client waits for what the client calls itself. All clients
-#: say it at once, if at all.
+#: Seconds for which the line about a new client waits for its label. Clients send it at once, if at
+#: all.
 _LABEL_WAIT = 1.0
 
 
@@ -48,7 +48,7 @@ class Visit:
         self._announcement: Any = loop.later(_LABEL_WAIT, self.announce)  # None once it was made
 
     def announce(self) -> None:
-        """Log that the client is there, unless that was done."""
+        """Log that the client has connected, unless that was done."""
         if self._announcement is not None:
             self._announcement.cancel()
             self._announcement = None
@@ -61,7 +61,7 @@ class Visit:
             )
 
     def end(self, level: int, reason: str) -> None:
-        """Log that the client has gone, why, and what it has done."""
+        """Log that the client has disconnected, why, and what it has done."""
         self.announce()
         client = self._client
         self._client.report(
@@ -76,7 +76,7 @@ class Visit:
         )
 
     def entry(self) -> dict[str, Any]:
-        """Return what ``server_status`` tells of the client."""
+        """Return the client's entry in the answer to ``server_status``."""
         client = self._client
         return {
             'address': client.address,
@@ -91,7 +91,7 @@ class Visit:
 def how_served(read_only: bool, protocol: bytes, tls: str | None) -> str:
     """Return how a client is served, for its line in the log.
 
-    :param tls: whom its certificate names, empty without one; None: the connection is not
+    :param tls: the subject of its certificate, empty if it has none; None if the connection is not
         encrypted.
     """
     parts = [

@@ -2,7 +2,7 @@
 
 Enters: the arguments of one message. Leaves: nothing, where they are what the call takes. Fails:
 :class:`ValueError` that says which argument is wrong and what it has to be; storages are never
-asked about what is no object id or transaction id.
+asked about what is not an object id or a transaction id.
 
 Clients of ZEO 6 send None for a tid that they do not give, and an empty serial for a new object;
 programs from the time of Python 2 give ``'\\0' * 8`` for that. Those are accepted.
@@ -17,14 +17,13 @@ from typing import Any, NamedTuple
 
 from ZEO.wire.quoting import quoted
 
-#: Objects in one load_many; more would keep the others waiting for the answer.
+#: Objects in one load_many; more would keep other clients waiting.
 MOST_OIDS = 1000
 
 #: Bytes or characters of what a client calls a transaction, a file, or a transaction to be undone.
 MOST_NAME = 1000
 
-#: Bytes of the largest integer; none of them is more than a size, a count or a time in a client's
-#: memory.
+#: The largest integer, as a size, a count or a time may be.
 _LARGEST = 2**64
 
 
@@ -151,7 +150,7 @@ class Arguments(NamedTuple):
     def _look_closely(self, args: Any) -> None:
         kinds = self.kinds
         if type(args) not in (tuple, list) or not self.needed <= len(args) <= len(kinds):
-            raise ValueError(f'it takes {self._numbers()} arguments, not {quoted(args)}')
+            raise ValueError(f'the call takes {self._numbers()} arguments, not {quoted(args)}')
         for kind, value in zip(kinds, args, strict=False):
             if not kind.accepts(value):
                 raise ValueError(f'{quoted(value)} is not {kind.description}')

@@ -1,8 +1,8 @@
 """The protocol of one connection, from its greeting to its end: bytes in, messages out.
 
 Enters: the stream's bytes, in any split, through :meth:`buffer` and :meth:`received`. Leaves:
-messages as of :mod:`ZEO.wire.messages`, in order, and the bytes of a greeting to be sent. Fails:
-:class:`ProtocolError`, after which the stream is worth nothing and the caller closes it.
+messages as :mod:`ZEO.wire.messages` has them, in order, and the bytes of a greeting to be sent.
+Fails: :class:`ProtocolError`, after which the stream is useless and the caller closes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ZEO.wire.messages import Codec, Message
 #: The frame by which a monitoring program asks for a server's status instead of saying hello.
 PROBE = b'ruok'
 
-#: A frame of a server's that is longer can't be a greeting.
+#: Bytes of the longest frame from a server that can be a greeting.
 _GREETING_SIZE = 64
 
 
@@ -37,7 +37,7 @@ class _Session:
         self.codec: Codec  # the protocol that was agreed upon, once both have said hello
 
     def close(self) -> None:
-        """Take in no more."""
+        """Accept nothing more."""
         self._frames.drop()
 
 
@@ -48,7 +48,7 @@ class ServerSession(_Session):
     :param handshake_size: the largest frame, in bytes, before :meth:`registered` was called.
     :param message_size: the largest frame after that.
     :param scratch: memory to read into, which sessions of one thread may share.
-    :param parts: of which the largest message is made.
+    :param parts: the largest number of parts of a message.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class ServerSession(_Session):
         self.greeting = frame(protocol)  # to be sent first of all
 
     def received(self, count: int) -> Iterable[Message]:
-        """Take note of `count` bytes in the buffer; return the messages that are complete now.
+        """Return the messages that are complete with `count` more bytes in the buffer.
 
-        Several are an iterator: each is decoded when it is asked for, which costs time as well as
-        handling it does.
+        Several are an iterator: each is decoded when it is asked for, since that takes time as well
+        as handling it does.
 
-        :raises Probed: when the other side wants the status only.
-        :raises ProtocolError: when it breaks the protocol; the iterator does that too.
+        :raises Probed: when the client wants the status only.
+        :raises ProtocolError: when it breaks the protocol; the iterator raises that too.
         """
         found = self._frames.received(count)
         if self._decode is None:
@@ -92,20 +92,20 @@ class ServerSession(_Session):
         return self._frames.arrived
 
     def watch_memory(self, about_to_take: Callable[[int], None]) -> None:
-        """Have a function told of the memory that a large message is about to take, and of 0 when
-        it is complete.
+        """Call a function with the bytes that a large message is about to take; with 0 when it is
+        complete.
         """
         self._frames.watch = about_to_take
 
     def registered(self) -> None:
-        """The client has told who it is and was accepted: larger messages may come."""
+        """Accept larger messages: the client has registered."""
         self._frames.limit = self._message_size
 
     def _hello(self, data: bytes) -> None:
         if data == PROBE:
             raise Probed
         if data[:1] != self._protocol[:1]:
-            raise ProtocolError(f'it answered {data[:20]!r} to the greeting {self._protocol!r}')
+            raise ProtocolError(f'client answered {data[:20]!r} to the greeting {self._protocol!r}')
         self.codec = messages.codec(data)
         self.codec.most_parts = self._parts
         self._decode = self._first
@@ -136,7 +136,7 @@ class ClientSession(_Session):
         self.answer = b''  # to be sent as soon as it is not empty: this end's part of the greeting
 
     def received(self, count: int) -> list[Message]:
-        """Take note of `count` bytes in the buffer; return the messages that are complete now.
+        """Return the messages that are complete with `count` more bytes in the buffer.
 
         :raises ProtocolError: when the server breaks the protocol, or speaks another one.
         """
@@ -152,12 +152,12 @@ class ClientSession(_Session):
             found = self._frames.received(count)
         except ProtocolError:
             raise ProtocolError(
-                'what listens there is no ZEO server: it sent no greeting of one'
+                'the peer is not a ZEO server: it did not send a ZEO greeting'
             ) from None
         if not found:
             return
         if len(found) > 1:
-            raise ProtocolError('the server went on before it was answered')
+            raise ProtocolError('the server sent more before its greeting was answered')
         self.codec = messages.codec(bytes(found[0]))
         self.is_greeted = True
         self._decode = self.codec.decode

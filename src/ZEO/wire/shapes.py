@@ -1,13 +1,12 @@
-"""What a server may say: the shape of every answer, beside the table of calls, and of its one-way
-messages.
+"""The shape of every answer of a server, and of its one-way messages.
 
 Enters: the name of a call and what came as its answer; the name and arguments of a one-way message.
 Leaves: nothing, or what was said, in one form. Fails: :class:`ProtocolError` for anything that an
 application or a cache could not take as it is; :class:`UnrecognizedResult`, which is one too, where
 that is an answer.
 
-A server with a fault, or one that means harm, is found out here and nowhere else: behind this every
-type is what it seems.
+A faulty or hostile server is recognized here and nowhere else: behind this every type is what it
+seems.
 """
 
 from __future__ import annotations
@@ -157,8 +156,8 @@ def _is_conflict(value: Any) -> bool:
 
 
 def _is_current(value: Any) -> bool:
-    """What record_iternext answers; what it calls the next record is its own affair, and is only
-    given back.
+    """What record_iternext answers; what it calls the next record is not looked at, only given
+    back.
     """
     return (
         type(value) in _LISTS
@@ -271,8 +270,7 @@ def answer(name: str, result: Any, where: str) -> Any:
         return result
     raise UnrecognizedResult(
         f'{where} answered {name} with {_shown(result)}, which is not an answer to it: the server, '
-        'or '
-        'something between it and this client, has a fault'
+        'or something between it and this client, is faulty'
     )
 
 

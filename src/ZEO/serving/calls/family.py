@@ -33,7 +33,7 @@ class Client(Protocol):
     label: str  # what it calls itself
     loads: int  # objects that it has loaded
     commits: int  # transactions that it has committed
-    resolves: bool  # whether it resolves conflicts that the server can't
+    resolves: bool  # whether it resolves conflicts that the server cannot
 
     @property
     def codec(self) -> Codec:
