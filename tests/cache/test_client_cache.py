@@ -13,6 +13,7 @@ import pytest
 from ZODB.utils import p64
 
 from support.cache_stream import Stream, data_of, wrong_records
+from support.inside import record_index, revisions_of, ring_of
 from support.killed_cache import leave
 from ZEO.cache import ClientCache, cache_file, format, opening, recovery, resizing
 from ZEO.cache.index import PLACE_SHIFT
@@ -89,7 +90,7 @@ def test_saved_index_knows_all_that_is_in_the_file(path, seed):
     cache.close()
     assert inspect(path).problems == []
     cache = ClientCache(path, 32 * 1024)
-    revisions = cache._revisions
+    revisions = revisions_of(cache)
     assert sorted(revisions.places()) == [
         entry.place for entry in recovery.verify(revisions._file) if entry.header is not None
     ]
@@ -100,8 +101,8 @@ def test_saved_index_knows_all_that_is_in_the_file(path, seed):
 def test_checker_sees_an_index_that_does_not_know_all(path):
     cache = ClientCache(path, SIZE)
     fill(cache, 10)
-    cache._index.remove(3)
-    cache._index.set(11, 77 << PLACE_SHIFT)
+    record_index(cache).remove(3)
+    record_index(cache).set(11, 77 << PLACE_SHIFT)
     cache.close()
     assert inspect(path).problems == [
         'the saved index lacks 1 of the records, and has 1 that are not there'
@@ -171,7 +172,7 @@ def test_hot_record_that_the_file_has_lost_is_invalidated_too(path):
     cache.store(p64(1), p64(1), None, b'1')
     for _ in range(5):
         cache.load(p64(1))
-    cache._index.remove(1)  # as an eviction that could keep nothing more
+    record_index(cache).remove(1)  # as an eviction that could keep nothing more
     assert cache.load(p64(1)) == (b'1', p64(1))
     cache.invalidate(p64(1), p64(2))
     assert cache.load(p64(1)) is None
@@ -191,9 +192,9 @@ def test_hot_record_whose_end_the_server_tells(path):
 def test_reader_that_finds_an_ended_revision_does_not_serve_it(path):
     cache = ClientCache(path, SIZE)
     cache.store(p64(1), p64(1), None, b'1')
-    value = cache._index.get(1)
+    value = record_index(cache).get(1)
     cache.invalidate(p64(1), p64(2))
-    cache._index.set(1, value)  # what a reader saw just before
+    record_index(cache).set(1, value)  # what a reader saw just before
     assert cache.load(p64(1)) is None
     cache.close()
 
@@ -219,7 +220,7 @@ def test_no_record_is_left_behind_the_last_one(path):
     cache = ClientCache(path, 10_000)
     for i in range(500):
         cache.store(p64(i), p64(1), None, b'x' * (i * 37 % 900))
-        ring = cache._revisions._ring
+        ring = ring_of(cache)
         with open(path, 'rb') as file:
             file.seek(ring.hand * format.UNIT)
             gap = file.read((ring.gap_end - ring.hand) * format.UNIT)
@@ -235,7 +236,7 @@ def test_use_that_is_counted_late_brings_nothing_back(path):
     cache.store(p64(1), p64(1), None, b'1')
     cache.load(p64(1))
     cache.load(p64(1))
-    value = cache._index.get(1)
+    value = record_index(cache).get(1)
     cache.invalidate(p64(1), p64(2))
     cache._count_use(p64(1), 1, value, (b'1', p64(1)))  # by a reader that was held up
     assert cache.load(p64(1)) is None
@@ -612,7 +613,7 @@ def test_index_that_cannot_be_saved_costs_a_scan_only(path, monkeypatch):
     fill(cache, 500)
     cache.setLastTid(p64(1))
     with monkeypatch.context() as patch:
-        patch.setattr(cache._revisions._ring, 'place', _no_room)
+        patch.setattr(ring_of(cache), 'place', _no_room)
         cache.close()
     # closed properly: another boot does not matter
     monkeypatch.setattr(opening, 'boot_id', lambda: b'2' * 16)

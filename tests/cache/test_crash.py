@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ZODB.utils import p64
 
 from support.cache_stream import Stream, wrong_records
+from support.inside import record_index
 from support.killed_cache import leave
 from ZEO.cache import ClientCache, cache_file
 from ZEO.cache.inspection import inspect
@@ -199,7 +200,7 @@ def test_record_that_is_there_twice_is_invalidated_in_both_places(tmp_path, tids
     cache = ClientCache(path, SIZE)
     for tid in tids:
         cache.store(p64(7), p64(tid), None, b'data')
-        cache._index.clear()  # so that the next one does not know of it
+        record_index(cache).clear()  # so that the next one does not know of it
     leave(cache)
     cache = ClientCache(path, SIZE)
     assert cache.load(p64(7)) == (b'data', p64(max(tids)))

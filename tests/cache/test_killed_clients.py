@@ -11,6 +11,7 @@ import pytest
 from ZODB.utils import maxtid, z64
 
 from support import killable
+from support.inside import cache_of
 
 #: Bytes of the cache file: less than all current records, so that they leave all the time.
 SIZE = 48 * 1024
@@ -110,12 +111,12 @@ class Scene:
         try:
             with self.committer.pause:
                 self._history.update()
-                assert self._wrong_alone(client._cache) == []
-                self.held += len(client._cache) > 20
+                assert self._wrong_alone(cache_of(client)) == []
+                self.held += len(cache_of(client)) > 20
                 self._wire.mend()
                 self._catch_up(client)
-                assert self._wrong(client._cache) == []
-                self.kept += len(client._cache) > 20
+                assert self._wrong(cache_of(client)) == []
+                self.kept += len(cache_of(client)) > 20
         finally:
             client.close()
 
@@ -126,7 +127,7 @@ class Scene:
         while True:
             client.ping()
             self._history.update()
-            if client.lastTransaction() == self._history.last == client._cache.getLastTid():
+            if client.lastTransaction() == self._history.last == cache_of(client).getLastTid():
                 return
 
     def _wrong_alone(self, cache):

@@ -40,12 +40,16 @@ def test_record_larger_than_the_cache_is_not_kept():
     assert cache.load(p64(1)) == (b'x' * 20, p64(1))
 
 
+def touched(cache):
+    return cache._touched
+
+
 def test_touched_set_does_not_outgrow_the_cache():
     cache = MemoryCache(10 * RECORD_OVERHEAD)
     for i in range(1000):
         cache.store(p64(i), p64(1), None, b'')
         cache.load(p64(i))
-    assert len(cache._touched) <= 10
+    assert len(touched(cache)) <= 10
 
 
 def test_readers_while_another_thread_invalidates():
@@ -72,9 +76,9 @@ def test_readers_while_another_thread_invalidates():
 
 def test_touch_of_what_has_just_left_is_forgotten():
     cache = MemoryCache(10 * RECORD_OVERHEAD)
-    cache._touched.update(p64(i) for i in range(100, 200))  # as if readers lost the race
+    touched(cache).update(p64(i) for i in range(100, 200))  # as if readers lost the race
     cache.store(p64(1), p64(1), None, b'')
-    assert not cache._touched
+    assert not touched(cache)
 
 
 def test_revisions_of_one_object_in_any_order():

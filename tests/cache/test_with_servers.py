@@ -13,6 +13,7 @@ from ZODB.utils import maxtid
 
 from support.children import RemoteError
 from support.counters import Counter
+from support.inside import cache_of
 from ZEO.Exceptions import ClientDisconnected, ClientStorageError
 from ZEO.interfaces import StaleCache
 
@@ -115,7 +116,7 @@ class App:
 
     def held(self):
         """Return what is in the client cache."""
-        return set(self.client._cache.contents())
+        return set(cache_of(self.client).contents())
 
     def outage(self, *values):
         """Lose the server while another client sets x; return when it is there again."""
@@ -127,7 +128,7 @@ class App:
         self._reach(self.client)
         assert (
             self.client.lastTransaction()
-            == self.client._cache.getLastTid()
+            == cache_of(self.client).getLastTid()
             == self.other.lastTransaction()
         )
 
@@ -288,11 +289,11 @@ def test_an_application_goes_on_when_the_disk_of_its_cache_is_full(
     app.kill()
     proxy.cut()
     again = clients(proxy.address, client='app', var=var, cache_size=400_000, wait=False)
-    assert wrong_records(again._cache, other) == []
+    assert wrong_records(cache_of(again), other) == []
     change(other, z=1)
     proxy.mend()
     again.ping()
-    assert wrong_records(again._cache, other) == []
+    assert wrong_records(cache_of(again), other) == []
 
 
 def _fill_disk(process, length):
@@ -334,11 +335,11 @@ def test_another_database_under_the_same_client_name_starts_empty(serve, clients
         change(judge, x=number)
     for number in (0, 1, 0):
         client = clients(addresses[number], client='app', var=var)
-        assert wrong_records(client._cache, judges[number]) == []
-        assert len(client._cache) == 0
+        assert wrong_records(cache_of(client), judges[number]) == []
+        assert len(cache_of(client)) == 0
         with ZODB.DB(client).transaction() as connection:
             assert connection.root()['x'].value == number
-        assert len(client._cache)
+        assert len(cache_of(client))
         client.close()
 
 
@@ -392,19 +393,19 @@ def damaged(serve, wire, clients, var):
                 len(connection.root()[f'k{number}'].value) == 50 * number for number in range(60)
             )
         change(client, k4='y')
-        left = _read(client._cache.path)
+        left = _read(cache_of(client).path)
         client.close()
-        data = _read(client._cache.path) if closed else left
-        with open(client._cache.path, 'wb') as file:
+        data = _read(cache_of(client).path) if closed else left
+        with open(cache_of(client).path, 'wb') as file:
             file.write(damage(data, chooser))
         proxy.cut()
         again = clients(proxy.address, client='app', var=var, cache_size=100_000, wait=False)
-        assert wrong_records(again._cache, judge) == []
+        assert wrong_records(cache_of(again), judge) == []
         proxy.mend()
         with ZODB.DB(again).transaction() as connection:
             root = connection.root()
             assert [len(root[f'k{number}'].value) for number in (3, 4, 5)] == [150, 1, 250]
-        assert wrong_records(again._cache, judge) == []
+        assert wrong_records(cache_of(again), judge) == []
 
     return check
 

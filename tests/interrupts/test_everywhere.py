@@ -16,6 +16,7 @@ from persistent.mapping import PersistentMapping
 from ZODB.Connection import TransactionMetaData
 from ZODB.utils import maxtid, p64, u64
 
+from support.inside import cache_of, link_of
 from support.interrupted import OIDS, PATIENCE, check, patiently
 from support.striking import Striker, ThreadStriker
 
@@ -162,7 +163,7 @@ def test_a_struck_client_is_right_afterwards(setting, scenario, step):
         if scenario in (loads, prefetches):  # what is not in the cache
             client.sync()
             for oid in OIDS:
-                client._cache.invalidate(oid, None)
+                cache_of(client).invalidate(oid, None)
 
     with Bystander(client) as bystander:
         before_each()
@@ -247,7 +248,7 @@ def test_a_client_survives_a_strike_at_a_thread_of_its_own(setting, name, step):
     """The one that connects, and the one that reads while no call does."""
     client = setting.open()
     for point in itertools.count(1, step):
-        connection = patiently(client._server.wait)
+        connection = patiently(link_of(client).wait)
         idle(client)
         striking = ThreadStriker(point, name)
         with striking:
@@ -270,6 +271,6 @@ def test_a_client_survives_a_strike_at_a_thread_of_its_own(setting, name, step):
 def idle(client):
     """Wait until no thread is left that began before the test."""
     until = time.monotonic() + PATIENCE
-    while client._server.is_connecting:
+    while link_of(client).is_connecting:
         assert time.monotonic() < until
         time.sleep(0.001)

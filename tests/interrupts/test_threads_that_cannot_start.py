@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from support.inside import link_of, state_of
 from support.interrupted import OIDS, PATIENCE, check, patiently
 from ZEO.Exceptions import ClientDisconnected
 
@@ -39,8 +40,8 @@ def starting(monkeypatch):
 def lose(client):
     """Lose the connection, with no connector under way."""
     until = time.monotonic() + PATIENCE
-    connection = patiently(client._server.wait)
-    while client._server.is_connecting:
+    connection = patiently(link_of(client).wait)
+    while link_of(client).is_connecting:
         assert time.monotonic() < until
         time.sleep(0.001)
     connection.lose('a test')
@@ -85,7 +86,7 @@ def test_a_connection_without_a_watcher_works_and_is_read_all_the_same(setting, 
     check(setting, client)
     setting.commit(setting.other)
     until = time.monotonic() + PATIENCE
-    while client._state.last_tid != setting.storage.lastTransaction():
+    while state_of(client).last_tid != setting.storage.lastTransaction():
         # which no call helps to take in
         assert time.monotonic() < until
         time.sleep(0.002)

@@ -11,6 +11,7 @@ import ZODB
 from ZODB.MappingStorage import MappingStorage
 
 import ZEO
+from support.inside import link_of
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected, ConfigurationError
 from ZEO.StorageServer import StorageServer
@@ -206,7 +207,7 @@ def test_relative_paths_go_on_meaning_what_they_meant(tmp_path, monkeypatch):
     os.chdir('elsewhere')
     try:
         for client in clients:
-            client._server.connection.lose('the test says so')
+            link_of(client).connection.lose('the test says so')
             database = ZODB.DB(client)
             with database.transaction() as connection:
                 connection.root()['blob'] = ZODB.blob.Blob(b'data')

@@ -64,7 +64,9 @@ def open_store(tmp_path, server, system):
 
     def opened(size=None, shared=False):
         server.store = open_blobs(
-            BlobOptions(str(tmp_path / 'blobs'), shared, size), server.fetch, system
+            BlobOptions(str(tmp_path / 'blobs'), shared, size),
+            lambda number, serial: server.fetch(number, serial),
+            system,
         )
         return server.store
 
@@ -144,7 +146,7 @@ def test_a_removed_file_is_fetched_again(open_store, server):
     assert len(server.sent) == 2
 
 
-def test_a_full_disk_is_told_to_who_loads(open_store, server, monkeypatch):
+def test_a_full_disk_is_told_to_who_loads(open_store, server):
     store = open_store()
 
     def full(number, serial):
@@ -153,7 +155,7 @@ def test_a_full_disk_is_told_to_who_loads(open_store, server, monkeypatch):
         download._file = open('/dev/full', 'wb', buffering=0)
         Server.fetch(server, number, serial)
 
-    monkeypatch.setattr(store, '_fetch', full)
+    server.fetch = full
     with pytest.raises(OSError, match='No space'):
         store.load(oid(1), oid(1))
 
@@ -178,7 +180,7 @@ def test_two_downloads_do_not_mix(open_store, server):
         store.arrived('receiveBlobChunk', (number, serial, number))
         store.arrived('receiveBlobStop', (number, serial))
 
-    store._fetch = fetch
+    server.fetch = fetch
     fetched[1] = store.load(oid(1), oid(1))
     for number, path in fetched.items():
         with open(path, 'rb') as file:
@@ -197,7 +199,7 @@ def test_what_comes_for_a_caller_that_has_given_up_is_dropped_until_its_end(open
         store.give_up(number, serial)
         raise KeyboardInterrupt
 
-    good, store._fetch = store._fetch, interrupted
+    good, server.fetch = server.fetch, interrupted
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             store.load(oid(1), oid(1))
@@ -209,7 +211,7 @@ def test_what_comes_for_a_caller_that_has_given_up_is_dropped_until_its_end(open
         store.arrived('receiveBlobStop', (number, serial))
         good(number, serial)
 
-    store._fetch = behind
+    server.fetch = behind
     with open(store.load(oid(1), oid(1)), 'rb') as file:
         assert file.read() == b'x' * 100
     with pytest.raises(ProtocolError, match='did not ask for'):

@@ -8,6 +8,7 @@ import socket
 import time
 
 import ZEO
+from support.inside import link_of
 from ZEO.ClientStorage import ClientStorage
 
 PATIENCE = 15
@@ -72,7 +73,7 @@ def test_a_thread_of_the_application_does_not_log_a_loss_itself(caplog):
     address, stop = ZEO.server(port=free_port())
     client = ClientStorage(address, wait_timeout=PATIENCE)
     try:
-        client._server.wait().lose('a test')
+        link_of(client).wait().lose('a test')
         client.ping()
         wait_for(caplog, 'connected again')
         said = [

@@ -3,6 +3,7 @@
 import pytest
 import ZODB.config
 
+from support.inside import link_of
 from ZEO.link import options
 from ZEO.link.options import FIRST_PAUSE, LAST_PAUSE
 
@@ -28,6 +29,6 @@ def test_a_zeoclient_section_that_says_nothing_connects_again_soon(tmp_path):
         f'<zeoclient>\nserver {tmp_path}/none\nwait off\n</zeoclient>'
     )
     try:
-        assert storage._server._pauses == (FIRST_PAUSE, LAST_PAUSE)
+        assert link_of(storage)._pauses == (FIRST_PAUSE, LAST_PAUSE)
     finally:
         storage.close()

@@ -13,12 +13,34 @@ from ZEO.net.acceptor import Acceptor
 from ZEO.net.loop import Loop
 
 
+class Refusing:
+    """A listener whose accept fails first, as it may for one who is gone already."""
+
+    def __init__(self, listener, errors):
+        self.listener, self.errors = listener, errors
+
+    def __getattr__(self, name):
+        return getattr(self.listener, name)
+
+    def accept(self):
+        if self.errors:
+            raise self.errors.pop(0)
+        return self.listener.accept()
+
+
 @pytest.fixture
-def accepting(tmp_path):
+def errors():
+    """The errors of accept that are yet to come."""
+    return []
+
+
+@pytest.fixture
+def accepting(tmp_path, errors):
     """An acceptor with its loop and what it has accepted."""
     loop, accepted = Loop(), []
     path = os.path.relpath(tmp_path / 's')
     (listener,) = addresses.listen(path if len(path) < 100 else ('127.0.0.1', 0))
+    listener = Refusing(listener, errors)
     acceptor = Acceptor(loop, listener, lambda stream, where: accepted.append(stream))
     yield loop, acceptor, accepted
     acceptor.close()
@@ -53,34 +75,18 @@ def test_who_connects_and_is_gone_at_once(accepting):
     alive.close()
 
 
-class Refusing:
-    """A listener whose accept fails first, as it may for one who is gone already."""
-
-    def __init__(self, listener, errors):
-        self.listener, self.errors = listener, errors
-
-    def __getattr__(self, name):
-        return getattr(self.listener, name)
-
-    def accept(self):
-        if self.errors:
-            raise self.errors.pop(0)
-        return self.listener.accept()
-
-
 @pytest.mark.parametrize(
     'error',
     [ConnectionAbortedError(103, 'aborted'), OSError(71, 'Protocol error'), InterruptedError()],
 )
-def test_an_error_of_accept_costs_the_others_nothing(accepting, error):
+def test_an_error_of_accept_costs_the_others_nothing(accepting, errors, error):
     loop, acceptor, accepted = accepting
-    acceptor._listener = Refusing(acceptor._listener, [error, error])
+    errors += [error, error]
     client = connect(acceptor)
     for _ in range(3):
         loop.run_once(1)
     assert len(accepted) == 1
     client.close()
-    acceptor._listener = acceptor._listener.listener
 
 
 def test_closing_frees_everything(accepting):

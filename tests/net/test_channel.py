@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from support.inside import unsent
 from ZEO.net import channel as channel_module
 from ZEO.net.channel import STREAM_AHEAD, Channel, Unread
 from ZEO.net.loop import READ, Loop
@@ -101,6 +102,11 @@ def setup():
         one.channel.close('the test is over')
         one.there.close()
         one.loop.close()
+
+
+def waiting_in(channel):
+    """Return what waits to be sent."""
+    return channel._out
 
 
 def test_messages_come_and_go(setup):
@@ -211,7 +217,7 @@ def test_everything_arrives_in_order_in_spite_of_partial_writes(setup, sizes):
     for piece in pieces:
         one.channel.send(piece)
     assert one.read() == b''.join(pieces)
-    assert one.channel._pending == 0
+    assert unsent(one.channel) == 0
 
 
 def test_nothing_is_read_from_a_client_that_does_not_read(setup):
@@ -246,7 +252,7 @@ def test_what_nobody_asked_for_is_bounded(setup):
         one.channel.push(b'i' * 1000)
         one.turn(1)
     assert one.owner.reasons == [UNREAD]
-    assert not one.channel._out
+    assert not waiting_in(one.channel)
 
 
 def test_pushes_to_one_who_reads_are_not(setup):
@@ -269,7 +275,7 @@ def test_what_goes_to_many_leaves_at_once(setup):
     one = setup()
     one.channel.push_now(b'news')
     assert one.there.recv(100) == b'news'  # the loop did not run
-    assert not one.channel._out
+    assert not waiting_in(one.channel)
 
 
 def test_what_goes_to_many_keeps_its_place(setup):
@@ -297,7 +303,7 @@ def test_what_goes_to_many_is_taken_up_where_the_socket_was_full(setup):
     sent = b''.join(b'%06d' % number for number in range(20_000))
     for start in range(0, len(sent), 600):
         one.channel.push_now(sent[start : start + 600])
-    assert one.channel._out
+    assert waiting_in(one.channel)
     assert one.read() == sent
 
 
@@ -315,7 +321,7 @@ def test_a_stream_costs_little_memory_however_long(setup):
     def chunks():
         nonlocal most
         for _ in range(200):
-            most = max(most, one.channel._pending)
+            most = max(most, unsent(one.channel))
             yield b'c' * 50_000
 
     one.channel.stream(chunks())

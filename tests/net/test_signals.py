@@ -17,6 +17,7 @@ import pytest
 
 import ZEO
 from ZEO.net.loop import Loop
+from ZEO.net.poller import new_poller
 
 SOURCES = str(Path(ZEO.__file__).parent.parent)
 
@@ -71,9 +72,10 @@ def run(loop):
 
 
 def signalled(number):
-    loop = Loop()
-    loop._poller = SignalBeforeSleep(loop._poller, number)
-    return loop
+    poller = SignalBeforeSleep(new_poller(), number)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('ZEO.net.loop.new_poller', lambda: poller)
+        return Loop()
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='the poller is epoll')

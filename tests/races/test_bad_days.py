@@ -16,6 +16,7 @@ from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import POSError, ReadOnlyError, Unsupported
 from ZODB.utils import p64, z64
 
+from support.inside import link_of
 from support.scripted import INFO, Answering, Running, oid, tid
 from ZEO.Exceptions import ClientDisconnected, MessageTooLarge
 from ZEO.link.cached_blobs import open_blobs
@@ -240,7 +241,7 @@ class TestSize:
     def test_it_is_said_how_large_it_may_be_and_what_to_change(
         self, client, metadata, directory, send
     ):
-        connection = client._server.connection
+        connection = link_of(client).connection
         client.tpc_begin(metadata)
         said = r'of 100,\d+ bytes, .* takes 100,000 bytes .* max-message-size in the <zeo>'
         with pytest.raises(MessageTooLarge, match=said) as caught:
@@ -248,7 +249,7 @@ class TestSize:
         assert isinstance(caught.value, POSError) and not isinstance(caught.value, TransientError)
         client.tpc_abort(metadata)
         client.ping()
-        assert client._server.connection is connection and temporary(directory) == []
+        assert link_of(client).connection is connection and temporary(directory) == []
 
     def test_so_it_is_for_what_describes_a_transaction(self, client):
         large = 'x' * 2 * self.LIMIT
@@ -383,16 +384,15 @@ class TestFallingBack:
         def and_then_lose_it():
             look()
             writable.close()
-            client._server.connection.lose('the test says so')
+            link_of(client).connection.lose('the test says so')
 
-        client._check_writable = and_then_lose_it
-        with pytest.raises(ReadOnlyError):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(ReadOnlyError):
+            patch.setattr(client, '_check_writable', and_then_lose_it)
             client.tpc_begin(metadata)
-        del client._check_writable
-        connection = client._server.connection
+        connection = link_of(client).connection
         client.ping()
         assert (
-            client._server.connection is connection
+            link_of(client).connection is connection
             and client.isReadOnly()
             and 'tpc_begin' not in sent
         )
@@ -426,7 +426,7 @@ class TestFallingBack:
         client = clients([writable.address, readable.address], read_only_fallback=True)
         client.tpc_begin(metadata)
         writable.close()
-        client._server.connection.lose('the test says so')
+        link_of(client).connection.lose('the test says so')
         client.ping()
         assert client.isReadOnly()
         with pytest.raises(ClientDisconnected):

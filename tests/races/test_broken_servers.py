@@ -9,6 +9,7 @@ import pytest
 from ZODB.POSException import ConflictError
 from ZODB.utils import maxtid, z64
 
+from support.inside import cache_of, link_of
 from support.scripted import INFO, Answering, Unexpected, oid, tid
 from ZEO.cache.memory_cache import MemoryCache
 from ZEO.Exceptions import ClientDisconnected, ProtocolError, UnrecognizedResult
@@ -118,7 +119,7 @@ def test_an_answer_of_another_type_is_said_to_be_one(answering, metadata, call):
         server.answers[call] = answer
         with pytest.raises(UnrecognizedResult, match=f'answered {call} with'):
             act(client, metadata)
-        assert client.load is not None and len(client._cache) == 0
+        assert client.load is not None and len(cache_of(client)) == 0
     assert client.ping() is None  # it works on, if need be over a connection of its own
 
 
@@ -191,7 +192,7 @@ def test_a_batch_of_another_type_ends_an_iteration_with_an_error(answering):
 
 def test_a_prefetch_that_is_answered_with_something_else_is_as_good_as_none(answering):
     client, server = answering({'get_info': BATCHES, 'loadBefore': (b'data', tid(1), None)})
-    connection = client._server.connection
+    connection = link_of(client).connection
     for answer in [
         None,
         5,
@@ -206,8 +207,8 @@ def test_a_prefetch_that_is_answered_with_something_else_is_as_good_as_none(answ
         server.answers['load_many'] = answer
         client.prefetch([oid(1), oid(2)], maxtid)
         assert client.load(oid(1)) == client.load(oid(2)) == (b'data', tid(1))
-        client._cache.clear()
-    assert client._server.connection is connection
+        cache_of(client).clear()
+    assert link_of(client).connection is connection
 
 
 @pytest.mark.parametrize(
@@ -316,6 +317,10 @@ def test_a_message_that_makes_no_sense_ends_the_connection(answering, tmp_path, 
     assert client.lastTransaction() == tid(1) and 'Traceback' not in caplog.text
 
 
+def merge_everything(client, monkeypatch):
+    monkeypatch.setattr(client._commits, '_merge', lambda *_: b'merged')
+
+
 def test_conflicts_that_are_handed_back_for_ever_end_the_transaction(
     answering, metadata, monkeypatch
 ):
@@ -329,7 +334,7 @@ def test_conflicts_that_are_handed_back_for_ever_end_the_transaction(
         )
 
     client, server = answering({'vote': vote})
-    monkeypatch.setattr(client._commits, '_merge', lambda *_: b'merged')
+    merge_everything(client, monkeypatch)
     with pytest.raises(ConflictError, match='after 100 votes'):
         finish(client, metadata)
     assert next(number) == 102
@@ -341,7 +346,7 @@ def test_a_conflict_that_is_handed_back_once_more_ends_the_transaction(
     client, server = answering(
         {'vote': [{'oid': oid(1), 'serials': (tid(2), tid(1)), 'data': b'lost'}]}
     )
-    monkeypatch.setattr(client._commits, '_merge', lambda *_: b'merged')
+    merge_everything(client, monkeypatch)
     with pytest.raises(ConflictError, match='gave back'):
         finish(client, metadata)
 

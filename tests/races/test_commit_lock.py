@@ -9,6 +9,7 @@ from ZODB.POSException import ConflictError
 from ZODB.utils import maxtid, z64
 
 from support.clock import Clock
+from support.inside import loop_of
 from support.scripted import Running, oid, tid
 
 pytestmark = pytest.mark.smoke
@@ -48,7 +49,7 @@ def _abort(server, holder):
 def _be_dropped_by_the_server(server, holder):
     """As a stalled client is, or the storage's clients when it has lost track of its changes."""
     peer = next(iter(server.hosted['1'].peers))
-    server._loop.from_thread(lambda: peer.close('the test says so'))
+    server.post(lambda: peer.close('the test says so'))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_whichever_way_the_holder_ends_the_next_one_gets_the_lock(serving, raw, 
 
 def let_pass(clock, server, seconds):
     clock.time += seconds
-    server._loop.from_thread(lambda: None)  # has it look at its timers
+    server.post(lambda: None)  # has it look at its timers
 
 
 def test_who_holds_the_lock_too_long_loses_it_and_is_told(serving, raw):
@@ -132,7 +133,7 @@ def test_who_is_granted_the_lock_and_leaves_in_the_same_moment_gives_it_back(ser
     _votes(holder, 1)
     _waits(leaving, 2, observer, 1)
     vote = _waits(behind, 3, observer, 2)
-    lock, loop = server.hosted['1'].lock, server._loop
+    lock, loop = server.hosted['1'].lock, loop_of(server)
     next_one = lock.waiting_clients[0]
     done = threading.Event()
 

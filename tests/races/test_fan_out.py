@@ -13,6 +13,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import maxtid, z64
 
+from support.inside import link_of, loop_of
 from support.proxy import Proxy
 from support.scripted import Running, oid, tid
 from ZEO.Exceptions import ClientDisconnected
@@ -101,7 +102,7 @@ def test_an_answer_that_waits_while_a_change_is_told_is_read_again(serving, raw,
     def tell_and_wait():
         del upstream.meanwhile
         upstream.tell()
-        server._loop.from_thread(told.set)
+        server.post(told.set)
         assert told.wait(20)
         read.set()
 
@@ -117,7 +118,7 @@ def test_an_answer_that_the_loop_has_not_taken_yet_leaves_before_a_change_that_c
     upstream = Remote()
     server = serving(upstream)
     client = raw(server)
-    loop, gate, shut = server._loop, threading.Event(), threading.Event()
+    loop, gate, shut = loop_of(server), threading.Event(), threading.Event()
 
     def wait():
         shut.set()
@@ -261,7 +262,7 @@ def apart(proxy, second):
     proxy.mend()
     _until(client.is_connected)
     taken = threading.Event()
-    second._loop.from_thread(taken.set)
+    second.post(taken.set)
     assert taken.wait(20)
 
 
@@ -301,10 +302,10 @@ def test_unused_oids_are_forgotten_when_the_connection_between_the_servers_is_a_
     first, proxy, second = relayed(storage)
     client = clients(second.addr)
     client.new_oid()
-    before = client._server.connection
+    before = link_of(client).connection
     with apart(proxy, second):
         storage._oid = 0
-    _until(lambda: client._server.connection not in (before, None))
+    _until(lambda: link_of(client).connection not in (before, None))
     given = [
         raw_oid
         for other in (clients(second.addr), clients(first.addr), client)

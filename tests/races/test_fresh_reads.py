@@ -12,6 +12,7 @@ from ZODB.MappingStorage import MappingStorage
 from ZODB.tests import BasicStorage, StorageTestBase
 from ZODB.utils import maxtid, p64, u64, z64
 
+from support.inside import link_of
 from ZEO.net.tls import client_context, server_context
 
 OID = p64(7)
@@ -99,7 +100,7 @@ def test_a_snapshot_that_this_client_knows_is_read_without_a_look_at_the_socket(
     reader, writer = two
     tid = commit(writer, z64, b'x')
     reader.load(OID)
-    monkeypatch.setattr(reader._server.connection, 'drain', None)
+    monkeypatch.setattr(link_of(reader).connection, 'drain', None)
     assert reader.loadBefore(OID, p64(u64(tid) + 1)) == (b'x', tid, None)
 
 

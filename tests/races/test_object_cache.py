@@ -7,6 +7,7 @@ import transaction
 import ZODB
 from ZODB.MappingStorage import MappingStorage
 
+from support.inside import cache_of, state_of
 from ZEO.Exceptions import ClientDisconnected
 
 pytestmark = pytest.mark.smoke
@@ -65,7 +66,7 @@ def test_objects_that_the_client_cache_has_dropped_are_invalidated_after_an_outa
     """The client cache keeps nothing at all, and the object cache everything."""
     there = outage(cache_size=0)
     assert there.seen() == [0, 0]
-    assert len(there.client._cache) == 0
+    assert len(cache_of(there.client)) == 0
     there.miss(changes)
     there.connection.sync()
     assert there.seen() == [changes, changes]
@@ -94,7 +95,7 @@ def test_a_snapshot_taken_in_the_middle_of_the_cache_check_is_not_the_last_old_o
     transaction moves.
     """
     there = outage()
-    database, opened = there.client._state.database, []
+    database, opened = state_of(there.client).database, []
     forget = database.invalidateCache
 
     def forget_and_open():
@@ -118,7 +119,7 @@ def test_a_snapshot_of_the_new_state_has_no_objects_of_the_old_one(outage, monke
     """
     there = outage()
     assert there.seen() == [0, 0]
-    database = there.client._state.database
+    database = state_of(there.client).database
     invalidate = database.invalidate
 
     def invalidate_and_poll(tid, oids):

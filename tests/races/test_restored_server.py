@@ -9,6 +9,7 @@ import ZODB
 from ZODB.FileStorage import FileStorage
 from ZODB.utils import z64
 
+from support.inside import link_of
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected, StaleServerError
 
@@ -97,7 +98,7 @@ def test_a_running_client_does_not_go_back_in_time(backup, clients):
         assert connection.root()['x'] == 2
     last = client.lastTransaction()
     backup.restore()
-    client._server.timeout = 0.1  # seconds that a call waits for a connection
+    link_of(client).timeout = 0.1  # seconds that a call waits for a connection
     assert 'drop_cache_if_older' in _refusal(client)
     assert client.lastTransaction() == last
     assert not client.is_connected()

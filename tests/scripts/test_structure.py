@@ -19,7 +19,7 @@ FILES = {
     'src/ZEO/second.py': 'from ZEO import first, third\n',
     'src/ZEO/third.py': 'class Server:\n    def vote(self):\n        self.commit.finish()\n'
     + '#' * 101,
-    'tests/test_it.py': 'x._own = a.b[0]._c\nself._own = cls._own = os._exit(x._p_oid)\n',
+    'tests/test_it.py': 'x.@own = a.b[0].@c\nself.@own = cls.@own = os.@exit(x.@p_oid)\n',
     'scripts/run.py': 'print()\n',
 }
 
@@ -29,7 +29,7 @@ def code(tmp_path):
     for name, text in FILES.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text.replace('@', '_'))
     return structure.Checkout(tmp_path)
 
 

@@ -11,6 +11,7 @@ from ZODB.POSException import ConflictError, ReadOnlyError, StorageTransactionEr
 from ZODB.utils import maxtid, p64, z64
 
 from support.counters import Counter
+from support.inside import link_of
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected, ClientStorageError, ConfigurationError, ProtocolError
 from ZEO.StorageServer import StorageServer
@@ -107,7 +108,7 @@ class TestPrefetch:
         client = open_client(service.server.addr)
         client.prefetch(oids, maxtid)
         loads = []
-        client._server.load_before = lambda *args: loads.append(args)
+        link_of(client).load_before = lambda *args: loads.append(args)
         for oid in oids:
             assert client.loadBefore(oid, maxtid)[0] == b'good'
         assert loads == []

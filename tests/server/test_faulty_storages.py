@@ -12,6 +12,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import maxtid, p64, z64
 
+from support.inside import loop_of
 from support.scripted import framed
 from ZEO.serving.backends.recent import RecentRecords
 from ZEO.serving.invalidations import Invalidations
@@ -219,7 +220,7 @@ def test_late_sizes_that_fail_end_nothing(faulted):
         if called.is_set():
             raise Trouble('in a timer')
         called.set()
-        faulted.server._loop.system.sleep(0.01)
+        loop_of(faulted.server).system.sleep(0.01)
         return 1
 
     type(faulted.storage).getSize, usual = slow_then_broken, type(faulted.storage).getSize
@@ -228,7 +229,7 @@ def test_late_sizes_that_fail_end_nothing(faulted):
         tid = client.commit(1, (OID, z64, b'1'))
         tid = client.commit(2, (OID, tid, b'2'))
         faulted.good.ping()
-        faulted.server._loop.system.sleep(1.2)  # 100 times what looking took
+        loop_of(faulted.server).system.sleep(1.2)  # 100 times what looking took
         faulted.good.ping()
     finally:
         type(faulted.storage).getSize = usual

@@ -10,6 +10,7 @@ import time
 import pytest
 from ZODB.MappingStorage import MappingStorage
 
+from support.inside import connections_of
 from support.scripted import Conversation, Ended, framed, message
 from ZEO.ClientStorage import ClientStorage
 from ZEO.serving.limits import Limits
@@ -109,7 +110,7 @@ def test_silent_connections_keep_no_one_out(serve):
     newcomer.ping()
     for client in clients:
         client.ping()
-    assert len(server._peers) <= 30
+    assert len(connections_of(server)) <= 30
     assert has_ended(crowd[0])  # the oldest of them have gone
     for one in crowd:
         one.close()
@@ -138,7 +139,7 @@ def test_one_address_has_a_share(serve, monkeypatch):
     crowd = silent(server, 20, '127.0.0.2')
     others = [greeted(one) for one in silent(server, 3, '127.0.0.3')]
     deadline = time.monotonic() + 20
-    while len(server._peers) > 8:
+    while len(connections_of(server)) > 8:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     for one in others:

@@ -7,6 +7,7 @@ import time
 import pytest
 from ZODB.utils import maxtid, p64, z64
 
+from support.inside import cache_of, channel_of, unsent
 from ZEO.ClientStorage import ClientStorage
 from ZEO.serving.limits import Limits
 
@@ -47,7 +48,7 @@ def test_what_waits_for_a_client_that_asks_and_does_not_read_is_bounded(serve):
         client.ask('load_many', [oid] * 50, maxtid)
     for _ in range(20):
         service.good.ping()
-        assert sum(peer._channel._pending for peer in service.hosted.peers) < bound + 2_100_000
+        assert sum(unsent(channel_of(peer)) for peer in service.hosted.peers) < bound + 2_100_000
     assert service.hosted.status()['loads'] < 20
 
 
@@ -78,7 +79,7 @@ def test_all_come_without_a_further_call(service, fresh, size):
     client = fresh()
     client.prefetch(oids, maxtid)
     for oid in reversed(oids):
-        until(lambda oid=oid: client._cache.load(oid))
+        until(lambda oid=oid: cache_of(client).load(oid))
     assert service.hosted.status()['loads'] == len(oids)
 
 
@@ -102,7 +103,7 @@ def test_few_are_under_way_at_a_time(service, fresh, monkeypatch):
 
     monkeypatch.setattr(client._prefetched, '_ask', noted)
     client.prefetch(oids, maxtid)
-    until(lambda: all(client._cache.load(oid) for oid in oids))
+    until(lambda: all(cache_of(client).load(oid) for oid in oids))
     assert max(most) <= 8 and len(most) > 4
 
 
@@ -119,11 +120,11 @@ def test_a_lost_connection_forgets_them(service, fresh):
             pass
     assert client.loadBefore(oids[-1], maxtid)[0] == oids[-1] * (SIZE // 8)
     client.prefetch(oids, maxtid)
-    until(lambda: all(client._cache.load(oid) for oid in oids))
+    until(lambda: all(cache_of(client).load(oid) for oid in oids))
 
 
 def test_oids_that_are_not_there_are_passed_over(service, fresh):
     oids = oids_of(service, 3)
     client = fresh()
     client.prefetch([p64(1), *oids, p64(2)], maxtid)
-    until(lambda: all(client._cache.load(oid) for oid in oids))
+    until(lambda: all(cache_of(client).load(oid) for oid in oids))

@@ -5,6 +5,7 @@ sense.
 import pytest
 from ZODB.utils import maxtid, z64
 
+from support.inside import channel_of, connections_of, unsent
 from support.scripted import Ended, message, oid
 from ZEO.StorageServer import Limits
 from ZEO.wire.calls import OF_CLIENT, Does
@@ -13,7 +14,7 @@ SMALL = Limits(output_buffer=100_000)
 
 
 def channels(service):
-    return [peer._channel for peer in service.server._peers]
+    return [channel_of(peer) for peer in connections_of(service.server)]
 
 
 def test_a_client_that_never_reads_its_invalidations(serve):
@@ -28,7 +29,7 @@ def test_a_client_that_never_reads_its_invalidations(serve):
         serials = dict.fromkeys(oids, tids[-1])
         name, args = listener.next()[2:]
         assert (name, args[0]) == ('invalidateTransaction', tids[-1])
-        assert sum(channel._pending for channel in channels(service)) < 300_000
+        assert sum(unsent(channel) for channel in channels(service)) < 300_000
     listener.call('ping')
     assert len(service.hosted.peers) == 3  # the good client, the committer and the listener
     heard = stalled.ended()

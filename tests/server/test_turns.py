@@ -8,6 +8,7 @@ import time
 import pytest
 from ZODB.utils import maxtid, p64, z64
 
+from support.inside import channel_of, unsent
 from support.scripted import message
 from ZEO.StorageServer import Limits
 
@@ -29,17 +30,21 @@ def status_that_takes(service, monkeypatch, seconds):
     return made
 
 
+def is_closed(iterator):
+    return iterator._file is None
+
+
 def test_answers_that_are_not_read_are_bounded_whatever_was_asked_for_at_once(serve):
     service = serve(limits=Limits(output_buffer=BOUND))
     others = set(service.hosted.peers)
     client = service.client(receive_buffer=4096)
     client.commit(1, (OID, z64, b'd' * SIZE))
-    (channel,) = (peer._channel for peer in set(service.hosted.peers) - others)
+    (channel,) = (channel_of(peer) for peer in set(service.hosted.peers) - others)
     # one read of the server's
     client.send(*[message(number, False, 'loadBefore', (OID, maxtid)) for number in range(2000)])
     for _ in range(20):
         service.good.ping()
-        assert channel._pending <= BOUND + 2 * SIZE
+        assert unsent(channel) <= BOUND + 2 * SIZE
     assert service.hosted.status()['loads'] < 100
     for number in range(2000):
         message_id, flags, name, args = client.next()
@@ -53,13 +58,13 @@ def test_answers_that_many_clients_do_not_read_are_bounded_together(serve):
     service = serve(limits=Limits(output_buffer=100 * BOUND, shared_output=BOUND))
     others = set(service.hosted.peers)
     clients = [service.client(receive_buffer=4096) for _ in range(8)]
-    channels = [peer._channel for peer in set(service.hosted.peers) - others]
+    channels = [channel_of(peer) for peer in set(service.hosted.peers) - others]
     clients[0].commit(1, (OID, z64, b'd' * SIZE))
     for client in clients:
         client.send(*[message(number, False, 'loadBefore', (OID, maxtid)) for number in range(60)])
     for _ in range(20):
         service.good.ping()
-        assert sum(channel._pending for channel in channels) <= BOUND + 8 * 2 * SIZE
+        assert sum(unsent(channel) for channel in channels) <= BOUND + 8 * 2 * SIZE
     for client in clients:
         for number in range(60):
             message_id, flags, name, args = client.next()
@@ -181,6 +186,6 @@ def test_an_iteration_of_a_client_that_is_gone_is_closed(service, monkeypatch):
         service.good.ping()
     go_on.set()
     deadline = time.monotonic() + 20
-    while not (opened and opened[0]._file is None) and time.monotonic() < deadline:
+    while not (opened and is_closed(opened[0])) and time.monotonic() < deadline:
         service.good.ping()
-    assert opened[0]._file is None
+    assert is_closed(opened[0])

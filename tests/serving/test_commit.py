@@ -103,7 +103,7 @@ def test_aborting_in_each_phase(hosted, phase):
     assert hosted.lock.holder is None and hosted.lock.waiting == 0
     assert hosted.stats.active_txns == 0
     assert hosted.stats.lock_since is None
-    assert hosted.storage._transaction is None  # nor is the storage within a transaction
+    assert hosted.storage.tpc_transaction() is None  # nor is the storage within a transaction
     if phase is not finished:
         finished(hosted)
 
@@ -236,7 +236,7 @@ def test_a_transaction_that_needs_a_thread_and_gets_none_is_over(call):
         and hosted.stats.active_txns == 0
         and hosted.stats.lock_since is None
     )
-    assert hosted.storage._transaction is None
+    assert hosted.storage.tpc_transaction() is None
     hosted.backend = local
     finished(hosted)
     loop.close()

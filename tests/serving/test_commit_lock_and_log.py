@@ -123,8 +123,22 @@ def test_a_client_that_comes_late_waits_for_one_transaction_of_each_other(lock, 
     assert lock.waiting == 0
 
 
-def log_of(memory, shared=10**9, disk=10**9):
-    return CommitLog(Account(Limits(commit_memory=memory, transaction_disk=disk), Budget(shared)))
+def account_of(memory, disk=10**9):
+    return Account(Limits(commit_memory=memory, transaction_disk=disk), Budget(10**9))
+
+
+def log_of(memory):
+    return CommitLog(account_of(memory))
+
+
+def file_of(log):
+    """Return the file of what is not in memory."""
+    return log._file
+
+
+def in_memory(log):
+    """Return how many operations are in memory."""
+    return len(log._operations)
 
 
 SIZES = [10, 200, 0, 5, 1000, 1]
@@ -152,15 +166,16 @@ def test_operations_come_back_in_order_from_memory_or_disk(memory):
     assert len(log) == len(OPERATIONS)
     assert list(log.drain()) == OPERATIONS
     assert list(log.drain()) == []
-    assert (log._file is not None) == (memory < 1000)
+    assert (file_of(log) is not None) == (memory < 1000)
     log.close()
 
 
 def test_memory_is_bounded():
-    log = log_of(1000)
+    account = account_of(1000)
+    log = CommitLog(account)
     for _ in range(100):
         log.add(store(b'd' * 100))
-    assert log._account.memory <= 1000 and len(log) == 100
+    assert account.memory <= 1000 and len(log) == 100
     log.close()
 
 
@@ -176,32 +191,25 @@ def test_it_goes_on_after_being_drained():
 def test_closing_frees_the_file():
     log = log_of(0)
     log.add(store(b'data'))
-    file = log._file
+    file = file_of(log)
     log.close()
     log.close()
     assert file.closed and len(log) == 0
 
 
 def test_what_a_log_has_taken_is_given_back():
-    account = Account(Limits(commit_memory=5000), Budget(10**9))
+    shared = Budget(10**9)
+    account = Account(Limits(commit_memory=5000), shared)
     logs = [CommitLog(account) for _ in range(3)]
     for log in logs:
         for number in range(10):
             log.add(store(b'd' * 1000, number))
-    assert (
-        account.memory == 5000
-        and account._shared.used == 5000 + 5 * OVERHEAD
-        and account.records > 25_000
-    )
+    assert account.memory == 5000 and account.records > 25_000
+    assert shared.used == 5000 + 5 * OVERHEAD
     for log in logs:
         log.close()
         log.close()
-    assert (account.operations, account.memory, account.records, account._shared.used) == (
-        0,
-        0,
-        0,
-        0,
-    )
+    assert account.operations == account.memory == account.records == shared.used == 0
 
 
 def test_a_million_small_operations_take_no_memory(monkeypatch):
@@ -210,7 +218,7 @@ def test_a_million_small_operations_take_no_memory(monkeypatch):
     log = log_of(10_000)
     for number in range(1000):
         log.add(CheckCurrent(b'oid %d' % number, b'serial'))
-    assert len(log) == 1000 and len(log._operations) == 100
+    assert len(log) == 1000 and in_memory(log) == 100
     assert [operation.oid for operation in log.drain()] == [
         b'oid %d' % number for number in range(1000)
     ]
@@ -223,7 +231,7 @@ def test_logs_use_what_all_clients_share_up_to_a_part_that_is_left():
     for log in logs:
         for number in range(10):
             log.add(Delete(p64(number), z64))
-    assert [len(log._operations) for log in logs] == [10, 2]
+    assert [in_memory(log) for log in logs] == [10, 2]
     assert [operation.oid for operation in logs[1].drain()] == [p64(number) for number in range(10)]
     for log in logs:
         log.close()
@@ -232,26 +240,28 @@ def test_logs_use_what_all_clients_share_up_to_a_part_that_is_left():
 
 @pytest.mark.parametrize('large', [30_000, 66_000, 99_000, 200_000])
 def test_what_comes_behind_a_large_record_stays_behind_it(large):
-    log = log_of(100_000)
+    account = account_of(100_000)
+    log = CommitLog(account)
     operations = [
         store(b's' * size, number) for number, size in enumerate([10, large, 10, 2000, large, 10])
     ]
     for operation in operations:
         log.add(operation)
-    assert log._account.memory <= 100_000
+    assert account.memory <= 100_000
     assert list(log.drain()) == operations
     log.close()
-    assert log._account.memory == log._account.operations == log._account._shared.used == 0
+    assert account.memory == account.operations == 0
 
 
 def test_too_much_on_disk():
-    log = log_of(0, disk=10_000)
+    account = account_of(0, disk=10_000)
+    log = CommitLog(account)
     with pytest.raises(TooMuch, match='more than 10000 bytes.*max-transaction-size'):
         for number in range(20):
             log.add(store(b'd' * 1000, number))
     assert 5 < len(log) < 10
     log.close()
-    assert log._account.records == 0
+    assert account.records == 0
 
 
 @pytest.mark.parametrize('memory', [0, 10_000])

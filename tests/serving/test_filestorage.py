@@ -83,7 +83,7 @@ def test_a_storage_that_ends_at_a_time_says_its_own_last_transaction(opened):
     storage = opened()
     tids = committed(storage, [A], [B], [C])
     storage.close()
-    os.remove(storage._file_name + '.index')  # which has everything
+    os.remove(storage.getName() + '.index')  # which has everything
     again = opened(read_only=True, stop=tids[2])
     filestorage.take_last_whole_transaction(again)
     assert again.lastTransaction() == tids[1]
@@ -168,31 +168,31 @@ def test_what_failed_is_in_no_buffer_and_not_in_the_file(opened):
     """
     storage = opened()
     first = committed(storage, [A])[-1]
-    size = os.path.getsize(storage._file_name)
+    size = os.path.getsize(storage.getName())
     meta = voted(storage, B, data=b'dirty')
     storage.loadBefore(A, maxtid)  # the buffer goes beyond this record
     storage._nextpos = 0  # as after a vote that has failed halfway
     storage.tpc_abort(meta)
-    assert os.path.getsize(storage._file_name) > size
+    assert os.path.getsize(storage.getName()) > size
     storage.loadBefore(A, maxtid)
     filestorage.forget_failed(storage, meta)
-    assert os.path.getsize(storage._file_name) == size and storage.lastTransaction() == first
+    assert os.path.getsize(storage.getName()) == size and storage.lastTransaction() == first
     meta = voted(storage, B, data=b'clean')
     storage.tpc_finish(meta)
     assert storage.loadBefore(B, maxtid)[0] == b'clean'
 
 
-def test_an_abort_that_failed_is_completed(opened):
+def test_an_abort_that_failed_is_completed(opened, monkeypatch):
     storage = opened()
     committed(storage, [A])
-    size = os.path.getsize(storage._file_name)
+    size = os.path.getsize(storage.getName())
     meta = voted(storage, B)
-    storage._abort = lambda: 1 / 0
+    monkeypatch.setattr(storage, '_abort', lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         storage.tpc_abort(meta)
-    del storage._abort
+    monkeypatch.undo()
     filestorage.forget_failed(storage, meta)
-    assert os.path.getsize(storage._file_name) == size and storage.tpc_transaction() is None
+    assert os.path.getsize(storage.getName()) == size and storage.tpc_transaction() is None
     committed(storage, [B])
 
 

@@ -22,6 +22,10 @@ def storage():
     return storage
 
 
+def is_empty(some):
+    return not some._open and not some._records_of
+
+
 def one_by_one(storage):
     some, found = Iterators(10), []
     number = some.start(storage.iterator())
@@ -30,7 +34,7 @@ def one_by_one(storage):
         while (record := some.next_record(inner)) is not None:
             records.append(record)
         found.append((transaction[0], records))
-    assert not some._open  # what came to its end is forgotten
+    assert is_empty(some)  # what came to its end is forgotten
     return found
 
 
@@ -98,7 +102,7 @@ def test_what_was_dropped_is_gone(storage):
     number = some.start(items())
     some.next_transaction(number)
     some.forget([number, number, 99, None])
-    assert closed == [1] and not some._open and not some._records_of
+    assert closed == [1] and is_empty(some)
     with pytest.raises(KeyError):
         some.batch(number)
 
@@ -108,7 +112,7 @@ def test_closing_ends_all(storage):
     for _ in range(3):
         some.next_transaction(some.start(storage.iterator()))
     some.close()
-    assert not some._open and not some._records_of
+    assert is_empty(some)
 
 
 def test_records_of_another_transaction_than_the_one_at_hand(storage):

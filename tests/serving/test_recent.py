@@ -63,6 +63,10 @@ def test_what_has_changed_is_read_again():
     assert len(storage.loads) == 4
 
 
+def kept_by(records):
+    return [*records._young.values(), *records._old.values()]
+
+
 def test_memory_is_bounded_and_what_is_used_stays():
     storage = Counted([1000] * 500)
     records = RecentRecords(storage, 100_000)
@@ -71,12 +75,12 @@ def test_memory_is_bounded_and_what_is_used_stays():
         records.load(p64(0), maxtid)
         if number % 3 == 0:
             records.changed(p64(7), [p64(number)] if number else [])
-        kept = [*records._young.values(), *records._old.values()]
+        kept = kept_by(records)
         assert sum(len(data) for data, _, _ in kept) <= 100_000
     assert storage.loads.count(p64(0)) == 1
     assert len(kept) > 20
     records.changed(p64(7), storage.records)
-    assert records._young_size == 0 and not records._young and not records._old
+    assert kept_by(records) == []
 
 
 @pytest.mark.parametrize('size, record', [(0, 10), (100_000, 50_000)])

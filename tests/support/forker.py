@@ -7,9 +7,11 @@ last.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
+from typing import Any
 
 import transaction
 import ZODB
@@ -53,18 +55,20 @@ def main(address: str, blobs: str) -> None:
     storage.close()
 
 
+def _locks(storage: ClientStorage) -> list[Any]:
+    """Return every lock of a client and of its parts, once."""
+    kinds = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
+    parts = [part for part in vars(storage).values() if type(part).__module__.startswith('ZEO')]
+    found = [value for part in parts for value in vars(part).values() if isinstance(value, kinds)]
+    assert len(found) > 5
+    return list({id(lock): lock for lock in found}.values())
+
+
 def _hold(storage: ClientStorage, held: threading.Event, forked: threading.Event) -> None:
     """Hold every lock that a thread may hold just then, as a call in each of these places would."""
-    blobs = storage._blobs
-    with (
-        storage._server._changed,
-        storage._oids._lock,
-        storage._state._committing,
-        storage._cache._lock,
-        blobs._guard,
-        blobs._uploading,
-        blobs._cache._cleaning,
-    ):
+    with contextlib.ExitStack() as stack:
+        for lock in _locks(storage):
+            stack.enter_context(lock)
         held.set()
         forked.wait()
 

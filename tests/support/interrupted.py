@@ -11,6 +11,7 @@ from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
 from ZODB.utils import maxtid, p64, u64, z64
 
+from support.inside import cache_of
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.StorageServer import StorageServer
@@ -97,8 +98,8 @@ def check(setting, client, oids=OIDS):
         ), oid
     client.sync()
     assert client.lastTransaction() == last
-    covered = u64(client._cache.getLastTid())
-    for oid, tid, end in client._cache.contents():
+    covered = u64(cache_of(client).getLastTid())
+    for oid, tid, end in cache_of(client).contents():
         if end is None:
             current = setting.storage.loadBefore(oid, p64(covered + 1))
             assert current is not None and current[1] == tid, (oid, tid, current)

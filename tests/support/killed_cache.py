@@ -4,10 +4,11 @@ Enters: an open cache. Leaves: its file, given up by this process without a word
 closing a file does.
 """
 
+from support.inside import revisions_of
 from ZEO.cache import ClientCache
 
 
 def leave(cache: ClientCache) -> None:
     """Let go of the file as a killed process does."""
-    cache._revisions._file.close()
+    revisions_of(cache)._file.close()
     cache._unlock()

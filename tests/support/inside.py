@@ -1,0 +1,54 @@
+"""The parts of clients and servers that tests look at, each reached in this one place.
+
+Enters: a client, or a server. Leaves: the part. Fails: never.
+"""
+
+
+def cache_of(client):
+    """Return the cache of a client."""
+    return client._cache
+
+
+def link_of(client):
+    """Return what keeps a client connected."""
+    return client._server
+
+
+def state_of(client):
+    """Return what a client knows of its server's storage."""
+    return client._state
+
+
+def loop_of(server):
+    """Return the loop of a server."""
+    return server._loop
+
+
+def connections_of(server):
+    """Return all connections of a server, registered or not."""
+    return server._peers
+
+
+def channel_of(peer):
+    """Return the channel of a server's connection."""
+    return peer._channel
+
+
+def unsent(channel):
+    """Return how many bytes wait to be sent through a channel."""
+    return channel._pending
+
+
+def record_index(cache):
+    """Return the index of a cache file."""
+    return cache._index
+
+
+def revisions_of(cache):
+    """Return the revisions in a cache file."""
+    return cache._revisions
+
+
+def ring_of(cache):
+    """Return the ring of a cache file, which gives out places."""
+    return revisions_of(cache)._ring
