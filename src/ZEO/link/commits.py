@@ -58,7 +58,7 @@ class Commits:
         self._merge = merge
         self._check_writable = check_writable
         self._system = system
-        self._ids = count(1)  # the server tells our transactions by them
+        self._ids = count(1)  # by which the server tells this client's transactions apart
         self.start_afresh()
 
     def start_afresh(self) -> None:
@@ -219,7 +219,7 @@ class Commits:
             self._forget(buffer)
 
     def _call_back(self, callback: Callable[[bytes], Any], tid: bytes) -> None:
-        """Tell who commits; the transaction stands, whatever goes wrong there.
+        """Call the function of the committing thread; the transaction stands, whatever that does.
 
         The callback is the database's: if it has failed, other connections of this process may not
         know what has changed, and have to forget everything.

@@ -5,7 +5,7 @@ everything is applied in the order in which it arrived, by whichever thread read
 wakes. Fails: every call ends with ClientDisconnected when the connection is lost, the server falls
 silent, or the call's time is over; a fault of the server is raised in the caller.
 
-A calling thread sends its call itself (:mod:`ZEO.link.outbox`), and then reads for all who wait
+A calling thread sends its call itself (:mod:`ZEO.link.outbox`), and then reads for all callers
 until its own answer has come (:mod:`ZEO.link.reader`). No thread hand-off is on the way of a single
 caller's call. When no call waits, a watcher reads.
 
@@ -172,9 +172,9 @@ class Connection:
     def _leave(self, message_id: int, waiting: Waiting, error: BaseException) -> None:
         """The caller does not wait for its answer any more.
 
-        What the answer brings is applied all the same when it comes, as all that the server tells.
-        Where there is nothing to apply it, what the call has changed at the server would not be
-        known, nor when the last part of its answer has come.
+        What the answer brings is applied all the same when it comes, as everything that the server
+        sends. Where there is nothing to apply it, it would not be known what the call has changed
+        at the server, nor when the last part of its answer has come: the connection ends.
         """
         if self.lost is not None:
             self._waiting.pop(message_id, None)
@@ -259,8 +259,8 @@ class Connection:
         self._send_quietly(self._session.codec.reply(KEEP_ALIVE_ID, None))
 
     def _send_quietly(self, message: bytes) -> None:
-        """Send a message for the connection's own sake; that it is lost is told to those who use
-        it.
+        """Send a message for the connection's own sake; callers find out by themselves that it is
+        lost.
         """
         try:
             self._outbox.send(frame(message))

@@ -52,9 +52,7 @@ class Deadlines:
         self._part_came = 0.0
 
     def part_has_come(self) -> None:
-        """Part of an answer that comes in many messages has come: whoever waits for it may wait
-        on.
-        """
+        """Part of an answer that comes in many messages has come: its caller may wait on."""
         self._part_came = self._system.now()
 
     def look(self, waiting: Waiting, heard: float) -> float:

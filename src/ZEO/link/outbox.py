@@ -50,7 +50,7 @@ class Outbox:
         self._size = 0  # of that, in bytes, roughly
 
     def send(self, data: bytes) -> None:
-        """Send a frame, behind all that waits."""
+        """Send a frame, behind everything that waits."""
         # In place of `under`, which would be one more call for each message.
         with self.lock: self._send(data)  # noqa: E701  # fmt: skip
 

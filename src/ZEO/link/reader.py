@@ -1,11 +1,11 @@
-"""Reading for all: who waits for the stream, and who applies what has come.
+"""Reading for all callers: which thread waits for the stream, and which applies what has come.
 
 Enters: calls that wait, and the stream's bytes. Leaves: messages, handed out in the order in which
 they arrived, each before the next. Fails: never by itself; however a thread leaves the middle of
 taking bytes and applying them, the connection ends.
 
 Two things that look like one are kept apart. To wait for the stream takes nothing from it: one of
-those who wait for an answer does it for all, and should that thread be torn away, another finds out
+the threads that wait for an answer does it for all, and should it be torn away, another finds out
 and takes its turn. To take bytes and apply what they say is done under a lock by whichever thread
 comes, whole or not at all: it is never held by a thread that sleeps.
 """
@@ -39,7 +39,7 @@ LONGEST_DRAIN = 5.0
 
 
 class _Drainer:
-    """Has the turn of one who waits, without waiting."""
+    """Has the turn of a caller that waits, without waiting."""
 
     __slots__ = ()
     looked = None
@@ -52,7 +52,7 @@ class Reader:
     :param handle: applies a message, unless the connection has ended.
     :param end: ends the connection: ``end(reason, cause)``.
     :param tick: looks at the time limits of a call whose caller is about to sleep; returns for how
-        long it may.
+        long it may, in seconds.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Reader:
         self._system = system
         self._this_thread = system.thread_numbers()
         self._applies: int | None = None  # the thread that does
-        # at 0: whose caller waits for the stream now
+        # at 0: the call whose caller waits for the stream now
         self._turns: dict[int, Waiting | _Drainer] = {}
         self._inbox: deque[Message] = deque()  # taken, not yet applied
 
@@ -150,7 +150,7 @@ class Reader:
                 self._system.sleep(_PAUSE)
 
     def _sleep(self, waiting: Waiting) -> None:
-        """Another thread reads: sleep until it has the answer, or leaves reading to us, or is
+        """Another thread reads: sleep until it has the answer, leaves reading to this thread, or is
         lost.
         """
         waiting.sleep(self._system, self._tick(waiting))
@@ -169,9 +169,7 @@ class Reader:
             self._turns[0] = waiting
 
     def _leave(self, turn: Waiting | _Drainer) -> None:
-        """Give up one's turn, if one has it; when no caller has it, wake one who waits, to take
-        it.
-        """
+        """Give up a turn that is had; when no caller has it, wake one that waits, to take it."""
         turns = self._turns
         if turns.get(0) is turn:
             turns.pop(0, None)
@@ -198,7 +196,7 @@ class Reader:
             self._takes += 1
             try:
                 if self._inbox:
-                    # left by the thread that has called us while it applies the one before
+                    # this thread is called while it applies the message before these
                     self._apply()
                     return True
                 return self._receive()

@@ -46,7 +46,7 @@ class Waiting:
         self.check = check
 
     def sleep(self, system: System, seconds: float) -> None:
-        """Wait to be woken, at most so long; the first time, just get ready for it, since it may
+        """Wait to be woken, at most that long; the first time, just get ready for it, since it may
         have been done before that.
         """
         bell = self.bell

@@ -83,7 +83,7 @@ class Watcher:
     def _flush_quietly(self) -> None:
         try:
             self._outbox.flush()
-        except ClientDisconnected:  # those who wait find out by themselves
+        except ClientDisconnected:  # callers find out by themselves
             pass
 
     def _find_lost_locks(self) -> None:

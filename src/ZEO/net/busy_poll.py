@@ -26,7 +26,7 @@ LOOKS = 256
 #: threads the interpreter.
 CONTENDED = 20e-6
 
-#: At most so many waits sleep at once after looks that were in vain; their cost, spread over these,
+#: The most waits that sleep at once after looks that were in vain; their cost, spread over these,
 #: is next to nothing.
 MOST_RESTED = 63
 
@@ -37,8 +37,8 @@ class BusyPoll:
     def __init__(self, system: System) -> None:
         self._now = system.now
         self._give_way = system.give_way
-        self._alone = system.processors() < 2  # nobody can answer while we look
-        self._rests = 0  # so many waits sleep at once from now on
+        self._alone = system.processors() < 2  # no other process can answer meanwhile
+        self._rests = 0  # how many waits sleep at once from now on
         self._penalty = 0  # what _rests was last; the next time in vain doubles it
 
     def poll(self, look: Callable[[], list[Event]]) -> list[Event]:

@@ -2,7 +2,7 @@
 
 Enters: bytes to send, and what the socket brings. Leaves: the messages that the session makes of
 it, given to the owner in batches, and one ``closed(reason)`` at the end. Fails: nothing is raised;
-whatever ends the stream is told as that reason.
+that reason says what has ended the stream.
 
 Messages that take long give way: the owner leaves the rest of them, and is given it when the other
 connections had their turn.
@@ -49,7 +49,7 @@ class Session(Protocol):
 
 
 class Owner(Protocol):
-    """Who is told of a channel's events, in the loop's thread."""
+    """Who takes a channel's events, in the loop's thread."""
 
     def handle(self, messages: Iterable[Any]) -> bool:
         """Messages have come; False where it has not taken all of an iterator, whose rest is to be
@@ -166,8 +166,8 @@ class Channel:
         """The same for what goes to many: at once where nothing waits, which spares it the way
         through the queue.
 
-        What others are told of a commit is in their sockets before the committer has its answer, so
-        that a client which hears of the commit from there can look for it.
+        The invalidations of a commit are in the other clients' sockets before the committer has its
+        answer, so that a client which learns of the commit from the committer can look for it.
         """
         if self._out or self._streams or self._tls is not None:
             stalled = bool(self._streams or (self._out and not self._flush_due))
@@ -238,7 +238,7 @@ class Channel:
             elif (
                 events & READ
                 and self._kept is None
-                and not (self.is_closed or self._last_words or self._held)
+                and not (self._held or self._last_words or self.is_closed)
             ):
                 # at the end of this very call: answers don't wait for what else has woken the loop
                 self._flush_due = True
@@ -319,11 +319,8 @@ class Channel:
         try:
             if self._streams:
                 self._produce()
-            sends = 0
-            while self._out and sends < _SENDS and self._write_once():
-                sends += 1
-                if self._streams:
-                    self._produce()
+            if self._out and self._write_once() and (self._out or self._streams):
+                self._write_on()
             if self._tls is not None:
                 self._tls.flush()
         except ENDS:
@@ -339,6 +336,16 @@ class Channel:
             if self._events == READ and self._kept is None:
                 return
         self._wait_for_the_right_events()
+
+    def _write_on(self) -> None:
+        """Send what there is beyond the first piece, which is rare; the others have their turn
+        after a while.
+        """
+        for _ in range(_SENDS - 1):
+            if self._streams:
+                self._produce()
+            if not self._out or not self._write_once():
+                return
 
     def _has_output(self) -> bool:
         return bool(self._out) or (self._tls is not None and self._tls.has_output)

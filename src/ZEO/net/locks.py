@@ -67,7 +67,7 @@ class Suspicion:
 
 
 def _has_ended(thread: int) -> bool:
-    """Tell whether there is no such thread; greenlets of gevent's can't be looked for."""
+    """Tell whether there is not such a thread; greenlets of gevent's can't be looked for."""
     return not green.are_threads_green() and thread not in sys._current_frames()
 
 

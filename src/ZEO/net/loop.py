@@ -3,7 +3,7 @@
 Enters: file objects with a callback, timers, and functions from other threads by
 :meth:`Loop.from_thread`. Leaves: calls of those, all in the thread that runs :meth:`Loop.run`.
 Fails: never by a callback; what one raises is logged and the loop goes on. A file whose callback
-raises is no longer watched, since it may be ready for ever.
+raises is no longer watched, since it may stay ready.
 
 Only KeyboardInterrupt and SystemExit leave :meth:`Loop.run`: they come from a signal handler of the
 program, which wants to end.
@@ -26,11 +26,11 @@ from ZEO.net.system import REAL, System
 
 __all__ = ['HANGUP', 'READ', 'WRITE', 'Loop', 'Timer']
 
-#: What is told of a file that is neither readable nor writable: either will say what is wrong with
-#: it.
+#: The events of a file that is neither readable nor writable: reading or writing will say what is
+#: wrong with it.
 _BOTH = READ | WRITE
 
-#: What is told as it is.
+#: Events that are passed on as they are.
 _KNOWN = _BOTH | HANGUP
 
 Callback = Callable[[int], None]
@@ -61,7 +61,7 @@ class Timer:
     ) -> None:
         self.when = when
         self.function: Callable[[], None] | None = function  # None: cancelled, or called already
-        self._cancelled = cancelled  # told of a cancellation
+        self._cancelled = cancelled  # called at a cancellation
 
     def cancel(self) -> None:
         """Make sure that it is not called; harmless when it already was."""
@@ -91,7 +91,7 @@ class Loop:
         self.reports = Reports(self.later)
         # a heap; the number keeps equal times comparable
         self._timers: list[tuple[float, int, Timer]] = []
-        self._cancelled = 0  # so many of them will not be called
+        self._cancelled = 0  # how many of them will not be called
         self._numbers = count()
         # to be called at the end of this wake-up
         self._soon: deque[Callable[[], None]] = deque()
@@ -133,7 +133,7 @@ class Loop:
             self._poller.unregister(file.fileno())
 
     def later(self, seconds: float, function: Callable[[], None]) -> Timer:
-        """Call `function` once after so many seconds."""
+        """Call `function` once after that many seconds."""
         timer = Timer(self.system.now() + seconds, function, self._note_cancelled)
         heapq.heappush(self._timers, (timer.when, next(self._numbers), timer))
         return timer
@@ -159,7 +159,7 @@ class Loop:
         self._turns.append(function)
 
     def slice(self) -> float:
-        """Return the time until which one of those who take turns may go on: they share what one
+        """Return the time until which one of those that take turns may go on: they share what one
         may have.
         """
         return self.system.now() + max(SHORTEST_TURN, self._turn / (1 + len(self._turns)))
@@ -201,7 +201,7 @@ class Loop:
             with self.system.signals_written_to(self._ringer.fileno()) as rings:
                 self._longest = None if rings else SIGNALS_UNSEEN
                 while not self._stopped:
-                    self.run_once(self._next_timeout())
+                    self.run_once(self._longest)
         finally:
             self._running = False
             self._longest = None
@@ -209,19 +209,24 @@ class Loop:
     def run_once(self, timeout: float | None) -> None:
         """Wait at most so many seconds for something to do, and do it."""
         turns: list[Callable[[], None]] | None = None
-        if self._turns:
-            turns, self._turns, timeout = self._turns, [], 0
-        # While others compute, each look would let them go on for a slice.
-        ready = [] if timeout == 0 or self.sharing.threads else self._busy_poll.poll(self._look)
+        if self._turns or self._soon or timeout == 0:
+            turns, self._turns = self._turns, []
+            ready = self._poller.look()
+        else:
+            # While others compute, each look would let them go on for a slice. When a timer is due
+            # is asked only before a sleep.
+            ready = [] if self.sharing.threads else self._busy_poll.poll(self._poller.look)
+            if not ready:
+                ready = self._poller.poll(self._timeout(timeout))
         callbacks = self._callbacks
-        for fd, events in ready or self._poller.poll(timeout):
+        for fd, events in ready:
             callback = callbacks.get(fd)
             if callback is not None:  # a callback before it may have removed this file
                 try:
                     callback(events & _KNOWN or _BOTH)
                 except ENDS:
                     raise
-                except BaseException as error:  # the loop is everybody's
+                except BaseException as error:  # the loop serves the others as well
                     self._file_failed(fd, callback, error)
         if self._timers:
             self._run_timers()
@@ -253,9 +258,6 @@ class Loop:
             except (OSError, KeyError, ValueError):  # it was closed, which is as good
                 pass
 
-    def _look(self) -> list[tuple[int, int]]:
-        return self._poller.poll(0)
-
     def stop(self) -> None:
         """End :meth:`run` soon; from any thread or signal handler."""
         self.from_thread(self._stop)
@@ -269,16 +271,17 @@ class Loop:
     def _stop(self) -> None:
         self._stopped = True
 
-    def _next_timeout(self) -> float | None:
-        if self._soon or self._turns:
-            return 0
+    def _timeout(self, longest: float | None) -> float | None:
+        """Return for how many seconds the loop may sleep: until the next timer, at most `longest`;
+        None for no limit.
+        """
         while self._timers and self._timers[0][2].function is None:
             heapq.heappop(self._timers)
             self._cancelled -= 1
         if not self._timers:
-            return self._longest
+            return longest
         left = max(0.0, self._timers[0][0] - self.system.now())
-        return left if self._longest is None else min(left, self._longest)
+        return left if longest is None else min(left, longest)
 
     def _run_timers(self) -> None:
         now = self.system.now()

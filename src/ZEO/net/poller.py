@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import select
 import selectors
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 #: What to wait for; the numbers are epoll's.
@@ -35,6 +37,9 @@ class Poller(Protocol):
     def unregister(self, fd: int) -> None:
         """Forget a file."""
 
+    #: Returns what :meth:`poll` does, without waiting.
+    look: Callable[[], list[tuple[int, int]]]
+
     def poll(self, seconds: float | None) -> list[tuple[int, int]]:
         """Wait until a file is ready.
 
@@ -52,6 +57,8 @@ class Epoll:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
+        # no Python call: a loop looks often
+        self.look: Callable[[], list[tuple[int, int]]] = partial(self._epoll.poll, 0, _AT_ONCE)
 
     def register(self, fd: int, events: int) -> None:
         self._epoll.register(fd, events)
@@ -74,6 +81,7 @@ class Portable:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
+        self.look: Callable[[], list[tuple[int, int]]] = partial(self.poll, 0)
 
     def register(self, fd: int, events: int) -> None:
         if _to_selectors(events):  # a selector does not take files without events

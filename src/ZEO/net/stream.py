@@ -123,7 +123,7 @@ class Stream:
         return _ready(self._raw, select.POLLIN, seconds) != []
 
     def wait_readable(self, seconds: float) -> bool:
-        """Wait at most so long until there is something to read; any thread may."""
+        """Wait at most that long until there is something to read; any thread may."""
         if self._tls is not None and self._tls.has_input:
             return True
         return bool(_ready(self._raw, select.POLLIN, seconds))

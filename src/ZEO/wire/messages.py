@@ -75,14 +75,14 @@ def checked(message: Any) -> Message:
         return message
     if type(message) is list and len(message) == 4 and type(message[2]) is str:
         return tuple(message)
-    raise ProtocolError('a message that is no (id, flags, name, args)')
+    raise ProtocolError('a message that is not (id, flags, name, args)')
 
 
 def requested(message: Any) -> Message:
     """The same for a request, whose id has to be something that can be sent back."""
     message = checked(message)
     if type(message[0]) is not int and not is_plain(message[0]):
-        raise ProtocolError('a message whose id is no plain data')
+        raise ProtocolError('a message whose id is not plain data')
     return message
 
 
@@ -175,7 +175,7 @@ class MsgpackCodec:
             raise ConfigurationError(
                 'the protocol M5 needs the package msgpack: pip install msgpack'
             ) from None
-        self._pack = msgpack.packb  # a Packer of our own would not stand several threads
+        self._pack = msgpack.packb  # one Packer would not stand several threads
         self._unpack = msgpack.unpackb
 
     def decode(self, data: bytes | bytearray) -> Message:

@@ -83,7 +83,7 @@ def loaded(message_id: bytes, data: bytes, tid: bytes, end: bytes | None) -> Seq
 def read_loaded(message: bytes | bytearray) -> tuple[int, int, str, Any] | None:
     """Return the answer to a loadBefore that found what is current, as a message.
 
-    One look at all of it, and no call of our own: this is the client's half of every load.
+    One look at all of it, and no Python call: this is the client's half of every load.
     """
     if not message.endswith(b'N\x87t.'):
         return None
