@@ -31,6 +31,7 @@ from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.intake import Intake
 from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
+from ZEO.serving.options import ServingOptions
 from ZEO.serving.peer import Peer, Service
 from ZEO.serving.resolve import DEFAULT_MODULES, ConflictPolicy
 from ZEO.serving.strangers import Strangers
@@ -96,21 +97,17 @@ class StorageServer:
         self._ended.set()
         self._thread: int | None = None  # the thread that runs it
         self._closed = False
-        policy = ConflictPolicy(client_conflict_resolution, conflict_modules, limits.conflict_parts)
+        options = ServingOptions(
+            read_only,
+            transaction_timeout,
+            invalidation_queue_size,
+            invalidation_age,
+            ConflictPolicy(client_conflict_resolution, conflict_modules, limits.conflict_parts),
+            limits,
+        )
         workers = Workers(self._loop)
         self.hosted = {
-            name: HostedStorage(
-                name,
-                storage,
-                self._loop,
-                workers,
-                limits,
-                read_only,
-                transaction_timeout,
-                policy,
-                invalidation_queue_size,
-                invalidation_age,
-            )
+            name: HostedStorage(name, storage, self._loop, workers, options)
             for name, storage in self.storages.items()
         }
         self._service = Service(

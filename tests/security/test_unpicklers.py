@@ -74,7 +74,7 @@ KNOWN = {
     ('serving/resolve', '_compat'): 'a pickler',
     ('serving/resolve', 'tryToResolveConflict'): 'what is replaced',
     ('serving/allowed', 'import_module'): 'modules that the operator names, or BTrees',
-    ('serving/hosted', 'referencesf'): 'guarded by serving/doors',
+    ('serving/database', 'referencesf'): 'guarded by serving/doors',
     ('serving/commit/state', 'TransactionMetaData'): 'an annotation',
     ('commands/profiling', 'marshal'): 'writes a profile of the server; it reads nothing',
     ('config/storages', 'import_module'): 'what an operator wrote behind -S',

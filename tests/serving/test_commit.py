@@ -17,7 +17,7 @@ from ZEO.serving.commit.operations import Store
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
-from ZEO.serving.resolve import ConflictPolicy
+from ZEO.serving.options import ServingOptions
 
 OID = p64(1)
 
@@ -35,9 +35,7 @@ class Committer:
 @pytest.fixture
 def hosted():
     loop = Loop(Clock())
-    yield HostedStorage(
-        '1', MappingStorage(), loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None
-    )
+    yield HostedStorage('1', MappingStorage(), loop, Workers(loop), ServingOptions())
     loop.close()
 
 
@@ -164,9 +162,7 @@ def test_temporary_files_are_removed(hosted, tmp_path):
 
 def test_what_a_storage_that_fails_to_finish_has_written_is_read_from_it(tmp_path, monkeypatch):
     storage, loop = FileStorage(str(tmp_path / 'd')), Loop(Clock())
-    hosted = HostedStorage(
-        '1', storage, loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None
-    )
+    hosted = HostedStorage('1', storage, loop, Workers(loop), ServingOptions())
     finished(hosted)
     assert hosted.backend.load_now(OID, maxtid)[0] == b'data'
     commit = Commit(hosted, Committer(), TransactionMetaData(), None, ' ', False)
@@ -189,10 +185,7 @@ def test_what_others_have_written_before_a_commit_is_read(tmp_path):
     """Such as by way of a second name for the same storage; its own commit must not hide that."""
     storage, loop = FileStorage(str(tmp_path / 'd')), Loop(Clock())
     one, other = (
-        HostedStorage(
-            name, storage, loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None
-        )
-        for name in '12'
+        HostedStorage(name, storage, loop, Workers(loop), ServingOptions()) for name in '12'
     )
     finished(one)
     assert one.backend.load_now(OID, maxtid)[0] == b'data'
@@ -219,9 +212,7 @@ class NoThreads(Clock):
 @pytest.mark.parametrize('call', ['vote', 'finish'])
 def test_a_transaction_that_needs_a_thread_and_gets_none_is_over(call):
     loop = Loop(NoThreads())
-    hosted = HostedStorage(
-        '1', MappingStorage(), loop, Workers(loop), Limits(), False, 30, ConflictPolicy(), 100, None
-    )
+    hosted = HostedStorage('1', MappingStorage(), loop, Workers(loop), ServingOptions())
     commit = voted(hosted) if call == 'finish' else collecting(hosted)
     local, told = hosted.backend, []
     hosted.backend = RemoteBackend('1', hosted.storage, loop, Workers(loop), lambda: None)

@@ -5,10 +5,10 @@ from ZODB.MappingStorage import MappingStorage
 
 from support.clock import Clock
 from ZEO.net.loop import Loop
-from ZEO.serving.hosted import CHEAP, SIZES_SHARE, HostedStorage
+from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Workers
-from ZEO.serving.limits import Limits
-from ZEO.serving.resolve import ConflictPolicy
+from ZEO.serving.options import ServingOptions
+from ZEO.serving.sizes import CHEAP, SIZES_SHARE
 from ZEO.wire.messages import codec
 
 
@@ -42,16 +42,14 @@ class Peer:
 def hosted():
     clock = Clock()
     loop = Loop(clock)
-    yield HostedStorage(
-        '1', Sized(clock), loop, Workers(loop), Limits(), False, None, ConflictPolicy(), 10, None
-    )
+    yield HostedStorage('1', Sized(clock), loop, Workers(loop), ServingOptions())
     loop.close()
 
 
 def test_cheap_ones_are_always_new(hosted):
     peer = Peer()
     for hosted.storage.size in (1, 2, 3):
-        hosted.tell_sizes(peer)
+        hosted.sizes.send(peer)
     assert peer.sizes == [1, 2, 3]
 
 
@@ -60,16 +58,16 @@ def test_one_look_that_took_long_makes_them_not_dear(hosted):
     peer = Peer()
     for hosted.storage.size, hosted.storage.cost in ((1, 0.0), (2, 10 * CHEAP), (3, 0.0)):
         hosted.storage.costs_once = True
-        hosted.tell_sizes(peer)
+        hosted.sizes.send(peer)
     assert peer.sizes == [1, 2, 3]
 
 
 def test_dear_ones_come_late_to_who_is_owed_them(hosted):
     committer, reader = Peer(), Peer()
-    hosted.peers = {committer: None, reader: None}
+    hosted.peers.update({committer: None, reader: None})
     hosted.storage.cost = 10 * CHEAP
     for hosted.storage.size in (1, 2, 3):
-        hosted.tell_sizes(committer)
+        hosted.sizes.send(committer)
     assert committer.sizes == [1, 1, 1]
     hosted.loop.system.time += 10 * CHEAP * SIZES_SHARE
     hosted.loop.run_once(0)
@@ -80,8 +78,8 @@ def test_dear_ones_come_late_to_who_is_owed_them(hosted):
 def test_who_is_gone_is_not_told(hosted):
     committer = Peer()
     hosted.storage.cost = 10 * CHEAP
-    hosted.tell_sizes(committer)
-    hosted.tell_sizes(committer)
+    hosted.sizes.send(committer)
+    hosted.sizes.send(committer)
     hosted.loop.system.time += 1
     hosted.loop.run_once(0)
     assert committer.sizes == [1, 1]

@@ -17,6 +17,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.FileStorage.format import FileStorageFormatter
 from ZODB.utils import p64, u64, z64
 
+from ZEO.net.loop import Loop
 from ZEO.net.system import System
 
 #: Bytes in front of the first transaction.
@@ -49,6 +50,49 @@ def storages_within(storage: Any) -> Iterator[Any]:
 def file_storages(storage: Any) -> list[FileStorage]:
     """Return the FileStorages that `storage` consists of."""
     return [one for one in storages_within(storage) if isinstance(one, FileStorage)]
+
+
+class Files:
+    """The FileStorages that `storage` consists of, kept free of what failed.
+
+    :param name: of the storage, for the log.
+    """
+
+    def __init__(self, name: str, storage: Any, loop: Loop) -> None:
+        self._name = name
+        self._storage = storage
+        self._loop = loop
+        self._files = file_storages(storage)
+        self._failed: Any = None  # a transaction of which something may be left in them
+
+    def settle(self, read_only: bool) -> None:
+        """Do what a process that was killed has left undone, before the storage is asked."""
+        for files in self._files:
+            take_last_whole_transaction(files)
+        if not read_only:
+            for one in storages_within(self._storage):
+                skip_oids(one, self._loop.system)
+
+    def forget_failed(self, transaction: Any) -> None:
+        """A transaction has failed in the storage: nothing of it is to be served, or to stay."""
+        try:
+            for files in self._files:
+                forget_failed(files, transaction)
+            self._failed = None
+        except Exception as error:
+            # the disk is still full, most likely: before the next transaction
+            self._failed = transaction
+            self._loop.reports.failed('the file could not be cut', self._name, error)
+
+    def clean_up(self) -> None:
+        """Before a transaction begins in the storage: see that nothing is left of one that failed.
+
+        :raises Exception: when there still is, and can't be removed.
+        """
+        if self._failed is not None:
+            for files in self._files:
+                forget_failed(files, self._failed)
+            self._failed = None
 
 
 def take_last_whole_transaction(storage: FileStorage) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import islice
 from time import gmtime
 from typing import Any
@@ -55,13 +55,12 @@ class Invalidations:
         self._known_after: bytes | None = None
         self._refill()
 
-    def add(self, tid: bytes, oids: Iterable[bytes]) -> None:
+    def add(self, tid: bytes, oids: list[bytes]) -> None:
         """Take note of a transaction."""
         if self._known_after is None:
             # what was before it is not known, and it may have changed more than it says
             self._known_after = tid
             return
-        oids = list(oids)
         self._recent.appendleft((tid, oids))
         self._oids += len(oids)
         while len(self._recent) > self._size or self._oids > self._most:

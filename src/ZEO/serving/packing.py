@@ -61,7 +61,7 @@ class Packs:
                 size(before),
                 size(self._size()),
             )
-            hosted.tell(None, 'info', {**hosted.sizes(), PACKED: True})
+            hosted.peers.send(None, 'info', {**hosted.sizes.now(), PACKED: True})
             answer.answer(None)
 
         def failed(error: BaseException) -> None:

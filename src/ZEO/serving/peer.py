@@ -172,7 +172,7 @@ class Peer:
         attempt(partial(self._service.intake.left, self))
         if isinstance(self._stage, Registered):
             hosted = self._stage.hosted
-            hosted.left(self)
+            hosted.peers.left(self)
             attempt(partial(hosted.backend.forget, self))
             self._stage.close()
         self._gone(self)

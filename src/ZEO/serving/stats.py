@@ -15,7 +15,6 @@ class Stats:
     def __init__(self, now: float, began: float = 0.0) -> None:
         self.start = now  # seconds since the epoch
         self.began = began  # the same on the clock that never goes back
-        self.loads = 0  # of clients that are gone; the others count their own
         self.stores = 0
         self.commits = 0
         self.aborts = 0
@@ -29,7 +28,6 @@ class Stats:
     def report(self) -> dict[str, Any]:
         """Return the figures by the names that monitoring programs know."""
         return {
-            'loads': self.loads,
             'stores': self.stores,
             'commits': self.commits,
             'aborts': self.aborts,

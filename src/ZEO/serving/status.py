@@ -1,8 +1,8 @@
-"""What a registered client may know about the service of its storage: everything, within bounds.
+"""What monitoring programs and clients may know of the service of a storage.
 
-Enters: a hosted storage. Leaves: the answer to ``server_status``, which has more than the figures
-that strangers get for ``ruok``: the process, the clients, and the holder of the commit lock. Fails:
-with what the storage raises.
+Enters: a hosted storage. Leaves: the figures that a stranger gets for ``ruok``, and the dict of
+``server_status``, which has the process, the clients and the holder of the commit lock as well.
+Fails: never; what a storage cannot tell is left out.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ZEO.net.loop import ENDS
 from ZEO.serving.moments import iso
 from ZEO.version import version
+from ZEO.wire.quoting import explained
 
 if TYPE_CHECKING:
     from ZEO.serving.hosted import HostedStorage
@@ -21,11 +23,53 @@ if TYPE_CHECKING:
 MOST_CLIENTS = 1000
 
 
+def figures(hosted: HostedStorage) -> dict[str, Any]:
+    """Return the figures that a monitoring program gets."""
+    last, trouble = _last_transaction(hosted)
+    return {
+        **hosted.stats.report(),
+        **trouble,
+        'loads': hosted.peers.loads,
+        'waiting': hosted.lock.waiting,
+        'timeout-thread-is-alive': True,
+        'last-transaction': last.hex() if last else '',
+        'connections': len(hosted.peers),
+        'pack-progress': _pack_progress(hosted),
+    }
+
+
+def _last_transaction(hosted: HostedStorage) -> tuple[bytes | None, dict[str, str]]:
+    """Return the last tid, and as `error` why the storage can't tell it."""
+    try:
+        return hosted.storage.lastTransaction(), {}
+    except ENDS:
+        raise
+    except BaseException as error:  # the status is wanted above all when something is wrong
+        hosted.peers.report('the storage does not tell its last transaction', error)
+        return None, {'error': explained(error)}
+
+
+def _pack_progress(hosted: HostedStorage) -> float | None:
+    """Return how much of a running pack is done, 0 to 1, by the file that a FileStorage makes; None
+    where it can't be seen.
+    """
+    name = getattr(hosted.storage, '_file_name', None)
+    if hosted.stats.pack_since is None or not isinstance(name, str):
+        return None
+    try:
+        return min(1.0, os.path.getsize(name + '.pack') / max(1, hosted.storage.getSize()))
+    except ENDS:
+        raise
+    except BaseException:
+        # still looking for what to keep, or just done; or a storage's own trouble
+        return 0.0
+
+
 def details(hosted: HostedStorage) -> dict[str, Any]:
     """Return what ``server_status`` answers."""
     system, stats = hosted.loop.system, hosted.stats
     return {
-        **hosted.status(),
+        **figures(hosted),
         'serving-since': iso(stats.start),
         'packing-since': None if stats.pack_since is None else iso(stats.pack_since),
         'version': version(),

@@ -128,7 +128,7 @@ class TransactionCalls(Family):
     def _finished(self, txn_id: Any, tid: bytes) -> bytes:
         self._forget(txn_id)
         self._client.commits += 1
-        self._hosted.tell_sizes(self._client)
+        self._hosted.sizes.send(self._client)
         return tid
 
     def tpc_abort(self, txn_id: Any) -> Later | None:

@@ -140,7 +140,7 @@ class Commit:
             if failed is not None:
                 hosted.loop.reports.failed('the storage failed to abort', hosted.name, failed)
             if failed is not None or not (reason is None or isinstance(reason, ConflictError)):
-                hosted.forget_failed(self.transaction)
+                hosted.files.forget_failed(self.transaction)
         finally:
             self.release()
 
@@ -154,7 +154,7 @@ class Commit:
                 check_tid(storage, self.tid)
             # before it is: a storage may take its lock first and then refuse what it was given
             self.is_begun = True
-            self.hosted.clean_up()
+            self.hosted.files.clean_up()
             begin(storage, self.transaction, self._given())
         for operation in self.log.drain():
             operation.apply(storage, self)

@@ -1,0 +1,71 @@
+"""The clients of one storage, and what all of them are sent.
+
+Enters: peers that come and go; messages for one or all. Leaves: those messages, encoded once for
+each protocol. Fails: never; a client that cannot be sent what changed is closed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ZEO.net.channel import Channel
+from ZEO.net.loop import Loop
+from ZEO.wire.frames import frame
+
+
+class Clients(dict[Any, tuple[bytes, Channel]]):
+    """Peers in the order of their registration, with protocol and channel; all in the loop's
+    thread.
+
+    :param name: of the storage, for the log.
+    """
+
+    def __init__(self, name: str, loop: Loop) -> None:
+        super().__init__()
+        self._name = name
+        self._loop = loop
+        self._loads_of_gone = 0  # objects that clients have loaded that are gone
+
+    @property
+    def loads(self) -> int:
+        """How many objects all clients have loaded, also those that are gone."""
+        return self._loads_of_gone + sum(peer.loads for peer in self)
+
+    def left(self, peer: Any) -> None:
+        """A client is gone; harmless when it was not there."""
+        if self.pop(peer, None) is not None:
+            self._loads_of_gone += peer.loads
+
+    def send(self, but: Any, name: str, *args: Any) -> None:
+        """Send a message to every client except `but`.
+
+        A client that cannot be sent it is closed: it does not know what it may keep.
+        """
+        encoded: dict[bytes, bytes] = {}
+        for peer, (protocol, channel) in tuple(self.items()):
+            # a client that turns out to be gone leaves this very table
+            if peer is not but:
+                try:
+                    data = encoded.get(protocol)
+                    if data is None:
+                        data = encoded[protocol] = frame(peer.codec.send(name, args))
+                    channel.push_now(data)
+                except Exception as error:
+                    self.report('a client could not be told what changed', error)
+                    channel.close('closed by this server: client could not be told what changed')
+
+    def send_info(self, peer: Any, info: dict[str, Any]) -> None:
+        """Send figures to one client; one that cannot be sent them does without."""
+        try:
+            peer.push(frame(peer.codec.send('info', (info,))))
+        except Exception as error:
+            self.report('a client could not be told the size', error)
+
+    def close_all(self, reason: str) -> None:
+        """End all connections."""
+        for peer in tuple(self):
+            peer.close(reason)
+
+    def report(self, what: str, error: BaseException) -> None:
+        """Log trouble with the storage or a client of it, unless there is much of that kind."""
+        self._loop.reports.failed(what, self._name, error)

@@ -1,0 +1,42 @@
+"""What a client learns of its storage when it connects.
+
+Enters: a hosted storage. Leaves: the dict of ``get_info``. Fails: with what the storage raises when
+it is asked what it can do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ZEO.net.loop import ENDS
+from ZEO.serving import blobs
+from ZEO.wire import extensions
+from ZEO.wire.extensions import EXTENSIONS, MESSAGE_SIZE
+
+if TYPE_CHECKING:
+    from ZEO.serving.hosted import HostedStorage
+
+
+def info(hosted: HostedStorage) -> dict[str, Any]:
+    """Return what ``get_info`` answers."""
+    storage = hosted.storage
+    without = hosted.backend.without_extensions
+    return {
+        **hosted.sizes.now(),
+        'name': _name(hosted),
+        'supportsUndo': bool(getattr(storage, 'supportsUndo', bool)()),
+        'supports_record_iternext': hasattr(storage, 'record_iternext'),
+        'interfaces': blobs.interfaces(storage),
+        MESSAGE_SIZE: hosted.limits.message_size,
+        EXTENSIONS: tuple(name for name in extensions.ALL if name not in without),
+    }
+
+
+def _name(hosted: HostedStorage) -> str:
+    try:
+        return hosted.storage.getName()
+    except ENDS:
+        raise
+    except BaseException as error:  # a storage's own trouble; clients only show the name
+        hosted.peers.report('the storage does not tell its name', error)
+        return hosted.name

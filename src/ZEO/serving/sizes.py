@@ -1,0 +1,74 @@
+"""The number of a storage's objects and its size, which its clients show.
+
+Enters: that a client has committed, or asks. Leaves: a message with both figures, at once or late.
+Fails: never; where a storage cannot tell them, those that it told last are sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ZEO.net.loop import ENDS, Loop
+from ZEO.serving.clients import Clients
+
+#: Seconds that a look at the sizes may take without being counted as expensive: some storages look
+#: at every object.
+CHEAP = 0.00005
+
+#: Expensive looks take at most one part in this number of the time.
+SIZES_SHARE = 100
+
+
+class Sizes:
+    """The sizes of `storage`, and the clients that wait for them."""
+
+    def __init__(self, storage: Any, clients: Clients, loop: Loop) -> None:
+        self._storage = storage
+        self._clients = clients
+        self._loop = loop
+        self._found: dict[str, Any] = {'length': 0, 'size': 0}  # at the last look
+        self._next_look = 0.0  # when there may be another; 0: at any time
+        self._owed: set[Any] = set()  # clients that are sent them then
+
+    def now(self) -> dict[str, Any]:
+        """Return the sizes as they are now."""
+        cost = self._look()
+        if cost > CHEAP and not self._next_look:  # unless others had the processor meanwhile
+            cost = min(cost, self._look())
+        self._next_look = (
+            self._loop.system.now() + cost * (SIZES_SHARE - 1) if cost > CHEAP else 0.0
+        )
+        return self._found
+
+    def send(self, client: Any) -> None:
+        """Send the sizes to a client; expensive ones are sent late instead of often."""
+        if not self._next_look:
+            self._clients.send_info(client, self.now())
+            return
+        wait = self._next_look - self._loop.system.now()
+        if wait <= 0:
+            self._clients.send_info(client, self.now())
+            return
+        self._clients.send_info(client, self._found)
+        if not self._owed:
+            self._loop.later(wait, self._send_late)
+        self._owed.add(client)
+
+    def _send_late(self) -> None:
+        owed, self._owed = self._owed & self._clients.keys(), set()
+        found = self.now()
+        for client in owed:
+            self._clients.send_info(client, found)
+
+    def _look(self) -> float:
+        """Look at the storage; return how many seconds it took."""
+        now = self._loop.system.now
+        began = now()
+        try:
+            self._found = {'length': len(self._storage), 'size': self._storage.getSize()}
+        except ENDS:
+            raise
+        except BaseException as error:
+            # of a database that restarts, for one: sizes are shown, and no data depends on them
+            self._clients.report('the storage does not tell its size', error)
+        return now() - began
