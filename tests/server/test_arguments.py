@@ -8,7 +8,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import maxtid, p64, z64
 
-from support.scripted import Ended
+from support.scripted import Ended, message
 from ZEO.serving.tids import LAST
 from ZEO.wire.arguments import KINDS, MOST_NAME, MOST_OIDS
 from ZEO.wire.calls import OF_CLIENT
@@ -152,6 +152,24 @@ def test_the_error_says_what_is_wrong(service):
         with pytest.raises(LookupError, match='ValueError') as raised:
             client.call(name, *args)
         assert text in raised.value.args[1][0]
+
+
+ANSWERED = [name for name, method in OF_CLIENT.items() if method.answered and name != 'register']
+
+
+@pytest.mark.parametrize('name', ANSWERED)
+def test_a_call_whose_answer_is_not_wanted_ends_the_connection(service, name):
+    client = service.client()
+    client.send(message(0, True, name, ()))
+    assert client.ended() == []
+
+
+def test_an_answer_to_a_one_way_call_is_given_where_it_is_wanted(service):
+    client = service.client()
+    assert client.call('iterator_gc', [1, 2]) is None
+    assert client.call('tpc_begin', 5, b'', b'', {}, None, ' ') is None
+    assert client.call('storea', OID, z64, b'data', 5) is None
+    assert client.call('vote', 5) == []
 
 
 @pytest.fixture(params=[FileStorage, MappingStorage, DemoStorage], ids=lambda make: make.__name__)
