@@ -6,6 +6,8 @@ line that starts with ``$`` is a command, the lines below it what it prints.  Th
 for anything.  What starts with ``Listening on`` is a server, and runs until the page ends.
 """
 
+import builtins
+import importlib
 import os
 import re
 import signal
@@ -17,6 +19,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+import ZEO.Exceptions
 import ZEO.start
 from support.processes import Process, free_port
 from ZEO.cache import ClientCache
@@ -243,3 +246,53 @@ def test_the_sample_of_a_caches_statistics_is_what_zeo_cache_prints(tmp_path):
 def labels(text):
     """Return what stands before the values, two or more spaces apart."""
     return [re.split(r' {2,}', line)[0] for line in text.splitlines()]
+
+
+REFERENCE = re.compile(r':(?:class|func|meth|mod|attr|data|exc):`~?([\w.]+)`')
+
+
+def modules():
+    """Yield the modules of ZEO, by their dotted names."""
+    for path in (SOURCES / 'ZEO').rglob('*.py'):
+        name = '.'.join(path.relative_to(SOURCES).with_suffix('').parts).removesuffix('.__init__')
+        yield name, path
+
+
+def exists(target, *places):
+    """Tell whether a dotted name can be reached, from nowhere or from one of the places."""
+    names = target.split('.')
+    for place in places:
+        found = place
+        for name in names:
+            found = getattr(found, name, None)
+        if found is not None:
+            return True
+    for size in range(len(names), 0, -1):
+        try:
+            found = importlib.import_module('.'.join(names[:size]))
+        except ImportError:
+            continue
+        for name in names[size:]:
+            found = getattr(found, name, None)
+        return found is not None
+    return False
+
+
+def test_every_reference_in_a_docstring_leads_somewhere():
+    """Also in modules that the reference does not show, so that Sphinx cannot notice."""
+    wrong, seen = [], 0
+    known = [builtins, ZEO.Exceptions]  # need no module in front
+    for name, path in modules():
+        text = path.read_text(encoding='utf-8')
+        targets = REFERENCE.findall(text)
+        if not targets:
+            continue
+        module = importlib.import_module(name)
+        classes = [value for value in vars(module).values() if isinstance(value, type)]
+        # what only instances have
+        born = set(re.findall(r'^ +self\.(\w+)\b', text, re.M))
+        for target in targets:
+            seen += 1
+            if not (exists(target, module, *known, *classes) or target.split('.')[-1] in born):
+                wrong.append(f'{name}: {target}')
+    assert seen > 50 and wrong == []
