@@ -4,7 +4,7 @@ A message is the tuple ``(message id, flags, name, args)``; the name ``.reply`` 
 `args` is the result, or with flags 2 the fault ``(class name, args)``. Enters: a frame. Leaves:
 such a tuple, of which name and flags are checked. Fails: :class:`ProtocolError` for anything else.
 
-There is one codec per protocol of :data:`CODECS`: `Z5` pickles, `M5` packs with msgpack.
+There is one codec for each protocol: `Z5` pickles, `M5` packs with msgpack.
 """
 
 from __future__ import annotations
