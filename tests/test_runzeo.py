@@ -304,7 +304,10 @@ def test_checking_touches_nothing(serve, tmp_path):
 @pytest.mark.parametrize(
     'text, words',
     [
-        (zeo('adress 1'), "zeo.conf, line 3: 'adress' is not a known key name; is address meant?"),
+        (
+            zeo('adress 1'),
+            "zeo.conf, line 3: 'adress' is not a known key name; did you mean address?",
+        ),
         (zeo('pid-filename /missing/pid'), 'zeo.conf, line 3: there is no directory /missing'),
         (zeo('<ssl>', '</ssl>'), 'zeo.conf, line 3: a server needs a certificate'),
         (

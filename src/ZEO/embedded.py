@@ -1,9 +1,9 @@
 """A server inside a program or beside it, for tests and for trying things out: ZEO.server().
 
-Enters: what to serve, as Python values or pieces of configuration.  Leaves: the address of a
-running server and a function that stops it.  Fails: :class:`ConfigurationError` of one line.
+Enters: what to serve, as Python values or pieces of configuration. Leaves: the address of a
+running server and a function that stops it. Fails: :class:`ConfigurationError` of one line.
 
-A server in a process of its own runs this module.  It reads what to serve from its standard
+A server in a process of its own runs this module. It reads what to serve from its standard
 input, answers with its address on its standard output, and ends when the input does, so that it
 never outlives the program that started it.
 """
@@ -27,7 +27,7 @@ from ZEO.config.server import Settings, open_server, settings
 from ZEO.Exceptions import ConfigurationError, Unavailable
 from ZEO.net.addresses import Address, parse
 
-#: Seconds that a server may take to end.  Closing a large FileStorage writes its index.
+#: Seconds that a server may take to end. Closing a large FileStorage writes its index.
 STOP_TIMEOUT = 99.0
 
 
@@ -69,7 +69,7 @@ def configuration(
     zeo_conf: str | dict[str, Any] | None,
 ) -> str:
     """Return a configuration file's text; arguments as of :func:`ZEO.server`."""
-    # the program may go elsewhere
+    # the program may change its working directory
     path, blob_dir = path and os.path.abspath(path), blob_dir and os.path.abspath(blob_dir)
     if isinstance(zeo_conf, dict):
         lines = [f'{key.replace("_", "-")} {_value(value)}' for key, value in zeo_conf.items()]
@@ -118,7 +118,7 @@ def _in_a_thread(text: str, where: Address, name: str) -> tuple[Address, Callabl
     thread.start()
 
     def stop(stop_timeout: float = STOP_TIMEOUT) -> None:
-        """Stop the server and wait until it has ended, at most so many seconds."""
+        """Stop the server and wait for its end, for at most `stop_timeout` seconds."""
         server.stop()
         thread.join(stop_timeout)
         server.close()
@@ -141,9 +141,9 @@ def _in_a_process(
     assert process.stdin is not None and process.stdout is not None
 
     def stop(stop_timeout: float = STOP_TIMEOUT) -> None:
-        """Stop the server and wait until it has ended; kill it after so many seconds."""
+        """Stop the server and wait for its end; kill it after `stop_timeout` seconds."""
         assert process.stdin is not None and process.stdout is not None
-        with suppress(BrokenPipeError):  # what it could not be told any more; the file is closed
+        with suppress(BrokenPipeError):  # unsent bytes are of no use, and the file is closed
             process.stdin.close()
         try:
             process.wait(stop_timeout)
@@ -175,10 +175,10 @@ def _in_a_process(
 def _child() -> None:
     """Be the server in a process of its own."""
     answer = os.fdopen(os.dup(1), 'w')
-    os.dup2(2, 1)  # whatever a storage prints must not pass for the answer
+    os.dup2(2, 1)  # what a storage prints must not pass for the answer
     text, where = json.loads(sys.stdin.buffer.readline())
     signals = Signals()
-    # A Ctrl-C in the terminal is meant for the program, which ends this process by its input.
+    # Ctrl-C in the terminal is meant for the program, which ends this process through its input.
     handlers = {signal.SIGTERM: signals.on_stop, signal.SIGINT: lambda number, frame: None}
     with signals.installed(handlers):
         try:
@@ -194,7 +194,7 @@ def _child() -> None:
 
 
 def _stop_at_end_of_input(server: Any) -> None:
-    # Not by sys.stdin, whose lock this thread would hold when a signal ends the process.
+    # Not sys.stdin.read, which would hold that object's lock when a signal ends the process.
     while os.read(sys.stdin.fileno(), 4096):
         pass
     server.stop()

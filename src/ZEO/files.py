@@ -1,8 +1,8 @@
-"""Files with a name that others may know: opened without falling for what others have put there.
+"""Files whose names other users may know: opened safely, whatever another user has put there.
 
-Enters: a path. Leaves: a descriptor of a regular file, which others cannot read if it was made
-here; a path that is not a symbolic link. Fails: OSError that says in its text what is there instead
-of such a file.
+Enters: a path. Leaves: a descriptor of a regular file, which other users cannot read if it was
+created here; a path that is not a symbolic link. Fails: OSError, whose text says what is there
+instead of such a file.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import re
 import stat
 from typing import NoReturn
 
-#: Opening waits for nothing, not even a FIFO's other end.
+#: Opening never waits, not even for the other end of a FIFO.
 _FLAGS = (
     getattr(os, 'O_NOFOLLOW', 0)
     | getattr(os, 'O_NONBLOCK', 0)
     | getattr(os, 'O_CLOEXEC', 0)
     | getattr(os, 'O_BINARY', 0)
 )
-#: How many symbolic links may lead to one another; Linux follows as many.
+#: How many symbolic links are followed for one path, as many as Linux follows.
 _MOST_LINKS = 40
-#: What a program has written that keeps its process id in a file.
+#: The content of a pid file, and the most bytes of it that are looked at.
 _PID = re.compile(rb'\s*\d{0,20}\s*')
-_MOST_PID = 64  # bytes
+_MOST_PID = 64
 
 _KINDS = (
     (stat.S_ISDIR, 'a directory'),
@@ -42,13 +42,13 @@ def _refuse(path: str, mode: int) -> NoReturn:
 
 
 def open_regular(path: str, flags: int) -> int:
-    """Return a descriptor of the regular file at `path`; with O_CREAT in `flags` it is made, for
+    """Return a descriptor of the regular file at `path`; with O_CREAT in `flags` it is created, for
     its owner only.
 
-    :raises OSError: when there is anything else, a symbolic link included; it stays as it is.
+    :raises OSError: when there is anything else, including a symbolic link; it stays as it is.
     """
     try:
-        # before it is opened, since opening alone does something to a device
+        # before it is opened, because a device may act when it is opened
         found = os.lstat(path)
     except FileNotFoundError:
         pass
@@ -58,7 +58,7 @@ def open_regular(path: str, flags: int) -> int:
     fd = os.open(path, flags | _FLAGS, 0o600)
     try:
         mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode):  # it has come between the two
+        if not stat.S_ISREG(mode):  # it was put there in between
             _refuse(path, mode)
         os.set_blocking(fd, True)
     except BaseException:
@@ -68,12 +68,11 @@ def open_regular(path: str, flags: int) -> int:
 
 
 def followed(path: str) -> str:
-    """Return where `path` leads to: itself, or what its symbolic links name. Links among its
-    directories stay.
+    """Return the path that `path` leads to by symbolic links; those of its directories stay.
 
-    A link is followed when this process's user or root has made it: an operator moves a file to
-    another disk that way. One that another user has made is refused, since it might name any file
-    that this process may write.
+    A link is followed when this process's user or root made it: an operator moves a file to another
+    disk that way. One that another user made is refused, since it might name any file that this
+    process may write.
 
     :raises OSError: for such a link, and for links that go in a circle.
     """
@@ -105,7 +104,7 @@ def move_aside(path: str) -> str:
     while True:
         aside = f'{path}.bad.{number}' if number else f'{path}.bad'
         try:
-            # so that nobody else takes the name
+            # so that no other process takes the name
             os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:
             number += 1
@@ -128,7 +127,7 @@ def remove_if_there(path: str) -> bool:
 
 
 def holds_pid(fd: int) -> bool:
-    """Return whether there is nothing but a process id in a file, or nothing at all."""
+    """Return whether a file is empty or holds only a process id."""
     return (
         _PID.fullmatch(os.pread(fd, _MOST_PID, 0)) is not None and os.fstat(fd).st_size < _MOST_PID
     )
@@ -137,8 +136,7 @@ def holds_pid(fd: int) -> bool:
 def write_pid(path: str, text: str) -> None:
     """Write a process id into the file at `path`.
 
-    :raises OSError: when it cannot be written, or holds something else than a process id, which is
-        left alone.
+    :raises OSError: when it cannot be written, or holds anything but a process id, which stays.
     """
     fd = open_regular(path, os.O_RDWR | os.O_CREAT)
     try:
@@ -157,7 +155,7 @@ def write_pid(path: str, text: str) -> None:
 def read_pid(path: str) -> str:
     """Return the start of the file at `path`.
 
-    :raises OSError: when there is no file, or anything else than a regular one.
+    :raises OSError: when there is no regular file.
     """
     fd = open_regular(path, os.O_RDONLY)
     try:

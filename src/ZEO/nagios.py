@@ -1,8 +1,8 @@
 """The monitoring plugin: ``zeo-nagios localhost:8100``.
 
-Enters: a server's address, and a file that keeps figures between two runs.  Leaves: one line for
+Enters: a server's address, and a file that keeps figures between two runs. Leaves: one line for
 the monitoring program, metrics behind a bar, and the exit status 0 (in order), 1 (a warning) or
-2 (no answer).  Fails: never otherwise; whatever is wrong is printed and said by the status.
+2 (no answer). Fails: never otherwise; what is wrong is printed and shown by the status.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ZEO.net.system import REAL
 
 OK, WARNING, ERROR = 0, 1, 2
 
-#: Figures as they are, and figures that are counters and become rates.
+#: Figures that are printed as they are, and counters, which are printed as rates.
 LEVELS = ('active_txns', 'connections', 'waiting')
 COUNTERS = ('aborts', 'commits', 'conflicts', 'conflicts_resolved', 'loads', 'stores')
 
 #: Seconds of each unit that a rate may be per.
 UNITS = {'seconds': 1, 'minutes': 60, 'hours': 3600, 'days': 86400}
 
-#: When the figures of the status file were taken; not a name that a server uses.
+#: The time of the figures in the status file; no figure of a server has this name.
 SAMPLED = 'sample-time'
 
 _NO_TRANSACTION = '0' * 16
@@ -41,13 +41,13 @@ def check(
     unit: str | float = 'minutes',
     **tls: Any,
 ) -> int:
-    """Print what a monitoring program should know of a server.
+    """Print the state of a server for a monitoring program.
 
     :param address: ``(host, port)``, or as a command line has it: ``host:port``, or the path of a
         Unix socket.
-    :param with_metrics: whether to print figures, too.
+    :param with_metrics: whether to print figures as well.
     :param status_path: the file that keeps the figures for the next run, which rates need.
-    :param unit: what rates are per, a key of UNITS or a number of seconds.
+    :param unit: the time that rates refer to: a key of UNITS, or a number of seconds.
     :param tls: ``ssl`` and ``server_hostname`` as of :func:`ZEO.commands.probing.probe`.
     :returns: the exit status.
     """
@@ -81,7 +81,7 @@ def check(
 def _rates(
     name: str, figures: dict[str, Any], before: dict[str, Any] | None, now: float, unit: float
 ) -> list[str]:
-    """Return the counters' rates since `before`, none if they started anew meanwhile."""
+    """Return the rates of the counters since `before`; none if the server was restarted since."""
     if before is None or before.get('start') != figures.get('start'):
         return []
     elapsed = now - before.get(SAMPLED, now)
@@ -109,7 +109,7 @@ def _print(messages: list[str], metrics: list[str]) -> None:
 
 
 def _read(path: str) -> dict[str, dict[str, Any]]:
-    """Return the figures of the last run; none if there are none that can be used."""
+    """Return the figures of the last run; none if there are no usable ones."""
     try:
         with open(path, encoding='utf-8') as file:
             found = json.load(file)
@@ -121,7 +121,7 @@ def _read(path: str) -> dict[str, dict[str, Any]]:
 
 
 def _write(path: str, status: dict[str, dict[str, Any]], now: float) -> list[str]:
-    """Keep the figures for the next run; return what went wrong."""
+    """Write the figures for the next run; return what went wrong."""
     sampled = {name: {**figures, SAMPLED: now} for name, figures in status.items()}
     try:
         temporary = f'{path}.{os.getpid()}'
@@ -138,13 +138,13 @@ def parser() -> Parser:
     made = Parser(
         'zeo-nagios',
         description="""Check a storage server for a monitoring program
-        such as Nagios.  The exit status is 0 when all is in order, 1 for a warning, as of a
+        such as Nagios. The exit status is 0 when all is in order, 1 for a warning, as of a
         storage without any transaction, and 2 when the server does not answer.""",
     )
     made.add_argument(
         'address', help='HOST:PORT, [IPV6]:PORT, PORT on this machine, or the path of a Unix socket'
     )
-    made.add_argument('-m', '--output-metrics', action='store_true', help='print metrics, too')
+    made.add_argument('-m', '--output-metrics', action='store_true', help='print metrics as well')
     made.add_argument(
         '-s',
         '--status-path',
@@ -156,7 +156,7 @@ def parser() -> Parser:
         '--time-units',
         choices=UNITS,
         default='minutes',
-        help='what rates are per; the default is minutes',
+        help='the unit of time for rates; the default is minutes',
     )
     add_tls(made)
     return made
@@ -181,9 +181,9 @@ def _check(options: Any) -> int:
 
 
 def _existing(text: str) -> Address:
-    """Return the address of a command line; a name is one only if there is such a file.
+    """Return the address of a command line; a name without a slash is that of an existing socket.
 
-    :raises ConfigurationError: when it is not.
+    :raises ConfigurationError: when it is not an address.
     """
     address = _address(text)
     if isinstance(address, str) and '/' not in address and not os.path.exists(address):
@@ -194,7 +194,7 @@ def _existing(text: str) -> Address:
 
 
 def _address(text: str) -> Address:
-    """Return the address of a command line, where a name without a port is a Unix socket."""
+    """Return the address of a command line; a name without a port is a Unix socket."""
     is_path = not text.isdigit() and ':' not in text
     return text if is_path else parse(text)
 

@@ -157,7 +157,7 @@ def test_tls_keys(given, certificates):
         given('server a:1', '<ssl>', f'certificate {certificates}/ca.pem', '</ssl>')
 
 
-# -- With real servers
+# With real servers.
 
 
 @pytest.mark.parametrize('head, kind', [('%import ZEO', 'clientstorage'), ('', 'zeoclient')])

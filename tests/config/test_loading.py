@@ -20,7 +20,7 @@ def refusal(text):
 @pytest.mark.parametrize(
     'text, line, words',
     [
-        ('<zeo>\nadress 1\n</zeo>', 2, "'adress' is not a known key name; is address meant?"),
+        ('<zeo>\nadress 1\n</zeo>', 2, "'adress' is not a known key name; did you mean address?"),
         ('<zeo>\nnonsense 1\n</zeo>', 2, "'nonsense' is not a known key name of <zeo>"),
         ('address 1', 1, 'is not a known key name outside of a section'),
         ('<zeo>\naddress nowhere\n</zeo>', 2, 'is not an address'),

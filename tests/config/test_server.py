@@ -170,7 +170,7 @@ def test_storages_are_closed_when_the_start_fails(tmp_path):
     FileStorage(f'{tmp_path}/a.fs').close()
 
 
-# -- TLS
+# TLS.
 
 
 @pytest.fixture(scope='module')

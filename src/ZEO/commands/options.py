@@ -82,7 +82,7 @@ def add_tls(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='the certificate to show, for servers that ask for one',
     )
-    group.add_argument('--key', metavar='FILE', help='its key, if that is in a file of its own')
+    group.add_argument('--key', metavar='FILE', help='its key, if it is in another file')
     group.add_argument(
         '--server-hostname',
         metavar='NAME',

@@ -1,8 +1,7 @@
-"""Asking a server for its status without opening a storage of it.
+"""Asks a server for its status, without opening one of its storages.
 
-Enters: an address.  Leaves: the server's figures, by the names of its storages, or all that a
-registered client may know of one.  Fails: :class:`NoAnswer` of one line that says what happened
-instead.
+Enters: an address. Leaves: the server's figures, by the names of its storages, or all that a
+registered client may know of one. Fails: :class:`NoAnswer`, one line that says what happened.
 """
 
 from __future__ import annotations
@@ -25,24 +24,24 @@ from ZEO.wire import faults, messages
 from ZEO.wire.frames import FrameReader, frame
 from ZEO.wire.session import PROBE
 
-#: Seconds for all of a probe.  A server answers at once, whatever its storages do.
+#: Seconds for a whole probe. A server answers at once, whatever its storages do.
 TIMEOUT = 10.0
 
 #: What the server's log calls a client that only asks for the status.
 LABEL = 'zeo-status'
 
-#: A status of thousands of storages fits; what is longer is none.
+#: Bytes of a frame: enough for the status of thousands of storages.
 _LIMIT = 2**24
 
 
 class NoAnswer(ClientStorageError):
-    """A server has not told its status; the text says what happened instead."""
+    """A server did not send its status; the text says what happened instead."""
 
 
 def parse(text: str) -> Address:
     """Return the address that a command line names: HOST:PORT, [IPV6]:PORT, PORT, or a path.
 
-    :raises ConfigurationError: when it names none.
+    :raises ConfigurationError: when it does not name an address.
     """
     try:
         return datatypes.connect_address(text)
@@ -56,14 +55,14 @@ def probe(
     ssl: SSLContext | None = None,
     server_hostname: str | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Return what a server says about each of its storages.
+    """Return the figures of each storage of a server.
 
     :param address: ``(host, port)`` or the path of a Unix socket.
-    :param timeout: seconds for all of it.
+    :param timeout: seconds for the whole probe.
     :param ssl: the context of a client, for a server that speaks TLS.
     :param server_hostname: the name that the server's certificate is for, if not the host;
         ``localhost`` for a Unix socket.
-    :raises NoAnswer: when there is no answer, or none that a ZEO server gives.
+    :raises NoAnswer: when there is no answer, or not that of a ZEO server.
     """
     with _connected(address, timeout, ssl, server_hostname) as server:
         return server.figures()
@@ -76,8 +75,8 @@ def ask(
     ssl: SSLContext | None = None,
     server_hostname: str | None = None,
 ) -> dict[str, Any]:
-    """Return what a server tells a client that has registered for a storage; arguments as
-    :func:`probe`'s.
+    """Return the figures that a server shows to a client registered for a storage; the other
+    arguments are those of :func:`probe`.
 
     :raises NoAnswer: as :func:`probe`, and when the server refuses the client.
     """
@@ -120,7 +119,7 @@ class _Server:
     """A server at the other end of a connection.
 
     :param raw: the socket below `stream`.
-    :param deadline: the time by which all has to be answered.
+    :param deadline: the time by which everything has to be answered.
     """
 
     def __init__(self, stream: Any, raw: Any, deadline: float) -> None:
@@ -128,10 +127,10 @@ class _Server:
         self._raw = raw
         self._deadline = deadline
         self._reader = FrameReader(_LIMIT)
-        self._frames: deque[Any] = deque()  # that have come and were not looked at
+        self._frames: deque[Any] = deque()  # received, not read yet
 
     def figures(self) -> dict[str, dict[str, Any]]:
-        """Return what it tells a stranger."""
+        """Return the figures for clients that have not registered."""
         self._greeting()
         self._stream.send(frame(PROBE))
         report = json.loads(bytes(self._next()))
@@ -140,7 +139,7 @@ class _Server:
         return report
 
     def status(self, storage: str) -> dict[str, Any]:
-        """Return what it tells a client of a storage."""
+        """Return the figures for clients of a storage."""
         greeting = self._greeting()
         codec = messages.codec(greeting)
         self._stream.send(frame(greeting))

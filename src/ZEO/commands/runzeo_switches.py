@@ -1,7 +1,7 @@
 """The switches of runzeo.
 
-Enters: a command line.  Leaves: its switches, and :class:`~ZEO.config.server.Settings` of
-the configuration file with the switches applied.  Fails: :class:`ConfigurationError` of one line.
+Enters: a command line. Leaves: its switches, and :class:`~ZEO.config.server.Settings` of
+the configuration file with the switches applied. Fails: :class:`ConfigurationError` of one line.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ZEO.config.storages import DEFAULT_NAME
 from ZEO.Exceptions import ConfigurationError
 
 _DESCRIPTION = """Serve ZODB storages to the processes that open them with ZEO.ClientStorage, as
-a configuration file says.  Without a file, -a and -f are needed; with one, they override what it
-says.  SIGTERM and SIGINT stop the server, SIGHUP and SIGUSR2 make it open its log files again."""
+a configuration file says. Without a file, -a and -f are needed; with one, they override what it
+says. SIGTERM and SIGINT stop the server, SIGHUP and SIGUSR2 make it open its log files again."""
 
 _EPILOG = """In the file, $INSTANCE stands for the environment's INSTANCE, or else INSTANCE_HOME,
-unless %define defines it.  With INSTANCE_HOME set, the process id is written to its
+unless %define defines it. With INSTANCE_HOME set, the process id is written to its
 var/ZEO.pid."""
 
 
@@ -31,7 +31,7 @@ def parser() -> Parser:
     """Return what reads the command line."""
     made = Parser('runzeo', description=_DESCRIPTION, epilog=_EPILOG)
     add = made.add_argument
-    add('-C', '--configure', metavar='URL', help='the configuration file, or a URL of it')
+    add('-C', '--configure', metavar='URL', help='the configuration file, or its URL')
     add(
         '-a',
         '--address',
@@ -46,15 +46,16 @@ def parser() -> Parser:
         '-t',
         '--timeout',
         metavar='SECONDS',
-        help='how long a transaction may keep others from committing; 0 means without '
-        'limit, the default is 30',
+        help='how long a transaction may keep others from committing; the default is 30; '
+        '0 means no limit',
     )
     add('-m', '--monitor', metavar='ADDRESS', help='accepted and ignored, with a warning')
     add(
         '-P',
         '--profile',
         metavar='FILE',
-        help='profile the server and write the statistics to FILE at the end',
+        help='profile the server and write the statistics to FILE at the end; an earlier profile '
+        'is overwritten, any other file is not',
     )
     add('--pid-file', metavar='PATH', help="the file for the server's process id")
     add(
@@ -79,9 +80,9 @@ def read(args: Sequence[str]) -> argparse.Namespace:
 
 
 def settings_of(switches: argparse.Namespace) -> Settings:
-    """Return what the switches ask for, with what is in the file that they name.
+    """Return the settings of the configuration file that the switches name, overridden by them.
 
-    :raises ConfigurationError: when that makes no sense.
+    :raises ConfigurationError: when something in them is wrong.
     """
     found = settings(load(switches.configure)) if switches.configure else Settings()
     if switches.filename:

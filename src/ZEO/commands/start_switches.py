@@ -82,24 +82,8 @@ def parser() -> Parser:
     )
     made.add_argument('arguments', nargs='*', help=argparse.SUPPRESS)
     _add_addresses(made)
+    _add_storages(made)
     add = made.add_argument
-    add(
-        '-S',
-        dest='storages',
-        metavar='NAME=MODULE_PATH:ATTRIBUTE',
-        action='append',
-        default=[],
-        help='serve, as NAME, the storage that the Python file MODULE_PATH (.py may be omitted) or '
-        'the dotted module of that name assigns to ATTRIBUTE, or to NAME if :ATTRIBUTE is omitted; '
-        'may be repeated',
-    )
-    add(
-        '-u',
-        dest='user',
-        metavar='USER',
-        help='open the storages and serve as this user, by name or number, after binding the '
-        'ports; only root can do that',
-    )
     add('-D', dest='debug', action='store_true', help='log what happens in detail')
     add(
         '-s',
@@ -147,6 +131,27 @@ def _add_addresses(made: Parser) -> None:
         default=[],
         type=_path,
         help='listen on this Unix domain socket; may be repeated, and used together with -p',
+    )
+
+
+def _add_storages(made: Parser) -> None:
+    add = made.add_argument
+    add(
+        '-S',
+        dest='storages',
+        metavar='NAME=MODULE_PATH:ATTRIBUTE',
+        action='append',
+        default=[],
+        help='serve, as NAME, the storage that the Python file MODULE_PATH (.py may be omitted) or '
+        'the dotted module of that name assigns to ATTRIBUTE, or to NAME if :ATTRIBUTE is omitted; '
+        'may be repeated',
+    )
+    add(
+        '-u',
+        dest='user',
+        metavar='USER',
+        help='open the storages and serve as this user, by name or number, after binding the '
+        'ports; only root can do that',
     )
 
 

@@ -1,5 +1,4 @@
-"""``ZEOOptions``: what a server's start needs to know, as attributes, for programs that start one
-by themselves.
+"""``ZEOOptions``: the options of a server as attributes, for programs that start one by themselves.
 
 Enters: a command line, by :meth:`ZEOOptions.realize`, or attributes that a program sets. Leaves:
 the attributes. Fails: :class:`ConfigurationError` of one line.
@@ -16,7 +15,7 @@ from ZEO.config.server import Settings, StorageFactory
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import Address, parse_all
 
-#: Keyword arguments of StorageServer, which are attributes here.
+#: The keyword arguments of StorageServer that are attributes here.
 _SERVED_WITH = (
     'read_only',
     'invalidation_queue_size',
@@ -32,7 +31,7 @@ _SERVED_WITH = (
 
 
 class ZEOOptions:
-    """A server's options.  Those that are None are StorageServer's defaults."""
+    """The options of a server; None stands for StorageServer's default."""
 
     #: Where to listen: one address, or a list of them.
     address: Any = None
@@ -58,7 +57,7 @@ class ZEOOptions:
         self.settings = Settings()  # what it says beyond these attributes: logging, warnings
 
     def realize(self, args: Sequence[str] | None = None, *ignored: Any) -> None:
-        """Take what a command line says, and the configuration file that it names.
+        """Set the attributes from a command line, and the configuration file that it names.
 
         :param args: the command line without the command's name; the process's own by default.
         :raises ConfigurationError: when it makes no sense.
@@ -85,7 +84,7 @@ class ZEOOptions:
     def factories(self) -> dict[str, Any]:
         """Return what opens the storages, by the name that clients ask for.
 
-        :raises ConfigurationError: when two have one name.
+        :raises ConfigurationError: when two have the same name.
         """
         found: dict[str, Any] = {}
         for storage in self.storages:

@@ -1,7 +1,7 @@
-"""The command ``zeo-status``: what a server says about itself.
+"""The command ``zeo-status``: shows the status of servers.
 
-Enters: the addresses of servers.  Leaves: their figures, for people or as JSON, and the exit
-status 0.  Fails: with one line for each server that does not answer, and exit status 2.
+Enters: the addresses of servers. Leaves: their figures, for people or as JSON, and the exit
+status 0. Fails: with one line for each server that does not answer, and exit status 2.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ZEO.serving.moments import iso, lasted, size
 #: The exit status when a server has not answered.
 NO_ANSWER = 2
 
-#: What people call the figures, in the order in which they are shown.
+#: The labels of the figures, in the order in which they are shown.
 LABELS = {
     'serving-since': 'serving since',
     'connections': 'connections',
@@ -45,13 +45,13 @@ LABELS = {
 #: Figures of the process, which are shown once for all its storages.
 _PROCESS = ('version', 'pid', 'uptime', 'memory')
 
-#: Figures that are of no use to people, or are shown in another form.
+#: Figures that are of no use to readers, or are shown in another form.
 _HIDDEN = ('timeout-thread-is-alive', 'clients', *_PROCESS)
 
-#: The names that strangers and older servers know, of figures that have a better one.
+#: Older names of figures, which are kept for monitoring programs, and the better ones.
 _SAME = {'start': 'serving-since', 'pack-start': 'packing-since'}
 
-#: Clients that are listed for people.
+#: How many clients are listed in the text form.
 _MOST_CLIENTS = 20
 
 
@@ -82,7 +82,7 @@ def _value(name: str, value: Any, now: float) -> str:
     if name == 'lock_time':
         return 'not held' if value is None else lasted(now - value)
     if name == 'lock-holder':
-        return _client(value) if isinstance(value, dict) else 'nobody'
+        return _client(value) if isinstance(value, dict) else 'none'
     if name == 'last-transaction':
         return _time_of(value)
     if name == 'pack-progress' and isinstance(value, float):
@@ -125,7 +125,7 @@ def _client(client: dict[str, Any]) -> str:
 
 
 def process(storages: dict[str, dict[str, Any]]) -> str:
-    """Return what is known of a server's process, as the end of a line."""
+    """Return the figures of a server's process, as the end of a line."""
     known = next((one for one in storages.values() if 'pid' in one), None)
     if known is None:
         return ''
@@ -140,7 +140,7 @@ def parser() -> Parser:
     """Return what reads the command line."""
     made = Parser(
         'zeo-status',
-        description="""Show what storage servers say about themselves.
+        description="""Show the status of storage servers.
         The exit status is 0 when all of them answer, else 2.""",
     )
     made.add_argument(
@@ -189,7 +189,7 @@ def _show(options: Any) -> int:
 
 
 def _everything(address: Any, timeout: float, tls: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what a server tells strangers, and of each storage what it tells clients besides."""
+    """Return the figures of each storage: those for anyone, and those for registered clients."""
     storages = probe(address, timeout, **tls)
     deadline = REAL.now() + timeout
     for name, figures in storages.items():

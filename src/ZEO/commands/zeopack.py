@@ -1,9 +1,8 @@
 """The command ``zeopack``: pack storages of servers.
 
-Enters: servers and storages, and up to when. Leaves: packed storages, a line about each, on a
-terminal a bar that shows how far it is, and exit status 0. Fails: with one line for each storage
-that could not be packed, after which it goes on with the next, and exit status 1; 2 for a wrong
-command line.
+Enters: servers and storages, and up to when. Leaves: packed storages, a line about each, and exit
+status 0. Fails: with one line for each storage that could not be packed, after which the next is
+packed, and exit status 1; 2 for a wrong command line.
 """
 
 from __future__ import annotations
@@ -25,22 +24,21 @@ from ZEO.net.addresses import show
 from ZEO.net.system import REAL
 from ZEO.serving.moments import iso, lasted, size
 
-#: Seconds to wait for a server, unless the command line says otherwise, and after how many of them
-#: the user is told why it takes so long.
+#: Seconds to wait for a server by default, and after how many of them the reason is printed.
 WAIT, PATIENCE = 30.0, 1.0
 
 
 class Target(NamedTuple):
     """One storage to pack."""
 
-    addresses: tuple[Any, ...]  # of one server, which may be reached by any of them
+    addresses: tuple[Any, ...]  # of one server, any of which may reach it
     storage: str
 
     def __str__(self) -> str:
         return f'storage {self.storage} of {show(self.addresses[0])}'
 
 
-# -- The command line
+# The command line.
 
 
 def parser() -> Parser:
@@ -49,13 +47,13 @@ def parser() -> Parser:
         'zeopack',
         add_help=False,
         usage='zeopack [options] [[HOST]:PORT[:STORAGE] | PORT ...]',
-        description="""Pack storages of servers: remove what is old and not needed any
-                  more.  Blobs that are still needed stay.  Without a STORAGE it is 1.""",
+        description="""Pack storages of servers: remove what is old and no longer
+                  needed. Blobs that are still needed stay. Without a STORAGE it is 1.""",
     )
     add = made.add_argument
     add('servers', metavar='[HOST]:PORT[:STORAGE]', nargs='*', default=[], help=argparse.SUPPRESS)
     add('--help', action='help', help='show this help message and exit')
-    add('-q', '--quiet', action='store_true', help='print nothing but what goes wrong')
+    add('-q', '--quiet', action='store_true', help='print errors only')
     add(
         '--timeout',
         metavar='SECONDS',
@@ -76,7 +74,13 @@ def parser() -> Parser:
         metavar='HH[:MM[:SS]]',
         help='keep what is newer than this time of the day; the default is now',
     )
-    add(
+    _add_servers(made)
+    add_tls(made)
+    return made
+
+
+def _add_servers(made: Parser) -> None:
+    made.add_argument(
         '-u',
         '--unix',
         metavar='PATH[:STORAGE]',
@@ -97,12 +101,10 @@ def parser() -> Parser:
         default='1',
         help='the storage, for -p and -U; the default is 1',
     )
-    add_tls(made)
-    return made
 
 
 def days(text: str) -> float:
-    """Return a number of days, of which there can be that many."""
+    """Return a number of days that a date can go back."""
     try:
         number = float(text)
         if number >= 0:
@@ -114,9 +116,9 @@ def days(text: str) -> float:
 
 
 def targets(options: Any) -> list[Target]:
-    """Return what a command line wants to be packed.
+    """Return the storages that a command line names.
 
-    :raises ConfigurationError: when that makes no sense, or is nothing.
+    :raises ConfigurationError: when it names none, or is wrong.
     """
     found = []
     if options.host and not options.port:
@@ -149,10 +151,11 @@ def _tcp(text: str) -> Target:
 
 
 def pack_time(clock: str | None, days: float, now: float) -> float:
-    """Return up to when to pack, in seconds since the epoch.
+    """Return the time to pack to, in seconds since the epoch.
 
-    :param clock: a time of today, local time, as HH[:MM[:SS]]; None for `now`.
-    :param days: that much before it.
+    :param clock: a local time of today, as HH[:MM[:SS]]; None for `now`.
+    :param days: how many days before it.
+    :param now: seconds since the epoch.
     :raises ConfigurationError: when `clock` is not a time.
     """
     at = datetime.fromtimestamp(now)
@@ -166,13 +169,13 @@ def pack_time(clock: str | None, days: float, now: float) -> float:
     return (at - timedelta(days=days)).timestamp()
 
 
-# -- Packing
+# Packing.
 
 
 class Job(NamedTuple):
     """What is to be done with each storage."""
 
-    time: float  # up to when to pack, in seconds since the epoch
+    time: float  # to pack to, in seconds since the epoch
     tls: dict[str, Any]  # ``ssl`` and ``server_hostname`` as the switches say
     timeout: float = WAIT  # seconds to wait for a server
 
@@ -180,7 +183,7 @@ class Job(NamedTuple):
 def pack(target: Target, job: Job) -> str:
     """Pack one storage and wait until that is done; return a line about it.
 
-    :raises POSError: when it fails, or the server can't be reached.
+    :raises POSError: when it fails, or the server cannot be reached.
     """
     storage = _opened(target, job)
     try:
@@ -195,7 +198,7 @@ def pack(target: Target, job: Job) -> str:
 
 
 def _opened(target: Target, job: Job) -> Any:
-    """Return a client of the storage; where that takes a while, say why."""
+    """Return a client of the storage; print the reason if that takes long."""
     if job.timeout <= PATIENCE:
         return _client(target, job, job.timeout)
     try:
@@ -213,7 +216,7 @@ def _opened(target: Target, job: Job) -> Any:
 def _client(target: Target, job: Job, wait: float) -> Any:
     from ZEO.ClientStorage import ClientStorage
 
-    # Read-only: a server that serves nothing else can be packed, too.
+    # Read-only, since a read-only server can be packed as well.
     return ClientStorage(
         list(target.addresses),
         target.storage,

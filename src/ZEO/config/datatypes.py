@@ -1,7 +1,7 @@
 """The values of configuration keys.
 
-Enters: a key's text.  Leaves: what it means.  Fails: with ValueError, to which ZConfig adds the
-file and the line.
+Enters: a key's text. Leaves: its value. Fails: ValueError, to which ZConfig adds the file and the
+line.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def size(text: str) -> int:
 
 
 def size_or_none(text: str) -> int:
-    """The same, or 0 for none."""
+    """Return a number of bytes as :func:`size` does, or 0 for none."""
     return 0 if text.strip() == '0' else size(text)
 
 
@@ -102,7 +102,7 @@ def group(text: str) -> int:
 
 
 def existing_file(text: str) -> str:
-    """Return the name of a file that is there."""
+    """Return the path of an existing file."""
     path = os.path.expanduser(text)
     if not os.path.isfile(path):
         raise ValueError(f'there is no file {path}: give an existing one')
@@ -110,7 +110,7 @@ def existing_file(text: str) -> str:
 
 
 def file_or_directory(text: str) -> str:
-    """Return the name of a file or directory that is there."""
+    """Return the path of an existing file or directory."""
     path = os.path.expanduser(text)
     if not os.path.exists(path):
         raise ValueError(f'there is no file or directory {path}: give an existing one')
@@ -118,7 +118,7 @@ def file_or_directory(text: str) -> str:
 
 
 def file_in_existing_directory(text: str) -> str:
-    """Return the name of a file whose directory is there."""
+    """Return the path of a file whose directory exists."""
     path = os.path.expanduser(text)
     directory = os.path.dirname(path)
     if directory and not os.path.isdir(directory):
@@ -127,7 +127,7 @@ def file_in_existing_directory(text: str) -> str:
 
 
 def authenticate(text: str) -> str:
-    """Return whom TLS trusts: SIGNED, DYNAMIC, or a file or directory that is there."""
+    """Return whom TLS trusts: SIGNED, DYNAMIC, or an existing file or directory."""
     if text in (SIGNED, DYNAMIC):
         return text
     path = os.path.expanduser(text)
@@ -147,8 +147,8 @@ def dotted_name(text: str) -> str:
 
 
 def module_name(text: str) -> str:
-    """Return the dotted name of a module, package or class, not imported yet; a class may stand
-    behind a colon.
+    """Return the dotted name of a module or package, perhaps with a class behind a colon, not
+    imported yet.
     """
     if not re.fullmatch(r'[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*)?', text):
         raise ValueError(

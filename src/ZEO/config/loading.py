@@ -1,7 +1,7 @@
 """Reading configuration files: ZConfig with places, hints and errors of one line.
 
-Enters: a file's name or URL, or a text.  Leaves: ZConfig's configuration object, each section
-of which knows its :class:`Place`.  Fails: :class:`ConfigurationError` of one line, with file and
+Enters: a file's name or URL, or a text. Leaves: ZConfig's configuration object, each section
+of which knows its :class:`Place`. Fails: :class:`ConfigurationError` of one line, with file and
 line as far as ZConfig tells.
 """
 
@@ -38,7 +38,7 @@ class Place(NamedTuple):
 
 
 def place_of(section: Any) -> Place | None:
-    """Return where a section, or what it was made into, begins; None where nobody knows."""
+    """Return where a section, or what it was made into, begins; None if that is not known."""
     place = getattr(section, 'place', None)
     if place is None:
         section = getattr(section, 'config', section)
@@ -48,7 +48,7 @@ def place_of(section: Any) -> Place | None:
 
 
 def at(section: Any, text: str, key: str | None = None) -> str:
-    """Return `text` with the place that it is about: a section's, or that of a key in it."""
+    """Return `text` behind the place that it is about: a section's, or that of a key in it."""
     place = place_of(section)
     matcher = getattr(section, '_matcher', None)
     if key is not None:
@@ -57,7 +57,7 @@ def at(section: Any, text: str, key: str | None = None) -> str:
 
 
 def wrong(section: Any, text: str) -> ConfigurationError:
-    """Return the error that says `text` about a section."""
+    """Return an error about a section, with its place."""
     return ConfigurationError(at(section, text))
 
 
@@ -79,8 +79,9 @@ def load(url: str) -> Any:
 
 
 def load_text(text: str, name: str) -> Any:
-    """Return the configuration in a text; its errors call the text `name`.
+    """Return the configuration in a text.
 
+    :param name: what errors call the text.
     :raises ConfigurationError: when there is something wrong with it.
     """
     try:
@@ -95,7 +96,7 @@ def _schema() -> Any:
 
 
 class _Loader(ConfigLoader):
-    """Reads with our parser."""
+    """Reads with the parser of this module."""
 
     def loadResource(self, resource: Any) -> Any:
         matcher = self.createSchemaMatcher()
@@ -108,7 +109,7 @@ class _Loader(ConfigLoader):
 
 
 class _Defines(dict[str, str]):
-    """What ``%define`` has defined; $INSTANCE is there by itself if the environment has it."""
+    """What ``%define`` has defined, and $INSTANCE if the environment has it."""
 
     def get(self, name: str, default: Any = None) -> Any:
         found = super().get(name, default)
@@ -118,12 +119,12 @@ class _Defines(dict[str, str]):
 
 
 class _Parser(ZConfigParser):
-    """Notes where sections and keys are, and says which key may have been meant."""
+    """Notes where sections and keys are, and suggests the key that may have been meant."""
 
     def start_section(self, section: Any, rest: str) -> Any:
         line = self.lineno
         found = super().start_section(section, rest)
-        if found is not section:  # else it was empty, and is closed already
+        if found is not section:  # an empty section is closed already
             found.place = Place(self.url, line)
         return found
 
@@ -131,7 +132,7 @@ class _Parser(ZConfigParser):
         try:
             super().parse(section)
         except ZConfig.ConfigurationError as error:
-            if not error.url:  # ZConfig does not say where in its every error
+            if not error.url:  # not every error of ZConfig has a place
                 error.url, error.lineno = self.url, self.lineno
             raise
 
@@ -146,7 +147,7 @@ class _Parser(ZConfigParser):
         try:
             super().handle_include(section, rest)
         except ZConfig.ConfigurationError as error:
-            if getattr(error, 'lineno', None) is None:  # the file itself can't be read
+            if getattr(error, 'lineno', None) is None:  # the file itself cannot be read
                 error.url, error.lineno = self.url, line
             raise
 
@@ -164,7 +165,7 @@ class _Parser(ZConfigParser):
         names = [name for name, _ in section.type if name and name != '+']
         close = difflib.get_close_matches(key.lower(), names, 1)
         if close:
-            return f'; is {close[0]} meant?'
+            return f'; did you mean {close[0]}?'
         within = getattr(section.type, 'name', None)
         return f' of <{within}>' if within else ' outside of a section'
 
@@ -193,7 +194,7 @@ def _unreadable(source: str, reason: str) -> str:
 def _reason(error: ZConfig.ConfigurationError) -> str:
     """Return why a file could not be opened, without the file's name and the error's number."""
     cause = getattr(error, '__cause__', None) or getattr(error, '__context__', None)
-    cause = getattr(cause, 'reason', cause)  # what urllib has put around it
+    cause = getattr(cause, 'reason', cause)  # which urllib has wrapped
     return getattr(cause, 'strerror', None) or str(cause or error.message)
 
 

@@ -1,8 +1,8 @@
-"""The start of a service: opening storages, and whether a start that failed is worth another try.
+"""Opening storages at the start of a server, and whether a start that failed may succeed later.
 
-Enters: what opens a storage, or what went wrong. Leaves: an open storage with two lines in the log,
-or the error for the operator. Fails: :class:`ConfigurationError` for what an operator has to mend,
-:class:`Unavailable` for the rest.
+Enters: what opens a storage, or the exception of a start. Leaves: an open storage and two lines in
+the log, or the error for the operator. Fails: :class:`ConfigurationError` for what an operator has
+to correct, :class:`Unavailable` for the rest.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ZEO.net.system import REAL
 
 log = logging.getLogger('ZEO.StorageServer')
 
-#: What Python raises for wrong code and wrong values, and FileStorage for a damaged file: the next
-#: try gives the same.
+#: What Python raises for wrong code and wrong values, and FileStorage for a damaged file: another
+#: try fails in the same way.
 _LASTING = (
     ImportError,
     SyntaxError,
@@ -34,17 +34,17 @@ _LASTING = (
     FileStorageError,
 )
 
-#: The same among errors of the system: what stands at a path is of the wrong kind, or its name is
-#: impossible.
+#: Errors of the system that last as well: a path names a file of the wrong kind, or is impossible,
+#: or another server has the address.
 _LASTING_NUMBERS = (errno.EADDRINUSE, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL)
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the same start may succeed later, though nobody changes the configuration.
+    """Return whether the same start may succeed later without a change of the configuration.
 
-    A file is locked by a server that is about to end, a directory not mounted yet, an upstream
-    server or a database not up yet: a supervisor tries again. For an error of an unknown kind it
-    does so, too.
+    A file is locked by a server that is about to end, a directory is not mounted yet, an upstream
+    server or a database is not up yet: a supervisor should try again. The same goes for an error of
+    an unknown kind.
     """
     if isinstance(error, ConfigurationError):
         return isinstance(error, Unavailable)
@@ -56,7 +56,10 @@ def may_pass(error: BaseException) -> bool:
 
 
 def start_error(text: str, error: BaseException) -> ConfigurationError:
-    """Return the error that says `text`, since `error` has come up at the start."""
+    """Return the error that ends a start with `text`.
+
+    :param error: what was raised; it decides whether the same start may succeed later.
+    """
     return Unavailable(text) if may_pass(error) else ConfigurationError(text)
 
 
@@ -73,9 +76,9 @@ def one_line(error: BaseException) -> str:
 
 
 def open_and_log(name: str, kind: str, open_storage: Callable[[], Any]) -> Any:
-    """Open a storage, which may take minutes, and say so in the log before and after.
+    """Open a storage, which may take minutes, and log that before and after.
 
-    :param kind: what it is, as far as that is known before.
+    :param kind: the kind of storage, as far as it is known before.
     """
     log.info('opening storage %s: %s', name, kind)
     began = REAL.now()

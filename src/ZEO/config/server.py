@@ -1,7 +1,7 @@
 """What a server's configuration means: from sections and switches to a listening server.
 
-Enters: ZConfig's configuration object, and what the command line overrides.  Leaves:
-:class:`Settings`, and a :class:`~ZEO.StorageServer.StorageServer` made from them.  Fails:
+Enters: ZConfig's configuration object, and what the command line overrides. Leaves:
+:class:`Settings`, and a :class:`~ZEO.StorageServer.StorageServer` made from them. Fails:
 :class:`ConfigurationError` of one line; storages that were opened on the way are closed again.
 """
 
@@ -26,7 +26,7 @@ from ZEO.serving.limits import KEYS, Limits
 from ZEO.serving.resolve import DEFAULT_MODULES
 from ZEO.StorageServer import StorageServer
 
-#: Keys of <zeo> that servers once had, and what became of them.
+#: Keys of <zeo> that older servers had, and what to do instead.
 OLD_KEYS = {
     'monitor_address': 'the monitor server was removed; use zeo-status or zeo-nagios',
     'authentication_protocol': 'passwords were removed; use TLS with client certificates',
@@ -36,9 +36,9 @@ OLD_KEYS = {
 
 
 class StorageFactory:
-    """Opens one storage that a configuration names.
+    """Opens one storage of a configuration.
 
-    :param name: the one that clients ask for.
+    :param name: the name that clients ask for.
     :param section: has ``open()``, and perhaps ``config`` with the keys.
     """
 
@@ -50,7 +50,7 @@ class StorageFactory:
     def open(self) -> Any:
         """Return the storage.
 
-        :raises ConfigurationError: when it can't be opened, whatever its class raises.
+        :raises ConfigurationError: when it cannot be opened, whatever its class raises.
         """
         return open_and_log(self.name, type(self._section).__name__, self._open)
 
@@ -58,10 +58,10 @@ class StorageFactory:
         try:
             return self._section.open()
         except ConfigurationError as error:
-            if place_of(self._section) is None:  # of -f, which says all that there is to say
+            if place_of(self._section) is None:  # of -f, whose text is complete
                 raise
             raise self._failed(error) from error
-        except Exception as error:  # storages are of any kind; whatever they say ends the start
+        except Exception as error:  # of a storage of any kind; it ends the start
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> ConfigurationError:
@@ -70,7 +70,7 @@ class StorageFactory:
 
 
 class FileStorage:
-    """The section that ``runzeo -f`` stands for."""
+    """A storage section as ``runzeo -f`` means it."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -82,15 +82,15 @@ class FileStorage:
 
 @dataclass
 class Settings:
-    """All that a server's start needs to know."""
+    """What a server is started with."""
 
     addresses: list[Address] = field(default_factory=list)
-    #: Name -> what opens the storage.
+    #: What opens each storage, by its name.
     storages: dict[str, StorageFactory] = field(default_factory=dict)
-    #: Keyword arguments of StorageServer, those that are configured.
+    #: The keyword arguments of StorageServer that are configured.
     options: dict[str, Any] = field(default_factory=dict)
     pid_file: str | None = None
-    #: What to say to the operator, though it does not keep the server from starting.
+    #: Lines for the operator that do not keep the server from starting.
     warnings: list[str] = field(default_factory=list)
     #: Sections that set up logging when they are called.
     loggers: list[Callable[[], Any]] = field(default_factory=list)
@@ -98,9 +98,9 @@ class Settings:
     has_eventlog: bool = False
 
     def check(self) -> None:
-        """Make sure that there is something to serve, and somewhere.
+        """Make sure that there is a storage to serve and an address to listen on.
 
-        :raises ConfigurationError: when there isn't.
+        :raises ConfigurationError: when there is not.
         """
         if not self.storages:
             raise ConfigurationError(
@@ -186,13 +186,13 @@ def _storages(sections: list[Any]) -> dict[str, StorageFactory]:
 
 
 def _check_log_files(loggers: list[Any]) -> None:
-    """Find log files that can't be written before anything else is done."""
+    """Find log files whose directory is missing, before anything else is done."""
     for logger in loggers:
         for handler in logger.handler_factories:
             path = getattr(handler.section, 'path', None)
             directory = os.path.dirname(path) if path else ''
             if directory and not os.path.isdir(directory):
-                # It may be on a disk that is not mounted yet.
+                # Unavailable, since it may be on a disk that is not mounted yet.
                 raise Unavailable(
                     at(
                         handler.section,
@@ -209,7 +209,7 @@ def open_server(
     """Open the storages and listen.
 
     :param interruptible: a storage is opened within what this returns.
-    :raises ConfigurationError: when a storage can't be opened, or an address not listened on.
+    :raises ConfigurationError: when a storage cannot be opened, or an address not be listened on.
     """
     found.check()
     check_addresses(found.addresses)
@@ -225,10 +225,10 @@ def open_server(
 
 
 def check_addresses(wanted: list[Address]) -> None:
-    """Find out before storages are opened, which may take minutes, whether the addresses can be
-    listened on.
+    """Find out whether the addresses can be listened on, before storages are opened, which may take
+    minutes.
 
-    :raises ConfigurationError: when one can't, with the reason.
+    :raises ConfigurationError: when one cannot, with the reason.
     """
     for address in wanted:
         addresses.check(address)
@@ -237,12 +237,12 @@ def check_addresses(wanted: list[Address]) -> None:
 def listen(wanted: Any, storages: dict[str, Any], **options: Any) -> StorageServer:
     """Return a server that listens; arguments are :class:`StorageServer`'s.
 
-    :raises ConfigurationError: when it can't, or a storage fails, as one that has just lost its own
-        server.
+    :raises ConfigurationError: when it cannot, or a storage fails, such as one that has just lost
+        its own server.
     """
     try:
         return StorageServer(wanted, storages, **options)
     except ConfigurationError:
         raise
-    except Exception as error:  # the storages are asked, which are of any kind
+    except Exception as error:  # the storages are asked, and are of any kind
         raise start_error(f'cannot serve: {one_line(error)}', error) from error

@@ -1,8 +1,8 @@
-"""Which storages a server hosts: ``-S name=module_path:attribute`` -> storages.
+"""The storages that ``-S name=module_path:attribute`` names, loaded from modules of Python.
 
-Enters: the values of the ``-S`` switches and a file name, as an operator wrote them.  Leaves: open
-storages by name.  Fails: :class:`ConfigurationError` of one line that says what is wrong and where;
-then every storage that was opened on the way is closed again.
+Enters: the values of the ``-S`` switches and a file name, as an operator wrote them. Leaves: open
+storages by name. Fails: :class:`ConfigurationError` of one line that says what is wrong and where;
+every storage that was opened on the way is closed again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ZEO.serving.hosted import NEEDED
 
 log = logging.getLogger('ZEO.hosting')
 
-#: The name of the storage that a server hosts when nobody has named one.
+#: The name of a storage that is served without a name.
 DEFAULT_NAME = '1'
 
 
@@ -44,7 +44,7 @@ class StorageSpec:
     def parse(cls, text: str) -> StorageSpec:
         """Return the parts of ``name=module_path:attribute``; the attribute's default is the name.
 
-        :raises ConfigurationError: when it hasn't that form.
+        :raises ConfigurationError: when `text` does not have that form.
         """
         name, equals, place = text.partition('=')
         module, colon, attribute = place.rpartition(':')
@@ -61,9 +61,9 @@ def open_storages(specs: Iterable[str], file_name: str | None = None) -> dict[st
     """Return the storages to serve, by name.
 
     :param specs: the values of the ``-S`` switches.
-    :param file_name: the file of a FileStorage to serve as ``1`` besides them; where there are no
-        specs either that is :func:`default_file`.
-    :raises ConfigurationError: as the module says.
+    :param file_name: the file of a FileStorage to serve as ``1`` besides them; without it and
+        without specs that is :func:`default_file`.
+    :raises ConfigurationError: when something is wrong with one of them.
     """
     parsed = [StorageSpec.parse(text) for text in specs]
     names = [spec.name for spec in parsed]
@@ -90,27 +90,27 @@ def open_storages(specs: Iterable[str], file_name: str | None = None) -> dict[st
 
 
 def default_file(environ: Mapping[str, str] = os.environ) -> str:
-    """Return where data is by default: ``$INSTANCE_HOME/var/Data.fs``, else ``Data.fs`` here."""
+    """Return the default file: ``$INSTANCE_HOME/var/Data.fs``, or else ``Data.fs``."""
     home = environ.get('INSTANCE_HOME')
     return os.path.join(home, 'var', 'Data.fs') if home else 'Data.fs'
 
 
 def open_file(file_name: str) -> FileStorage:
-    """Return an open FileStorage; the file is made when there is none, its directory isn't.
+    """Return an open FileStorage; its file is created if it is missing, its directory is not.
 
-    :raises ConfigurationError: when it can't be opened.
+    :raises ConfigurationError: when it cannot be opened.
     """
     directory = os.path.dirname(os.path.abspath(file_name))
     if not os.path.isdir(directory):
         raise ConfigurationError(
             f'cannot open {file_name}: there is no directory {directory}: create it first'
         )
-    with _blaming(lambda error: f'cannot open {file_name}'):
+    with _reported(lambda error: f'cannot open {file_name}'):
         return FileStorage(file_name)
 
 
 def close_all(storages: Iterable[Any]) -> None:
-    """Close storages, each once; what one of them raises doesn't keep the others open."""
+    """Close storages, each once; an exception of one does not keep the others open."""
     for storage in {id(storage): storage for storage in storages}.values():
         try:
             storage.close()
@@ -119,23 +119,24 @@ def close_all(storages: Iterable[Any]) -> None:
 
 
 def is_storage(value: Any) -> bool:
-    """Whether a module's attribute is a storage, whether it declares that or not: as sections do, a
-    server takes it as it is.
+    """Return whether a module's attribute is a storage.
+
+    It need not declare so: one that has what a server needs is served, as one of a section is.
     """
     if isinstance(value, (type, ModuleType)):
         return False
     try:
         return IStorage.providedBy(value) or all(hasattr(value, method) for method in NEEDED)
-    except Exception:  # a proxy of anything, which is not in use yet
+    except Exception:  # the attribute is a proxy, and has nothing behind it yet
         return False
 
 
 @contextmanager
-def _blaming(where: Callable[[Exception], str]) -> Iterator[None]:
-    """Turn whatever storages and their modules raise into what the operator has to know."""
+def _reported(where: Callable[[Exception], str]) -> Iterator[None]:
+    """Turn an exception of a storage or its module into one line for the operator."""
     try:
         yield
-    except Exception as error:  # it comes from code of any kind, and ends the start in any case
+    except Exception as error:  # code of any kind raises it, and it ends the start in any case
         raise start_error(f'{where(error)}: {one_line(error)}', error) from error
 
 
@@ -182,7 +183,7 @@ class StorageModules:
         self._by_file: dict[str, ModuleType] = {}  # real path -> module
 
     def load(self, spec: StorageSpec) -> ModuleType:
-        """Return the module that `spec` names, imported if it isn't yet.
+        """Return the module that `spec` names, and import it if that has not been done.
 
         :raises ConfigurationError: when there is no such module, or it fails.
         """
@@ -192,14 +193,14 @@ class StorageModules:
             raise ConfigurationError(f'storage {spec.name!r}: there is no file {path}')
         if file not in self._by_file:
             log.info('opening the storages that %s defines', file)
-            with _blaming(lambda error: f'storage {spec.name!r}: {_place(error, file)}'):
+            with _reported(lambda error: f'storage {spec.name!r}: {_place(error, file)}'):
                 self._by_file[file] = (
                     self._run(file) if path else importlib.import_module(spec.module)
                 )
         return self._by_file[file]
 
     def storages(self) -> list[Any]:
-        """Return all storages that the modules define, served or not."""
+        """Return all storages that the modules define, whether they are served or not."""
         return [
             value
             for module in self._by_file.values()
@@ -208,7 +209,9 @@ class StorageModules:
         ]
 
     def _run(self, file: str) -> ModuleType:
-        """Import a file; under its own name if that means it, so that its neighbours share it."""
+        """Import a file: under its own name if that name means this file, so that modules beside it
+        import the same one.
+        """
         directory, base = os.path.split(file)
         name = os.path.splitext(base)[0]
         _make_importable(directory)
@@ -245,7 +248,7 @@ def _file_of(spec: StorageSpec) -> str:
     :raises ConfigurationError: when there is no such module.
     """
     _make_importable(os.getcwd())
-    with _blaming(lambda error: f'storage {spec.name!r}: the package of {spec.module} fails'):
+    with _reported(lambda error: f'storage {spec.name!r}: the package of {spec.module} fails'):
         origin = _origin(spec.module)
     if origin is None:
         raise ConfigurationError(
@@ -259,23 +262,23 @@ def _origin(name: str) -> str | None:
     """Return the real path of the file that ``import name`` would run, or has run, if any."""
     try:
         location = importlib.util.find_spec(name)
-    except ValueError:  # a module that was not imported from anywhere, as __main__
+    except ValueError:  # a module that was not imported from a file, such as __main__
         return None
     except ModuleNotFoundError as error:
         if error.name and f'{name}.'.startswith(f'{error.name}.'):
             return None
-        raise  # the parent package is there, and fails
+        raise  # the parent package exists, and importing it fails
     return os.path.realpath(location.origin) if location and location.origin else None
 
 
 def _make_importable(directory: str) -> None:
-    """Let storage modules import their neighbours; last on the path, so as to hide nothing."""
+    """Let storage modules import those beside them; last on the path, so that nothing is hidden."""
     if directory not in sys.path:
         sys.path.append(directory)
 
 
 def _place(error: Exception, file: str) -> str:
-    """Return which line of a module file raised an exception, as far as that is known."""
+    """Return the file and, if it is known, the line of it that raised an exception."""
     if isinstance(error, SyntaxError):
         return f'{error.filename}, line {error.lineno}'
     lines = [

@@ -1,6 +1,6 @@
 """The ``<ssl>`` section.
 
-Enters: its keys.  Leaves: the context for a server or a client.  Fails: with
+Enters: its keys. Leaves: the context for a server or a client. Fails: with
 :class:`ConfigurationError` that says what is wrong with a file, or with the section.
 """
 
@@ -13,7 +13,7 @@ from ZEO.net.tls import SSLContext, client_context, server_context
 
 
 class TlsSection:
-    """What one ``<ssl>`` section says; whose it is decides which context it makes."""
+    """What one ``<ssl>`` section says; its owner asks for the context of a server or a client."""
 
     def __init__(self, section: Any) -> None:
         self.place = getattr(section.getSectionMatcher(), 'place', None)
@@ -27,13 +27,13 @@ class TlsSection:
 
     @property
     def lets_anyone_in(self) -> bool:
-        """Whether a server would take clients that have no certificate."""
+        """Whether a server would accept clients that have no certificate."""
         return not self._authenticate
 
     def server_context(self) -> SSLContext:
         """Return the context for a server.
 
-        :raises ConfigurationError: when the section is not one for a server, or a file is wrong.
+        :raises ConfigurationError: when the section is one for a client, or a file is wrong.
         """
         for name, value in [
             ('check-hostname', self._check_hostname),

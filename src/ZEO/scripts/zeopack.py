@@ -1,7 +1,7 @@
 """The command ``zeopack`` by the name that recipes and wrappers import: ``python -m
 ZEO.scripts.zeopack``.
 
-Enters: a command line.  Leaves and fails: as :mod:`ZEO.commands.zeopack`.
+Enters: a command line. Leaves and fails: as :mod:`ZEO.commands.zeopack`.
 """
 
 from __future__ import annotations
