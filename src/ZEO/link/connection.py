@@ -22,7 +22,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from ZEO.Exceptions import ClientDisconnected, ProtocolError, UnrecognizedResult
+from ZEO.Exceptions import ClientDisconnected, ProtocolError
+from ZEO.link.arrivals import Arrivals
 from ZEO.link.deadlines import Deadlines
 from ZEO.link.outbox import Outbox, too_large
 from ZEO.link.reader import Reader
@@ -31,9 +32,9 @@ from ZEO.link.watcher import Watcher
 from ZEO.net.locks import under_in_time
 from ZEO.net.stream import TICK, Stream
 from ZEO.net.system import REAL, System
-from ZEO.wire import faults, shapes
+from ZEO.wire import shapes
 from ZEO.wire.frames import frame, framed
-from ZEO.wire.messages import FAULT, KEEP_ALIVE_ID, REPLY, Message
+from ZEO.wire.messages import KEEP_ALIVE_ID
 from ZEO.wire.session import ClientSession
 
 log = logging.getLogger('ZEO.ClientStorage')
@@ -77,10 +78,11 @@ class Connection:
         # message id -> the call whose answer has not come
         self._waiting: dict[int, Waiting] = {}
         self._outbox = Outbox(stream, self._check, self.end, system)
-        self._reader = Reader(
-            stream, self._session, self._waiting, self._handle, self.end, self._tick, system
-        )
         self._deadlines = Deadlines(limit, self._ask, self.end, system)
+        self._arrivals = Arrivals(self, self._waiting, self._deadlines)
+        self._reader = Reader(
+            stream, self._session, self._waiting, self._arrivals.apply, self.end, self._tick, system
+        )
         self._said_so = False  # all who must know of the loss do
         self.lost: ClientDisconnected | None = None  # why there is no connection any more
         # the largest message that the server takes, in bytes
@@ -181,62 +183,6 @@ class Connection:
         elif not (waiting.done or (waiting.has_effect and waiting.sent)):
             self.end(f'{waiting.name} was interrupted', error)
 
-    # What arrives; the reader's lock is held.
-
-    def _handle(self, message: Message) -> None:
-        """Apply a message."""
-        if self.lost is not None:
-            # what comes after a loss is not of the connection that the cache was checked for
-            self._reader.forget()
-            return
-        message_id, flags, name, args = message
-        if name == REPLY:
-            waiting = self._waiting.pop(message_id, None) if type(message_id) is int else None
-            if waiting is not None:
-                self._settle(waiting, flags, args)
-        else:
-            if name[:11] == 'receiveBlob':
-                self._deadlines.part_has_come()
-            self._tell(name, args)
-
-    def _tell(self, name: str, args: Any) -> None:
-        try:
-            self.events.on_message(name, args)
-        except ProtocolError as error:
-            self.end(str(error), error)
-        # It is not known how far it got: the connection ends, and the next one checks the cache.
-        except BaseException as error:
-            log.exception('%s: %s could not be applied', self.who, name)
-            self.end(f'{name} could not be applied: {error}', error)
-            if not isinstance(error, Exception):
-                raise
-
-    def _settle(self, waiting: Waiting, flags: Any, result: Any) -> None:
-        try:
-            if flags == FAULT:
-                waiting.error = faults.restore(result, self.where)
-            else:
-                check = waiting.check
-                if check is not None and not check(result):
-                    shapes.answer(waiting.name, result, self.where)  # which raises
-                waiting.result = result if waiting.applied is None else waiting.applied(result)
-            waiting.done = True
-        except UnrecognizedResult as error:  # found out before anything was applied
-            waiting.error = error
-            waiting.done = True
-        except ProtocolError as error:
-            waiting.error = error
-            self._fail(waiting)
-            self.end(str(error), error)
-        # It is not known how far it got, and an error that was thrown into this thread is not of
-        # the caller, who may be another.
-        except BaseException as error:
-            self.end(f'the answer to {waiting.name} could not be applied: {error!r}', error)
-            self._fail(waiting)
-            raise
-        if waiting.bell is not None:
-            waiting.wake()
-
     # Time.
 
     def _tick(self, waiting: Waiting) -> float:
@@ -245,7 +191,7 @@ class Connection:
         """
         if self.lost is not None:
             self._say_so()
-            self._fail(waiting)
+            self._arrivals.fail(waiting)
             return 0.0
         return self._deadlines.look(waiting, self._reader.heard)
 
@@ -292,7 +238,7 @@ class Connection:
                     None,
                 )
         if self.lost is not None:
-            raise self._disconnected()
+            raise self.disconnected()
         self._outbox.put([self._session.answer])
 
     def drain(self) -> None:
@@ -337,23 +283,17 @@ class Connection:
             self._reader.has_ended = self._outbox.has_ended = True
             self._stream.shut()
             for waiting in self._waiting.copy().values():
-                self._fail(waiting)
+                self._arrivals.fail(waiting)
             self.events.on_lost(self, str(self.lost))
             self._said_so = True
-
-    def _fail(self, waiting: Waiting) -> None:
-        if not waiting.done:
-            waiting.error = waiting.error or self._disconnected()
-            waiting.done = True
-            waiting.wake()
 
     def _check(self) -> None:
         """Raise ClientDisconnected when the connection has ended."""
         if self.lost is not None:
             self._say_so()
-            raise self._disconnected()
+            raise self.disconnected()
 
-    def _disconnected(self) -> ClientDisconnected:
+    def disconnected(self) -> ClientDisconnected:
         """A new exception each time: several threads raise it."""
         error = ClientDisconnected(
             'the connection is lost' if self.lost is None else self.lost.args[0]
