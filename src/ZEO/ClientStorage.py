@@ -423,7 +423,7 @@ class ClientStorage(ConflictResolvingStorage):
         return self._server.call('getTid', oid)
 
     def lastTransaction(self) -> bytes:
-        """Return the tid of the last transaction that the database was told of.
+        """Return the tid of the last transaction that the database was informed of.
 
         :raises ClientDisconnected: when there was no connection yet, and none is made in time.
         """

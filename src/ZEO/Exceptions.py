@@ -1,8 +1,9 @@
-"""Every error of ours, by whose fault it is.
+"""The errors of this package, by whose fault they are.
 
-Nothing enters or leaves here: these are the classes that the rest of the package raises. What
-applications catch are the storage errors (:class:`ClientStorageError` and below);
-:class:`ConfigurationError` speaks to the operator who wrote a command line or a configuration file.
+Enters: nothing. Leaves: the classes that the rest of the package raises. Fails: never.
+
+Applications catch the storage errors (:class:`ClientStorageError` and below);
+:class:`ConfigurationError` is for the operator who wrote a command line or a configuration file.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ class ClientStorageError(StorageError):
 
 
 class ClientDisconnected(ClientStorageError, transaction.interfaces.TransientError):
-    """There is no connection to the server, or it was lost; trying the transaction again later may
-    succeed.
+    """There is no connection to the server, or it was lost.
+
+    Trying the transaction again later may succeed.
     """
 
 
@@ -26,22 +28,24 @@ class AuthError(StorageError):
 
 
 class ProtocolError(ClientStorageError):
-    """The other side broke the wire protocol, or speaks another one."""
+    """The peer broke the wire protocol, or speaks another one."""
 
 
 class UnrecognizedResult(ProtocolError):
-    """The answer of the server to a call is not one."""
+    """The server answered a call with something that is not an answer to it."""
 
 
 class MessageTooLarge(ClientStorageError):
-    """A message is larger than the server takes, so that it was not sent; trying again does not
-    help.
+    """A message is larger than the server accepts, so it was not sent.
+
+    Trying again does not help.
     """
 
 
 class ServerException(ClientStorageError):
-    """The server failed with an exception that has no class on this side; the text says which and
-    where.
+    """The server failed with an exception whose class this client does not have.
+
+    The text says which, and where.
     """
 
 
@@ -50,14 +54,17 @@ class StaleServerError(ClientStorageError):
 
 
 class ConfigurationError(ValueError):
-    """What an operator wrote is wrong; the message says what, and what to do about it."""
+    """A command line, a configuration or an argument is wrong.
 
-    #: With which a command ends: trying again changes nothing.
+    The text says what, and what to do about it.
+    """
+
+    #: The exit status of a command: trying again changes nothing.
     exit_status = 2
 
 
 class Unavailable(ConfigurationError):
     """What a server needs for its start is not there now; the same start may succeed later."""
 
-    #: With which supervisors try again, where they are not told otherwise.
+    #: The exit status of a command: supervisors try again, unless they are configured otherwise.
     exit_status = 1

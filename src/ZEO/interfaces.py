@@ -1,7 +1,7 @@
-"""What ZEO announces to a program, and what it expects of storages and caches that others write.
+"""The events that ZEO announces to a program, and what it expects of storages that others write.
 
-Enters: the storage or server that an event is about.  Leaves: events, for subscribers of
-``zope.event``.  Fails: what a subscriber raises passes through :func:`notify`.
+Enters: the storage or server that an event is about. Leaves: events, for subscribers of
+``zope.event``. Fails: what a subscriber raises passes through :func:`notify`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from zope.interface import Interface
 class StaleCache:
     """The client's cache can't be brought up to date and was dropped.
 
-    The objects in the connections of a database over it may be stale: a program may close them,
-    or end itself and be restarted.
+    The objects in the ZODB connections over it may be stale: a program can close these
+    connections, or exit and be restarted.
 
     :param storage: the :class:`ZEO.ClientStorage.ClientStorage`.
     """
@@ -45,10 +45,10 @@ class Closed(ServerEvent):
 
 
 def notify(event: object) -> None:
-    """Tell the subscribers of ``zope.event``, where that is installed, of an event."""
-    from ZODB.event import notify as tell
+    """Call the subscribers of ``zope.event``, where that is installed, with an event."""
+    from ZODB.event import notify as call_subscribers
 
-    tell(event)
+    call_subscribers(event)
 
 
 class IServeable(Interface):

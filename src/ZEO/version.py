@@ -1,6 +1,6 @@
 """Which version of ZEO this is.
 
-Enters: nothing but what the installation says of itself.  Leaves: a text.  Fails: never.
+Enters: nothing but the metadata of the installation. Leaves: a text. Fails: never.
 """
 
 from __future__ import annotations

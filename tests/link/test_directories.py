@@ -131,7 +131,7 @@ class TestOfAClient:
 
     def test_one_that_can_not_be_made_is_said(self):
         with pytest.raises(
-            ConfigurationError, match='blob_dir is /proc/x, which cannot be made .* name another'
+            ConfigurationError, match='blob_dir is /proc/x, which cannot be created .* name another'
         ):
             cache('/proc/x')
 
@@ -139,7 +139,7 @@ class TestOfAClient:
         (tmp_path / 'file').touch()
         with pytest.raises(ConfigurationError, match='not a directory'):
             cache(str(tmp_path / 'file'))
-        with pytest.raises(ConfigurationError, match='cannot be made'):
+        with pytest.raises(ConfigurationError, match='cannot be created'):
             cache(str(tmp_path / 'file' / 'below'))
 
     def test_one_that_can_not_be_written_to_is_said(self):

@@ -347,7 +347,7 @@ def test_a_conflict_that_is_handed_back_once_more_ends_the_transaction(
         {'vote': [{'oid': oid(1), 'serials': (tid(2), tid(1)), 'data': b'lost'}]}
     )
     merge_everything(client, monkeypatch)
-    with pytest.raises(ConflictError, match='gave back'):
+    with pytest.raises(ConflictError, match='resolved before'):
         finish(client, metadata)
 
 

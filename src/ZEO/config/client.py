@@ -1,6 +1,6 @@
 """The ``<clientstorage>`` section.
 
-Enters: its keys.  Leaves: an open :class:`~ZEO.ClientStorage.ClientStorage`.  Fails: as that does,
+Enters: its keys. Leaves: an open :class:`~ZEO.ClientStorage.ClientStorage`. Fails: as that does,
 and with :class:`ConfigurationError` for wrong TLS files.
 """
 
@@ -46,10 +46,14 @@ _OPTIONAL = (
 
 
 class ClientStorageSection(BaseConfig):
-    """What opens the storage of one section, as ZODB.config wants it."""
+    """Opens the storage of one section, for ZODB.config."""
 
     def open(self, database_name: str = 'unnamed', databases: Any = None) -> ClientStorage:
-        """Return the storage, open; the arguments are ZODB.config's and have no effect."""
+        """Return the open storage.
+
+        :param database_name: passed by ZODB.config, and ignored like `databases`.
+        :raises ZEO.Exceptions.ClientStorageError: as the constructor of the storage does.
+        """
         from ZEO.ClientStorage import ClientStorage
 
         return ClientStorage(self.config.server, **self.options())

@@ -11,8 +11,8 @@ from typing import Any
 
 from ZEO.link.connection import Connection
 
-#: Bytes of records that are kept for the cache; those beyond it are loaded again when somebody
-#: wants them.
+#: Bytes of records that are kept for the cache; those beyond it are loaded again when they are
+#: wanted.
 MEMORY = 16 * 1024 * 1024
 
 
@@ -21,7 +21,8 @@ class CommitBuffer:
 
     :param transaction: kept, so that its id stays its own.
     :param txn_id: what the server calls it.
-    :param exclusive: whether it holds the lock of a client whose server takes one commit at a time.
+    :param exclusive: whether it holds the lock of a client whose server accepts one commit at a
+        time.
     """
 
     def __init__(
@@ -33,12 +34,12 @@ class CommitBuffer:
         self.exclusive = exclusive
         # (oid, path of a file to be kept in the blob cache)
         self.blobs: list[tuple[bytes, str]] = []
-        # oid -> new record, None: not known here
+        # oid -> new record; None: not known to this client
         self._records: dict[bytes, bytes | None] = {}
         self._size = 0  # bytes
 
     def store(self, oid: bytes, data: bytes | None) -> None:
-        """Note a new record; None for one that is not known on this side."""
+        """Note a new record; None for one that is not known to this client."""
         if data is not None:
             self._size += len(data)
             if self._size > MEMORY:

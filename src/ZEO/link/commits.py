@@ -1,9 +1,10 @@
 """The transactions of one client that are under way, from tpc_begin to their end.
 
 Enters: transaction objects, by which callers name their transactions, and what is to be stored in
-them. Leaves: messages to the server; the oids whose record became another; the tid. Fails:
-StorageTransactionError for a transaction that was not begun, or twice; ClientDisconnected when its
-connection is lost: it can't be continued on another; what the vote raises.
+them. Leaves: messages to the server; the oids whose records were changed by the server; the tid.
+Fails: StorageTransactionError for a transaction that was not begun, or was begun twice;
+ClientDisconnected when its connection is lost, since it can't be continued on another; what the
+vote raises.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from ZEO.wire.faults import conflict
 
 log = logging.getLogger('ZEO.ClientStorage')
 
-#: Votes after which a transaction fails whose server finds ever more conflicts that it leaves to
-#: the client.
+#: Votes after which a transaction fails, if its server keeps finding conflicts for the client to
+#: resolve.
 ROUNDS = 100
 
-#: Seconds that one thread waits for another's commit, on a server that takes one at a time.
+#: Seconds that one thread waits for another's commit, on a server that accepts one at a time.
 TURN = 300.0
 
 #: Seconds between two looks whether that has ended.
@@ -65,19 +66,19 @@ class Commits:
         """Have no transactions: new, or in a forked child, whose parent keeps them."""
         # id of the transaction object -> what it has changed
         self._buffers: dict[int, CommitBuffer] = {}
-        # at 0: whose turn it is, on a server that can do one at a time
+        # at 0: whose turn it is, on a server that accepts one commit at a time
         self._turn: dict[int, CommitBuffer] = {}
 
     def begin(self, transaction: Any, tid: bytes | None, status: str) -> None:
         """Begin a transaction."""
         if id(transaction) in self._buffers:
-            raise StorageTransactionError('this transaction was begun already')
+            raise StorageTransactionError('this transaction was already begun on this storage')
         connection = self._server.wait()
         if connection.read_only:
-            # for want of a better server, since a moment ago: it would close the connection
+            # a fallback since a moment ago; it would close the connection for a tpc_begin
             raise ReadOnlyError(
-                f'{connection.where}: the storage can only be read there, and no other server is '
-                'connected'
+                f'{connection.where}: this server is read-only, and no writable one was found: try '
+                'again later'
             )
         abilities = self._state.abilities
         described = metadata(transaction, abilities)
@@ -101,8 +102,8 @@ class Commits:
                 self._give_turn(holder)
             elif self._system.now() > until:
                 raise ClientStorageError(
-                    f'another thread has been committing for {TURN:.0f} s, and the server takes '
-                    'one at a time'
+                    f'another thread has been committing for {TURN:.0f} s, and this server accepts '
+                    'one commit at a time'
                 )
             else:
                 self._system.sleep(LOOK_AGAIN)
@@ -136,8 +137,10 @@ class Commits:
         return buffer
 
     def vote(self, transaction: Any) -> list[bytes]:
-        """Have the server make sure that it can commit; returns the oids whose new record is not
-        the one that was stored.
+        """Have the server make sure that it can commit a transaction.
+
+        :returns: the oids whose new record is not the one that was stored.
+        :raises ConflictError: when a conflict can't be resolved.
         """
         buffer = self._buffers.get(id(transaction)) or self._not_begun(transaction)
         changed: list[bytes] = []
@@ -167,13 +170,13 @@ class Commits:
         serials: tuple[bytes, bytes],
         data: bytes,
     ) -> None:
-        """The server leaves a conflict to this client: merge the records, and store again over the
-        committed one.
+        """Resolve a conflict that the server leaves to this client: merge the records, and store
+        the result over the committed one.
         """
         committed, old = serials
         if (oid, committed) in settled:
             raise ConflictError(
-                'the server gave back a conflict that was resolved',
+                'the server reported a conflict that this client has resolved before',
                 oid=oid,
                 serials=(committed, old),
             )
@@ -183,7 +186,7 @@ class Commits:
         except ConflictError:
             raise
         except Exception as error:
-            # ZODB means to say that it is a conflict, but can't read the name of the class
+            # ZODB wants to raise a ConflictError, but can't read the name of the class
             raise conflict(oid, serials, data) from error
         buffer.connection.send('storea', (oid, committed, merged, buffer.txn_id))
         buffer.store(oid, merged)
@@ -198,8 +201,7 @@ class Commits:
                     tid, buffer.changes(), lambda tid: self._call_back(callback, tid)
                 )
             except Exception as error:
-                # the transaction stands; the next connection finds out what this client does not
-                # know
+                # the transaction is committed; the next connection finds out what changed
                 log.exception(
                     'transaction %s is committed, but could not be applied here', tid.hex()
                 )
@@ -209,7 +211,7 @@ class Commits:
         try:
             return buffer.connection.call('tpc_finish', (buffer.txn_id,), applied)
         except ProtocolError as error:
-            # committed, most likely, but as what? The next connection finds out
+            # committed, most likely, but with which tid? The next connection finds out
             buffer.connection.lose(str(error), error)
             raise
         except BaseException as error:
@@ -219,16 +221,16 @@ class Commits:
             self._forget(buffer)
 
     def _call_back(self, callback: Callable[[bytes], Any], tid: bytes) -> None:
-        """Call the function of the committing thread; the transaction stands, whatever that does.
+        """Call the callback of tpc_finish; the transaction is committed, whatever goes wrong there.
 
-        The callback is the database's: if it has failed, other connections of this process may not
-        know what has changed, and have to forget everything.
+        The callback is the database's: if it fails, other connections of this process may not know
+        what has changed, and have to forget everything.
         """
         try:
             callback(tid)
         except Exception:
             log.exception(
-                'transaction %s is committed, but its callback has failed: all object caches are '
+                'transaction %s is committed, but its callback failed: all object caches are '
                 'emptied',
                 tid.hex(),
             )
@@ -263,8 +265,8 @@ class Commits:
 
 
 def _end_if_interrupted(buffer: CommitBuffer, error: BaseException, call: str) -> None:
-    """What the server knows of a transaction is not known any more: it would wait for its end, and
-    others for its lock.
+    """End the connection after an interrupt: it is not known what the server has received, which
+    might wait for the end of the transaction, and other clients for its lock.
     """
     if not isinstance(error, Exception):
         buffer.connection.lose(f'{buffer.connection.where}: {call} was interrupted', error)

@@ -5,7 +5,7 @@ no thread can be started.
 
 The thread may be torn away by an exception at any bytecode, also before it has begun, and at the
 very moment in which it is needed again. So nothing but the thread itself says whether it is still
-there, and whoever needs it starts it again.
+there, and a caller that needs it starts it again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Blob directories: the cache of a client, which it makes, and the server's own, in which it
-changes nothing.
+"""Blob directories: a client's cache, which it makes, and the server's own, in which it changes
+nothing.
 
 Enters: a path. Leaves: ZODB's FilesystemHelper, which knows where files are. Fails:
-ConfigurationError for a directory that is not there, that is another one than was meant, or that
+ConfigurationError for a directory that does not exist, that is not the one that was meant, or that
 can't be used.
 """
 
@@ -44,13 +44,14 @@ def cache(directory: str) -> FilesystemHelper:
     """
     directory = os.path.abspath(directory)
     if os.path.exists(directory) and not os.path.isdir(directory):
-        raise ConfigurationError(f'blob_dir is {directory}, which is not a directory')
+        raise ConfigurationError(
+            f'blob_dir is {directory}, which is not a directory: name a directory'
+        )
     layout = _layout(directory)
     if layout not in ('', _LAYOUT):
         raise ConfigurationError(
-            f'blob_dir is {directory}, which is the blob directory of a storage (its layout is '
-            f'{layout!r}), '
-            'not of a client: give a directory of its own, or shared_blob_dir=True if it is the '
+            f'blob_dir is {directory}, the blob directory of a storage (its layout is {layout!r}), '
+            'not of a client: name another directory, or give shared_blob_dir=True if it is the '
             "server's"
         )
     helper = FilesystemHelper(directory, _LAYOUT)
@@ -58,16 +59,15 @@ def cache(directory: str) -> FilesystemHelper:
         helper.create()
     except OSError as error:
         raise ConfigurationError(
-            f'blob_dir is {directory}, which cannot be made or written to '
-            f'({error.strerror or error}): make '
-            'a directory that this process may write to, or name another'
+            f'blob_dir is {directory}, which cannot be created or written to '
+            f'({error.strerror or error}): give this process write access, or name another '
+            'directory'
         ) from None
     for path in (directory, helper.temp_dir):
         if not os.access(path, os.W_OK | os.X_OK):
             raise ConfigurationError(
-                f'blob_dir is {directory}, but this process may not write to {path}: give it the '
-                'right '
-                'to, or name another directory'
+                f'blob_dir is {directory}, but this process may not write to {path}: give it write '
+                'access, or name another directory'
             )
     return helper
 
@@ -80,17 +80,17 @@ def shared(directory: str) -> FilesystemHelper:
     directory = os.path.abspath(directory)
     remedy = (
         'mount the blob directory of the server there, or correct blob_dir; without '
-        'shared_blob_dir blobs come over the '
-        'connection'
+        'shared_blob_dir blobs come over the connection'
     )
     if not os.path.isdir(directory):
         raise ConfigurationError(
-            f'there is no directory {directory}, which shared_blob_dir says the server shares: '
-            f'{remedy}'
+            f'there is no directory {directory}, but shared_blob_dir needs the blob directory of '
+            f'the server there: {remedy}'
         )
     if not os.access(directory, os.R_OK | os.X_OK):
         raise ConfigurationError(
-            f'this process may not read {directory}, which shared_blob_dir says the server shares'
+            f'this process may not read {directory}, the blob directory of the server: give it '
+            'read access'
         )
     layout = _layout(directory)
     if layout == _LAYOUT:
@@ -100,7 +100,7 @@ def shared(directory: str) -> FilesystemHelper:
         )
     if not layout:
         log.warning(
-            '%s has no file %s, as the blob directory of a server has: is it mounted?',
+            '%s has no file %s, which the blob directory of a server has: is it mounted?',
             directory,
             LAYOUT_MARKER,
         )
@@ -108,12 +108,13 @@ def shared(directory: str) -> FilesystemHelper:
         return FilesystemHelper(directory)
     except KeyError:
         raise ConfigurationError(
-            f'{directory} has the layout {layout!r}, which this version of ZODB does not know'
+            f'{directory} has the layout {layout!r}, which this version of ZODB does not know: '
+            'install a newer ZODB'
         ) from None
 
 
 def make_way(directory: str) -> None:
-    """Have `directory` be there; what is in its way is moved aside."""
+    """Make a directory if it is missing; what is in its way is moved aside."""
     try:
         os.makedirs(directory, exist_ok=True)
         return

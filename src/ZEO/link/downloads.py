@@ -3,7 +3,7 @@
 Enters: which blob a thread is about to ask for; the parts that come, by whichever thread reads the
 connection. Leaves: a whole file, of the length that the server has announced. Fails: ProtocolError
 for parts that were not asked for, or in another order, or more than was announced, for which the
-connection ends; for a blob that is not whole, when somebody wants to have it; OSError of the disk.
+connection ends; for a blob that is not whole, when it is wanted; OSError of the disk.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from ZEO.Exceptions import ProtocolError
 from ZEO.incoming import IncomingFile
 from ZEO.wire import shapes
 
-#: Blobs whose caller has given up, and whose parts may still come: so many interrupted calls are
-#: remembered.
+#: Interrupted calls that are remembered: the parts of their blobs may still come.
 GIVEN_UP = 1000
 
 _Key = tuple[bytes, bytes]
@@ -68,7 +67,7 @@ class Download:
             raise self.file.error
         if not self._ended:
             raise ProtocolError(
-                f'the server did not send a blob to its end: {self._received} bytes have come'
+                f'the server stopped in the middle of a blob, after {self._received} bytes'
             )
         if self._length not in (None, self._received):
             raise ProtocolError(
@@ -91,7 +90,7 @@ class Downloads:
         return download
 
     def end(self, key: _Key) -> None:
-        """It has what it wanted, or will not get it."""
+        """The thread has the blob, or will not get it."""
         self._open.pop(key, None)
 
     def give_up(self, key: _Key) -> None:
@@ -107,7 +106,7 @@ class Downloads:
     def arrived(self, name: str, args: Any) -> None:
         """A part has come.
 
-        :raises ProtocolError: when it has no business to.
+        :raises ProtocolError: when it was not asked for.
         """
         key, length, chunk = shapes.blob_part(name, args)
         if key in self._given_up:
@@ -120,7 +119,7 @@ class Downloads:
         download.take(name, length, chunk)
 
     def _swallowed(self, key: _Key) -> None:
-        """The last part of a blob has come for which nobody waits."""
+        """The last part has come of a blob that no thread waits for."""
         left = self._given_up.pop(key) - 1
         if left:
             self._given_up[key] = left

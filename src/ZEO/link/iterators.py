@@ -2,8 +2,8 @@
 
 Enters: the tids to start and stop at. Leaves: transactions, and their records, as ZODB's storages
 give them. Fails: ClientDisconnected when the connection on which the iteration was begun is lost;
-UnrecognizedResult for a server that does not come on; what the server raises. It ends where the
-server says that it does, and nowhere else.
+UnrecognizedResult for a server that makes no progress; what the server raises. It ends where the
+server says so, and nowhere else.
 
 A server of this package sends batches of transactions with their records; any other one
 transaction, one record at a time. A transaction that does not fit into one batch is never held as a
@@ -113,8 +113,8 @@ class StorageIterator:
     def _expect(self, what_should_be: bool) -> None:
         if not what_should_be:
             raise UnrecognizedResult(
-                f'{self._connection.where} answered iterator_batch with what leads nowhere: it has '
-                'a fault'
+                f'{self._connection.where} answered iterator_batch with an empty batch, or one '
+                'that does not follow the last: the server has a fault'
             )
 
     def _add(self, part: _Part) -> None:
@@ -162,7 +162,7 @@ class _Large:
     def __init__(self, iterator: StorageIterator, tid: bytes, first: list[Any]) -> None:
         self._iterator = iterator
         self._tid = tid
-        self._first: list[Any] | None = first  # until somebody takes them
+        self._first: list[Any] | None = first  # until they are taken
         self._rest = iterator.rest(tid)
         self._left = False  # the iteration has gone on without them
 
@@ -176,19 +176,18 @@ class _Large:
             yield from part
         if self._left:
             raise ClientStorageError(
-                f'the records of transaction {self._tid.hex()} were broken off: take them before '
-                'going on '
-                'to the next transaction'
+                f'the records of transaction {self._tid.hex()} were cut short: read them before '
+                'the next transaction'
             )
 
     def leave(self) -> None:
-        """Whoever iterates goes on to the next transaction: have the server come to its end."""
+        """The caller goes on to the next transaction: have the server finish this one."""
         self._first, self._left = None, True
         for _ in self._rest:
             pass
         if self._iterator._large is self:  # it was interrupted
             raise ClientStorageError(
-                f'transaction {self._tid.hex()} was not received to its end: begin the iteration '
+                f'transaction {self._tid.hex()} was not received to its end: start the iteration '
                 'again'
             )
 

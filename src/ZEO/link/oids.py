@@ -1,4 +1,4 @@
-"""Fresh oids, which a server gives many at a time.
+"""New oids, of which a server gives many at a time.
 
 Enters: the oids of one answer after another. Leaves: one oid at a time. Fails: as the call of the
 server does.
@@ -12,7 +12,7 @@ from ZEO.net.system import System
 
 
 class Oids:
-    """Oids of one connection, to be given out; those of an earlier one are forgotten: its server
+    """The unused oids of one connection; those of an earlier one are forgotten, since its server
     may give them out again.
 
     :param ask: returns what the server gives.
@@ -21,7 +21,7 @@ class Oids:
     def __init__(self, ask: Callable[[], list[bytes]], system: System) -> None:
         self._ask = ask
         self._system = system
-        self._forgotten = 0  # times that they were
+        self._forgotten = 0  # how often they were
         self.start_afresh()
 
     def start_afresh(self) -> None:
@@ -30,9 +30,7 @@ class Oids:
         self.forget()
 
     def forget(self) -> None:
-        """There is another connection. Without the lock: who holds it may wait for this very
-        connection.
-        """
+        """There is another connection. Without the lock: its holder may wait for this one."""
         self._forgotten += 1
         self._oids: list[bytes] = []
 

@@ -1,13 +1,13 @@
-"""Objects on their way into the cache that nobody waits for yet.
+"""Objects on their way into the cache that no thread waits for yet.
 
-Enters: oids that an application will want. Leaves: requests, for many oids each to a server of
-ours, for one each to another; a few at a time, so that what they bring is bounded. A thread that
-wants one of the objects meanwhile waits for it instead of asking again. Fails: never; an object
-that did not come is loaded when it is wanted.
+Enters: oids that an application will want. Leaves: requests, each for many oids to a server of this
+package, for one oid to another server; a few at a time, so that what they bring is bounded. A
+thread that wants one of the objects meanwhile waits for it instead of asking again. Fails: never;
+an object that did not come is loaded when it is wanted.
 
-A server of ours answers a request for the first of its oids, as many as make a good answer. The
-others are asked for by the thread that applies that answer; that leaves with the next call of any
-thread, or by the thread that watches the connection.
+A server of this package answers a request for the first of its oids, as many as make a good answer.
+The thread that applies the answer asks for the others; that request leaves with the next call of
+any thread, or is sent by the thread that watches the connection.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ZEO.link.connection import Connection
 from ZEO.link.state import ClientState
 from ZEO.link.waiting import PendingCall
 
-#: Oids in one request: the most that a server takes.
+#: Oids in one request: the most that a server accepts.
 BATCH = 1000
 
 #: Requests that are under way at a time: with many oids each, about 1 MB comes for each; with one,
@@ -35,8 +35,8 @@ Key = tuple[bytes, bytes]  # oid, tid
 class Prefetched:
     """The requests that are under way, or were not long ago.
 
-    Callers and the thread that applies answers use it at the same time: every step is one that
-    can't be torn apart, and what is counted twice or forgotten between two of them costs a request.
+    Callers and the thread that applies answers use it at the same time, without a lock: every step
+    is atomic, and what is counted twice or forgotten between two of them costs one request.
     """
 
     def __init__(self) -> None:

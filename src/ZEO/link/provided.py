@@ -1,8 +1,8 @@
 """Which of ZODB's interfaces a client provides: those of its server's storage, as far as they can
-be had over the wire.
+be offered over the wire.
 
 Enters: names of interfaces, as get_info has them. Leaves: the interfaces. Fails: never; unknown
-names are passed over.
+names are ignored.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _REMOTE = {
 def provided(names: Iterable[tuple[str, str]]) -> list[Any]:
     """Return the interfaces to provide.
 
-    Those of blobs too for a client without a blob directory, as in the first release: what it says
-    of blobs then is what to do.
+    Those of blobs too for a client without a blob directory, as in the first release: its errors
+    then say what to do.
 
     :param names: (module, name) of each interface of the server's storage.
     """

@@ -1,13 +1,12 @@
-"""What this client knows: its cache, the last transaction it has heard of, and the database to be
-told.
+"""What this client knows: its cache, the last transaction, and the database to be informed.
 
 Enters: what the server sends, in the order in which it arrived, by whichever thread reads the
 connection. Leaves: an up to date cache, calls of the database's ``invalidate``. Fails:
 ProtocolError for a message that makes no sense.
 
 One order holds throughout: first the cache, then the database, then :attr:`ClientState.last_tid`. A
-connection of ZODB's that sees the new tid has been told what changed, and a process that is killed
-in between finds a cache that claims less than it has.
+ZODB connection that sees the new tid knows what changed, and a process that is killed in between
+finds a cache that claims less than it has.
 """
 
 from __future__ import annotations
@@ -53,14 +52,14 @@ class ClientState:
         self.database: Any = NullDatabase()  # set by registerDB
         # the last transaction that was applied
         self.last_tid: bytes | None = cache.getLastTid()
-        # a read before this tid can't miss what may have arrived by now
+        # a read before this tid can't miss what may have arrived meanwhile
         self.covered = _next(self.last_tid or z64)
         self._system = system
-        # held while our own commit is applied
+        # held while a commit of this client is applied
         self._committing = system.reentrant_lock()
         self.info: dict[str, Any] = {}  # what get_info said, kept up to date
         self.blob_arrived: Callable[[str, Any], None] | None = None  # takes receiveBlob… messages
-        # told when a cache check begins, and when it has ended
+        # is called when a cache check begins, and when it has ended
         self.on_check: Callable[[bool], None] = lambda begins: None
         # invalidations that came during a cache check
         self._held: HeldMessages | None = None
@@ -73,7 +72,10 @@ class ClientState:
     # What arrives.
 
     def on_message(self, name: str, args: Any) -> None:
-        """Apply a one-way message of the server's."""
+        """Apply a one-way message of the server.
+
+        :raises ProtocolError: when it makes no sense.
+        """
         if name == 'invalidateTransaction':
             self._on_invalidation(*shapes.invalidation(args))
         elif name == 'info':
@@ -81,12 +83,13 @@ class ClientState:
         elif name in OF_SERVER and self.blob_arrived is not None:
             self.blob_arrived(name, args)
         else:
-            raise ProtocolError(
-                f'the server sent {name[:60]!r}, which is not a message of a server'
-            )
+            raise ProtocolError(f'the server sent an unknown message {name[:60]!r}')
 
     def loaded(self, oid: bytes, result: Loaded | None) -> Loaded | None:
-        """Apply the answer to a loadBefore; returns it."""
+        """Apply the answer to a loadBefore, and return it.
+
+        :raises UnrecognizedResult: when it is not one.
+        """
         if type(result) is tuple and len(result) == 3:
             data, tid, end = result
             # What most answers are is looked at here: two calls of shapes.loaded's take 0.4 us.
@@ -105,7 +108,7 @@ class ClientState:
         changes: Iterable[tuple[bytes, bytes | None]],
         callback: Callable[[bytes], Any],
     ) -> None:
-        """Apply our own commit.
+        """Apply a commit of this client.
 
         :param changes: the oids, each with its new record, or None where that is not known.
         :param callback: is called with the tid before any other thread can see it.
@@ -118,8 +121,8 @@ class ClientState:
         changes: Iterable[tuple[bytes, bytes | None]],
         callback: Callable[[bytes], Any],
     ) -> None:
-        # A server that is a client itself may tell of a later transaction first: it may have ended
-        # what we have stored.
+        # A server that is a client itself may announce a later transaction first, which may have
+        # ended what this one stores.
         is_latest = self.last_tid is None or tid > self.last_tid
         for oid, data in changes:
             self.cache.invalidate(oid, tid)
@@ -129,16 +132,14 @@ class ClientState:
         self._advance(tid)
 
     def settled_tid(self) -> bytes | None:
-        """Return the last transaction; while a commit of our own is being applied, wait until it
-        is.
-        """
+        """Return the last transaction; wait while a commit of this client is being applied."""
         return under(self._committing, self._get_last_tid)
 
     def _get_last_tid(self) -> bytes | None:
         return self.last_tid
 
     def packed(self, result: Any = None) -> None:
-        """A pack is done: what is not current may not be in the storage any more."""
+        """A pack is done: revisions that are not current may be gone from the storage."""
         self.cache.drop_noncurrent()
 
     def _on_info(self, news: dict[str, Any]) -> None:
@@ -168,32 +169,36 @@ class ClientState:
         self.covered = _next(tid)
 
     def after_fork(self) -> None:
-        """In a forked child: have a lock that no thread of the parent's holds."""
+        """In a forked child: have a lock that no thread of the parent holds."""
         self._committing = self._system.reentrant_lock()
 
     # The cache check on connect.
 
     def hold(self) -> None:
-        """A cache check begins: keep invalidations back until :meth:`release`."""
+        """A cache check begins: hold invalidations back until :meth:`release`."""
         self.on_check(True)
         self._held = HeldMessages()
 
     def catch_up(self, tid: bytes, oids: list[bytes]) -> None:
-        """While away, these oids changed, one time or several, up to and including the transaction
-        `tid`.
+        """These oids have changed while there was no connection, once or more often.
+
+        :param tid: the last transaction that is taken into account.
         """
         for oid in oids:
-            self.cache.invalidate(oid, None)  # since when is not known
+            self.cache.invalidate(oid, None)  # it is not known since when
         self.database.invalidate(tid, oids)
         self._set_last(tid)
 
     def reset_to(self, tid: bytes) -> None:
-        """While away, anything may have changed, up to and including the transaction `tid`."""
+        """Anything may have changed while there was no connection: forget everything.
+
+        :param tid: the last transaction that is taken into account.
+        """
         self.cache.clear()
         self.database.invalidateCache()
         self.database.invalidate(tid, [])  # from now on its snapshots are as new as that
         self._set_last(tid)
-        # again, for those who have taken an older snapshot since the first time
+        # again, for connections that have taken an older snapshot since the first time
         self.database.invalidateCache()
 
     def release(self) -> None:

@@ -1,8 +1,8 @@
 """The cache check on connect: what changed while this client was away?
 
-Enters: a registered connection, the state with its cache, the server's last tid. Leaves: a state
-that is as new as the server's, and of which the database was told. Fails: StaleServerError where
-the server is older than this client; what the server raises.
+Enters: a registered connection, the client state with its cache, the server's last tid. Leaves: a
+client state and a database that are as new as the server. Fails: StaleServerError where the server
+is older than this client; what the server raises.
 
 Its time does not depend on the cache's size: nothing (the same tid), or the oids that the server
 names, or all at once.
@@ -29,11 +29,11 @@ def check(
     drop_when_older: bool,
     drop_rather: bool,
 ) -> bool:
-    """Bring `state` up to date; returns whether everything it knew had to be dropped.
+    """Bring `state` up to date; return whether everything it knew had to be dropped.
 
     :param drop_when_older: drop the cache, instead of raising, when the server is older than it.
     :param drop_rather: do not ask what has changed.
-    :raises StaleServerError: when it is.
+    :raises StaleServerError: when it is, without `drop_when_older`.
     """
     known = state.cache.getLastTid() or state.last_tid
     if known is None or known == z64:
@@ -46,11 +46,9 @@ def check(
         if not drop_when_older:
             raise StaleServerError(
                 f'the server {connection.where} is older than this client: its last transaction is '
-                f'{server_tid.hex()}, but this '
-                f'client has seen {known.hex()}. Was it restored from a backup, or is it another '
-                'database? If the server is '
-                "right, remove the client's cache file, or open the storage with "
-                'drop_cache_if_older=True'
+                f'{server_tid.hex()}, but this client has seen {known.hex()}. Was it restored from '
+                'a backup, or is it another database? If the server is right, remove the cache '
+                'file of this client, or open the storage with drop_cache_if_older=True'
             )
         log.warning('%s: the server is older than the cache: the cache is dropped', connection.who)
         state.reset_to(server_tid)
