@@ -1,7 +1,7 @@
-"""Calling a function with a lock held, whatever strikes the thread.
+"""Calling a function with a lock held, whatever exception strikes the thread.
 
-Enters: a lock, a function. Leaves: what the function returns. Fails: with what it raises, the lock
-given back.
+Enters: a lock, a function. Leaves: what the function returns. Fails: with what it raises, after the
+lock was released.
 """
 
 from __future__ import annotations

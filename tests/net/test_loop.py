@@ -259,7 +259,7 @@ def test_a_post_may_post(loop):
 def test_posts_can_be_taken_early_and_are_called_once(loop):
     order = []
     loop.from_thread(lambda: order.append(1))
-    loop.take_posts()
+    loop.run_posted()
     loop.run_once(0)
     assert order == [1]
 

@@ -1,12 +1,13 @@
-"""Looking again a few times before sleeping: what is about to come is not worth being woken for.
+"""Poll briefly before blocking: waking up costs more than waiting for an answer that is about to
+arrive.
 
-Enters: a function that looks without waiting. Leaves: what it found; where that is nothing, the
-caller sleeps until there is something. Fails: with what the function raises.
+Enters: a function that looks for events without waiting. Leaves: the events that it found; if there
+are none, the caller blocks until there are. Fails: with what the function raises.
 
-To be woken takes a process 5 to 50 microseconds, and the one that wakes it about as long, which is
-more than the work on a load; both are saved when the other side answers meanwhile. It is given up
-for a while wherever it does not help: when nothing comes in time, and when others want the
-processor, which each look offers them; on a single processor it is not tried.
+Waking up takes a process 5 to 50 microseconds, and waking it takes the other one about as long,
+which is more than the work on a load; both are saved when the other side answers meanwhile. Polling
+pauses where it does not help: when nothing arrives in time, and when other threads or processes
+want the processor, which each look offers them. On a single processor it is not tried.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from ZEO.net.system import System
 
 Event = TypeVar('Event')
 
-#: Looks before sleeping: some 400 microseconds, in which a server answers most calls, a commit to a
-#: fast disk among them, and a client makes the next one.
+#: Looks before blocking, about 400 microseconds. In that time a server answers most calls, such as
+#: a commit to a fast disk, and a client makes the next one.
 LOOKS = 256
 
-#: Seconds for one look after which somebody else has had the processor, or this process's other
-#: threads the interpreter.
+#: Seconds; after a longer look, another process has had the processor, or another thread the
+#: interpreter.
 CONTENDED = 20e-6
 
 #: The most waits that sleep at once after looks that were in vain; their cost, spread over these,
@@ -32,14 +33,14 @@ MOST_RESTED = 63
 
 
 class BusyPoll:
-    """Decides for one waiting thread whether it looks before it sleeps."""
+    """Decides for one waiting thread whether it looks before it blocks."""
 
     def __init__(self, system: System) -> None:
         self._now = system.now
         self._give_way = system.give_way
         self._alone = system.processors() < 2  # no other process can answer meanwhile
         self._rests = 0  # how many waits sleep at once from now on
-        self._penalty = 0  # what _rests was last; the next time in vain doubles it
+        self._penalty = 0  # the last value of _rests; doubled when looks find nothing again
 
     def poll(self, look: Callable[[], list[Event]]) -> list[Event]:
         """Return the events that `look` finds within a moment, or none."""
@@ -52,7 +53,7 @@ class BusyPoll:
         before = self._now()
         for _ in range(LOOKS):
             events = look()
-            if events:  # also when it was just the other side that has had the processor meanwhile
+            if events:  # even if the look was long: it may be the other side that had the processor
                 self._penalty = penalty >> 1
                 return events
             if contended:

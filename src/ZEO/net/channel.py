@@ -27,46 +27,44 @@ from ZEO.net.tls_socket import TlsSocket
 from ZEO.wire.quoting import explained, text_of
 from ZEO.wire.session import Probed
 
-#: Chunks of a stream are produced while less than this waits to be sent: the memory that a blob
-#: costs.
+#: Bytes; chunks of a stream are produced while less waits to be sent. This is the memory that a
+#: blob takes.
 STREAM_AHEAD = 512 * 1024
 
-#: Sends in one go, after which the other connections are served.
+#: Sends in a row, after which the other connections are served.
 _SENDS = 16
 
-#: Small pieces are joined into one send up to this many bytes; larger ones go out without a copy.
+#: Bytes up to which small pieces are joined into one send; larger ones are not copied.
 _JOIN = 64 * 1024
 
 
 class Session(Protocol):
-    """What a channel needs of :class:`ZEO.wire.session.ServerSession`."""
+    """The methods of :class:`ZEO.wire.session.ServerSession` that a channel uses."""
 
     def buffer(self) -> memoryview:
         """Return the memory to read into."""
 
     def received(self, count: int) -> Iterable[Any]:
-        """Return the messages that are complete with these bytes; several may be an iterator."""
+        """Return the messages that are complete now; several may be an iterator."""
 
 
 class Owner(Protocol):
     """Who takes a channel's events, in the loop's thread."""
 
     def handle(self, messages: Iterable[Any]) -> bool:
-        """Messages have come; False where it has not taken all of an iterator, whose rest is to be
-        given to it later.
-        """
+        """Handle messages; return False to be given the rest of an iterator later."""
 
     def probed(self) -> None:
-        """A monitoring program asks for the status."""
+        """Answer a monitoring program that asks for the status."""
 
     def closed(self, reason: str) -> None:
-        """The stream has ended; called once."""
+        """Note that the stream has ended; called once."""
 
 
 class Unread:
-    """What waits in all channels of a server for clients that do not read.
+    """Counts the bytes that wait in all channels of a server for clients that do not read.
 
-    :param limit: bytes past which nothing more is read from those that something waits for.
+    :param limit: bytes past which nothing more is read from those clients.
     """
 
     def __init__(self, limit: float = float('inf')) -> None:
@@ -94,32 +92,30 @@ class Channel:
         self._unread = unread or Unread()
         self._counted = 0  # bytes of _pending that are counted there
         self._tls = stream if isinstance(stream, TlsSocket) else None
-        self._out: deque[Any] = deque()  # what waits to be sent, bytes or views on them
-        self._pending = 0  # how many bytes that is
-        self._unasked = 0  # how many of them push() may have sent
+        self._out: deque[Any] = deque()  # data that waits to be sent, bytes or views on them
+        self._pending = 0  # bytes of it
+        self._unsolicited = 0  # bytes of it that push() may have sent
         # pulled in turn while little waits to be sent
         self._streams: deque[Iterator[bytes]] = deque()
         self._events = READ  # what the loop waits for
-        self._flush_due = False  # a flush is to come in this wake-up
-        self._last_words = False  # close as soon as everything is sent
+        self._flush_due = False  # whether a flush follows in this wake-up
+        self._last_words = False  # whether to close as soon as everything is sent
         self._held: set[str] = set()  # why nothing is read now
         # messages whose turn has not come; nothing is read until it has
         self._kept: Iterable[Any] | None = None
-        self._turn_due = False  # the loop will call for it
+        self._turn_due = False  # whether the loop will call _take_turn
         self.is_closed = False
         loop.add(stream, READ, self._on_ready)
 
     @property
     def tls_subject(self) -> str | None:
-        """Whom the other side's certificate names; empty where it has shown none, None where it
-        does not speak TLS.
-        """
+        """The subject of the client's certificate; empty if it sent none, None without TLS."""
         return None if self._tls is None else self._tls.subject
 
     @property
     def is_full(self) -> bool:
-        """Whether the other side should have no more messages handled: it does not read, or asks
-        for too much.
+        """Whether no more messages of this client should be handled: it does not read its answers,
+        or asks for too much.
         """
         # after each of many messages: as _must_read_first, without calling it
         pending, unread = self._pending, self._unread
@@ -131,7 +127,7 @@ class Channel:
 
     @property
     def _must_read_first(self) -> bool:
-        """Whether too much waits for the other side, or something when too much waits for all
+        """Whether too much waits for this client, or anything while too much waits for all clients
         together.
         """
         pending, unread = self._pending, self._unread
@@ -140,7 +136,7 @@ class Channel:
         )
 
     def send(self, data: bytes) -> None:
-        """Send `data` after everything sent before; it leaves when what has come in was handled."""
+        """Send `data` after everything sent before, when the messages that arrived are handled."""
         if self.is_closed:
             return
         self._out.append(data)
@@ -150,11 +146,9 @@ class Channel:
             self._loop.soon(self._flush)
 
     def push(self, data: bytes) -> None:
-        """Send `data`, which the other side did not ask for; closes a stream on which too much of
-        that waits.
-        """
-        self._unasked += len(data)
-        if self._unasked > self._output_limit:
+        """Send `data` that the client did not ask for; close the stream if too much of it waits."""
+        self._unsolicited += len(data)
+        if self._unsolicited > self._output_limit:
             self.close(
                 'closed by this server: client does not read its messages, and more than '
                 f'{self._output_limit} bytes wait for it'
@@ -186,25 +180,26 @@ class Channel:
             self.push(data[count:])
 
     def stream(self, chunks: Iterator[bytes]) -> None:
-        """Send the chunks of an iterator, pulled as the other side reads; several iterators take
-        turns.
-        """
+        """Send the chunks of an iterator as the client reads them; several iterators take turns."""
         self._streams.append(chunks)
         self.send(b'')
 
     def send_last(self, data: bytes) -> None:
-        """Send `data` and close when it is gone."""
+        """Send `data`, and close the stream when it was sent."""
         self.send(data)
         self._last_words = True
 
     def hold(self, why: str) -> None:
-        """Read nothing more until :meth:`release` was called for all reasons."""
+        """Read nothing more until :meth:`release` was called for every reason.
+
+        :param why: the reason.
+        """
         self._held.add(why)
         if not self.is_closed:
             self._wait_for_the_right_events()
 
     def release(self, why: str) -> None:
-        """One reason for not reading is gone; harmless where it was none."""
+        """Drop a reason for not reading; harmless if it was none."""
         if why in self._held:
             self._held.discard(why)
             if not self.is_closed:
@@ -240,7 +235,7 @@ class Channel:
                 and self._kept is None
                 and not (self._held or self._last_words or self.is_closed)
             ):
-                # at the end of this very call: answers don't wait for what else has woken the loop
+                # at the end of this call: answers do not wait for the other ready connections
                 self._flush_due = True
                 self._read_once()
                 if self._tls is not None:
@@ -261,7 +256,7 @@ class Channel:
             self._failed(error)
 
     def _failed(self, error: BaseException) -> None:
-        """What was done for this stream has failed: it ends, and nothing else does."""
+        """End this stream, and nothing else, after an error."""
         if isinstance(error, (ProtocolError, TlsError)):
             self.close(f'closed by this server: {text_of(error)}')
         elif isinstance(error, MemoryError):
@@ -276,7 +271,7 @@ class Channel:
         return not self.is_closed and self._kept is None and not self._last_words and not self._held
 
     def _read_on(self) -> None:
-        """Read what the selector does not see."""
+        """Read data that the poller does not see."""
         assert self._tls is not None
         while self._tls.has_input and self._may_read():
             self._read_once()
@@ -296,9 +291,9 @@ class Channel:
             self._kept = messages
 
     def _take_turn(self) -> None:
-        """Go on with the messages that were kept, and with what was read already."""
+        """Continue with the messages that were kept, and with data that was read already."""
         self._turn_due = False
-        if self.is_closed or self.is_full:  # the latter: until it has read
+        if self.is_closed or self.is_full:  # if full, the client has to read first
             return
         try:
             self._flush_due = True
@@ -325,11 +320,11 @@ class Channel:
                 self._tls.flush()
         except ENDS:
             raise
-        except BaseException as error:  # of the socket, or of what makes the chunks of a stream
+        except BaseException as error:  # of the socket, or of an iterator of chunks
             self._failed(error)
             return
         if not self._out and (self._tls is None or not self._tls.has_output):
-            self._unasked = 0
+            self._unsolicited = 0
             if self._last_words:
                 self.close('done')
                 return
@@ -351,7 +346,7 @@ class Channel:
         return bool(self._out) or (self._tls is not None and self._tls.has_output)
 
     def _produce(self) -> None:
-        """Pull from the streams, in turn, while the other side keeps up."""
+        """Pull from the streams, in turn, while the client keeps up."""
         while self._streams and self._pending < STREAM_AHEAD:
             chunks = self._streams.popleft()
             chunk = next(chunks, None)
@@ -361,7 +356,7 @@ class Channel:
                 self._pending += len(chunk)
 
     def _write_once(self) -> bool:
-        """Send what one call takes; tell whether it took all that was offered."""
+        """Send as much as one call takes; return whether that was all it was given."""
         out = self._out
         if len(out) == 1:
             offered = out[0]
@@ -376,8 +371,8 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             return False
         self._pending -= count
-        if self._unasked > self._pending:
-            self._unasked = self._pending
+        if self._unsolicited > self._pending:
+            self._unsolicited = self._pending
         if count == size:
             out.popleft()
             return True
@@ -385,9 +380,7 @@ class Channel:
         return False
 
     def _joined(self) -> Any:
-        """The first piece, with as many small ones after it as make a good send; they become one
-        piece.
-        """
+        """Join the first piece with small ones after it, up to _JOIN bytes, and return it."""
         out = self._out
         if len(out[0]) >= _JOIN:
             return out[0]

@@ -1,6 +1,7 @@
-"""Locks that are never given back, since the thread that took one was torn away: found and freed.
+"""Locks that are never released, because an exception has struck the thread that held one: they are
+found and released.
 
-Enters: a lock, and how often it was taken by which thread. Leaves: whether it is lost. Fails:
+Enters: a lock, how often it was taken, and by which thread. Leaves: whether it is lost. Fails:
 never; :func:`under_in_time` fails with what its function raises.
 """
 
@@ -14,30 +15,29 @@ from ZEO.locks import under
 from ZEO.net import green
 from ZEO.net.system import System
 
-#: Seconds between two looks whether a lock is free.
+#: Seconds between two checks whether a lock is free.
 _PAUSE = 0.001
 
 #: Seconds for which a lock may be held: a blocked send gives up after 60.
 LONGEST_HOLD = 90.0
 
-#: Seconds for which a thread may be kept from saying that it has taken a lock: a hundred busy
-#: threads keep one for seconds.
+#: Seconds within which a thread says that it has taken a lock: a hundred busy threads delay one for
+#: seconds.
 GONE_AFTER = 30.0
 
 
-#: No number of times that a lock was taken.
+#: Stands for no number of times that a lock was taken.
 _FREE = -1
 
 
 class Suspicion:
-    """Finds a lock that is never given back, because the thread that had taken it was torn away, or
-    for whatever reason.
+    """Finds out that a lock is never released, for any reason.
 
-    It is asked now and then. No look at what threads do at one moment can tell that: between two
-    steps of the one that looks, others give a lock back and take it.
+    It is asked now and then. The state of all threads at one moment would not tell: between two
+    bytecodes of the thread that looks, others release a lock and take it.
 
-    :param holding: returns how often the lock was taken so far, and which thread is in what is done
-        under it, None for none.
+    :param holding: returns how often the lock was taken so far, and which thread runs the function
+        that it is held for, None for none.
     """
 
     def __init__(
@@ -47,16 +47,14 @@ class Suspicion:
         self._holding = holding
         self._system = system
         self._seen = _FREE  # how often it had been taken at the last look, if it was held
-        self._since = 0.0  # when it was found to be held so for the first time
+        self._since = 0.0  # when that look was
 
     def is_lost(self) -> bool:
-        """Tell whether the lock is held for longer than anything takes, or while no thread does
-        what it is held for.
-        """
+        """Return whether the lock is held for too long, or while no thread runs the function."""
         taken, thread = self._holding()
         now = self._system.now()
         if not self._lock.locked():
-            # what is held at the next look has been taken since, counted or not
+            # if it is held at the next look, it was taken since then, counted or not
             self._seen = _FREE
             return False
         if taken != self._seen:
@@ -74,8 +72,9 @@ def _has_ended(thread: int) -> bool:
 def under_in_time(
     lock: Any, function: Callable[[], Any], seconds: float, suspicion: Suspicion, system: System
 ) -> bool:
-    """Call a function with a lock held, if that is free within some seconds; tell whether it
-    was.
+    """Call a function with a lock held, if the lock is free in time; return whether it was.
+
+    :param seconds: how long to wait.
     """
     until = system.now() + seconds
     while lock.locked():
@@ -89,8 +88,8 @@ def under_in_time(
 
 
 def take_back(lock: Any) -> None:
-    """Give back a lock in the place of a thread that never does."""
+    """Release a lock in the place of a thread that never does."""
     try:
         lock.release()
-    except RuntimeError:  # by now it was given back
+    except RuntimeError:  # it was released meanwhile
         pass

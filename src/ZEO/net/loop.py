@@ -35,24 +35,24 @@ _KNOWN = _BOTH | HANGUP
 
 Callback = Callable[[int], None]
 
-#: What ends the process, and so the loop.
+#: Exceptions that end the process, and so the loop.
 ENDS = (KeyboardInterrupt, SystemExit)
 
-#: Seconds for which one client is served at least before the others have their turn: with less,
-#: time is spent on going around.
+#: Seconds of a client's turn at least: with less, too much time is spent on switching between
+#: clients.
 SHORTEST_TURN = 0.0005
 
-#: Cancelled timers that are left where they are; of more than these the heap is cleared, once they
-#: are half of it.
+#: Cancelled timers that stay in the heap. When there are more, and they are half of it, they are
+#: removed.
 MOST_CANCELLED = 100
 
-#: Seconds after which the loop looks again where a program has its own use for what tells of
-#: signals (signal.set_wakeup_fd): a handler that ran just before a sleep began is noticed then.
+#: Seconds that the loop sleeps at most where a program uses signal.set_wakeup_fd itself: a signal
+#: whose handler ran just before the sleep is noticed then.
 SIGNALS_UNSEEN = 0.5
 
 
 class Timer:
-    """A call at a later time; :meth:`cancel` takes it back."""
+    """A call at a later time, until :meth:`cancel`."""
 
     __slots__ = ('when', 'function', '_cancelled')
 
@@ -64,7 +64,7 @@ class Timer:
         self._cancelled = cancelled  # called at a cancellation
 
     def cancel(self) -> None:
-        """Make sure that it is not called; harmless when it already was."""
+        """Do not call the function; harmless when it was called already."""
         if self.function is not None:
             self.function = None
             self._cancelled()
@@ -74,20 +74,20 @@ class Loop:
     """One thread's loop over sockets and timers."""
 
     def __init__(self, system: System = REAL, turn: float = 0.004) -> None:
-        """Have nothing to do.
+        """Make a loop with nothing to do.
 
-        :param turn: seconds for which those who take turns may go on, all together.
+        :param turn: seconds of one round of all clients that take turns.
         """
         self.system = system
         self._turn = turn
         self._poller = new_poller()
-        # of every file that is watched, by its descriptor
+        # of every watched file, by its descriptor
         self._callbacks: dict[int, Callback] = {}
-        # the next request often comes at once
+        # the next request often arrives soon
         self._busy_poll = BusyPoll(system)
         # other threads that want the interpreter
         self.sharing = InterpreterSharing(system)
-        # lines for the log that others can cause at will
+        # log lines that peers can cause at will
         self.reports = Reports(self.later)
         # a heap; the number keeps equal times comparable
         self._timers: list[tuple[float, int, Timer]] = []
@@ -95,15 +95,15 @@ class Loop:
         self._numbers = count()
         # to be called at the end of this wake-up
         self._soon: deque[Callable[[], None]] = deque()
-        # to be called once the others were served
+        # to be called after the other clients were served
         self._turns: list[Callable[[], None]] = []
         self._from_threads: deque[Callable[[], None]] = deque()
-        # those of _from_threads are being called
-        self._taking = False
+        # whether functions of _from_threads are being called
+        self._running_posted = False
         self._running = False
         self._stopped = False
         self._longest: float | None = None  # seconds of one sleep
-        self._bell, self._ringer = socket.socketpair()  # other threads wake the loop by it
+        self._bell, self._ringer = socket.socketpair()  # by which other threads wake the loop
         self._bell.setblocking(False)
         self._ringer.setblocking(False)
         self._rung = False
@@ -126,9 +126,7 @@ class Loop:
             self.add(file, events, callback)
 
     def remove(self, file: Any) -> None:
-        """Forget a file; do so before closing it. Harmless where it is paused, or forgotten
-        already.
-        """
+        """Stop watching a file, before it is closed; harmless if it is paused or not watched."""
         if self._callbacks.pop(file.fileno(), None) is not None:
             self._poller.unregister(file.fileno())
 
@@ -139,8 +137,8 @@ class Loop:
         return timer
 
     def _note_cancelled(self) -> None:
-        """Every commit has a timer and cancels it: they may not wait in the heap for a time that is
-        long to come.
+        """Remove cancelled timers when there are many: every commit makes one for a time far ahead,
+        and cancels it.
         """
         self._cancelled += 1
         if self._cancelled > MOST_CANCELLED and self._cancelled > len(self._timers) // 2:
@@ -153,8 +151,8 @@ class Loop:
         self._soon.append(function)
 
     def next_turn(self, function: Callable[[], None]) -> None:
-        """Call `function` when everything else that is ready now was served once; for what takes
-        long and gives way.
+        """Call `function` after everything else that is ready now was served once; for long work in
+        several turns.
         """
         self._turns.append(function)
 
@@ -173,7 +171,7 @@ class Loop:
             self._rung = True
             try:
                 self._ringer.send(b'!')
-            except OSError:  # the bell is full, so it rings; or the loop is closed
+            except OSError:  # the bell is full, so it has rung; or the loop is closed
                 pass
 
     @property
@@ -181,18 +179,16 @@ class Loop:
         """Whether other threads have posted functions that were not called yet."""
         return bool(self._from_threads)
 
-    def take_posts(self) -> None:
-        """Call what other threads have posted so far, each in its turn: harmless in a function that
-        is being called so.
-        """
-        if self._taking:
+    def run_posted(self) -> None:
+        """Call the functions that other threads have posted, in order; harmless within one."""
+        if self._running_posted:
             return
-        self._taking = True
+        self._running_posted = True
         try:
             while self._from_threads:
                 self.attempt(self._from_threads.popleft())
         finally:
-            self._taking = False
+            self._running_posted = False
 
     def run(self) -> None:
         """Run until :meth:`stop`."""
@@ -207,14 +203,17 @@ class Loop:
             self._longest = None
 
     def run_once(self, timeout: float | None) -> None:
-        """Wait at most so many seconds for something to do, and do it."""
+        """Wait for something to do, and do it.
+
+        :param timeout: seconds to wait at most; None: no limit.
+        """
         turns: list[Callable[[], None]] | None = None
         if self._turns or self._soon or timeout == 0:
             turns, self._turns = self._turns, []
             ready = self._poller.look()
         else:
-            # While others compute, each look would let them go on for a slice. When a timer is due
-            # is asked only before a sleep.
+            # While other threads compute, each look would give them the interpreter for a while.
+            # When the next timer is due is asked only before a sleep.
             ready = [] if self.sharing.threads else self._busy_poll.poll(self._poller.look)
             if not ready:
                 ready = self._poller.poll(self._timeout(timeout))
@@ -238,7 +237,7 @@ class Loop:
                 self.attempt(function)
 
     def attempt(self, function: Callable[[], None]) -> None:
-        """Call `function`; what it raises is logged."""
+        """Call `function`; log an exception that it raises."""
         try:
             function()
         except ENDS:
@@ -247,15 +246,15 @@ class Loop:
             self.reports.failed('a task of the server failed', 'server', error)
 
     def _file_failed(self, fd: int, callback: Callback, error: BaseException) -> None:
-        """Stop watching a file whose callback has failed, and may fail again and again; the bell is
-        never such a file.
+        """Stop watching a file whose callback has failed, and might fail again and again. That of
+        the bell never fails.
         """
         self.reports.failed('a connection failed and is watched no more', 'server', error)
         if self._callbacks.get(fd) is callback:
             del self._callbacks[fd]
             try:
                 self._poller.unregister(fd)
-            except (OSError, KeyError, ValueError):  # it was closed, which is as good
+            except (OSError, KeyError, ValueError):  # it was closed already
                 pass
 
     def stop(self) -> None:
@@ -263,7 +262,7 @@ class Loop:
         self.from_thread(self._stop)
 
     def close(self) -> None:
-        """Release what the loop holds; the files it watched stay open."""
+        """Free the loop's own files; the files that it watched stay open."""
         self._poller.close()
         self._bell.close()
         self._ringer.close()
@@ -296,7 +295,7 @@ class Loop:
     def _on_bell(self, events: int) -> None:
         try:
             self._bell.recv(4096)
-        except OSError:  # nothing to read after all
+        except OSError:  # there is nothing to read
             pass
-        self._rung = False  # before looking: what comes in from now on rings again
-        self.take_posts()
+        self._rung = False  # first, so that what is posted from now on rings again
+        self.run_posted()

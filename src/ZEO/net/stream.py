@@ -1,13 +1,12 @@
-"""A client's stream, plain or TLS, that several threads share: one reads at a time, one writes at a
-time.
+"""A client's stream, plain or TLS, shared by threads: one reads at a time, one writes at a time.
 
-Enters: bytes to send, a buffer to read into. Leaves: the bytes that came. Fails: OSError when the
-connection is broken, or when the other side takes nothing for a long time; TlsError in a user's
+Enters: bytes to send, a buffer to read into. Leaves: the bytes that arrived. Fails: OSError when
+the connection is broken, or when the other side takes no data for a long time; TlsError in a user's
 words.
 
-The socket itself never blocks: waiting for it is a step of its own (:meth:`Stream.wait`), during
-which nothing has been taken from it yet, so that a thread may be torn out of its wait without harm,
-and others may look what is there meanwhile.
+The socket itself never blocks. Waiting for it is a separate step (:meth:`Stream.wait`), in which
+nothing is read yet, so that an exception may strike a thread that waits without harm, and other
+threads may look for data meanwhile.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ from ZEO.net.system import REAL, System
 from ZEO.net.tls import TlsCodec
 from ZEO.net.tls_socket import TlsSocket
 
-#: Seconds after which a wait for bytes comes back, so that its reader can look at its deadlines.
+#: Seconds after which a wait for bytes returns, so that its reader can check its deadlines.
 TICK = 1.0
 
 #: Seconds for which a write may make no progress.
 STALLED = 60.0
 
-#: Bytes from which on pieces are handed to the kernel as they are, and how many pieces it takes at
-#: once (it may be 1024).
+#: Bytes from which on pieces are given to the kernel without joining them, and how many pieces at
+#: once; the kernel takes 1024.
 _GATHER, _MOST_PIECES = 32 * 1024, 256
 
 
 class Stream:
-    """A connected socket, spoken through `tls` where that is given."""
+    """A connected socket, encrypted by `tls` if that is given."""
 
     def __init__(
         self, raw: socket.socket, tls: TlsCodec | None = None, system: System = REAL
@@ -47,10 +46,10 @@ class Stream:
         self._tls = TlsSocket(raw, tls) if tls is not None else None
         self._socket: socket.socket | TlsSocket = raw if self._tls is None else self._tls
         self._send = self._socket.send
-        #: Takes what has come, as a socket's method does: ``recv_into(buffer)`` returns how many
-        #: bytes, 0 at the end of the stream; raises BlockingIOError when nothing has come.
+        #: Reads what has arrived, as a socket's method does: ``recv_into(buffer)`` returns how many
+        #: bytes, 0 at the end of the stream; raises BlockingIOError when nothing has arrived.
         self.recv_into = self._socket.recv_into
-        self._busy_poll = BusyPoll(system)  # most answers come at once
+        self._busy_poll = BusyPoll(system)  # most answers arrive soon
         self._readable = _poll_of(raw, select.POLLIN)
         self._look = partial(self._readable.poll, 0)
 
@@ -64,7 +63,7 @@ class Stream:
             self._send_rest(memoryview(data)[count:])
 
     def send_all(self, pieces: list[bytes]) -> None:
-        """Send all of some pieces; large ones are not copied."""
+        """Send all pieces; large ones are not copied."""
         size = sum(map(len, pieces))
         if self._tls is not None or size < _GATHER or len(pieces) > _MOST_PIECES:
             self.send(b''.join(pieces))
@@ -77,20 +76,20 @@ class Stream:
             self._send_rest(memoryview(b''.join(pieces))[count:])
 
     def _send_rest(self, rest: memoryview) -> None:
-        """Send what the socket did not take at once, ciphertext included."""
+        """Send what the socket did not take, ciphertext included."""
         while rest or (self._tls is not None and self._tls.has_output):
             if not _ready(self._raw, select.POLLOUT, STALLED):
-                raise OSError(errno.ETIMEDOUT, f'the server took nothing for {STALLED:.0f} s')
+                raise OSError(errno.ETIMEDOUT, f'the server took no data for {STALLED:.0f} s')
             try:
                 if rest:
                     rest = rest[self._socket.send(rest) :]
                 elif self._tls is not None:
                     self._tls.flush()
-            except BlockingIOError:  # as far as it went
+            except BlockingIOError:  # the socket took a part, or nothing
                 pass
 
     def is_at_hand(self) -> bool:
-        """Look for a moment, without sleeping, whether there is something to read."""
+        """Look for a moment, without blocking, whether there is something to read."""
         if self._tls is not None and (self._tls.has_input or self._tls.has_output):
             return self._tls.has_input
         try:
@@ -99,8 +98,9 @@ class Stream:
             return self._look_beside_another_thread(0)
 
     def wait(self, seconds: float) -> bool:
-        """Sleep until there is something to read; tell whether there is. What waits to be sent is
-        sent meanwhile.
+        """Wait until there is something to read; return whether there is. Send waiting ciphertext.
+
+        :param seconds: how long to wait at most.
         """
         tls = self._tls
         if tls is not None and tls.has_output:
@@ -117,8 +117,8 @@ class Stream:
         return self.wait_readable(0)
 
     def _look_beside_another_thread(self, seconds: float) -> bool:
-        """A poll object serves one thread at a time: in it is another reader, which was taken for
-        lost and has come back.
+        """Poll while the poll object, which serves one thread at a time, is used by another reader,
+        which was taken for lost and has come back.
         """
         return _ready(self._raw, select.POLLIN, seconds) != []
 
@@ -129,14 +129,14 @@ class Stream:
         return bool(_ready(self._raw, select.POLLIN, seconds))
 
     def shut(self) -> None:
-        """End the connection, which wakes a thread that waits; :meth:`close` frees the file."""
+        """End the connection, which wakes a waiting thread; :meth:`close` frees the descriptor."""
         try:
             self._raw.shutdown(socket.SHUT_RDWR)
         except OSError:  # it was ended already
             pass
 
     def close(self) -> None:
-        """Free the file; the connection itself lives on in a process that has inherited it."""
+        """Free the descriptor; the connection lives on in a process that has inherited it."""
         self._raw.close()
 
 
@@ -147,8 +147,8 @@ def _poll_of(raw: socket.socket, events: int) -> Any:
 
 
 def _ready(raw: socket.socket, events: int, seconds: float) -> list[tuple[int, int]]:
-    """Wait for events of a socket. One that another thread has closed is ready: reading or writing
-    says so.
+    """Wait for events of a socket. A socket that another thread has closed is ready: reading or
+    writing will fail.
     """
     try:
         poll = _poll_of(raw, events)
@@ -164,7 +164,7 @@ def connect(
 
     :param timeout: seconds for connecting.
     :param ssl: an ``ssl.SSLContext`` to speak TLS.
-    :param server_hostname: the name that the server's certificate is to have, unless that is the
+    :param server_hostname: the name that the server's certificate must have, unless that is the
         address's host.
     :raises OSError: when nothing listens there.
     """

@@ -66,7 +66,7 @@ class Answers:
             # current. The other way round is harmless, since no invalidation ends a newer revision.
             # So does register's: a client takes what comes in front of it for all that it has
             # missed.
-            self._loop.take_posts()
+            self._loop.run_posted()
         if self._channel.is_closed:
             return
         if kind is Streamed:

@@ -1,10 +1,11 @@
 """Frames <-> messages.
 
-A message is the tuple ``(message id, flags, name, args)``; the name ``.reply`` marks an answer:
-`args` is the result, or with flags 2 the fault ``(class name, args)``. Enters: a frame. Leaves:
-such a tuple, of which name and flags are checked. Fails: :class:`ProtocolError` for anything else.
+Enters: a frame. Leaves: a message, whose shape is checked. Fails: :class:`ProtocolError` for
+anything else.
 
-There is one codec for each protocol: `Z5` pickles, `M5` packs with msgpack.
+A message is the tuple ``(message id, flags, name, args)``. The name ``.reply`` marks an answer:
+`args` is the result, or with flags 2 the fault ``(class name, args)``. There are two codecs: `Z5`
+pickles messages, `M5` packs them with msgpack.
 """
 
 from __future__ import annotations
@@ -27,49 +28,54 @@ KEEP_ALIVE_ID = -1
 
 
 class Codec(Protocol):
-    """What a session needs of a protocol."""
+    """Encodes and decodes the messages of a protocol."""
 
     name: bytes
     most_parts: int  # of a request
 
     def decode(self, data: bytes | bytearray) -> Message:
-        """Return the message in `data`; raises ProtocolError."""
+        """Return the message in `data`, for a client.
+
+        :raises ProtocolError: when it is malformed.
+        """
 
     def decode_request(self, data: bytes | bytearray) -> Message:
-        """The same for a server, which trusts its peer less."""
+        """Return the message in `data`, for a server, which trusts its peer less.
+
+        :raises ProtocolError: when it is malformed.
+        """
 
     def decode_first(self, data: bytes | bytearray) -> Message:
-        """The same for a client that has not registered."""
+        """Return the message in `data` of a client that has not registered.
+
+        :raises ProtocolError: when it is malformed.
+        """
 
     def call(self, message_id: int, name: str, args: tuple[Any, ...]) -> bytes:
-        """Return the message that calls `name` and wants an answer."""
+        """Return the message that calls `name` and asks for an answer."""
 
     def send(self, name: str, args: tuple[Any, ...]) -> bytes:
         """Return the message that calls `name` one way."""
 
     def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
-        """Return the frame of the hot path, that of ``call(message_id, 'loadBefore', (oid,
-        tid))``.
-        """
+        """Return the frame of ``call(message_id, 'loadBefore', (oid, tid))``, on the hot path."""
 
     def reply(self, message_id: Any, result: Any) -> bytes:
-        """Return the answer to the call with that id."""
+        """Return the answer to the call with this id."""
 
     def loaded(
         self, message_id: Any, data: bytes, tid: bytes, end: bytes | None
     ) -> Sequence[bytes]:
-        """Return the frame of the hot path's answer, ``reply(message_id, (data, tid, end))``, in
-        pieces.
-        """
+        """Return the frame of ``reply(message_id, (data, tid, end))``, for the hot path."""
 
     def failure(self, message_id: Any, error: BaseException) -> bytes:
-        """Return the answer that tells of `error`."""
+        """Return the answer that describes `error`."""
 
 
 def checked(message: Any) -> Message:
-    """Return `message` when it has the shape of one.
+    """Return `message` if it has the shape of a message.
 
-    :raises ProtocolError: when it has not.
+    :raises ProtocolError: if it has not.
     """
     if type(message) is tuple and len(message) == 4 and type(message[2]) is str:
         return message
@@ -79,7 +85,10 @@ def checked(message: Any) -> Message:
 
 
 def requested(message: Any) -> Message:
-    """The same for a request, whose id has to be something that can be sent back."""
+    """Return `message` if it has the shape of a request, whose id can be sent back.
+
+    :raises ProtocolError: if it has not.
+    """
     message = checked(message)
     if type(message[0]) is not int and not is_plain(message[0]):
         raise ProtocolError('a message whose id is not plain data')
@@ -87,10 +96,10 @@ def requested(message: Any) -> Message:
 
 
 class EchoedId(bytes):
-    """A message id as its pickle's opcodes: a server only ever gives it back, so it need not know
-    what it is.
+    """A message id as the opcodes of its pickle: a server only sends it back, so it need not decode
+    it.
 
-    Messages with such an id were read by a template: their arguments have the right form.
+    Messages with such an id were read by a template, so their arguments are well-formed.
     """
 
 
@@ -99,9 +108,7 @@ FROM_TEMPLATE = EchoedId(b'K\0')
 
 
 class PickleCodec:
-    """Protocol `Z5`: each message a pickle; the most frequent ones by way of
-    :mod:`ZEO.wire.templates`.
-    """
+    """Protocol `Z5`: each message is a pickle; the most frequent are made by templates."""
 
     name = b'Z5'
     most_parts = MAX_PARTS
@@ -163,7 +170,7 @@ class PickleCodec:
 
 
 class MsgpackCodec:
-    """Protocol `M5`: each message packed with msgpack, which is installed by itself."""
+    """Protocol `M5`: each message is packed with msgpack, which is installed separately."""
 
     name = b'M5'
     most_parts = MAX_PARTS
@@ -211,7 +218,7 @@ class MsgpackCodec:
             )
         except ProtocolError:
             raise
-        # msgpack raises classes of its own and builtin ones for bad bytes.
+        # msgpack raises its own exceptions and builtin ones for bad bytes.
         except Exception as error:
             raise ProtocolError(
                 f'a message that is not msgpack: {type(error).__name__}: {cleaned(str(error))}'
@@ -248,4 +255,4 @@ def codec(name: bytes) -> Codec:
         return PickleCodec()
     if name == b'M5':
         return MsgpackCodec()
-    raise ProtocolError(f'it speaks {name[:20]!r}; this is a ZEO of protocol Z5 (or M5)')
+    raise ProtocolError(f'the peer speaks {name[:20]!r}; this is a ZEO of protocol Z5 (or M5)')

@@ -1,11 +1,10 @@
-"""The messages that are most of all traffic, written and read as templates: loadBefore, its answer,
-and storea.
+"""The most frequent messages, written and read as templates: loadBefore, its answer, and storea.
 
-Enters: their parts. Leaves: the very bytes that a pickler makes, or for bytes that have this form
-the parts; None for all others, which are left to the pickler. Fails: never.
+Enters: the parts of a message, or its bytes. Leaves: exactly the bytes that a pickler makes, or the
+parts; None for all other messages, which are left to the pickler. Fails: never.
 
-These have one form each, so that a template saves the server the walk over an untrusted pickle,
-both sides a pickler, and a large record a copy.
+Each has one form, so that a template saves the server the walk over an untrusted pickle, both sides
+a pickler, and a large record a copy.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _IS_LOADED = re.compile(
     re.DOTALL,
 )
 
-#: Bytes of it that are always the same, and those of the tid.
+#: Bytes of it that are always the same, including those of the tid.
 _LOADED = len(b'\x80\x03(K\0X\6\0\0\0.replyC\x08\x87t.') + 8
 
 _STORE = b'\x80\x03(K\0\x88X\x06\0\0\0storea(C\x08%bC\x08%b%b'
@@ -58,7 +57,10 @@ def read_load(message: bytes) -> tuple[bytes, bytes, bytes] | None:
 
 
 def loaded(message_id: bytes, data: bytes, tid: bytes, end: bytes | None) -> Sequence[bytes]:
-    """Return the frame of the answer to a loadBefore, in pieces; the id is given as its opcodes."""
+    """Return the frame of the answer to a loadBefore, in pieces.
+
+    :param message_id: as its opcodes.
+    """
     size = len(data)
     counted = _counted(size)
     ended = b'N' if end is None else b'C\x08' + end
@@ -129,10 +131,10 @@ def read_store(message: bytes) -> tuple[bytes, bytes, bytes, int] | None:
 
 
 def _counted(size: int) -> bytes:
-    """The opcode of bytes of that size."""
+    """Return the opcode of bytes of that size."""
     return b'C%c' % size if size < 256 else _pack_long(b'B', size)
 
 
 def _count(long: bytes | None, short: bytes) -> int:
-    """The size that such an opcode tells."""
+    """Return the size that such an opcode gives."""
     return short[0] if long is None else int.from_bytes(long, 'little')

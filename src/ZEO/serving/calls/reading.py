@@ -30,7 +30,7 @@ class ReadingCalls(Family):
         hosted = self._hosted
         last = hosted.storage.lastTransaction()
         # a storage's own thread posts what changed before it says that it did
-        self._loop.take_posts()
+        self._loop.run_posted()
         if hosted.invalidations.knows(tid, last):
             return hosted.invalidations.since(tid, last)
         return hosted.backend.compute(partial(hosted.invalidations.from_storage, tid), self._client)
