@@ -14,8 +14,8 @@ from ZODB.utils import p64
 
 from support.clock import Clock
 from support.processes import Process
-from ZEO.cache.leftovers import prefix
 from ZEO.Exceptions import ConfigurationError
+from ZEO.leftovers import prefix
 from ZEO.link.cached_blobs import open_blobs
 from ZEO.link.directories import cache, shared
 from ZEO.link.options import BlobOptions
@@ -184,7 +184,7 @@ def leave(tmp_path):
 
     def start(kind):
         program = (
-            'import sys, tempfile\nfrom ZEO.cache.leftovers import prefix\n'
+            'import sys, tempfile\nfrom ZEO.leftovers import prefix\n'
             'print(tempfile.mkstemp(sys.argv[2], prefix(sys.argv[1]), sys.argv[3])[1], '
             'flush=True)\nsys.stdin.read()'
         )

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import zc.lockfile
 
-from ZEO.cache.leftovers import remove_leftovers
 from ZEO.files import remove_if_there
+from ZEO.leftovers import remove_leftovers
 from ZEO.link import directories
 from ZEO.link.options import BlobOptions
 from ZEO.net.system import REAL, System

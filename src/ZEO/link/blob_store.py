@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 from ZODB.blob import BlobFile, FilesystemHelper, rename_or_copy_blob
 from ZODB.POSException import POSKeyError, Unsupported
 
-from ZEO.cache.leftovers import prefix
 from ZEO.files import remove_if_there
+from ZEO.leftovers import prefix
 from ZEO.link import directories
 from ZEO.link.buffer import CommitBuffer
 from ZEO.link.downloads import Downloads

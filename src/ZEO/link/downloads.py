@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from ZEO.cache.leftovers import prefix
 from ZEO.Exceptions import ProtocolError
 from ZEO.incoming import IncomingFile
+from ZEO.leftovers import prefix
 from ZEO.wire import shapes
 
 #: Interrupted calls that are remembered: the parts of their blobs may still come.

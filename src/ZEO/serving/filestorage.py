@@ -130,22 +130,33 @@ def skip_oids(storage: Any, system: System) -> None:
 
 
 def _is_new(storage: FileStorage) -> bool:
-    """Tell once whether `storage` has made its file as it was opened, so that nobody can have been
-    given an oid.
+    """Return, once, whether no process can have given out oids of `storage`: it holds no
+    transaction, and its file was made when it was opened.
 
-    A file without any transaction may be of an earlier process. Then it is older than the temporary
-    file, which is made at each opening in front of the other; a new one is not, and is made so
-    here, since the next opening may be in the same tick of the file system's clock.
+    In a new database oids begin with one, which programs and ZODB's own tests expect. That a file
+    is empty is not enough: an earlier process may have given out oids, which its clients still
+    hold, and have been killed before any of them was stored.
     """
     if storage._pos > _START or storage._oid != z64:
         return False
     try:
-        made, opened = os.stat(storage._file_name), os.fstat(storage._tfile.fileno())
-        if made.st_mtime_ns < opened.st_mtime_ns:
-            return False
-        os.utime(storage._file_name, ns=(made.st_atime_ns, opened.st_mtime_ns - _OLDER))
-    except OSError:  # a file system that knows no times
+        return _was_made_now(storage)
+    except OSError:  # a file system that keeps no times
         return False
+
+
+def _was_made_now(storage: FileStorage) -> bool:
+    """Return whether a file was made when it was opened; mark it, so that the answer is yes only
+    once.
+
+    Each opening makes a temporary file first, and then the file itself if there is none: only one
+    that is new is not older. The mark is a time before that, since the next opening may be within
+    the same tick of the file system's clock.
+    """
+    file, temporary = os.stat(storage._file_name), os.fstat(storage._tfile.fileno())
+    if file.st_mtime_ns < temporary.st_mtime_ns:
+        return False
+    os.utime(storage._file_name, ns=(file.st_atime_ns, temporary.st_mtime_ns - _OLDER))
     return True
 
 

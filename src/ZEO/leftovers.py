@@ -6,7 +6,8 @@ machines. Leaves: how the names of new ones begin; at a start, the removal of th
 gone. Fails: never; what cannot be removed stays.
 
 A process of this machine and of this container is known to be gone when there is no process of its
-number that began at the same time. Of others nothing is known but how old their files are.
+number that began at the same time. For files of others, and for files that do not name an owner,
+only their age counts. What is not a regular file of this user stays.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from __future__ import annotations
 import os
 import platform
 import re
+import stat
 from functools import cache
 from zlib import crc32
 
-#: Seconds after which a file of an owner of which nothing is known is not in use any more: no
-#: transaction takes a day.
+#: Seconds after which a file is a leftover if nothing is known about its owner: no transaction
+#: takes a day.
 FORGOTTEN = 86_400.0
 
 _NAME = re.compile(r'([a-z]+)-(?:([0-9a-f]{8})-(\d+)-(\d+)-)?[^-]*\.(?:tmp|blob)')
@@ -31,10 +33,11 @@ def prefix(kind: str) -> str:
 
 
 def remove_leftovers(directory: str, kinds: tuple[str, ...], now: float) -> tuple[int, int]:
-    """Remove the temporary files of processes that are gone; returns how many those were, and their
-    bytes.
+    """Remove the temporary files of processes that are gone.
 
+    :param kinds: of files that are looked at.
     :param now: seconds since the epoch.
+    :returns: how many files those were, and their bytes.
     """
     files = size = 0
     try:
@@ -48,12 +51,21 @@ def remove_leftovers(directory: str, kinds: tuple[str, ...], now: float) -> tupl
         path = os.path.join(directory, name)
         try:
             status = os.lstat(path)
-            if _is_left(found, max(status.st_mtime, status.st_ctime), now):
+            # the file of a blob may have been renamed, which keeps the time of its last change
+            changed = max(status.st_mtime, status.st_ctime)
+            if _is_ours(status) and _is_left(found, changed, now):
                 os.unlink(path)
                 files, size = files + 1, size + status.st_size
         except OSError:  # another process has removed it, or it is another user's
             continue
     return files, size
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    """Whether it is a regular file of this user."""
+    return stat.S_ISREG(status.st_mode) and (
+        not hasattr(os, 'geteuid') or status.st_uid == os.geteuid()
+    )
 
 
 def _is_left(name: re.Match[str], changed: float, now: float) -> bool:
