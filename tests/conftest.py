@@ -10,6 +10,9 @@ from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+#: Fixtures of servers and clients; a conftest nearer to a test may define some of its own.
+pytest_plugins = ['support.fixtures']
+
 settings.register_profile('zeo', deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('zeo')
 

@@ -54,6 +54,12 @@ def wire():
 
 
 @pytest.fixture
+def path(tmp_path):
+    """Where a cache file may be made."""
+    return str(tmp_path / 'x-1.zec')
+
+
+@pytest.fixture
 def var(tmp_path):
     """The directory of persistent caches."""
     (tmp_path / 'var').mkdir()

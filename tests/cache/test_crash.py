@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from ZODB.utils import p64
 
+from support.cache_files import leave
 from support.cache_stream import Stream, wrong_records
 from support.inside import record_index
-from support.killed_cache import leave
 from ZEO.cache import ClientCache, cache_file
 from ZEO.cache.inspection import inspect
 

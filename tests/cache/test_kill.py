@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from ZODB.utils import p64, u64
 
+from support.cache_files import leave
 from support.cache_stream import Stream, wrong_records
-from support.killed_cache import leave
 from support.processes import Process
 from ZEO.cache import ClientCache
 

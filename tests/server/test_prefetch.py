@@ -1,14 +1,11 @@
-"""Prefetching many large objects comes in bounded answers, and costs the server and the others
+"""Many large objects that are asked for at once come in bounded answers, and cost the others
 little.
 """
-
-import time
 
 import pytest
 from ZODB.utils import maxtid, p64, z64
 
-from support.inside import cache_of, channel_of, unsent
-from ZEO.ClientStorage import ClientStorage
+from support.inside import channel_of, unsent
 from ZEO.serving.limits import Limits
 
 SIZE = 100_000
@@ -50,81 +47,3 @@ def test_what_waits_for_a_client_that_asks_and_does_not_read_is_bounded(serve):
         service.good.ping()
         assert sum(unsent(channel_of(peer)) for peer in service.hosted.peers) < bound + 2_100_000
     assert service.hosted.status()['loads'] < 20
-
-
-@pytest.fixture
-def fresh(service):
-    """A function that opens a client with an empty cache of some size."""
-    clients = []
-
-    def opened(size=1_000_000_000):
-        clients.append(ClientStorage(service.server.addr, wait_timeout=20, cache_size=size))
-        return clients[-1]
-
-    yield opened
-    for client in clients:
-        client.close()
-
-
-def until(what):
-    deadline = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-@pytest.mark.parametrize('size', [1000, SIZE])
-def test_all_come_without_a_further_call(service, fresh, size):
-    oids = oids_of(service, 120, size)
-    client = fresh()
-    client.prefetch(oids, maxtid)
-    for oid in reversed(oids):
-        until(lambda oid=oid: cache_of(client).load(oid))
-    assert service.hosted.status()['loads'] == len(oids)
-
-
-def test_they_are_waited_for_in_any_order(service, fresh):
-    oids = oids_of(service, 120)
-    client = fresh()
-    client.prefetch(oids, maxtid)
-    for oid in reversed(oids):
-        assert client.loadBefore(oid, maxtid)[0] == oid * (SIZE // 8)
-    client.ping()
-
-
-def test_few_are_under_way_at_a_time(service, fresh, monkeypatch):
-    oids = oids_of(service, 120)
-    client = fresh()
-    most, ask = [], client._prefetched._ask
-
-    def noted(*args):
-        ask(*args)
-        most.append(client._prefetched._count())
-
-    monkeypatch.setattr(client._prefetched, '_ask', noted)
-    client.prefetch(oids, maxtid)
-    until(lambda: all(cache_of(client).load(oid) for oid in oids))
-    assert max(most) <= 8 and len(most) > 4
-
-
-def test_a_lost_connection_forgets_them(service, fresh):
-    oids = oids_of(service, 120)
-    client = fresh()
-    client.prefetch(oids, maxtid)
-    for peer in list(service.hosted.peers):
-        service.hosted.loop.from_thread(lambda peer=peer: peer.close('the test says so'))
-    for oid in oids[::20]:
-        try:
-            assert client.loadBefore(oid, maxtid)[0] == oid * (SIZE // 8)
-        except Exception:  # noqa: S110 - of the old connection
-            pass
-    assert client.loadBefore(oids[-1], maxtid)[0] == oids[-1] * (SIZE // 8)
-    client.prefetch(oids, maxtid)
-    until(lambda: all(cache_of(client).load(oid) for oid in oids))
-
-
-def test_oids_that_are_not_there_are_passed_over(service, fresh):
-    oids = oids_of(service, 3)
-    client = fresh()
-    client.prefetch([p64(1), *oids, p64(2)], maxtid)
-    until(lambda: all(cache_of(client).load(oid) for oid in oids))

@@ -1,4 +1,4 @@
-"""Servers and clients for the races, all of them gone at the end."""
+"""Servers and clients for tests of a client and its link, all of them gone at the end."""
 
 import os
 import shutil
