@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ZEO.Exceptions import ConfigurationError, ProtocolError
-from ZEO.wire import faults, packed, pickles, templates
+from ZEO.wire import faults, packed, pickles, templates, transaction_templates
 from ZEO.wire.checks import MAX_PARTS, SHORT
 from ZEO.wire.frames import frame
 from ZEO.wire.plain import is_plain
@@ -129,6 +129,12 @@ class PickleCodec:
             store = templates.read_store(data)
             if store is not None:
                 return FROM_TEMPLATE, True, 'storea', store
+            found = transaction_templates.read(data)
+            if found is not None:
+                opcodes, name, args = found
+                if opcodes is None:
+                    return FROM_TEMPLATE, True, name, args
+                return EchoedId(opcodes), False, name, args
         pickles.check(data, self.most_parts)
         return requested(pickles.loads(data))
 
