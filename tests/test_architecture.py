@@ -12,6 +12,7 @@ import pytest
 import ZEO.Exceptions
 
 PACKAGE = Path(ZEO.Exceptions.__file__).parent
+PAGE = Path(__file__).parent.parent / 'docs' / 'developing' / 'architecture.rst'
 MODULES = {
     path.relative_to(PACKAGE).with_suffix('').as_posix(): path for path in PACKAGE.rglob('*.py')
 }
@@ -140,14 +141,17 @@ def test_clocks_and_threads_come_from_net(module):
 
 @pytest.mark.parametrize('module', sorted(MODULES))
 def test_every_module_says_what_it_is_for(module):
-    assert ast.get_docstring(ast.parse(MODULES[module].read_text(encoding='utf-8')))
+    """A sentence; then, of modules with functions, what enters, what leaves and how it fails."""
+    text = ast.get_docstring(ast.parse(MODULES[module].read_text(encoding='utf-8')))
+    summary, _, rest = text.partition('\n\n')
+    assert summary.endswith(('.', '?', '::')) and summary.count('\n') < 2
+    if not (module.endswith('__init__') or module == 'Exceptions' or part(module) == 'scripts'):
+        assert re.search(r'\bEnters:\s.+\bLeaves:\s.+\bFails:\s', rest, re.DOTALL)
 
 
 def test_the_list_of_modules_is_true():
     """docs/developing/architecture.rst shows every module, and none that is not there."""
-    text = (Path(__file__).parent.parent / 'docs' / 'developing' / 'architecture.rst').read_text(
-        encoding='utf-8'
-    )
+    text = PAGE.read_text(encoding='utf-8')
     picture = re.search(r'\.\. modules\n\n::\n\n((?:    .*\n)+)', text)[1]
     shown, here = set(), ''
     for line in picture.splitlines():
@@ -163,3 +167,26 @@ def test_the_list_of_modules_is_true():
     assert (missing, gone) == ([], []), (
         'add the first, remove the second in docs/developing/architecture.rst'
     )
+
+
+def defined(path):
+    """Return the names of a file's functions and methods, those of methods with their class."""
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    methods = {
+        f'{node.name}.{part.name}'
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        for part in node.body
+        if isinstance(part, ast.FunctionDef)
+    }
+    return functions | methods
+
+
+def test_the_places_of_the_ten_behaviours_are_there():
+    text = PAGE.read_text(encoding='utf-8').partition('.. behaviours')[2]
+    table = text.partition('\nModules\n')[0]
+    places = re.findall(r'^     - ``(\S+\.py)``\n     - ``(\S+)``$', table, re.M)
+    assert len(places) == table.count('   * - ') - 1 >= 10
+    missing = [place for place in places if place[1] not in defined(PACKAGE / place[0])]
+    assert missing == [], f'say in {PAGE.name} where that happens now'
