@@ -288,11 +288,13 @@ class ClientStorage(ConflictResolvingStorage):
     def server_status(self, timeout: float | None = None) -> dict[str, Any]:
         """Return the server's figures about this storage; see :class:`ZEO.serving.stats.Stats`.
 
-        :param timeout: accepted for compatibility and ignored: the constructor's `timeout` limits
-            every call.
-        :raises ClientDisconnected: when there is no connection.
+        :param timeout: seconds to wait for a connection, and then for the answer, instead of the
+            constructor's `wait_timeout` and `timeout`; 0 for no limit of the answer.
+        :raises ClientDisconnected: when there is no connection, or no answer in time.
         """
-        return self._server.call('server_status')
+        if timeout is None:
+            return self._server.call('server_status')
+        return self._server.wait(timeout or None).call_within(timeout, 'server_status', ())
 
     def ping(self) -> None:
         """Return when the server has answered.
@@ -664,12 +666,12 @@ class ClientStorage(ConflictResolvingStorage):
         """Give a transaction up; harmless when it was not begun, or the connection is lost.
 
         :param transaction: as given to :meth:`tpc_begin`.
-        :param timeout: accepted for compatibility and ignored: the constructor's `timeout` limits
-            every call.
+        :param timeout: seconds to wait for the answer, instead of the constructor's `timeout`. When
+            they are over, the connection ends, and the server aborts the transaction.
         """
         blobs = self._commits.blobs(transaction)
         try:
-            self._commits.abort(transaction)
+            self._commits.abort(transaction, timeout)
         finally:
             if self._blobs is not None:
                 self._blobs.aborted(blobs)

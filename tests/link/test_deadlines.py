@@ -63,6 +63,38 @@ def test_a_call_ends_after_the_time_that_the_user_has_set(connected, alive, name
     ping.result()
 
 
+def test_a_call_may_have_a_limit_of_its_own(connected, alive):
+    client, talk = connected(tid(1))
+    alive(talk)
+    asking = Running(lambda: client.server_status(timeout=0.5))
+    talk.expect('server_status')
+    with pytest.raises(ClientDisconnected, match='has not answered server_status within 0.5 s'):
+        asking.result()
+
+
+def test_a_call_may_have_no_limit_where_others_have_one(connected, alive):
+    client, talk = connected(tid(1), timeout=0.1)
+    alive(talk)
+    asking = Running(lambda: client.server_status(timeout=0))
+    request = talk.expect('server_status')
+    time.sleep(0.3)  # longer than the limit of others
+    talk.send(request.reply({}))
+    assert asking.result() == {}
+
+
+def test_giving_a_transaction_up_may_have_a_limit_of_its_own(connected, alive):
+    """The connection ends with it, and so the server gives the transaction up as well."""
+    client, talk = connected(tid(1))
+    alive(talk)
+    metadata = TransactionMetaData()
+    client.tpc_begin(metadata)
+    aborting = Running(lambda: client.tpc_abort(metadata, timeout=0.5))
+    talk.expect('tpc_begin', 'tpc_abort')
+    assert aborting.result() is None
+    assert talk.ended() == []
+    assert client.tpc_transaction() is None
+
+
 @pytest.mark.parametrize('name', ['vote', 'tpc_finish'])
 def test_a_commit_ends_as_well(connected, alive, name):
     client, talk = connected(tid(1), timeout=0.5)

@@ -241,12 +241,18 @@ class Commits:
         buffer = self._buffers.get(id(transaction))
         return [] if buffer is None else buffer.blobs
 
-    def abort(self, transaction: Any) -> None:
-        """Give a transaction up; harmless when there is none."""
+    def abort(self, transaction: Any, timeout: float | None) -> None:
+        """Give a transaction up; harmless when there is none.
+
+        :param timeout: seconds that it may take, instead of the connection's own limit.
+        """
         buffer = self._buffers.get(id(transaction))
         if buffer is not None:
             try:
-                buffer.connection.call('tpc_abort', (buffer.txn_id,))
+                if timeout is None:
+                    buffer.connection.call('tpc_abort', (buffer.txn_id,))
+                else:
+                    buffer.connection.call_within(timeout, 'tpc_abort', (buffer.txn_id,))
             except ClientDisconnected:  # which aborts as well
                 pass
             except BaseException as error:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from itertools import count
+from math import inf
 from typing import Any
 
 from ZEO.Exceptions import ClientDisconnected, ProtocolError
@@ -110,6 +111,17 @@ class Connection:
             frame(message),
             Waiting(name, applied, applied is not None, shapes.ANSWERS.get(name)),
         )
+
+    def call_within(self, seconds: float, name: str, args: tuple[Any, ...]) -> Any:
+        """As :meth:`call`, with a time limit of its own.
+
+        :param seconds: that it may take until the connection ends; 0 for no limit.
+        """
+        message_id = next(self._ids) % _IDS
+        waiting = Waiting(name, None, False, shapes.ANSWERS.get(name))
+        waiting.limit = seconds or inf
+        message = self._session.codec.call(message_id, name, args)
+        return self._call(message_id, frame(message), waiting)
 
     def load_before(self, oid: bytes, tid: bytes, applied: Callable[[Any], Any]) -> Any:
         """The same for the hot path, ``call('loadBefore', (oid, tid), applied)``."""

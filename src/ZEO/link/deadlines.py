@@ -43,7 +43,8 @@ class Deadlines:
         end: Callable[[str, BaseException | None], None],
         system: System,
     ) -> None:
-        self._limit = limit
+        self._limit = time_limit('', limit)
+        self._long_limit = time_limit('pack', limit)
         self._ask = ask
         self._end = end
         self._system = system
@@ -65,9 +66,12 @@ class Deadlines:
         if waiting.since is None:
             waiting.since = now
         self._check_silence(now, heard)
-        limit = time_limit(waiting.name, self._limit)
+        limit = waiting.limit
         if limit is None:
-            return TICK
+            is_long = waiting.name in _AS_LONG_AS_IT_TAKES
+            limit = self._long_limit if is_long else self._limit
+            if limit is None:
+                return TICK
         left = max(waiting.since, self._part_came) + limit - now
         if left <= 0:
             self._end(f'the server has not answered {waiting.name} within {limit:g} s', None)

@@ -28,6 +28,8 @@ class Waiting:
     result: Any = None
     error: BaseException | None = None
     since: float | None = None  # when its caller began to sleep
+    # seconds that it may take, where its caller says so; math.inf: any
+    limit: float | None = None
     # when its caller last began to wait for the stream, as the reader
     looked: float | None = None
     seen: tuple[Any, ...] | None = None  # the reader, its `looked`, and since when that is so
