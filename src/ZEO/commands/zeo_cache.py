@@ -1,8 +1,8 @@
 """The command ``zeo-cache``: look at client cache files and their traces.
 
-Enters: a command line. Leaves: what is in a file, and the exit status 0 when all is well, 1 when
-something is wrong with the file. Fails: with one line on standard error and exit status 2 for a
-wrong command line or a file that can't be read.
+Enters: a command line. Leaves: what is in a file, and exit status 0, or 1 when something is wrong
+with the file. Fails: with one line on standard error and exit status 2 for a wrong command line or
+a file that cannot be read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser('zeo-cache', description='Look at ZEO client caches.')
     commands = parser.add_subparsers(title='commands', required=True)
-    for run, text in ((check, 'verify a cache file'), (stats, 'tell what is in a cache file')):
+    for run, text in ((check, 'verify a cache file'), (stats, 'show what is in a cache file')):
         command = commands.add_parser(run.__name__, help=text, description=run.__doc__)
         command.add_argument('file', help='cache file (.zec) that no process has open')
         command.set_defaults(run=run)
@@ -74,7 +74,7 @@ def check(options: argparse.Namespace) -> int:
 
 
 def stats(options: argparse.Namespace) -> int:
-    """Tell what is in a cache file, and how it has served."""
+    """Show what is in a cache file, and its hit rate so far."""
     report = inspection.inspect(options.file)
     if not report.usable:
         raise ValueError(f'{options.file}: {report.problems[0]}')
@@ -84,7 +84,7 @@ def stats(options: argparse.Namespace) -> int:
 
 
 def show_trace(options: argparse.Namespace) -> int:
-    """Sum up what a cache was asked while ZEO_CACHE_TRACE was set."""
+    """Sum up the requests to a cache while ZEO_CACHE_TRACE was set."""
     counts: Counter[int] = Counter()
     first = last = None
     for event in trace.read(options.file):

@@ -1,8 +1,7 @@
-"""``python -m ZEO.scripts.cache_stats TRACE``: ``zeo-cache trace`` by the name that ZEO 5 and 6
-gave it.
+"""``zeo-cache trace`` under its name in ZEO 5 and 6: ``python -m ZEO.scripts.cache_stats``.
 
-Enters: a command line with a trace file and perhaps ``-v``. Leaves and fails: as
-:mod:`ZEO.commands.zeo_cache`.
+Enters: a command line with a trace file and perhaps ``-v``. Leaves: what that command prints, and
+its exit status. Fails: as :mod:`ZEO.commands.zeo_cache` does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The command ``zeopack`` by the name that recipes and wrappers import: ``python -m
-ZEO.scripts.zeopack``.
+"""``python -m ZEO.scripts.zeopack``: ``zeopack`` under the name that recipes and wrappers import.
 
-Enters: a command line. Leaves and fails: as :mod:`ZEO.commands.zeopack`.
+Enters: a command line. Leaves: packed storages. Fails: as :mod:`ZEO.commands.zeopack` does.
 """
 
 from __future__ import annotations
