@@ -28,11 +28,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from fuzzlib import checks, good  # noqa: E402
-from fuzzlib.attack import Attack, deliver  # noqa: E402
-from fuzzlib.sessions import record  # noqa: E402
-from fuzzlib.targets import KINDS, Reading, Target  # noqa: E402
-from fuzzlib.wire import ENCODINGS, Wire  # noqa: E402
+from fuzzlib import checks, good
+from fuzzlib.attack import Attack, deliver
+from fuzzlib.sessions import record
+from fuzzlib.targets import KINDS, Reading, Target
+from fuzzlib.wire import ENCODINGS, Wire
 
 NAMES = [f'{kind}-{encoding}' for kind in KINDS for encoding in ENCODINGS]
 

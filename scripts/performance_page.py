@@ -18,9 +18,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from benchlib import report  # noqa: E402
-from benchlib.catalogue import ROWS  # noqa: E402
-from benchlib.report import Line  # noqa: E402
+from benchlib import report
+from benchlib.catalogue import ROWS
+from benchlib.report import Line
 
 PAGES = Path(__file__).resolve().parent.parent / 'docs' / 'operating'
 RESULTS = 'performance.json'

@@ -108,7 +108,7 @@ def payloads(canary: str) -> list[bytes]:
     command = f'touch {canary}'.encode()
     text = b'X' + len(command).to_bytes(4, 'little') + command
     call = b'cposix\nsystem\n' + text + b'\x85R'
-    found = [
+    return [
         b'\x80\x03' + call + b'.',
         b'\x80\x03N.\x80\x03' + call + b'.',
         b'\x80\x03N0' + call + b'.',
@@ -120,7 +120,6 @@ def payloads(canary: str) -> list[bytes]:
         b'\x80\x03}X\x01\0\0\0a' + call + b's.',
         b'\x80\x03cpersistent.mapping\nPersistentMapping\n' + call + b'\x86.N.',
     ]
-    return found
 
 
 class Messages:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / 'support'))
 
-from cache_stream import Stream  # noqa: E402
+from cache_stream import Stream
 
-from ZEO.cache import ClientCache  # noqa: E402
+from ZEO.cache import ClientCache
 
 
 class Silent:

@@ -76,7 +76,7 @@ ANSWERS = {
     'records': [(os.urandom(2000), OID, None) for _ in range(1000)],
     'a large record': (os.urandom(20 * 2**20), OID, OID),
     'conflicts': [{'oid': OID, 'serials': (OID, OID), 'data': os.urandom(3000)}] * 50,
-    'numbers for keys': [{n: None for n in range(5000)}, {-n: None for n in range(5000)}],
+    'numbers for keys': [dict.fromkeys(range(5000)), {-n: None for n in range(5000)}],
 }
 
 

@@ -28,7 +28,7 @@ FROM_ONE, FROM_ALL = 5, 50
 
 #: The same for kinds of which many are normal, as when all clients connect again after a server's
 #: restart.
-_CROWDS = {kind: (100, 500) for kind in ('clients that connect', 'clients that disconnect')}
+_CROWDS = dict.fromkeys(('clients that connect', 'clients that disconnect'), (100, 500))
 
 #: Sources that are counted separately in a window; the others are counted together.
 MOST_SOURCES = 1000

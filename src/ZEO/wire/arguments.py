@@ -1,11 +1,11 @@
-"""What a client may give to a call: each argument has a kind, which says what it accepts.
+r"""What a client may give to a call: each argument has a kind, which says what it accepts.
 
 Enters: the arguments of one message. Leaves: nothing, where they are what the call takes. Fails:
 :class:`ValueError` that says which argument is wrong and what it has to be; storages are never
 asked about what is not an object id or a transaction id.
 
 Clients of ZEO 6 send None for a tid that they do not give, and an empty serial for a new object;
-programs from the time of Python 2 give ``'\\0' * 8`` for that. Those are accepted.
+programs from the time of Python 2 give ``'\0' * 8`` for that. Those are accepted.
 """
 
 from __future__ import annotations

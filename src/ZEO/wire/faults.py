@@ -159,7 +159,7 @@ class _Description:
         """Return an object's own text, cut at MOST_TEXT characters."""
         if isinstance(value, (bytes, bytearray)):
             return bytes(value)
-        if isinstance(value, (set, frozenset)) or isinstance(value, int):
+        if isinstance(value, (set, frozenset, int)):
             return quoted(value)
         try:
             return cleaned(str(value), MOST_TEXT)
