@@ -1,12 +1,12 @@
-"""Temporary files that name their owner, so that those of processes that were killed can be told
+"""Temporary files that name their owner, so that those of processes that were killed are known
 from those in use.
 
 Enters: a kind of temporary file; a directory, which several processes may share, also on other
 machines. Leaves: how the names of new ones begin; at a start, the removal of those whose owner is
 gone. Fails: never; what cannot be removed stays.
 
-A process of this machine and of this container is known to be gone when there is no process of its
-number that began at the same time. For files of others, and for files that do not name an owner,
+A process of this machine and of this container is gone when no process has its number and began at
+the same time. For files of others, and for files that do not name an owner,
 only their age counts. What is not a regular file of this user stays.
 """
 
@@ -77,8 +77,8 @@ def _is_left(name: re.Match[str], changed: float, now: float) -> bool:
 
 @cache
 def _scope() -> str:
-    """What tells the machine, since its start, and the container from others: within it a process
-    has one number.
+    """Return what distinguishes this machine since its start, and this container, from others:
+    within them a process has a number of its own.
     """
     parts = [platform.node()]
     try:
@@ -103,7 +103,7 @@ def _began(pid: int) -> int | None:
 
 
 def _is_alive(pid: int) -> int | None:
-    """The same for a system that does not tell when it began."""
+    """The same for a system that does not know when it began."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

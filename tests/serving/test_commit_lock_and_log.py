@@ -10,7 +10,7 @@ import pytest
 from ZODB.utils import p64, z64
 
 from ZEO.serving import account as account_module
-from ZEO.serving.account import OVERHEAD, Account, Budget, TooMuch
+from ZEO.serving.account import FIRST_OPERATIONS, OVERHEAD, Account, Budget, TooMuch
 from ZEO.serving.commit.lock import CommitLock
 from ZEO.serving.commit.log import CommitLog
 from ZEO.serving.commit.operations import (
@@ -210,6 +210,32 @@ def test_what_a_log_has_taken_is_given_back():
         log.close()
         log.close()
     assert account.operations == account.memory == account.records == shared.used == 0
+
+
+def test_a_small_transaction_does_not_ask_the_account():
+    account = Account(Limits(), Budget(10**9))
+    log = CommitLog(account, account.first_space)
+    for number in range(FIRST_OPERATIONS):
+        log.add(store(b'd' * 100, number))
+    assert account.operations == 0 and account._shared.used == 0
+    log.add(store(b'd'))
+    assert account.operations > 0
+    log.close()
+    assert account.operations == account.memory == account._shared.used == 0
+
+
+@pytest.mark.parametrize('memory', [0, 100_000, 10**7])
+def test_what_is_not_asked_for_is_within_the_bound_of_a_client_as_well(memory):
+    limits = Limits(commit_memory=memory)
+    account = Account(limits, Budget(10**9))
+    logs = [CommitLog(account, account.first_space) for _ in range(limits.transactions)]
+    for log in logs:
+        for number in range(40):
+            log.add(store(b'd' * 2000, number))
+    kept = sum(len(operation.data) for log in logs for operation in log._operations)
+    assert kept <= memory
+    for log in logs:
+        log.close()
 
 
 def test_a_million_small_operations_take_no_memory(monkeypatch):

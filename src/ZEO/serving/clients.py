@@ -51,21 +51,20 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
                         data = encoded[protocol] = frame(peer.codec.send(name, args))
                     channel.push_now(data)
                 except Exception as error:
-                    self.report('a client could not be told what changed', error)
-                    channel.close('closed by this server: client could not be told what changed')
+                    self._report('a client could not be sent what changed', error)
+                    channel.close('closed by this server: client could not be sent what changed')
 
     def send_info(self, peer: Any, info: dict[str, Any]) -> None:
         """Send figures to one client; one that cannot be sent them does without."""
         try:
             peer.push(frame(peer.codec.send('info', (info,))))
         except Exception as error:
-            self.report('a client could not be told the size', error)
+            self._report('a client could not be sent the size', error)
 
     def close_all(self, reason: str) -> None:
         """End all connections."""
         for peer in tuple(self):
             peer.close(reason)
 
-    def report(self, what: str, error: BaseException) -> None:
-        """Log trouble with the storage or a client of it, unless there is much of that kind."""
+    def _report(self, what: str, error: BaseException) -> None:
         self._loop.reports.failed(what, self._name, error)

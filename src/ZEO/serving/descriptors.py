@@ -1,4 +1,4 @@
-"""What is said where the process, or the system, has no file descriptor left.
+"""Errors and warnings for a process, or a system, that has no file descriptor left.
 
 Enters: errors of opening a file. Leaves: errors whose text says what is missing, and where. Fails:
 never.
@@ -17,8 +17,8 @@ try:
 except ImportError:  # Windows has no such limit
     resource = None
 
-#: Descriptors that are left to loads, commits, packs and iterators whatever the number of
-#: connections.
+#: Descriptors that are left to loads, commits, packs and iterators, however many
+#: connections there are.
 RESERVE = 32
 
 #: What the system says then.
@@ -26,7 +26,7 @@ SHORTAGE = (errno.EMFILE, errno.ENFILE)
 
 
 def clear(error: BaseException) -> BaseException:
-    """Return the error to be told instead of another."""
+    """Return the error that a client is sent instead of another."""
     if isinstance(error, OSError) and error.errno in SHORTAGE:
         return OSError(error.errno, 'the server has too many open files')
     return error
@@ -64,8 +64,8 @@ def raise_limit(connections: int) -> str | None:
 
 
 def find_temporary_directory() -> None:
-    """Look for the directory of temporary files now: with no descriptor left it could not be found,
-    and that would be told.
+    """Look for the directory of temporary files now: with no descriptor left it could not be
+    found, and the error would say that instead.
     """
     with suppress(OSError):
         tempfile.gettempdir()

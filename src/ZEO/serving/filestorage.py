@@ -1,8 +1,8 @@
 """What a server has to know of a FileStorage beyond its interface: what a crash or a full disk
 leaves behind.
 
-Enters: an open FileStorage, or a storage with some inside. Leaves: one that tells the truth about
-its last transaction, gives out oids that no earlier process has given out, and serves nothing of a
+Enters: an open FileStorage, or a storage with some inside. Leaves: one that knows its last
+transaction, gives out oids that no earlier process has given out, and serves nothing of a
 transaction that failed; its last transactions. Fails: OSError where the file can't be read or cut.
 """
 
@@ -80,7 +80,7 @@ class Files:
                 forget_failed(files, transaction)
             self._failed = None
         except Exception as error:
-            # the disk is still full, most likely: before the next transaction
+            # the disk is most likely still full: it is done before the next transaction
             self._failed = transaction
             self._loop.reports.failed('the file could not be cut', self._name, error)
 
@@ -99,8 +99,8 @@ def take_last_whole_transaction(storage: FileStorage) -> None:
     """Have lastTransaction() say what the last whole transaction says.
 
     A FileStorage that finds a transaction without an end, which a process left that was killed,
-    cuts it off and keeps its tid. Whoever takes that for the last one has seen more than the server
-    after its next start.
+    cuts it off and keeps its tid. A client that takes that for the last one has seen more than
+    the server after its next start.
     """
     with storage._lock:
         storage._ltid = (
@@ -123,7 +123,7 @@ def skip_oids(storage: Any, system: System) -> None:
     if hasattr(storage, 'set_max_oid') and isinstance(getattr(storage, '_oid', None), bytes):
         by_time = int(system.wall_clock() * OIDS_PER_SECOND)
         highest = u64(storage._oid)
-        # A database in which somebody has used up the oids can still be read.
+        # A database whose oids are used up can still be read.
         storage.set_max_oid(
             p64(by_time if by_time > highest else min(highest + OIDS_PER_SECOND, 2**64 - 1))
         )

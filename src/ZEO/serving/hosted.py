@@ -63,7 +63,7 @@ class HostedStorage:
         self.stats = Stats(loop.system.wall_clock(), loop.system.now())
         self.packs = Packs(self)
         self.peers = Clients(name, loop)
-        self.sizes = Sizes(storage, self.peers, loop)
+        self.sizes = Sizes(name, storage, self.peers, loop)
         self.invalidations = Invalidations(
             storage,
             options.queue_size,
@@ -86,8 +86,8 @@ class HostedStorage:
         return figures(self)
 
     def committed(self, committer: Any, tid: bytes, oids: list[bytes]) -> None:
-        """Note a transaction, which is permanent, and tell every client but `committer`; whatever
-        fails, nothing is raised.
+        """Note a transaction, which is permanent, and send the invalidation to every client but
+        `committer`; nothing is raised.
         """
         self._note(tid, oids)
         self.peers.send(committer, 'invalidateTransaction', tid, oids)
@@ -99,7 +99,7 @@ class HostedStorage:
         except ENDS:
             raise
         except BaseException as error:  # what is not noted must not be taken for complete
-            self.peers.report('a transaction was not noted', error)
+            self.loop.reports.failed('a transaction was not noted', self.name, error)
             self.invalidations.clear()
             self.backend.forget_records()
 

@@ -38,5 +38,5 @@ def _name(hosted: HostedStorage) -> str:
     except ENDS:
         raise
     except BaseException as error:  # a storage's own trouble; clients only show the name
-        hosted.peers.report('the storage does not tell its name', error)
+        hosted.loop.reports.failed('the storage cannot say its name', hosted.name, error)
         return hosted.name

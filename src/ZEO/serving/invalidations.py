@@ -1,5 +1,5 @@
-"""What the recent transactions of one storage changed, so that a client that comes back need not
-drop its cache.
+"""What the recent transactions of one storage changed, so that a client that comes back can keep
+its cache.
 
 Enters: each committed transaction. Leaves: for a tid, what changed after it, or None when that is
 no longer known. Fails: ClientDisconnected where a storage on a network is asked and can't be
@@ -74,7 +74,7 @@ class Invalidations:
         self._known_after = None
 
     def knows(self, tid: bytes, last: bytes) -> bool:
-        """Tell whether :meth:`since` answers of itself; else only :meth:`from_storage` may."""
+        """Return whether :meth:`since` can answer; otherwise only :meth:`from_storage` may."""
         return (
             tid == last
             or not (self._known_after is None or tid < self._known_after)
@@ -92,7 +92,8 @@ class Invalidations:
         if self._known_after is None or tid < self._known_after:
             return None
         if tid != self._known_after and all(changed_at != tid for changed_at, _ in self._recent):
-            # not a transaction of ours (a backup was restored?): what else we lack is not known
+            # not a transaction of this storage (a backup was restored?), and there may be more of
+            # those
             return None
         changed: set[bytes] = set()
         for changed_at, oids in self._recent:
@@ -117,7 +118,7 @@ class Invalidations:
         # Any storage, maybe with half a transaction at the end of its file: then it does not know.
         except Exception as error:
             log.warning(
-                '%s can not say what changed since %s: %s',
+                '%s cannot list what changed since %s: %s',
                 self._storage.getName(),
                 tid.hex(),
                 explained(error),
@@ -136,8 +137,8 @@ class Invalidations:
         return (last, list(changed)) if is_ours and last > tid else None
 
     def _refill(self) -> None:
-        """Know the last transactions after a restart of the server as well, where the storage can
-        tell.
+        """Know the last transactions after a restart of the server as well, where the storage knows
+        them.
         """
         last = self._known_after = self._storage.lastTransaction()
         if last in (None, z64):
@@ -148,12 +149,12 @@ class Invalidations:
             raise
         except Exception as error:  # as in from_storage
             log.warning(
-                '%s can not say what its last transactions have changed: %s',
+                '%s cannot list what its last transactions have changed: %s',
                 self._storage.getName(),
                 explained(error),
             )
             return
-        if found and found[0][0] == last:  # else there are some that it does not tell
+        if found and found[0][0] == last:  # else there are some that it does not list
             self._known_after = found[-1][0]
             for tid, oids in reversed(found):
                 self.add(tid, oids)
@@ -182,18 +183,18 @@ class Invalidations:
             if len(tids) == tids.maxlen:
                 break
         found: deque[Changes] = deque()
-        room = self._most
+        space = self._most
         for transaction in self._storage.iterator(start=tids[0]) if tids else ():
             # now with the records
             oids = list(islice((record.oid for record in transaction), self._most + 1))
             found.appendleft((transaction.tid, oids))
-            room -= len(oids)
-            while room < 0:
-                room += len(found.pop()[1])
+            space -= len(oids)
+            while space < 0:
+                space += len(found.pop()[1])
         return list(found)
 
 
 def _earlier(tid: bytes, seconds: float) -> bytes:
-    """Return a tid that is so many seconds older."""
+    """Return a tid that is older by a number of seconds."""
     time = max(0.0, TimeStamp(tid).timeTime() - seconds)
     return TimeStamp(*gmtime(time)[:5], time % 60).raw()

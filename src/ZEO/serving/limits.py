@@ -157,7 +157,7 @@ class Limits:
         'bytes',
         'max-transaction-size',
         'the transaction fails at its vote',
-        'records of one client in temporary files; larger than any transaction we have heard of',
+        'records of one client in temporary files; larger than any known transaction',
     )
     blob_disk: int = _bound(
         64 * 2**30,

@@ -1,7 +1,7 @@
 """The number of a storage's objects and its size, which its clients show.
 
 Enters: that a client has committed, or asks. Leaves: a message with both figures, at once or late.
-Fails: never; where a storage cannot tell them, those that it told last are sent.
+Fails: never; if a storage cannot say them, the last known ones are sent.
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ SIZES_SHARE = 100
 
 
 class Sizes:
-    """The sizes of `storage`, and the clients that wait for them."""
+    """The sizes of `storage`, and the clients that wait for them.
 
-    def __init__(self, storage: Any, clients: Clients, loop: Loop) -> None:
+    :param name: of the storage, for the log.
+    """
+
+    def __init__(self, name: str, storage: Any, clients: Clients, loop: Loop) -> None:
+        self._name = name
         self._storage = storage
         self._clients = clients
         self._loop = loop
@@ -70,5 +74,5 @@ class Sizes:
             raise
         except BaseException as error:
             # of a database that restarts, for one: sizes are shown, and no data depends on them
-            self._clients.report('the storage does not tell its size', error)
+            self._loop.reports.failed('the storage cannot say its size', self._name, error)
         return now() - began

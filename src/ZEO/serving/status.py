@@ -2,7 +2,7 @@
 
 Enters: a hosted storage. Leaves: the figures that a stranger gets for ``ruok``, and the dict of
 ``server_status``, which has the process, the clients and the holder of the commit lock as well.
-Fails: never; what a storage cannot tell is left out.
+Fails: never; what a storage cannot say is left out.
 """
 
 from __future__ import annotations
@@ -39,13 +39,15 @@ def figures(hosted: HostedStorage) -> dict[str, Any]:
 
 
 def _last_transaction(hosted: HostedStorage) -> tuple[bytes | None, dict[str, str]]:
-    """Return the last tid, and as `error` why the storage can't tell it."""
+    """Return the last tid, and as `error` why the storage can't say it."""
     try:
         return hosted.storage.lastTransaction(), {}
     except ENDS:
         raise
     except BaseException as error:  # the status is wanted above all when something is wrong
-        hosted.peers.report('the storage does not tell its last transaction', error)
+        hosted.loop.reports.failed(
+            'the storage cannot say its last transaction', hosted.name, error
+        )
         return None, {'error': explained(error)}
 
 

@@ -46,6 +46,8 @@ class Turns(Generic[Thing]):
         :param may: tells whether a client may have a turn now.
         :returns: None where nothing waits for such a client.
         """
+        if not self._count:  # usually, where commits do not wait for one another
+            return None
         found = next(
             ((client, things) for client, things in self._waiting.items() if may(client)), None
         )

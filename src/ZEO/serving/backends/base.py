@@ -30,11 +30,11 @@ class Committing(Protocol):
 
     transaction: Any
 
-    #: Its methods `prepared`, `failed` and `finished` are told what becomes of the transaction.
+    #: Its methods `prepared`, `failed` and `finished` are called with what happens in the storage.
     phase: Any
 
     def steps(self) -> Iterator[None]:
-        """Tell the storage everything, a bit between two yields, and have it vote."""
+        """Give the storage everything, a bit between two yields, and have it vote."""
 
 
 class Reader(Client, Protocol):
@@ -52,8 +52,8 @@ class Backend(ABC):
 
     - loads: an instance (``new_instance``) is a view of the database as of its last
       ``poll_invalidations``. `load_now` stays None; :meth:`load` takes an instance from a pool, in
-      a worker thread. It must see at least the last transaction that the client was told, and
-      nothing that the client was not told yet.
+      a worker thread. It must see all transactions whose invalidations the client was sent,
+      and none after them.
     - commits: an instance for each transaction, from :meth:`prepare` to :meth:`finish` or
       :meth:`abort`, in worker threads, since the database may block on its own commit lock.
     - changes: other processes commit to the same database. A follower, which is one more instance
@@ -134,14 +134,14 @@ class Backend(ABC):
 
     @abstractmethod
     def prepare(self, commit: Committing) -> None:
-        """Go through the steps of a transaction, and tell its phase `prepared`, or `failed` with
+        """Go through the steps of a transaction, and call its phase's `prepared`, or `failed` with
         what one of them raises.
         """
 
     @abstractmethod
     def finish(self, commit: Committing) -> bytes | Later:
-        """Make a transaction permanent and tell its phase `finished`, before any later transaction
-        is reported; return the tid. Or tell it `failed`, and raise the error.
+        """Make a transaction permanent and call its phase's `finished`, before any later
+        transaction is reported; return the tid. Or call `failed`, and raise the error.
 
         A Later is answered or fails after that.
         """
@@ -187,7 +187,7 @@ class Backend(ABC):
 
     @abstractmethod
     def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
-        """Take note of a transaction, before clients are told of it."""
+        """Take note of a transaction, before clients are sent its invalidation."""
 
     @abstractmethod
     def forget_records(self) -> None:

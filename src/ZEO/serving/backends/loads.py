@@ -1,12 +1,12 @@
-"""Loads from a storage that is itself on a network: in worker threads, and never older than what
-was said already.
+"""Loads from a storage that is itself on a network: in worker threads, and never older than the
+invalidations that were sent.
 
-Enters: loads, and the oids of every transaction that clients are told of. Leaves: answers. Fails:
-what the storage raises.
+Enters: loads, and the oids of every invalidation. Leaves: answers. Fails: with what the storage
+raises.
 
 Between the worker's reading and the answer's leaving, a transaction may come in that ends the
-revision. A client that heard of it first would keep the answer as current for ever, so such a load
-is made again.
+revision. A client that gets the invalidation first would go on taking the answer for current, so
+such a load is made again.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class RemoteLoads:
         return answer
 
     def changed(self, oids: Iterable[bytes]) -> None:
-        """Clients are about to be told that these have new revisions."""
+        """Clients are about to be sent the invalidation of these."""
         if self._under_way:
             for oid in oids:
                 for load in self._under_way.get(oid, ()):

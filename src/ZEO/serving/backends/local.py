@@ -88,7 +88,7 @@ class LocalBackend(Backend):
                     return
         except ENDS:
             raise
-        except BaseException as error:  # whatever a storage raises fails the vote
+        except BaseException as error:  # anything that a storage raises fails the vote
             commit.phase.failed(commit, error)
         else:
             commit.phase.prepared(commit)
@@ -103,7 +103,7 @@ class LocalBackend(Backend):
         return tid
 
     def _finish(self, transaction: Any) -> bytes:
-        """Return the tid, which some storages tell the callback only."""
+        """Return the tid, which some storages give to the callback only."""
         storage = self._storage
         tids: list[bytes] = []
         try:

@@ -1,13 +1,12 @@
-"""The records that clients have loaded last: what one of them asks for, the others soon ask for as
-well.
+"""The records that clients have loaded last: what one client asks for, others soon ask for as well.
 
 Enters: loads, and the oids of everything that changes. Leaves: what the storage's loadBefore
 returns. Fails: with what that raises.
 
 Only current revisions are kept, and only of a FileStorage: no other process can change its file, so
-that every change is told here before anybody can ask again. Should something else in this process
-write to it, such as the same storage under a second name, then its last transaction is one that was
-not told of, and all is forgotten.
+that every change is reported here before the next load. If something else in this process writes to
+it, such as the same storage under a second name, then its last transaction is one that was not
+reported, and all records are forgotten.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from ZODB.FileStorage import FileStorage
 
 Found = tuple[bytes, bytes, Any]
 
-#: A record that takes more than one part in so many of the memory is not kept.
+#: A record that takes more than one part in this number of the memory is not kept.
 _LARGEST = 16
 
 #: Bytes that a record takes besides its data.
@@ -27,7 +26,7 @@ _OVERHEAD = 200
 
 
 def keeps_to_itself(storage: Any) -> bool:
-    """Whether nobody else changes what `storage` holds, and its records are read from a file."""
+    """Whether no other process changes `storage`, and its records are read from a file."""
     return isinstance(storage, FileStorage) and type(storage).loadBefore is FileStorage.loadBefore
 
 
@@ -45,7 +44,7 @@ class RecentRecords:
         self._old: dict[bytes, Found] = {}
         self._young_size = 0
         self._last_transaction = storage.lastTransaction
-        self._last = storage.lastTransaction()  # up to which all changes were told
+        self._last = storage.lastTransaction()  # up to which all changes were reported
 
     def load(self, oid: bytes, tid: bytes) -> Found | None:
         """Return what loadBefore returns."""
@@ -62,10 +61,10 @@ class RecentRecords:
         return found if found[1] < tid else self._storage.loadBefore(oid, tid)
 
     def look_for_others(self) -> None:
-        """Forget everything if there was a transaction that we were not told of.
+        """Forget everything if there was a transaction that was not reported.
 
-        To be called with the storage's commit lock held before it finishes one that we will be told
-        of, as well.
+        Also to be called before a transaction finishes that will be reported, with the storage's
+        commit lock held.
         """
         last = self._last_transaction()
         if last != self._last:

@@ -1,11 +1,11 @@
 """The server behind a storage that is itself a client: its connections, and waiting for what it has
 done.
 
-Enters: the storage's word, in its threads, that it checks what it has missed. Leaves: calls in the
-loop's thread: what was missed must not be told as news, and clients must hear that the connection
+Enters: reports of the storage, in its threads, that it checks what it has missed. Leaves: calls in
+the loop's thread: what was missed must not pass for new, and clients must learn that the connection
 is a new one. Fails: never; a server that does not answer is not waited for.
 
-Clients of this server hear of a new connection by losing theirs: every client then asks what has
+Clients of this server learn that by losing their connections: every client then asks what has
 changed, drops old revisions whose end is not known, and forgets the oids that it has not used,
 which the other server may give out again.
 """
@@ -30,8 +30,8 @@ LONGEST_WAIT = 0.5
 class Upstream:
     """What is behind `storage`; all in the loop's thread, but for what the storage calls.
 
-    :param connected: called when there is a new connection, before anything is told that was
-        missed.
+    :param connected: called when there is a new connection, before anything is reported
+        that was missed.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Upstream:
         self._loop = loop
         self._workers = workers
         self._connected = connected
-        # what the storage tells now may have happened long ago
+        # what the storage reports now may have happened long ago
         self.is_catching_up = False
         # who waits for the answer that is under way
         self._asked: list[tuple[Later, Timer]] | None = None
@@ -62,8 +62,8 @@ class Upstream:
         self.is_catching_up = False
 
     def wait(self) -> Later | None:
-        """Return when all is told that the other server has done by now, unless it does not
-        answer.
+        """Return a Later that is answered once everything is reported that the other server has
+        done by now; None if it does not answer.
         """
         if self._is_late or not all(client.is_connected() for client in self._clients):
             return None

@@ -13,6 +13,7 @@ from typing import Any
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.loop import Loop
+from ZEO.serving.account import size_of
 from ZEO.serving.calls.family import Client, Family
 from ZEO.serving.commit import Commit
 from ZEO.serving.commit.operations import (
@@ -60,14 +61,21 @@ class TransactionCalls(Family):
         tid: bytes | None = None,
         status: str = ' ',
     ) -> None:
-        client = self._client
-        self.open.begin(
-            txn_id,
-            (user, description, extension),
-            lambda *said: Commit(
-                self._hosted, client, Metadata(*said), tid, status, client.resolves
-            ),
+        size = len(user) + len(description) + (size_of(extension) if extension else 0)
+        refusal = self.open.refusal(txn_id, size)
+        if refusal is not None:
+            user, description, extension, size = b'', b'', {}, 0
+        commit = Commit(
+            self._hosted,
+            self._client,
+            Metadata(user, description, extension),
+            tid,
+            status,
+            self._client.resolves,
         )
+        self.open.add(txn_id, commit, size)
+        if refusal is not None:
+            commit.phase.fail(commit, refusal)
 
     def storea(self, oid: bytes, serial: Any, data: bytes, txn_id: Any) -> None:
         # without a call, since most calls come here; the id is a number or a text

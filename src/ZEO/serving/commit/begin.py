@@ -28,7 +28,7 @@ def _unlock(storage: Any, transaction: Any) -> None:
 
     A DemoStorage takes its lock before it asks the storage of its changes, and takes note of the
     transaction afterwards: when that storage refuses, as a MappingStorage does a status, no abort
-    gives the lock back, and the next ``tpc_begin`` waits for ever.
+    gives the lock back, and the next ``tpc_begin`` waits without an end.
     """
     while isinstance(storage, DemoStorage):
         if storage._transaction is not transaction and storage._commit_lock.locked():

@@ -1,8 +1,8 @@
 """One storage's commit lock: clients take turns; the transactions of one client are first come,
 first served.
 
-Enters: who wants it, and what to do when he has it. Leaves: that call, at once or when it is its
-turn. Fails: never. All in the loop's thread.
+Enters: transactions that want it, each with a function to call when it holds the lock. Leaves: that
+call, at once or when it is its turn. Fails: never. All in the loop's thread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class CommitLock:
 
     :param soon: how to call a function a little later, in the same thread: a hundred waiters must
         not be a hundred calls deep.
-    :param one_more: is told how many wait when there is one more.
+    :param one_more: called with the number of waiting transactions when there is one more.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class CommitLock:
 
     @property
     def waiting_clients(self) -> list[Any]:
-        """Whose transactions they are, each client once, in the order of their turns."""
+        """The clients of waiting transactions, each once, in the order of their turns."""
         return self._waiting.clients()
 
     def acquire(self, who: Any, granted: Callable[[], None], client: Any = None) -> None:
         """Call `granted` once `who` holds the lock.
 
-        :param client: who takes turns with others; None: `who` does.
+        :param client: takes turns with other clients; None: `who` does.
         """
         client = who if client is None else client
         if self.holder is None:

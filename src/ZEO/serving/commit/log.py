@@ -17,7 +17,7 @@ from itertools import chain
 from struct import Struct
 from typing import IO
 
-from ZEO.serving.account import Account
+from ZEO.serving.account import FIRST_OPERATIONS, OVERHEAD, Account
 from ZEO.serving.commit.operations import Operation, Store, StoreBlob, described, restored
 
 #: What a log has the account give at a time, operations and bytes: asking for each costs 4 % of a
@@ -30,15 +30,20 @@ _SIZES = Struct('>IQ')
 
 
 class CommitLog:
-    """The operations of one transaction; what they take is on the client's account."""
+    """The operations of one transaction; what they take is on the client's account.
 
-    def __init__(self, account: Account) -> None:
+    :param first_space: bytes of records that it may have in memory without asking the account.
+    """
+
+    def __init__(self, account: Account, first_space: int = 0) -> None:
         self._account = account
+        #: Bytes of memory that it may take without asking; they are on the account until its end.
+        self.prepaid = first_space + FIRST_OPERATIONS * OVERHEAD if first_space else 0
         self._operations: list[Operation] = []
         self._kept = 0  # how many operations the account has given memory for
         self._in_memory = 0  # the bytes of records that it has given
-        self._more = 0  # what is left of the one
-        self._space = 0  # and of the other
+        self._more = FIRST_OPERATIONS if first_space else 0  # what is left of the one
+        self._space = first_space  # and of the other
         self._file: IO[bytes] | None = None
         self._on_disk = 0  # the same, in the file
         self._end = 0  # of the operations in the file
@@ -106,18 +111,20 @@ class CommitLog:
     def close(self) -> None:
         """Forget everything."""
         self._operations = []
-        self._account.drop(self._kept, self._in_memory)
+        self._more = self._space = 0
+        if self._kept:
+            self._account.drop(self._kept, self._in_memory)
+            self._kept = self._in_memory = 0
+        if self._file is None:
+            return
         self._account.spool(-self._on_disk)
-        self._more = self._space = self._kept = self._in_memory = self._on_disk = self._in_file = (
-            self._end
-        ) = 0
+        self._on_disk = self._in_file = self._end = 0
         file, self._file = self._file, None
-        if file is not None:
-            try:
-                file.close()
-            except OSError:
-                # the disk is full, and Python tries once more to write what nobody needs now
-                pass
+        try:
+            file.close()
+        except OSError:
+            # the disk is full, and Python tries once more to write what is not needed any more
+            pass
 
     def _spool(self, operation: Operation) -> None:
         self._more = 0  # what comes behind it goes to the file as well

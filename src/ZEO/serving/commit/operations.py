@@ -29,12 +29,12 @@ class Operation:
     data: bytes | None
 
     def apply(self, storage: Any, commit: Commit) -> None:
-        """Tell the storage, within the transaction of `commit`."""
+        """Make the storage's call for it, within the transaction of `commit`."""
         raise NotImplementedError
 
 
 class _Change(Operation):
-    """An operation on one object, which clients are told of."""
+    """A change of one object, which the invalidation names."""
 
     __slots__ = ()
 

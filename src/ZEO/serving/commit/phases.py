@@ -10,8 +10,8 @@ sense in a phase raises StorageTransactionError, or the error that has ended the
      Failing               Resolving Stopping
 
 Every phase but Finishing may also end at once. The client resolves conflicts in Resolving: it
-stores again and votes again. An operation has failed in Failing, which the vote will tell. In
-Stopping the storage is still being told, though the transaction will be aborted.
+stores again and votes again. In Failing an operation has failed, and the vote will say so. In
+Stopping the storage is still at work, though the transaction will be aborted.
 
 A phase holds nothing, so that there is one object of each; what it works on is the
 :class:`~ZEO.serving.commit.state.Commit`.
@@ -86,7 +86,7 @@ class Phase:
         _end(commit, error)
 
     def prepared(self, commit: Commit) -> None:
-        """The storage was told everything."""
+        """The storage has taken all operations."""
 
     def finished(self, commit: Commit, tid: bytes) -> None:
         """The storage has made it permanent."""
@@ -109,7 +109,7 @@ class Collecting(Phase):
         try:
             commit.log.add(operation)
         except (OSError, TooMuch) as error:
-            # no client waits for the answer to a one-way call: the vote will tell
+            # no client waits for the answer to a one-way call: the vote will fail
             self.fail(commit, error)
 
     def add_blob(self, commit: Commit, operation: Operation) -> None:
@@ -130,7 +130,7 @@ class Collecting(Phase):
 
 
 class Failing(Phase):
-    """An operation has failed: what else comes is dropped, and the vote tells."""
+    """An operation has failed: what else comes is dropped, and the vote fails."""
 
     name = 'about to fail'
 
@@ -163,7 +163,7 @@ class Waiting(Phase):
 
 
 class Preparing(Phase):
-    """The storage is being told, in slices or in a worker thread, and votes."""
+    """The storage takes the operations, in slices or in a worker thread, and votes."""
 
     name = 'voting'
 
@@ -202,9 +202,7 @@ class Preparing(Phase):
 
 
 class Stopping(Preparing):
-    """The storage is being told, but the transaction is given up: telling stops at the next
-    operation.
-    """
+    """The storage takes operations, but the transaction is given up: the next one is not made."""
 
     name = 'being aborted'
 
@@ -303,7 +301,7 @@ class Ended(Phase):
 
 
 def _prepare(commit: Commit) -> None:
-    """Tell the storage everything that was collected, and have it vote."""
+    """Give the storage everything that was collected, and have it vote."""
     commit.phase = PREPARING
     commit.hosted.backend.prepare(commit)
 

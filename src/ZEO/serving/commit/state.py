@@ -1,6 +1,6 @@
 """What one transaction holds on the server.
 
-Enters: as in :mod:`ZEO.serving.commit`. Leaves: the steps by which a storage is told; what was
+Enters: as in :mod:`ZEO.serving.commit`. Leaves: the steps by which a storage takes it; what was
 held, given back at the end. Fails: with what the storage raises.
 """
 
@@ -51,7 +51,8 @@ class Commit:
         self.phase: Phase = COLLECTING
         self.answer = Later()  # to the vote
         self.error: BaseException | None = None  # why it will fail, or has ended
-        self.log = CommitLog(peer.account)
+        self.log = CommitLog(peer.account, peer.account.first_space)
+        self.size = 0  # bytes that it has on the client's account, without its operations
         self.is_begun = False  # whether the storage knows of the transaction
         self.changed: dict[bytes, None] = {}  # the oids for the invalidation, in order
         self.new_serials: dict[bytes, None] = {}  # oids whose data is not what the client sent
@@ -96,8 +97,8 @@ class Commit:
         self.error = error
         self.peer.report(
             logging.WARNING,
-            'transactions that can not be committed',
-            'a transaction can not be committed: %s',
+            'transactions that cannot be committed',
+            'a transaction cannot be committed: %s',
             explained(error),
         )
 
@@ -121,7 +122,7 @@ class Commit:
             self._timer = hosted.loop.later(hosted.transaction_timeout, self._timed_out)
 
     def release(self) -> None:
-        """Give back what it holds; the others get the lock whatever goes wrong with the rest."""
+        """Give back what it holds; the next transaction gets the lock even if the rest fails."""
         hosted = self.hosted
         if self._timer is not None:
             self._timer.cancel()
@@ -130,7 +131,8 @@ class Commit:
         hosted.stats.active_txns -= 1
         attempt = hosted.loop.attempt
         attempt(self.log.close)
-        attempt(self.remove_files)
+        if self._files:
+            attempt(self.remove_files)
         hosted.lock.release(self, self.peer)
 
     def aborted(self, reason: BaseException | None, failed: BaseException | None) -> None:
@@ -144,10 +146,12 @@ class Commit:
         finally:
             self.release()
 
-    # Telling the storage.
+    # Giving it to the storage.
 
     def steps(self) -> Iterator[None]:
-        """Tell the storage, a bit between two yields; in the loop's thread or in a worker."""
+        """Give all operations to the storage, one between two yields, and have it vote; in the
+        loop's thread or in a worker.
+        """
         storage = self.hosted.storage
         if not self.is_begun:
             if self.tid is not None:
