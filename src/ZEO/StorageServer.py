@@ -116,16 +116,7 @@ class StorageServer:
             Intake(self._loop, Budget(limits.shared_memory)),
             limits.handshake_time,
         )
-        try:
-            self._listen(addresses.parse_all(addr), unix_access)
-        except BaseException:
-            self._stop_listening()
-            self._loop.close()
-            raise
-        descriptors.find_temporary_directory()
-        for hosted in self.hosted.values():
-            leftovers.remove_of(hosted.storage, hosted.name, system.wall_clock())
-        notify(Serving(self, address=self.addr))
+        self._open(addr, unix_access)
 
     @property
     def addresses(self) -> list[Address]:
@@ -176,6 +167,20 @@ class StorageServer:
                 log.exception('the storage %s failed to close', hosted.name)
         notify(Closed(self))
 
+    def _open(self, addr: object, access: Access) -> None:
+        """Listen, remove what killed servers have left, and announce it."""
+        try:
+            self._listen(addresses.parse_all(addr), access)
+        except BaseException:
+            self._stop_listening()
+            self._loop.close()
+            raise
+        descriptors.find_temporary_directory()
+        now = self._loop.system.wall_clock()
+        for hosted in self.hosted.values():
+            leftovers.remove_of(hosted.storage, hosted.name, now)
+        notify(Serving(self, address=self.addr))
+
     def _listen(self, wanted: Iterable[Address], access: Access) -> None:
         for address in wanted:
             for listener in addresses.listen(address, access):
@@ -186,10 +191,8 @@ class StorageServer:
         if exposed and self._ssl is None:
             log.warning(
                 '%s: without TLS, everyone who can reach this address over the network may read '
-                'and change all data; '
-                'listen on 127.0.0.1 or a Unix socket, let a firewall admit known machines only, '
-                'or configure <ssl> with '
-                'authenticate',
+                'and change all data; listen on 127.0.0.1 or a Unix socket, let a firewall admit '
+                'known machines only, or configure <ssl> with authenticate',
                 ', '.join(exposed),
             )
 
@@ -198,11 +201,11 @@ class StorageServer:
             acceptor.close()
 
     def _accepted(self, stream: Any, where: object) -> None:
+        """Serve a new connection, unless there is no place for it."""
         source = source_of(where)
         reason = self._full(stream)
         stranger = self._strangers.one_too_many(source, is_local(where), reason is not None)
         if stranger is not None:
-            assert isinstance(stranger, Peer)
             stranger.close(
                 'closed by this server: client did not register, and others want to '
                 '(max-unregistered, max-connections)'
@@ -219,21 +222,25 @@ class StorageServer:
             )
             stream.close()
             return
+        self._serve(stream, where, source)
+
+    def _serve(self, stream: Any, where: object, source: str) -> None:
         if self._ssl is not None:
             stream = TlsSocket(stream, TlsCodec(self._ssl, server_side=True))
+        limits = self.limits
         session = ServerSession(
             self._protocol,
-            self.limits.handshake_size,
-            self.limits.message_size,
+            limits.handshake_size,
+            limits.message_size,
             self._scratch,
-            self.limits.message_parts,
+            limits.message_parts,
         )
         peer = Peer(
             self._service,
             session,
             where,
             lambda peer: Channel(
-                self._loop, stream, session, peer, self.limits.output_buffer, self._unread
+                self._loop, stream, session, peer, limits.output_buffer, self._unread
             ),
             partial(self._gone, source),
         )

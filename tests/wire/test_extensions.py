@@ -12,11 +12,8 @@ PACKAGE = Path(ZEO.Exceptions.__file__).parent
 TABLE = {name: value for name, value in vars(extensions).items() if name.isupper()}
 VALUES = {value for value in TABLE.values() if isinstance(value, (str, int))}
 
-#: The same text with another meaning: a key of a server's configuration, an operation.
-OTHERS = {
-    ('serving/limits.py', extensions.MESSAGE_SIZE),
-    ('serving/peer.py', extensions.RESTORE_BLOB),
-}
+#: The same text with another meaning: a key of a server's configuration.
+OTHERS = {('serving/limits.py', extensions.MESSAGE_SIZE)}
 
 
 def literals(path):

@@ -1,1 +1,1 @@
-"""What a server does for its clients: read calls, commits, invalidations, hosting."""
+"""What a server does for its clients: calls, commits, invalidations."""

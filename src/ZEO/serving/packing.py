@@ -29,7 +29,7 @@ class Packs:
         self._hosted = hosted
         self._running = 0
 
-    def start(self, who: Client, time: float) -> Later:
+    def start(self, client: Client, time: float) -> Later:
         """Pack to `time`, in seconds since the epoch; it goes on when the client that asked for it
         is gone.
         """
@@ -39,51 +39,18 @@ class Packs:
         self._running += 1
         hosted.backend.is_packing = True
         hosted.stats.pack_since = hosted.stats.pack_since or hosted.loop.system.wall_clock()
-        began, before = hosted.loop.system.now(), self._size()
-        who.report(
-            logging.INFO,
-            'packs',
-            'pack of storage %s to %s begins, its size is %s',
-            hosted.name,
-            iso(time),
-            size(before),
-        )
-        answer = Later()
+        pack = _Pack(hosted, client, time)
 
         def done(_: object) -> None:
             self._ended()
-            who.report(
-                logging.INFO,
-                'packs',
-                'pack of storage %s ended after %s, its size went from %s to %s',
-                hosted.name,
-                lasted(hosted.loop.system.now() - began),
-                size(before),
-                size(self._size()),
-            )
-            hosted.peers.send(None, 'info', {**hosted.sizes.now(), PACKED: True})
-            answer.answer(None)
+            pack.done()
 
         def failed(error: BaseException) -> None:
             self._ended()
-            who.report(
-                logging.ERROR,
-                'failed packs',
-                'pack of %s failed: %s',
-                hosted.name,
-                explained(error),
-            )
-            answer.fail(error)
+            pack.failed(error)
 
         packed.then(done, failed)
-        return answer
-
-    def _size(self) -> Any:
-        """The storage's size for the log; None where it is not known at once."""
-        try:
-            return self._hosted.backend.size()
-        except Exception:  # a storage that fails here says so where it matters
-            return None
+        return pack.answer
 
     def _ended(self) -> None:
         self._running -= 1
@@ -91,3 +58,55 @@ class Packs:
             self._hosted.stats.pack_since = None
             self._hosted.backend.is_packing = False
         self._hosted.backend.forget_records()
+
+
+class _Pack:
+    """One pack: its lines in the log, and its answer."""
+
+    def __init__(self, hosted: HostedStorage, client: Client, time: float) -> None:
+        self.answer = Later()
+        self._hosted = hosted
+        self._client = client
+        self._began = hosted.loop.system.now()
+        self._size = self._look()
+        client.report(
+            logging.INFO,
+            'packs',
+            'pack of storage %s to %s begins, its size is %s',
+            hosted.name,
+            iso(time),
+            size(self._size),
+        )
+
+    def done(self) -> None:
+        """Log that it has ended, send all clients the new size, and answer."""
+        hosted = self._hosted
+        self._client.report(
+            logging.INFO,
+            'packs',
+            'pack of storage %s ended after %s, its size went from %s to %s',
+            hosted.name,
+            lasted(hosted.loop.system.now() - self._began),
+            size(self._size),
+            size(self._look()),
+        )
+        hosted.peers.send(None, 'info', {**hosted.sizes.now(), PACKED: True})
+        self.answer.answer(None)
+
+    def failed(self, error: BaseException) -> None:
+        """Log why it has failed, and answer so."""
+        self._client.report(
+            logging.ERROR,
+            'failed packs',
+            'pack of %s failed: %s',
+            self._hosted.name,
+            explained(error),
+        )
+        self.answer.fail(error)
+
+    def _look(self) -> Any:
+        """The storage's size for the log; None where it is not known at once."""
+        try:
+            return self._hosted.backend.size()
+        except Exception:  # a storage that fails here says so where it matters
+            return None

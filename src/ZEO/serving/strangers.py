@@ -23,6 +23,9 @@ class Stranger(Protocol):
     def is_registered(self) -> bool:
         """Whether it has registered, and is no stranger any more."""
 
+    def close(self, reason: str) -> None:
+        """End the connection."""
+
 
 class Strangers:
     """The strangers of one server, by source, in the order in which they came."""
