@@ -98,7 +98,7 @@ def move_aside(path: str) -> str:
     """Rename a file to ``NAME.bad``, or the first of ``NAME.bad.1``, ``NAME.bad.2`` … that is free;
     return its new path.
 
-    :raises OSError: when that cannot be done; nothing has changed then.
+    :raises OSError: when that is not possible; then nothing has changed.
     """
     number = 0
     while True:

@@ -1,7 +1,7 @@
 """The most used records, in memory as well: a bounded dictionary in front of the file.
 
-Enters: current revisions that were used again and again.  Leaves: the same, without reading the
-file.  Fails: never.  A record that comes in pushes out the ones that came in first.
+Enters: current revisions that were used again and again. Leaves: the same, without reading the
+file. Fails: never.  A record that comes in pushes out the ones that came in first.
 """
 
 from __future__ import annotations

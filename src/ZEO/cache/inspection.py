@@ -1,6 +1,6 @@
 """What is in a cache file, and whether all of it checks; the file is only read.
 
-Enters: the path of a file that no process has open.  Leaves: a report.  Fails: OSError when it
+Enters: the path of a file that no process has open. Leaves: a report. Fails: OSError when it
 cannot be read, ClientStorageError when a process has it open.
 """
 

@@ -1,6 +1,6 @@
 """What makes up an open cache file: the file, its index, its ring.
 
-Enters: an open file.  Leaves: an empty cache whose three parts agree with each other.  Fails:
+Enters: an open file. Leaves: an empty cache whose three parts agree with each other. Fails:
 OSError when the file cannot be written.
 """
 

@@ -1,7 +1,7 @@
 """Opening a cache file: as it was closed, recovered after a crash, resized, or emptied.
 
-Enters: a path, a size, an identity.  Leaves: file, index and ring that agree with each other.  What
-is wrong with a file is logged, once, and then the cache starts empty.  Fails: ClientStorageError
+Enters: a path, a size, an identity. Leaves: file, index and ring that agree with each other.  What
+is wrong with a file is logged, once, and then the cache starts empty. Fails: ClientStorageError
 when the file cannot be opened, or plainly is not a cache but a user's data; OSError when it cannot
 be written.
 """

@@ -91,7 +91,7 @@ class CompletedCache:
 def completed(cache: Any, size: int) -> Cache:
     """Return a program's cache, with the methods that it may leave out.
 
-    :param size: bytes that the cache of a forked child may take, if it can't share this one.
+    :param size: bytes that the cache of a forked child may take, if it cannot share this one.
     :raises TypeError: when it lacks a method that it may not leave out; the text names it.
     """
     for name in REQUIRED:

@@ -1,7 +1,7 @@
 """A cache file after a crash: every record is verified, and the index is made anew.
 
-Enters: a file that was not closed, or whose saved index is damaged.  Leaves: an index of the
-records that are whole; all else in the file is a gap.  Fails: OSError when the file cannot be read
+Enters: a file that was not closed, or whose saved index is damaged. Leaves: an index of the
+records that are whole; all else in the file is a gap. Fails: OSError when the file cannot be read
 or written.
 
 A process that was killed leaves a file whose parts agree, but for the saved index (see

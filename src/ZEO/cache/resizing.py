@@ -1,7 +1,7 @@
 """A cache of another size: what fits is copied into a new file, which replaces the old one.
 
-Enters: an open cache, a size.  Leaves: the cache in the new file; the old one when that cannot be
-made, which is logged.  Fails: never; a half-made file is removed, at the next start if the process
+Enters: an open cache, a size. Leaves: the cache in the new file; the old one when that cannot be
+made, which is logged. Fails: never; a half-made file is removed, at the next start if the process
 was killed.
 """
 

@@ -25,8 +25,7 @@ LONGEST_HOLD = 90.0
 #: seconds.
 GONE_AFTER = 30.0
 
-
-#: Stands for no number of times that a lock was taken.
+#: Stands for a lock that is free, in place of how often it was taken.
 _FREE = -1
 
 
@@ -46,8 +45,8 @@ class Suspicion:
         self._lock = lock
         self._holding = holding
         self._system = system
-        self._seen = _FREE  # how often it had been taken at the last look, if it was held
-        self._since = 0.0  # when that look was
+        self._seen = _FREE  # how often it had been taken when it was last seen held
+        self._since = 0.0  # when it was first seen held with that number
 
     def is_lost(self) -> bool:
         """Return whether the lock is held for too long, or while no thread runs the function."""
@@ -65,7 +64,7 @@ class Suspicion:
 
 
 def _has_ended(thread: int) -> bool:
-    """Tell whether there is not such a thread; greenlets of gevent's can't be looked for."""
+    """Return whether the thread has ended; greenlets of gevent cannot be found."""
     return not green.are_threads_green() and thread not in sys._current_frames()
 
 

@@ -14,7 +14,7 @@ from ZEO.wire.arguments import Arguments, arguments
 
 
 class Does(Enum):
-    """What a client's message does, which decides what a read-only server makes of it."""
+    """What a client's message does: a read-only server refuses those that write."""
 
     CONTROLS = 'controls'  # the connection itself
     READS = 'reads'
@@ -26,7 +26,7 @@ class Waits(Enum):
 
     NEVER = '-'
     IN_WORKER = 'worker'  # the whole call is made in a worker thread
-    #: The call sees to that by itself: only a part of it waits, or it is slow with any storage.
+    #: The call handles that itself: only a part of it waits, or it is slow with any storage.
     ITSELF = 'itself'
 
 
@@ -37,7 +37,7 @@ class Method(NamedTuple):
     does: Does
     answered: bool  # whether clients wait for an answer
     waits: Waits
-    #: Whether its answer is sent before changes of which other threads have told meanwhile, see
+    #: Whether its answer is sent before changes that other threads have reported meanwhile, see
     #: :mod:`ZEO.serving.answers`.
     goes_first: bool
     arguments: Arguments
@@ -105,9 +105,9 @@ OF_CLIENT: dict[str, Method] = _table("""
     tpc_abort                       writes   answered itself  any
 """)  # noqa: E501
 
-# A call that never waits is done by what the server knows itself: a storage on another server
-# answers `lastTransaction`, its size and its name from what it was told last, and the parts of a
-# transaction are kept until its vote.
+# A call that never waits needs only what the server knows itself: a storage on another server
+# answers `lastTransaction`, its size and its name from the last report of that server, and the
+# parts of a transaction are kept until its vote.
 
 #: What a server may send besides replies; none is answered.
 OF_SERVER = frozenset(

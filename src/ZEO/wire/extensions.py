@@ -22,7 +22,7 @@ MULTI_COMMIT = 'multi_commit'
 #: in their label, that they resolve them; they say it with this same word.
 RESOLVES = 'resolves'
 
-#: The extension of a transaction travels as the bytes that are stored.
+#: The extension of a transaction is sent as the bytes that are stored.
 EXTENSION_BYTES = 'extension_bytes'
 
 #: restoreBlobEnd and restoreBlobShared.
@@ -34,10 +34,10 @@ BLOB_LENGTH = 'blob_length'
 #: All that a server of this package can do.
 ALL = (BATCHES, MULTI_COMMIT, RESOLVES, EXTENSION_BYTES, RESTORE_BLOB, BLOB_LENGTH)
 
-#: The key of get_info under which a server tells the largest message that it takes, in bytes.
+#: The key of get_info for the largest message that the server accepts, in bytes.
 MESSAGE_SIZE = 'max-message-size'
 
-#: The key of an ``info`` message which tells that a pack is done.
+#: The key of an ``info`` message that says that a pack is done.
 PACKED = 'packed'
 
 #: Bytes of a blob in one message; peers of ZEO 6 expect no more.

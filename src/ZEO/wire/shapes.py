@@ -30,29 +30,29 @@ _TEXTS = (bytes, str)
 
 
 def is_id(value: Any) -> bool:
-    """Tell whether it is an oid or a tid."""
+    """Return whether it is an oid or a tid."""
     return type(value) is bytes and len(value) == 8
 
 
 def is_tid(value: Any) -> bool:
-    """Tell whether it is the tid of a last transaction: a later one than ZODB can count on from
-    would stop every connection.
+    """Return whether it can be the tid of a last transaction. One that ZODB cannot increment would
+    stop every connection.
     """
     return is_id(value) and value <= MAX_TID
 
 
 def are_ids(values: Any) -> bool:
-    """Tell whether it is a list of oids; there may be a million."""
+    """Return whether it is a list of oids; there may be a million."""
     return type(values) in _LISTS and _are_all(type, bytes, values) and _are_all(len, 8, values)
 
 
 def _are_all(look: Callable[[Any], Any], expected: Any, values: Any) -> bool:
-    """Tell whether a look at each of many values gives the same; takes ten nanoseconds for each."""
+    """Return whether `look` returns `expected` for all values; takes 10 ns for each."""
     return [*map(look, values)].count(expected) == len(values)
 
 
 def is_loaded(value: Any) -> bool:
-    """Tell whether it is an answer to loadBefore: None, or a record with its tid and the tid that
+    """Return whether it is an answer to loadBefore: None, or a record with its tid and the tid that
     ended it, if any.
     """
     if value is None:
@@ -170,11 +170,10 @@ def _is_current(value: Any) -> bool:
 
 
 def _are_rows(rows: Any, *columns: Check) -> bool:
-    """Tell whether they are lists of one length each, whose first items are such a column, and so
-    on.
+    """Return whether all rows are lists with one item for each column, and the columns are right.
 
-    By columns, since there are many rows: a look at each item by a function of its own takes ten
-    times as long.
+    They are checked by columns, since there may be many rows: checking each item takes ten times as
+    long.
     """
     if not (
         type(rows) in _LISTS
@@ -188,7 +187,7 @@ def _are_rows(rows: Any, *columns: Check) -> bool:
 
 
 def _of(*types: type) -> Check:
-    """Return what tells whether a column is of some types."""
+    """Return a check that all items of a column have one of these types."""
     allowed = {*types}
     return lambda column: {*map(type, column)} <= allowed
 
