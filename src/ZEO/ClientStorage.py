@@ -182,7 +182,7 @@ class ClientStorage(ConflictResolvingStorage):
 
     def _start(self, wait: bool) -> None:
         if not wait:
-            self._server.try_to_start()
+            self._server.connector.try_to_start()
         else:
             try:
                 self._server.wait()
@@ -323,7 +323,7 @@ class ClientStorage(ConflictResolvingStorage):
         """Apply what the server has sent so far, without waiting for more."""
         connection = self._server.connection
         if connection is None:
-            self._server.try_to_start()  # in a forked child no call has done so yet
+            self._server.connector.try_to_start()  # in a forked child no call has done so yet
         else:
             connection.drain()
 

@@ -271,6 +271,6 @@ def test_a_client_survives_a_strike_at_a_thread_of_its_own(setting, name, step):
 def idle(client):
     """Wait until no thread is left that began before the test."""
     until = time.monotonic() + PATIENCE
-    while link_of(client).is_connecting:
+    while link_of(client).connector.is_running:
         assert time.monotonic() < until
         time.sleep(0.001)

@@ -41,7 +41,7 @@ def lose(client):
     """Lose the connection, with no connector under way."""
     until = time.monotonic() + PATIENCE
     connection = patiently(link_of(client).wait)
-    while link_of(client).is_connecting:
+    while link_of(client).connector.is_running:
         assert time.monotonic() < until
         time.sleep(0.001)
     connection.lose('a test')

@@ -87,7 +87,9 @@ def test_records_may_be_passed_over(client):
     records = iter(next(iterator))
     next(records)
     assert oids(next(iterator)) == ALL[2]
-    with pytest.raises(ClientStorageError, match='before going on'):
+    with pytest.raises(
+        ClientStorageError, match='cut short: read them before the next transaction'
+    ):
         list(records)
 
 

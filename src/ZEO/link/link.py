@@ -81,7 +81,7 @@ class Link:
             'ZEO server listening there, and is TLS on (or off) at both ends?'
         )
         self._waiting: set[Waiting] = set()  # calls that wait for a connection
-        self._connector = ConnectorThread(
+        self.connector = ConnectorThread(
             self._wanted.who,
             self._connect,
             lambda: self.state.is_looking,
@@ -123,7 +123,7 @@ class Link:
         try:
             self._waiting.add(waiting)
             while (connection := self._usable()) is None:
-                self._connector.start()  # each time: the thread may have been torn away
+                self.connector.start()  # each time: the thread may have been torn away
                 left = deadline - self._system.now()
                 if left <= 0:
                     raise ClientDisconnected(f'no connection within {timeout:g} s: {self._problem}')
@@ -151,15 +151,6 @@ class Link:
             waiting.wake()
 
     # Looking for a server.
-
-    def try_to_start(self) -> None:
-        """Look for a server, unless there is a connection; log why that is not possible now."""
-        self._connector.try_to_start()
-
-    @property
-    def is_connecting(self) -> bool:
-        """Whether a thread looks for a server."""
-        return self._connector.is_running
 
     def _connect(self) -> None:
         """Try all addresses again and again, with growing pauses."""
@@ -294,7 +285,7 @@ class Link:
     def on_lost(self, connection: Connection, reason: str) -> None:
         """A connection has ended: look for another."""
         under(self._changed, self._drop, connection, reason)
-        self.try_to_start()
+        self.connector.try_to_start()
 
     def _drop(self, connection: Connection, reason: str) -> None:
         if connection is not self.connection:
