@@ -31,6 +31,7 @@ nitpick_ignore_regex = [
 ]
 autodoc_member_order = 'bysource'
 autodoc_typehints_format = 'short'
+autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 80
 
 html_theme = 'furo'
@@ -39,3 +40,21 @@ html_show_sourcelink = False
 
 # Copy commands without their prompt and without what they print.
 copybutton_prompt_text = '$ '
+
+
+def _named(app, what, name, subject, options, arguments, result):
+    """Show the class that a function returns where Python finds the module of the same name."""
+    module = re.compile(r"<module '([\w.]+)' from [^>]+>")
+    return arguments, result and module.sub(lambda found: f'~{found[1]}.ClientStorage', result)
+
+
+def _without_contract(app, what, name, subject, options, lines):
+    """Leave out the docstrings of modules, which are for developers."""
+    if what == 'module':
+        lines.clear()
+
+
+def setup(app):
+    """Extend Sphinx."""
+    app.connect('autodoc-process-signature', _named)
+    app.connect('autodoc-process-docstring', _without_contract)
