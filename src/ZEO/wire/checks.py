@@ -172,9 +172,18 @@ def check_answer(data: bytes | bytearray) -> None:
 
     :raises ProtocolError: when it could do harm or is not a pickle.
     """
-    position, end, takes_keys = _behind_head(data), len(data), False
-    if end - position < SHORT and not _MEMO.search(data, position):
-        return
+    head, position = _HEAD.match(data), 0
+    if head is not None:
+        size = head.lastindex
+        position = head.end()
+        if size is not None:
+            position += int.from_bytes(head[size], 'little')
+    if len(data) - position >= SHORT or _MEMO.search(data, position):
+        _walk_answer(data, position)
+
+
+def _walk_answer(data: bytes | bytearray, position: int) -> None:
+    end, takes_keys = len(data), False
     harmless = _RUN.match
     try:
         while True:
@@ -238,15 +247,6 @@ def _over_loaded(data: bytes | bytearray, position: int) -> int:
                 return position
     except struct.error:  # it ends before that
         return position
-
-
-def _behind_head(data: bytes | bytearray) -> int:
-    """Return the position behind a message's head; 0 where it has another head."""
-    found = _HEAD.match(data)
-    if found is None:
-        return 0
-    size = found.lastindex
-    return found.end() if size is None else found.end() + int.from_bytes(found[size], 'little')
 
 
 def _walk(data: bytes | bytearray, most: int, refused: frozenset[int]) -> None:

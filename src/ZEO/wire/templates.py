@@ -32,7 +32,9 @@ _IS_LOADED = re.compile(
 #: Bytes of it that are always the same, including those of the tid.
 _LOADED = len(b'\x80\x03(K\0X\6\0\0\0.replyC\x08\x87t.') + 8
 
-_STORE = b'\x80\x03(K\0\x88X\x06\0\0\0storea(C\x08%bC\x08%b%b'
+#: How every storea begins.
+STORE = b'\x80\x03(K\0\x88X\x06\0\0\0storea(C\x08'
+_STORE = STORE + b'%bC\x08%b%b'
 _STORE_END = b'J%btt.'
 _IS_STORE = re.compile(
     rb'\x80\x03\(K\0\x88X\x06\0\0\0storea\(C\x08(.{8})C\x08(.{8})(?:B(.{4})|C(.))', re.DOTALL
@@ -50,8 +52,10 @@ def load(message_id: int, oid: bytes, tid: bytes) -> bytes | None:
     return _LOAD % (message_id.to_bytes(4, 'little'), oid, tid)
 
 
-def read_load(message: bytes) -> tuple[bytes, bytes, bytes] | None:
+def read_load(message: bytes | bytearray) -> tuple[bytes, bytes, bytes] | None:
     """Return the id's opcodes, oid and tid of a loadBefore."""
+    if not message.endswith(b'\x86t.'):
+        return None
     found = _IS_LOAD.fullmatch(message)
     return found.groups() if found is not None else None  # type: ignore[return-value]
 
