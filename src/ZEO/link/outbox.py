@@ -63,7 +63,10 @@ class Outbox:
         """Leave a frame in pieces, to be sent with the next at the latest, or when there is enough
         for a send.
         """
-        self.leave(pieces)
+        if self.has_ended:
+            self._check()
+        self._unsent.extend(pieces)
+        self._size += sum(map(len, pieces))
         if self._size > SEND_AHEAD:
             self.flush()
 

@@ -96,16 +96,18 @@ class Prefetched:
     def _take(self, size: int) -> list[Key]:
         """The next keys that are not under way, all of one tid."""
         some: list[Key] = []
-        while len(some) < size:
-            try:
-                key = self._left.popleft()
-            except IndexError:  # there is no more, or another thread was faster
-                break
-            if some and key[1] != some[0][1]:
-                self._left.appendleft(key)
-                break
-            if key not in self.pending:
-                some.append(key)
+        left, pending, tid = self._left, self.pending, None
+        try:
+            while len(some) < size:
+                key = left.popleft()
+                if key[1] != tid is not None:
+                    left.appendleft(key)
+                    break
+                if key not in pending:
+                    some.append(key)
+                    tid = key[1]
+        except IndexError:  # there is no more, or another thread was faster
+            pass
         return some
 
     def _ask(
@@ -141,5 +143,4 @@ class Prefetched:
         except BaseException:
             under_way.pop(id(keys), None)
             raise
-        for key in keys:
-            self.pending[key] = begun
+        self.pending.update(dict.fromkeys(keys, begun))

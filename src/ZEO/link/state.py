@@ -113,7 +113,7 @@ class ClientState:
         :param changes: the oids, each with its new record, or None where that is not known.
         :param callback: is called with the tid before any other thread can see it.
         """
-        under(self._committing, self._commit, tid, changes, callback)
+        with self._committing: self._commit(tid, changes, callback)  # noqa: E701  # fmt: skip
 
     def _commit(
         self,

@@ -119,9 +119,11 @@ class Channel:
         """
         # after each of many messages: as _must_read_first, without calling it
         pending, unread = self._pending, self._unread
+        if not pending:
+            return bool(self._held)
         return (
             pending > self._output_limit
-            or (pending > 0 and unread.total - self._counted + pending > unread.limit)
+            or unread.total - self._counted + pending > unread.limit
             or bool(self._held)
         )
 
