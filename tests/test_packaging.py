@@ -60,7 +60,7 @@ def test_type_checkers_of_users_see_the_annotations(site):
     assert (site / 'ZEO' / 'py.typed').is_file()
 
 
-def test_metadata(site):
+def test_the_metadata_says_what_is_needed(site):
     (ours,) = importlib.metadata.distributions(path=[str(site)])
     assert ours.metadata['Name'] == 'ZEO'
     assert ours.metadata['Requires-Python'] == '>=3.10'

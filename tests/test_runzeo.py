@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -14,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import trustme
-from ZODB.FileStorage import FileStorage
 
 import ZEO
 from support.processes import Process, wait_until
@@ -90,7 +87,7 @@ def zeo(*lines, storages=MAPPING):
 
 @pytest.mark.smoke
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_serve_and_stop(serve, tmp_path, number):
+def test_it_serves_until_a_signal_and_leaves_nothing_behind(serve, tmp_path, number):
     process = serve(
         zeo(
             f'address {tmp_path}/s',
@@ -170,7 +167,7 @@ def test_switches_override_the_file(serve, tmp_path):
     assert (tmp_path / 'b.pid').exists() and not (tmp_path / 'a.pid').exists()
 
 
-def test_instance_home(serve, tmp_path):
+def test_the_instance_home_has_sockets_and_the_pid_file(serve, tmp_path):
     (tmp_path / 'var').mkdir()
     process = serve(
         '<zeo>\naddress $INSTANCE/s\naddress 127.0.0.1:0\n</zeo>\n' + MAPPING,
@@ -183,7 +180,7 @@ def test_instance_home(serve, tmp_path):
     assert not (tmp_path / 'var' / 'ZEO.pid').exists()
 
 
-def test_a_profile(serve, tmp_path):
+def test_a_profile_is_written_at_the_end(serve, tmp_path):
     process = serve(zeo(), '--profile', 'stats')
     process.port()
     assert process.end(signal.SIGTERM)[0] == 0
@@ -206,7 +203,7 @@ def test_old_keys_and_zdaemons_section(serve):
     assert process.end(signal.SIGTERM)[0] == 0
 
 
-def test_fan_out(serve, tmp_path):
+def test_it_serves_a_storage_of_another_server(serve, tmp_path):
     address, stop = ZEO.server(port=f'{tmp_path}/s')
     try:
         process = serve(
@@ -232,7 +229,7 @@ def certificates(tmp_path_factory):
     return folder
 
 
-def test_tls(serve, certificates):
+def test_it_serves_with_tls(serve, certificates):
     from ZEO.net.tls import client_context
 
     process = serve(zeo('<ssl>', f'certificate {certificates}/server.pem', '</ssl>'))
@@ -319,7 +316,7 @@ def test_checking_touches_nothing(serve, tmp_path):
     ],
 )
 @pytest.mark.parametrize('switches', [[], ['--test']])
-def test_wrong_files(serve, text, words, switches):
+def test_a_wrong_file_is_refused_with_its_line(serve, text, words, switches):
     assert words in refusal(serve(text, *switches))
 
 
@@ -345,7 +342,7 @@ def test_a_log_in_a_directory_that_is_not_there_yet(serve, switches, status):
         (['-a', '127.0.0.1:0', '-f', 'x', '--pid-file', 'missing/x'], '--pid-file: there is no'),
     ],
 )
-def test_wrong_switches(start, args, words):
+def test_a_wrong_command_line_is_refused(start, args, words):
     assert words in refusal(start(*args))
 
 
@@ -358,7 +355,7 @@ def test_a_port_in_use(serve):
         stop()
 
 
-def test_a_locked_file(serve, tmp_path):
+def test_a_locked_file_is_refused(serve, tmp_path):
     address, stop = ZEO.server(f'{tmp_path}/Data.fs')
     try:
         line = refusal(serve(zeo(storages='<filestorage>\npath Data.fs\n</filestorage>')), 1)
@@ -493,7 +490,7 @@ def test_a_hundred_servers_are_stopped_at_any_moment(start, tmp_path):
 # As a function.
 
 
-def test_help_and_version(capsys):
+def test_help_and_version_are_printed(capsys):
     for switch in '--help', '-h', '--version':
         with pytest.raises(SystemExit) as caught:
             runzeo.main([switch])
@@ -526,101 +523,3 @@ def test_main_in_another_thread(tmp_path, monkeypatch):
     servers[0].stop()
     thread.join(40)
     assert not thread.is_alive()
-
-
-def test_the_schema_of_zeoctl_is_beside_it():
-    from ZEO import zeoctl
-
-    assert os.path.isfile(zeoctl.SCHEMA)
-
-
-def test_zeoctl_without_zdaemon(monkeypatch, capsys):
-    from ZEO import zeoctl
-
-    monkeypatch.setitem(sys.modules, 'zdaemon', None)
-    monkeypatch.setitem(sys.modules, 'zdaemon.zdctl', None)
-    with pytest.raises(SystemExit) as caught:
-        zeoctl.main(['-C', 'zeo.conf', 'status'])
-    assert caught.value.code == 2
-    assert 'pip install zdaemon' in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    'args, words',
-    [
-        (['-C', 'missing.conf', 'start'], 'zeoctl: missing.conf: cannot be read: No such file'),
-        (['-C', 'zeo.conf', 'start'], "zeoctl: zeo.conf, line 2: 'adress' is not a known key"),
-        (['start'], 'zeoctl: no program specified; use -p or -C; see zeoctl --help'),
-    ],
-)
-def test_zeoctl_says_in_one_line_what_is_wrong(tmp_path, monkeypatch, capsys, args, words):
-    pytest.importorskip('zdaemon')
-    from ZEO import zeoctl
-
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / 'zeo.conf').write_text('<zeo>\nadress 1\n</zeo>\n')
-    with pytest.raises(SystemExit) as caught:
-        zeoctl.main(args)
-    assert caught.value.code == 2
-    out, error = capsys.readouterr()
-    assert out == '' and error.startswith(words) and error.count('\n') == 1
-
-
-class Control:
-    """zeoctl with a configuration file."""
-
-    def __init__(self, directory, runner, text):
-        self._command = [sys.executable, '-m', 'ZEO.zeoctl', '-C', f'{directory}/zeo.conf']
-        (directory / 'zeo.conf').write_text(
-            f'<runner>\nprogram {sys.executable} -m ZEO.runzeo -C {directory}/zeo.conf\n'
-            f'socket-name {directory}/zdsock\n{runner}</runner>\n{text}'
-        )
-
-    def run(self, action):
-        return subprocess.run(
-            [*self._command, action],
-            capture_output=True,
-            text=True,
-            timeout=50,
-            env={**os.environ, 'PYTHONPATH': SOURCES},
-        ).stdout
-
-
-def test_zeoctl_with_zdaemon(tmp_path):
-    pytest.importorskip('zdaemon')
-    control = Control(tmp_path, '', zeo(f'address {tmp_path}/s'))
-    try:
-        assert 'started' in control.run('start')
-        wait_until(lambda: (tmp_path / 's').exists())
-        assert list(probe(f'{tmp_path}/s')) == ['1']
-        assert 'running' in control.run('status')
-    finally:
-        control.run('stop')
-    wait_until(lambda: not (tmp_path / 's').exists())
-    shutil.rmtree(tmp_path)
-
-
-def test_zdaemon_goes_on_until_a_locked_file_is_free(tmp_path):
-    """With the lines that every recipe writes into zeo.conf."""
-    pytest.importorskip('zdaemon')
-    log = tmp_path / 'zeo.log'
-    control = Control(
-        tmp_path,
-        'forever false\nexit-codes 0, 2\n',
-        zeo(
-            f'address {tmp_path}/s',
-            storages=f'<filestorage>\npath {tmp_path}/Data.fs\n</filestorage>\n'
-            f'<eventlog>\n<logfile>\npath {log}\n</logfile>\n</eventlog>\n',
-        ),
-    )
-    holder = FileStorage(str(tmp_path / 'Data.fs'))
-    try:
-        control.run('start')
-        wait_until(lambda: log.exists() and log.read_text().count('has the database open') >= 2)
-        holder.close()
-        wait_until(lambda: (tmp_path / 's').exists())
-        assert list(probe(f'{tmp_path}/s')) == ['1']
-    finally:
-        holder.close()
-        control.run('stop')
-    wait_until(lambda: not (tmp_path / 's').exists())

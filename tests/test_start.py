@@ -104,20 +104,20 @@ class TestServing:
         assert server.end(signal.SIGTERM) == (0, '', '')
         FileStorage(str(tmp_path / 'Data.fs')).close()  # it isn't locked any more
 
-    def test_a_file_name(self, start, tmp_path):
+    def test_a_file_is_served_by_its_name(self, start, tmp_path):
         (tmp_path / 'var').mkdir()
         server = start('-p', '0', 'var/app.fs')
         assert server.lines_until('Serving')[-1].endswith('FileStorage var/app.fs')
         assert (tmp_path / 'var' / 'app.fs').exists()
 
     @pytest.mark.parametrize('host', ['', '0.0.0.0'])
-    def test_all_interfaces(self, start, host):
+    def test_it_listens_on_every_network_when_told(self, start, host):
         server = start('-h', host, '-p', '0')
         listening = server.lines_until('Serving')[0]
         assert 'this machine only' not in listening
         assert greeting(('127.0.0.1', port_in(listening))) == b'Z5'
 
-    def test_many_addresses(self, start, tmp_path, monkeypatch):
+    def test_it_listens_on_all_addresses(self, start, tmp_path, monkeypatch):
         server = start('-p', '0', '-p0', '-U', 'a.sock', '-U', str(tmp_path / 'b.sock'))
         lines = server.lines_until('Serving')
         assert [line for line in lines if 'sock' in line] == [
@@ -130,7 +130,7 @@ class TestServing:
         monkeypatch.chdir(tmp_path)  # Unix socket paths are short; tmp_path's may not be
         assert greeting('a.sock') == greeting('b.sock') == b'Z5'
 
-    def test_storages_of_modules(self, start, tmp_path):
+    def test_storages_of_modules_are_served(self, start, tmp_path):
         (tmp_path / 'oracle.py').write_text(
             textwrap.dedent("""
             from ZODB.MappingStorage import MappingStorage
@@ -191,7 +191,7 @@ class TestStopping:
         assert server.end(signal.SIGTERM) == (0, '', '')
         assert not (tmp_path / 'zeo.sock').exists()
 
-    def test_nohup_is_respected(self, start):
+    def test_a_hangup_that_nohup_ignores_stays_ignored(self, start):
         ignoring = (
             'import signal, runpy; signal.signal(signal.SIGHUP, signal.SIG_IGN);'
             "runpy.run_module('ZEO.start', run_name='__main__')"
@@ -221,7 +221,7 @@ class TestStopping:
         assert not (tmp_path / 'zeo.pid').exists()
         assert not (tmp_path / 'zeo.sock').exists()
 
-    def test_profile(self, start, tmp_path):
+    def test_a_profile_is_written_at_the_end(self, start, tmp_path):
         server = start('-p', '0', '-P', 'zeo.prof')
         server.lines_until('Serving')
         assert server.end(signal.SIGTERM)[0] == 0
@@ -287,13 +287,13 @@ class TestRefusals:
         (tmp_path / 'Data.fs').write_text('This is not a FileStorage.')
         assert 'FileStorageFormatError' in refusal('-p', '0')
 
-    def test_a_missing_directory(self, refusal, tmp_path):
+    def test_a_missing_directory_is_refused(self, refusal, tmp_path):
         assert f'there is no directory {tmp_path}/var' in refusal('-p', '0', 'var/Data.fs')
 
-    def test_a_storage_that_is_none(self, refusal):
+    def test_a_missing_module_is_refused(self, refusal):
         assert 'there is no module nosuch' in refusal('-p', '0', '-S', '1=nosuch:S')
 
-    def test_an_unknown_user(self, refusal, tmp_path):
+    def test_an_unknown_user_is_refused(self, refusal, tmp_path):
         assert refusal('-p', '0', '-u', 'nosuch') == 'start.py: -u nosuch: there is no such user'
         assert not (tmp_path / 'Data.fs').exists()
 
@@ -326,13 +326,13 @@ class TestRefusals:
 
 
 class TestUser:
-    def test_oneself(self):
+    def test_becoming_oneself_changes_nothing(self):
         user = User(str(os.geteuid()))
         with user.for_a_while():
             user.for_good()
         assert user.name == pwd.getpwuid(os.geteuid()).pw_name
 
-    def test_another_one_as_nobody_special(self, monkeypatch):
+    def test_only_root_can_become_another_user(self, monkeypatch):
         monkeypatch.setattr(os, 'geteuid', lambda: 4711)
         with pytest.raises(ConfigurationError, match='only root can serve as another user'):
             User('root')
@@ -358,7 +358,7 @@ class TestUser:
 
 
 class TestParse:
-    def test_everything(self):
+    def test_every_switch_arrives_in_the_options(self):
         line = '-p1 -p 2 -h ::1 -U a -S 1=fs:S -S2=fs:T -u me -D -s -P prof A=b C_1=d=e -Ub x.fs'
         assert parse(line.split()) == Options(
             ports=[1, 2],
@@ -372,7 +372,7 @@ class TestParse:
             profile='prof',
         )
 
-    def test_loopback_by_default(self):
+    def test_a_port_alone_is_on_the_loopback(self):
         assert parse(['-p', '9100']).addresses == [('127.0.0.1', 9100)]
 
     def test_every_host_with_every_port(self):
@@ -401,6 +401,6 @@ class TestParse:
             parse(line.split())
 
     @pytest.mark.parametrize('args', [['-U', ''], ['-p', '1', '-P', ''], ['-p', '1', '']])
-    def test_empty_names(self, args):
+    def test_an_empty_name_of_a_file_is_refused(self, args):
         with pytest.raises(ConfigurationError, match='needs the name of a file'):
             parse(args)

@@ -233,7 +233,7 @@ def answers(address):
         ),
     ],
 )
-def test_programs(tmp_path, program, number):
+def test_programs_start_servers_by_themselves(tmp_path, program, number):
     args = ['-a', f'{tmp_path}/s', '-f', str(tmp_path / 'a.fs')]
     command = [sys.executable, '-c', textwrap.dedent(program).replace('ARGS', repr(args))]
     with Process(command, env={**os.environ, 'PYTHONPATH': SOURCES}) as process:

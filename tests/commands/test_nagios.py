@@ -38,11 +38,11 @@ def run(capsys):
     return call
 
 
-def test_in_order(run):
+def test_a_server_in_order_is_ok(run):
     assert run({'1': FIGURES}) == (0, 'OK\n')
 
 
-def test_metrics(run):
+def test_metrics_stand_behind_a_bar(run):
     assert run({'1': FIGURES}, '-m') == (0, 'OK|active_txns=0\n| connections=3\n waiting=0\n')
 
 
@@ -61,7 +61,7 @@ Empty storage 'two'
     )
 
 
-def test_nothing_served(run):
+def test_a_server_without_storages_is_a_warning(run):
     assert run({}, '-m') == (1, 'No storages\n')
 
 
@@ -75,7 +75,7 @@ def test_nothing_served(run):
         (['--time-units', 'days'], 864000.0, 259200.0),
     ],
 )
-def test_rates(run, clock, tmp_path, unit, loads, stores):
+def test_counters_become_rates_between_two_runs(run, clock, tmp_path, unit, loads, stores):
     path = str(tmp_path / 'status')
     status, first = run({'1': FIGURES}, '-m', '-s', path, *unit)
     assert 'loads' not in first
@@ -126,7 +126,7 @@ def test_a_status_file_that_cannot_be_written(run, tmp_path):
     assert status == 1 and out.startswith('Cannot write')
 
 
-def test_no_answer(run, tmp_path, capsys):
+def test_a_server_that_does_not_answer_is_an_error(run, tmp_path, capsys):
     status, out = run(b'junk')
     assert status == 2 and out.startswith("Can't connect ")
     assert nagios.main([str(tmp_path / 'nobody')]) == 2
@@ -170,12 +170,12 @@ def test_rates_per_any_number_of_seconds(clock, tmp_path, capsys, unit, loads):
         ['--certificate', '/missing', 'a:1'],
     ],
 )
-def test_wrong_command_lines(args, capsys):
+def test_a_wrong_command_line_is_one_line(args, capsys):
     assert nagios.main(args) == 2
     assert capsys.readouterr().err.startswith('zeo-nagios: ')
 
 
-def test_as_a_module():
+def test_it_runs_as_a_module():
     sources = str(Path(ZEO.__file__).parent.parent)
     with Stand({'1': FIGURES}) as stand:
         result = subprocess.run(

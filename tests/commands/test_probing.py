@@ -30,14 +30,14 @@ def server():
 
 
 @pytest.mark.smoke
-def test_a_real_server(server):
+def test_a_real_server_sends_its_figures(server):
     report = probe(server)
     assert set(report) == {'1', 'two'}
     for figures in report.values():
         assert KEYS <= set(figures)
 
 
-def test_what_is_asked():
+def test_the_probe_is_one_frame():
     with Stand({'1': FIGURES}) as stand:
         assert probe(stand.address) == {'1': FIGURES}
     assert stand.asked == [b'\0\0\0\4ruok']
@@ -65,13 +65,13 @@ def test_other_things_that_listen(answers, greeting, words):
             probe(stand.address)
 
 
-def test_silence():
+def test_a_silent_server_is_reported_in_time():
     with Stand(b'', greeting=None) as stand:
         with pytest.raises(NoAnswer, match='no answer within 0.2 seconds'):
             probe(stand.address, timeout=0.2)
 
 
-def test_a_trickle(monkeypatch):
+def test_a_server_that_trickles_is_reported_in_time(monkeypatch):
     clock = itertools.count()  # a second passes whenever somebody looks
     monkeypatch.setattr(REAL, 'now', lambda: next(clock))
     ended = threading.Event()
@@ -97,12 +97,12 @@ def test_a_trickle(monkeypatch):
         thread.join()
 
 
-def test_nobody_there(tmp_path):
+def test_a_missing_socket_is_reported(tmp_path):
     with pytest.raises(NoAnswer, match='No such file'):
         probe(str(tmp_path / 'nobody'))
 
 
-def test_tls(tmp_path):
+def test_a_server_with_tls_is_asked(tmp_path):
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / 'ca.pem'))
     blob = authority.issue_cert('localhost', '127.0.0.1').private_key_and_cert_chain_pem

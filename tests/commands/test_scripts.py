@@ -45,7 +45,7 @@ def test_zeopack_by_a_wrapper(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize('name', ['zeopack', 'cache_stats', 'cache_simul'])
-def test_as_modules(name):
+def test_each_runs_as_a_module(name):
     result = subprocess.run(
         [sys.executable, '-m', f'ZEO.scripts.{name}', '--help'],
         timeout=50,
@@ -58,7 +58,7 @@ def test_as_modules(name):
     )
 
 
-def test_cache_stats(trace, capsys):
+def test_cache_stats_sums_up_a_trace(trace, capsys):
     assert cache_stats.main([trace]) == 0
     plain = capsys.readouterr().out
     assert 'hit rate             25.0%' in plain
@@ -68,7 +68,7 @@ def test_cache_stats(trace, capsys):
     assert capsys.readouterr().err.startswith('cache_stats: ')
 
 
-def test_cache_simul(trace, capsys):
+def test_cache_simul_replays_a_trace(trace, capsys):
     assert cache_simul.main(['-s', '1', trace]) == 0
     assert '1MB' in capsys.readouterr().out
     assert cache_simul.main([trace, '-s', 'x']) == 2

@@ -21,7 +21,7 @@ def path(tmp_path, monkeypatch):
     return path
 
 
-def test_check(path, capsys):
+def test_check_finds_damage_and_changes_nothing(path, capsys):
     before = open(path, 'rb').read()
     assert main(['check', path]) == 0
     assert '15 records, all is well' in capsys.readouterr().out
@@ -71,14 +71,14 @@ def test_nothing_is_left_beside_a_file_that_is_not_a_cache(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['passwd']
 
 
-def test_file_in_use(path, capsys):
+def test_a_file_in_use_is_refused(path, capsys):
     cache = ClientCache(path, 100_000)
     assert main(['check', path]) == 2
     assert 'in use by this or another process' in capsys.readouterr().err
     cache.close()
 
 
-def test_stats(path, capsys):
+def test_stats_show_owner_revisions_and_hits(path, capsys):
     assert main(['stats', path]) == 0
     said = capsys.readouterr().out
     assert 'belongs to              here' in said
@@ -86,7 +86,7 @@ def test_stats(path, capsys):
     assert 'hits so far             5 of 20 loads (25.0 %)' in said
 
 
-def test_trace(path, capsys):
+def test_a_trace_is_summed_up_or_printed(path, capsys):
     assert main(['trace', path + '.trace']) == 0
     assert 'hit rate             25.0%' in capsys.readouterr().out
     assert main(['trace', '--events', path + '.trace']) == 0

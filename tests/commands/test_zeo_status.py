@@ -26,7 +26,7 @@ def lines(figures, now=1000.0):
     return {line[4:32].strip(): line[32:] for line in found}
 
 
-def test_figures_for_people():
+def test_figures_are_shown_in_plain_words():
     shown = lines(
         {
             **FIGURES,
@@ -130,7 +130,7 @@ def test_a_server_without_storages(capsys):
     assert capsys.readouterr().out == f'{stand.text}: alive, without storages\n'
 
 
-def test_impatience(capsys):
+def test_a_slow_server_is_reported_in_time(capsys):
     with Stand(b'', greeting=None) as stand:
         assert main([stand.text, '--timeout', '0.1']) == 2
     assert 'no answer within 0.1 seconds' in capsys.readouterr().err
@@ -149,12 +149,12 @@ def test_impatience(capsys):
         ['--key', '/missing', 'a:1'],
     ],
 )
-def test_wrong_command_lines(args, capsys):
+def test_a_wrong_command_line_is_one_line(args, capsys):
     assert main(args) == 2
     assert capsys.readouterr().err.startswith('zeo-status: ')
 
 
-def test_nobody_reads_on():
+def test_a_closed_pipe_is_not_an_error():
     sources = str(Path(ZEO.__file__).parent.parent)
     read, write = os.pipe()
     os.close(read)

@@ -21,7 +21,7 @@ def wanted(*args):
     return [(target.addresses, target.storage) for target in targets(parser().parse_args(args))]
 
 
-def test_servers():
+def test_servers_are_named_by_host_port_and_storage():
     assert wanted('localhost:8100', 'db:8200:two', '[::1]:8300', '[::1]:8300:three') == [
         ((('localhost', 8100),), '1'),
         ((('db', 8200),), 'two'),
@@ -32,14 +32,14 @@ def test_servers():
     assert wanted('8100', ':8100', ':8100:two') == [(here, '1'), (here, '1'), (here, 'two')]
 
 
-def test_unix_sockets():
+def test_unix_sockets_are_named_by_path_and_storage():
     assert wanted('-u', '/run/s', '--unix', '/run/t:two') == [
         (('/run/s',), '1'),
         (('/run/t',), 'two'),
     ]
 
 
-def test_old_forms():
+def test_old_forms_name_one_server():
     assert wanted('-h', 'db', '-p', '8100', '-S', 'two') == [((('db', 8100),), 'two')]
     assert wanted('-U', '/run/s', '-S', 'two') == [(('/run/s',), 'two')]
     [(addresses, storage)] = wanted('-p', '8100')
@@ -63,12 +63,12 @@ def test_old_forms():
         ['db:99999'],
     ],
 )
-def test_no_servers(args):
+def test_what_names_no_server_is_refused(args):
     with pytest.raises(ConfigurationError):
         wanted(*args)
 
 
-def test_times():
+def test_the_time_to_pack_to_is_that_of_today_minus_days():
     now = datetime(2026, 11, 23, 13, 4, 45, 250000)
     today = datetime(2026, 11, 23)
     for clock, days, at in [
@@ -83,7 +83,7 @@ def test_times():
 
 
 @pytest.mark.parametrize('clock', ['', 'noon', '25', '12:60', '1:2:3:4', '2026-01-01'])
-def test_no_times(clock):
+def test_what_is_not_a_time_is_refused(clock):
     with pytest.raises(ConfigurationError, match='give a time of the day'):
         pack_time(clock, 0, 0.0)
 
@@ -123,7 +123,7 @@ def revisions(address, storage='1'):
     return count
 
 
-def test_packing(served, tmp_path, capsys):
+def test_storages_are_packed_and_blobs_stay(served, tmp_path, capsys):
     for storage in '1', 'two':
         write(served, tmp_path, storage)
     server = '{}:{}'.format(*served)
@@ -173,7 +173,7 @@ def test_one_failure_does_not_keep_others_from_being_packed(served, tmp_path, ca
     assert revisions(served) == 1
 
 
-def test_nobody_there(tmp_path, monkeypatch, capsys):
+def test_the_reason_is_printed_when_no_server_is_there(tmp_path, monkeypatch, capsys):
     path = str(tmp_path / 'nobody')
     assert main(['-u', path, '--timeout', '0.1']) == 1
     assert capsys.readouterr().err == (
@@ -209,12 +209,12 @@ def test_a_server_that_comes_late(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize('days', ['-1', '-0.5', 'nan', 'inf', '1e9', 'x'])
-def test_no_numbers_of_days(days, capsys):
+def test_what_is_not_a_number_of_days_is_refused(days, capsys):
     assert main(['localhost:1', f'--days={days}']) == 2
     assert f'{days!r} is not a number of days' in capsys.readouterr().err
 
 
-def test_wrong_command_lines(capsys):
+def test_a_wrong_command_line_is_one_line(capsys):
     for args in (
         ['nowhere'],
         ['--nonsense'],

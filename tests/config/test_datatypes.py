@@ -19,12 +19,12 @@ from ZEO.config import datatypes
         ('1d', 86400.0),
     ],
 )
-def test_seconds(text, value):
+def test_a_time_is_a_number_with_a_suffix(text, value):
     assert datatypes.seconds(text) == value
 
 
 @pytest.mark.parametrize('text', ['', 'soon', '5 years', '-1', '1e3', 'nan'])
-def test_no_seconds(text):
+def test_what_is_not_a_time_is_refused(text):
     with pytest.raises(ValueError, match='is not a time'):
         datatypes.seconds(text)
 
@@ -42,7 +42,7 @@ def test_no_seconds(text):
         ('/run/zeo:1', '/run/zeo:1'),
     ],
 )
-def test_addresses(text, address):
+def test_an_address_is_host_port_or_path(text, address):
     assert datatypes.bind_address(text) == address
 
 
@@ -54,13 +54,13 @@ def test_a_port_to_connect_to_is_of_this_machine():
 @pytest.mark.parametrize(
     'text', ['localhost', 'localhost:', 'localhost:http', '65536', '::1:8100', '', '-1', 'a:\u0663']
 )
-def test_no_addresses(text):
+def test_what_is_not_an_address_is_refused(text):
     for function in datatypes.bind_address, datatypes.connect_address:
         with pytest.raises(ValueError, match='is not an address'):
             function(text)
 
 
-def test_home_directories(monkeypatch, tmp_path):
+def test_a_tilde_is_the_home_directory(monkeypatch, tmp_path):
     monkeypatch.setenv('HOME', str(tmp_path))
     (tmp_path / 'file').touch()
     assert datatypes.bind_address('~/s') == f'{tmp_path}/s'
@@ -80,12 +80,12 @@ def test_files_that_are_not_there(tmp_path):
     assert datatypes.file_in_existing_directory('file') == 'file'
 
 
-def test_words_of_authenticate():
+def test_authenticate_takes_two_words_besides_files():
     assert datatypes.authenticate('SIGNED') == 'SIGNED'
     assert datatypes.authenticate('DYNAMIC') == 'DYNAMIC'
 
 
-def test_numbers():
+def test_numbers_and_sizes_have_bounds():
     assert datatypes.positive('3') == 3
     assert datatypes.percentage('100') == 100
     assert datatypes.size('2KB') == 2048
@@ -100,7 +100,7 @@ def test_numbers():
                 function(text)
 
 
-def test_names():
+def test_dotted_names_have_a_form():
     assert datatypes.dotted_name('package.module.function') == 'package.module.function'
     assert datatypes.module_name('package') == 'package'
     for text in 'function', 'a.', 'a.1', 'a b.c', '':

@@ -41,7 +41,7 @@ def refusal(text):
         ('\n<eventlog>\n<logfile>\npath STDERR\nmax-size 3\n</logfile>\n</eventlog>', 3, 'rotate'),
     ],
 )
-def test_errors_say_where(text, line, words):
+def test_an_error_names_file_and_line(text, line, words):
     message = refusal(text)
     assert message.startswith(f'zeo.conf, line {line}: '), message
     assert words in message

@@ -111,7 +111,7 @@ def machine(tmp_path):
 
 
 @pytest.mark.parametrize('name, text', blocks('.conf'))
-def test_configurations(name, text, machine, tmp_path):
+def test_every_configuration_of_the_pages_is_valid(name, text, machine, tmp_path):
     text = machine(text)
     if '<zodb>' in text:
         ZConfig.loadConfigFile(getDbSchema(), StringIO(text))
@@ -121,7 +121,7 @@ def test_configurations(name, text, machine, tmp_path):
 
 
 @pytest.mark.parametrize('name, text', blocks('.py'))
-def test_programs(name, text, tmp_path):
+def test_every_program_of_the_pages_runs(name, text, tmp_path):
     (tmp_path / name).write_text(text)
     result = subprocess.run(
         [sys.executable, name],

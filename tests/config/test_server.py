@@ -22,7 +22,7 @@ def zeo(*lines, storages=MAPPING):
     return settings(load_text(section + storages, 'zeo.conf'))
 
 
-def test_defaults():
+def test_a_bare_section_leaves_the_defaults():
     found = zeo()
     assert found.addresses == [('127.0.0.1', 0)]
     assert list(found.storages) == ['1']
@@ -37,7 +37,7 @@ def test_defaults():
     assert found.pid_file is None and not found.warnings and not found.loggers
 
 
-def test_every_key(tmp_path):
+def test_every_key_arrives_as_an_option(tmp_path):
     found = zeo(
         f'address {tmp_path}/s',
         'address [::1]:8100',
@@ -87,7 +87,7 @@ def test_every_key_of_a_limit_is_in_the_schema():
     assert all(getattr(found.options['limits'], name) == 3 for name in KEYS.values())
 
 
-def test_no_timeout():
+def test_zero_means_no_transaction_timeout():
     assert zeo('transaction-timeout 0').options['transaction_timeout'] is None
 
 
@@ -98,7 +98,7 @@ def test_old_keys_are_accepted_with_a_warning(key):
     assert warning.startswith(f'zeo.conf, line 3: {key.replace("_", "-")} is ignored: ')
 
 
-def test_names_of_storages():
+def test_a_storage_without_a_name_is_called_1():
     found = zeo(storages=MAPPING + '<mappingstorage two>\n</mappingstorage>')
     assert list(found.storages) == ['1', 'two']
 
@@ -120,7 +120,7 @@ def test_a_log_in_a_missing_directory():
         zeo(storages=MAPPING + '<eventlog>\n<logfile>\npath /missing/log\n</logfile>\n</eventlog>')
 
 
-def test_loggers():
+def test_loggers_of_the_file_are_kept():
     found = zeo(storages=MAPPING + '<logger>\nname ZEO\n</logger>\n<eventlog>\n</eventlog>')
     assert found.has_eventlog and len(found.loggers) == 2
     assert found.loggers[0].name is None
@@ -134,7 +134,7 @@ def opened(text):
     return storages
 
 
-def test_opening(tmp_path):
+def test_a_server_is_opened_from_its_settings(tmp_path):
     storages = opened(
         f'<filestorage>\npath {tmp_path}/a.fs\n</filestorage>\n'
         f'<demostorage demo>\n{MAPPING}</demostorage>'
@@ -180,7 +180,7 @@ def certificate(tmp_path_factory):
     return path
 
 
-def test_tls(certificate):
+def test_an_ssl_section_makes_the_server_use_tls(certificate):
     found = zeo('<ssl>', f'certificate {certificate}', f'authenticate {certificate}', '</ssl>')
     assert found.options['ssl'].verify_mode.name == 'CERT_REQUIRED'
     assert not found.warnings
@@ -204,6 +204,6 @@ def test_tls_for_clients_without_certificate(certificate):
         (['certificate {}', 'password-function os.nonsense'], 'cannot be imported'),
     ],
 )
-def test_wrong_tls(certificate, lines, words):
+def test_a_wrong_ssl_section_is_refused_with_its_line(certificate, lines, words):
     with pytest.raises(ConfigurationError, match=f'^zeo.conf, line 3: .*{words}'):
         zeo('<ssl>', *(line.format(certificate) for line in lines), '</ssl>')

@@ -80,7 +80,7 @@ def free(file_name):
 
 
 class TestSpec:
-    def test_all_parts(self):
+    def test_name_module_and_attribute_are_taken_apart(self):
         assert StorageSpec.parse('1=/stores/fs:Storage') == StorageSpec(
             '1', '/stores/fs', 'Storage'
         )
@@ -110,7 +110,7 @@ class TestDefault:
         monkeypatch.setenv('INSTANCE_HOME', str(tmp_path))
         assert serve()['1'].getName() == str(tmp_path / 'var' / 'Data.fs')
 
-    def test_a_file_name(self, serve, stores):
+    def test_a_file_is_served_by_its_name(self, serve, stores):
         assert serve(file_name=str(stores / 'app.fs'))['1'].getName() == str(stores / 'app.fs')
 
     def test_a_file_name_beside_modules(self, serve, stores):
@@ -187,7 +187,7 @@ class TestModules:
         os.chdir(stores)
         assert serve(f'scott={spelled.format(stores=stores)}')['scott'].getName() == "scott's"
 
-    def test_home_directory(self, serve, stores, monkeypatch):
+    def test_a_tilde_is_the_home_directory(self, serve, stores, monkeypatch):
         write(stores / 'fs.py', TWO_STORAGES)
         monkeypatch.setenv('HOME', str(stores))
         assert serve('scott=~/fs')
@@ -231,86 +231,86 @@ class TestModules:
 
 
 class TestRefusals:
-    def test_no_such_file(self, stores):
+    def test_a_missing_file_is_named(self, stores):
         assert f'there is no file {stores}/fs.py' in refusal(f'1={stores}/fs:Storage')
 
     @pytest.mark.parametrize('name', ['nosuchmodule', 'nosuch.module', 'ZODB.nosuch'])
-    def test_no_such_module(self, name):
+    def test_a_missing_module_is_named(self, name):
         assert f"storage '1': there is no module {name}" in refusal(f'1={name}:Storage')
 
-    def test_package_that_fails(self, stores):
+    def test_a_package_that_fails_is_named(self, stores):
         write(stores / 'zeo_failing' / '__init__.py', 'import nosuchmodule')
         os.chdir(stores)
         line = refusal('1=zeo_failing.fs:Storage')
         assert 'zeo_failing.fs' in line and "No module named 'nosuchmodule'" in line
 
-    def test_module_that_raises(self, stores):
+    def test_the_line_that_raises_is_named(self, stores):
         write(stores / 'fs.py', "a = 1\ndef f():\n    raise TypeError('two\\nlines')\nf()")
         assert refusal(f'1={stores}/fs:S') == (
             f"storage '1': {stores}/fs.py, line 3: TypeError: two lines"
         )
 
-    def test_module_that_is_no_python(self, stores):
+    def test_the_line_that_is_not_python_is_named(self, stores):
         write(stores / 'fs.py', 'a = 1\nb = = 2\n')
         line = refusal(f'1={stores}/fs:S')
         assert f'{stores}/fs.py, line 2: SyntaxError' in line
 
-    def test_module_whose_storage_is_locked(self, stores):
+    def test_the_line_that_finds_a_storage_locked_is_named(self, stores):
         holder = FileStorage(str(stores / 'fs1.fs'))
         write(stores / 'fs.py', f"\nS = FileStorage('{stores}/fs1.fs')")
         line = refusal(f'1={stores}/fs:S')
         assert f'{stores}/fs.py, line 2: ' in line and 'has the database open' in line
         holder.close()
 
-    def test_no_such_attribute(self, stores):
+    def test_a_missing_attribute_is_answered_with_those_there_are(self, stores):
         write(stores / 'fs.py', TWO_STORAGES)
         assert refusal(f'1={stores}/fs:Storage') == (
             f"storage '1': {stores}/fs.py has no attribute Storage; "
             'it defines the storages system, scott'
         )
 
-    def test_not_a_storage(self, stores):
+    def test_an_attribute_that_is_not_a_storage_is_refused(self, stores):
         write(stores / 'fs.py', TWO_STORAGES)
         assert 'lender in ' in refusal(f'1={stores}/fs:lender')
         assert 'is not a storage: its type is object' in refusal(f'1={stores}/fs:lender')
 
-    def test_no_storage_at_all(self, stores):
+    def test_a_module_without_storages_is_refused(self, stores):
         write(stores / 'fs.py', 'S = None')
         line = refusal(f'1={stores}/fs:S')
         assert 'is not a storage: its type is NoneType; it defines no storage' in line
 
-    def test_a_name_twice(self, stores):
+    def test_a_name_given_twice_is_refused(self, stores):
         write(stores / 'fs.py', TWO_STORAGES)
         specs = [f'a={stores}/fs:system', f'a={stores}/fs:scott']
         assert "duplicate storage name 'a'" in refusal(*specs)
         assert "duplicate storage name '1'" in refusal(f'1={stores}/fs:scott', file_name='a.fs')
 
-    def test_one_storage_under_two_names(self, stores):
+    def test_one_storage_under_two_names_is_refused(self, stores):
         write(stores / 'fs.py', TWO_STORAGES)
         specs = [f'a={stores}/fs:scott', f'b={stores}/fs:scott']
         assert refusal(*specs) == "'a' and 'b' are the same storage: serve it under one name"
 
-    def test_locked_file(self):
+    def test_a_locked_file_is_refused(self):
         holder = FileStorage('Data.fs')
         line = refusal()
         assert line.startswith('cannot open Data.fs: ') and 'has the database open' in line
         holder.close()
 
-    def test_no_directory(self, tmp_path):
+    def test_a_missing_directory_is_named(self, tmp_path):
         assert refusal(file_name='nowhere/app.fs') == (
             'cannot open nowhere/app.fs: there is no directory '
             f'{os.getcwd()}/nowhere: create it first'
         )
 
-    def test_a_file_that_is_no_file_storage(self, stores):
+    def test_a_file_of_another_kind_is_refused(self, stores):
         write(stores / 'notes.txt', 'remember the milk')
         line = refusal(file_name=str(stores / 'notes.txt'))
         assert line.startswith(f'cannot open {stores}/notes.txt: FileStorageFormatError')
 
-    def test_a_directory_as_file(self, stores):
+    def test_a_directory_instead_of_a_file_is_refused(self, stores):
         assert 'Is a directory' in refusal(file_name=str(stores))
 
-    def test_a_directory_without_permission(self, stores, monkeypatch):
+    def test_missing_rights_are_reported(self, stores, monkeypatch):
         def refuse(file_name):
             raise PermissionError(13, 'Permission denied', file_name)
 
