@@ -1,5 +1,7 @@
 """The phases of a commit: what each allows, and that every way out gives the lock back."""
 
+from contextlib import contextmanager
+
 import pytest
 from transaction.interfaces import TransientError
 from ZODB.Connection import TransactionMetaData
@@ -70,9 +72,48 @@ def finished(hosted):
     return commit
 
 
+def preparing(hosted):
+    """The storage takes its time, so that others have their turn."""
+    commit = collecting(hosted)
+    for number in (2, 3):
+        commit.phase.add(commit, Store(p64(number), z64, b'data'))
+    with slow_stores(hosted, 1):
+        commit.phase.vote(commit)
+    return commit
+
+
+@contextmanager
+def slow_stores(hosted, seconds):
+    """Each store takes a number of seconds."""
+    store = hosted.storage.store
+
+    def slow(*args):
+        hosted.loop.system.time += seconds
+        return store(*args)
+
+    hosted.storage.store = slow
+    yield
+    hosted.storage.store = store
+
+
+def stopping(hosted):
+    commit = preparing(hosted)
+    commit.phase.abort(commit)
+    return commit
+
+
+def failing(hosted):
+    commit = collecting(hosted)
+    commit.phase.fail(commit, OSError(28, 'No space left on device'))
+    return commit
+
+
 ALLOWED = {
     collecting: {'add', 'vote'},
+    failing: {'add', 'vote'},
     waiting: set(),
+    preparing: set(),
+    stopping: set(),
     voted: {'finish'},
     ended: {'add'},
     finished: {'add'},
@@ -97,7 +138,8 @@ def test_aborting_in_each_phase(hosted, phase):
     commit.phase.abort(commit)
     commit.phase.abort(commit)
     hosted.lock.release('other')
-    hosted.loop.run_once(0)
+    for _ in range(3):  # what is under way stops
+        hosted.loop.run_once(0)
     assert hosted.lock.holder is None and hosted.lock.waiting == 0
     assert hosted.stats.active_txns == 0
     assert hosted.stats.lock_since is None
@@ -132,6 +174,37 @@ def test_the_timeout_counts_from_holding_the_lock(hosted):
     for call in ('vote', 'finish'):
         with pytest.raises(TransientError, match='transaction-timeout'):
             getattr(commit.phase, call)(commit)
+
+
+def test_a_transaction_that_takes_too_long_to_prepare_is_over(hosted):
+    commit, told = preparing(hosted), []
+    commit.answer.then(told.append, told.append)
+    with slow_stores(hosted, 31):
+        for _ in range(3):
+            hosted.loop.run_once(0)
+    assert 'transaction-timeout' in str(told[0]) and len(told) == 1
+    assert hosted.lock.holder is None and hosted.storage._transaction is None
+    finished(hosted)
+
+
+def test_an_operation_that_fails_while_others_commit_ends_its_transaction(hosted):
+    commit, told = waiting(hosted), []
+    commit.answer.then(told.append, told.append)
+    commit.phase.fail(commit, OSError(28, 'No space left on device'))
+    assert 'No space left' in str(told[0])
+    hosted.lock.release('other')
+    hosted.loop.run_once(0)
+    assert hosted.lock.holder is None and hosted.stats.active_txns == 0
+
+
+def test_an_operation_that_fails_during_the_vote_fails_the_vote(hosted):
+    commit, told = preparing(hosted), []
+    commit.answer.then(told.append, told.append)
+    commit.phase.fail(commit, OSError(28, 'No space left on device'))
+    for _ in range(3):
+        hosted.loop.run_once(0)
+    assert 'No space left' in str(told[0])
+    assert hosted.lock.holder is None and hosted.storage._transaction is None
 
 
 def test_no_timeout_after_the_end(hosted):
