@@ -23,6 +23,12 @@ _LAYOUT = 'zeocache'
 
 _BUCKETS = 997
 
+#: What to do where the blob directory of the server was expected.
+_REMEDY = (
+    'mount the blob directory of the server there, or correct blob_dir; without shared_blob_dir '
+    'blobs come over the connection'
+)
+
 
 class _CacheLayout:
     """Where a cached blob's file is: in one of many directories, all of one depth."""
@@ -78,25 +84,12 @@ def shared(directory: str) -> FilesystemHelper:
     :raises ConfigurationError: when there is none.
     """
     directory = os.path.abspath(directory)
-    remedy = (
-        'mount the blob directory of the server there, or correct blob_dir; without '
-        'shared_blob_dir blobs come over the connection'
-    )
-    if not os.path.isdir(directory):
-        raise ConfigurationError(
-            f'there is no directory {directory}, but shared_blob_dir needs the blob directory of '
-            f'the server there: {remedy}'
-        )
-    if not os.access(directory, os.R_OK | os.X_OK):
-        raise ConfigurationError(
-            f'this process may not read {directory}, the blob directory of the server: give it '
-            'read access'
-        )
+    _check_readable(directory)
     layout = _layout(directory)
     if layout == _LAYOUT:
         raise ConfigurationError(
             f'{directory} is the blob cache of a client, not the blob directory of the server: '
-            f'{remedy}'
+            f'{_REMEDY}'
         )
     if not layout:
         log.warning(
@@ -111,6 +104,19 @@ def shared(directory: str) -> FilesystemHelper:
             f'{directory} has the layout {layout!r}, which this version of ZODB does not know: '
             'install a newer ZODB'
         ) from None
+
+
+def _check_readable(directory: str) -> None:
+    if not os.path.isdir(directory):
+        raise ConfigurationError(
+            f'there is no directory {directory}, but shared_blob_dir needs the blob directory of '
+            f'the server there: {_REMEDY}'
+        )
+    if not os.access(directory, os.R_OK | os.X_OK):
+        raise ConfigurationError(
+            f'this process may not read {directory}, the blob directory of the server: give it '
+            'read access'
+        )
 
 
 def make_way(directory: str) -> None:

@@ -36,23 +36,41 @@ def check(
     :raises StaleServerError: when it is, without `drop_when_older`.
     """
     known = state.cache.getLastTid() or state.last_tid
-    if known is None or known == z64:
+    if known is None or known == z64:  # nothing to bring up to date
         state.reset_to(server_tid)
         return False
     if known == server_tid:
         state.catch_up(server_tid, [])
         return False
     if known > server_tid:
-        if not drop_when_older:
-            raise StaleServerError(
-                f'the server {connection.where} is older than this client: its last transaction is '
-                f'{server_tid.hex()}, but this client has seen {known.hex()}. Was it restored from '
-                'a backup, or is it another database? If the server is right, remove the cache '
-                'file of this client, or open the storage with drop_cache_if_older=True'
-            )
-        log.warning('%s: the server is older than the cache: the cache is dropped', connection.who)
+        _accept_older(connection, known, server_tid, drop_when_older)
+        changes = None
+    else:
+        changes = _changes_since(known, connection, drop_rather)
+    if changes is None:
         state.reset_to(server_tid)
         return True
+    state.catch_up(*changes)
+    return False
+
+
+def _accept_older(
+    connection: Connection, known: bytes, server_tid: bytes, drop_when_older: bool
+) -> None:
+    if not drop_when_older:
+        raise StaleServerError(
+            f'the server {connection.where} is older than this client: its last transaction is '
+            f'{server_tid.hex()}, but this client has seen {known.hex()}. Was it restored from a '
+            'backup, or is it another database? If the server is right, remove the cache file of '
+            'this client, or open the storage with drop_cache_if_older=True'
+        )
+    log.warning('%s: the server is older than the cache: the cache is dropped', connection.who)
+
+
+def _changes_since(
+    known: bytes, connection: Connection, drop_rather: bool
+) -> tuple[bytes, list[bytes]] | None:
+    """Return the last tid and the oids that have changed; None when that is not known."""
     answer = None if drop_rather else connection.call('getInvalidations', (known,))
     shapes.answer('getInvalidations', answer, connection.where)
     if answer is None:
@@ -61,7 +79,5 @@ def check(
             connection.who,
             known.hex(),
         )
-        state.reset_to(server_tid)
-        return True
-    state.catch_up(answer[0], list(answer[1]))
-    return False
+        return None
+    return answer[0], list(answer[1])
