@@ -16,13 +16,14 @@ from math import log
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+TOP = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TOP / 'scripts'), str(TOP / 'tests')]
 
-from benchlib import report
-from benchlib.catalogue import ROWS
-from benchlib.report import Line
+from benchlib import report  # noqa: E402
+from benchlib.catalogue import ROWS  # noqa: E402
+from benchlib.report import Line  # noqa: E402
 
-PAGES = Path(__file__).resolve().parent.parent / 'docs' / 'operating'
+PAGES = TOP / 'docs' / 'operating'
 RESULTS = 'performance.json'
 
 #: What the short table and the picture show, and how they call it; also what is not faster.

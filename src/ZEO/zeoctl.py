@@ -32,18 +32,20 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f'ZEO {version()}')
         return
     try:
-        from zdaemon.zdctl import main as control
+        from zdaemon import zdctl
     except ImportError:
         _fail(
             'zdaemon is not installed: run  pip install zdaemon, or have systemd or another '
             'supervisor run  runzeo -C FILE'
         )
-    control(['-S', SCHEMA, *args], _options())
+    zdctl.main(['-S', SCHEMA, *args], _options(zdctl.ZDCtlOptions))
 
 
-def _options() -> Any:
-    """Return zdaemon's options, which report what is wrong in one line."""
-    from zdaemon.zdctl import ZDCtlOptions
+def _options(ZDCtlOptions: Any) -> Any:
+    """Return zdaemon's options, which report what is wrong in one line.
+
+    :param ZDCtlOptions: zdaemon's class of them.
+    """
 
     class Options(ZDCtlOptions):
         __doc__ = ZDCtlOptions.__doc__  # is printed for --help
