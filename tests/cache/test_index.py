@@ -96,7 +96,7 @@ def test_pages_fill_and_empty():
     chooser.shuffle(numbers)
     for step, number in enumerate(numbers):
         index.set(number, number + 1)
-        index.set(chooser.choice(numbers[: step + 1]), 77)
+        index.set(numbers[chooser.randrange(step + 1)], 77)
     seen = dict(index.current_items())
     assert seen == {number: index.get(number) for number in numbers}
     chooser.shuffle(numbers)

@@ -170,15 +170,15 @@ def _kill(kills, seed, serve, wire, clients, processes, var):
         for _ in range(kills):
             scene.kill_and_check()
     finally:
-        scene.committer.close()
+        scene.committer.end()
     assert scene.opened > kills / 2
     # and it is not because everything was thrown away
     assert min(scene.held, scene.kept) > kills / 2
 
 
-def test_a_killed_client_leaves_no_wrong_record(serve, wire, clients, processes, var):
+def test_a_killed_client_leaves_no_wrong_record(serve, wire, clients, processes, var, seed):
     """Some kills, as often as the tests run."""
-    _kill(25, random.randrange(10**6), serve, wire, clients, processes, var)
+    _kill(25, seed, serve, wire, clients, processes, var)
 
 
 @pytest.mark.slow

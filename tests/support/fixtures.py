@@ -1,6 +1,7 @@
 """Servers and clients for tests of a client and its link, all of them gone at the end."""
 
 import os
+import random
 import shutil
 import tempfile
 import threading
@@ -12,6 +13,14 @@ from support.scripted import RawClient, Running, ScriptedServer
 from ZEO.cache.memory_cache import MemoryCache
 from ZEO.ClientStorage import ClientStorage
 from ZEO.StorageServer import StorageServer
+
+
+@pytest.fixture
+def seed():
+    """Another number in each run; ZEO_TEST_SEED=... repeats a run that has failed."""
+    number = int(os.environ.get('ZEO_TEST_SEED') or random.randrange(10**6))
+    print(f'ZEO_TEST_SEED={number} repeats this run')
+    return number
 
 
 @pytest.fixture
