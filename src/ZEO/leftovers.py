@@ -1,5 +1,4 @@
-"""Temporary files that name their owner, so that those of processes that were killed are known
-from those in use.
+"""Temporary files whose names tell those of killed processes from those in use.
 
 Enters: a kind of temporary file; a directory, which several processes may share, also on other
 machines. Leaves: how the names of new ones begin; at a start, the removal of those whose owner is

@@ -1,5 +1,4 @@
-"""Blob directories: a client's cache, which it makes, and the server's own, in which it changes
-nothing.
+"""Blob directories: a client's cache, and the server's own, in which a client changes nothing.
 
 Enters: a path. Leaves: ZODB's FilesystemHelper, which knows where files are. Fails:
 ConfigurationError for a directory that does not exist, that is not the one that was meant, or that

@@ -1,5 +1,4 @@
-"""Which of ZODB's interfaces a client provides: those of its server's storage, as far as they can
-be offered over the wire.
+"""Which of ZODB's interfaces a client provides: those of its storage that work over the wire.
 
 Enters: names of interfaces, as get_info has them. Leaves: the interfaces. Fails: never; unknown
 names are ignored.

@@ -1,5 +1,4 @@
-"""Poll briefly before blocking: waking up costs more than waiting for an answer that is about to
-arrive.
+"""Poll briefly before blocking: waking up costs more than waiting for an answer that is near.
 
 Enters: a function that looks for events without waiting. Leaves: the events that it found; if there
 are none, the caller blocks until there are. Fails: with what the function raises.

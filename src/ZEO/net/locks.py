@@ -1,5 +1,4 @@
-"""Locks that are never released, because an exception has struck the thread that held one: they are
-found and released.
+"""Locks that an exception in their thread has left locked: they are found and released.
 
 Enters: a lock, how often it was taken, and by which thread. Leaves: whether it is lost. Fails:
 never; :func:`under_in_time` fails with what its function raises.

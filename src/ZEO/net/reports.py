@@ -1,5 +1,4 @@
-"""Log lines that peers can cause as often as they like: the first few are written, the rest is
-counted.
+"""Log lines that peers can cause at will: the first few are written, the rest is counted.
 
 Enters: a line, with its kind and its source, such as a client's address. Leaves: the line in the
 log; or, after enough lines of that kind from that source in the last seconds, one line at the end

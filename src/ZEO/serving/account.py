@@ -1,8 +1,9 @@
-"""What clients hold on the server until it is committed: memory and disk, one account for each
-client and one for all.
+"""What clients hold on the server until it is committed: memory and disk, each and together.
 
 Enters: sizes that are about to be taken, and given back. Leaves: whether they may be. Fails:
 TooMuch past a bound where there is no other way out; its text names the key that sets the bound.
+
+There is one account for each client and one budget for all.
 """
 
 from __future__ import annotations

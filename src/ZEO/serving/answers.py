@@ -1,5 +1,4 @@
-"""The way of every answer to one client, whatever its kind: a result, one that comes later, a
-stream, a failure.
+"""The way of every answer to one client: a result, one that comes later, a stream, a failure.
 
 Enters: the id of a call, and its outcome. Leaves: messages on the client's channel. Fails: never;
 a result that cannot be sent is answered as a failure.

@@ -1,5 +1,4 @@
-"""What a server has to know of a FileStorage beyond its interface: what a crash or a full disk
-leaves behind.
+"""What a server has to know of a FileStorage beyond its interface: what a crash leaves behind.
 
 Enters: an open FileStorage, or a storage with some inside. Leaves: one that knows its last
 transaction, gives out oids that no earlier process has given out, and serves nothing of a

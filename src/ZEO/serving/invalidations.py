@@ -1,5 +1,4 @@
-"""What the recent transactions of one storage changed, so that a client that comes back can keep
-its cache.
+"""What recent transactions changed, so that a client that comes back can keep its cache.
 
 Enters: each committed transaction. Leaves: for a tid, what changed after it, or None when that is
 no longer known. Fails: ClientDisconnected where a storage on a network is asked and can't be

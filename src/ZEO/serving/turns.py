@@ -1,5 +1,4 @@
-"""A queue in which clients take turns: first come, first served for one client, one after the other
-among clients.
+"""A queue in which clients take turns: each in its order, one after the other among them.
 
 Enters: things that wait, each for a client. Leaves: the next thing of the client whose turn it is,
 or None. Fails: never.

@@ -1,5 +1,4 @@
-"""One client's visit to a storage, as operators see it: its lines in the log, and its entry in the
-status.
+"""One client's visit to a storage, as operators see it: in the log and in the status.
 
 Enters: its registration, its label, and its end; the counters of what it has done. Leaves: a line
 in the log when it has connected, one when it has disconnected, and its entry in the status

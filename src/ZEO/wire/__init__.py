@@ -1,3 +1,1 @@
-"""The wire protocol as pure code: bytes to messages and back, without sockets, threads, clocks or
-logs.
-"""
+"""The wire protocol as pure code: bytes to messages and back, without sockets, threads, clocks."""

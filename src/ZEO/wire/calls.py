@@ -1,5 +1,4 @@
-"""The table of every message that has a name: what it does, whether it is answered, whether it may
-have to wait, and its arguments.
+"""The table of every message that has a name: what it does, whether it is answered, its arguments.
 
 Enters: nothing. Leaves: two tables, :data:`OF_CLIENT` for what servers accept and
 :data:`OF_SERVER` for what clients accept. Fails: never.

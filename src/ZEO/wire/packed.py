@@ -1,5 +1,4 @@
-"""Checks of a peer's message in msgpack before it is unpacked, as :mod:`ZEO.wire.checks` does with
-pickles.
+"""Checks of a peer's message in msgpack before it is unpacked, as `checks` does with pickles.
 
 Enters: the bytes of a message. Leaves: nothing. Fails: :class:`ProtocolError` for a message that
 would harm this process: msgpack allocates memory for as many items as a container announces, on

@@ -1,12 +1,12 @@
-"""Whether ZODB's own search for references is safe with a record: it is fast, but hashes keys and
-makes a memo as large as the record says.
+"""Whether ZODB's own fast search for references is safe with a record.
 
 Enters: a record. Leaves: whether nothing in it can do harm, as in most records. Fails: never.
 
-Two kinds of records are safe: those that set no items of dictionaries, as BTrees, and those with
-tuples and long integers in references only, as most other objects; both with memo indexes of two
-bytes. Runs of opcodes are matched by regular expressions, in about 30 ns each, where
-:mod:`ZEO.wire.guarded` takes a microsecond.
+That search hashes keys and makes a memo as large as the record says. Two kinds of records are safe
+with it: those that set no items of dictionaries, as BTrees, and those with tuples and long integers
+in references only, as most other objects; both with memo indexes of two bytes. Runs of opcodes are
+matched by regular expressions, in about 30 ns each, where :mod:`ZEO.wire.guarded` takes a
+microsecond.
 """
 
 from __future__ import annotations

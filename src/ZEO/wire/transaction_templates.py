@@ -1,5 +1,4 @@
-"""The messages that begin and end a transaction, read as templates: tpc_begin, vote, tpc_finish and
-tpc_abort.
+"""Templates of the messages that begin and end a transaction.
 
 Enters: the bytes of a request. Leaves: its parts, if it has the form that clients of this package
 send; None for all others, which are left to the pickler. Fails: never.

@@ -1,5 +1,4 @@
-"""Loads from a storage that is itself on a network: in worker threads, and never older than the
-invalidations that were sent.
+"""Loads from a storage on a network: never older than the invalidations that were sent.
 
 Enters: loads, and the oids of every invalidation. Leaves: answers. Fails: with what the storage
 raises.

@@ -1,5 +1,4 @@
-"""A storage that is itself a client of another server, or wrapped around one: it may wait for a
-network, and is asked in worker threads.
+"""A storage that is itself a client of another server: it is asked in worker threads.
 
 Enters: as :class:`~ZEO.serving.backends.base.Backend`. Leaves: Laters. Fails: with what the storage
 raises; StorageError where no thread can be started.

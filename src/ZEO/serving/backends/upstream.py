@@ -1,5 +1,4 @@
-"""The server behind a storage that is itself a client: its connections, and waiting for what it has
-done.
+"""The server behind a storage that is itself a client: its connections, and what it has done.
 
 Enters: reports of the storage, in its threads, that it checks what it has missed. Leaves: calls in
 the loop's thread: what was missed must not pass for new, and clients must learn that the connection

@@ -1,3 +1,1 @@
-"""What clients may call, by family: each call is a method of the name that the table of
-:mod:`ZEO.wire.calls` gives it.
-"""
+"""What clients may call, by family: each call is a method with its name in the table of calls."""

@@ -1,5 +1,4 @@
-"""Calls that iterate over transactions and their records, and the iterators that one client has
-open for them.
+"""Calls that iterate over transactions and records, and the open iterators of one client.
 
 Enters: the client's calls. Leaves: transactions and records as the wire has them. Fails: KeyError
 with the reason, for an iterator that has ended; with what the storage raises.

@@ -1,5 +1,4 @@
-"""One storage's commit lock: clients take turns; the transactions of one client are first come,
-first served.
+"""One storage's commit lock: clients take turns, the transactions of one client keep their order.
 
 Enters: transactions that want it, each with a function to call when it holds the lock. Leaves: that
 call, at once or when it is its turn. Fails: never. All in the loop's thread.
