@@ -32,7 +32,7 @@ class Streamed:
 
 
 class Client(Protocol):
-    """Who is answered."""
+    """The client that is answered."""
 
     loads: int  # objects that it has loaded
 
@@ -60,11 +60,11 @@ class Answers:
             )
             return
         if self._loop.has_posts and not method.goes_first:
-            # A storage's own thread may have told of a change that this result is newer than. But a
-            # load's answer goes first: a revision that the change ended would come behind it as
-            # current. The other way round is harmless, since no invalidation ends a newer revision.
-            # So does register's: a client takes what comes in front of it for all that it has
-            # missed.
+            # A storage's own thread may have posted a change that this result already includes. The
+            # answer to a load goes first, though: it may be a revision that the change ends, which
+            # the client would keep as current if it came after the change. The other way round is
+            # harmless, since no invalidation ends a newer revision. The answer to register goes
+            # first, too: a client takes what comes before it for everything that it has missed.
             self._loop.run_posted()
         if self._channel.is_closed:
             return
@@ -126,9 +126,7 @@ class Answers:
             self._channel.send(frame(self._failure(message_id, error)))
 
     def _failure(self, message_id: Any, error: BaseException) -> bytes:
-        """The answer that tells of `error`; as a text, where it cannot be encoded in its own
-        words.
-        """
+        """The answer that describes `error`, as a plain text if its arguments cannot be encoded."""
         codec = self._session.codec
         try:
             return codec.failure(message_id, error)

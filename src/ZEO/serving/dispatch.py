@@ -1,8 +1,8 @@
 """A client's message -> the call that it names -> an answer.
 
-Enters: one message. Leaves: its answer, by way of :mod:`ZEO.serving.answers`. Fails: a message that
-breaks the protocol raises ProtocolError, for which the channel closes; everything else that a call
-raises is an answer.
+Enters: one message. Leaves: its answer, through :mod:`ZEO.serving.answers`. Fails: a message that
+breaks the protocol raises ProtocolError, and the channel closes; everything else that a call raises
+is an answer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Callee(Protocol):
         """
 
     def failed_one_way(self, name: str, error: BaseException) -> None:
-        """A call whose answer no client waits for has failed."""
+        """A one-way call has failed."""
 
 
 def dispatch(peer: Callee, message: Message) -> None:

@@ -1,13 +1,13 @@
-"""ZODB's own ways into an unpickler, closed where bytes of clients come to them.
+"""Close ZODB's own ways into an unpickler where bytes of clients reach them.
 
 Enters: what storages and ZODB's helpers read: the class of a record that lost a conflict, the
-extension of a transaction, whether a record is a blob's, and what it refers to. Leaves: the same by
-way of :mod:`ZEO.wire.guarded`. Fails: as what it replaces does.
+extension of a transaction, whether a record is a blob's, and what it refers to. Leaves: the same,
+read by :mod:`ZEO.wire.guarded`. Fails: as what it replaces does.
 
 A storage reads such bytes deep within itself, wherever it is: wrapped, or the base of another. So
 the functions are replaced where ZODB looks them up, once in a process, when its first server is
 made. Most answer as before for every record that ZODB writes. The extension of a transaction may
-hold an application's objects: an embedding program goes on reading them in its own threads; those
+hold an application's objects: an embedding program still reads them in its own threads; the threads
 of a server, see :func:`entered`, get what is plain.
 """
 
@@ -71,7 +71,7 @@ def close() -> None:
     ZODB.ConflictResolution.PersistentUnpickler = partial(
         _state_reader, ZODB.ConflictResolution.PersistentUnpickler
     )
-    # what ZODB's loads calls, whoever has imported that by now
+    # what ZODB's loads calls, wherever that has been imported already
     original = ZODB._compat.zodbpickle.pickle
     pickle = SimpleNamespace(
         **{name: value for name, value in vars(original).items() if not name.startswith('__')}
@@ -120,19 +120,19 @@ def _plain_extension(data: bytes) -> dict[str, Any]:
     return plain
 
 
-_told: list[bool] = []
+_warned: list[bool] = []
 
 
 def _left_out() -> None:
-    """Say once that there is such data; later for those who look closely."""
+    """Warn once that there is such data; after that it is logged for debugging only."""
     log.log(
-        logging.DEBUG if _told else logging.WARNING,
+        logging.DEBUG if _warned else logging.WARNING,
         'the extension of a transaction holds data that is not plain '
         '(objects of an application, maybe): this server keeps it, and leaves it out where it '
         'shows extensions',
     )
-    _told.append(True)
-    del _told[1:]
+    _warned.append(True)
+    del _warned[1:]
 
 
 def _loads(original: Callable[..., Any], data: bytes, **options: Any) -> Any:

@@ -55,7 +55,7 @@ class Downloads:
             )
 
     def start(self, wanted: Wanted, message_id: Any) -> Iterator[bytes]:
-        """Return the messages that send this blob, and others that wait behind it; no messages
+        """Return the messages that send this blob, and others that wait after it; no messages
         while it waits itself.
         """
         self._waiting.append((message_id, wanted))
@@ -90,7 +90,7 @@ class Downloads:
 
 
 def _fault(error: OSError, wanted: Wanted) -> BaseException:
-    """Return what the client is told: nothing about the server's directories."""
+    """Return the error for the client, which says nothing about the server's directories."""
     if isinstance(error, FileNotFoundError):  # it was packed away meanwhile
         return POSKeyError('No blob file', wanted.oid, wanted.serial)
     shown = clear(error)

@@ -61,7 +61,7 @@ class Client(Protocol):
     """A client for which work is done."""
 
     def outstanding(self, calls: int) -> None:
-        """Take note of the number of slow calls of this client that are not answered yet."""
+        """The number of slow calls of this client that are not answered yet has changed."""
 
 
 class Forgotten(StorageError):
@@ -103,7 +103,7 @@ class Workers:
     def run(self, work: Callable[[], Any], client: Client | None = None) -> Later:
         """Call `work` in a thread; what it returns or raises becomes the answer.
 
-        :param client: for whom; None for the server itself.
+        :param client: the client that waits for it; None for the server's own work.
         :raises StorageError: when no thread runs and none can be started.
         """
         job = _Job(work, Later(), client)

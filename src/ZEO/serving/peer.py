@@ -1,8 +1,8 @@
 """The life of one connection, from the greeting to its end.
 
-Enters: messages, by way of the channel; what other parts of the server have to say to this client.
-Leaves: calls, made by :mod:`ZEO.serving.dispatch`; at the end, everything that the client held.
-Fails: ProtocolError closes the connection.
+Enters: messages from the channel; what other parts of the server send to the client. Leaves: calls,
+made by :mod:`ZEO.serving.dispatch`; at the end, everything that the client held. Fails:
+ProtocolError closes the connection.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Peer:
         self._session = session
         self._gone = gone
         self.address = show(address)
-        self._source = source_of(address)  # what it has in common with others from there
+        self._source = source_of(address)  # the same for all connections from there
         self.label = ''  # what the client calls itself
         self.resolves = False  # whether the client resolves conflicts that the server cannot
         self.loads = 0  # objects that it has loaded
@@ -91,7 +91,7 @@ class Peer:
         """Whether it has said which storage it is a client of."""
         return isinstance(self._stage, Registered)
 
-    # What the server does with the connection.
+    # For the rest of the server.
 
     def close(self, reason: str) -> None:
         """End the connection."""
@@ -130,7 +130,7 @@ class Peer:
             f'{self._service.handshake_time:g} s (handshake-timeout)'
         )
 
-    # What the channel tells.
+    # Events of the channel.
 
     def handle(self, messages: Iterable[Message]) -> bool:
         """Handle messages that have come.
@@ -192,7 +192,7 @@ class Peer:
             reason += '; it held the commit lock'
         self.visit.end(logging.WARNING if by_server or holds_lock else logging.INFO, reason)
 
-    # What its calls tell.
+    # Events of its calls.
 
     def bind(self, name: str) -> Call:
         """Return a call that the client makes for the first time.
@@ -206,7 +206,7 @@ class Peer:
         return call
 
     def registered(self, hosted: HostedStorage, read_only: bool) -> None:
-        """The client belongs to a storage from now on."""
+        """Make the client one of a storage's."""
         service, channel = self._service, self._channel
         self.account = Account(hosted.limits, service.intake.budget)
         self.resolves = hosted.client_resolves
@@ -222,11 +222,11 @@ class Peer:
         self.visit = Visit(self, hosted.name, read_only, how, service.loop)
 
     def labelled(self) -> None:
-        """The client has said what it calls itself."""
+        """The client has sent its label."""
         self.visit.announce()
 
     def failed_one_way(self, name: str, error: BaseException) -> None:
-        """A call that the client does not wait for has failed: what it sends next would rest on
-        it.
+        """A one-way call has failed: end the connection, since what the client sends next would
+        rest on it.
         """
         self.close(f'closed by this server: {name} failed: {explained(error)}')

@@ -1,8 +1,8 @@
-"""Conflict resolution on the server, with no more code loaded than the operator allows.
+"""Conflict resolution on the server, which loads no more code than the operator allows.
 
 Enters: a storage that resolves conflicts, and the three records of a conflict. Leaves: the resolved
-record. Fails: ConflictError where the class is not one that the server may load, or has no
-resolution, or does not succeed: then the client, who has the code, is asked (see
+record. Fails: ConflictError where the server may not load the class, or the class has no
+resolution or does not succeed: then the client, which has the code, is asked (see
 :mod:`ZEO.serving.commit`).
 
 The records are read by :class:`ZEO.wire.machine.Machine`, which runs nothing but what
@@ -27,8 +27,7 @@ from ZEO.wire.machine import Machine, Unreadable
 
 log = logging.getLogger('ZEO.StorageServer')
 
-#: Modules whose classes a server loads unless told otherwise: none, besides ZODB's own data
-#: structures.
+#: Modules whose classes a server loads by default, besides ZODB's own data structures: none.
 DEFAULT_MODULES: tuple[str, ...] = ()
 
 #: Attributes in which storages keep others that they are wrapped around, or lay changes over.
@@ -41,7 +40,7 @@ MAX_OPCODES = 200_000
 class ConflictPolicy:
     """Which conflicts the server resolves.
 
-    :param client_only: none; every one goes to the client.
+    :param client_only: whether every conflict goes to the client.
     :param modules: modules and classes that may be loaded besides ZODB's own.
     :param opcodes: of the largest record that is read.
     """
@@ -147,7 +146,7 @@ class ConflictPolicy:
             kind = self._allowed.find(*kind)
         if not isinstance(kind, type):
             raise NotAllowed('the record does not begin with a class')
-        if args and not self._allowed.makes(kind):  # none of ZODB's own takes any
+        if args and not self._allowed.makes(kind):  # ZODB's own take none
             raise NotAllowed(f'the class {kind.__name__} is not made of arguments')
         return kind.__new__(kind, *(args or ()))
 

@@ -33,7 +33,7 @@ class Client(Protocol):
 class Visit:
     """Begins when the client has registered.
 
-    :param how: how it is served: read-only or not, the protocol, who it is by its certificate.
+    :param how: how it is served: read-only or not, the protocol, the subject of its certificate.
     """
 
     def __init__(self, client: Client, storage: str, read_only: bool, how: str, loop: Loop) -> None:

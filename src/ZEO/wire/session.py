@@ -111,8 +111,8 @@ class ServerSession(_Session):
         self._decode = self._first
 
     def _first(self, data: bytes | bytearray) -> Message:
-        """Decode a message before register, and that: clients may send others right behind it,
-        which come here as well.
+        """Decode a message before register, or register itself: clients may send others right after
+        it, which come here as well.
         """
         if self._decode == self.codec.decode_request:
             return self.codec.decode_request(data)

@@ -80,7 +80,7 @@ class Iterators:
         self._open: OrderedDict[int, Iterator[Any]] = OrderedDict()
         # those of them that are, the one unused longest first
         self._of_transactions: OrderedDict[int, None] = OrderedDict()
-        # transaction iterator's number -> its transaction at hand
+        # number of an iterator over transactions -> the transaction that it is at
         self._records_of: dict[int, Any] = {}
         self._last = 0
         self._closed = False
@@ -130,8 +130,8 @@ class Iterators:
     def batch(self, number: int) -> tuple[list[tuple[Transaction, list[Record], bool]], bool]:
         """Return the next transactions with their records, and whether that was the end.
 
-        A transaction whose records do not fit into one batch goes on in the next: its third part
-        tells that it is complete.
+        A transaction whose records do not fit into one batch continues in the next one: its third
+        part says whether it is complete.
         """
         found: list[tuple[Transaction, list[Record], bool]] = []
         room = BATCH_BYTES

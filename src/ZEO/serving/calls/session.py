@@ -1,4 +1,4 @@
-"""Calls about the connection itself: registering, and what is to be known of the service.
+"""Calls about the connection itself: registering, and figures of the service.
 
 Enters: the client's calls. Leaves: the storage that it has registered for; figures. Fails:
 ValueError for a storage that is not served, ReadOnlyError for one that is not served that way, both
@@ -82,11 +82,11 @@ class SessionCalls(Family):
         return details(self._hosted)
 
     def ping(self) -> Later | None:
-        """Answer once the client was told all that was done before."""
+        """Answer once the client has been sent everything that was committed before."""
         return self._hosted.backend.ping()
 
     def set_client_label(self, label: str) -> None:
-        """Take note of what the client calls itself, and behind a line break of what it can do."""
+        """Take the client's label, and after a line break the names of what it can do."""
         label, _, abilities = (label if isinstance(label, str) else quoted(label)).partition('\n')
         client = self._client
         client.label = cleaned(label, LABEL)

@@ -1,6 +1,6 @@
 """Calls that write: the parts of transactions, their votes and ends.
 
-Enters: the client's calls. Leaves: commits, which are told everything. Fails:
+Enters: the client's calls. Leaves: commits, with their operations. Fails:
 StorageTransactionError for a transaction that is not open; ProtocolError for what no client sends;
 the error of a one-way call is raised by the vote.
 """
