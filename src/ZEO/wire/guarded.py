@@ -14,7 +14,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ZEO.wire.machine import DICTIONARY, Machine, Maker, Named, Opaque
+from ZEO.wire.machine import Machine
+from ZEO.wire.marks import DICTIONARY, Maker, Named, Opaque
 from ZEO.wire.opcodes import Unreadable
 from ZEO.wire.plain import is_plain
 

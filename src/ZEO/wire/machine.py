@@ -14,9 +14,9 @@ comparison, a hash or a pickler could not walk through.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from typing import Any
 
+from ZEO.wire.marks import DICTIONARY, MAKERS, Maker, Named, Opaque
 from ZEO.wire.opcodes import OPERATIONS, Unreadable
 
 #: Levels of nesting; ZODB's own states have five.
@@ -36,61 +36,7 @@ MAX_KEY_SIZE = 1000
 #: Numbers below this are their own hash, so that an attacker cannot choose many with the same.
 _OWN_HASH = 2**61 - 1
 
-
-class Named:
-    """Stands for a global: its name, and nothing that could be called."""
-
-    __slots__ = ('module', 'name')
-
-    def __init__(self, module: str, name: str) -> None:
-        self.module = module
-        self.name = name
-
-
-class Opaque:
-    """Stands for an object that was not made."""
-
-    __slots__ = ()
-
-
-class Maker:
-    """Stands for a global that makes plain data of plain data."""
-
-    __slots__ = ('make',)
-
-    def __init__(self, make: Callable[..., Any]) -> None:
-        self.make = make
-
-
-def _encoded(text: str, encoding: str = 'latin1') -> bytes:
-    if type(text) is not str or encoding not in ('latin1', 'latin-1'):
-        raise Unreadable('bytes that are not encoded as picklers do')
-    return text.encode('latin-1')
-
-
-def _binary(data: bytes = b'') -> bytes:
-    if type(data) is not bytes:
-        raise Unreadable('bytes that are made of another kind of value')
-    return data
-
-
-#: Globals by which older protocols write plain data; sets are made by the machine, which checks
-#: their items.
-MAKERS: dict[tuple[str, str], Maker] = {
-    ('_codecs', 'encode'): Maker(_encoded),
-    ('zodbpickle', 'binary'): Maker(_binary),
-    ('builtins', 'bytes'): Maker(_binary),
-    ('__builtin__', 'bytes'): Maker(_binary),
-    ('builtins', 'set'): Maker(set),
-    ('builtins', 'frozenset'): Maker(frozenset),
-    ('__builtin__', 'set'): Maker(set),
-    ('__builtin__', 'frozenset'): Maker(frozenset),
-}
-
 _SETS = (set, frozenset)
-
-#: Stands for a dictionary, or a class like it, where a reader accepts those as plain data.
-DICTIONARY = Maker(dict)
 
 
 class Machine:
