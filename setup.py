@@ -30,6 +30,7 @@ EXTRAS = {
         'msgpack',
         'pytest >= 7.4',
         'pytest-timeout',
+        'pytest-xdist',
         'requests',
         'setuptools >= 77.0.3',  # builds a wheel to test
         'trustme',

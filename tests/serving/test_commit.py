@@ -183,7 +183,7 @@ def test_a_transaction_that_takes_too_long_to_prepare_is_over(hosted):
         for _ in range(3):
             hosted.loop.run_once(0)
     assert 'transaction-timeout' in str(told[0]) and len(told) == 1
-    assert hosted.lock.holder is None and hosted.storage._transaction is None
+    assert hosted.lock.holder is None and hosted.storage.tpc_transaction() is None
     finished(hosted)
 
 
@@ -204,7 +204,7 @@ def test_an_operation_that_fails_during_the_vote_fails_the_vote(hosted):
     for _ in range(3):
         hosted.loop.run_once(0)
     assert 'No space left' in str(told[0])
-    assert hosted.lock.holder is None and hosted.storage._transaction is None
+    assert hosted.lock.holder is None and hosted.storage.tpc_transaction() is None
 
 
 def test_no_timeout_after_the_end(hosted):

@@ -22,8 +22,12 @@ def storage():
     return storage
 
 
+def open_in(some):
+    return some._open
+
+
 def is_empty(some):
-    return not some._open and not some._records_of
+    return not open_in(some) and not some._records_of
 
 
 def one_by_one(storage):
@@ -86,7 +90,7 @@ def test_the_one_unused_longest_ends_when_there_are_too_many(storage):
     with pytest.raises(KeyError, match=f'there is no iterator {second}'):
         some.next_transaction(second)
     assert some.next_transaction(first) and some.next_transaction(third)
-    assert len(some._open) == 2
+    assert len(open_in(some)) == 2
 
 
 def test_what_was_dropped_is_gone(storage):

@@ -13,6 +13,8 @@ from typing import Any
 import requests
 
 USER, PASSWORD = 'admin', 'secret'
+#: Seconds for one answer: making a Plone site takes more than a minute on a busy machine.
+TIMEOUT = 300
 
 
 class Browser:
@@ -23,7 +25,7 @@ class Browser:
 
     def _send(self, method: str, path: str, **options: Any) -> requests.Response:
         login = USER, PASSWORD
-        answer = requests.request(method, self._url + path, auth=login, timeout=60, **options)
+        answer = requests.request(method, self._url + path, auth=login, timeout=TIMEOUT, **options)
         if not answer.ok:
             raise OSError(f'{answer.status_code} for {answer.url}: {answer.text[-600:]}')
         return answer

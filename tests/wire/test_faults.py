@@ -58,6 +58,11 @@ def over_the_wire(error):
     return restore(pickles.loads(pickles.dumps(describe(error))), WHERE)
 
 
+def errors_in(error):
+    """Return the parts of an error of several."""
+    return error._errs
+
+
 @pytest.mark.parametrize(
     'kind',
     [*classes(builtins), *classes(ZODB.POSException), *classes(Exceptions)],
@@ -165,7 +170,7 @@ def test_several_undo_errors():
     errors = [(OID, UndoError('one', OID)), (TID, UndoError('other', TID))]
     found = over_the_wire(MultipleUndoErrors(errors))
     assert type(found) is MultipleUndoErrors
-    assert [oid for oid, _ in found._errs] == [OID, TID]
+    assert [oid for oid, _ in errors_in(found)] == [OID, TID]
     for text in ('one', 'other'):
         assert text in str(found)
 
@@ -369,4 +374,4 @@ def test_an_error_of_another_module_comes_back_as_the_nearest_known_one(error, k
 
 def test_an_error_within_another_one_comes_back_as_the_nearest_known_one_as_well():
     error = over_the_wire(MultipleUndoErrors([(OID, Gone(OID))]))
-    assert type(error._errs[0][1]) is POSKeyError
+    assert type(errors_in(error)[0][1]) is POSKeyError
