@@ -1,0 +1,53 @@
+"""The answer to a load is read by one pattern; the plain way, by an unpickler, reads the same."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ZEO.Exceptions import ProtocolError
+from ZEO.wire import pickles, templates
+from ZEO.wire.messages import REPLY, PickleCodec, checked
+
+ids = st.binary(min_size=8, max_size=8)
+numbers = st.integers(min_value=0, max_value=2**31 - 1)
+
+#: Records that look like what is around them.
+records = st.one_of(
+    st.binary(max_size=300),
+    st.lists(
+        st.sampled_from([b'C\x08', bytes(8), b'N\x87t.', b'\x87t.', b'C', b'B']), max_size=9
+    ).map(b''.join),
+)
+
+
+def answered(number, record, tid, end):
+    """Return the message of an answer, as a server makes it by its template."""
+    message_id = b'J' + number.to_bytes(4, 'little')
+    return b''.join(templates.loaded(message_id, record, tid, end))[4:]
+
+
+def plainly(data):
+    return checked(pickles.loads(data, answer=True))
+
+
+@given(numbers, records, ids, st.none() | ids)
+def test_an_answer_is_read_as_the_unpickler_reads_it(number, record, tid, end):
+    data = answered(number, record, tid, end)
+    assert PickleCodec().decode(data) == plainly(data)
+    assert PickleCodec().decode(data) == (number, 0, REPLY, (record, tid, end))
+    assert (templates.read_loaded(data) is not None) == (end is None)
+    assert templates.read_loaded(bytearray(data)) == templates.read_loaded(data)
+
+
+@given(numbers, records, ids, st.data())
+def test_what_was_changed_on_the_way_is_read_so_or_not_at_all(number, record, tid, draw):
+    data = bytearray(answered(number, record, tid, None))
+    for _ in range(draw.draw(st.integers(1, 3))):
+        place = draw.draw(st.integers(0, len(data) - 1))
+        data[place] = draw.draw(st.integers(0, 255))
+    found = templates.read_loaded(bytes(data))
+    if found is not None:
+        assert found == plainly(bytes(data))
+        try:
+            assert found == PickleCodec().decode(bytes(data))
+        except ProtocolError:
+            raise AssertionError('the template took what the codec refuses') from None
