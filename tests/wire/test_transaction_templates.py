@@ -110,3 +110,10 @@ def test_a_codec_echoes_the_id_of_what_a_template_has_read():
     message_id, one_way, name, args = CODEC.decode_request(CODEC.call(5, 'vote', (7,)))
     assert (type(message_id), one_way, name, args) == (EchoedId, False, 'vote', (7,))
     assert CODEC.decode(CODEC.reply(message_id, [])) == (5, 0, '.reply', [])
+
+
+def test_a_codec_reads_the_beginning_of_a_transaction_by_the_template(monkeypatch):
+    monkeypatch.setattr(pickles, 'loads', None)
+    args = (7, b'user', b'', b'', None, ' ')
+    _, one_way, name, found = CODEC.decode_request(CODEC.send('tpc_begin', args))
+    assert (one_way, name, found) == (True, 'tpc_begin', args)

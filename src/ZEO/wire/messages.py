@@ -133,10 +133,11 @@ class PickleCodec:
         if load is not None:
             message_id, oid, tid = load
             return EchoedId(message_id), False, 'loadBefore', (oid, tid)
-        if type(data) is bytes and data.startswith(templates.STORE):
-            store = templates.read_store(data)
-            if store is not None:
-                return FROM_TEMPLATE, True, 'storea', store
+        if type(data) is bytes:
+            if data.startswith(templates.STORE):
+                store = templates.read_store(data)
+                if store is not None:
+                    return FROM_TEMPLATE, True, 'storea', store
             found = transaction_templates.read(data)
             if found is not None:
                 opcodes, name, args = found
