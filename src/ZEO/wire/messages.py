@@ -15,7 +15,14 @@ from functools import partial
 from typing import Any, Protocol
 
 from ZEO.Exceptions import ConfigurationError, ProtocolError
-from ZEO.wire import faults, packed, pickles, templates, transaction_templates
+from ZEO.wire import (
+    answer_templates,
+    faults,
+    packed,
+    pickles,
+    templates,
+    transaction_templates,
+)
 from ZEO.wire.checks import MAX_PARTS, SHORT
 from ZEO.wire.frames import frame
 from ZEO.wire.plain import is_plain
@@ -125,6 +132,10 @@ class PickleCodec:
         loaded = templates.read_loaded(data)
         if loaded is not None:
             return loaded
+        if len(data) <= answer_templates.LONGEST:
+            short = answer_templates.read(data)
+            if short is not None:
+                return short
         pickles.check_answer(data)
         return checked(pickles.loads(data, answer=True))
 

@@ -1,0 +1,72 @@
+"""A server's shortest messages are read by patterns; the plain way, by an unpickler, reads the
+same.
+"""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ZEO.Exceptions import ProtocolError
+from ZEO.wire import answer_templates, pickles
+from ZEO.wire.messages import REPLY, PickleCodec, checked
+
+numbers = st.one_of(st.integers(0, 2**31 - 1), st.sampled_from([0, 255, 256, 2**16 - 1, 2**16]))
+results = st.one_of(st.none(), st.just([]), st.binary(min_size=8, max_size=8))
+messages = st.one_of(
+    st.tuples(numbers, st.just(0), st.just(REPLY), results),
+    st.tuples(
+        st.just(0),
+        st.just(True),
+        st.just('info'),
+        st.builds(lambda length, size: ({'length': length, 'size': size},), numbers, numbers),
+    ),
+)
+
+
+def plainly(data):
+    return checked(pickles.loads(data, answer=True))
+
+
+def same(one, other):
+    """Tell whether two messages are equal, in the types of their parts too."""
+    return repr(one) == repr(other)
+
+
+@given(messages)
+def test_a_short_message_is_read_as_the_unpickler_reads_it(message):
+    data = pickles.dumps(message)
+    assert same(answer_templates.read(data), message)
+    assert same(plainly(data), message)
+    assert same(PickleCodec().decode(data), message)
+    assert same(PickleCodec().decode(bytearray(data)), message)
+    assert len(data) <= answer_templates.LONGEST
+
+
+@given(messages, st.data())
+def test_what_was_changed_on_the_way_is_read_so_or_not_at_all(message, draw):
+    data = bytearray(pickles.dumps(message))
+    for _ in range(draw.draw(st.integers(1, 3))):
+        place = draw.draw(st.integers(0, len(data) - 1))
+        data[place] = draw.draw(st.integers(0, 255))
+    found = answer_templates.read(bytes(data))
+    if found is not None:
+        pickles.check_answer(data)
+        assert same(found, plainly(bytes(data)))
+
+
+def test_other_messages_are_left_to_the_unpickler():
+    codec = PickleCodec()
+    for message in (
+        (1, 0, REPLY, [b'12345678']),
+        (1, 0, REPLY, b'1234567'),
+        (-1, 0, REPLY, None),
+        (2**31, 0, REPLY, None),
+        (0, True, 'info', ({'size': 1, 'length': 2},)),
+        (0, True, 'info', ({'length': 1, 'size': 2, 'packed': True},)),
+        (0, True, 'info', ({'length': 1, 'size': -2},)),
+    ):
+        data = pickles.dumps(message)
+        assert answer_templates.read(data) is None
+        try:
+            assert same(codec.decode(data), message)
+        except ProtocolError:
+            raise AssertionError(f'the codec refuses {message}') from None
