@@ -41,6 +41,22 @@ def test_unfinished_messages_share_the_servers_memory(server):
     eventually(lambda: server.memory() < before + 100 * MB)
 
 
+def test_unfinished_messages_of_some_kilobytes_share_it_too(server):
+    """Hundreds of clients may have one each."""
+    server.serve(limits={'shared_memory': 2 * MB})
+    good, before = server.client(), server.memory()
+    clients = [server.client() for _ in range(150)]
+    for client in clients:
+        client.send(struct.pack('>I', 240_000) + b'x' * 65_000)
+    for client in clients[1:]:
+        Running(client.send, b'x' * 170_000)
+    tid = good.commit(1, (oid(1), z64, b'good'))
+    assert good.call('loadBefore', oid(1), maxtid)[1] == tid
+    assert server.memory() < before + 16 * MB
+    for client in clients:
+        client.close()
+
+
 def test_large_records_of_many_clients_all_arrive(server):
     server.serve(limits={'shared_memory': 8 * MB, 'commit_memory': MB})
     clients = [server.client() for _ in range(5)]

@@ -19,6 +19,10 @@ SIZE = Struct('>I')
 #: Bytes that one read from a socket may return; several hundred messages of the usual size.
 READ_SIZE = 256 * 1024
 
+#: Bytes; an incomplete frame that is larger gets memory of its own, which is reported to
+#: :attr:`FrameReader.watch`. Smaller ones are not counted: a stranger may have one as well.
+UNCOUNTED = 64 * 1024
+
 #: Bytes. A large frame's memory grows with what has arrived, never with what was announced, since
 #: an announcement costs its sender nothing.
 FIRST_GROWTH = 1024 * 1024
@@ -56,7 +60,7 @@ class FrameReader:
     def __init__(self, limit: int, scratch: memoryview | None = None) -> None:
         self.limit = limit
         self._scratch = memoryview(bytearray(READ_SIZE)) if scratch is None else scratch
-        # an incomplete frame that is smaller than the scratch memory, length included
+        # an incomplete frame of at most UNCOUNTED bytes, and its length
         self._rest = b''
         # an incomplete frame that is larger, without its length
         self._large: bytearray | None = None
@@ -140,7 +144,7 @@ class FrameReader:
                 )
             stop = start + 4 + size
             if stop > end:
-                if size > len(self._scratch):
+                if size > UNCOUNTED:
                     self._begin_large(data, start + 4, size)
                     return frames
                 break
