@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from ZEO.incoming import IncomingFile
 
 
@@ -22,13 +24,21 @@ class Disk:
         self.file.close()
 
 
-def incoming(tmp_path, room, *chunks):
-    file = IncomingFile(str(tmp_path), 'test-')
-    file._file = Disk(file._file, room)
-    for chunk in chunks:
-        file.write(chunk)
-    file.close()
-    return file
+@pytest.fixture
+def incoming(tmp_path, monkeypatch):
+    """A function that has chunks arrive on a disk with room for some bytes."""
+    fdopen = os.fdopen
+
+    def write(room, *chunks):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, 'fdopen', lambda *args, **kw: Disk(fdopen(*args, **kw), room))
+            file = IncomingFile(str(tmp_path), 'test-')
+        for chunk in chunks:
+            file.write(chunk)
+        file.close()
+        return file
+
+    return write
 
 
 def content(file):
@@ -36,14 +46,14 @@ def content(file):
         return there.read()
 
 
-def test_a_write_that_takes_a_part_only_goes_on(tmp_path):
-    file = incoming(tmp_path, 1000, b'a' * 25, b'b' * 35)
+def test_a_write_that_takes_a_part_only_goes_on(incoming):
+    file = incoming(1000, b'a' * 25, b'b' * 35)
     assert file.error is None
     assert content(file) == b'a' * 25 + b'b' * 35
 
 
-def test_a_full_disk_is_reported_even_when_there_is_room_again(tmp_path):
-    file = incoming(tmp_path, 30, b'a' * 25, b'b' * 35, b'')
+def test_a_full_disk_is_reported_even_when_there_is_room_again(tmp_path, incoming):
+    file = incoming(30, b'a' * 25, b'b' * 35, b'')
     assert file.error is not None and file.error.errno == 28
     file.discard()
     assert not os.listdir(tmp_path)

@@ -16,7 +16,7 @@ def others_go_on(server):
     connection.
     """
     good = server.client()
-    good_oid = oid(10**6 + len(server._clients))
+    good_oid = oid(10**6 + len(server.clients))
     tid = good.commit(1, (good_oid, z64, b'good'))
     assert good.call('loadBefore', good_oid, maxtid) == (b'good', tid, None)
     return good

@@ -294,13 +294,16 @@ def test_file_that_cannot_be_resized_keeps_its_size(path, monkeypatch, caplog, s
         disk.full = new
         return real(name, new)
 
+    unlink = os.unlink
+
+    def remove(name, **options):
+        unlink(name, **options)
+        disk.full = disk.full and not str(name).endswith(resizing.RESIZED)
+
     monkeypatch.setattr(resizing, 'open_file', open_file)
-    monkeypatch.setattr(
-        resizing,
-        '_remove',
-        lambda name, do=resizing._remove: (do(name), setattr(disk, 'full', False)),
-    )
+    monkeypatch.setattr(os, 'unlink', remove)
     cache = ClientCache(path, size)
+    assert not disk.full
     assert len(cache) == 400 and cache.getLastTid() == p64(1)
     assert all(cache.load(p64(i)) == (bytes([i % 256]) * 1000, p64(1)) for i in range(400))
     cache.store(p64(1000), p64(1), None, b'new')

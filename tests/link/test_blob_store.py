@@ -146,18 +146,17 @@ def test_a_removed_file_is_fetched_again(open_store, server):
     assert len(server.sent) == 2
 
 
-def test_a_full_disk_is_told_to_who_loads(open_store, server):
+def test_a_full_disk_is_told_to_who_loads(open_store, server, monkeypatch):
     store = open_store()
 
-    def full(number, serial):
-        download = store._downloads._open[number, serial].file
-        download._file.close()
-        download._file = open('/dev/full', 'wb', buffering=0)
-        Server.fetch(server, number, serial)
+    def full(descriptor, *args, **options):
+        os.close(descriptor)
+        return open('/dev/full', *args, **options)
 
-    server.fetch = full
+    monkeypatch.setattr(os, 'fdopen', full)
     with pytest.raises(OSError, match='No space'):
         store.load(oid(1), oid(1))
+    assert server.sent == [oid(1)]
 
 
 def test_a_shared_directory_has_what_the_server_has(open_store, server, tmp_path):

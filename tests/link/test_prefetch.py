@@ -6,6 +6,7 @@ from ZODB.utils import maxtid, p64, z64
 
 from support.inside import cache_of
 from support.processes import wait_until
+from ZEO.link.connection import Connection
 
 SIZE = 100_000
 
@@ -62,13 +63,20 @@ def test_they_are_waited_for_in_any_order(stored, fresh):
 def test_few_are_under_way_at_a_time(stored, fresh, monkeypatch):
     oids = stored(120)
     client = fresh()
-    most, ask = [], client._prefetched._ask
+    begin, under_way, most = Connection.begin, set(), []
 
-    def noted(*args):
-        ask(*args)
-        most.append(client._prefetched._count())
+    def noted(self, name, args, applied):
+        number = len(most)
 
-    monkeypatch.setattr(client._prefetched, '_ask', noted)
+        def answered(result):
+            under_way.discard(number)
+            return applied(result)
+
+        under_way.add(number)
+        most.append(len(under_way))
+        return begin(self, name, args, answered)
+
+    monkeypatch.setattr(Connection, 'begin', noted)
     client.prefetch(oids, maxtid)
     wait_until(lambda: all(cache_of(client).load(oid) for oid in oids))
     assert max(most) <= 8 and len(most) > 4

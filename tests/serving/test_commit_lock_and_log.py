@@ -213,15 +213,16 @@ def test_what_a_log_has_taken_is_given_back():
 
 
 def test_a_small_transaction_does_not_ask_the_account():
-    account = Account(Limits(), Budget(10**9))
+    shared = Budget(10**9)
+    account = Account(Limits(), shared)
     log = CommitLog(account, account.first_space)
     for number in range(FIRST_OPERATIONS):
         log.add(store(b'd' * 100, number))
-    assert account.operations == 0 and account._shared.used == 0
+    assert account.operations == 0 and shared.used == 0
     log.add(store(b'd'))
     assert account.operations > 0
     log.close()
-    assert account.operations == account.memory == account._shared.used == 0
+    assert account.operations == account.memory == shared.used == 0
 
 
 @pytest.mark.parametrize('memory', [0, 100_000, 10**7])

@@ -255,7 +255,7 @@ def test_a_start_reads_as_many_transactions_as_are_remembered(opened, monkeypatc
     remembered.
     """
     storage = opened()
-    committed(storage, list(map(p64, range(1, 3001))), *[[A]] * 5)
+    tids = committed(storage, list(map(p64, range(1, 3001))), *[[A]] * 5)
     read = []
     original = FileStorageFormatter._read_data_header
     monkeypatch.setattr(
@@ -268,8 +268,8 @@ def test_a_start_reads_as_many_transactions_as_are_remembered(opened, monkeypatc
     read.clear()
     recent = Invalidations(storage, 100, None, System().wall_clock, most=50)
     assert len(read) <= 60
-    last, oids = recent.since(recent._known_after, storage.lastTransaction())
-    assert oids == [A]
+    assert recent.since(tids[1], tids[-1]) == (tids[-1], [A])
+    assert recent.since(tids[0], tids[-1]) is None
 
 
 def test_a_storage_that_tells_its_last_transactions_is_not_iterated():

@@ -30,7 +30,7 @@ class BoundedServer:
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix='zeo-', dir='/tmp'))
         self.directory.chmod(0o777)
-        self._clients: list[RawClient] = []
+        self.clients: list[RawClient] = []
         self.address: Any = None
         self.restart()
 
@@ -58,8 +58,8 @@ class BoundedServer:
 
     def client(self, **options: Any) -> RawClient:
         """Return a registered client that does nothing by itself."""
-        self._clients.append(RawClient(self.address, **options))
-        return self._clients[-1]
+        self.clients.append(RawClient(self.address, **options))
+        return self.clients[-1]
 
     @property
     def is_running(self) -> bool:
@@ -140,7 +140,7 @@ class BoundedServer:
 
     def close(self) -> None:
         """End it, and everything of it."""
-        for client in self._clients:
+        for client in self.clients:
             client.close()
         self._child.close()
         shutil.rmtree(self.directory)

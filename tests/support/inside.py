@@ -21,7 +21,7 @@ def state_of(client):
 
 def loop_of(server):
     """Return the loop of a server."""
-    return server._loop
+    return next(iter(server.hosted.values())).loop
 
 
 def connections_of(server):
