@@ -19,6 +19,7 @@ from ZEO.wire import (
     answer_templates,
     faults,
     packed,
+    packed_templates,
     pickles,
     templates,
     transaction_templates,
@@ -111,8 +112,7 @@ def requested(message: Any) -> Message:
 
 
 class EchoedId(bytes):
-    """A message id as the opcodes of its pickle: a server only sends it back, so it need not decode
-    it.
+    """A message id as it was encoded: a server only sends it back, so it need not decode it.
 
     Messages with such an id were read by a template, so their arguments are well-formed.
     """
@@ -215,13 +215,26 @@ class MsgpackCodec:
         )
 
     def decode(self, data: bytes | bytearray) -> Message:
+        loaded = packed_templates.read_loaded(data)
+        if loaded is not None:
+            return loaded
+        if len(data) <= packed_templates.LONGEST:
+            short = packed_templates.read_reply(data)
+            if short is not None:
+                return short
         if len(data) < SHORT or packed.is_record(data):
             return checked(self._unpacked(data, None))
         packed.check_answer(data)
         return checked(self._unpacked(data, packed.Mapping()))
 
     def decode_request(self, data: bytes | bytearray) -> Message:
-        if len(data) < SHORT or packed.is_record(data):
+        if len(data) < SHORT:
+            load = packed_templates.read_load(data)
+            if load is None:
+                return requested(self._unpacked(data, None))
+            message_id, oid, tid = load
+            return EchoedId(message_id), False, 'loadBefore', (oid, tid)
+        if packed.is_record(data):
             return requested(self._unpacked(data, None))
         packed.check(data, self.most_parts)
         return requested(self._unpacked(data, packed.Mapping()))
@@ -251,15 +264,20 @@ class MsgpackCodec:
         return frame(self._pack((message_id, False, 'loadBefore', (oid, tid))))
 
     def reply(self, message_id: Any, result: Any) -> bytes:
-        return self._pack((message_id, 0, REPLY, result))
+        return self._pack((self._plain(message_id), 0, REPLY, result))
 
     def loaded(
         self, message_id: Any, data: bytes, tid: bytes, end: bytes | None
     ) -> Sequence[bytes]:
-        return (frame(self._pack((message_id, 0, REPLY, (data, tid, end)))),)
+        if type(message_id) is not EchoedId:
+            return (frame(self.reply(message_id, (data, tid, end))),)
+        return packed_templates.loaded(message_id, data, tid, end)
 
     def failure(self, message_id: Any, error: BaseException) -> bytes:
-        return self._pack((message_id, FAULT, REPLY, faults.describe(error)))
+        return self._pack((self._plain(message_id), FAULT, REPLY, faults.describe(error)))
+
+    def _plain(self, message_id: Any) -> Any:
+        return self._unpack(message_id) if type(message_id) is EchoedId else message_id
 
 
 def codec(name: bytes) -> Codec:
