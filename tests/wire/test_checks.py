@@ -11,7 +11,8 @@ import pytest
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire import checks, messages
-from ZEO.wire.checks import FIRST_PARTS, MAX_ODD_KEYS, MAX_PARTS
+from ZEO.wire.checks import FIRST_PARTS, MAX_PARTS
+from ZEO.wire.key_checks import MAX_ODD_KEYS
 
 COLLIDING = 2**61 - 1
 OID = b'\0' * 7 + b'\1'

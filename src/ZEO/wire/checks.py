@@ -10,11 +10,12 @@ for minutes.
 
 from __future__ import annotations
 
-import pickletools
 import re
 import struct
 
 from ZEO.Exceptions import ProtocolError
+from ZEO.wire.key_checks import check_keys
+from ZEO.wire.opcode_steps import KEY_TAKERS, STEPS, TUPLE_MAKERS, over_argument, too_early
 
 #: Tuples of a request, which nests a few; hashing thousands of nested ones overruns the C stack.
 MAX_TUPLES = 1000
@@ -25,78 +26,19 @@ MAX_PARTS = 20_000
 #: Opcodes of a message before register, which holds a name and a flag.
 FIRST_PARTS = 64
 
-#: Keys of dictionaries and items of sets, besides texts and bytes, whose hashes a peer cannot
-#: choose, and small numbers, which are their own hash.
-MAX_ODD_KEYS = 100
-
-#: Levels of nesting of such a key.
-_KEY_DEPTH = 20
-
 #: The opcode that makes two hundred bytes of one.
 EMPTY_SET = 0x8F
 
 #: Bytes; a shorter message that does not use the memo can do no harm.
 SHORT = 1000
 
-#: Places in the unpickler's memo, which it makes as large as the largest index; peers use none.
-_MEMO_SIZE = 100_000
-
 #: Opcodes without which a short pickle can do no harm: they put a value into the memo, or on the
 #: stack once more.
 _MEMO = re.compile(rb'[2qr\x94]|p[\s\d+_-]')
 
-_TUPLE_MAKERS = frozenset(b'\x85\x86\x87t\x91R\x81\x92o')
-
-#: Opcodes that put keys into dictionaries, or items into sets.
-_KEY_TAKERS = frozenset(b'sud\x90\x91')
-
 #: Opcodes that no message before register has. Globals are refused by the unpickler, which can
 #: name them.
 _NOT_AT_FIRST = frozenset(b'}dsu\x8f\x90\x91')
-
-#: Opcodes that no peer writes. Those that use an object a second time would let a few bytes stand
-#: for any number of objects.
-_REFUSED = frozenset(
-    'GET BINGET LONG_BINGET DUP PUT PERSID EXT1 EXT2 EXT4 NEXT_BUFFER READONLY_BUFFER'.split()
-)
-
-_FORBIDDEN, _COUNTED_1, _COUNTED_4, _COUNTED_8, _LINE, _LINES, _MEMO_4 = -1, -2, -3, -4, -5, -6, -7
-
-
-def _steps() -> list[int]:
-    """Return for every opcode the bytes of its argument, or a negative constant from above."""
-    kinds = {
-        'uint1': 1,
-        'uint2': 2,
-        'int4': 4,
-        'uint4': 4,
-        'uint8': 8,
-        'float8': 8,
-        'string1': _COUNTED_1,
-        'bytes1': _COUNTED_1,
-        'long1': _COUNTED_1,
-        'unicodestring1': _COUNTED_1,
-        'string4': _COUNTED_4,
-        'bytes4': _COUNTED_4,
-        'long4': _COUNTED_4,
-        'unicodestring4': _COUNTED_4,
-        'bytes8': _COUNTED_8,
-        'unicodestring8': _COUNTED_8,
-        'bytearray8': _COUNTED_8,
-        'decimalnl_short': _LINE,
-        'decimalnl_long': _LINE,
-        'floatnl': _LINE,
-        'stringnl_noescape_pair': _LINES,
-    }
-    steps = [_FORBIDDEN] * 256
-    for opcode in pickletools.opcodes:
-        if opcode.name not in _REFUSED:
-            steps[ord(opcode.code)] = kinds.get(opcode.arg.name, _FORBIDDEN) if opcode.arg else 0
-    steps[ord('r')] = _MEMO_4
-    return steps
-
-
-_STEPS = _steps()
 
 #: A run of oids, matched in a few nanoseconds each.
 _OIDS = re.compile(rb'(?:C\x08.{8}){1,500}', re.DOTALL)
@@ -201,16 +143,16 @@ def _walk_answer(data: bytes | bytearray, position: int) -> None:
                 continue
             if opcode == 46:
                 break
-            if opcode in _KEY_TAKERS:
+            if opcode in KEY_TAKERS:
                 takes_keys = True
             elif opcode == EMPTY_SET:
                 raise ProtocolError('a message with a set, which servers do not send')
-            step = _STEPS[opcode]
-            position = position + step if step >= 0 else _over_argument(step, data, position, end)
+            step = STEPS[opcode]
+            position = position + step if step >= 0 else over_argument(step, data, position, end)
     except (IndexError, ValueError, OverflowError):
-        raise _too_early() from None
+        raise too_early() from None
     if takes_keys:
-        _check_keys(data)
+        check_keys(data)
 
 
 def _over_records(data: bytes | bytearray, position: int) -> int:
@@ -263,115 +205,20 @@ def _walk(data: bytes | bytearray, most: int, refused: frozenset[int]) -> None:
                 position = run.end()
                 continue
             position += 1
-            step = _STEPS[opcode]
+            step = STEPS[opcode]
             if step >= 0:
                 position += step
-                if opcode in _TUPLE_MAKERS:
+                if opcode in TUPLE_MAKERS:
                     tuples += 1
-                if opcode in _KEY_TAKERS:
+                if opcode in KEY_TAKERS:
                     takes_keys = True
             else:
-                position = _over_argument(step, data, position, end)
+                position = over_argument(step, data, position, end)
     except (IndexError, ValueError, OverflowError):
-        raise _too_early() from None
+        raise too_early() from None
     if tuples > MAX_TUPLES:
         raise ProtocolError(
             f'a message made of {tuples} tuples, when at most {MAX_TUPLES} are accepted'
         )
     if takes_keys:
-        _check_keys(data)
-
-
-def _too_early() -> ProtocolError:
-    return ProtocolError('a message that is not a pickle: it ends too early')
-
-
-def _over_argument(step: int, data: bytes | bytearray, position: int, end: int) -> int:
-    if step == _COUNTED_1:
-        return position + 1 + data[position]
-    if step == _COUNTED_4:
-        return position + 4 + int.from_bytes(data[position : position + 4], 'little')
-    if step == _COUNTED_8:
-        return position + 8 + int.from_bytes(data[position : position + 8], 'little')
-    if step == _LINE:
-        return data.index(b'\n', position) + 1
-    if step == _LINES:
-        return data.index(b'\n', data.index(b'\n', position) + 1) + 1
-    if step == _MEMO_4 and int.from_bytes(data[position : position + 4], 'little') < min(
-        end, _MEMO_SIZE
-    ):
-        return position + 4
-    raise ProtocolError('a message that is not a plain pickle')
-
-
-# Keys.
-
-#: On the stack of the walk: stands for a text, bytes or a small number; any other value is
-#: represented by its levels of nesting.
-_TEXT = -1
-
-_TEXTS = frozenset(b'XVSTUCB\x8c\x8d\x8eKMJ')
-
-
-def _effects() -> list[tuple[int, bool, int]]:
-    """Return for every opcode how many values it takes, whether it takes those down to the last
-    mark as well, and how many it leaves.
-    """
-    effects = [(0, False, 0)] * 256
-    for opcode in pickletools.opcodes:
-        before = opcode.stack_before
-        to_mark = pickletools.markobject in before
-        taken = before.index(pickletools.markobject) if to_mark else len(before)
-        effects[ord(opcode.code)] = taken, to_mark, len(opcode.stack_after)
-    return effects
-
-
-_EFFECTS = _effects()
-
-
-def _check_keys(data: bytes | bytearray) -> None:
-    """Walk over a pickle whose opcodes were checked, and check its keys and items of sets."""
-    position, end, odd = 0, len(data), 0
-    stack: list[int] = []
-    marks: list[int] = []
-    try:
-        while (opcode := data[position]) != 46:
-            position += 1
-            step = _STEPS[opcode]
-            position = position + step if step >= 0 else _over_argument(step, data, position, end)
-            if opcode == 40:  # '(', a mark
-                marks.append(len(stack))
-            elif opcode in _TEXTS:
-                stack.append(_TEXT)
-            elif opcode != 0x94:  # MEMOIZE, which leaves the stack as it is
-                odd += _apply(opcode, stack, marks)
-                if odd > MAX_ODD_KEYS:
-                    raise ProtocolError(
-                        f'a message with more than {MAX_ODD_KEYS} keys that are not text or small '
-                        'numbers'
-                    )
-    except (IndexError, ValueError, OverflowError):
-        raise _too_early() from None
-
-
-def _apply(opcode: int, stack: list[int], marks: list[int]) -> int:
-    """Do to the stack what an opcode does; return how many odd keys it takes."""
-    taken, to_mark, left = _EFFECTS[opcode]
-    start = marks.pop() if to_mark else len(stack) - taken
-    if start < 0:
-        raise IndexError
-    keys: list[int] = []
-    if opcode in _KEY_TAKERS:
-        # 's' takes its dictionary as well
-        keys = stack[start:] if opcode > 127 else stack[start + (opcode == 115) :: 2]
-    deep = max(keys, default=0)
-    if deep > _KEY_DEPTH:
-        raise ProtocolError('a message with a key that is nested too deeply')
-    depth = 1 + max(stack[start:], default=0) if opcode in _TUPLE_MAKERS else 0
-    if to_mark:
-        start -= taken
-        if start < 0:
-            raise IndexError
-    del stack[start:]
-    stack += [max(0, depth)] * left
-    return len(keys) - keys.count(_TEXT)
+        check_keys(data)

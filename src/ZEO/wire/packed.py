@@ -12,7 +12,8 @@ import struct
 from typing import Any
 
 from ZEO.Exceptions import ProtocolError
-from ZEO.wire.checks import FIRST_PARTS, MAX_ODD_KEYS, SHORT, run_of, strings
+from ZEO.wire.checks import FIRST_PARTS, SHORT, run_of, strings
+from ZEO.wire.key_checks import MAX_ODD_KEYS
 from ZEO.wire.plain import is_key
 
 _FIXED_TEXT = b'|'.join(re.escape(bytes([0xA0 + size])) + b'.{%d}' % size for size in range(32))

@@ -13,7 +13,8 @@ from functools import partial
 from typing import Any
 
 from ZEO.Exceptions import ProtocolError
-from ZEO.wire.checks import MAX_ODD_KEYS, check, check_answer, check_first
+from ZEO.wire.checks import check, check_answer, check_first
+from ZEO.wire.key_checks import MAX_ODD_KEYS
 
 __all__ = ['ALLOWED', 'ForbiddenPickle', 'check', 'check_answer', 'check_first', 'dumps', 'loads']
 
