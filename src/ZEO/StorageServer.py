@@ -18,8 +18,9 @@ from ZEO.interfaces import Closed, Serving, notify
 from ZEO.net import addresses
 from ZEO.net.acceptor import Acceptor
 from ZEO.net.addresses import Address
-from ZEO.net.channel import Channel, Unread
+from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
+from ZEO.net.output import Unread
 from ZEO.net.sources import is_local, source_of
 from ZEO.net.system import REAL, System
 from ZEO.net.tls import TlsCodec

@@ -8,8 +8,9 @@ import socket
 import pytest
 
 from support.inside import unsent
-from ZEO.net.channel import STREAM_AHEAD, Channel, Unread
+from ZEO.net.channel import STREAM_AHEAD, Channel
 from ZEO.net.loop import READ, Loop
+from ZEO.net.output import Unread
 from ZEO.wire.frames import FrameReader, FrameTooLarge, frame
 from ZEO.wire.session import Probed
 

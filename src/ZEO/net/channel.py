@@ -18,13 +18,12 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
-from ZEO.Exceptions import ProtocolError
+from ZEO.net.channel_ends import Owner, Session, is_fault, reason_of
 from ZEO.net.loop import ENDS, HANGUP, READ, WRITE, Loop
-from ZEO.net.tls_errors import TlsError
+from ZEO.net.output import Streams, Unread, joined
 from ZEO.net.tls_socket import TlsSocket
-from ZEO.wire.quoting import explained, text_of
 from ZEO.wire.session import Probed
 
 #: Bytes; chunks of a stream are produced while less waits to be sent. This is the memory that a
@@ -33,43 +32,6 @@ STREAM_AHEAD = 512 * 1024
 
 #: Sends in a row, after which the other connections are served.
 _SENDS = 16
-
-#: Bytes up to which small pieces are joined into one send; larger ones are not copied.
-_JOIN = 64 * 1024
-
-
-class Session(Protocol):
-    """The methods of :class:`ZEO.wire.session.ServerSession` that a channel uses."""
-
-    def buffer(self) -> memoryview:
-        """Return the memory to read into."""
-
-    def received(self, count: int) -> Iterable[Any]:
-        """Return the messages that are complete now; several may be an iterator."""
-
-
-class Owner(Protocol):
-    """Who takes a channel's events, in the loop's thread."""
-
-    def handle(self, messages: Iterable[Any]) -> bool:
-        """Handle messages; return False to be given the rest of an iterator later."""
-
-    def probed(self) -> None:
-        """Answer a monitoring program that asks for the status."""
-
-    def closed(self, reason: str) -> None:
-        """Note that the stream has ended; called once."""
-
-
-class Unread:
-    """Counts the bytes that wait in all channels of a server for clients that do not read.
-
-    :param limit: bytes past which nothing more is read from those clients.
-    """
-
-    def __init__(self, limit: float = float('inf')) -> None:
-        self.limit = limit
-        self.total = 0
 
 
 class Channel:
@@ -95,8 +57,7 @@ class Channel:
         self._out: deque[Any] = deque()  # data that waits to be sent, bytes or views on them
         self._pending = 0  # bytes of it
         self._unsolicited = 0  # bytes of it that push() may have sent
-        # pulled in turn while little waits to be sent
-        self._streams: deque[Iterator[bytes]] = deque()
+        self._streams = Streams()  # pulled while little waits to be sent
         self._events = READ  # what the loop waits for
         self._flush_due = False  # whether a flush follows in this wake-up
         self._last_words = False  # whether to close as soon as everything is sent
@@ -117,7 +78,7 @@ class Channel:
         """Whether no more messages of this client should be handled: it does not read its answers,
         or asks for too much.
         """
-        # after each of many messages: as _must_read_first, without calling it
+        # looked at after each of many messages
         pending, unread = self._pending, self._unread
         if not pending:
             return bool(self._held)
@@ -127,15 +88,7 @@ class Channel:
             or bool(self._held)
         )
 
-    @property
-    def _must_read_first(self) -> bool:
-        """Whether too much waits for this client, or anything while too much waits for all clients
-        together.
-        """
-        pending, unread = self._pending, self._unread
-        return pending > self._output_limit or (
-            pending > 0 and unread.total - self._counted + pending > unread.limit
-        )
+    # Sending.
 
     def send(self, data: bytes) -> None:
         """Send `data` after everything sent before, when the messages that arrived are handled."""
@@ -191,6 +144,70 @@ class Channel:
         self.send(data)
         self._last_words = True
 
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self.is_closed:
+            return
+        try:
+            if self._streams:
+                self._produce()
+            if self._out and self._write_once() and (self._out or self._streams):
+                self._write_on()
+            if self._tls is not None:
+                self._tls.flush()
+        except ENDS:
+            raise
+        except BaseException as error:  # of the socket, or of an iterator of chunks
+            self._failed(error)
+            return
+        if not self._out and (self._tls is None or not self._tls.has_output):
+            self._unsolicited = 0
+            if self._last_words:
+                self.close('done')
+                return
+            if self._events == READ and self._kept is None:
+                return
+        self._wait_for_the_right_events()
+
+    def _write_on(self) -> None:
+        """Send what there is beyond the first piece, which is rare; the others have their turn
+        after a while.
+        """
+        for _ in range(_SENDS - 1):
+            if self._streams:
+                self._produce()
+            if not self._out or not self._write_once():
+                return
+
+    def _produce(self) -> None:
+        """Pull from the streams, in turn, while the client keeps up."""
+        while self._pending < STREAM_AHEAD and (chunk := self._streams.pull()) is not None:
+            self._out.append(chunk)
+            self._pending += len(chunk)
+
+    def _write_once(self) -> bool:
+        """Send as much as one call takes; return whether that was all it was given."""
+        out = self._out
+        offered = out[0] if len(out) == 1 else joined(out)
+        size = len(offered)
+        if not size:
+            out.popleft()
+            return True
+        try:
+            count = self._socket.send(offered)
+        except (BlockingIOError, InterruptedError):
+            return False
+        self._pending -= count
+        if self._unsolicited > self._pending:
+            self._unsolicited = self._pending
+        if count == size:
+            out.popleft()
+            return True
+        out[0] = offered[count:] if isinstance(offered, memoryview) else memoryview(offered)[count:]
+        return False
+
+    # Reading.
+
     def hold(self, why: str) -> None:
         """Read nothing more until :meth:`release` was called for every reason.
 
@@ -206,23 +223,6 @@ class Channel:
             self._held.discard(why)
             if not self.is_closed:
                 self._wait_for_the_right_events()
-
-    def close(self, reason: str) -> None:
-        """End the stream and tell the owner; harmless when it has ended."""
-        if self.is_closed:
-            return
-        self.is_closed = True
-        self._loop.remove(self._socket)
-        self._socket.close()
-        self._count_unread(0)
-        self._out.clear()
-        self._kept = None
-        streams, self._streams = self._streams, deque()
-        for chunks in streams:
-            close = getattr(chunks, 'close', None)
-            if close is not None:
-                self._loop.attempt(close)
-        self._owner.closed(reason)
 
     def _on_ready(self, events: int) -> None:
         if self.is_closed:
@@ -256,18 +256,6 @@ class Channel:
             self._flush()
         except Exception as error:
             self._failed(error)
-
-    def _failed(self, error: BaseException) -> None:
-        """End this stream, and nothing else, after an error."""
-        if isinstance(error, (ProtocolError, TlsError)):
-            self.close(f'closed by this server: {text_of(error)}')
-        elif isinstance(error, MemoryError):
-            self.close('closed by this server: not enough memory for a message of the client')
-        elif isinstance(error, OSError):
-            self.close(f'the connection broke: {error.strerror or text_of(error)}')
-        else:
-            self._loop.reports.failed('serving a connection failed', 'server', error)
-            self.close(f'closed by this server: serving it failed: {explained(error)}')
 
     def _may_read(self) -> bool:
         return not self.is_closed and self._kept is None and not self._last_words and not self._held
@@ -309,103 +297,17 @@ class Channel:
         except BaseException as error:
             self._failed(error)
 
-    def _flush(self) -> None:
-        self._flush_due = False
-        if self.is_closed:
-            return
-        try:
-            if self._streams:
-                self._produce()
-            if self._out and self._write_once() and (self._out or self._streams):
-                self._write_on()
-            if self._tls is not None:
-                self._tls.flush()
-        except ENDS:
-            raise
-        except BaseException as error:  # of the socket, or of an iterator of chunks
-            self._failed(error)
-            return
-        if not self._out and (self._tls is None or not self._tls.has_output):
-            self._unsolicited = 0
-            if self._last_words:
-                self.close('done')
-                return
-            if self._events == READ and self._kept is None:
-                return
-        self._wait_for_the_right_events()
-
-    def _write_on(self) -> None:
-        """Send what there is beyond the first piece, which is rare; the others have their turn
-        after a while.
-        """
-        for _ in range(_SENDS - 1):
-            if self._streams:
-                self._produce()
-            if not self._out or not self._write_once():
-                return
-
-    def _has_output(self) -> bool:
-        return bool(self._out) or (self._tls is not None and self._tls.has_output)
-
-    def _produce(self) -> None:
-        """Pull from the streams, in turn, while the client keeps up."""
-        while self._streams and self._pending < STREAM_AHEAD:
-            chunks = self._streams.popleft()
-            chunk = next(chunks, None)
-            if chunk is not None:
-                self._streams.append(chunks)
-                self._out.append(chunk)
-                self._pending += len(chunk)
-
-    def _write_once(self) -> bool:
-        """Send as much as one call takes; return whether that was all it was given."""
-        out = self._out
-        if len(out) == 1:
-            offered = out[0]
-        else:
-            offered = self._joined()
-        size = len(offered)
-        if not size:
-            out.popleft()
-            return True
-        try:
-            count = self._socket.send(offered)
-        except (BlockingIOError, InterruptedError):
-            return False
-        self._pending -= count
-        if self._unsolicited > self._pending:
-            self._unsolicited = self._pending
-        if count == size:
-            out.popleft()
-            return True
-        out[0] = offered[count:] if isinstance(offered, memoryview) else memoryview(offered)[count:]
-        return False
-
-    def _joined(self) -> Any:
-        """Join the first piece with small ones after it, up to _JOIN bytes, and return it."""
-        out = self._out
-        if len(out[0]) >= _JOIN:
-            return out[0]
-        pieces, size = [], 0
-        while out and size + len(out[0]) <= _JOIN:
-            size += len(out[0])
-            pieces.append(out.popleft())
-        if not pieces:
-            return out[0]
-        joined = b''.join(pieces)
-        out.appendleft(joined)
-        return joined
-
     def _wait_for_the_right_events(self) -> None:
-        events = WRITE if self._has_output() else 0
+        tls = self._tls
+        events = WRITE if self._out or (tls is not None and tls.has_output) else 0
         self._count_unread(self._pending)
         if self._held:
             events |= HANGUP
-        elif not self._must_read_first:
+        elif not self.is_full:
             if self._kept is None:
                 events |= READ
             if not self._turn_due and (
-                self._kept is not None or self._tls is not None and self._tls.has_input
+                self._kept is not None or (tls is not None and tls.has_input)
             ):
                 self._turn_due = True
                 self._loop.next_turn(self._take_turn)
@@ -416,3 +318,24 @@ class Channel:
     def _count_unread(self, size: int) -> None:
         self._unread.total += size - self._counted
         self._counted = size
+
+    # The end.
+
+    def close(self, reason: str) -> None:
+        """End the stream and tell the owner; harmless when it has ended."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self._loop.remove(self._socket)
+        self._socket.close()
+        self._count_unread(0)
+        self._out.clear()
+        self._kept = None
+        self._streams.close(self._loop.attempt)
+        self._owner.closed(reason)
+
+    def _failed(self, error: BaseException) -> None:
+        """End this stream, and nothing else, after an error."""
+        if is_fault(error):
+            self._loop.reports.failed('serving a connection failed', 'server', error)
+        self.close(reason_of(error))

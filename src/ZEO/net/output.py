@@ -1,0 +1,66 @@
+"""What waits to be sent through a channel: pieces of data, and streams of chunks.
+
+Enters: the pieces of a channel, and iterators of chunks. Leaves: pieces that are worth a send of
+their own; chunks of all streams in turn. Fails: with what an iterator raises.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+#: Bytes up to which small pieces are joined into one send; larger ones are not copied.
+_JOIN = 64 * 1024
+
+
+class Unread:
+    """Counts the bytes that wait in all channels of a server for clients that do not read.
+
+    :param limit: bytes past which nothing more is read from those clients.
+    """
+
+    def __init__(self, limit: float = float('inf')) -> None:
+        self.limit = limit
+        self.total = 0
+
+
+class Streams(deque[Iterator[bytes]]):
+    """The iterators of chunks of one channel, which take turns."""
+
+    __slots__ = ()
+
+    def pull(self) -> bytes | None:
+        """Return the next chunk; None when all streams have ended."""
+        while self:
+            chunks = self.popleft()
+            chunk = next(chunks, None)
+            if chunk is not None:
+                self.append(chunks)
+                return chunk
+        return None
+
+    def close(self, attempt: Callable[[Callable[[], None]], None]) -> None:
+        """Drop all of them, and close those that are generators, so that they free their files.
+
+        :param attempt: calls a function that may fail.
+        """
+        while self:
+            close = getattr(self.popleft(), 'close', None)
+            if close is not None:
+                attempt(close)
+
+
+def joined(out: deque[Any]) -> Any:
+    """Join the first piece with small ones after it, up to _JOIN bytes; return the first now."""
+    if len(out[0]) >= _JOIN:
+        return out[0]
+    pieces, size = [], 0
+    while out and size + len(out[0]) <= _JOIN:
+        size += len(out[0])
+        pieces.append(out.popleft())
+    if not pieces:
+        return out[0]
+    piece = b''.join(pieces)
+    out.appendleft(piece)
+    return piece
