@@ -98,26 +98,22 @@ class StorageServer:
         self._ended.set()
         self._thread: int | None = None  # the thread that runs it
         self._closed = False
+        rules = ConflictPolicy(client_conflict_resolution, conflict_modules, limits.conflict_parts)
         options = ServingOptions(
-            read_only,
-            transaction_timeout,
-            invalidation_queue_size,
-            invalidation_age,
-            ConflictPolicy(client_conflict_resolution, conflict_modules, limits.conflict_parts),
-            limits,
+            read_only, transaction_timeout, invalidation_queue_size, invalidation_age, rules, limits
         )
+        self._host(options)
+        self._open(addr, unix_access)
+
+    def _host(self, options: ServingOptions) -> None:
+        """Make what serves each storage, and what all connections share."""
         workers = Workers(self._loop)
         self.hosted = {
             name: HostedStorage(name, storage, self._loop, workers, options)
             for name, storage in self.storages.items()
         }
-        self._service = Service(
-            self.hosted,
-            self._loop,
-            Intake(self._loop, Budget(limits.shared_memory)),
-            limits.handshake_time,
-        )
-        self._open(addr, unix_access)
+        intake = Intake(self._loop, Budget(self.limits.shared_memory))
+        self._service = Service(self.hosted, self._loop, intake, self.limits.handshake_time)
 
     @property
     def addresses(self) -> list[Address]:

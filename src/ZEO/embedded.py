@@ -138,7 +138,6 @@ def _in_a_process(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    assert process.stdin is not None and process.stdout is not None
 
     def stop(stop_timeout: float = STOP_TIMEOUT) -> None:
         """Stop the server and wait for its end; kill it after `stop_timeout` seconds."""
@@ -152,16 +151,7 @@ def _in_a_process(
             process.wait()
         process.stdout.close()
 
-    watchdog = threading.Timer(start_timeout, process.kill)
-    watchdog.start()
-    try:
-        process.stdin.write(json.dumps([text, where]).encode() + b'\n')
-        process.stdin.flush()
-        answer = process.stdout.readline()
-    except BrokenPipeError:
-        answer = b''
-    finally:
-        watchdog.cancel()
+    answer = _answer(process, json.dumps([text, where]).encode(), start_timeout)
     if not answer:
         stop()
         raise ConfigurationError(f'the server did not start (exit status {process.returncode})')
@@ -170,6 +160,23 @@ def _in_a_process(
         stop()
         raise (Unavailable if status == Unavailable.exit_status else ConfigurationError)(error)
     return parse(address), stop
+
+
+def _answer(process: subprocess.Popen[bytes], question: bytes, patience: float) -> bytes:
+    """Write a line to a process, and return the line that it answers; empty if it ends before, or
+    is killed after `patience` seconds.
+    """
+    assert process.stdin is not None and process.stdout is not None
+    watchdog = threading.Timer(patience, process.kill)
+    watchdog.start()
+    try:
+        process.stdin.write(question + b'\n')
+        process.stdin.flush()
+        return process.stdout.readline()
+    except BrokenPipeError:
+        return b''
+    finally:
+        watchdog.cancel()
 
 
 def _child() -> None:
