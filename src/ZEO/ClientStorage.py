@@ -195,8 +195,8 @@ class ClientStorage(ConflictResolvingStorage):
     def watch_checks(self, begins: Callable[[], None], ended: Callable[[], None]) -> None:
         """Have two functions called around the cache check of every connection from now on.
 
-        What the database is told in between has changed at some time since the last connection
-        ended, not just now. Both are called in the connecting thread.
+        What the database is asked to invalidate in between has changed at some time since the last
+        connection ended, not just now. Both are called in the connecting thread.
 
         :param begins: is called without arguments before the check.
         :param ended: is called without arguments after it.
@@ -260,11 +260,11 @@ class ClientStorage(ConflictResolvingStorage):
         return self._state.info.get('length', 0)
 
     def supportsUndo(self) -> bool:
-        """Tell whether transactions can be undone; False before the first connection."""
+        """Return whether transactions can be undone; False before the first connection."""
         return bool(self._state.info.get('supportsUndo', False))
 
     def isReadOnly(self) -> bool:
-        """Tell whether the storage can only be read now.
+        """Return whether the storage can only be read now.
 
         It was opened so, or no writable server was found yet.
         """
@@ -273,7 +273,7 @@ class ClientStorage(ConflictResolvingStorage):
     is_read_only = isReadOnly
 
     def is_connected(self, test: bool = False) -> bool:
-        """Tell whether there is a connection.
+        """Return whether there is a connection.
 
         :param test: make sure by asking the server.
         """
@@ -328,7 +328,7 @@ class ClientStorage(ConflictResolvingStorage):
             connection.drain()
 
     def registerDB(self, db: Any) -> None:
-        """Tell a database of invalidations from now on, instead of the one before.
+        """Report invalidations to a database from now on, instead of the one before.
 
         :param db: a ``ZODB.DB``, or another object with its methods ``invalidate(tid, oids)`` and
             ``invalidateCache()``.

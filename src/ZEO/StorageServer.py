@@ -245,7 +245,7 @@ class StorageServer:
         self._strangers.add(peer, source)
 
     def _full(self, stream: Any) -> str | None:
-        """Tell why there is no place for a new connection, unless one that has not registered
+        """Return why there is no place for a new connection, unless one that has not registered
         leaves.
         """
         if len(self._peers) >= self.limits.connections:

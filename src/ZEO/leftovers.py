@@ -1,4 +1,4 @@
-"""Temporary files whose names tell those of killed processes from those in use.
+"""Temporary files whose names say which process has made them.
 
 Enters: a kind of temporary file; a directory, which several processes may share, also on other
 machines. Leaves: how the names of new ones begin; at a start, the removal of those whose owner is

@@ -2,7 +2,7 @@
 
 Enters: a file's name or URL, or a text. Leaves: ZConfig's configuration object, each section
 of which knows its :class:`Place`. Fails: :class:`ConfigurationError` of one line, with file and
-line as far as ZConfig tells.
+line as far as ZConfig reports them.
 """
 
 from __future__ import annotations

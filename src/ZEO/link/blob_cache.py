@@ -130,7 +130,7 @@ class BlobCache:
 
 
 def touch(path: str) -> bool:
-    """Note that a file is used now; tell whether it is there."""
+    """Note that a file is used now; return whether it is there."""
     try:
         os.utime(path, (REAL.wall_clock(), os.stat(path).st_mtime))
     except (FileNotFoundError, NotADirectoryError):

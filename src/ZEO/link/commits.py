@@ -59,7 +59,7 @@ class Commits:
         self._merge = merge
         self._check_writable = check_writable
         self._system = system
-        self._ids = count(1)  # by which the server tells this client's transactions apart
+        self._ids = count(1)  # by which the server knows this client's transactions
         self.start_afresh()
 
     def start_afresh(self) -> None:

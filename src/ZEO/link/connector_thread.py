@@ -96,6 +96,6 @@ class ConnectorThread:
         return True
 
     def _leave(self) -> bool:
-        """Leave the place to another thread; tell whether one is needed."""
+        """Leave the place to another thread; return whether one is needed."""
         self._thread = None
         return self._is_needed()

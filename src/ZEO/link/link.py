@@ -165,7 +165,7 @@ class Link:
                 pause = min(2 * pause, last_pause)
 
     def _try_all(self) -> bool:
-        """Try all addresses once; tell whether there is a new connection."""
+        """Try all addresses once; return whether there is a new connection."""
         try:
             self._log.write_losses()
             self._connect_to_one()
@@ -249,7 +249,7 @@ class Link:
             raise
 
     def _use(self, connected: Connected) -> bool:
-        """Tell whether the client still wants a connection."""
+        """Return whether the client still wants a connection."""
         if self.state is LinkState.CLOSED:
             return False
         if connected.connection.lost is not None:

@@ -81,7 +81,7 @@ class CacheOptions:
     :param client: the name of a persistent cache, or None.
     :param var: the directory of persistent caches, or None for the default.
     :param size: bytes.
-    :param identity: tells the storage from others of its name; the file of another one is not used.
+    :param identity: of the storage, among others of its name; the file of another one is not used.
     """
 
     cache: Any

@@ -62,7 +62,7 @@ class Prefetched:
         connection.flush()
 
     def wait_for(self, oid: bytes, tid: bytes) -> bool:
-        """If an object is on its way, wait until it is there; tell whether it was."""
+        """If an object is on its way, wait until it is there; return whether it was."""
         begun = self.pending.pop((oid, tid), None)
         if begun is None:
             return False
@@ -70,7 +70,7 @@ class Prefetched:
             if self._connection is not None:
                 self._connection.flush()
             begun.wait()
-        except (ClientStorageError, POSKeyError):  # asking for it by itself will tell
+        except (ClientStorageError, POSKeyError):  # asking for it alone will show it
             return False
         return True
 

@@ -189,7 +189,7 @@ class Reader:
     # With the lock held.
 
     def _take(self) -> bool:
-        """Take what the stream has, and apply it; tell whether there was anything."""
+        """Take what the stream has, and apply it; return whether there was anything."""
         try:
             outer = self._applies
             self._applies = self._this_thread()

@@ -18,7 +18,7 @@ class Waiting:
     :param name: of the call.
     :param applied: is called with the result by the thread that reads; returns the caller's.
     :param has_effect: whether that brings anything to this client that is not the caller's alone.
-    :param check: tells whether a result has the shape of one, before it is applied; None where
+    :param check: returns whether a result has the shape of one, before it is applied; None where
         `applied` looks, or nothing does.
     """
 

@@ -87,8 +87,8 @@ class Watcher:
             pass
 
     def _find_lost_locks(self) -> None:
-        """A thread that has not given its lock back was torn out of the middle of something."""
+        """A thread that has not given its lock back was interrupted in the middle of something."""
         for role in (self._outbox, self._reader):
             if role.suspicion.is_lost():
-                self._connection.end('a thread was torn out of its call', None)
+                self._connection.end('a thread was interrupted in the middle of a call', None)
                 take_back(role.lock)

@@ -322,7 +322,7 @@ class Channel:
     # The end.
 
     def close(self, reason: str) -> None:
-        """End the stream and tell the owner; harmless when it has ended."""
+        """End the stream and report it to the owner; harmless when it has ended."""
         if self.is_closed:
             return
         self.is_closed = True

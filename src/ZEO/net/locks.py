@@ -31,7 +31,7 @@ _FREE = -1
 class Suspicion:
     """Finds out that a lock is never released, for any reason.
 
-    It is asked now and then. The state of all threads at one moment would not tell: between two
+    It is asked now and then. The state of all threads at one moment would not show it: between two
     bytecodes of the thread that looks, others release a lock and take it.
 
     :param holding: returns how often the lock was taken so far, and which thread runs the function

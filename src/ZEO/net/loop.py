@@ -249,7 +249,7 @@ class Loop:
         """Stop watching a file whose callback has failed, and might fail again and again. That of
         the bell never fails.
         """
-        self.reports.failed('a connection failed and is watched no more', 'server', error)
+        self.reports.failed('a connection failed: it is not watched any more', 'server', error)
         if self._callbacks.get(fd) is callback:
             del self._callbacks[fd]
             try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 
-#: The source of all connections over Unix sockets, which have no address to tell them apart.
+#: The source of all connections over Unix sockets, which have no address to distinguish them by.
 UNIX = 'a Unix socket'
 
 

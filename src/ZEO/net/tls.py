@@ -318,7 +318,7 @@ class TlsCodec:
         return cleaned(', '.join(names))
 
     def close(self) -> None:
-        """Tell the other side that nothing more is sent: :meth:`take` returns the alert."""
+        """End what is sent: :meth:`take` returns the alert that informs the other side."""
         if self.handshaken:
             try:
                 self._tls.unwrap()

@@ -81,7 +81,7 @@ class Allowed:
         return found
 
     def makes(self, kind: type) -> bool:
-        """Tell whether objects of a class may be made in a record: the operator has allowed it."""
+        """Return whether objects of a class may be made in a record: the operator allows it."""
         return kind in self._makeable
 
     def _load(self, module: str, name: str) -> type:

@@ -23,8 +23,8 @@ from ZEO.wire.messages import Codec
 
 
 def has_blobs(storage: Any) -> bool:
-    """Tell whether a storage has blobs: one that is itself a client may be without a directory for
-    them.
+    """Return whether a storage has blobs: one that is itself a client may be without a directory
+    for them.
     """
     if not hasattr(storage, 'is_connected') or not IBlobStorage.providedBy(storage):
         return IBlobStorage.providedBy(storage)

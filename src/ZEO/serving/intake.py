@@ -75,7 +75,7 @@ class Intake:
             self._go_on()
 
     def _grant(self, client: Sender, size: int) -> bool:
-        """Tell whether a client may go on, and if so take the memory."""
+        """Return whether a client may go on, and if so take the memory."""
         held = self._held.get(client, 0)
         if size <= (self.budget.limit - self.budget.used + held) // SHARE:
             self._held[client] = size

@@ -194,11 +194,11 @@ class Workers:
                 if not self._busy[job.client]:
                     del self._busy[job.client]
 
-    def _settled(self, job: _Job, tell: Callable[[Any], None], value: Any) -> None:
+    def _settled(self, job: _Job, pass_on: Callable[[Any], None], value: Any) -> None:
         """In the loop's thread: the outcome of a job is known."""
         if job.client in self._outstanding:
             self._count(job.client, -1)
-        tell(value)
+        pass_on(value)
 
     def _ended(self) -> None:
         """In the loop's thread: one thread has found nothing to do."""

@@ -42,7 +42,7 @@ class Turns(Generic[Thing]):
     def take(self, may: Callable[[Any], bool] = _any_client) -> tuple[Any, Thing] | None:
         """Remove and return the next thing, with its client.
 
-        :param may: tells whether a client may have a turn now.
+        :param may: returns whether a client may have a turn now.
         :returns: None where nothing waits for such a client.
         """
         if not self._count:  # usually, where commits do not wait for one another

@@ -113,7 +113,7 @@ class LocalBackend(Backend):
         except BaseException as error:
             if not self._is_permanent(tids):
                 raise
-            self._report('the storage failed behind a finished transaction', error)
+            self._report('the storage failed after it had finished a transaction', error)
             self.forget_records()
             # harmless, and frees its lock
             self._loop.attempt(partial(storage.tpc_abort, transaction))

@@ -80,7 +80,7 @@ class RemoteBackend(Backend):
         tids: list[bytes] = []  # the transaction's, once it is known
         from_thread = self._loop.from_thread
 
-        def told(tid: bytes) -> None:
+        def finished(tid: bytes) -> None:
             if not tids:
                 tids.append(tid)
                 commit.phase.finished(commit, tid)
@@ -88,14 +88,14 @@ class RemoteBackend(Backend):
 
         def not_finished(error: BaseException) -> None:
             if tids:
-                self._report('the storage failed behind a finished transaction', error)
+                self._report('the storage failed after it had finished a transaction', error)
             else:
                 commit.phase.failed(commit, error)
                 answer.fail(error)
 
         def finish() -> bytes:
             return self._storage.tpc_finish(
-                commit.transaction, lambda tid: from_thread(lambda: told(tid))
+                commit.transaction, lambda tid: from_thread(lambda: finished(tid))
             )
 
         try:
@@ -103,7 +103,7 @@ class RemoteBackend(Backend):
         except POSError as error:
             commit.phase.failed(commit, error)
             raise
-        done.then(told, not_finished)
+        done.then(finished, not_finished)
         return answer
 
     def abort(self, transaction: Any, over: Callable[[BaseException | None], None]) -> Later | None:
