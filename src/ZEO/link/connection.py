@@ -26,22 +26,19 @@ from typing import Any
 from ZEO.Exceptions import ClientDisconnected, ProtocolError
 from ZEO.link.arrivals import Arrivals
 from ZEO.link.deadlines import Deadlines
+from ZEO.link.last_users import LastUsers
 from ZEO.link.outbox import Outbox, too_large
 from ZEO.link.reader import Reader
+from ZEO.link.signs_of_life import SignsOfLife
 from ZEO.link.waiting import PendingCall, Waiting
 from ZEO.link.watcher import Watcher
-from ZEO.net.locks import under_in_time
 from ZEO.net.stream import TICK, Stream
 from ZEO.net.system import REAL, System
 from ZEO.wire import shapes
 from ZEO.wire.frames import frame, framed
-from ZEO.wire.messages import KEEP_ALIVE_ID
 from ZEO.wire.session import ClientSession
 
 log = logging.getLogger('ZEO.ClientStorage')
-
-#: Seconds that the end of a connection waits for threads that still send or apply something.
-STILL_AT_IT = 30.0
 
 #: Bytes of the largest message that a frame can announce; a server may take less, and say so.
 LARGEST = 2**32 - 1
@@ -79,11 +76,13 @@ class Connection:
         # message id -> the call whose answer has not come
         self._waiting: dict[int, Waiting] = {}
         self._outbox = Outbox(stream, self._check, self.end, system)
-        self._deadlines = Deadlines(limit, self._ask, self.end, system)
+        self._signs = SignsOfLife(self._session, self._outbox)
+        self._deadlines = Deadlines(limit, self._signs.ask, self.end, system)
         self._arrivals = Arrivals(self, self._waiting, self._deadlines)
         self._reader = Reader(
             stream, self._session, self._waiting, self._arrivals.apply, self.end, self._tick, system
         )
+        self.last_users = LastUsers(stream, self._outbox, self._reader, where, system)
         self._said_so = False  # all who must know of the loss do
         self.lost: ClientDisconnected | None = None  # why there is no connection any more
         # the largest message that the server takes, in bytes
@@ -207,24 +206,6 @@ class Connection:
             return 0.0
         return self._deadlines.look(waiting, self._reader.heard)
 
-    def _ask(self) -> None:
-        """Ask the server for a sign of life."""
-        if self.greeted:
-            self._send_quietly(self._session.codec.call(0, 'ping', ()))
-
-    def keep_alive(self) -> None:
-        """Send a message that means nothing, which keeps firewalls from forgetting it."""
-        self._send_quietly(self._session.codec.reply(KEEP_ALIVE_ID, None))
-
-    def _send_quietly(self, message: bytes) -> None:
-        """Send a message for the connection's own sake; callers find out by themselves that it is
-        lost.
-        """
-        try:
-            self._outbox.send(frame(message))
-        except ClientDisconnected:
-            pass
-
     # Without a caller.
 
     @property
@@ -261,13 +242,15 @@ class Connection:
     def watch(self) -> None:
         """Read whenever no caller does, until the connection is lost; for a thread of its own."""
         try:
-            Watcher(self, self._stream, self._outbox, self._reader, self._waiting).run(self._system)
+            Watcher(self, self._stream, self._outbox, self._reader, self._waiting, self._signs).run(
+                self._system
+            )
         # The thread's boundary: without a watcher an idle client would not know what changes.
         except BaseException as error:
             log.exception('%s: the watcher of the connection failed', self.who)
             self.end(f'the watcher failed: {error!r}', error)
         self._say_so()
-        self.free()
+        self.last_users.free()
 
     # The end.
 
@@ -312,29 +295,6 @@ class Connection:
         )
         error.__cause__ = self.lost and self.lost.__cause__
         return error
-
-    def finish(self) -> None:
-        """Return once no thread applies anything of this lost connection any more.
-
-        :raises ClientDisconnected: when one does so for too long.
-        """
-        if not self._in_time(self._reader, self._reader.forget):
-            raise ClientDisconnected(
-                f'{self.where}: what the last connection brought is still being applied'
-            )
-
-    def free(self) -> None:
-        """Close the file, once no thread reads or writes any more; should one not come to an end,
-        the last to leave closes it.
-        """
-        self._in_time(self._reader, self._close)
-
-    def _close(self) -> None:
-        self._reader.forget()
-        self._in_time(self._outbox, self._stream.close)
-
-    def _in_time(self, role: Outbox | Reader, function: Callable[[], None]) -> bool:
-        return under_in_time(role.lock, function, STILL_AT_IT, role.suspicion, self._system)
 
     def abandon(self) -> None:
         """In a forked child: forget the connection, which stays the parent's."""

@@ -299,7 +299,7 @@ def _send_label(connection: Connection, label: str, info: dict[str, Any]) -> Non
 def discard(connection: Connection) -> None:
     """End a connection that is not used."""
     connection.lose('not needed')
-    connection.free()
+    connection.last_users.free()
 
 
 def _is_refusal(error: BaseException) -> bool:

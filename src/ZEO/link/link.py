@@ -226,7 +226,7 @@ class Link:
         if current is not None:
             current.lose('a writable server was found')
         if self._losing is not None:
-            self._losing.finish()
+            self._losing.last_users.finish()
             self._losing = None
 
     # A connection, from its first call to its loss.

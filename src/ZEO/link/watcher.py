@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.link.outbox import Outbox
 from ZEO.link.reader import Reader
+from ZEO.link.signs_of_life import SignsOfLife
 from ZEO.net.locks import take_back
 from ZEO.net.stream import Stream
 from ZEO.net.system import System
@@ -31,9 +32,6 @@ class Watched(Protocol):
 
     lost: ClientDisconnected | None
 
-    def keep_alive(self) -> None:
-        """Send a message that means nothing."""
-
     def end(self, reason: str, cause: BaseException | None) -> None:
         """End the connection."""
 
@@ -51,12 +49,14 @@ class Watcher:
         outbox: Outbox,
         reader: Reader,
         waiting: dict[int, Any],
+        signs: SignsOfLife,
     ) -> None:
         self._connection = connection
         self._stream = stream
         self._outbox = outbox
         self._reader = reader
         self._waiting = waiting
+        self._signs = signs
 
     def run(self, system: System) -> None:
         """Read whenever no caller does, until the connection is lost."""
@@ -78,7 +78,7 @@ class Watcher:
                 self._find_lost_locks()
             if system.now() - kept_alive > KEEP_ALIVE:
                 kept_alive = system.now()
-                connection.keep_alive()
+                self._signs.keep_alive()
 
     def _flush_quietly(self) -> None:
         try:
