@@ -99,6 +99,9 @@ def test_all_arrive_one_after_the_other(intake):
         last = Sender(intake, size)
         last.send()
         assert last.has == size and intake.budget.used == 0
+    for sender in senders:
+        intake.left(sender)  # now its client goes, and has nothing to give back
+    assert intake.budget.used == 0
 
 
 def stall(intake):
