@@ -5,17 +5,42 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ZODB.Connection import TransactionMetaData
-from ZODB.FileStorage import FileStorage
-from ZODB.utils import p64, z64
-
-from .loads import Metrics
-from .meters import Meter
-from .records import DATA_FILE, after, commit, expect
+from .meters import Meter, Metrics
+from .records import DATA_FILE, after, commit, expect, oids_from
+from .registry import Row, Target, workload
 from .servers import Server, open_client
+from .zodb_names import FileStorage, TransactionMetaData, z64
 
 MEGABYTE = 1_000_000
-OID = p64(1)
+OID = bytes(7) + b'\1'
+
+
+def _record_rows(verb: str) -> list[Row]:
+    return [
+        Row(
+            f'{verb}-{size}mb',
+            f'{verb} a record of {size} MB',
+            {'megabytes': size, 'repeats': max(1, 32 // size)},
+            {'megabytes': min(size, 2), 'repeats': 1},
+            unit='MB/s',
+            timeout=300,
+            rounds=2 if size == 128 else 1000,
+            targets=(Target(10),) if size == 128 else (),
+        )
+        for size in (1, 8, 32, 128)
+    ]
+
+
+def _blob_row(direction: str) -> Row:
+    return Row(
+        f'blob-{direction}',
+        f'blob of 256 MB, {direction}',
+        {'megabytes': 256},
+        {'megabytes': 4},
+        unit='MB/s',
+        rounds=2,
+        timeout=300,
+    )
 
 
 def _megabytes(meter: Meter, megabytes: int, repeats: int) -> Metrics:
@@ -24,12 +49,13 @@ def _megabytes(meter: Meter, megabytes: int, repeats: int) -> Metrics:
     return metrics
 
 
+@workload(*_record_rows('store'))
 def store_record(megabytes: int, repeats: int) -> Metrics:
     """Commit one record of so many megabytes to a storage in memory; per megabyte."""
     data = os.urandom(MEGABYTE) * megabytes
     with Server('memory') as server:
         storage = open_client(server.address)
-        commit(storage, [p64(2)], z64, b'warm up' * 20)
+        commit(storage, oids_from(2, 1), z64, b'warm up' * 20)
         meter, serial = Meter(server.pid), z64
         for _ in range(repeats):
             with meter:
@@ -39,6 +65,7 @@ def store_record(megabytes: int, repeats: int) -> Metrics:
         return _megabytes(meter, megabytes, repeats)
 
 
+@workload(*_record_rows('load'))
 def load_record(megabytes: int, repeats: int) -> Metrics:
     """Load one record of so many megabytes, never from a cache; per megabyte."""
     data = os.urandom(MEGABYTE) * megabytes
@@ -71,6 +98,7 @@ def _store_blob(storage: Any, path: str) -> bytes:
     return storage.tpc_finish(transaction)
 
 
+@workload(_blob_row('up'))
 def blob_up(megabytes: int) -> Metrics:
     """Commit a blob file through a client without a shared directory; per megabyte."""
     with Server('blob') as server:
@@ -86,6 +114,7 @@ def blob_up(megabytes: int) -> Metrics:
         return _megabytes(meter, megabytes, 1)
 
 
+@workload(_blob_row('down'))
 def blob_down(megabytes: int) -> Metrics:
     """Load a committed blob into an empty blob cache; per megabyte."""
     source = FileStorage(DATA_FILE, create=True, blob_dir='blobs')

@@ -39,7 +39,7 @@ class Stage:
 class Crew:
     """The parent's side: one child per parameter set, all in the same role.
 
-    role: a name in worker.ROLES; address: the server's; parameters: keyword arguments, per child.
+    role: a name in registry.ROLES; address: the server's; parameters: keyword arguments, per child.
     Returns from the constructor when all children are ready.
     """
 

@@ -4,16 +4,78 @@ from __future__ import annotations
 
 import time
 
-from ZODB.FileStorage import FileStorage
-from ZODB.utils import z64
-
 from .children import Crew, Stage
-from .loads import Metrics
-from .meters import Meter
+from .meters import Meter, Metrics
 from .records import commit, expect, make_record, oids_from
+from .registry import SHORT, Row, Target, role, workload
 from .servers import Address, Server, open_client
+from .zodb_names import FileStorage, z64
 
 
+@workload(
+    Row(
+        'bare-commit-1',
+        'limit: FileStorage in-process, commit of 1',
+        {'objects': 1, 'seconds': 1.0},
+        SHORT,
+        limit=True,
+    ),
+    Row(
+        'bare-commit-100',
+        'limit: FileStorage in-process, commit of 100',
+        {'objects': 100, 'seconds': 1.0},
+        SHORT,
+        limit=True,
+    ),
+)
+def commit_in_process(objects: int, seconds: float, size: int = 1024) -> Metrics:
+    """Transactions on a FileStorage in this process: no server can be faster."""
+    oids, data = oids_from(1, objects), make_record(size)
+    storage = FileStorage('Data.fs', create=True)
+    serial = commit(storage, oids, z64, data)
+    meter, count = Meter(), 0
+    while meter.seconds < seconds:
+        with meter:
+            serial = commit(storage, oids, serial, data)
+        count += 1
+    storage.close()
+    return meter.per_operation(count)
+
+
+def _row(kind: str, objects: int, targets: tuple[Target, ...]) -> Row:
+    where = {'file': 'FileStorage', 'memory': 'in-memory storage'}[kind]
+    return Row(
+        f'commit-{objects}-{kind}',
+        f'commit of {objects}, {where}',
+        {'objects': objects, 'kind': kind, 'seconds': 1.0},
+        SHORT,
+        targets=targets,
+    )
+
+
+@workload(
+    _row('memory', 1, (Target(6),)),
+    Row(
+        'commit-1-memory-tcp',
+        'commit of 1, in-memory storage, TCP',
+        {'objects': 1, 'kind': 'memory', 'seconds': 1.0, 'transport': 'tcp'},
+        SHORT,
+    ),
+    Row(
+        'commit-1-1-core',
+        'commit of 1, in-memory storage, one core',
+        {'objects': 1, 'kind': 'memory', 'seconds': 1.0, 'cores': 1},
+        SHORT,
+        targets=(Target(6),),
+    ),
+    _row('memory', 10, ()),
+    _row('memory', 100, (Target(5),)),
+    _row('memory', 1000, ()),
+    _row('file', 1, (Target(0.8, against='bare-commit-1'),)),
+    _row('file', 10, ()),
+    _row('file', 100, ()),
+    _row('file', 1000, ()),
+)
 def commit_one_client(
     objects: int, seconds: float, kind: str, transport: str = 'unix', size: int = 1024
 ) -> Metrics:
@@ -32,20 +94,7 @@ def commit_one_client(
         return meter.per_operation(count)
 
 
-def commit_in_process(objects: int, seconds: float, size: int = 1024) -> Metrics:
-    """The same transactions on a FileStorage in this process: no server can be faster."""
-    oids, data = oids_from(1, objects), make_record(size)
-    storage = FileStorage('Data.fs', create=True)
-    serial = commit(storage, oids, z64, data)
-    meter, count = Meter(), 0
-    while meter.seconds < seconds:
-        with meter:
-            serial = commit(storage, oids, serial, data)
-        count += 1
-    storage.close()
-    return meter.per_operation(count)
-
-
+@role
 def committer(
     stage: Stage,
     address: Address,
@@ -75,6 +124,17 @@ def committer(
     storage.close()
 
 
+@workload(
+    *(
+        Row(
+            f'commit-8-clients-{kind}',
+            f'8 clients commit 1 each at once, {where}',
+            {'clients': 8, 'kind': kind, 'seconds': 1.5},
+            {**SHORT, 'clients': 2},
+        )
+        for kind, where in (('memory', 'in-memory storage'), ('file', 'FileStorage'))
+    ),
+)
 def commit_many_clients(
     clients: int, seconds: float, kind: str, objects: int = 1, size: int = 1024
 ) -> Metrics:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import selectors
+import socket
+import time
 
-from ZODB.utils import z64
+from support.processes import Address, connect
 
-from .children import Crew
-from .loads import Metrics
-from .meters import Meter
+from .children import Crew, Stage
+from .meters import Meter, Metrics
 from .records import commit, expect, fill_file, make_record, oids_from
+from .registry import FEW, Row, Target, role, workload
 from .servers import Server, open_client
+from .zodb_names import z64
 
 SPARE_FILES = 100  # descriptors a process needs for other things than its connections
 WARM_UP_CONNECTIONS = 100  # before memory is measured: imports and pools of the first connections
@@ -29,6 +34,70 @@ def allow_files(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
+@role
+def bare_receiver(stage: Stage, address: Address, connections: int) -> None:
+    """Child: reads from many connections until they are closed."""
+    socks = [connect(address) for _ in range(connections)]
+    selector = selectors.DefaultSelector()
+    for sock in socks:
+        selector.register(sock, selectors.EVENT_READ)
+    stage.ready()
+    while selector.get_map():
+        for key, _ in selector.select():
+            if not key.fileobj.recv(1 << 16):  # type: ignore[union-attr]
+                selector.unregister(key.fileobj)
+    stage.report({})
+
+
+@workload(
+    Row(
+        'bare-fan-out',
+        'limit: one send of the same bytes to each of 200',
+        {'connections': 200, 'messages': 200},
+        {'connections': 20, 'messages': 5},
+        'delivery_us',
+        'µs',
+        limit=True,
+    ),
+)
+def bare_fan_out(connections: int, messages: int, size: int = 300) -> Metrics:
+    """One send of the same bytes to each of many connections: what an invalidation costs at least.
+
+    delivery_us: CPU microseconds of the sender for each message to each connection.
+    """
+    path, message = os.path.join(os.getcwd(), 'z'), bytes(size)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(connections)
+        with Crew('bare_receiver', path, [{'connections': connections}]) as crew:
+            socks = [listener.accept()[0] for _ in range(connections)]
+            crew.go()
+            meter = Meter()
+            for _ in range(messages):
+                with meter:
+                    for sock in socks:
+                        sock.send(message)
+                time.sleep(0.001)  # as the next commit's other work would take
+            for sock in socks:
+                sock.close()
+            crew.results()
+    return {'delivery_us': meter.client / (messages * connections) * 1e6}
+
+
+@workload(
+    *(
+        Row(
+            f'fan-out-{count}',
+            f'invalidation to {count} connections, server CPU of each',
+            {'connections': count, 'commits': commits},
+            {'connections': 20, 'commits': 5},
+            'delivery_us',
+            'µs',
+            (Target(1 / 6, False),) if count == 200 else (),
+        )
+        for count, commits in ((200, 200), (1000, 50))
+    ),
+)
 def fan_out(connections: int, commits: int, objects: int = 10, size: int = 1024) -> Metrics:
     """Commits whose invalidations go to many connections.
 
@@ -61,6 +130,20 @@ def fan_out(connections: int, commits: int, objects: int = 10, size: int = 1024)
     return metrics
 
 
+@workload(
+    *(
+        Row(
+            f'idle-{count}',
+            f'{count:,} idle connections, server memory of each',
+            {'connections': count},
+            {'connections': 120},
+            'each_bytes',
+            'B',
+            (Target(1 / 2, False),),
+        )
+        for count in (1000, 5000)
+    ),
+)
 def idle(connections: int) -> Metrics:
     """Registered connections that do nothing; each_bytes: resident memory of the server each."""
     allow_files(connections)
@@ -74,6 +157,17 @@ def idle(connections: int) -> Metrics:
     return {'each_bytes': growth / (connections - WARM_UP_CONNECTIONS)}
 
 
+@workload(
+    *(
+        Row(
+            f'clients-{count}',
+            f'loads by {count:,} raw connections',
+            {'connections': count, 'count': 2000, 'seconds': 1.0},
+            {'connections': min(count, 20), **FEW},
+        )
+        for count in (1, 10, 100, 1000)
+    ),
+)
 def raw_load(connections: int, count: int, seconds: float, size: int = 1024) -> Metrics:
     """Loads by many connections, each with one request under way: how cost grows with clients."""
     allow_files(connections)

@@ -7,18 +7,27 @@ import time
 from statistics import median
 from typing import Any
 
-from ZODB.utils import z64
-
 from .children import Crew, Stage
-from .loads import Metrics
-from .meters import Meter, resident_bytes
+from .meters import Meter, Metrics, resident_bytes
 from .records import after, commit, expect, fill, fill_file, make_record, oids_from
+from .registry import Row, Target, role, workload
 from .servers import Address, Server, open_client
+from .zodb_names import z64
 
 CHANGED = 10  # objects changed in each of so many transactions while we were away
 SAMPLE = 200  # cached records that are read to see that the cache is really warm
 
 
+@workload(
+    Row(
+        'server-start',
+        'server start until it greets',
+        {'count': 5000, 'repeats': 3},
+        {'count': 100, 'repeats': 1},
+        'start_s',
+        's',
+    ),
+)
 def server_start(count: int, repeats: int, size: int = 1024) -> Metrics:
     """From the start of the process to its greeting, on a FileStorage of `count` records."""
     fill_file(count, size)
@@ -34,6 +43,7 @@ def _warm_client(address: Address, cache_size: int) -> Any:
     return open_client(address, cache_size=cache_size, client='x', var='.')
 
 
+@role
 def opener(
     stage: Stage, address: Address, cache_size: int, count: int, size: int, restart: bool
 ) -> None:
@@ -93,6 +103,29 @@ def _change_some(server: Server) -> None:
     storage.close()
 
 
+def _row(name: str, title: str, metric: str, unit: str, *targets: Target) -> Row:
+    return Row(
+        name,
+        title,
+        {'count': 1_000_000, 'repeats': 3},
+        {'count': 50_000, 'repeats': 1},
+        metric,
+        unit,
+        targets,
+        rounds=1,
+        timeout=1800,
+    )
+
+
+@workload(
+    _row('reopen', 'open a warm cache of a million records', 'reopen_s', 's', Target(1, False)),
+    _row('reopen-cpu', 'the same, client CPU', 'reopen_cpu_s', 's'),
+    _row(
+        'reopen-memory', 'the same, client memory per record', 'bytes_each', 'B', Target(1, False)
+    ),
+    _row('reconnect', 'reconnect with it after a server restart', 'reconnect_s', 's'),
+    _row('close', 'close it', 'close_s', 's'),
+)
 def warm_cache(count: int, repeats: int, size: int = 150) -> Metrics:
     """Open a client cache of `count` records after a hundred objects changed, then reconnect.
 
@@ -141,6 +174,19 @@ def _restart(server: Server, crew: Crew) -> Metrics:
     }
 
 
+@workload(
+    *(
+        Row(
+            f'cached-{count}',
+            f'warm hits, {count:,} records in the disk cache',
+            {'count': count, 'seconds': 0.5},
+            {'count': min(count, 2000), 'seconds': 0.1},
+            rounds=1 if count == 1_000_000 else 2,
+            timeout=600,
+        )
+        for count in (1000, 10_000, 100_000, 1_000_000)
+    ),
+)
 def growth_of_cache(
     count: int, seconds: float, disk_cache: bool = True, size: int = 150
 ) -> Metrics:

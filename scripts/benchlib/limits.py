@@ -5,20 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import selectors
 import shutil
 import socket
 import struct
-import time
-
-from ZODB.FileStorage import FileStorage
 
 from support.processes import Address, Process, connect, free_port
 
 from .children import Crew, Stage
-from .loads import Metrics
-from .meters import Meter, process_cpu
+from .meters import Meter, Metrics, process_cpu
 from .records import DATA_FILE, after, expect, fill_file, load_all, make_record, oids_from
+from .registry import FEW, LOADS, SHORT, Row, role, workload
+from .zodb_names import FileStorage
 
 TID = b'\x04' + b'\x01' * 7
 
@@ -40,6 +37,7 @@ def _receive_frame(sock: socket.socket, buffer: bytearray) -> bytes:
     return frame
 
 
+@role
 def bare_server(stage: Stage, address: Address, size: int) -> None:
     """Child: answers loadBefore from a constant, one client, blocking sockets, plain pickle."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
@@ -59,6 +57,22 @@ def bare_server(stage: Stage, address: Address, size: int) -> None:
     stage.report({})
 
 
+@workload(
+    Row(
+        'bare-unix',
+        'limit: two bare Python processes, Unix socket',
+        {'seconds': 1.0, 'transport': 'unix'},
+        SHORT,
+        limit=True,
+    ),
+    Row(
+        'bare-tcp',
+        'limit: two bare Python processes, TCP',
+        {'seconds': 1.0, 'transport': 'tcp'},
+        SHORT,
+        limit=True,
+    ),
+)
 def bare_messages(seconds: float, transport: str, count: int = 2000, size: int = 1024) -> Metrics:
     """Two bare Python processes that pickle and unpickle the messages of a load."""
     address: Address = (
@@ -80,6 +94,15 @@ def bare_messages(seconds: float, transport: str, count: int = 2000, size: int =
         return meter.per_operation(done)
 
 
+@workload(
+    Row(
+        'bare-file-load',
+        'limit: FileStorage in-process, load',
+        LOADS,
+        FEW,
+        limit=True,
+    ),
+)
 def bare_file_load(count: int, seconds: float, size: int = 1024) -> Metrics:
     """The same loads from a FileStorage in this process: the storage's share of a cold load."""
     oids = fill_file(count, size)
@@ -94,44 +117,6 @@ def bare_file_load(count: int, seconds: float, size: int = 1024) -> Metrics:
     return meter.per_operation(done)
 
 
-def bare_receiver(stage: Stage, address: Address, connections: int) -> None:
-    """Child: reads from many connections until they are closed."""
-    socks = [connect(address) for _ in range(connections)]
-    selector = selectors.DefaultSelector()
-    for sock in socks:
-        selector.register(sock, selectors.EVENT_READ)
-    stage.ready()
-    while selector.get_map():
-        for key, _ in selector.select():
-            if not key.fileobj.recv(1 << 16):  # type: ignore[union-attr]
-                selector.unregister(key.fileobj)
-    stage.report({})
-
-
-def bare_fan_out(connections: int, messages: int, size: int = 300) -> Metrics:
-    """One send of the same bytes to each of many connections: what an invalidation costs at least.
-
-    delivery_us: CPU microseconds of the sender for each message to each connection.
-    """
-    path, message = os.path.join(os.getcwd(), 'z'), bytes(size)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen(connections)
-        with Crew('bare_receiver', path, [{'connections': connections}]) as crew:
-            socks = [listener.accept()[0] for _ in range(connections)]
-            crew.go()
-            meter = Meter()
-            for _ in range(messages):
-                with meter:
-                    for sock in socks:
-                        sock.send(message)
-                time.sleep(0.001)  # as the next commit's other work would take
-            for sock in socks:
-                sock.close()
-            crew.results()
-    return {'delivery_us': meter.client / (messages * connections) * 1e6}
-
-
 @contextlib.contextmanager
 def _redis_server(path: str):  # type: ignore[no-untyped-def]
     executable = shutil.which('redis-server')
@@ -143,6 +128,15 @@ def _redis_server(path: str):  # type: ignore[no-untyped-def]
         yield process
 
 
+@workload(
+    Row(
+        'redis-get',
+        'for scale: redis-py GET of 1 KB, Unix socket',
+        {'seconds': 1.0},
+        SHORT,
+        limit=True,
+    ),
+)
 def redis_get(seconds: float, count: int = 2000, size: int = 1024) -> Metrics:
     """GET of a value of 1 KB by redis-py, with hiredis, through a Unix socket: for scale."""
     try:
@@ -166,3 +160,24 @@ def redis_get(seconds: float, count: int = 2000, size: int = 1024) -> Metrics:
         expect('bytes loaded', total, done * size)
         client.close()
         return meter.per_operation(done)
+
+
+# The same on one core: after all those on all cores, as the table shows them.
+workload(
+    Row(
+        'bare-unix-1-core',
+        'limit: two bare processes, Unix socket, one core',
+        {'seconds': 1.0, 'transport': 'unix', 'cores': 1},
+        SHORT,
+        limit=True,
+    ),
+)(bare_messages)
+workload(
+    Row(
+        'redis-get-1-core',
+        'for scale: redis-py GET of 1 KB, Unix socket, one core',
+        {'seconds': 1.0, 'cores': 1},
+        SHORT,
+        limit=True,
+    ),
+)(redis_get)

@@ -11,14 +11,13 @@ import threading
 import time
 from typing import Any
 
-from ZODB.FileStorage import FileStorage
-
 from .children import Crew, Stage
-from .meters import Meter
+from .meters import Meter, Metrics
 from .records import after, chunks, expect, fill, fill_file, load_all, make_record, oids_from
+from .registry import FEW, LOADS, SHORT, Row, Target, role, workload
 from .servers import Address, Server, open_client
+from .zodb_names import FileStorage
 
-Metrics = dict[str, float]
 WARM_UP = 300  # loads before the clock starts: imports, first allocations
 
 
@@ -35,6 +34,40 @@ def fill_memory(server: Server, kind: str, oids: list[bytes], size: int) -> None
         storage.close()
 
 
+def _cold(name: str, title: str, targets: tuple[Target, ...] = (), **parameters: Any) -> Row:
+    return Row(name, f'cold load, {title}', {**LOADS, **parameters}, FEW, targets=targets)
+
+
+def _bare(transport: str) -> Target:
+    return Target(0.5, against=f'bare-{transport}')
+
+
+@workload(
+    _cold(
+        'load-unix',
+        '1 thread, Unix socket',
+        (
+            Target(6),
+            Target(1 / 7, False, metric='client_us'),
+            _bare('unix'),
+            Target(1, against='redis-get'),
+        ),
+    ),
+    _cold('load-tcp', '1 thread, TCP', (Target(6), _bare('tcp')), transport='tcp'),
+    _cold('load-tls', '1 thread, TLS over TCP', transport='tls'),
+    _cold(
+        'load-unix-1-core',
+        '1 thread, Unix socket, one core',
+        (Target(6), _bare('unix-1-core'), Target(1, against='redis-get-1-core')),
+        cores=1,
+    ),
+    _cold('load-tcp-1-core', '1 thread, TCP, one core', (Target(6),), transport='tcp', cores=1),
+    _cold('load-memory', '1 thread, Unix socket, in-memory storage', kind='memory'),
+    _cold('load-once', '1 thread, Unix socket, 40,000 objects once', count=40_000, seconds=0.5),
+    _cold('load-disk-cache', '1 thread, Unix socket, disk cache', (Target(4),), disk_cache=True),
+    _cold('load-4-threads', '4 threads, Unix socket', (Target(4),), threads=4),
+    _cold('load-4-threads-tcp', '4 threads, TCP', transport='tcp', threads=4),
+)
 def cold_load(
     count: int,
     seconds: float,
@@ -91,6 +124,7 @@ def _load_in_threads(storage: Any, oids: list[bytes], threads: int, meter: Meter
     return sum(totals)
 
 
+@role
 def loader(
     stage: Stage, address: Address, first: int, count: int, seconds: float, size: int
 ) -> None:
@@ -112,6 +146,21 @@ def loader(
     storage.close()
 
 
+@workload(
+    Row(
+        'load-16-processes',
+        'cold load, 16 client processes',
+        {'processes': 16, 'count': 5000, 'seconds': 1.5},
+        {**FEW, 'processes': 4},
+        targets=(Target(1 / 2, False, metric='server_us'),),
+    ),
+    Row(
+        'load-16-apart',
+        'cold load, 16 client processes, other objects each',
+        {'processes': 16, 'count': 2500, 'seconds': 1.5, 'apart': True},
+        {**FEW, 'processes': 4},
+    ),
+)
 def many_loaders(
     processes: int,
     count: int,
@@ -147,6 +196,16 @@ def many_loaders(
     return metrics
 
 
+@workload(
+    Row('hit-memory', 'warm hit, memory cache', LOADS, FEW, targets=(Target(3),)),
+    Row(
+        'hit-disk',
+        'warm hit, disk cache',
+        {**LOADS, 'disk_cache': True},
+        FEW,
+        targets=(Target(3),),
+    ),
+)
 def warm_hit(count: int, seconds: float, disk_cache: bool = False, size: int = 1024) -> Metrics:
     """Loads that the client cache answers."""
     oids = prepare('file', count, size)
@@ -167,6 +226,10 @@ def warm_hit(count: int, seconds: float, disk_cache: bool = False, size: int = 1
         return metrics
 
 
+@workload(
+    Row('ping', 'ping', {'seconds': 1.0}, SHORT),
+    Row('ping-tcp', 'ping, TCP', {'seconds': 1.0, 'transport': 'tcp'}, SHORT),
+)
 def ping(seconds: float, transport: str = 'unix') -> Metrics:
     """The smallest round trip."""
     with Server('memory', transport) as server:
@@ -182,6 +245,15 @@ def ping(seconds: float, transport: str = 'unix') -> Metrics:
         return meter.per_operation(count)
 
 
+@workload(
+    Row(
+        'prefetch',
+        'prefetch of 100 and their loads, per object',
+        LOADS,
+        FEW,
+        targets=(Target(3),),
+    ),
+)
 def prefetch(count: int, seconds: float, batch: int = 100, size: int = 1024) -> Metrics:
     """Ask for `batch` objects at once, then load each; until all have been loaded."""
     oids = prepare('file', count, size)
@@ -201,6 +273,15 @@ def prefetch(count: int, seconds: float, batch: int = 100, size: int = 1024) -> 
         return meter.per_operation(loaded)
 
 
+@workload(
+    Row(
+        'iterate',
+        'storage.iterator() over the wire, per record',
+        LOADS,
+        FEW,
+        targets=(Target(5),),
+    ),
+)
 def iterate(count: int, seconds: float, batch: int = 10, size: int = 1024) -> Metrics:
     """Read a whole database from the server, transactions of `batch` records; per record."""
     fill_file(count, size, batch)
@@ -219,6 +300,21 @@ def iterate(count: int, seconds: float, batch: int = 10, size: int = 1024) -> Me
         return meter.per_operation(read)
 
 
+@workload(
+    Row(
+        'copy-down',
+        'copy a database from the server, per record',
+        {'count': 5000, 'direction': 'down'},
+        {'count': 500},
+        targets=(Target(5),),
+    ),
+    Row(
+        'copy-up',
+        'copy a database to the server, per record',
+        {'count': 5000, 'direction': 'up'},
+        {'count': 500},
+    ),
+)
 def copy(count: int, direction: str, batch: int = 10, size: int = 1024) -> Metrics:
     """Copy a whole database with copyTransactionsFrom, 'down' from the server or 'up'; per record.
 

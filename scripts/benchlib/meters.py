@@ -10,6 +10,8 @@ import os
 import time
 from pathlib import Path
 
+Metrics = dict[str, float]
+
 
 def process_cpu(pid: int) -> float:
     """Return the CPU seconds a process has used, all its threads, the ended ones too.
@@ -54,7 +56,7 @@ class Meter:
         self.client += client - self._marks[1]
         self.server += server - self._marks[2]
 
-    def per_operation(self, count: int) -> dict[str, float]:
+    def per_operation(self, count: int) -> Metrics:
         """Return the metrics of `count` operations: rate per second, CPU microseconds of each."""
         metrics = {
             'rate': count / self.seconds,

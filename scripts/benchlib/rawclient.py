@@ -18,6 +18,7 @@ from support.processes import Address, connect
 
 from .children import Stage
 from .records import expect, oids_from
+from .registry import role
 
 TIMEOUT = 60.0
 REPLY_OVERHEAD = 20  # a reply is the record, two tids and some bytes of pickle
@@ -85,6 +86,7 @@ def _watch(clients: list[RawClient]) -> selectors.BaseSelector:
     return selector
 
 
+@role
 def receivers(stage: Stage, address: Address, connections: int, expected: int) -> None:
     """Child: registered connections that take in `expected` invalidations each."""
     clients = [RawClient(address) for _ in range(connections)]
@@ -100,6 +102,7 @@ def receivers(stage: Stage, address: Address, connections: int, expected: int) -
     stage.report({'received': received})
 
 
+@role
 def raw_loaders(
     stage: Stage, address: Address, connections: int, seconds: float, objects: int, size: int
 ) -> None:

@@ -11,10 +11,7 @@ import pickle
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from persistent.mapping import PersistentMapping
-from ZODB.Connection import TransactionMetaData
-from ZODB.FileStorage import FileStorage
-from ZODB.utils import p64, u64, z64
+from .zodb_names import FileStorage, PersistentMapping, TransactionMetaData, p64, u64, z64
 
 DATA_FILE = 'Data.fs'
 

@@ -13,56 +13,11 @@ import signal
 import sys
 import threading
 
-from . import bulk, commits, fleet, lifecycle, limits, loads, rawclient, zodblevel
+import ZODB  # noqa: F401  whose absence is an error here
+
+from .catalogue import JOBS, ROLES
 from .children import Stage
-
-JOBS = {
-    function.__name__: function
-    for function in (
-        loads.cold_load,
-        loads.many_loaders,
-        loads.warm_hit,
-        loads.ping,
-        loads.prefetch,
-        loads.iterate,
-        loads.copy,
-        commits.commit_one_client,
-        commits.commit_in_process,
-        commits.commit_many_clients,
-        bulk.store_record,
-        bulk.load_record,
-        bulk.blob_up,
-        bulk.blob_down,
-        fleet.fan_out,
-        fleet.idle,
-        fleet.raw_load,
-        lifecycle.server_start,
-        lifecycle.warm_cache,
-        lifecycle.growth_of_cache,
-        limits.bare_messages,
-        limits.bare_file_load,
-        limits.bare_fan_out,
-        limits.redis_get,
-        zodblevel.mix,
-        zodblevel.latency_while_committing,
-        zodblevel.latency_while_packing,
-    )
-}
-
-ROLES = {
-    function.__name__: function
-    for function in (
-        loads.loader,
-        commits.committer,
-        rawclient.receivers,
-        rawclient.raw_loaders,
-        lifecycle.opener,
-        limits.bare_server,
-        limits.bare_receiver,
-        zodblevel.mixer,
-        zodblevel.packer,
-    )
-}
+from .limits import Unavailable
 
 
 def end_with_the_driver() -> None:
@@ -90,7 +45,7 @@ def run_job(name: str, parameters: dict) -> dict:
         if 'cores' in parameters:
             stay_on(parameters.pop('cores'))
         return JOBS[name](**parameters)
-    except limits.Unavailable as missing:
+    except Unavailable as missing:
         return {'skipped': str(missing)}
     except Exception as error:  # any failure is a result: the driver shows it and goes on
         sys.excepthook(*sys.exc_info())

@@ -6,19 +6,20 @@ import random
 import time
 from typing import Any
 
-import transaction
-import ZODB
-from BTrees.OOBTree import OOBTree
-from persistent.mapping import PersistentMapping
-from ZODB.FileStorage import FileStorage
-from ZODB.POSException import ConflictError
-from ZODB.serialize import referencesf
-
 from .children import Crew, Stage
-from .loads import Metrics
-from .meters import Meter, percentile
+from .meters import Meter, Metrics, percentile
 from .records import DATA_FILE, after, expect, fill_file, load_all, oids_from
+from .registry import Row, Target, role, workload
 from .servers import Address, Server, open_client
+from .zodb_names import (
+    ZODB,
+    ConflictError,
+    FileStorage,
+    OOBTree,
+    PersistentMapping,
+    referencesf,
+    transaction,
+)
 
 READS_PER_TRANSACTION = 10
 WRITES_IN_TEN = 2  # transactions of ten that also write
@@ -41,6 +42,7 @@ def make_tree(keys: int, revisions: int = 1) -> None:
     database.close()
 
 
+@role
 def mixer(stage: Stage, address: Address, keys: int, seconds: float, seed: int) -> None:
     """Child: transactions of ten BTree reads at random, two of ten also write a hot value.
 
@@ -78,6 +80,23 @@ def _one_transaction(connection: Any, choose: random.Random, keys: int) -> None:
     transaction.commit()
 
 
+@workload(
+    Row(
+        'mix',
+        'ZODB mix, 2 processes, transactions',
+        {'processes': 2, 'keys': 20_000, 'seconds': 2.0},
+        {'keys': 500, 'seconds': 0.2},
+        targets=(Target(3),),
+    ),
+    Row(
+        'mix-retries',
+        'the same, conflicts retried',
+        {'processes': 2, 'keys': 20_000, 'seconds': 2.0},
+        {'keys': 500, 'seconds': 0.2},
+        'retries',
+        '',
+    ),
+)
 def mix(processes: int, keys: int, seconds: float) -> Metrics:
     """Transactions of several processes with a ZODB.DB each, on one database."""
     make_tree(keys)
@@ -95,6 +114,7 @@ def mix(processes: int, keys: int, seconds: float) -> Metrics:
     return metrics
 
 
+@role
 def packer(stage: Stage, address: Address) -> None:
     """Child: packs the storage once."""
     storage = open_client(address)
@@ -133,6 +153,38 @@ def _probe(server: Server, crew: Crew, oids: list[bytes]) -> Metrics:
     }
 
 
+def _latency(name: str, title: str, parameters: dict[str, Any], quick: dict[str, Any]) -> list[Row]:
+    return [
+        Row(
+            f'{name}-p50',
+            f'load latency p50 {title}',
+            parameters,
+            quick,
+            'p50_ms',
+            'ms',
+            timeout=300,
+        ),
+        Row(
+            f'{name}-p99',
+            f'load latency p99 {title}',
+            parameters,
+            quick,
+            'p99_ms',
+            'ms',
+            (Target(1 / 2, False),),
+            timeout=300,
+        ),
+    ]
+
+
+@workload(
+    *_latency(
+        'latency-commits',
+        'while others commit',
+        {'count': 5000, 'seconds': 3.0},
+        {'count': 500, 'seconds': 0.3},
+    )
+)
 def latency_while_committing(
     count: int, seconds: float, objects: int = 100, size: int = 1024
 ) -> Metrics:
@@ -150,6 +202,14 @@ def latency_while_committing(
             return _probe(server, crew, oids)
 
 
+@workload(
+    *_latency(
+        'latency-pack',
+        'while a pack runs',
+        {'keys': 60_000, 'revisions': 3},
+        {'keys': 500, 'revisions': 2},
+    )
+)
 def latency_while_packing(keys: int, revisions: int) -> Metrics:
     """Load latency while the server packs a database of `keys` objects in several revisions."""
     make_tree(keys, revisions)

@@ -18,6 +18,7 @@ from benchlib import report, runner  # noqa: E402
 from benchlib.catalogue import LIMIT, OURS, PEER, ROWS, Row, Target, select  # noqa: E402
 from benchlib.environments import Implementation  # noqa: E402
 from benchlib.rawclient import RawClient, encode  # noqa: E402
+from benchlib.registry import workload  # noqa: E402
 from benchlib.worker import JOBS  # noqa: E402
 
 from support.processes import Process, wait_until  # noqa: E402
@@ -191,6 +192,21 @@ COMMAND = [
     '--our-python',
     sys.executable,
 ]
+
+
+def test_the_rows_are_listed_by_a_python_without_zodb():
+    command = [sys.executable, '-S', str(ROOT / 'scripts' / 'bench.py'), '--list']
+    done = subprocess.run(command, capture_output=True, text=True, timeout=55)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [r.name for r in ROWS]
+
+
+def test_two_jobs_of_one_name_are_refused():
+    def ping():
+        """Another function of that name."""
+
+    with pytest.raises(ValueError, match='two functions ping'):
+        workload()(ping)
 
 
 @pytest.mark.slow
