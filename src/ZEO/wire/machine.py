@@ -6,9 +6,8 @@ an inert mark. Fails: :class:`Unreadable` for bytes that are not a pickle, and f
 would take too much memory or time.
 
 No opcode reaches a class or a function, or hashes a value before it was checked. The memo is a
-dictionary, so that a large index costs nothing. The machine knows of each value how deep it is
-nested and how large it would be if nothing in it were shared, so that it makes no value that a
-comparison, a hash or a pickler could not walk through.
+dictionary, so that a large index costs nothing. The machine knows of each value how large it is
+(:mod:`ZEO.wire.weighed_stack`).
 """
 
 from __future__ import annotations
@@ -18,13 +17,7 @@ from typing import Any
 
 from ZEO.wire.marks import DICTIONARY, MAKERS, Maker, Named, Opaque
 from ZEO.wire.opcodes import OPERATIONS, Unreadable
-
-#: Levels of nesting; ZODB's own states have five.
-MAX_DEPTH = 100
-
-#: Parts that a value may unfold to, for each byte of its pickle and in addition: records share
-#: strings and classes, not structures.
-UNFOLDED, UNFOLDED_ANYWAY = 4, 10_000
+from ZEO.wire.weighed_stack import WeighedStack
 
 #: Keys of dictionaries and items of sets whose hash an attacker can choose. With more of them,
 #: comparing each with all others would take too long.
@@ -39,7 +32,7 @@ _OWN_HASH = 2**61 - 1
 _SETS = (set, frozenset)
 
 
-class Machine:
+class Machine(WeighedStack):
     """Reads the pickles in `data`, one after the other; they share their memo, as those of a record
     do.
 
@@ -47,30 +40,18 @@ class Machine:
     :param text_or_bytes: read text of Python 2 that is not ASCII as bytes, instead of refusing it.
     """
 
-    bounded = True  # whether sizes are checked
-
     def __init__(
         self, data: bytes, most: float = float('inf'), text_or_bytes: bool = False
     ) -> None:
+        super().__init__(len(data))
         self.data = data
         self.end = len(data)
         self.position = 0
         self.text_or_bytes = text_or_bytes
-        self.stack: list[Any] = []
-        # of each value on the stack: how large it is when unfolded
-        self.weights: list[int] = []
-        self.depths: list[int] = []  # and how deep it is nested
-        self.marks: list[int] = []  # heights of the stack
-        self.memo: dict[int, tuple[Any, int, int]] = {}
         self._most = most
-        self._most_weight = UNFOLDED * len(data) + UNFOLDED_ANYWAY
         self._odd_keys = 0
         # items that may still be copied into sets and dictionaries
         self._left_to_copy = self._most_weight
-        self._grown: dict[int, tuple[int, int]] = {}  # id of what can grow -> weight and depth
-        self._kept: list[Any] = []  # keeps these objects alive, and so their ids unique
-        # ids of values that were taken from the memo, and so may be in several places
-        self._sealed: set[int] = set()
 
     def load(self) -> Any:
         """Return the value that the next pickle describes.
@@ -125,84 +106,7 @@ class Machine:
         if type(target) is not Opaque:
             raise Unreadable('items for a value that cannot hold any')
 
-    # The stack, for the operations.
-
-    def push(self, value: Any, weight: int = 1, depth: int = 0) -> None:
-        """Put a value on the stack."""
-        self.stack.append(value)
-        self.weights.append(weight)
-        self.depths.append(depth)
-
-    def push_new(self, value: Any, weight: int = 1, depth: int = 1) -> None:
-        """Put a value that can grow on the stack."""
-        self._kept.append(value)
-        self._grown[id(value)] = weight, depth
-        self.push(value, weight, depth)
-
-    def drop(self, start: int) -> None:
-        """Remove everything from the height `start` on from the stack."""
-        del self.stack[start:], self.weights[start:], self.depths[start:]
-
-    def fence(self, count: int) -> int:
-        """Return the height at which the `count` topmost values begin.
-
-        :raises Unreadable: when one of them is below the last mark.
-        """
-        start = len(self.stack) - count
-        if start < (self.marks[-1] if self.marks else 0):
-            raise Unreadable('an empty stack')
-        return start
-
-    def above(self, start: int) -> tuple[int, int]:
-        """Return weight and depth of a container of everything from the height `start` on."""
-        if not self.bounded:
-            return 1, 1
-        weight = 1 + sum(self.weights[start:])
-        depth = 1 + max(self.depths[start:], default=0)
-        if depth > MAX_DEPTH or weight > self._most_weight:
-            raise Unreadable('data that is nested too deeply, or shared too often')
-        return weight, depth
-
-    def replace(self, start: int, value: Any) -> None:
-        """Replace everything from the height `start` on by `value`, which was made of it."""
-        weight, depth = self.above(start)
-        self.drop(start)
-        if type(value) in (tuple, bytes):
-            self.push(value, weight, depth)
-        else:
-            self.push_new(value, weight, depth)
-
-    def grow(self, start: int) -> tuple[Any, list[Any]]:
-        """Take everything from the height `start` on as items for the value below it.
-
-        :returns: that value, and the items.
-        """
-        target = self.stack[start - 1]
-        if start - 1 < (self.marks[-1] if self.marks else 0) or id(target) in self._sealed:
-            raise Unreadable('a value that changes after it was used')
-        weight, depth = self.above(start)
-        weight = self.weights[start - 1] = self.weights[start - 1] + weight
-        depth = self.depths[start - 1] = max(self.depths[start - 1], depth)
-        if self.bounded and weight > self._most_weight:
-            raise Unreadable('data that is shared too often')
-        if id(target) in self._grown:
-            self._grown[id(target)] = weight, depth
-        items = self.stack[start:]
-        self.drop(start)
-        return target, items
-
-    def put(self, index: int) -> None:
-        """Remember the topmost value."""
-        self.memo[index] = self.stack[-1], self.weights[-1], self.depths[-1]
-
-    def get(self, index: int) -> None:
-        """Put a remembered value on the stack."""
-        value, weight, depth = self.memo[index]
-        grown = self._grown.get(id(value))
-        if grown is not None:
-            weight, depth = grown
-            self._sealed.add(id(value))
-        self.push(value, weight, depth)
+    # What operations make of the topmost values.
 
     def extend(self, start: int) -> None:
         """Add everything from the height `start` on to the list below it."""
