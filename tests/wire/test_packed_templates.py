@@ -57,6 +57,13 @@ def test_an_answer_that_was_changed_on_the_way_is_read_so_or_not_at_all(message,
 
 
 @given(numbers, ids, ids)
+def test_a_load_is_made_as_msgpack_makes_it(number, oid, tid):
+    made = MsgpackCodec().load_before(number, oid, tid)
+    assert int.from_bytes(made[:4], 'big') == len(made) - 4
+    assert made[4:] == msgpack.packb((number, False, 'loadBefore', (oid, tid)))
+
+
+@given(numbers, ids, ids)
 def test_a_load_is_read_and_its_id_echoed(number, oid, tid):
     codec = MsgpackCodec()
     message_id, one_way, name, args = codec.decode_request(

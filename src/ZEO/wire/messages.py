@@ -261,7 +261,9 @@ class MsgpackCodec:
         return self._pack((0, True, name, args))
 
     def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
-        return frame(self._pack((message_id, False, 'loadBefore', (oid, tid))))
+        return packed_templates.load(message_id, oid, tid) or frame(
+            self.call(message_id, 'loadBefore', (oid, tid))
+        )
 
     def reply(self, message_id: Any, result: Any) -> bytes:
         return self._pack((self._plain(message_id), 0, REPLY, result))

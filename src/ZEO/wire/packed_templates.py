@@ -17,6 +17,10 @@ from ZEO.wire.frames import LARGE, SIZE
 
 _ID = rb'\x94(?:([\0-\x7f])|\xcc(.)|\xcd(..)|\xce(.{4}))'
 
+#: Frames of a load; msgpack gives an id four bytes, two, or, for the first 256 calls, less.
+_LARGE_ID = b'\0\0\0\x27\x94\xce%b\xc2\xaaloadBefore\x92\xc4\x08%b\xc4\x08%b'
+_SMALL_ID = b'\0\0\0%%\x94\xcd%b\xc2\xaaloadBefore\x92\xc4\x08%b\xc4\x08%b'
+
 _LOAD = re.compile(
     rb'\x94([\0-\x7f]|\xcc.|\xcd..|\xce.{4})\xc2\xaaloadBefore\x92\xc4\x08(.{8})\xc4\x08(.{8})',
     re.DOTALL,
@@ -35,6 +39,15 @@ _REPLY = re.compile(_ID + rb'\0\xa6\.reply(?:\xc4\x08(.{8})|(\x90)|\xc0)', re.DO
 LONGEST = 23
 
 _number = int.from_bytes
+
+
+def load(message_id: int, oid: bytes, tid: bytes) -> bytes | None:
+    """Return the frame of a loadBefore; None for what is left to msgpack."""
+    if len(oid) != 8 or len(tid) != 8 or not 255 < message_id < 2**32:
+        return None
+    if message_id < 65536:
+        return _SMALL_ID % (message_id.to_bytes(2, 'big'), oid, tid)
+    return _LARGE_ID % (message_id.to_bytes(4, 'big'), oid, tid)
 
 
 def read_load(message: bytes | bytearray) -> tuple[bytes, bytes, bytes] | None:
