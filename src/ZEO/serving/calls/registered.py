@@ -54,13 +54,14 @@ class Registered:
 
     def bind(self, method: Method) -> Call:
         """Return a call of this client."""
+        if self._read_only and method.does is Does.WRITES:
+            refuse = partial(self._refuse, method)
+            # twice, since what a template has read is not checked
+            return Call(method, refuse, refuse)
         run = getattr(self._family(FAMILY_OF[method.name]), method.name)
         threads = self.hosted.backend.waiting_threads
         if threads is not None and method.waits is Waits.IN_WORKER:
             run = partial(_in_worker, threads, self._client, run)
-        if self._read_only and method.does is Does.WRITES:
-            refuse = partial(self._refuse, method)
-            return Call(method, refuse, refuse)
         return Call(method, method.arguments.check, run)
 
     def close(self) -> None:
