@@ -106,18 +106,6 @@ class FrameReader:
         self._large = self._lent = self.watch = None
         self._rest = b''
 
-    def feed(self, data: bytes) -> list[bytes | bytearray]:
-        """Take `data` as the next bytes of the stream; return and raise as :meth:`received`."""
-        frames: list[bytes | bytearray] = []
-        view = memoryview(data)
-        while view:
-            room = self.buffer()
-            count = min(len(room), len(view))
-            room[:count] = view[:count]
-            frames += self.received(count)
-            view = view[count:]
-        return frames
-
     def _received_large(self, count: int) -> list[bytes | bytearray]:
         assert self._large is not None
         if self._lent is not None:
