@@ -47,6 +47,7 @@ EXTRAS = {
 }
 
 COMMANDS = [
+    'zeo = ZEO.commands.zeo:main',
     'start.py = ZEO.start:main',
     'runzeo = ZEO.runzeo:main',
     'zeoctl = ZEO.zeoctl:main',

@@ -53,6 +53,8 @@ VALUES = {
 
 #: The modules of the commands.
 MODULES = {
+    'zeo': 'ZEO',
+    'zeo-check': 'ZEO.commands.zeo_check',
     'start.py': 'ZEO.start',
     'runzeo': 'ZEO.runzeo',
     'zeo-nagios': 'ZEO.nagios',

@@ -56,7 +56,7 @@ BELOW = {
 }
 BELOW['config'] = set(BELOW)
 BELOW['commands'] = set(BELOW)
-TOP = {'__init__', 'embedded', 'scripts', 'start', 'runzeo', 'zeoctl', 'nagios'}
+TOP = {'__init__', '__main__', 'embedded', 'scripts', 'start', 'runzeo', 'zeoctl', 'nagios'}
 
 NETWORK = {'socket', 'select', 'selectors', 'ssl', 'socketserver', 'asyncio'}
 THREADS = {'threading', '_thread', 'concurrent', 'multiprocessing', 'queue'}

@@ -17,7 +17,7 @@ MODULES = sorted(path.relative_to(TOP / 'src') for path in (TOP / 'src' / 'ZEO')
 SCHEMAS = sorted(path.relative_to(TOP / 'src') for path in (TOP / 'src' / 'ZEO').rglob('*.xml'))
 #: Packages that several distributions share.
 NAMESPACES = {'zc', 'zope'}
-COMMANDS = 'start.py runzeo zeoctl zeo-nagios zeopack zeo-cache zeo-status'.split()
+COMMANDS = 'zeo start.py runzeo zeoctl zeo-nagios zeopack zeo-cache zeo-status'.split()
 
 
 @pytest.fixture(scope='module')

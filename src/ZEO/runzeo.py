@@ -14,12 +14,16 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from ZEO.commands.options import program
 from ZEO.commands.process_log import log_as_configured, log_start
 from ZEO.commands.server_process import ServerProcess
 from ZEO.commands.zeo_options import ZEOOptions
 from ZEO.Exceptions import ConfigurationError
 
 __all__ = ['ZEOOptions', 'ZEOServer', 'main']
+
+#: The command, unless it is called otherwise.
+NAME = 'runzeo'
 
 log = logging.getLogger('ZEO.runzeo')
 
@@ -70,12 +74,12 @@ def main(args: Sequence[str] | None = None) -> None:
         options.realize(args)
         if options.test:
             for warning in options.settings.warnings:
-                print(f'runzeo: {warning}')
-            print('runzeo: the configuration is in order')
+                print(f'{program(NAME)}: {warning}')
+            print(f'{program(NAME)}: the configuration is in order')
         else:
             ZEOServer(options).main()
     except ConfigurationError as error:
-        print(f'runzeo: {error}', file=sys.stderr)
+        print(f'{program(NAME)}: {error}', file=sys.stderr)
         if options.settings.has_eventlog and logging.getLogger().hasHandlers():
             log.error('%s', error)
         raise SystemExit(2 if options.test else error.exit_status) from None

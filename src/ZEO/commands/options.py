@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from ZEO.Exceptions import ConfigurationError
@@ -19,6 +20,26 @@ from ZEO.version import version
 
 #: The exit status of a command line that makes no sense.
 WRONG_USAGE = 2
+
+_called_as: ContextVar[str | None] = ContextVar('how the command was called', default=None)
+
+
+def program(name: str) -> str:
+    """Return what the command that runs is called in its help and errors.
+
+    :param name: its own name; it is another one while it runs as a command of ``zeo``.
+    """
+    return _called_as.get() or name
+
+
+@contextmanager
+def called_as(name: str) -> Iterator[None]:
+    """Let the command that runs inside be called by this name."""
+    token = _called_as.set(name)
+    try:
+        yield
+    finally:
+        _called_as.reset(token)
 
 
 class Parser(argparse.ArgumentParser):

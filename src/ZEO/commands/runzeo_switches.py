@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ZEO.commands.options import Parser
+from ZEO.commands.options import Parser, program
 from ZEO.config import datatypes
 from ZEO.config.loading import load
 from ZEO.config.server import FileStorage, Settings, StorageFactory, settings
@@ -29,7 +29,7 @@ var/ZEO.pid."""
 
 def parser() -> Parser:
     """Return what reads the command line."""
-    made = Parser('runzeo', description=_DESCRIPTION, epilog=_EPILOG)
+    made = Parser(program('runzeo'), description=_DESCRIPTION, epilog=_EPILOG)
     add = made.add_argument
     add('-C', '--configure', metavar='URL', help='the configuration file, or its URL')
     add(

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ZEO.commands.options import Parser
+from ZEO.commands.options import Parser, program
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import Address
 
 LOOPBACK = '127.0.0.1'
 
 _USAGE = """\
-start.py -p PORT [options] [NAME=VALUE ...] [FILE]
-       start.py -U SOCKET [options] [NAME=VALUE ...] [FILE]"""
+{0} -p PORT [options] [NAME=VALUE ...] [FILE]
+       {0} -U SOCKET [options] [NAME=VALUE ...] [FILE]"""
 
 _DESCRIPTION = """\
 Serve ZODB storages to the processes that open them with ZEO.ClientStorage.
@@ -71,9 +71,10 @@ class Options:
 
 def parser() -> Parser:
     """Return what reads the command line."""
+    name = program('start.py')
     made = Parser(
-        'start.py',
-        usage=_USAGE,
+        name,
+        usage=_USAGE.format(name),
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -14,8 +14,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ZEO.cache import inspection, simulate, trace
-from ZEO.commands.options import Parser, output
+from ZEO.commands.options import Parser, output, program
 from ZEO.Exceptions import ClientStorageError
+
+_NAME = 'zeo-cache'
 
 EVERYTHING_IS_WELL, SOMETHING_IS_WRONG, WRONG_USAGE = range(3)
 
@@ -33,14 +35,14 @@ def main(args: Sequence[str] | None = None) -> int:
             return int(options.run(options))
     except OSError as error:
         where = f'{error.filename or file}: ' if error.filename or file else ''
-        print(f'zeo-cache: {where}{error.strerror or error}', file=sys.stderr)
+        print(f'{program(_NAME)}: {where}{error.strerror or error}', file=sys.stderr)
     except (ValueError, ClientStorageError) as error:
-        print(f'zeo-cache: {" ".join(str(error).split())}', file=sys.stderr)
+        print(f'{program(_NAME)}: {" ".join(str(error).split())}', file=sys.stderr)
     return WRONG_USAGE
 
 
 def _parser() -> Parser:
-    parser = Parser('zeo-cache', description='Look at ZEO client caches.')
+    parser = Parser(program(_NAME), description='Look at ZEO client caches.')
     commands = parser.add_subparsers(title='commands', required=True)
     for run, text in ((check, 'verify a cache file'), (stats, 'show what is in a cache file')):
         command = commands.add_parser(run.__name__, help=text, description=run.__doc__)

@@ -13,7 +13,7 @@ from typing import Any
 
 from persistent.TimeStamp import TimeStamp
 
-from ZEO.commands.options import Parser, add_tls, output, positive_seconds, tls_options
+from ZEO.commands.options import Parser, add_tls, output, positive_seconds, program, tls_options
 from ZEO.commands.probing import LABEL, TIMEOUT, NoAnswer, ask, parse, probe
 from ZEO.net.addresses import show
 from ZEO.net.system import REAL
@@ -139,7 +139,7 @@ def process(storages: dict[str, dict[str, Any]]) -> str:
 def parser() -> Parser:
     """Return what reads the command line."""
     made = Parser(
-        'zeo-status',
+        program('zeo-status'),
         description="""Show the status of storage servers.
         The exit status is 0 when all of them answer, else 2.""",
     )
@@ -179,7 +179,7 @@ def _show(options: Any) -> int:
         try:
             found[show(address)] = _everything(address, options.timeout, tls)
         except NoAnswer as error:
-            print(f'zeo-status: {show(address)}: {error}', file=sys.stderr)
+            print(f'{program(LABEL)}: {show(address)}: {error}', file=sys.stderr)
     with output():
         if options.json:
             print(json.dumps(found, indent=2, sort_keys=True))
@@ -198,7 +198,7 @@ def _everything(address: Any, timeout: float, tls: dict[str, Any]) -> dict[str, 
             known = ask(address, name, left, **tls) if left > 0 else {}
         except NoAnswer as error:
             print(
-                f'zeo-status: {show(address)}: no details of storage {name}: {error}',
+                f'{program(LABEL)}: {show(address)}: no details of storage {name}: {error}',
                 file=sys.stderr,
             )
             continue

@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 
 from ZODB.POSException import POSError
 
-from ZEO.commands.options import Parser, add_tls, output, positive_seconds, tls_options
+from ZEO.commands.options import Parser, add_tls, output, positive_seconds, program, tls_options
 from ZEO.commands.probing import parse
 from ZEO.Exceptions import ClientDisconnected, ConfigurationError
 from ZEO.net.addresses import show
 from ZEO.net.system import REAL
 from ZEO.serving.moments import iso, lasted, size
+
+_NAME = 'zeopack'
 
 #: Seconds to wait for a server by default, and after how many of them the reason is printed.
 WAIT, PATIENCE = 30.0, 1.0
@@ -44,9 +46,9 @@ class Target(NamedTuple):
 def parser() -> Parser:
     """Return what reads the command line."""
     made = Parser(
-        'zeopack',
+        program(_NAME),
         add_help=False,
-        usage='zeopack [options] [[HOST]:PORT[:STORAGE] | PORT ...]',
+        usage=f'{program(_NAME)} [options] [[HOST]:PORT[:STORAGE] | PORT ...]',
         description="""Pack storages of servers: remove what is old and no longer
                   needed. Blobs that are still needed stay. Without a STORAGE it is 1.""",
     )
@@ -206,7 +208,8 @@ def _opened(target: Target, job: Job) -> Any:
     except ClientDisconnected as error:
         reason = str(error).partition(': ')[2] or str(error)
         print(
-            f'zeopack: {target}: no connection yet, waiting for up to {job.timeout:g} s: {reason}',
+            f'{program(_NAME)}: {target}: no connection yet, waiting for up to '
+            f'{job.timeout:g} s: {reason}',
             file=sys.stderr,
             flush=True,
         )
@@ -241,7 +244,7 @@ def pack_all(wanted: list[Target], job: Job, quiet: bool = False) -> int:
             line = pack(target, job)
         except (POSError, ValueError, OSError) as error:
             text = ' '.join(str(error).split()) or type(error).__name__
-            print(f'zeopack: {target}: {text}', file=sys.stderr)
+            print(f'{program(_NAME)}: {target}: {text}', file=sys.stderr)
             failed += 1
         else:
             if not quiet:

@@ -47,12 +47,17 @@ class StorageFactory:
         self.config = getattr(section, 'config', section)
         self._section = section
 
+    @property
+    def kind(self) -> str:
+        """What its section is called, in words of code, such as ``FileStorage``."""
+        return type(self._section).__name__
+
     def open(self) -> Any:
         """Return the storage.
 
         :raises ConfigurationError: when it cannot be opened, whatever its class raises.
         """
-        return open_and_log(self.name, type(self._section).__name__, self._open)
+        return open_and_log(self.name, self.kind, self._open)
 
     def _open(self) -> Any:
         try:

@@ -18,7 +18,15 @@ from ZEO.net import tls_revoked as revoked
 from ZEO.net.tls_errors import TlsError, explain, explain_end, explain_load, reason
 from ZEO.wire.quoting import cleaned
 
-__all__ = ['DYNAMIC', 'SIGNED', 'SSLContext', 'TlsCodec', 'client_context', 'server_context']
+__all__ = [
+    'DYNAMIC',
+    'SIGNED',
+    'SSLContext',
+    'TlsCodec',
+    'asks_for_certificates',
+    'client_context',
+    'server_context',
+]
 
 #: The class of the contexts, for modules that may not import the ssl module.
 SSLContext = ssl.SSLContext
@@ -108,6 +116,11 @@ def client_context(
     if crl:
         revoked.refuse(context, crl, authenticate or SIGNED)
     return context
+
+
+def asks_for_certificates(context: ssl.SSLContext) -> bool:
+    """Return whether a server with this context requires a certificate of each client."""
+    return context.verify_mode == ssl.CERT_REQUIRED
 
 
 def _context(protocol: int) -> ssl.SSLContext:
