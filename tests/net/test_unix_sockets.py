@@ -11,7 +11,7 @@ import trustme
 
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net import addresses, unix_sockets
-from ZEO.net.unix_sockets import Access
+from ZEO.net.unix_sockets import FileRights
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def mode_of(path):
 )
 def test_by_default_others_have_no_rights_whatever_the_umask(path, umask, mask, mode):
     umask(mask)
-    unix_sockets.bind(path, Access()).close()
+    unix_sockets.bind(path, FileRights()).close()
     assert mode_of(path) == mode
 
 
@@ -44,7 +44,7 @@ def test_by_default_others_have_no_rights_whatever_the_umask(path, umask, mask, 
 @pytest.mark.parametrize('mode', [0o600, 0o660, 0o666, 0o777])
 def test_a_mode_that_is_asked_for_is_given_whatever_the_umask(path, umask, mask, mode):
     umask(mask)
-    unix_sockets.bind(path, Access(mode=mode)).close()
+    unix_sockets.bind(path, FileRights(mode=mode)).close()
     assert mode_of(path) == mode
 
 
@@ -58,21 +58,21 @@ def test_the_file_never_has_more_rights_than_in_the_end(path, umask, monkeypatch
             seen.append(mode_of(where))
 
     monkeypatch.setattr(unix_sockets.socket, 'socket', Watched)
-    unix_sockets.bind(path, Access()).close()
+    unix_sockets.bind(path, FileRights()).close()
     os.unlink(path)
-    unix_sockets.bind(path, Access(mode=0o600)).close()
+    unix_sockets.bind(path, FileRights(mode=0o600)).close()
     assert seen == [0o770, 0o600]
 
 
 def test_nobody_can_connect_before_the_rights_are_set(path):
-    with unix_sockets.bind(path, Access(mode=0o666)), socket.socket(socket.AF_UNIX) as client:
+    with unix_sockets.bind(path, FileRights(mode=0o666)), socket.socket(socket.AF_UNIX) as client:
         with pytest.raises(ConnectionRefusedError):
             client.connect(path)
 
 
 @pytest.mark.skipif(os.geteuid(), reason='only root is a member of every group')
 def test_the_file_belongs_to_the_group(path):
-    unix_sockets.bind(path, Access(mode=0o660, group=54321)).close()
+    unix_sockets.bind(path, FileRights(mode=0o660, group=54321)).close()
     assert os.stat(path).st_gid == 54321
 
 
@@ -82,7 +82,7 @@ def test_a_group_that_may_not_be_given_leaves_no_file(path, monkeypatch):
 
     monkeypatch.setattr(unix_sockets.os, 'chown', refused)
     with pytest.raises(ConfigurationError, match='to the group with number 7: make the user'):
-        unix_sockets.bind(path, Access(group=7))
+        unix_sockets.bind(path, FileRights(group=7))
     assert not os.path.lexists(path)
 
 
@@ -101,7 +101,7 @@ def test_a_link_in_the_place_of_the_new_file_is_not_followed(path, tmp_path, uma
 
     monkeypatch.setattr(unix_sockets.os, 'lstat', lstat)
     with pytest.raises(OSError, match='another file'):
-        unix_sockets.bind(path, Access(mode=0o666))
+        unix_sockets.bind(path, FileRights(mode=0o666))
     assert mode_of(victim) == 0o600
 
 
@@ -119,7 +119,7 @@ def test_what_is_not_a_socket_stays(path, make):
 
 
 def test_a_link_to_a_stale_socket_stays(path, tmp_path):
-    unix_sockets.bind(str(tmp_path / 'stale'), Access()).close()
+    unix_sockets.bind(str(tmp_path / 'stale'), FileRights()).close()
     os.symlink('stale', path)
     with pytest.raises(ConfigurationError, match='is not a socket'):
         addresses.listen(path)
@@ -127,7 +127,7 @@ def test_a_link_to_a_stale_socket_stays(path, tmp_path):
 
 
 def test_only_the_file_that_is_meant_is_removed(path):
-    unix_sockets.bind(path, Access()).close()
+    unix_sockets.bind(path, FileRights()).close()
     mine = unix_sockets.identity(path)
     os.rename(path, path + '2')  # which keeps its number from being used again
     open(path, 'w').close()

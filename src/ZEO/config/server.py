@@ -21,7 +21,7 @@ from ZEO.Exceptions import ConfigurationError, Unavailable
 from ZEO.net import addresses
 from ZEO.net.addresses import Address
 from ZEO.net.tls import SSLContext
-from ZEO.net.unix_sockets import Access
+from ZEO.net.unix_sockets import FileRights
 from ZEO.serving.limits import KEYS, Limits
 from ZEO.serving.resolve import DEFAULT_MODULES
 from ZEO.StorageServer import StorageServer
@@ -152,7 +152,7 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
     if zeo.transaction_timeout is not None:
         options['transaction_timeout'] = zeo.transaction_timeout or None
     if zeo.unix_socket_mode is not None or zeo.unix_socket_group is not None:
-        options['unix_access'] = Access(zeo.unix_socket_mode, zeo.unix_socket_group)
+        options['unix_access'] = FileRights(zeo.unix_socket_mode, zeo.unix_socket_group)
     options['conflict_modules'] = [*DEFAULT_MODULES, *zeo.conflict_module]
     options['limits'] = Limits(
         **{limit: getattr(zeo, key) for key, limit in KEYS.items() if getattr(zeo, key) is not None}

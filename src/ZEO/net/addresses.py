@@ -19,7 +19,7 @@ from typing import Any
 
 from ZEO.Exceptions import ConfigurationError, Unavailable
 from ZEO.net import unix_sockets
-from ZEO.net.unix_sockets import BY_UMASK, Access
+from ZEO.net.unix_sockets import BY_UMASK, FileRights
 
 Address = tuple[str, int] | str
 
@@ -153,7 +153,7 @@ def show(address: object) -> str:
     return str(address) or 'a Unix socket'
 
 
-def listen(address: Address, access: Access = BY_UMASK) -> list[socket.socket]:
+def listen(address: Address, access: FileRights = BY_UMASK) -> list[socket.socket]:
     """Return sockets that listen on `address`; several where a name stands for several, as an empty
     host does.
 
@@ -198,7 +198,7 @@ def _explained(address: Address) -> Iterator[None]:
         raise ConfigurationError(f'{text}: {error}') from None
 
 
-def _listen_unix(path: str, access: Access) -> socket.socket:
+def _listen_unix(path: str, access: FileRights) -> socket.socket:
     unix_sockets.remove_stale(path)
     listener = unix_sockets.bind(path, access)
     try:

@@ -25,7 +25,7 @@ Identity = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Access:
+class FileRights:
     """Who may connect to a Unix socket.
 
     :param mode: the file's mode; None for the umask's, without rights for users outside the group.
@@ -37,10 +37,10 @@ class Access:
 
 
 #: The user that runs the server, and those in the group as far as the umask lets them.
-BY_UMASK = Access()
+BY_UMASK = FileRights()
 
 
-def bind(path: str, access: Access) -> socket.socket:
+def bind(path: str, access: FileRights) -> socket.socket:
     """Return a socket that is bound to `path`, whose file has its rights before clients can
     connect, which is when the socket listens.
 
@@ -70,7 +70,7 @@ def bind(path: str, access: Access) -> socket.socket:
     return listener
 
 
-def _give_rights(path: str, access: Access) -> None:
+def _give_rights(path: str, access: FileRights) -> None:
     """Set group and mode of the socket file at `path`, but not of another file that has taken its
     place.
     """
