@@ -25,8 +25,9 @@ from ZEO.net.sources import is_local, source_of
 from ZEO.net.system import REAL, System
 from ZEO.net.tls import TlsCodec
 from ZEO.net.tls_socket import TlsSocket
-from ZEO.net.unix_sockets import BY_UMASK, Access
+from ZEO.net.unix_sockets import BY_UMASK, FileRights
 from ZEO.serving import descriptors, doors, leftovers
+from ZEO.serving.access.access import Access
 from ZEO.serving.account import Budget
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.intake import Intake
@@ -40,7 +41,7 @@ from ZEO.wire import messages
 from ZEO.wire.frames import READ_SIZE
 from ZEO.wire.session import ServerSession
 
-__all__ = ['Closed', 'Limits', 'Serving', 'StorageServer']
+__all__ = ['Access', 'Closed', 'Limits', 'Serving', 'StorageServer']
 
 log = logging.getLogger('ZEO.StorageServer')
 
@@ -62,6 +63,7 @@ class StorageServer:
     :param limits: what a client may cost.
     :param conflict_modules: packages whose classes may be loaded to resolve conflicts here.
     :param unix_access: who may connect to the Unix sockets.
+    :param access: what each client may do; without it, every client may do everything.
     :raises ConfigurationError: when it cannot listen, or something to serve is not a storage.
     """
 
@@ -79,7 +81,8 @@ class StorageServer:
         limits: Limits = Limits(),
         conflict_modules: Iterable[str] = DEFAULT_MODULES,
         system: System = REAL,
-        unix_access: Access = BY_UMASK,
+        unix_access: FileRights = BY_UMASK,
+        access: Access | None = None,
     ) -> None:
         if not storages:
             raise ConfigurationError('there is no storage to serve')
@@ -102,10 +105,10 @@ class StorageServer:
         options = ServingOptions(
             read_only, transaction_timeout, invalidation_queue_size, invalidation_age, rules, limits
         )
-        self._host(options)
+        self._host(options, access)
         self._open(addr, unix_access)
 
-    def _host(self, options: ServingOptions) -> None:
+    def _host(self, options: ServingOptions, access: Access | None) -> None:
         """Make what serves each storage, and what all connections share."""
         workers = Workers(self._loop)
         self.hosted = {
@@ -113,7 +116,7 @@ class StorageServer:
             for name, storage in self.storages.items()
         }
         intake = Intake(self._loop, Budget(self.limits.shared_memory))
-        self._service = Service(self.hosted, self._loop, intake, self.limits.handshake_time)
+        self._service = Service(self.hosted, self._loop, intake, self.limits.handshake_time, access)
 
     @property
     def addresses(self) -> list[Address]:
@@ -164,10 +167,10 @@ class StorageServer:
                 log.exception('the storage %s failed to close', hosted.name)
         notify(Closed(self))
 
-    def _open(self, addr: object, access: Access) -> None:
+    def _open(self, addr: object, rights: FileRights) -> None:
         """Listen, remove what killed servers have left, and announce it."""
         try:
-            self._listen(addresses.parse_all(addr), access)
+            self._listen(addresses.parse_all(addr), rights)
         except BaseException:
             self._stop_listening()
             self._loop.close()
@@ -178,9 +181,9 @@ class StorageServer:
             leftovers.remove_of(hosted.storage, hosted.name, now)
         notify(Serving(self, address=self.addr))
 
-    def _listen(self, wanted: Iterable[Address], access: Access) -> None:
+    def _listen(self, wanted: Iterable[Address], rights: FileRights) -> None:
         for address in wanted:
-            for listener in addresses.listen(address, access):
+            for listener in addresses.listen(address, rights):
                 self._acceptors.append(Acceptor(self._loop, listener, self._accepted))
         exposed = [
             addresses.show(address) for address in self.addresses if addresses.is_exposed(address)

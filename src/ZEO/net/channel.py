@@ -23,6 +23,7 @@ from typing import Any
 from ZEO.net.channel_ends import Owner, Session, is_fault, reason_of
 from ZEO.net.loop import ENDS, HANGUP, READ, WRITE, Loop
 from ZEO.net.output import Streams, Unread, joined
+from ZEO.net.proofs import Proof, proof_of
 from ZEO.net.tls_socket import TlsSocket
 from ZEO.wire.session import Probed
 
@@ -72,6 +73,11 @@ class Channel:
     def tls_subject(self) -> str | None:
         """The subject of the client's certificate; empty if it sent none, None without TLS."""
         return None if self._tls is None else self._tls.subject
+
+    @property
+    def proof(self) -> Proof:
+        """What the connection proves of the client."""
+        return proof_of(self._socket)
 
     @property
     def is_full(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net import tls_revoked as revoked
 from ZEO.net.tls_errors import TlsError, explain, explain_end, explain_load, reason
+from ZEO.net.tls_names import SHORT_NAMES, names_in
 from ZEO.wire.quoting import cleaned
 
 __all__ = [
@@ -39,16 +40,6 @@ DYNAMIC = 'DYNAMIC'
 
 #: Bytes of plaintext that one TLS record holds at most.
 _RECORD = 16 * 1024
-
-#: Short names for the parts of a certificate's subject.
-_SHORT_NAMES = {
-    'commonName': 'CN',
-    'organizationName': 'O',
-    'organizationalUnitName': 'OU',
-    'countryName': 'C',
-    'localityName': 'L',
-    'stateOrProvinceName': 'ST',
-}
 
 PasswordFunction = str | Callable[[], str | bytes]
 
@@ -327,8 +318,22 @@ class TlsCodec:
     def subject(self) -> str:
         """Return the subject of the other side's certificate, ``CN=…``; empty if it sent none."""
         found: Any = (self._tls.getpeercert() or {}).get('subject', ()) if self.handshaken else ()
-        names = [f'{_SHORT_NAMES.get(key, key)}={value}' for part in found for key, value in part]
+        names = [f'{SHORT_NAMES.get(key, key)}={value}' for part in found for key, value in part]
         return cleaned(', '.join(names))
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names in the other side's certificate, the whole subject first; none where it
+        sent no certificate, or its certificate was not verified.
+
+        :raises TlsError: when they cannot be read.
+        """
+        try:
+            found = self._tls.getpeercert() if self.handshaken else None
+        except (ssl.SSLError, ValueError) as error:  # a text that is not one
+            raise TlsError(
+                f'the names in the certificate of the other side cannot be read: {error}'
+            ) from None
+        return names_in(found or {})
 
     def close(self) -> None:
         """End what is sent: :meth:`take` returns the alert that informs the other side."""

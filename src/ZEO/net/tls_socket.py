@@ -51,6 +51,20 @@ class TlsSocket:
         """The subject of the other side's certificate; empty if it sent none."""
         return self._codec.subject()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names in the other side's certificate, if it was verified."""
+        return self._codec.names()
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        """Do as a socket does."""
+        return self._socket.getsockopt(level, option, size)
+
+    @property
+    def family(self) -> int:
+        """The family of the socket's address."""
+        return self._socket.family
+
     def recv_into(self, buffer: memoryview, nbytes: int = 0, flags: int = 0) -> int:
         """Read plaintext into `buffer`; return how many bytes, 0 at the end of the stream."""
         while not self._plain:

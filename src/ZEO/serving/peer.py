@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.addresses import show
 from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
 from ZEO.net.sources import source_of
+from ZEO.serving.access.access import Access
+from ZEO.serving.access.identity import Identity, identity_of
+from ZEO.serving.access.rules import Right
 from ZEO.serving.account import Account
 from ZEO.serving.answers import Answers
 from ZEO.serving.calls.family import Call
@@ -32,13 +36,15 @@ from ZEO.wire.quoting import explained, quoted
 from ZEO.wire.session import ServerSession, status_report
 
 
-class Service(NamedTuple):
+@dataclass
+class Service:
     """What all connections of a server share."""
 
     storages: Mapping[str, HostedStorage]
     loop: Loop
     intake: Intake  # memory for large messages
     handshake_time: float  # seconds in which a client has to register
+    access: Access | None = None  # what clients may do; everything without it
 
 
 class Peer:
@@ -73,6 +79,8 @@ class Peer:
         #: What answers loadBefore at once; None before register, and for a storage on a network.
         self._load: Callable[[Message], None] | None = None
         self._stage: Unregistered | Registered = Unregistered(self, service.storages)
+        self._user: str | None = None  # who has proved to know its secret
+        self._identity: Identity | None = None  # once it was asked for
         self._channel = open_channel(self)
         self.answers = Answers(self, session, self._channel, service.loop)
         self._handshake = service.loop.later(service.handshake_time, self._is_late)
@@ -90,6 +98,33 @@ class Peer:
     def is_registered(self) -> bool:
         """Whether it has said which storage it is a client of."""
         return isinstance(self._stage, Registered)
+
+    # Who it is, and what it may do.
+
+    @property
+    def identity(self) -> Identity:
+        """Who the client is, as far as that is proved.
+
+        :raises OSError: when the kernel does not say whose process it is.
+        :raises ZEO.net.tls_errors.TlsError: when its certificate cannot be read.
+        """
+        if self._identity is None:
+            self._identity = identity_of(self._channel.proof, self._user, self._source)
+        return self._identity
+
+    def authenticated(self, user: str) -> None:
+        """The client has proved that it knows the secret of a user.
+
+        :raises ProtocolError: when it has registered already.
+        """
+        if self.is_registered:
+            raise ProtocolError('client proved who it is after register')
+        self._user, self._identity = user, None
+
+    def right(self, storage: str) -> Right:
+        """Return what the client may do with the storage of that name, if there is one."""
+        access = self._service.access
+        return Right.ADMIN if access is None else access.right(self.identity, storage)
 
     # For the rest of the server.
 
@@ -160,7 +195,11 @@ class Peer:
 
     def probed(self) -> None:
         """Answer a monitoring program."""
-        report = {name: hosted.status() for name, hosted in self._service.storages.items()}
+        report = {
+            name: hosted.status()
+            for name, hosted in self._service.storages.items()
+            if self.right(name) is not Right.NOTHING
+        }
         self._channel.send_last(status_report(report))
 
     def closed(self, reason: str) -> None:
@@ -205,13 +244,13 @@ class Peer:
         call = self.calls[name] = self._stage.bind(method)
         return call
 
-    def registered(self, hosted: HostedStorage, read_only: bool) -> None:
+    def registered(self, hosted: HostedStorage, read_only: bool, right: Right) -> None:
         """Make the client one of a storage's."""
         service, channel = self._service, self._channel
         self.account = Account(hosted.limits, service.intake.budget)
         self.resolves = hosted.client_resolves
         self.calls.clear()
-        self._stage = Registered(self, hosted, service.loop, read_only)
+        self._stage = Registered(self, hosted, service.loop, read_only, right)
         if hosted.backend.load_now is not None:
             self._load = self.answers.loading(hosted.backend.load_now)
         hosted.peers[self] = self.codec.name, channel

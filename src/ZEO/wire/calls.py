@@ -13,11 +13,12 @@ from ZEO.wire.arguments import Arguments, arguments
 
 
 class Does(Enum):
-    """What a client's message does: a read-only server refuses those that write."""
+    """What a client's message does, which decides the right that it needs."""
 
     CONTROLS = 'controls'  # the connection itself
     READS = 'reads'
     WRITES = 'writes'  # refused on a read-only connection
+    ADMINISTERS = 'administers'  # also on a read-only connection
 
 
 class Waits(Enum):
@@ -63,45 +64,45 @@ def _row(name: str, does: str, answer: str, waits: str, kinds: str = '') -> Meth
 #: goes first; how it waits; its arguments, of the kinds of :mod:`ZEO.wire.arguments`. Those that
 #: belong to :mod:`ZEO.wire.extensions` are load_many, iterator_batch, and restoreBlob...
 OF_CLIENT: dict[str, Method] = _table("""
-    register                        controls first    -       any flag any? any?
-    get_info                        controls answered -
-    server_status                   controls answered -
-    ping                            controls answered itself
-    set_client_label                controls -        -       text
-    lastTransaction                 reads    answered -
-    getInvalidations                reads    answered itself  tid
-    loadBefore                      reads    first    itself  oid tid
-    load_many                       reads    first    itself  oids tid
-    loadSerial                      reads    answered worker  oid tid
-    getTid                          reads    answered worker  oid
-    history                         reads    answered itself  oid count
-    undoLog                         reads    answered itself  count count
-    undoInfo                        reads    answered itself  count? count? any?
-    record_iternext                 reads    answered worker  cursor?
-    iterator_start                  reads    answered worker  tid_or_none tid_or_none
-    iterator_next                   reads    answered worker  count
-    iterator_record_start           reads    answered worker  count tid
-    iterator_record_next            reads    answered worker  count
-    iterator_batch                  reads    answered worker  count
-    iterator_gc                     controls -        worker  counts
-    sendBlob                        reads    answered worker  oid tid flag?
-    pack                            reads    answered itself  number flag?
-    new_oids                        writes   answered worker  count?
-    tpc_begin                       writes   -        -       new_transaction text text any tid_or_none? text?
-    storea                          writes   -        -       oid serial bytes transaction
-    restorea                        writes   -        -       oid serial bytes_or_none previous transaction
-    checkCurrentSerialInTransaction writes   -        -       oid serial transaction
-    deleteObject                    writes   -        -       oid serial transaction
-    undoa                           writes   -        -       name transaction
-    storeBlobStart                  writes   -        -
-    storeBlobChunk                  writes   -        -       bytes
-    storeBlobEnd                    writes   -        -       oid serial bytes transaction
-    storeBlobShared                 writes   -        -       oid serial bytes file_name transaction
-    restoreBlobEnd                  writes   -        -       oid serial bytes_or_none previous transaction
-    restoreBlobShared               writes   -        -       oid serial bytes_or_none previous file_name transaction
-    vote                            writes   answered itself  any
-    tpc_finish                      writes   answered itself  any
-    tpc_abort                       writes   answered itself  any
+    register                        controls    first    -       any flag any? any?
+    get_info                        controls    answered -
+    server_status                   controls    answered -
+    ping                            controls    answered itself
+    set_client_label                controls    -        -       text
+    lastTransaction                 reads       answered -
+    getInvalidations                reads       answered itself  tid
+    loadBefore                      reads       first    itself  oid tid
+    load_many                       reads       first    itself  oids tid
+    loadSerial                      reads       answered worker  oid tid
+    getTid                          reads       answered worker  oid
+    history                         reads       answered itself  oid count
+    undoLog                         reads       answered itself  count count
+    undoInfo                        reads       answered itself  count? count? any?
+    record_iternext                 reads       answered worker  cursor?
+    iterator_start                  reads       answered worker  tid_or_none tid_or_none
+    iterator_next                   reads       answered worker  count
+    iterator_record_start           reads       answered worker  count tid
+    iterator_record_next            reads       answered worker  count
+    iterator_batch                  reads       answered worker  count
+    iterator_gc                     controls    -        worker  counts
+    sendBlob                        reads       answered worker  oid tid flag?
+    pack                            administers answered itself  number flag?
+    new_oids                        writes      answered worker  count?
+    tpc_begin                       writes      -        -       new_transaction text text any tid_or_none? text?
+    storea                          writes      -        -       oid serial bytes transaction
+    restorea                        writes      -        -       oid serial bytes_or_none previous transaction
+    checkCurrentSerialInTransaction writes      -        -       oid serial transaction
+    deleteObject                    writes      -        -       oid serial transaction
+    undoa                           writes      -        -       name transaction
+    storeBlobStart                  writes      -        -
+    storeBlobChunk                  writes      -        -       bytes
+    storeBlobEnd                    writes      -        -       oid serial bytes transaction
+    storeBlobShared                 writes      -        -       oid serial bytes file_name transaction
+    restoreBlobEnd                  writes      -        -       oid serial bytes_or_none previous transaction
+    restoreBlobShared               writes      -        -       oid serial bytes_or_none previous file_name transaction
+    vote                            writes      answered itself  any
+    tpc_finish                      writes      answered itself  any
+    tpc_abort                       writes      answered itself  any
 """)  # noqa: E501
 
 # A call that never waits needs only what the server knows itself: a storage on another server

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from ZEO.net.loop import Loop
+from ZEO.serving.access.rules import Right
 from ZEO.serving.account import Account
 from ZEO.serving.hosted import HostedStorage
 from ZEO.wire.calls import Method
@@ -46,7 +47,10 @@ class Client(Protocol):
     def labelled(self) -> None:
         """The client has said what it calls itself."""
 
-    def registered(self, hosted: HostedStorage, read_only: bool) -> None:
+    def right(self, storage: str) -> Right:
+        """Return what the client may do with the storage of that name, if there is one."""
+
+    def registered(self, hosted: HostedStorage, read_only: bool, right: Right) -> None:
         """The client is one of that storage's from now on."""
 
     def report(self, level: int, kind: str, text: str, *args: Any) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 
 from ZODB.POSException import ReadOnlyError
 
+from ZEO.Exceptions import AuthError
 from ZEO.net.loop import Loop
+from ZEO.serving.access.rules import Right
 from ZEO.serving.calls.blobs import SendingBlobs, StoringBlobs
 from ZEO.serving.calls.family import Call, Client, Family
 from ZEO.serving.calls.iterating import IteratingCalls
@@ -37,27 +39,35 @@ FAMILIES: tuple[type[Family], ...] = (
 FAMILY_OF = {name: family for family in FAMILIES for name in vars(family) if name in OF_CLIENT}
 
 
+#: The right that a call needs, where it is more than to read.
+NEEDED = {Does.WRITES: Right.WRITE, Does.ADMINISTERS: Right.ADMIN}
+
+
 class Registered:
     """The calls of one client of one storage.
 
     A family is made when the client first calls something of it: most clients read only.
 
-    :param read_only: whether the client has the right to write.
+    :param read_only: whether it has registered for reading only.
+    :param right: what it may do with the storage.
     """
 
-    def __init__(self, client: Client, hosted: HostedStorage, loop: Loop, read_only: bool) -> None:
+    def __init__(
+        self, client: Client, hosted: HostedStorage, loop: Loop, read_only: bool, right: Right
+    ) -> None:
         self.hosted = hosted
         self._client = client
         self._loop = loop
         self._read_only = read_only
+        self._right = right
         self._families: dict[type[Family], Family] = {}
 
     def bind(self, method: Method) -> Call:
         """Return a call of this client."""
-        if self._read_only and method.does is Does.WRITES:
-            refuse = partial(self._refuse, method)
+        refusal = self._refusal(method)
+        if refusal is not None:
             # twice, since what a template has read is not checked
-            return Call(method, refuse, refuse)
+            return Call(method, refusal, refusal)
         run = getattr(self._family(FAMILY_OF[method.name]), method.name)
         threads = self.hosted.backend.waiting_threads
         if threads is not None and method.waits is Waits.IN_WORKER:
@@ -84,8 +94,22 @@ class Registered:
             return StoringBlobs(self._client, self.hosted, self._loop, transactions)
         return kind(self._client, self.hosted, self._loop)
 
+    def _refusal(self, method: Method) -> Callable[..., None] | None:
+        """Return what raises the error for a call that the client has no right to."""
+        if self._right < NEEDED.get(method.does, Right.READ):
+            return partial(self._deny, method)
+        if self._read_only and method.does is Does.WRITES:
+            return partial(self._refuse, method)
+        return None
+
     def _refuse(self, method: Method, *args: Any) -> None:
         raise ReadOnlyError(f'{method.name}: the storage {self.hosted.name!r} was opened read-only')
+
+    def _deny(self, method: Method, *args: Any) -> None:
+        raise AuthError(
+            f'{method.name}: needs the right {NEEDED[method.does]} for the storage '
+            f'{self.hosted.name!r}, and this client has only {self._right}'
+        )
 
 
 def _in_worker(threads: Workers, client: Client, run: Callable[..., Any], *args: Any) -> Later:

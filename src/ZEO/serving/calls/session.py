@@ -14,6 +14,7 @@ from typing import Any
 from ZODB.POSException import ReadOnlyError
 
 from ZEO.Exceptions import ProtocolError
+from ZEO.serving.access.rules import Right
 from ZEO.serving.calls.family import Call, Client, Family
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Later
@@ -45,19 +46,22 @@ class Unregistered:
     def register(self, name: Any, read_only: Any, *credentials: Any) -> bytes:
         """Choose a storage, and whether for reading only; return its last tid."""
         hosted = self._storages.get(name) if isinstance(name, str) else None
-        if hosted is None:
+        right = self._client.right(name) if isinstance(name, str) else Right.NOTHING
+        if hosted is None or right is Right.NOTHING:
             self._refused('refused: there is no storage %s', quoted(name))
             raise ValueError(
                 f'there is no storage {quoted(name)} on this server; it serves '
                 f'{", ".join(sorted(self._storages))}'
             )
+        if right < Right.WRITE and not read_only:
+            raise ReadOnlyError(f'this client may only read the storage {name!r}')
         if hosted.read_only and not read_only:
             self._refused(
                 'refused: it wants to write to storage %s, which is served read-only', name
             )
             raise ReadOnlyError(f'the storage {name!r} is served read-only')
         tid = hosted.storage.lastTransaction()
-        self._client.registered(hosted, bool(read_only))
+        self._client.registered(hosted, bool(read_only), right)
         return tid
 
     def _refused(self, text: str, *args: Any) -> None:

@@ -1,0 +1,1 @@
+"""Who may do what: rights of clients, from what they have proved and what an operator allows."""
