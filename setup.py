@@ -25,6 +25,7 @@ EXTRAS = {
     'test': [
         'ZODB[test]',
         'gevent',
+        'greenlet',  # the threads of simulated processes
         'hypothesis',
         'manuel',
         'msgpack',

@@ -189,7 +189,7 @@ class ConnectRound:
     def _connection_to(self, address: Address) -> Connection:
         wanted = self._wanted
         connection = Connection(
-            stream.connect(address, GREETING, wanted.ssl, wanted.ssl_server_hostname),
+            stream.connect(address, GREETING, wanted.ssl, wanted.ssl_server_hostname, self._system),
             show(address),
             EarlyMessages(self._events),
             wanted.message_size,

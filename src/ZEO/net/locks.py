@@ -6,12 +6,10 @@ never; :func:`under_in_time` fails with what its function raises.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from ZEO.locks import under
-from ZEO.net import green
 from ZEO.net.system import System
 
 #: Seconds between two checks whether a lock is free.
@@ -59,12 +57,9 @@ class Suspicion:
             self._seen, self._since = taken, now
             return False
         held = now - self._since
-        return held > LONGEST_HOLD or (held > GONE_AFTER and (thread is None or _has_ended(thread)))
-
-
-def _has_ended(thread: int) -> bool:
-    """Return whether the thread has ended; greenlets of gevent cannot be found."""
-    return not green.are_threads_green() and thread not in sys._current_frames()
+        return held > LONGEST_HOLD or (
+            held > GONE_AFTER and (thread is None or self._system.has_ended(thread))
+        )
 
 
 def under_in_time(

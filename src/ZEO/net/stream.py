@@ -158,7 +158,11 @@ def _ready(raw: socket.socket, events: int, seconds: float) -> list[tuple[int, i
 
 
 def connect(
-    address: Address, timeout: float, ssl: object = None, server_hostname: str | None = None
+    address: Address,
+    timeout: float,
+    ssl: object = None,
+    server_hostname: str | None = None,
+    system: System = REAL,
 ) -> Stream:
     """Return a stream to the server at `address`.
 
@@ -171,11 +175,11 @@ def connect(
     raw = addresses.connect(address, timeout)
     try:
         if ssl is None:
-            return Stream(raw)
+            return Stream(raw, None, system)
         host = address[0] if isinstance(address, tuple) else None
         name = server_hostname or host or 'localhost'
         tls = TlsCodec(ssl, server_side=False, server_hostname=name)  # type: ignore[arg-type]
-        return Stream(raw, tls)
+        return Stream(raw, tls, system)
     except BaseException:
         raw.close()
         raise

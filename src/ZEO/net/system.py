@@ -152,6 +152,12 @@ class System:
         """Return the number of the calling thread."""
         return threading.get_ident()
 
+    def has_ended(self, thread: int) -> bool:
+        """Return whether the thread with this number has ended; greenlets of gevent cannot be
+        found.
+        """
+        return not green.are_threads_green() and thread not in sys._current_frames()
+
     def thread_numbers(self) -> Callable[[], int]:
         """Return the function that :meth:`this_thread` calls, for callers on a hot path; gevent may
         replace it later.
