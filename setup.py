@@ -24,6 +24,7 @@ REQUIRED = [
 EXTRAS = {
     'test': [
         'ZODB[test]',
+        'cryptography >= 42',
         'gevent',
         'greenlet',  # the threads of simulated processes
         'hypothesis',
@@ -39,6 +40,8 @@ EXTRAS = {
         'zdaemon',
         'zope.testing',
     ],
+    # zeo certs
+    'certs': ['cryptography >= 42'],
     'docs': ['furo', 'sphinx', 'sphinx-copybutton'],
     'msgpack': ['msgpack'],
     'zdaemon': ['zdaemon'],

@@ -54,6 +54,7 @@ VALUES = {
 #: The modules of the commands.
 MODULES = {
     'zeo': 'ZEO',
+    'zeo-certs': 'ZEO.commands.zeo_certs',
     'zeo-check': 'ZEO.commands.zeo_check',
     'start.py': 'ZEO.start',
     'runzeo': 'ZEO.runzeo',

@@ -71,7 +71,7 @@ def test_the_metadata_says_what_is_needed(site):
     assert links == ['Documentation', 'Changes', 'ZODB']
     licences = [line for line in ours.metadata.get_all('Classifier') if line.startswith('License')]
     assert licences == []  # the expression takes their place
-    assert {'test', 'docs', 'msgpack', 'zdaemon', 'plot', 'uvloop'} <= set(
+    assert {'test', 'docs', 'certs', 'msgpack', 'zdaemon', 'plot', 'uvloop'} <= set(
         ours.metadata.get_all('Provides-Extra')
     )
 

@@ -38,6 +38,9 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command('status', 'ZEO.commands.zeo_status', 'show what servers do'),
         Command('pack', 'ZEO.commands.zeopack', 'remove what is old from storages'),
     ),
+    'who may connect': (
+        Command('certs', 'ZEO.commands.zeo_certs', 'make certificates for servers and clients'),
+    ),
     'clients': (Command('cache', 'ZEO.commands.zeo_cache', 'look at the files of client caches'),),
 }
 
