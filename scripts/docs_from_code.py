@@ -56,6 +56,7 @@ MODULES = {
     'zeo': 'ZEO',
     'zeo-certs': 'ZEO.commands.zeo_certs',
     'zeo-check': 'ZEO.commands.zeo_check',
+    'zeo-passwd': 'ZEO.commands.zeo_passwd',
     'start.py': 'ZEO.start',
     'runzeo': 'ZEO.runzeo',
     'zeo-nagios': 'ZEO.nagios',

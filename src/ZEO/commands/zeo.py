@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     ),
     'who may connect': (
         Command('certs', 'ZEO.commands.zeo_certs', 'make certificates for servers and clients'),
+        Command('passwd', 'ZEO.commands.zeo_passwd', 'set the passwords of the users of a server'),
     ),
     'clients': (Command('cache', 'ZEO.commands.zeo_cache', 'look at the files of client caches'),),
 }
