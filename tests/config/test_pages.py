@@ -17,6 +17,7 @@ import ZConfig
 from ZODB.config import getDbSchema
 
 import ZEO
+from ZEO.commands import zeo
 from ZEO.config.loading import load
 from ZEO.config.server import settings
 from ZEO.net.tls import TlsCodec, client_context, server_context
@@ -147,6 +148,7 @@ def has_openssl_3():
 def test_certificates_as_the_page_makes_them(tmp_path):
     page = (DOCS / 'operating' / 'tls.rst').read_text()
     commands = ''.join(re.findall(r'^\.\. code-block:: console\n\n((?:   .*\n|\n)+)', page, re.M))
+    commands = re.sub(r'^   \$ zeo .*\n', '', commands, flags=re.M)
     script = re.sub(r'^   \$ ', '', commands, flags=re.M).replace('rsa:3072', 'rsa:2048')
     subprocess.run(
         ['sh', '-e', '-c', script], cwd=tmp_path, capture_output=True, check=True, timeout=50
@@ -156,6 +158,28 @@ def test_certificates_as_the_page_makes_them(tmp_path):
     assert client.handshaken and server.handshaken
     with pytest.raises(TlsError, match='the certificate of the client has been revoked'):
         greeted(files, files['crl.pem'])
+
+
+def test_certificates_by_zeo_certs_as_the_page_makes_them(tmp_path, monkeypatch, capsys):
+    page = (DOCS / 'operating' / 'tls.rst').read_text()
+    monkeypatch.chdir(tmp_path)
+    for command in re.findall(r'^   \$ zeo (.*)', page, re.M):
+        assert zeo.main(command.split()) == 0
+    listed = capsys.readouterr().out.splitlines()[-5:]
+    assert [line.split()[1] for line in listed[1:]] == [
+        'db.example.org,',
+        'report',
+        'zope1',
+        'zope2',
+    ]
+    files = {name: str(tmp_path / 'certs' / name) for name in os.listdir('certs')}
+    files |= {
+        f'{part}.{end}': files[f'{name}.{end}']
+        for part, name in [('server', 'db.example.org'), ('client', 'zope1')]
+        for end in ('pem', 'key')
+    }
+    server, client = greeted(files, files['crl.pem'])
+    assert client.handshaken and server.handshaken
 
 
 def greeted(files, crl):
