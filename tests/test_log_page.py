@@ -13,7 +13,7 @@ PAGE = Path(__file__).parent.parent / 'docs' / 'operating' / 'logging.rst'
 
 #: Methods of loggers, and of what counts lines -> which argument is the text.
 LOGGERS = {'info': 0, 'warning': 0, 'error': 0, 'exception': 0, 'critical': 0, 'log': 1}
-REPORTS = {'report': 2, 'write': 3, 'failed': 0, '_report': 0, '_refused': 0}
+REPORTS = {'report': 2, 'write': 3, 'failed': 0, '_report': 0, '_refused': 0, 'denied': 2}
 
 
 def text_of(node):
@@ -38,7 +38,7 @@ def call_of(node):
         return node.args[LOGGERS[method]]
     if (
         method in REPORTS
-        and (owner.endswith('reports') or method in ('report', '_report', '_refused'))
+        and (owner.endswith('reports') or method in ('report', '_report', '_refused', 'denied'))
         and len(node.args) > REPORTS[method]
     ):
         return None if ast.unparse(node.args[0]) == 'logging.DEBUG' else node.args[REPORTS[method]]

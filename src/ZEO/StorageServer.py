@@ -117,6 +117,8 @@ class StorageServer:
         }
         intake = Intake(self._loop, Budget(self.limits.shared_memory))
         self._service = Service(self.hosted, self._loop, intake, self.limits.handshake_time, access)
+        for hosted in self.hosted.values():
+            hosted.stats.denied = self._service.denied
 
     @property
     def addresses(self) -> list[Address]:
@@ -145,6 +147,17 @@ class StorageServer:
     def post(self, function: Callable[[], None]) -> None:
         """Have `function` called in the loop's thread; from any thread or signal handler."""
         self._loop.from_thread(function)
+
+    def allow(self, access: Access | None) -> None:
+        """Have other rules from now on, and end the connections of clients that may do less by
+        them; to be called in the loop's thread (:meth:`post`).
+
+        :param access: what each client may do; None: every client may do everything.
+        :raises ConfigurationError: for rules that cannot mean anything on this server.
+        """
+        self._service.access = access
+        for peer in list(self._peers):
+            peer.check_right()
 
     def close(self) -> None:
         """Close everything: listeners, connections, storages. Wait for :meth:`serve_forever` in

@@ -19,7 +19,7 @@ from typing import Any
 
 from ZODB.POSException import ReadOnlyError
 
-from ZEO.Exceptions import ClientDisconnected, ClientStorageError, ProtocolError, StaleServerError
+from ZEO.Exceptions import AuthError, ClientDisconnected, ClientStorageError, ProtocolError
 from ZEO.link import verify
 from ZEO.link.connection import Connection
 from ZEO.link.held import HeldMessages
@@ -250,6 +250,8 @@ class ConnectRound:
     def _as_reason(self, connection: Connection, error: Exception) -> BaseException:
         if isinstance(error, ReadOnlyError):
             return error if error.args else self._read_only_error(connection)
+        if isinstance(error, AuthError):
+            return AuthError(f'{connection.where}: {error}')
         if isinstance(error, ValueError):
             return ClientStorageError(f'{connection.where}: {error}')
         if isinstance(error, ClientStorageError):
@@ -306,7 +308,7 @@ def _is_refusal(error: BaseException) -> bool:
     """Whether trying again can't help."""
     if isinstance(error, ClientDisconnected):
         return isinstance(error.__cause__, (ProtocolError, TlsError))
-    return isinstance(error, (ReadOnlyError, StaleServerError, ClientStorageError))
+    return isinstance(error, (ReadOnlyError, AuthError, ClientStorageError))
 
 
 def _with_address(error: BaseException, address: Address) -> BaseException:

@@ -75,7 +75,7 @@ class Link:
         self.connection: Connection | None = None  # the one to use
         self.state = LinkState.STARTING
         self._changed = self._system.reentrant_lock()  # held while these two change
-        self._refusal: BaseException | None = None  # what calls raise in the state REFUSED
+        self._refusal: BaseException | None = None  # what calls raise in REFUSED and DENIED
         self._problem = (
             f'{", ".join(map(show, self.addresses))}: no server has sent its greeting yet. Is a '
             'ZEO server listening there, and is TLS on (or off) at both ends?'
@@ -112,6 +112,7 @@ class Link:
 
         :param timeout: seconds, instead of the link's own.
         :raises ClientDisconnected: when there is none in time, or the client was closed.
+        :raises AuthError: when every server denies this client access.
         :raises Exception: before the first connection, what every server refuses this client for.
         """
         connection = self.connection
@@ -141,7 +142,7 @@ class Link:
         if connection is None:
             if self.state is LinkState.CLOSED:
                 raise ClientDisconnected('the client storage was closed')
-            if self.state is LinkState.REFUSED and self._refusal is not None:
+            if self.state.fails_calls and self._refusal is not None:
                 raise self._refusal
         return connection
 
@@ -171,10 +172,9 @@ class Link:
             self._connect_to_one()
             return True
         except Unreachable as error:
-            self._problem = str(error)
+            under(self._changed, self._failed, error, None)
         except Refused as error:
-            self._problem = str(error)
-            under(self._changed, self._refuse, error.error)
+            under(self._changed, self._failed, error, error.error)
             self._wake_waiting()
         # The thread's boundary: without this thread the client would stay without a connection.
         except BaseException as error:
@@ -184,9 +184,10 @@ class Link:
             self._log.not_connected(self._problem)
         return False
 
-    def _refuse(self, error: BaseException) -> None:
-        self._refusal = error
-        self.state = self.state.then(LinkState.REFUSED)
+    def _failed(self, problem: Exception, refusal: BaseException | None) -> None:
+        self._problem = str(problem)
+        self._refusal = refusal or self._refusal
+        self.state = self.state.without_a_server(refusal)
 
     def _connect_to_one(self) -> None:
         """Use the first server that registers this client and that its cache can follow.

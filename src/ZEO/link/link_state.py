@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from ZEO.Exceptions import AuthError
+
 
 class LinkState(Enum):
     """Where a link is in its life."""
@@ -17,6 +19,7 @@ class LinkState(Enum):
     READY = 'connected'
     READ_ONLY = 'connected to a read-only server until a writable one is found'
     OFFLINE = 'the connection was lost'
+    DENIED = 'the connection was lost, and every server has denied this client access'
     CLOSED = 'closed by the application'
 
     @property
@@ -29,23 +32,42 @@ class LinkState(Enum):
         """Whether there is a connection, or was one."""
         return self not in (LinkState.STARTING, LinkState.REFUSED)
 
+    @property
+    def fails_calls(self) -> bool:
+        """Whether calls fail with what the servers have said."""
+        return self in (LinkState.REFUSED, LinkState.DENIED)
+
     def then(self, wanted: LinkState) -> LinkState:
         """Return the state that follows when `wanted` is asked for: that one, if it may follow."""
         return wanted if wanted in _FOLLOWING[self] else self
+
+    def without_a_server(self, refusal: BaseException | None) -> LinkState:
+        """Return the state that follows when no server was found.
+
+        :param refusal: why every server refuses this client; None when one of them does not.
+        """
+        if isinstance(refusal, AuthError) and self.was_connected:
+            return self.then(LinkState.DENIED)
+        if self is LinkState.DENIED:  # not any more: calls wait again
+            return LinkState.OFFLINE
+        return self if refusal is None else self.then(LinkState.REFUSED)
 
 
 _CONNECTED = {LinkState.READY, LinkState.READ_ONLY}
 
 #: Each state -> those that may follow.
 #:
-#: Only before the first connection do calls fail with what the servers refuse: later they wait, as
-#: a server that was right for this client once is expected to come back. So nothing but STARTING
-#: leads to REFUSED. Nothing follows CLOSED: a connection that is made too late is ended.
+#: Only before the first connection do calls fail with whatever the servers refuse: later they wait,
+#: as a server that was right for this client once is expected to come back. So nothing but STARTING
+#: leads to REFUSED. Later calls fail only with a denial, since an operator has taken this client's
+#: right away, and a call that waits would not learn it. Nothing follows CLOSED: a connection that
+#: is made too late is ended.
 _FOLLOWING: dict[LinkState, set[LinkState]] = {
     LinkState.STARTING: {*_CONNECTED, LinkState.REFUSED, LinkState.OFFLINE, LinkState.CLOSED},
     LinkState.REFUSED: {*_CONNECTED, LinkState.OFFLINE, LinkState.CLOSED},
     LinkState.READY: {LinkState.OFFLINE, LinkState.CLOSED},
     LinkState.READ_ONLY: {LinkState.OFFLINE, LinkState.CLOSED},
-    LinkState.OFFLINE: {*_CONNECTED, LinkState.CLOSED},
+    LinkState.OFFLINE: {*_CONNECTED, LinkState.DENIED, LinkState.CLOSED},
+    LinkState.DENIED: {*_CONNECTED, LinkState.OFFLINE, LinkState.CLOSED},
     LinkState.CLOSED: set(),
 }

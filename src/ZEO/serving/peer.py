@@ -8,8 +8,9 @@ ProtocolError closes the connection.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -45,6 +46,7 @@ class Service:
     intake: Intake  # memory for large messages
     handshake_time: float  # seconds in which a client has to register
     access: Access | None = None  # what clients may do; everything without it
+    denied: Counter[str] = field(default_factory=Counter)  # how often, by what was denied
 
 
 class Peer:
@@ -103,13 +105,9 @@ class Peer:
 
     @property
     def identity(self) -> Identity:
-        """Who the client is, as far as that is proved.
-
-        :raises OSError: when the kernel does not say whose process it is.
-        :raises ZEO.net.tls_errors.TlsError: when its certificate cannot be read.
-        """
+        """Who the client is, as far as that is proved."""
         if self._identity is None:
-            self._identity = identity_of(self._channel.proof, self._user, self._source)
+            self._identity = identity_of(self._channel, self._user)
         return self._identity
 
     def authenticated(self, user: str) -> None:
@@ -125,6 +123,31 @@ class Peer:
         """Return what the client may do with the storage of that name, if there is one."""
         access = self._service.access
         return Right.ADMIN if access is None else access.right(self.identity, storage)
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether there are rules that say what it may do."""
+        return self._service.access is not None
+
+    def denied(self, level: int, what: str, text: str, *args: Any) -> None:
+        """Count what the client was denied, and write a line about it as :meth:`report` does.
+
+        :param what: a word for the figures.
+        """
+        self._service.denied[what] += 1
+        self.report(level, 'denied clients', text, *args)
+
+    def check_right(self) -> None:
+        """The rules are others now: end the connection if the client may do less than before."""
+        stage = self._stage
+        if not isinstance(stage, Registered):
+            return
+        before, now = stage.right, self.right(stage.hosted.name)
+        if now < before:
+            self.close(f'closed by this server: its right is now {now}, and was {before}')
+        elif now > before:
+            stage.right = now
+            self.calls.clear()  # those that were denied are bound again
 
     # For the rest of the server.
 
@@ -258,6 +281,8 @@ class Peer:
         self._session.watch_memory(partial(service.intake.wants, self))
         self._handshake.cancel()
         how = how_served(read_only, self.codec.name, channel.tls_subject)
+        if self.is_restricted:
+            how += f', with the right {right} as {self.identity}'
         self.visit = Visit(self, hosted.name, read_only, how, service.loop)
 
     def labelled(self) -> None:

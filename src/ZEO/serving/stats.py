@@ -5,6 +5,7 @@ Enters: events, as plain increments. Leaves: figures by their names. Fails: neve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import ctime
 from typing import Any
 
@@ -24,6 +25,8 @@ class Stats:
         # when the commit lock was taken, seconds since the epoch
         self.lock_since: float | None = None
         self.pack_since: float | None = None  # when the running pack began
+        # what clients of this server were denied, by kind; shared by its storages
+        self.denied: Mapping[str, int] = {}
 
     def report(self) -> dict[str, Any]:
         """Return the figures by the names that monitoring programs know."""
@@ -38,4 +41,5 @@ class Stats:
             'start': ctime(self.start),
             'packing': self.pack_since is not None,
             'pack-start': ctime(self.pack_since) if self.pack_since is not None else None,
+            'denied': dict(self.denied),
         }

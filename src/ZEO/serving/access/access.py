@@ -53,6 +53,8 @@ class Access:
 
     def rule(self, identity: Identity, storage: str) -> Rule | None:
         """Return the rule that decides that."""
+        if identity.trouble:
+            return None
         for section in self.sections:
             if section.storage in (None, storage):
                 for one in section.rules:

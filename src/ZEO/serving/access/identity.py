@@ -1,16 +1,30 @@
 """Who a client is, as far as that is proved: by a secret, a certificate, or the kernel.
 
 Enters: what the connection says of its other end, and the user that a secret has proved. Leaves: an
-:class:`Identity`, which rules are compared with. Fails: never.
+:class:`Identity`, which rules are compared with. Fails: never; what cannot be read becomes the
+`trouble` of the identity, which has no right at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from ZEO.net.proofs import Proof
-from ZEO.wire.quoting import cleaned
+from ZEO.net.tls_errors import TlsError
+from ZEO.wire.quoting import cleaned, text_of
+
+#: The end of a denial, for the person who reads it.
+ASK = 'an administrator of the server gives rights in its <access> sections'
+
+
+class Connection(Protocol):
+    """What is asked of :class:`ZEO.net.channel.Channel`."""
+
+    @property
+    def proof(self) -> Proof:
+        """What it proves of the client."""
 
 
 @dataclass(frozen=True)
@@ -21,16 +35,18 @@ class Identity:
     :param certificate: the names in a verified certificate, the whole subject first.
     :param uid: the user of the process at the other end of a Unix socket; None for TCP.
     :param groups: the groups of that process.
-    :param source: where it connects from, for the log.
+    :param trouble: why it cannot be found out who the client is.
     """
 
     user: str | None = None
     certificate: tuple[str, ...] = ()
     uid: int | None = None
     groups: frozenset[int] = frozenset()
-    source: str = ''
+    trouble: str = ''
 
     def __str__(self) -> str:
+        if self.trouble:
+            return f'a client of which this server cannot find out who it is: {self.trouble}'
         return ', '.join(self._proved()) or 'a client that has not proved who it is'
 
     def _proved(self) -> Iterable[str]:
@@ -42,12 +58,15 @@ class Identity:
             yield f'Unix user {self.uid}'
 
 
-def identity_of(proof: Proof, user: str | None, source: str) -> Identity:
+def identity_of(connection: Connection, user: str | None) -> Identity:
     """Return the identity of a client.
 
-    :param proof: what its connection proves.
     :param user: the user whose secret it has proved to know.
     """
+    try:
+        proof = connection.proof
+    except (OSError, TlsError) as error:  # too many groups; a name that is not a text
+        return Identity(trouble=text_of(error))
     if proof.unix is None:
-        return Identity(user, proof.certificate, None, frozenset(), source)
-    return Identity(user, proof.certificate, proof.unix.uid, frozenset(proof.unix.groups), source)
+        return Identity(user, proof.certificate)
+    return Identity(user, proof.certificate, proof.unix.uid, frozenset(proof.unix.groups))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from ZEO.net.loop import Loop
+from ZEO.serving.access.identity import Identity
 from ZEO.serving.access.rules import Right
 from ZEO.serving.account import Account
 from ZEO.serving.hosted import HostedStorage
@@ -46,6 +47,17 @@ class Client(Protocol):
 
     def labelled(self) -> None:
         """The client has said what it calls itself."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who the client is, as far as that is proved."""
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether there are rules that say what it may do."""
+
+    def denied(self, level: int, what: str, text: str, *args: Any) -> None:
+        """Count what the client was denied, and write a line about it, unless there are many."""
 
     def right(self, storage: str) -> Right:
         """Return what the client may do with the storage of that name, if there is one."""

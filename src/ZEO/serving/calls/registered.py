@@ -6,6 +6,7 @@ these hold. Fails: a call that the client has no right to is bound to the error 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from ZODB.POSException import ReadOnlyError
 
 from ZEO.Exceptions import AuthError
 from ZEO.net.loop import Loop
+from ZEO.serving.access.identity import ASK
 from ZEO.serving.access.rules import Right
 from ZEO.serving.calls.blobs import SendingBlobs, StoringBlobs
 from ZEO.serving.calls.family import Call, Client, Family
@@ -59,7 +61,7 @@ class Registered:
         self._client = client
         self._loop = loop
         self._read_only = read_only
-        self._right = right
+        self.right = right
         self._families: dict[type[Family], Family] = {}
 
     def bind(self, method: Method) -> Call:
@@ -96,19 +98,30 @@ class Registered:
 
     def _refusal(self, method: Method) -> Callable[..., None] | None:
         """Return what raises the error for a call that the client has no right to."""
-        if self._right < NEEDED.get(method.does, Right.READ):
-            return partial(self._deny, method)
         if self._read_only and method.does is Does.WRITES:
             return partial(self._refuse, method)
+        if self.right < NEEDED.get(method.does, Right.READ):
+            return partial(self._deny, method)
         return None
 
     def _refuse(self, method: Method, *args: Any) -> None:
         raise ReadOnlyError(f'{method.name}: the storage {self.hosted.name!r} was opened read-only')
 
     def _deny(self, method: Method, *args: Any) -> None:
+        needed, name = NEEDED[method.does], self.hosted.name
+        self._client.denied(
+            logging.WARNING,
+            'call',
+            'denied: %s of storage %s needs the right %s, and it has %s as %s',
+            method.name,
+            name,
+            needed,
+            self.right,
+            self._client.identity,
+        )
         raise AuthError(
-            f'{method.name}: needs the right {NEEDED[method.does]} for the storage '
-            f'{self.hosted.name!r}, and this client has only {self._right}'
+            f'{method.name} of the storage {name!r} needs the right {needed}, and this client has '
+            f'the right {self.right} as {self._client.identity}: {ASK}'
         )
 
 

@@ -1,8 +1,8 @@
 """Calls about the connection itself: registering, and figures of the service.
 
 Enters: the client's calls. Leaves: the storage that it has registered for; figures. Fails:
-ValueError for a storage that is not served, ReadOnlyError for one that is not served that way, both
-of which leave the client unregistered.
+ValueError for a storage that is not served (where there are rules AuthError, also for one that the
+client may not see), ReadOnlyError for one that it may not write to; it stays unregistered then.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 
 from ZODB.POSException import ReadOnlyError
 
-from ZEO.Exceptions import ProtocolError
+from ZEO.Exceptions import AuthError, ProtocolError
+from ZEO.serving.access.identity import ASK
 from ZEO.serving.access.rules import Right
 from ZEO.serving.calls.family import Call, Client, Family
 from ZEO.serving.hosted import HostedStorage
@@ -22,6 +23,9 @@ from ZEO.serving.status import details
 from ZEO.wire.calls import Method
 from ZEO.wire.extensions import RESOLVES
 from ZEO.wire.quoting import LABEL, cleaned, quoted
+
+#: Denials of storages on one connection: each takes a look at all rules for all storages.
+MOST_DENIALS = 5
 
 
 class Unregistered:
@@ -33,6 +37,7 @@ class Unregistered:
     def __init__(self, client: Client, storages: Mapping[str, HostedStorage]) -> None:
         self._client = client
         self._storages = storages
+        self._denials = 0
 
     def bind(self, method: Method) -> Call:
         """Return a call of this client.
@@ -48,13 +53,9 @@ class Unregistered:
         hosted = self._storages.get(name) if isinstance(name, str) else None
         right = self._client.right(name) if isinstance(name, str) else Right.NOTHING
         if hosted is None or right is Right.NOTHING:
-            self._refused('refused: there is no storage %s', quoted(name))
-            raise ValueError(
-                f'there is no storage {quoted(name)} on this server; it serves '
-                f'{", ".join(sorted(self._storages))}'
-            )
+            raise self._no_storage(name)
         if right < Right.WRITE and not read_only:
-            raise ReadOnlyError(f'this client may only read the storage {name!r}')
+            raise self._only_readable(hosted.name)
         if hosted.read_only and not read_only:
             self._refused(
                 'refused: it wants to write to storage %s, which is served read-only', name
@@ -63,6 +64,37 @@ class Unregistered:
         tid = hosted.storage.lastTransaction()
         self._client.registered(hosted, bool(read_only), right)
         return tid
+
+    def _no_storage(self, name: Any) -> Exception:
+        """Return the error for a name: the same for a storage that there is not, and for one that
+        this client may not see.
+        """
+        client = self._client
+        if not client.is_restricted:
+            self._refused('refused: there is no storage %s', quoted(name))
+            return ValueError(
+                f'there is no storage {quoted(name)} on this server; it serves '
+                f'{", ".join(sorted(self._storages))}'
+            )
+        self._denials += 1
+        if self._denials > MOST_DENIALS:
+            raise ProtocolError('client asks again and again for storages that it may not use')
+        who = client.identity
+        client.denied(logging.WARNING, 'storage', 'denied: storage %s, as %s', quoted(name), who)
+        visible = sorted(one for one in self._storages if client.right(one))
+        return AuthError(
+            f'there is no storage {quoted(name)} on this server that this client may use as {who}; '
+            f'it may use {", ".join(visible) or "none"}: {ASK}'
+        )
+
+    def _only_readable(self, name: str) -> Exception:
+        who = self._client.identity
+        self._client.denied(
+            logging.INFO, 'write', 'denied: it wants to write to storage %s, as %s', name, who
+        )
+        return ReadOnlyError(
+            f'this client may only read the storage {name!r} as {who}: open it with read_only=True'
+        )
 
     def _refused(self, text: str, *args: Any) -> None:
         self._client.report(logging.INFO, 'refused clients', text, *args)
