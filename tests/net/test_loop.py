@@ -217,6 +217,27 @@ def test_stop_before_run():
     loop.close()
 
 
+def test_a_loop_without_the_memory_to_wait_tries_again_and_forgets_no_turn(
+    loop, clock, monkeypatch
+):
+    failures, done = [MemoryError(), MemoryError()], []
+
+    def without_memory(wait):
+        def wait_or_fail(*seconds):
+            if failures:
+                raise failures.pop()
+            return wait(*seconds)
+
+        return wait_or_fail
+
+    monkeypatch.setattr(loop._poller, 'look', without_memory(loop._poller.look))
+    loop.next_turn(lambda: (done.append('turn'), loop.stop()))
+    loop.run()
+
+    assert done == ['turn']
+    assert clock.now() > 100.1
+
+
 def test_functions_of_other_threads_run_in_the_loops_thread_and_in_their_order():
     loop = Loop()
     thread = running(loop)

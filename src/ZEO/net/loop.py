@@ -50,6 +50,9 @@ MOST_CANCELLED = 100
 #: whose handler ran just before the sleep is noticed then.
 SIGNALS_UNSEEN = 0.5
 
+#: Seconds until the loop waits for its files again when it had no memory to do so.
+NO_MEMORY = 0.1
+
 
 class Timer:
     """A call at a later time, until :meth:`cancel`."""
@@ -197,7 +200,11 @@ class Loop:
             with self.system.signals_written_to(self._ringer.fileno()) as rings:
                 self._longest = None if rings else SIGNALS_UNSEEN
                 while not self._stopped:
-                    self.run_once(self._longest)
+                    try:
+                        self.run_once(self._longest)
+                    except MemoryError as error:  # of waiting: what is called has its own boundary
+                        self.reports.failed('waiting for clients failed', 'server', error)
+                        self.system.sleep(NO_MEMORY)
         finally:
             self._running = False
             self._longest = None
@@ -209,8 +216,8 @@ class Loop:
         """
         turns: list[Callable[[], None]] | None = None
         if self._turns or self._soon or timeout == 0:
-            turns, self._turns = self._turns, []
             ready = self._poller.look()
+            turns, self._turns = self._turns, []
         else:
             # While other threads compute, each look would give them the interpreter for a while.
             # When the next timer is due is asked only before a sleep.
