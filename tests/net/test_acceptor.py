@@ -77,7 +77,12 @@ def test_who_connects_and_is_gone_at_once(accepting):
 
 @pytest.mark.parametrize(
     'error',
-    [ConnectionAbortedError(103, 'aborted'), OSError(71, 'Protocol error'), InterruptedError()],
+    [
+        ConnectionAbortedError(103, 'aborted'),
+        OSError(71, 'Protocol error'),
+        InterruptedError(),
+        MemoryError(),
+    ],
 )
 def test_an_error_of_accept_costs_the_others_nothing(accepting, errors, error):
     loop, acceptor, accepted = accepting

@@ -267,6 +267,30 @@ def test_functions_of_other_threads_run_in_the_loops_thread_and_in_their_order()
     loop.close()
 
 
+def test_a_bell_that_takes_memory_that_there_is_not_rings_again(loop, monkeypatch):
+    class Bell:
+        failures = [MemoryError()]
+
+        def __init__(self, bell):
+            self.bell = bell
+
+        def __getattr__(self, name):
+            return getattr(self.bell, name)
+
+        def recv(self, size):
+            if self.failures:
+                raise self.failures.pop()
+            return self.bell.recv(size)
+
+    monkeypatch.setattr(loop, '_bell', Bell(loop._bell))
+    calls = []
+    for number in range(3):
+        loop.from_thread(lambda number=number: calls.append(number))
+        loop.run_once(1)
+
+    assert calls == [0, 1, 2]
+
+
 def test_a_post_may_post(loop):
     order = []
     loop.from_thread(lambda: (order.append(1), loop.from_thread(lambda: order.append(2))))

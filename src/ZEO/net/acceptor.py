@@ -61,6 +61,12 @@ class Acceptor:
                 unix_sockets.remove(self.address, self._file)
 
     def _on_ready(self, events: int) -> None:
+        try:
+            self._accept_all()
+        except MemoryError as error:  # the next round of the loop tries again
+            self._loop.reports.failed('accepting a connection failed', 'server', error)
+
+    def _accept_all(self) -> None:
         for _ in range(_AT_ONCE):
             if self._closed:
                 return

@@ -302,7 +302,7 @@ class Loop:
     def _on_bell(self, events: int) -> None:
         try:
             self._bell.recv(4096)
-        except OSError:  # there is nothing to read
+        except (OSError, MemoryError):  # there is nothing to read; or it rings again
             pass
         self._rung = False  # first, so that what is posted from now on rings again
         self.run_posted()
