@@ -86,10 +86,11 @@ class Server:
 
         :param back_after: seconds until it is started again; None: it is not.
         """
-        self.process.crash()
-        self.served = None
-        if back_after is not None:
-            self.world.later(back_after, self.start)
+        if self.thread.is_alive() and not self.process.dead:
+            self.process.crash()
+            self.served = None
+            if back_after is not None:
+                self.world.later(back_after, self.start)
 
     def stop(self) -> None:
         """Have it end in order."""
@@ -143,7 +144,7 @@ class Client:
 
         :param back_after: seconds until it is started again; None: it is not.
         """
-        if self.thread.is_alive():
+        if self.thread.is_alive() and not self.process.dead:
             self.process.crash()
             if back_after is not None:
                 self.world.later(back_after, self.start)

@@ -7,7 +7,7 @@ given virtual time; :class:`Livelock` after too many steps; both with the stack 
 A thread is a greenlet. It gives way to another one only where it calls the outside: at locks, sends
 and receives, clocks, new threads and the like (:meth:`Scheduler.door`). At a wait it always does;
 at another door with a probability. What may happen between two bytecodes that are not such calls is
-not explored: tests/interrupts raises exceptions there.
+explored only where :mod:`support.simulation.preemption` has put a switch before each statement.
 
 Time stands still while threads run, but for a microsecond with each step and each look at a clock,
 so that no two moments are the same. It passes to the next timer only when no thread can run.
@@ -104,11 +104,11 @@ class Scheduler:
 
     :param random: the source of all choices.
     :param switches: the share of doors at which another thread may go on.
+    :param preemption: the share of statements before which another thread may go on.
     """
 
-    def __init__(self, random: Random, switches: float = 0.0) -> None:
+    def __init__(self, random: Random, switches: float = 0.0, preemption: float = 0.0) -> None:
         self.random = random
-        self.switches = switches
         self.now = BEGINNING
         self.numbers = count(1)
         self.steps = 0
@@ -121,7 +121,10 @@ class Scheduler:
         self._ready: list[Thread] = []
         self._timers: list[tuple[float, int, Callable[..., None] | Thread, Any]] = []
         self._timer_numbers = count()
-        self._countdown = self._next_switch()
+        self._switches = _Rhythm(random, switches)
+        self._countdown = self._switches.next()
+        self._preemption = _Rhythm(random, preemption)
+        self._statements = self._preemption.next()
         self.hub = getcurrent()  # of what makes the world, and runs it
 
     # For threads.
@@ -152,8 +155,19 @@ class Scheduler:
             self.faults.at(thread, kind)
         self._countdown -= 1
         if self._countdown < 0:
-            self._countdown = self._next_switch()
+            self._countdown = self._switches.next()
             self.give_way()
+
+    def statement(self) -> None:
+        """The calling thread is about to execute a statement: another one may go on first."""
+        self._statements -= 1
+        if self._statements < 0:
+            thread = self.current
+            if thread is not None:
+                if thread.process.dead:
+                    raise Killed
+                self._statements = self._preemption.next()
+                self.give_way()
 
     def give_way(self) -> None:
         """Let other threads run, or go on at once."""
@@ -307,12 +321,6 @@ class Scheduler:
         else:
             what(*arguments)
 
-    def _next_switch(self) -> float:
-        """Return how many doors are passed until the next switch."""
-        if not self.switches:
-            return float('inf')
-        return self.random.expovariate(self.switches)
-
     # The end.
 
     def stacks(self) -> str:
@@ -336,6 +344,21 @@ class Scheduler:
             finally:
                 self.current = None
         self.threads.clear()
+
+
+class _Rhythm:
+    """Says after how many calls something happens again.
+
+    :param share: of the calls, on average; 0: never.
+    """
+
+    def __init__(self, random: Random, share: float) -> None:
+        self._random = random
+        self._share = share
+
+    def next(self) -> float:
+        """Return after how many."""
+        return self._random.expovariate(self._share) if self._share else float('inf')
 
 
 def _is_void(entry: tuple[float, int, Any, Any]) -> bool:

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from support.simulation import installing
+from support.simulation import installing, preemption
 from support.simulation.faults import Faults
 from support.simulation.network import Network
 from support.simulation.scheduler import Scheduler, Thread
@@ -94,16 +94,24 @@ class World:
 
     :param seed: of all choices.
     :param switches: the share of calls to the outside at which another thread may go on.
+    :param preempted: the share of the product's statements before which another thread may go on;
+        more than 0 makes a history slower.
     :param pieces: the share of sends and receives that take a part of what they could.
     :param traced: whether to keep a trace of all steps and messages.
     """
 
     def __init__(
-        self, seed: int, switches: float = 0.02, pieces: float = 0.02, traced: bool = False
+        self,
+        seed: int,
+        switches: float = 0.02,
+        preempted: float = 0.0,
+        pieces: float = 0.02,
+        traced: bool = False,
     ) -> None:
         self.seed = seed
         self.random = Random(seed)
-        self.scheduler = Scheduler(self.random, switches)
+        self.scheduler = Scheduler(self.random, switches, preempted)
+        self._is_preemptive = preempted > 0
         self.network = Network(self.scheduler)
         self.network.pieces = pieces
         self.faults = Faults(self)
@@ -175,6 +183,8 @@ class World:
     def __enter__(self) -> World:
         gc.disable()  # which would collect at other moments in the same history
         self._undo.append(installing.install(self))
+        if self._is_preemptive:
+            self._undo.append(preemption.install(self.scheduler.statement))
         for name in _LOGGERS:
             logger = logging.getLogger(name)
             self._undo.append(_restorer(logger))
