@@ -16,10 +16,14 @@ from ZODB.MappingStorage import MappingStorage
 from support.simulation.scheduler import Thread
 from support.simulation.world import World
 from ZEO.ClientStorage import ClientStorage
+from ZEO.Exceptions import ClientDisconnected
 from ZEO.StorageServer import StorageServer
 
 #: Where a server listens, unless a caller says otherwise.
 ADDRESS = ('127.0.0.1', 8100)
+
+#: How often a client tries to open its database before that is an error.
+ATTEMPTS = 20
 
 
 class Volatile:
@@ -127,17 +131,39 @@ class Client:
         """Start it, in the place of one that has ended."""
         self.world.note('starts', self.name)
         self.process = self.world.process(self.name, self.disk)
+        self._attempts = ATTEMPTS
         self.thread: Thread = self.process.start(self._run, 'main')
 
     def _run(self) -> Any:
-        self.storage = storage = ClientStorage(
-            self.address, system=self.process.system, **self._options
-        )
-        database = ZODB.DB(storage)
+        database = self._opened()
         try:
             return self.program(database)
         finally:
             database.close()
+
+    def _opened(self) -> ZODB.DB:
+        """Return the database, after some attempts where the connection is lost meanwhile."""
+        while True:
+            try:
+                storage = ClientStorage(self.address, system=self.process.system, **self._options)
+                break
+            except ClientDisconnected as error:
+                self._again(error)
+        while True:
+            try:
+                database = ZODB.DB(storage)
+            except ClientDisconnected as error:
+                self._again(error)
+            else:
+                self.storage = storage
+                return database
+
+    def _again(self, error: ClientDisconnected) -> None:
+        """Raise the error when there were too many."""
+        self._attempts -= 1
+        if not self._attempts:
+            raise error
+        self.process.system.sleep(1.0)
 
     def crash(self, back_after: float | None = None) -> None:
         """Kill it.
