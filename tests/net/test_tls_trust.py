@@ -4,8 +4,10 @@ were revoked.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
+import ssl
 import subprocess
 
 import pytest
@@ -290,3 +292,39 @@ def test_lists_without_authenticate_make_no_sense_on_a_server(site):
 def test_a_list_that_is_not_there(site):
     with pytest.raises(ConfigurationError, match='No such file'):
         server_context(site.both['server'], authenticate=site.ca, crl='/nosuch/crl.pem')
+
+
+def tls_connection(server_ctx, client_ctx, session=None):
+    """Return a server's end and a client's after the handshake, of which the client may continue
+    an earlier session; the client's has Python's own interface.
+    """
+    server, incoming, outgoing = TlsCodec(server_ctx, True), ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_ctx.wrap_bio(
+        incoming, outgoing, server_hostname='server.example', session=session
+    )
+    for _ in range(4):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        if data := outgoing.read():
+            server.receive(data)
+        incoming.write(server.take())
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.read()  # where TLS 1.3 has the tickets
+    return server, client
+
+
+@pytest.mark.parametrize('version', [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_no_client_gets_in_by_a_session_from_before_its_certificate_was_revoked(site, version):
+    client_ctx = client_context(site.both['client'], authenticate=site.ca)
+    client_ctx.maximum_version = version
+    ours = server_context(site.both['server'], authenticate=site.ca)
+    server, client = tls_connection(ours, client_ctx)
+    assert server.handshaken and not (client.session and client.session.has_ticket)
+    an_applications = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # which gives tickets
+    an_applications.load_cert_chain(site.both['server'])
+    an_applications.load_verify_locations(site.ca)
+    an_applications.verify_mode = ssl.CERT_REQUIRED
+    _, client = tls_connection(an_applications, client_ctx)
+    assert client.session.has_ticket
+    with pytest.raises(TlsError, match='continues an earlier TLS session'):
+        tls_connection(an_applications, client_ctx, client.session)

@@ -63,6 +63,9 @@ def server_context(
     :raises ConfigurationError: when a file or function cannot be used.
     """
     context = _context(ssl.PROTOCOL_TLS_SERVER)
+    # Each connection shows its certificate, see TlsCodec._check_session.
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET
     _load_certificate(context, certificate, key, password_function)
     if authenticate:
         context.verify_mode = ssl.CERT_REQUIRED
@@ -256,11 +259,24 @@ class TlsCodec:
                 return False
             except ssl.SSLError as error:
                 raise self._failed(error) from None
+            self._check_session()
             self.handshaken = True
             waiting, self._waiting = self._waiting, []
             for data in waiting:
                 self.send(data)
         return True
+
+    def _check_session(self) -> None:
+        """Make sure that a client whose certificate counts has shown it on this connection.
+
+        :raises TlsError: when it continues an earlier session instead: nothing would notice that
+            its certificate has expired or was revoked meanwhile.
+        """
+        needs_certificate = self._tls.context.verify_mode != ssl.CERT_NONE
+        if self._server_side and needs_certificate and self._tls.session_reused:
+            raise TlsError(
+                'the client continues an earlier TLS session instead of showing its certificate'
+            )
 
     def receive(self, data: bytes | memoryview) -> bytes:
         """Take ciphertext; return the plaintext that is complete now, often none.
