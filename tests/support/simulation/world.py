@@ -104,8 +104,8 @@ class World:
         self,
         seed: int,
         switches: float = 0.02,
-        preempted: float = 0.0,
         pieces: float = 0.02,
+        preempted: float = 0.0,
         traced: bool = False,
     ) -> None:
         self.seed = seed
