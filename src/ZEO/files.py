@@ -22,8 +22,9 @@ _FLAGS = (
 )
 #: How many symbolic links are followed for one path, as many as Linux follows.
 _MOST_LINKS = 40
-#: The content of a pid file, and the most bytes of it that are looked at.
-_PID = re.compile(rb'\s*\d{0,20}\s*')
+#: The content of a pid file, and the most bytes of it that are looked at. After a power failure the
+#: length of a file may be there, and zeros in the place of what was written.
+_PID = re.compile(rb'[\s\0]*\d{0,20}[\s\0]*')
 _MOST_PID = 64
 
 _KINDS = (

@@ -215,3 +215,8 @@ def test_a_trace_goes_on_where_it_ended(tmp_path, monkeypatch):
         works(ClientCache(str(tmp_path / 'x.zec'), SIZE))
     events = [event.what for event in trace.read(str(tmp_path / 'x.zec.trace'))]
     assert events.count(trace.OPEN) == 2
+
+
+def test_a_lock_file_of_which_a_power_failure_has_kept_the_length_only_is_taken_over(tmp_path):
+    (tmp_path / 'x.zec.lock').write_bytes(bytes(6))
+    works(ClientCache(str(tmp_path / 'x.zec'), SIZE))

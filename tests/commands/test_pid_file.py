@@ -33,7 +33,7 @@ def test_a_pid_file_is_there_inside_and_gone_afterwards(tmp_path):
     assert not path.exists()
 
 
-@pytest.mark.parametrize('content', ['', '0', '4194999\n'])
+@pytest.mark.parametrize('content', ['', '0', '4194999\n', '\0' * 8])  # of a power failure
 def test_a_stale_pid_file_is_taken_over(tmp_path, content):
     path = tmp_path / 'pid'
     path.write_text(content)
