@@ -8,10 +8,12 @@ Enters: ZConfig's configuration object, and what the command line overrides. Lea
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
+
+import ZODB.config
 
 from ZEO.config.loading import at, place_of, wrong
 from ZEO.config.opening import one_line, open_and_log, start_error
@@ -22,6 +24,7 @@ from ZEO.net import addresses
 from ZEO.net.addresses import Address
 from ZEO.net.tls import SSLContext
 from ZEO.net.unix_sockets import FileRights
+from ZEO.serving.crash_safety import finish_pack
 from ZEO.serving.limits import KEYS, Limits
 from ZEO.serving.resolve import DEFAULT_MODULES
 from ZEO.StorageServer import StorageServer
@@ -61,6 +64,8 @@ class StorageFactory:
 
     def _open(self) -> Any:
         try:
+            for path in _data_files(self._section):
+                finish_pack(path)
             return self._section.open()
         except ConfigurationError as error:
             if place_of(self._section) is None:  # of -f, whose text is complete
@@ -72,6 +77,18 @@ class StorageFactory:
     def _failed(self, error: Exception) -> ConfigurationError:
         text = f'cannot open storage {self.name!r}: {one_line(error)}'
         return start_error(at(self._section, text), error)
+
+
+def _data_files(section: Any) -> Iterator[str]:
+    """Yield the paths of the FileStorages that a section opens for writing, however deep."""
+    config: Any = getattr(section, 'config', None)
+    if isinstance(section, ZODB.config.FileStorage) and not (config.read_only or config.create):
+        yield config.path
+    if hasattr(config, 'getSectionAttributes'):
+        for name in config.getSectionAttributes():
+            value = getattr(config, name)
+            for one in value if isinstance(value, list) else [value]:
+                yield from _data_files(one)
 
 
 class FileStorage:

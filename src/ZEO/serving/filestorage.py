@@ -18,6 +18,7 @@ from ZODB.utils import p64, u64, z64
 
 from ZEO.net.loop import Loop
 from ZEO.net.system import System
+from ZEO.serving.crash_safety import make_safe
 
 #: Bytes in front of the first transaction.
 _START = 4
@@ -68,6 +69,8 @@ class Files:
         """Do what a process that was killed has left undone, before the storage is asked."""
         for files in self._files:
             take_last_whole_transaction(files)
+            if not files.isReadOnly():
+                make_safe(files, self._loop.system)
         if not read_only:
             for one in storages_within(self._storage):
                 skip_oids(one, self._loop.system)

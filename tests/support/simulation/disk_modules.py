@@ -50,6 +50,7 @@ MODULES = (
     'ZEO.link.directories',
     'ZEO.serving.blobs',
     'ZEO.serving.commit.log',
+    'ZEO.serving.crash_safety',
     'ZEO.serving.descriptors',
     'ZEO.serving.filestorage',
     'ZEO.serving.status',

@@ -1,0 +1,136 @@
+"""What a FileStorage leaves to luck when its machine goes down or its process is killed.
+
+Enters: the path of a FileStorage before it is opened; an open FileStorage. Leaves: a data file that
+can be opened, with every transaction that was acknowledged; a storage whose packs and indexes are
+on the disk before anything depends on them. Fails: OSError where the disk does.
+
+A FileStorage syncs its file when a transaction ends. It does not sync what a pack has written, nor
+the index, before they take the place of the old ones; between two renames of a pack there is no
+data file at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from zc.lockfile import LockError, LockFile
+from ZODB.FileStorage import FileStorage
+
+from ZEO.net.system import System
+
+log = logging.getLogger('ZEO.StorageServer')
+
+#: Seconds between two syncs of what a pack writes. Commits wait for the last one.
+_SYNC_EVERY = 1.0
+
+
+def finish_pack(path: str) -> None:
+    """Before the FileStorage at `path` is opened: bring its file back if a pack has renamed it and
+    was stopped before the packed file took its place. Opening would make an empty one.
+
+    Only a pack that was stopped there leaves both of its other files, but no data file.
+
+    :raises OSError: when the file cannot be renamed.
+    """
+    if not _was_stopped(path):
+        return
+    try:
+        lock = LockFile(path + '.lock')
+    except LockError:  # a server that packs now: opening says that it has the file
+        return
+    try:
+        if not _was_stopped(path):
+            return
+        os.rename(path + '.old', path)
+    finally:
+        lock.close()
+    log.warning(
+        'a pack of %s was stopped while it replaced the file: the file is as before the pack, '
+        'with everything that was committed; pack again',
+        path,
+    )
+
+
+def _was_stopped(path: str) -> bool:
+    return not os.path.exists(path) and all(os.path.exists(path + end) for end in ('.old', '.pack'))
+
+
+def make_safe(storage: FileStorage, system: System) -> None:
+    """Have an open FileStorage sync what a pack has written, and its index.
+
+    :param system: runs a thread while a pack runs.
+    """
+    storage._file.flush()  # into a file that was empty it has written its first bytes just now
+    storage.packer = partial(_pack, storage.packer, system)
+    storage._save_index = partial(_save_index, storage)
+
+
+def _pack(
+    packer: Callable[..., Any], system: System, storage: FileStorage, *args: Any, **options: Any
+) -> Any:
+    """Have `packer` write a packed file, and sync it; commits wait from the end of the first to
+    the end of the other.
+    """
+    path = storage._file_name + '.pack'
+    with _synced_meanwhile(path, system):
+        packed = packer(storage, *args, **options)
+    if packed is not None:
+        try:
+            sync(path)
+        except BaseException:
+            storage._commit_lock.release()  # which the packer has taken
+            raise
+    return packed
+
+
+@contextmanager
+def _synced_meanwhile(path: str, system: System) -> Iterator[None]:
+    """Sync a file again and again, so that little is left for the last time."""
+    ended = system.event()
+
+    def sync_often() -> None:
+        while not ended.wait(_SYNC_EVERY):
+            try:
+                sync(path)
+            except OSError:  # it is not made yet, or the last sync reports the same
+                pass
+
+    try:
+        system.spawn('ZEO sync of a pack', sync_often)
+    except RuntimeError:  # there are no more threads: only the last sync takes longer
+        pass
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _save_index(storage: FileStorage) -> None:
+    """Do what the method of this name does; the new index is on the disk before it replaces the
+    old one.
+    """
+    if storage.isReadOnly():
+        return
+    path = storage.__name__ + '.index'
+    temporary = path + '.index_tmp'
+    storage._index.save(storage._pos, temporary)
+    sync(temporary)
+    os.replace(temporary, path)
+    storage._saved += 1
+
+
+def sync(path: str) -> None:
+    """Return when a file is on the disk.
+
+    :raises OSError: when it cannot be opened or written.
+    """
+    fd = os.open(path, os.O_RDWR | getattr(os, 'O_BINARY', 0))
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
