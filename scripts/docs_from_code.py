@@ -38,6 +38,7 @@ VALUES = {
     'positive': 'number',
     'percentage': 'percent',
     'bind_address': 'address',
+    'rule': 'rule',
     'connect_address': 'address',
     'existing_file': 'file',
     'file_or_directory': 'file or directory',

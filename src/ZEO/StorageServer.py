@@ -28,6 +28,7 @@ from ZEO.net.tls_socket import TlsSocket
 from ZEO.net.unix_sockets import BY_UMASK, FileRights
 from ZEO.serving import descriptors, doors, leftovers
 from ZEO.serving.access.access import Access
+from ZEO.serving.access.checks import Situation, check_restricted, check_rules, warn
 from ZEO.serving.account import Budget
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.intake import Intake
@@ -86,6 +87,7 @@ class StorageServer:
     ) -> None:
         if not storages:
             raise ConfigurationError('there is no storage to serve')
+        check_rules(access, Situation(storages, ssl=ssl))
         doors.close()
         self.storages = dict(storages)
         self.limits = limits
@@ -148,14 +150,24 @@ class StorageServer:
         """Have `function` called in the loop's thread; from any thread or signal handler."""
         self._loop.from_thread(function)
 
-    def allow(self, access: Access | None) -> None:
+    @property
+    def access(self) -> Access | None:
+        """What each client may do; None: every client may do everything."""
+        return self._service.access
+
+    def allow(self, access: Access | None, restricted: bool = False) -> None:
         """Have other rules from now on, and end the connections of clients that may do less by
         them; to be called in the loop's thread (:meth:`post`).
 
-        :param access: what each client may do; None: every client may do everything.
-        :raises ConfigurationError: for rules that cannot mean anything on this server.
+        :param restricted: refuse rules by which everyone may use the server.
+        :raises ConfigurationError: for these, and for rules that no client can match, or that never
+            count; then nothing changes.
         """
+        check_rules(access, self._situation())
+        if restricted:
+            check_restricted(access, self._situation())
         self._service.access = access
+        warn(access, self._situation())
         for peer in list(self._peers):
             peer.check_right()
 
@@ -198,16 +210,11 @@ class StorageServer:
         for address in wanted:
             for listener in addresses.listen(address, rights):
                 self._acceptors.append(Acceptor(self._loop, listener, self._accepted))
-        exposed = [
-            addresses.show(address) for address in self.addresses if addresses.is_exposed(address)
-        ]
-        if exposed and self._ssl is None:
-            log.warning(
-                '%s: without TLS, everyone who can reach this address over the network may read '
-                'and change all data; listen on 127.0.0.1 or a Unix socket, let a firewall admit '
-                'known machines only, or configure <ssl> with authenticate',
-                ', '.join(exposed),
-            )
+        warn(self.access, self._situation())
+
+    def _situation(self) -> Situation:
+        """Return what rules of access have to be about."""
+        return Situation(self.storages, self.addresses, self._ssl)
 
     def _stop_listening(self) -> None:
         for acceptor in self._acceptors:

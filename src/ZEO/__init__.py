@@ -11,7 +11,7 @@ what it needs when it is called.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def server(
     port: int | str | tuple[str, int] = 0,
     threaded: bool = True,
     *,
+    access: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
     name: str | None = None,
     start_timeout: float = 60.0,
     protocol: Any = None,
@@ -148,6 +149,8 @@ def server(
     :param port: where to listen: a port number (0: a free one) of 127.0.0.1, ``(host, port)``,
         or a Unix socket's path.
     :param threaded: serve in a thread of this process; otherwise in a process of its own.
+    :param access: who may do what: rules such as ``'unix-user zope write'``, for every storage, or
+        by the names of storages. Without it, every client may do everything.
     :param name: the name of that thread.
     :param start_timeout: seconds that a process may take to start.
     :param protocol: accepted and ignored, like `log`, `debug`, `suicide` and `show_config`: other
@@ -164,6 +167,7 @@ def server(
         zeo_conf,
         port,
         threaded,
+        access=access,
         name=name,
         start_timeout=start_timeout,
     )

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -26,6 +26,9 @@ from ZEO.config.loading import load_text
 from ZEO.config.server import Settings, open_server, settings
 from ZEO.Exceptions import ConfigurationError, Unavailable
 from ZEO.net.addresses import Address, parse
+
+#: Rules for every storage, or for each by its name.
+Rules = Iterable[str] | Mapping[str, Iterable[str]]
 
 #: Seconds that a server may take to end. Closing a large FileStorage writes its index.
 STOP_TIMEOUT = 99.0
@@ -39,6 +42,7 @@ def run(
     port: Any,
     threaded: bool,
     *,
+    access: Rules | None = None,
     name: str | None = None,
     start_timeout: float = 60.0,
 ) -> tuple[Address, Callable[..., None]]:
@@ -47,7 +51,7 @@ def run(
     :param name: the name of its thread.
     :param start_timeout: seconds that a process may take to start.
     """
-    text = configuration(path, blob_dir, storage_conf, zeo_conf)
+    text = configuration(path, blob_dir, storage_conf, zeo_conf, access)
     where = _where(port)
     if threaded:
         return _in_a_thread(text, where, name or 'ZEO server')
@@ -67,6 +71,7 @@ def configuration(
     blob_dir: str | None,
     storage_conf: str | None,
     zeo_conf: str | dict[str, Any] | None,
+    access: Rules | None = None,
 ) -> str:
     """Return a configuration file's text; arguments as of :func:`ZEO.server`."""
     # the program may change its working directory
@@ -76,10 +81,21 @@ def configuration(
         zeo_conf = '\n'.join(lines)
     if '<zeo' not in (zeo_conf or ''):
         zeo_conf = f'<zeo>\n{zeo_conf or ""}\n</zeo>'
+    if access is not None:
+        before, end, after = (zeo_conf or '').rpartition('</zeo>')
+        zeo_conf = f'{before}{_access(access)}\n{end}{after}'
     storage = storage_conf or _storage(path, blob_dir)
     if blob_dir and (storage_conf or not path):
         storage = f'<blobstorage>\nblob-dir {_value(blob_dir)}\n{storage}\n</blobstorage>'
     return f'{zeo_conf}\n{storage}\n'
+
+
+def _access(rules: Rules) -> str:
+    by_storage = rules if isinstance(rules, Mapping) else {'': rules}
+    return '\n'.join(
+        f'<access {name}>\n' + ''.join(f'rule {_value(rule)}\n' for rule in lines) + '</access>'
+        for name, lines in by_storage.items()
+    )
 
 
 def _storage(path: str | None, blob_dir: str | None) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from ZEO.commands.options import program
 from ZEO.commands.process_log import log_as_configured, log_start
+from ZEO.commands.reloading import Reloading
 from ZEO.commands.server_process import ServerProcess
 from ZEO.commands.zeo_options import ZEOOptions
 from ZEO.Exceptions import ConfigurationError
@@ -44,9 +45,14 @@ class ZEOServer(ServerProcess):
         for warning in self.options.settings.warnings:
             log.warning('%s', warning)
 
+    def __init__(self, options: ZEOOptions) -> None:
+        super().__init__(options)
+        self._reloading = Reloading()
+
     def handle_sighup(self) -> None:
-        """Open the log files again."""
+        """Open the log files again, and read the rules of access and the passwords again."""
         self._signals.on_reopen(signal.SIGHUP, None)
+        self._reloading.signalled()
 
     def handle_sigusr2(self) -> None:
         """Open the log files again."""
@@ -60,6 +66,12 @@ class ZEOServer(ServerProcess):
         for name, factory in self.options.factories().items():
             with self._signals.interruptible():
                 self.storages[name] = factory.open()
+
+    def loop_forever(self) -> None:
+        """Serve until a signal comes."""
+        assert self.server is not None
+        self._reloading.watch(self.server, self.options.configfile)
+        super().loop_forever()
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -90,7 +90,7 @@ def test_every_section_and_command_has_its_place():
             re.M,
         )
     )
-    assert named == {'zeo', 'ssl', 'clientstorage'}
+    assert named == {'zeo', 'access', 'ssl', 'clientstorage'}
     setup = (TOP / 'setup.py').read_text()
     commands = (DOCS / 'operating' / 'commands.rst').read_text()
     for command in re.findall(r"[\"'](\S+) = ZEO\.", setup):
@@ -98,9 +98,15 @@ def test_every_section_and_command_has_its_place():
 
 
 @pytest.fixture
-def machine(tmp_path):
+def machine(tmp_path, monkeypatch):
     """A directory with what the pages assume to be on a machine; moves paths into it."""
+    import grp
+    import pwd
+
     import trustme
+
+    monkeypatch.setattr(grp, 'getgrnam', lambda name: grp.getgrgid(os.getgid()))
+    monkeypatch.setattr(pwd, 'getpwnam', lambda name: pwd.getpwuid(os.getuid()))
 
     for name in 'var', 'etc':
         (tmp_path / name / 'zeo').mkdir(parents=True)

@@ -27,6 +27,7 @@ _SERVED_WITH = (
     'limits',
     'conflict_modules',
     'unix_access',
+    'access',
 )
 
 
@@ -50,6 +51,7 @@ class ZEOOptions:
     limits: Any = None
     conflict_modules: Any = None
     unix_access: Any = None
+    access: Any = None
 
     def __init__(self) -> None:
         self.args: list[str] = []  # the command line

@@ -12,6 +12,8 @@ import re
 
 from ZEO.net.addresses import Address
 from ZEO.net.tls import DYNAMIC, SIGNED
+from ZEO.serving.access.rules import Rule
+from ZEO.serving.access.rules import rule as read_rule
 
 _UNITS = {'': 1.0, 's': 1.0, 'm': 60.0, 'h': 3600.0, 'd': 86400.0}
 
@@ -99,6 +101,11 @@ def group(text: str) -> int:
         raise ValueError(
             f'there is no group {text!r} on this machine: give the name or number of one'
         ) from None
+
+
+def rule(text: str) -> Rule:
+    """Return a rule of who may do what."""
+    return read_rule(text)
 
 
 def existing_file(text: str) -> str:

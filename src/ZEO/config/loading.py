@@ -198,5 +198,10 @@ def _reason(error: ZConfig.ConfigurationError) -> str:
     return getattr(cause, 'strerror', None) or str(cause or error.message)
 
 
+def absolute(source: str) -> str:
+    """Return the name of a file, or its URL, that means the same in another directory."""
+    return source if ':' in source else os.path.abspath(os.path.expanduser(source))
+
+
 def _url(source: str) -> str:
     return source if ':' in source else 'file://' + os.path.abspath(source)

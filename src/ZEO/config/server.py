@@ -24,6 +24,8 @@ from ZEO.net import addresses
 from ZEO.net.addresses import Address
 from ZEO.net.tls import SSLContext
 from ZEO.net.unix_sockets import FileRights
+from ZEO.serving.access.access import Access, Section
+from ZEO.serving.access.checks import Situation, check_restricted, check_rules
 from ZEO.serving.crash_safety import finish_pack
 from ZEO.serving.limits import KEYS, Limits
 from ZEO.serving.resolve import DEFAULT_MODULES
@@ -118,6 +120,8 @@ class Settings:
     loggers: list[Callable[[], Any]] = field(default_factory=list)
     #: Whether one of them is <eventlog>.
     has_eventlog: bool = False
+    #: Whether it is an error if everyone may use the server.
+    require_access: bool = False
 
     def check(self) -> None:
         """Make sure that there is a storage to serve and an address to listen on.
@@ -139,6 +143,19 @@ class Settings:
                 'unix-socket-mode and unix-socket-group apply to Unix sockets only, and no address '
                 'is the path of one: give a path as address, or remove them'
             )
+        access, where = self.options.get('access'), self.situation()
+        check_rules(access, where)
+        if self.require_access:
+            check_restricted(access, where)
+
+    def situation(self) -> Situation:
+        """Return what rules of access have to be about."""
+        return Situation(
+            self.storages,
+            self.addresses,
+            self.options.get('ssl'),
+            self.options.get('password_file') is not None,
+        )
 
 
 def settings(config: Any) -> Settings:
@@ -170,13 +187,17 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
         options['transaction_timeout'] = zeo.transaction_timeout or None
     if zeo.unix_socket_mode is not None or zeo.unix_socket_group is not None:
         options['unix_access'] = FileRights(zeo.unix_socket_mode, zeo.unix_socket_group)
+    found.require_access = zeo.require_access
+    access = access_of(zeo)
+    if access is not None:
+        options['access'] = access
     options['conflict_modules'] = [*DEFAULT_MODULES, *zeo.conflict_module]
     options['limits'] = Limits(
         **{limit: getattr(zeo, key) for key, limit in KEYS.items() if getattr(zeo, key) is not None}
     )
     if zeo.ssl is not None:
         options['ssl'] = _tls(zeo.ssl)
-        if zeo.ssl.lets_anyone_in:
+        if zeo.ssl.lets_anyone_in and access is None and options.get('password_file') is None:
             found.warnings.append(
                 at(zeo.ssl, 'clients need no certificate, since <ssl> has no authenticate')
             )
@@ -184,6 +205,15 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
         if getattr(zeo, key) is not None:
             name = key.replace('_', '-')
             found.warnings.append(at(zeo, f'{name} is ignored: {became}', name))
+
+
+def access_of(zeo: Any) -> Access | None:
+    """Return the access that the sections in a <zeo> section allow; None without any."""
+    sections = [
+        Section(section.getSectionName(), tuple(section.rules), str(place_of(section) or ''))
+        for section in zeo.access
+    ]
+    return Access(tuple(sections)) if sections else None
 
 
 def _tls(section: TlsSection) -> SSLContext:

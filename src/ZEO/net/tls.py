@@ -27,6 +27,7 @@ __all__ = [
     'asks_for_certificates',
     'client_context',
     'server_context',
+    'verifies_certificates',
 ]
 
 #: The class of the contexts, for modules that may not import the ssl module.
@@ -115,6 +116,11 @@ def client_context(
 def asks_for_certificates(context: ssl.SSLContext) -> bool:
     """Return whether a server with this context requires a certificate of each client."""
     return context.verify_mode == ssl.CERT_REQUIRED
+
+
+def verifies_certificates(context: ssl.SSLContext) -> bool:
+    """Return whether a server with this context verifies the certificates that clients have."""
+    return context.verify_mode != ssl.CERT_NONE
 
 
 def _context(protocol: int) -> ssl.SSLContext:

@@ -7,7 +7,7 @@ first rule that is about both. Fails: ValueError for lines that are not rules.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ZEO.serving.access.identity import Identity
 from ZEO.serving.access.rules import Right, Rule, rule
@@ -15,10 +15,14 @@ from ZEO.serving.access.rules import Right, Rule, rule
 
 @dataclass(frozen=True)
 class Section:
-    """Some rules for one storage; for every storage where `storage` is None."""
+    """Some rules for one storage; for every storage where `storage` is None.
+
+    :param place: where they are configured, for errors.
+    """
 
     storage: str | None
     rules: tuple[Rule, ...]
+    place: str = field(default='', compare=False)
 
 
 @dataclass(frozen=True)

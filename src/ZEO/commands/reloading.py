@@ -1,0 +1,127 @@
+"""The rules of access and the passwords of a running server, read again from their files.
+
+Enters: a signal, at any moment. Leaves: other rules, by which clients that may do less are closed;
+a line in the log that says what has changed. Fails: never; where a file cannot be used, the log
+says why, and everything stays as it was.
+
+The configuration file is read in a thread of its own: an address of the network, or the names of
+users in a directory service, may take long.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from ZEO.config.loading import absolute, load
+from ZEO.config.opening import one_line
+from ZEO.config.server import access_of
+from ZEO.Exceptions import ConfigurationError
+from ZEO.net.system import REAL
+from ZEO.serving.access.access import Access
+from ZEO.StorageServer import StorageServer
+from ZEO.wire.quoting import cleaned
+
+log = logging.getLogger('ZEO.runzeo')
+
+#: Characters of the line about what has changed.
+_LINE = 1000
+
+
+class Reloading:
+    """Reads again what a server was started with."""
+
+    def __init__(self) -> None:
+        self._url: str | None = None
+        self._server: StorageServer | None = None  # None until it serves
+        self._due = False  # whether a signal has come before that
+        self._reading = False  # whether the thread is at work
+        self._again = False  # whether a signal has come meanwhile
+
+    def watch(self, server: StorageServer, url: str | None) -> None:
+        """Give other rules to this server from now on.
+
+        :param url: of the configuration file; None where there is none.
+        """
+        self._url = None if url is None else absolute(url)
+        self._server = server
+        if self._due:
+            server.post(self._begin)
+
+    def signalled(self) -> None:
+        """Read everything again soon; called by a signal's handler."""
+        self._due = True
+        if self._server is not None:
+            self._server.post(self._begin)
+
+    # In the loop's thread.
+
+    def _begin(self) -> None:
+        if self._reading or self._url is None:
+            self._again = True
+            return
+        try:
+            REAL.spawn('ZEO reading rules', self._read, self._url)
+        except RuntimeError as error:
+            _failed(error)
+        else:
+            self._reading = True
+
+    def _done(self, use: Callable[[], None]) -> None:
+        self._reading = False
+        use()
+        if self._again:
+            self._again = False
+            self._begin()
+
+    def _use(self, access: Access | None, restricted: bool) -> None:
+        server = self._server
+        assert server is not None
+        before = server.access
+        try:
+            server.allow(access, restricted)
+        except ConfigurationError as error:
+            _failed(error)
+            return
+        log.info('the rules of access were read again: %s', cleaned(_change(before, access), _LINE))
+
+    # In a thread of its own.
+
+    def _read(self, url: str) -> None:
+        """Read the file; the thread's boundary, since sections are of any package."""
+        try:
+            zeo = load(url).zeo
+            if zeo is None:
+                raise ConfigurationError(f'{url}: there is no <zeo> section')
+            use = partial(self._use, access_of(zeo), zeo.require_access)
+        except Exception as error:
+            use = partial(_failed, error)
+        assert self._server is not None
+        self._server.post(partial(self._done, use))
+
+
+def _failed(error: Exception) -> None:
+    log.error('%s: the rules of access stay as they were', one_line(error))
+
+
+def _change(before: Access | None, now: Access | None) -> str:
+    """Return what is different, as a text."""
+    if before == now:
+        return 'nothing has changed'
+    if now is None:
+        return 'there are none any more, and every client may do everything'
+    old, new = _lines(before), _lines(now)
+    parts = [f'new: {line}' for line in new if line not in old]
+    parts += [f'gone: {line}' for line in old if line not in new]
+    return '; '.join(parts) or 'their order, or the members of a group, have changed'
+
+
+def _lines(access: Access | None) -> list[str]:
+    return [] if access is None else [*_each(access)]
+
+
+def _each(access: Access) -> Iterator[str]:
+    for section in access.sections:
+        for rule in section.rules:
+            yield f'{rule} ({section.storage or "every storage"})'
