@@ -44,7 +44,9 @@ def remove_half_made(path: str) -> None:
     except ClientStorageError:
         return  # it prevents a resizing, and nothing else
     with closing(file):
-        if file.read(0, len(format.MAGIC)) in (b'', format.MAGIC):
+        # of the header there may be a part, or what a machine that went down has left: zeros
+        head = file.read(0, format.RING_START).rstrip(b'\0')
+        if head.startswith(format.MAGIC) or format.MAGIC.startswith(head):
             os.unlink(path)
 
 
