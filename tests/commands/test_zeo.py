@@ -160,8 +160,21 @@ def test_check_says_what_a_server_would_do_and_does_nothing(conf, tmp_path, caps
         f'would listen on {tmp_path}/zeo.sock',
         f'would serve storage 1: FileStorage {tmp_path}/Data.fs, for reading only',
         'would serve storage scratch: MappingStorage, for reading only',
+        'would let every client that can connect do everything',
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ['zeo.conf']
+
+
+def test_check_shows_the_rules(conf, capsys):
+    rules = (
+        '<access>\nrule unix-user 0 admin\n</access>\n<access scratch>\nrule anyone read\n</access>'
+    )
+    conf.write_text(conf.read_text().replace('read-only on', rules))
+    assert zeo.main(['check', str(conf)]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        'would allow for every storage: unix-user 0 admin',
+        'would allow for storage scratch: anyone read',
+    ]
 
 
 def test_check_shows_the_line_of_what_is_wrong(conf, capsys):

@@ -23,8 +23,7 @@ def sections(authority: Authority, wanted: dict[str, Facts]) -> Iterator[str]:
         yield from _server(authority, name, wanted[name].names[0])
     if clients and not servers:
         yield ''
-        yield '# For the servers:'
-    if clients or servers:
+        yield '# For the servers, in <zeo>:'
         yield from _access(authority)
     for name in clients:
         yield from _client(authority, name)
@@ -39,15 +38,18 @@ def _server(authority: Authority, name: str, host: str) -> Iterator[str]:
     yield from _ssl(authority, name)
     yield f'    crl {_path(authority, "crl.pem")}'
     yield '  </ssl>'
+    yield from _access(authority)
     yield '</zeo>'
 
 
 def _access(authority: Authority) -> Iterator[str]:
-    yield '<access>'
-    for found in authority.in_use().values():
-        if found.kind == CLIENT:
-            yield f'  rule certificate CN={found.name} write'
-    yield '</access>'
+    yield '  <access>'
+    clients = [found.name for found in authority.in_use().values() if found.kind == CLIENT]
+    for name in clients:
+        yield f'    rule certificate CN={name} write'
+    if not clients:
+        yield '    rule anyone nothing'
+    yield '  </access>'
 
 
 def _client(authority: Authority, name: str) -> Iterator[str]:

@@ -64,6 +64,7 @@ def described(found: Settings) -> Iterator[str]:
     reading = ', for reading only' if found.options.get('read_only') else ''
     for name, factory in found.storages.items():
         yield f'would serve storage {name}: {_storage(factory)}{reading}'
+    yield from _rights(found)
 
 
 def _protection(address: Address, found: Settings) -> str:
@@ -72,6 +73,18 @@ def _protection(address: Address, found: Settings) -> str:
         needs = 'need' if asks_for_certificates(context) else 'need no'
         return f' with TLS; clients {needs} a certificate'
     return ' without TLS' if isinstance(address, tuple) else ''
+
+
+def _rights(found: Settings) -> Iterator[str]:
+    access = found.options.get('access')
+    if access is None:
+        who = 'that proves a user' if found.options.get('password_file') else 'that can connect'
+        yield f'would let every client {who} do everything'
+        return
+    for section in access.sections:
+        where = 'every storage' if section.storage is None else f'storage {section.storage}'
+        for rule in section.rules:
+            yield f'would allow for {where}: {rule}'
 
 
 def _storage(factory: StorageFactory) -> str:
