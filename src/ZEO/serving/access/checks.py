@@ -75,7 +75,7 @@ def check_rules(access: Access | None, server: Situation) -> None:
             problem = 'its rules never count, since a rule for anyone is before them'
         if problem is not None:
             raise ConfigurationError(f'{section.place}: {problem}' if section.place else problem)
-        if section.rules[-1].kind == 'anyone':
+        if section.rules and section.rules[-1].kind == 'anyone':
             ended.add(section.storage)
 
 
@@ -85,8 +85,6 @@ def _problem(section: Section, server: Situation) -> str | None:
             f'there is no storage {section.storage!r} to have rules for: this server serves '
             f'{", ".join(sorted(server.storages))}'
         )
-    if not section.rules:
-        return 'there are no rules: write one, such as  rule anyone nothing'
     for number, rule in enumerate(section.rules):
         if rule.kind == 'anyone' and number < len(section.rules) - 1:
             return f'the rule {section.rules[number + 1]} never counts, since {rule} is before it'
