@@ -5,8 +5,8 @@ operator writes it. Leaves: texts such as ``CN=app1,O=Site`` and ``DNS:app1.exam
 equal where they mean the same. Fails: ValueError for a text that is not such a name.
 
 A holder of a certificate chooses what is in it, as far as its authority lets it. So a name says of
-which kind it is, and commas, blanks at the ends and unprintable characters in a value are escaped:
-no value of one kind passes for another name.
+which kind it is, and in the values of a subject commas, blanks at the ends and unprintable
+characters are escaped: nothing passes for another name.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def names_in(certificate: Mapping[str, Any]) -> tuple[str, ...]:
     if len(common) == 1:
         found.append(_joined(common))
     for kind, value in certificate.get('subjectAltName', ()):
-        if kind in _ALTERNATIVES:
+        if kind in _ALTERNATIVES and value.isprintable():  # no rule can name others
             found.append(_alternative(_ALTERNATIVES[kind], value))
     return tuple(dict.fromkeys(found))
 
@@ -76,7 +76,7 @@ def normal(text: str) -> str:
 
 
 def _alternative(prefix: str, value: str) -> str:
-    return prefix + _escaped(value.lower() if prefix == 'DNS:' else value)
+    return prefix + (value.lower() if prefix == 'DNS:' else value)
 
 
 def _joined(parts: Iterable[Part]) -> str:
