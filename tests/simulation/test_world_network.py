@@ -185,6 +185,41 @@ def test_the_connections_of_a_killed_process_end(both):
     assert 1005 < now < 1006
 
 
+@pytest.mark.parametrize('back', [None, 20])
+def test_a_machine_without_power_tells_the_others_nothing(both, back):
+    def client(pair, socket):
+        pair.two.crash(power=True)
+        if back is not None:
+            pair.world.later(back, pair.world.process, 'two')
+        socket.send(b'unheard')
+        if back is not None:
+            pair.world.scheduler.wait('a while', 60)
+            socket.send(b'answered by a reset')
+        pair.wait(socket)
+        with pytest.raises(OSError) as found:
+            socket.recv(10)
+        return found.value.errno, pair.world.now
+
+    def server(pair, socket):
+        pair.wait(socket)
+
+    (code, now), _ = both(client, server)
+    if back is None:
+        assert (code, int(now)) == (errno.ETIMEDOUT, 1135)
+    else:
+        assert (code, int(now)) == (errno.ECONNRESET, 1060)
+
+
+def test_connecting_to_a_machine_without_power_takes_its_whole_time():
+    with World(1) as world:
+        pair = Pair(world)
+        pair.two.crash(power=True)
+        thread = pair.one.start(pair.connected, 'main')
+        world.run()
+
+    assert isinstance(thread.error, TimeoutError)
+
+
 def test_a_closed_descriptor_is_ready_for_a_poll_and_forgotten_by_an_epoll():
     def work(world, process):
         one, other = pair_of(world, process)

@@ -47,6 +47,7 @@ class Network:
         self.connections: list[Connection] = []  # between processes, that have not ended
         self._listeners: dict[Any, Socket] = {}
         self._owners: dict[Any, str] = {}  # which process listens, or did last
+        self._dark: set[str] = set()  # machines without power
         self._cuts: dict[frozenset[str], float] = {}  # since when
         self._ports = 40_000
 
@@ -74,6 +75,10 @@ class Network:
     def is_cut(self, one: str, other: str) -> bool:
         """Return whether nothing gets through."""
         return bool(self._cuts) and frozenset((one, other)) in self._cuts
+
+    def is_dark(self, name: str) -> bool:
+        """Return whether the machine of a process has no power."""
+        return name in self._dark
 
     def reset(self, one: str, other: str | None = None, after: int = 0) -> int:
         """Reset the connections between two processes, or all of one; return how many there were.
@@ -123,6 +128,16 @@ class Network:
         """A kernel closes what a process has left open."""
         for file in list(process.files.values()):
             file.close()
+
+    def machine_ended(self, process: Any) -> None:
+        """Nothing closes what a process has left open: the other sides are not told."""
+        self._dark.add(process.name)
+        for file in list(process.files.values()):
+            file.lose_power()
+
+    def machine_began(self, name: str) -> None:
+        """A machine has power again, and knows nothing of earlier connections."""
+        self._dark.discard(name)
 
 
 class Connection:

@@ -85,13 +85,14 @@ class Server:
         self.served.serve_forever()
         self.served.close()
 
-    def crash(self, back_after: float | None = None) -> None:
+    def crash(self, back_after: float | None = None, power: bool = False) -> None:
         """Kill it.
 
         :param back_after: seconds until it is started again; None: it is not.
+        :param power: whether its machine loses its power.
         """
         if self.thread.is_alive() and not self.process.dead:
-            self.process.crash()
+            self.process.crash(power)
             self.served = None
             if back_after is not None:
                 self.world.later(back_after, self.start)
@@ -165,12 +166,13 @@ class Client:
             raise error
         self.process.system.sleep(1.0)
 
-    def crash(self, back_after: float | None = None) -> None:
+    def crash(self, back_after: float | None = None, power: bool = False) -> None:
         """Kill it.
 
         :param back_after: seconds until it is started again; None: it is not.
+        :param power: whether its machine loses its power.
         """
         if self.thread.is_alive() and not self.process.dead:
-            self.process.crash()
+            self.process.crash(power)
             if back_after is not None:
                 self.world.later(back_after, self.start)

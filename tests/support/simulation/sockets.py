@@ -10,7 +10,7 @@ import errno
 from collections import deque
 from typing import Any
 
-from support.simulation.network import FIN, RST, Connection, Network
+from support.simulation.network import FIN, GIVE_UP, RST, Connection, Network
 
 #: What a socket is ready for; the numbers are those of epoll and poll.
 READ, WRITE, ERROR, HANGUP, ENDED, CLOSED = 1, 4, 8, 16, 0x2000, 32
@@ -39,6 +39,7 @@ class Socket:
         self._backlog: deque[Socket] | None = None  # of a listener
         self._ended = False  # the other side sends nothing more
         self._shut = False  # this side sends nothing more
+        self._lost_power = False
         self._error = 0
         self._timeout: float | None = None
         self._fd = process.new_file(self)
@@ -78,6 +79,24 @@ class Socket:
                     self.out.push(FIN)
             self.connection.ended()
 
+    def lose_power(self) -> None:
+        """Be gone without a word; the other side finds out when it sends, or by its probes."""
+        self.watchers.clear()
+        if self._backlog is not None:
+            self.network.unlisten(self)
+        elif self.peer is not None and self.peer.process is not self.process:
+            self._lost_power = True
+            self._scheduler.later(GIVE_UP, self._probed)
+        else:
+            self.closed = True
+
+    def _probed(self) -> None:
+        if not self.closed and self.peer is not None:
+            self.closed = True
+            dark = self.network.is_dark(self.process.name)
+            self.peer.fail(errno.ETIMEDOUT if dark else errno.ECONNRESET)
+            self.connection.ended()  # type: ignore[union-attr]
+
     def __enter__(self) -> Socket:
         return self
 
@@ -111,8 +130,8 @@ class Socket:
         until = None if self._timeout is None else scheduler.now + self._timeout
         scheduler.wait('a connection', network.delay() + network.delay())
         while True:
-            listener = network.listener(where)
-            if not network.is_cut(self.process.name, network.owner_of(where)):
+            listener, owner = network.listener(where), network.owner_of(where)
+            if not (network.is_cut(self.process.name, owner) or network.is_dark(owner)):
                 break
             if until is not None and scheduler.now >= until:
                 raise TimeoutError('timed out')
@@ -229,7 +248,10 @@ class Socket:
 
     def arrived(self, data: Any) -> None:
         """Take what has arrived."""
-        if data is RST:
+        if self._lost_power and not self.closed:
+            if data is not RST and not self.network.is_dark(self.process.name):
+                self.out.push(RST)  # the machine is back, and does not know the connection
+        elif data is RST:
             self.fail(errno.ECONNRESET)
         elif self.closed:
             if data is not FIN and self.peer is not None and not self.peer.closed:

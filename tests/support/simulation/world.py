@@ -60,12 +60,17 @@ class Process:
         """
         return self.world.scheduler.spawn(self, name, function, *args, daemon=daemon)
 
-    def crash(self) -> None:
-        """Kill it (SIGKILL): no thread of it does anything more, and its sockets are closed."""
+    def crash(self, power: bool = False) -> None:
+        """Kill it (SIGKILL): no thread of it does anything more, and its sockets are closed.
+
+        :param power: its machine loses its power instead: the other sides are told nothing. Its
+            disk is the caller's affair.
+        """
         if not self.dead:
             self.dead = True
-            self.world.note('crashes', self.name)
-            self.world.network.process_ended(self)
+            self.world.note('loses its power' if power else 'crashes', self.name)
+            network = self.world.network
+            (network.machine_ended if power else network.process_ended)(self)
             self.world.scheduler.forget(self)
 
     def pause(self, seconds: float) -> None:
@@ -139,6 +144,7 @@ class World:
         :param disk: what it has for files.
         """
         process = Process(self, name, disk)
+        self.network.machine_began(name)
         self.processes.append(process)
         return process
 
