@@ -197,6 +197,29 @@ def test_a_call_fails_when_the_plan_says_so():
     assert run(work) == [True, False, False, True]
 
 
+def test_an_exception_strikes_a_thread_that_waits():
+    def work(world, process):
+        lock = process.system.lock()
+        lock.acquire()
+        world.later(1, process.strike, TimeoutError('too late'))
+        with pytest.raises(TimeoutError):
+            lock.acquire()
+        return world.now
+
+    assert run(work) == pytest.approx(1001, abs=0.01)
+
+
+def test_an_exception_strikes_a_thread_that_runs():
+    def work(world, process):
+        world.later(0.0001, process.strike, TimeoutError('too late'))
+        with pytest.raises(TimeoutError):
+            while True:
+                process.system.give_way()
+                process.system.now()
+
+    run(work)
+
+
 def test_what_a_thread_ends_with_is_kept():
     with World(1) as world:
         process = world.process('one')

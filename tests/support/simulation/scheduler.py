@@ -16,87 +16,22 @@ so that no two moments are the same. It passes to the next timer only when no th
 from __future__ import annotations
 
 import heapq
-import traceback
 from collections.abc import Callable
 from itertools import count
 from random import Random
 from typing import Any
 
-from greenlet import GreenletExit, getcurrent, greenlet
+from greenlet import getcurrent
+
+from support.simulation.threads import Hang, Killed, Livelock, SimulationFailed, Thread
+
+__all__ = ['Hang', 'Killed', 'Livelock', 'Scheduler', 'SimulationFailed', 'Thread']
 
 #: Seconds that a step takes, and a look at a clock.
 STEP = 1e-6
 
 #: Seconds on the monotonic clock at the beginning.
 BEGINNING = 1000.0
-
-
-class SimulationFailed(Exception):
-    """The history has not come to its end."""
-
-
-class Hang(SimulationFailed):
-    """Threads wait, and nothing will ever wake them; or they have waited for too long."""
-
-
-class Livelock(SimulationFailed):
-    """There were too many steps."""
-
-
-class Killed(GreenletExit):
-    """Raised in a thread of a process that is dead: nothing it does reaches the outside."""
-
-
-class Thread:
-    """A simulated thread, with the methods of Python's that programs use."""
-
-    def __init__(
-        self,
-        scheduler: Scheduler,
-        process: Any,
-        name: str,
-        target: Callable[..., Any],
-        args: tuple[Any, ...],
-        daemon: bool,
-    ) -> None:
-        self.ident = next(scheduler.numbers)
-        self.process = process  # has `dead` and `paused`
-        self.name = name
-        self.daemon = daemon  # whether the end of the history does not wait for it
-        self.error: BaseException | None = None  # what it has ended with
-        self.result: Any = None
-        self.epoch = 0  # how often it has waited: a wake-up for another wait is void
-        self.waits_for = ''  # for people; empty while it can run
-        self.woken_by: Any = None
-        self._scheduler = scheduler
-        self._target: Callable[..., Any] | None = target
-        self._args = args
-        self._joined: list[tuple[Thread, int]] = []
-        self.greenlet = greenlet(self._run, scheduler.hub)
-
-    def __repr__(self) -> str:
-        return f'<{self.process.name}/{self.name}>'
-
-    def is_alive(self) -> bool:
-        """Return whether it has not ended."""
-        return self._target is not None
-
-    def join(self, timeout: float | None = None) -> None:
-        """Wait for its end."""
-        if self.is_alive():
-            scheduler = self._scheduler
-            self._joined.append(scheduler.me())
-            scheduler.wait(f'the end of {self!r}', timeout)
-
-    def _run(self) -> None:
-        try:
-            self.result = self._target(*self._args)  # type: ignore[misc]
-        except BaseException as error:
-            if not self.process.dead:
-                self.error = error
-        finally:
-            self._target, self._args = None, ()
-            self._scheduler.ended(self, self._joined)
 
 
 class Scheduler:
@@ -125,6 +60,7 @@ class Scheduler:
         self._countdown = self._switches.next()
         self._preemption = _Rhythm(random, preemption)
         self._statements = self._preemption.next()
+        self._strikes = 0  # exceptions that have not struck yet
         self.hub = getcurrent()  # of what makes the world, and runs it
 
     # For threads.
@@ -155,19 +91,38 @@ class Scheduler:
             self.faults.at(thread, kind)
         self._countdown -= 1
         if self._countdown < 0:
-            self._countdown = self._switches.next()
-            self.give_way()
+            self._be_interrupted(thread)
 
     def statement(self) -> None:
         """The calling thread is about to execute a statement: another one may go on first."""
         self._statements -= 1
-        if self._statements < 0:
-            thread = self.current
-            if thread is not None:
-                if thread.process.dead:
-                    raise Killed
+        if self._statements < 0 and self.current is not None:
+            self._be_interrupted(self.current)
+
+    def _be_interrupted(self, thread: Thread) -> None:
+        if thread.process.dead:
+            raise Killed
+        self._raise_struck(thread)
+        if not self._strikes:
+            if self._countdown < 0:
+                self._countdown = self._switches.next()
+            if self._statements < 0:
                 self._statements = self._preemption.next()
-                self.give_way()
+        self.give_way()
+
+    def _raise_struck(self, thread: Thread) -> None:
+        if thread.struck is not None:
+            error, thread.struck = thread.struck, None
+            self._strikes -= 1
+            raise error
+
+    def strike(self, thread: Thread, error: BaseException) -> None:
+        """Have an exception strike a thread, as a signal's handler may, or another thread."""
+        if thread.struck is None and thread.is_alive() and not thread.process.dead:
+            thread.struck = error
+            self._strikes += 1
+            self._countdown = self._statements = -1.0  # all threads look until it has struck
+            self.wake((thread, thread.epoch))
 
     def give_way(self) -> None:
         """Let other threads run, or go on at once."""
@@ -204,6 +159,8 @@ class Scheduler:
             entry = (self.now + max(seconds, 0.0), next(self._timer_numbers), thread, epoch)
             heapq.heappush(self._timers, entry)
         self._leave(thread)
+        if thread.struck is not None:
+            self._raise_struck(thread)
         return thread.woken_by
 
     def _leave(self, thread: Thread) -> None:
@@ -247,6 +204,8 @@ class Scheduler:
         """A process is dead: none of its threads ever runs again."""
         self._ready = [thread for thread in self._ready if thread.process is not process]
         for thread in self.threads_of(process):
+            self._strikes -= thread.struck is not None
+            thread.struck = None
             if not thread.daemon:
                 thread.daemon = True
                 self.unfinished -= 1
@@ -257,6 +216,7 @@ class Scheduler:
 
     def ended(self, thread: Thread, joined: list[tuple[Thread, int]]) -> None:
         """A thread has ended, and wakes those that wait for that."""
+        self._strikes -= thread.struck is not None
         self.threads.pop(thread, None)
         self.unfinished -= not thread.daemon
         if thread.error is not None:
@@ -330,7 +290,7 @@ class Scheduler:
             if thread.process.dead:
                 continue
             what = f'waits for {thread.waits_for}' if thread.waits_for else 'can run'
-            texts.append(f'{thread.process.name}/{thread.name} {what}:\n{_stack(thread)}')
+            texts.append(f'{thread.process.name}/{thread.name} {what}:\n{thread.stack()}')
         return '\n'.join(texts) or 'no thread is left'
 
     def close(self) -> None:
@@ -367,11 +327,3 @@ def _is_void(entry: tuple[float, int, Any, Any]) -> bool:
     return isinstance(thread, Thread) and (
         thread.epoch != entry[3] or not thread.waits_for or thread.process.dead
     )
-
-
-def _stack(thread: Thread) -> str:
-    frame = thread.greenlet.gr_frame
-    if frame is None:
-        return '  not begun\n'
-    lines = traceback.format_stack(frame)
-    return ''.join(line for line in lines if '/simulation/scheduler.py' not in line)

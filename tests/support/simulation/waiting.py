@@ -127,12 +127,13 @@ class Condition:
         scheduler = self._scheduler
         saved = self._lock._release_save() if isinstance(self._lock, RLock) else self.release()
         self._waiters.append(scheduler.me())
-        notified = scheduler.wait('a condition', timeout)
-        if isinstance(self._lock, RLock):
-            self._lock._acquire_restore(saved)
-        else:
-            self.acquire()
-        return bool(notified)
+        try:
+            return bool(scheduler.wait('a condition', timeout))
+        finally:
+            if isinstance(self._lock, RLock):
+                self._lock._acquire_restore(saved)
+            else:
+                self.acquire()
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         until = None if timeout is None else self._scheduler.now + timeout

@@ -81,6 +81,14 @@ class Process:
             scheduler.pause(self)
             scheduler.later(seconds, scheduler.resume, self)
 
+    def strike(self, error: BaseException) -> None:
+        """Have an exception strike one of its threads, where it calls the outside next."""
+        threads = self.world.scheduler.threads_of(self)
+        if threads and not self.dead:
+            thread = self.world.random.choice(threads)
+            self.world.note('is struck', repr(thread), repr(error))
+            self.world.scheduler.strike(thread, error)
+
     def jump_clock(self, seconds: float) -> None:
         """Change its wall clock, forwards or backwards."""
         self.clock_offset += seconds
