@@ -206,6 +206,8 @@ class _Spare:
             if file is self:
                 del self._files[fd]
 
+    lose_power = close
+
 
 class OrderedSet(MutableSet[Any]):
     """A set that is iterated in the order in which its items came."""
