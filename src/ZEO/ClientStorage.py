@@ -87,11 +87,14 @@ class ClientStorage(ConflictResolvingStorage):
     :param drop_cache_rather_verify: drop the cache whenever it is not up to date on connect.
     :param drop_cache_if_older: drop the cache, instead of refusing to work, when the server has
         gone back in time.
-    :param username: accepted for old configurations and ignored, like `password`, `realm` and
-        `credentials`.
+    :param username: the user that this client is to be for the server; it proves that it knows the
+        user's password, which is never sent, and has the server prove the same.
+    :param password: that password, which ``zeo passwd`` sets on the server.
+    :param realm: accepted for old configurations and ignored, like `credentials`.
     :param system: the clock and the threads, for tests.
     :raises ClientDisconnected: with `wait`, when no server answers in time.
     :raises ClientStorageError: when the server does not serve that storage.
+    :raises AuthError: when the server denies this client access, or does not accept the password.
     :raises ProtocolError: when the peer is not a ZEO server.
     :raises ReadOnlyError: when the storage can only be read.
     :raises StaleServerError: when the server has gone back in time.
@@ -136,11 +139,8 @@ class ClientStorage(ConflictResolvingStorage):
         given = locals()  # each argument by its name
         if debug:
             log.setLevel(logging.DEBUG)
-        if any((username, password, realm, credentials)):
-            log.warning(
-                'username, password, realm and credentials are ignored: use TLS certificates to '
-                'say who may connect'
-            )
+        if realm or credentials:
+            log.warning('realm and credentials are ignored: username and password are enough')
         wanted = ClientOptions.from_arguments(given)
         self._assemble(wanted, system)
         self._start(wanted.wait)

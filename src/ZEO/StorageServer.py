@@ -28,7 +28,16 @@ from ZEO.net.tls_socket import TlsSocket
 from ZEO.net.unix_sockets import BY_UMASK, FileRights
 from ZEO.serving import descriptors, doors, leftovers
 from ZEO.serving.access.access import Access
-from ZEO.serving.access.checks import Situation, check_restricted, check_rules, warn
+from ZEO.serving.access.attempts import Attempts
+from ZEO.serving.access.checks import (
+    Situation,
+    check_restricted,
+    check_rules,
+    effective,
+    warn,
+)
+from ZEO.serving.access.proving import Passwords
+from ZEO.serving.access.secrets import Secrets
 from ZEO.serving.account import Budget
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.intake import Intake
@@ -65,6 +74,8 @@ class StorageServer:
     :param conflict_modules: packages whose classes may be loaded to resolve conflicts here.
     :param unix_access: who may connect to the Unix sockets.
     :param access: what each client may do; without it, every client may do everything.
+    :param password_file: the file of users and of what checks their passwords, which ``zeo passwd``
+        writes.
     :raises ConfigurationError: when it cannot listen, or something to serve is not a storage.
     """
 
@@ -84,10 +95,14 @@ class StorageServer:
         system: System = REAL,
         unix_access: FileRights = BY_UMASK,
         access: Access | None = None,
+        password_file: str | None = None,
     ) -> None:
         if not storages:
             raise ConfigurationError('there is no storage to serve')
-        check_rules(access, Situation(storages, ssl=ssl))
+        secrets = None if password_file is None else Secrets(password_file)
+        situation = Situation(storages, ssl=ssl, has_passwords=secrets is not None)
+        access = effective(access, situation)
+        check_rules(access, situation)
         doors.close()
         self.storages = dict(storages)
         self.limits = limits
@@ -108,6 +123,8 @@ class StorageServer:
             read_only, transaction_timeout, invalidation_queue_size, invalidation_age, rules, limits
         )
         self._host(options, access)
+        if secrets is not None:
+            self._service.passwords = Passwords(secrets, Attempts(system.now), self._loop)
         self._open(addr, unix_access)
 
     def _host(self, options: ServingOptions, access: Access | None) -> None:
@@ -163,6 +180,7 @@ class StorageServer:
         :raises ConfigurationError: for these, and for rules that no client can match, or that never
             count; then nothing changes.
         """
+        access = effective(access, self._situation())
         check_rules(access, self._situation())
         if restricted:
             check_restricted(access, self._situation())
@@ -170,6 +188,20 @@ class StorageServer:
         warn(access, self._situation())
         for peer in list(self._peers):
             peer.check_right()
+
+    def reload_passwords(self) -> None:
+        """Read the password file again, and end the connections of users that are gone, or whose
+        password was set again; to be called in the loop's thread (:meth:`post`).
+
+        :raises ConfigurationError: when it cannot be used; then nothing changes.
+        """
+        passwords = self._service.passwords
+        if passwords is None:
+            return
+        changed = passwords.secrets.reload()
+        for peer in list(self._peers):
+            if peer.identity.user in changed:
+                peer.close('closed by this server: the password of its user was changed')
 
     def close(self) -> None:
         """Close everything: listeners, connections, storages. Wait for :meth:`serve_forever` in
@@ -214,7 +246,8 @@ class StorageServer:
 
     def _situation(self) -> Situation:
         """Return what rules of access have to be about."""
-        return Situation(self.storages, self.addresses, self._ssl)
+        has_passwords = self._service.passwords is not None
+        return Situation(self.storages, self.addresses, self._ssl, has_passwords)
 
     def _stop_listening(self) -> None:
         for acceptor in self._acceptors:

@@ -41,7 +41,7 @@ def test_each_argument_is_described(name):
     arguments = set(inspect.signature(PUBLIC[name]).parameters) - {'self'}
     described = set(re.findall(r':param (\w+):', documented(name)))
     if name == '__init__':
-        arguments -= {'password', 'realm', 'credentials'}  # with username
+        arguments -= {'credentials'}  # with realm
     assert described == arguments
 
 

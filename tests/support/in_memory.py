@@ -22,6 +22,9 @@ class Channel:
         self.sent = []
         self.send = self.push = self.push_now = self.sent.append
 
+    def tls_binding(self):
+        return None
+
     def close(self, reason):
         raise AssertionError(reason)
 

@@ -9,9 +9,10 @@ from ZEO.serving.calls.registered import FAMILIES, FAMILY_OF
 from ZEO.wire.calls import OF_CLIENT, OF_SERVER, Does, Waits
 
 #: The protocol's own calls, and whether they are answered.
-ANSWERED = """register get_info lastTransaction getInvalidations loadBefore new_oids vote
-    tpc_finish tpc_abort history undoLog undoInfo loadSerial getTid record_iternext
-    iterator_start iterator_next iterator_record_start iterator_record_next sendBlob
+ANSWERED = """scram_first scram_final register get_info lastTransaction getInvalidations
+    loadBefore new_oids vote tpc_finish tpc_abort history undoLog undoInfo loadSerial
+    getTid record_iternext iterator_start iterator_next iterator_record_start
+    iterator_record_next sendBlob
     pack server_status ping""".split()
 ONE_WAY = """tpc_begin storea restorea checkCurrentSerialInTransaction deleteObject undoa
     storeBlobStart storeBlobChunk storeBlobEnd storeBlobShared iterator_gc

@@ -78,13 +78,18 @@ class Reloading:
     def _use(self, access: Access | None, restricted: bool) -> None:
         server = self._server
         assert server is not None
+        try:
+            server.reload_passwords()
+        except ConfigurationError as error:
+            log.error('%s: the passwords stay as they were', one_line(error))
         before = server.access
         try:
             server.allow(access, restricted)
         except ConfigurationError as error:
             _failed(error)
             return
-        log.info('the rules of access were read again: %s', cleaned(_change(before, access), _LINE))
+        change = _change(before, server.access)
+        log.info('the rules of access were read again: %s', cleaned(change, _LINE))
 
     # In a thread of its own.
 

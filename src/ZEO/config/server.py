@@ -24,8 +24,9 @@ from ZEO.net import addresses
 from ZEO.net.addresses import Address
 from ZEO.net.tls import SSLContext
 from ZEO.net.unix_sockets import FileRights
+from ZEO.serving.access import secrets_file
 from ZEO.serving.access.access import Access, Section
-from ZEO.serving.access.checks import Situation, check_restricted, check_rules
+from ZEO.serving.access.checks import Situation, check_restricted, check_rules, effective
 from ZEO.serving.crash_safety import finish_pack
 from ZEO.serving.limits import KEYS, Limits
 from ZEO.serving.resolve import DEFAULT_MODULES
@@ -34,9 +35,9 @@ from ZEO.StorageServer import StorageServer
 #: Keys of <zeo> that older servers had, and what to do instead.
 OLD_KEYS = {
     'monitor_address': 'the monitor server was removed; use zeo-status or zeo-nagios',
-    'authentication_protocol': 'passwords were removed; use TLS with client certificates',
-    'authentication_database': 'passwords were removed; use TLS with client certificates',
-    'authentication_realm': 'passwords were removed; use TLS with client certificates',
+    'authentication_protocol': 'use password-file, or TLS with client certificates',
+    'authentication_database': 'use password-file, or TLS with client certificates',
+    'authentication_realm': 'use password-file, or TLS with client certificates',
 }
 
 
@@ -143,7 +144,8 @@ class Settings:
                 'unix-socket-mode and unix-socket-group apply to Unix sockets only, and no address '
                 'is the path of one: give a path as address, or remove them'
             )
-        access, where = self.options.get('access'), self.situation()
+        where = self.situation()
+        access = effective(self.options.get('access'), where)
         check_rules(access, where)
         if self.require_access:
             check_restricted(access, where)
@@ -195,6 +197,8 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
     options['limits'] = Limits(
         **{limit: getattr(zeo, key) for key, limit in KEYS.items() if getattr(zeo, key) is not None}
     )
+    if zeo.password_file is not None:
+        options['password_file'] = _password_file(zeo)
     if zeo.ssl is not None:
         options['ssl'] = _tls(zeo.ssl)
         if zeo.ssl.lets_anyone_in and access is None and options.get('password_file') is None:
@@ -214,6 +218,15 @@ def access_of(zeo: Any) -> Access | None:
         for section in zeo.access
     ]
     return Access(tuple(sections)) if sections else None
+
+
+def _password_file(zeo: Any) -> str:
+    """Return the file's path, once it was read: what is wrong with it is known early."""
+    try:
+        secrets_file.read(zeo.password_file)
+    except ConfigurationError as error:
+        raise ConfigurationError(at(zeo, str(error), 'password-file')) from None
+    return zeo.password_file
 
 
 def _tls(section: TlsSection) -> SSLContext:

@@ -208,6 +208,13 @@ class Connection:
 
     # Without a caller.
 
+    def tls_binding(self) -> bytes | None:
+        """Return what only the two ends of this TLS connection can know; None without TLS.
+
+        :raises TlsError: when there is nothing of that kind.
+        """
+        return self._stream.tls_binding()
+
     @property
     def greeted(self) -> bool:
         """Whether the server has said which protocol it speaks."""

@@ -136,7 +136,8 @@ class ConnectRound:
         """
         self._connect(addresses)
         for connection in self._greeted():
-            yield from self._register(connection, self._wanted.read_only)
+            if self._has_proved(connection):
+                yield from self._register(connection, self._wanted.read_only)
         while self._read_only and not writable_only and not self.is_cancelled:
             yield from self._register(self._read_only.pop(0), True)
 
@@ -226,6 +227,20 @@ class ConnectRound:
             discard(connection)
 
     # Registering.
+
+    def _has_proved(self, connection: Connection) -> bool:
+        """Prove who this client is, if it was told to; return whether the server may be used."""
+        credentials = self._wanted.credentials
+        try:
+            if credentials is not None:
+                credentials.prove(connection)
+        except Exception as error:
+            self.reject(connection, error)
+            return False
+        except BaseException:
+            discard(connection)
+            raise
+        return True
 
     def _register(self, connection: Connection, read_only: bool) -> Iterator[Registered]:
         """Yield the connection if its server registers this client.

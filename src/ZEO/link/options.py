@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
+from ZEO.link.credentials import Credentials
 from ZEO.net.addresses import Address, absolute, parse_all, same, show
 from ZEO.net.tls import SSLContext
+from ZEO.wire.saslprep import prepared
+from ZEO.wire.scram import checked_name
 
 log = logging.getLogger('ZEO.ClientStorage')
 
@@ -53,6 +56,7 @@ class Registration:
     :param message_size: bytes of the largest message that the client accepts.
     :param timeout: seconds that a call may take; 0: any; None: the default.
     :param name: what the application calls this storage.
+    :param credentials: the user whose password it proves before; None for no user.
     """
 
     storage: str
@@ -66,6 +70,7 @@ class Registration:
     message_size: int = MESSAGE_SIZE
     timeout: float | None = None
     name: str = ''
+    credentials: Credentials | None = None
 
     @property
     def who(self) -> str:
@@ -212,7 +217,24 @@ def _registration(given: Mapping[str, Any], storage: str, name: str) -> Registra
         bool(given['drop_cache_rather_verify']),
         timeout=given['timeout'],
         name=name,
+        credentials=_credentials(given['username'], given['password']),
     )
+
+
+def _credentials(username: str | None, password: str | None) -> Credentials | None:
+    if not username and not password:
+        return None
+    if not username or not password:
+        given, missing = ('username', 'password') if username else ('password', 'username')
+        raise ConfigurationError(f'{given} is given without {missing}: give both, or neither')
+    try:
+        username = checked_name(username)
+    except ValueError as error:
+        raise ConfigurationError(f'username is {username!r}: {error}') from None
+    try:
+        return Credentials(username, prepared(password))
+    except ValueError as error:
+        raise ConfigurationError(f'the password cannot be used: {error}') from None
 
 
 def _patience(wait_timeout: float | None) -> float:
@@ -268,7 +290,9 @@ def _all(names: str, check: Callable[[Any], bool], remedy: str) -> _Checks:
 #: The constructor's arguments -> what they may be besides None, and what to write instead.
 _CHECKS: _Checks = {
     **_all('storage', _is_text, "names are text, such as '1'"),
-    **_all('name client client_label ssl_server_hostname', _is_text, 'give a text'),
+    **_all(
+        'name client client_label ssl_server_hostname username password', _is_text, 'give a text'
+    ),
     **_all('var blob_dir', _is_path, 'give the path of a directory'),
     **_all(
         'wait_timeout timeout min_disconnect_poll max_disconnect_poll disconnect_poll',
@@ -299,4 +323,5 @@ def _check(given: Mapping[str, Any]) -> None:
     for name, (makes_sense, remedy) in _CHECKS.items():
         value = given[name]
         if value is not None and not makes_sense(value):
-            raise ConfigurationError(f'{name} is {value!r}: {remedy}')
+            shown = f'a {type(value).__name__}' if name == 'password' else repr(value)
+            raise ConfigurationError(f'{name} is {shown}: {remedy}')

@@ -79,6 +79,13 @@ class Channel:
         """What the connection proves of the client."""
         return proof_of(self._socket)
 
+    def tls_binding(self) -> bytes | None:
+        """Return what only the two ends of this TLS connection can know; None without TLS.
+
+        :raises TlsError: when there is nothing of that kind.
+        """
+        return None if self._tls is None else self._tls.binding()
+
     @property
     def is_full(self) -> bool:
         """Whether no more messages of this client should be handled: it does not read its answers,

@@ -53,6 +53,13 @@ class Stream:
         self._readable = _poll_of(raw, select.POLLIN)
         self._look = partial(self._readable.poll, 0)
 
+    def tls_binding(self) -> bytes | None:
+        """Return what only the two ends of this TLS connection can know; None without TLS.
+
+        :raises TlsError: when there is nothing of that kind.
+        """
+        return None if self._tls is None else self._tls.binding()
+
     def send(self, data: bytes) -> None:
         """Send all of `data`."""
         try:

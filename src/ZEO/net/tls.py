@@ -343,6 +343,20 @@ class TlsCodec:
         names = [f'{SHORT_NAMES.get(key, key)}={value}' for part in found for key, value in part]
         return cleaned(', '.join(names))
 
+    def binding(self) -> bytes:
+        """Return what only the two ends of this connection can know: TLS's Finished message, which
+        covers the whole handshake, so also the server's certificate.
+
+        :raises TlsError: when the connection continues an earlier one, whose handshake alone has
+            shown the certificate.
+        """
+        finished = self._tls.get_channel_binding('tls-unique') if self.handshaken else None
+        if finished is None or self._tls.session_reused:
+            raise TlsError(
+                'a password is accepted only on a TLS connection with a handshake of its own'
+            )
+        return f'{self._tls.version()} '.encode() + finished
+
     def names(self) -> tuple[str, ...]:
         """Return the names in the other side's certificate, the whole subject first; none where it
         sent no certificate, or its certificate was not verified.

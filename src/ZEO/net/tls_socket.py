@@ -56,6 +56,13 @@ class TlsSocket:
         """The names in the other side's certificate, if it was verified."""
         return self._codec.names()
 
+    def binding(self) -> bytes:
+        """Return what only the two ends of this connection can know.
+
+        :raises TlsError: when there is nothing of that kind.
+        """
+        with self._codec_lock: return self._codec.binding()  # noqa: E701  # fmt: skip
+
     def getsockopt(self, level: int, option: int, size: int) -> bytes:
         """Do as a socket does."""
         return self._socket.getsockopt(level, option, size)

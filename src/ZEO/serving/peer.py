@@ -21,6 +21,7 @@ from ZEO.net.loop import Loop
 from ZEO.net.sources import source_of
 from ZEO.serving.access.access import Access
 from ZEO.serving.access.identity import Identity, identity_of
+from ZEO.serving.access.proving import Passwords
 from ZEO.serving.access.rules import Right
 from ZEO.serving.account import Account
 from ZEO.serving.answers import Answers
@@ -47,6 +48,7 @@ class Service:
     handshake_time: float  # seconds in which a client has to register
     access: Access | None = None  # what clients may do; everything without it
     denied: Counter[str] = field(default_factory=Counter)  # how often, by what was denied
+    passwords: Passwords | None = None  # by which clients may prove who they are
 
 
 class Peer:
@@ -69,7 +71,7 @@ class Peer:
         self._session = session
         self._gone = gone
         self.address = show(address)
-        self._source = source_of(address)  # the same for all connections from there
+        self.source = source_of(address)  # the same for all connections from there
         self.label = ''  # what the client calls itself
         self.resolves = False  # whether the client resolves conflicts that the server cannot
         self.loads = 0  # objects that it has loaded
@@ -80,10 +82,13 @@ class Peer:
         self.calls: dict[str, Call] = {}
         #: What answers loadBefore at once; None before register, and for a storage on a network.
         self._load: Callable[[Message], None] | None = None
-        self._stage: Unregistered | Registered = Unregistered(self, service.storages)
+        self._stage: Unregistered | Registered = Unregistered(
+            self, service.storages, service.passwords
+        )
         self._user: str | None = None  # who has proved to know its secret
         self._identity: Identity | None = None  # once it was asked for
         self._channel = open_channel(self)
+        self.tls_binding = self._channel.tls_binding
         self.answers = Answers(self, session, self._channel, service.loop)
         self._handshake = service.loop.later(service.handshake_time, self._is_late)
         self._channel.send(session.greeting)
@@ -161,7 +166,7 @@ class Peer:
 
     def report(self, level: int, kind: str, text: str, *args: Any) -> None:
         """Write a line about this client into the log, unless there are many of that kind."""
-        self._service.loop.reports.write(level, kind, self._source, '%s: ' + text, self, *args)
+        self._service.loop.reports.write(level, kind, self.source, '%s: ' + text, self, *args)
 
     def outstanding(self, calls: int) -> None:
         """This number of slow calls is not answered yet; past the bound no more of them are

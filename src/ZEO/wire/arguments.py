@@ -91,7 +91,7 @@ KINDS = {
     ),
     'text': Kind(lambda value: isinstance(value, (str, bytes)), 'text', (bytes, str)),
     'name': Kind(_is_name, f'a text of at most {MOST_NAME} characters'),
-    'file_name': Kind(
+    'short_text': Kind(
         lambda value: isinstance(value, str) and _is_name(value),
         f'a text of at most {MOST_NAME} characters',
     ),

@@ -64,6 +64,8 @@ def _row(name: str, does: str, answer: str, waits: str, kinds: str = '') -> Meth
 #: goes first; how it waits; its arguments, of the kinds of :mod:`ZEO.wire.arguments`. Those that
 #: belong to :mod:`ZEO.wire.extensions` are load_many, iterator_batch, and restoreBlob...
 OF_CLIENT: dict[str, Method] = _table("""
+    scram_first                     controls    answered -       short_text
+    scram_final                     controls    answered -       short_text
     register                        controls    first    -       any flag any? any?
     get_info                        controls    answered -
     server_status                   controls    answered -
@@ -97,9 +99,9 @@ OF_CLIENT: dict[str, Method] = _table("""
     storeBlobStart                  writes      -        -
     storeBlobChunk                  writes      -        -       bytes
     storeBlobEnd                    writes      -        -       oid serial bytes transaction
-    storeBlobShared                 writes      -        -       oid serial bytes file_name transaction
+    storeBlobShared                 writes      -        -       oid serial bytes short_text transaction
     restoreBlobEnd                  writes      -        -       oid serial bytes_or_none previous transaction
-    restoreBlobShared               writes      -        -       oid serial bytes_or_none previous file_name transaction
+    restoreBlobShared               writes      -        -       oid serial bytes_or_none previous short_text transaction
     vote                            writes      answered itself  any
     tpc_finish                      writes      answered itself  any
     tpc_abort                       writes      answered itself  any

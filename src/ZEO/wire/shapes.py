@@ -17,6 +17,7 @@ from types import NoneType
 from typing import Any
 
 from ZEO.Exceptions import ProtocolError, UnrecognizedResult
+from ZEO.wire.arguments import MOST_NAME
 from ZEO.wire.extensions import EXTENSIONS, MESSAGE_SIZE
 
 Check = Callable[[Any], bool]
@@ -75,6 +76,10 @@ def _is_bytes(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return type(value) is int
+
+
+def _is_short_text(value: Any) -> bool:
+    return type(value) is str and len(value) <= MOST_NAME
 
 
 def _is_dict(value: Any) -> bool:
@@ -233,6 +238,8 @@ def _are_lists_of_records(values: Any) -> bool:
 #: The call -> whether an answer to it has the shape of one, for every call that is answered; None
 #: where the answer only says that something is done, and nothing looks at it.
 ANSWERS: dict[str, Check | None] = {
+    'scram_first': _is_short_text,
+    'scram_final': _is_short_text,
     'register': _is_tid_or_none,
     'get_info': _is_info,
     'server_status': _is_dict,

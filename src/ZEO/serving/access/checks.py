@@ -61,6 +61,13 @@ class Situation:
         return ', '.join(show(address) for address in self.addresses if is_exposed(address))
 
 
+def effective(access: Access | None, server: Situation) -> Access | None:
+    """Return the rules that count: without any, those of a server with passwords, if it has
+    them.
+    """
+    return BY_PASSWORD if access is None and server.has_passwords else access
+
+
 def check_rules(access: Access | None, server: Situation) -> None:
     """Make sure that each rule can match, and counts then.
 

@@ -12,6 +12,7 @@ users have; and the same is computed.
 from __future__ import annotations
 
 import hmac
+import os
 
 from ZEO.serving.access import secrets_file
 from ZEO.wire.scram import ITERATIONS, SALT, Challenge, Verifier, verifier
@@ -25,8 +26,8 @@ class Secrets:
     """
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        self._take(secrets_file.read(path))
+        self.path = os.path.abspath(path)  # the process may change its directory
+        self._take(secrets_file.read(self.path))
 
     def reload(self) -> frozenset[str]:
         """Read the file again; return the users that are gone, or whose secret was set again.

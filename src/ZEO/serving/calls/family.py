@@ -32,6 +32,8 @@ class Client(Protocol):
     """What the calls need of :class:`ZEO.serving.peer.Peer`."""
 
     address: str  # where it has connected from
+    source: str  # the same for all connections from one host
+    tls_binding: Callable[[], bytes | None]  # returns what its TLS connection is recognised by
     label: str  # what it calls itself
     loads: int  # objects that it has loaded
     commits: int  # transactions that it has committed
@@ -58,6 +60,9 @@ class Client(Protocol):
 
     def denied(self, level: int, what: str, text: str, *args: Any) -> None:
         """Count what the client was denied, and write a line about it, unless there are many."""
+
+    def authenticated(self, user: str) -> None:
+        """The client has proved that it knows the secret of that user."""
 
     def right(self, storage: str) -> Right:
         """Return what the client may do with the storage of that name, if there is one."""

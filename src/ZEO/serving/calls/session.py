@@ -15,6 +15,7 @@ from ZODB.POSException import ReadOnlyError
 
 from ZEO.Exceptions import AuthError, ProtocolError
 from ZEO.serving.access.identity import ASK
+from ZEO.serving.access.proving import Passwords, Proving
 from ZEO.serving.access.rules import Right
 from ZEO.serving.calls.family import Call, Client, Family
 from ZEO.serving.hosted import HostedStorage
@@ -27,29 +28,39 @@ from ZEO.wire.quoting import LABEL, cleaned, quoted
 #: Denials of storages on one connection: each takes a look at all rules for all storages.
 MOST_DENIALS = 5
 
+#: The calls by which a client proves who it is.
+_PROOFS = 'scram_first', 'scram_final'
+
 
 class Unregistered:
-    """The calls of a client that has not registered: it may do that, and nothing else.
+    """The calls of a client that has not registered: it may do that, and prove who it is before.
 
     :param storages: what it may register for, by name.
+    :param passwords: with what it may prove first who it is.
     """
 
-    def __init__(self, client: Client, storages: Mapping[str, HostedStorage]) -> None:
+    def __init__(
+        self, client: Client, storages: Mapping[str, HostedStorage], passwords: Passwords | None
+    ) -> None:
         self._client = client
         self._storages = storages
         self._denials = 0
+        self._proving = Proving(client, passwords)
 
     def bind(self, method: Method) -> Call:
         """Return a call of this client.
 
         :raises ProtocolError: for one that it may not make now.
         """
-        if method.name != 'register':
-            raise ProtocolError(f'client called {method.name} before register')
-        return Call(method, method.arguments.check, self.register)
+        if method.name == 'register':
+            return Call(method, method.arguments.check, self.register)
+        if method.name in _PROOFS:
+            return Call(method, method.arguments.check, getattr(self._proving, method.name))
+        raise ProtocolError(f'client called {method.name} before register')
 
     def register(self, name: Any, read_only: Any, *credentials: Any) -> bytes:
         """Choose a storage, and whether for reading only; return its last tid."""
+        self._proving.check_over()
         hosted = self._storages.get(name) if isinstance(name, str) else None
         right = self._client.right(name) if isinstance(name, str) else Right.NOTHING
         if hosted is None or right is Right.NOTHING:
@@ -108,6 +119,11 @@ class SessionCalls(Family):
 
     def register(self, *args: Any) -> None:
         raise ProtocolError('client registered twice')
+
+    def scram_first(self, text: str) -> None:
+        raise ProtocolError('client proved who it is after register')
+
+    scram_final = scram_first
 
     def get_info(self) -> dict[str, Any]:
         """Describe the storage, and what this server can do."""
