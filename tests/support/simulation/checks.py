@@ -22,7 +22,6 @@ from typing import Any
 from support.simulation import dependencies, snapshots
 from support.simulation.caches import check_caches
 from support.simulation.history import (
-    COMMITTED,
     READ,
     REFUSED,
     Attempt,
@@ -74,9 +73,9 @@ def check_calls(history: History) -> Found:
 
 def check_last(history: History) -> Found:
     """A fresh client can commit in the end: no lock was left."""
-    for attempt in history.attempts:
-        if attempt.kind == 'last' and attempt.outcome != COMMITTED:
-            yield 'a lock was left', f'{attempt}, of a fresh client: {attempt.error}'
+    last = [attempt for attempt in history.attempts if attempt.kind == 'last']
+    if last and not any(attempt.is_acknowledged for attempt in last):
+        yield 'a lock was left', f'{last[-1]}, of a fresh client: {last[-1].error}'
 
 
 # What became of transactions.

@@ -176,7 +176,7 @@ class _Graph:
             rows = groups.setdefault(group(attempt), [])
             reads = attempt.outcome != 'unknown' and why == 'session'
             if attempt.ended is not None and (reads or attempt.is_acknowledged):
-                rows.append((attempt.ended, 0, attempt))
+                rows.append((attempt.ended, 0 if attempt.ended > attempt.began else 2, attempt))
             if since(attempt) is not None and attempt.kind != 'historical':
                 rows.append((since(attempt), 1, attempt))
         for name, rows in groups.items():
@@ -185,7 +185,7 @@ class _Graph:
                 point = (why, name, number)
                 if number:
                     self._add((why, name, number - 1), point, why)
-                if begins:
+                if begins == 1:
                     self._add(point, attempt.id, why)
                 elif attempt.kind != 'historical':
                     self._add(attempt.id, point, why)

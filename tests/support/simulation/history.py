@@ -274,10 +274,16 @@ class Recorder:
         self._tell(attempt)
         return attempt
 
-    def round_trip(self, call: Callable[[], Any]) -> None:
-        """Make a call that returns once the server has answered; what it raises passes."""
-        began = self.now()
+    def round_trip(self, call: Callable[[], Any], path: Callable[[], object] | None = None) -> None:
+        """Make a call that returns once the server has answered; what it raises passes.
+
+        :param path: returns what stands for the way to the database, None where there is none: the
+            call counts if that is the same before and after it.
+        """
+        began, before = self.now(), path and path()
         call()
+        if path is not None and (before is None or path() is not before):
+            return
         if self.synced is None or began > self.synced:
             self.synced = began
 

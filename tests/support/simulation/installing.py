@@ -50,7 +50,7 @@ _CLOCKS = (
     ZODB.BaseStorage,
     ZODB.Connection,
     ZODB.DB,
-    ZODB.FileStorage.FileStorage,
+    sys.modules['ZODB.FileStorage.FileStorage'],  # the name is the class's
     ZODB.MappingStorage,
     ZODB.utils,
 )

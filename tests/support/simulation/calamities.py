@@ -1,0 +1,109 @@
+"""What goes wrong in a history, as plans have it.
+
+Enters: one fault of a plan, and the world. Leaves: its effect; some end by themselves, and all of
+them at :func:`calm`. Fails: never.
+
+- ``reset A B BYTES``: connections between A and B (None: all of A) break after some more bytes
+- ``cut A B SECONDS``: nothing gets through between A and B
+- ``pause A SECONDS``: SIGSTOP, then SIGCONT
+- ``crash A SECONDS kill|crash``: A is killed, or its machine loses its power; it starts again later
+- ``clock A SECONDS``: the wall clock jumps
+- ``fail A DOOR ERROR AFTER TIMES``: calls to the outside fail
+- ``latency SECONDS SECONDS``: the network is slow for a while
+- ``disk A full|error NUMBER SECONDS``: a full disk, or a call that fails
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+_ERRORS: dict[str, Callable[[], BaseException]] = {
+    'OSError': lambda: OSError(errno.EIO, 'Input/output error'),
+    'MemoryError': MemoryError,
+    'RuntimeError': lambda: RuntimeError("can't start new thread"),
+}
+
+
+class Calamities:
+    """Those of one history.
+
+    :param cast: who plays: has `world`, `disks` by name, `processes` by name, and `restart(name)`.
+    """
+
+    def __init__(self, cast: Any) -> None:
+        self._cast = cast
+        self._world = cast.world
+        self._latency_before = cast.world.network.latency
+        self.counts: dict[str, int] = {}
+        self._is_calm = False
+
+    def strike(self, kind: str, *arguments: Any) -> None:
+        """Have something go wrong now."""
+        if not self._is_calm:
+            self.counts[kind] = self.counts.get(kind, 0) + 1
+            getattr(self, f'_{kind}')(*arguments)
+
+    def calm(self) -> None:
+        """Nothing goes wrong any more, and what does is over."""
+        self._is_calm = True
+        world = self._world
+        world.network.latency = self._latency_before
+        world.faults.clear()
+        for one in self._cast.processes:
+            for other in self._cast.processes:
+                world.network.heal(one, other)
+        for name, process in self._cast.processes.items():
+            if process.paused is not None:
+                world.scheduler.resume(process)
+            self._heal_disk(name)
+            if process.dead:
+                self._cast.restart(name)
+        if self.counts.get('disk'):
+            # a FileStorage that has failed to finish a transaction serves no more, see ZODB
+            self._crash('server', 0.0, 'kill')
+
+    def _reset(self, one: str, other: str | None, after: int) -> None:
+        self._world.network.reset(one, other, after)
+
+    def _cut(self, one: str, other: str, seconds: float) -> None:
+        self._world.network.cut(one, other)
+        self._world.later(seconds, self._world.network.heal, one, other)
+
+    def _pause(self, name: str, seconds: float) -> None:
+        self._cast.processes[name].pause(seconds)
+
+    def _crash(self, name: str, seconds: float, how: str) -> None:
+        process = self._cast.processes[name]
+        if process.dead:
+            return
+        process.crash()
+        disk = self._cast.disks[name]
+        disk.kill() if how == 'kill' else disk.crash(self._world.random)
+        self._cast.crashed(name)
+        self._world.later(seconds, self._cast.restart, name)
+
+    def _clock(self, name: str, seconds: float) -> None:
+        self._cast.processes[name].jump_clock(seconds)
+
+    def _fail(self, name: str, door: str, error: str, after: int, times: int) -> None:
+        self._world.faults.fail(name, door, _ERRORS[error], after, times)
+
+    def _latency(self, most: float, seconds: float) -> None:
+        network = self._world.network
+        network.latency = (0.0, most)
+        self._world.later(seconds, setattr, network, 'latency', self._latency_before)
+
+    def _disk(self, name: str, what: str, number: int, seconds: float) -> None:
+        disk = self._cast.disks[name]
+        if what == 'full':
+            disk.faults.room = number
+        else:
+            disk.faults.failing[disk.calls + 1 + number] = errno.EIO
+        self._world.later(seconds, self._heal_disk, name)
+
+    def _heal_disk(self, name: str) -> None:
+        faults = self._cast.disks[name].faults
+        faults.room = None
+        faults.failing.clear()

@@ -1,0 +1,345 @@
+"""The processes of one history: servers, clients, and who looks at them in the end.
+
+Enters: a plan. Leaves: its history, not yet checked. Fails: never by what the product does: that is
+a problem.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from typing import Any
+
+from ZODB.FileStorage import FileStorage
+from ZODB.FileStorage.FileStorage import CorruptedError, CorruptedTransactionError
+from ZODB.utils import p64, u64, z64
+
+from support.simulation import objects
+from support.simulation.calamities import Calamities
+from support.simulation.checks import Anomaly
+from support.simulation.clients import Client, WatchedStorage, expected_errors
+from support.simulation.data_file import DATA, cut_off, write_file
+from support.simulation.disk import Disk
+from support.simulation.history import CacheContents, History, Recorder, database, digest
+from support.simulation.plan import ClientPlan, Plan
+from support.simulation.scheduler import SimulationFailed
+from support.simulation.system import EPOCH
+from support.simulation.workloads import Worker
+from support.simulation.world import World
+from ZEO.ClientStorage import ClientStorage
+from ZEO.Exceptions import ClientDisconnected
+from ZEO.StorageServer import StorageServer
+
+#: Where the servers listen.
+PORTS = {'server': ('127.0.0.1', 8100), 'fan': ('127.0.0.1', 8200)}
+
+#: How often a client tries to open its storage.
+TRIES = 5
+
+#: Virtual seconds in which each client reaches its server when nothing is wrong any more.
+LAST_WAIT = 300.0
+
+#: Faults that make answers late.
+SLOW = ('cut', 'pause', 'latency', 'crash', 'fail')
+
+#: Virtual seconds for the clients' steps, and for what follows; more than any of their waits.
+WORK, END = 3000.0, 3000.0
+
+#: Steps of the scheduler, which are some hundred thousand a second.
+STEPS = 400_000
+
+
+class Cast:
+    """All processes of one history, and what they share."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.world = World(plan.seed, plan.switches, plan.pieces)
+        self.world.network.latency = (0.00005, plan.latency)
+        self.disks: dict[str, Disk] = {}
+        self.processes: dict[str, Any] = {}
+        self.faults = Calamities(self)
+        self.history = History([objects.setup()], objects.ACCOUNTS, objects.TOTAL, objects.COUNTERS)
+        self.problems: list[Anomaly] = []
+        self.counts: Counter[str] = Counter()
+        self._clients: dict[str, Client] = {}  # of the processes that live
+        self._lives: Counter[str] = Counter()
+        self._working = 0  # lives of clients that have not done their steps
+        self._starting: set[str] = set()  # whose they are
+        self._fan: Any = None  # its storage
+        self._packed = ''
+        self._reasons = self._find_reasons()
+        self._expected = expected_errors(*self._reasons)
+
+    def _find_reasons(self) -> list[str]:
+        plan = self.plan
+        found = [kind for kind in ('undo', 'pack') if plan.has(kind)]
+        if plan.fan is not None and plan.fan['read_only']:
+            found.append('fallback')
+        if plan.server.get('transaction_timeout'):
+            found.append('timeout')
+        if any(fault[1] in ('fail', 'disk') for fault in plan.faults):
+            found.append('faults')
+        if any(fault[1] == 'disk' for fault in plan.faults):
+            found.append('disk')
+        return found
+
+    def disk(self) -> Disk | None:
+        """Return the disk of the code that runs."""
+        process = self.world.current_process()
+        return None if process is None else process.disk
+
+    def log(self) -> list[str]:
+        """Return what the product has logged, and what was done to it, in order."""
+        lines = [
+            (time, f'{thread} {record.levelname} {record.getMessage()}')
+            for time, thread, record in self.world.log
+        ]
+        lines += [(time, f'=== {" ".join(map(str, event))}') for time, *event in self.world.events]
+        return [f'{time:.6f} {text}' for time, text in sorted(lines, key=lambda line: line[0])]
+
+    # The play.
+
+    def play(self) -> Exception | None:
+        """Run everything; return what has ended it too early."""
+        self._start_server('server')
+        if self.plan.fan is not None:
+            self._start_server('fan')
+        for client in self.plan.clients:
+            self._start_client(client)
+        for time, kind, *arguments in self.plan.faults:
+            self.world.later(time, self.faults.strike, kind, *arguments)
+        try:
+            self.world.run(lambda: not self._working, WORK, STEPS)
+            self.faults.calm()
+            self.world.run(lambda: not self._working, WORK, STEPS)
+            self._finish()
+        except SimulationFailed as error:
+            return error
+        finally:
+            self._look_back()
+        return None
+
+    def _finish(self) -> None:
+        """Have a fresh client commit, all clients read the last state, and look at the files."""
+        self._run_in('last', self._last_client)
+        for name in list(self._clients):
+            self._run_in(name, self._last_look, name)
+        if self._fan is not None:
+            self._run_in('fan', self._look_at_fan)
+        self.processes['server'].crash()
+        self.disks['server'].kill()
+        self._run_in('reader', self._read_database, disk=self.disks['server'])
+
+    def _run_in(self, name: str, function: Any, *args: Any, disk: Disk | None = None) -> None:
+        """Run a function in a process, and wait for its end."""
+        process = self.processes.get(name)
+        if process is None or process.dead:
+            process = self.world.process(name, disk or Disk(clock=self._disk_clock))
+        thread = process.start(function, function.__name__, process, *args)
+        self.world.run(lambda: not thread.is_alive(), END, STEPS)
+
+    def _look_back(self) -> None:
+        """Note which threads have died of an error."""
+        for thread, error in self.world.scheduler.errors:
+            self.problems.append(Anomaly('a thread has died', f'{thread}: {error!r}'))
+        self.history.packed = max([self._packed, *(one.packed for one in self._clients.values())])
+
+    # Servers.
+
+    def restart(self, name: str) -> None:
+        """Start a process that has crashed again."""
+        if not self.processes[name].dead:
+            return
+        if name in PORTS:
+            self._start_server(name)
+        else:
+            self._start_client(next(one for one in self.plan.clients if one.name == name))
+
+    def crashed(self, name: str) -> None:
+        """A process was killed: what it was at has no end."""
+        client = self._clients.pop(name, None)
+        if client is not None:
+            self._packed = max(self._packed, client.packed)
+        if name in self._starting:
+            self._starting.discard(name)
+            self._working -= 1
+        for attempt in self.history.attempts:
+            if attempt.ended is None and attempt.client.partition('#')[0] == name:
+                attempt.killed = True
+
+    def _process(self, name: str) -> Any:
+        disk = self.disks.get(name)
+        if disk is None:
+            disk = self.disks[name] = Disk(clock=self._disk_clock)
+            if name == 'server':
+                write_file(disk, DATA, objects.image())
+        process = self.processes[name] = self.world.process(name, disk)
+        return process
+
+    def _disk_clock(self) -> float:
+        return EPOCH + self.world.now
+
+    def _start_server(self, name: str) -> None:
+        process = self._process(name)
+        serve = self._serve if name == 'server' else self._fan_out
+        process.start(self._guarded, 'main', process, name, serve, daemon=True)
+
+    def _guarded(self, process: Any, name: str, serve: Any) -> None:
+        """Run a server; where a fault has it fail at the start, start it again."""
+        try:
+            serve(process)
+        except (CorruptedError, CorruptedTransactionError) as error:
+            # as an operator does whose machine has lost its power within a commit
+            cut_off(process.disk)
+            self.counts['cut off'] += 1
+            self.world.note('cut off', name, repr(error))
+            self.world.later(0.0, self._start_again, process, name)
+        except (ClientDisconnected, OSError, MemoryError, RuntimeError) as error:
+            if 'faults' not in self._reasons and not isinstance(error, ClientDisconnected):
+                raise
+            self.world.note('failed to start', name, repr(error))
+            self.world.later(0.0, self._start_again, process, name)
+
+    def _start_again(self, process: Any, name: str) -> None:
+        if process is self.processes[name]:
+            process.crash()
+            process.disk.kill()
+            self.world.later(1.0, self.restart, name)
+
+    def _serve(self, process: Any) -> None:
+        options = {'system': process.system, **self.plan.server}
+        StorageServer(PORTS['server'], {'1': FileStorage(DATA)}, **options).serve_forever()
+
+    def _fan_out(self, process: Any) -> None:
+        options = {'system': process.system, **(self.plan.fan or {})}
+        file = options.pop('file', False)
+        storage = ClientStorage(
+            [PORTS['server']],
+            cache='/data/fan.zec' if file else None,
+            wait=False,
+            wait_timeout=2,
+            disconnect_poll=0.1,
+            system=process.system,
+        )
+        self._fan = storage
+        StorageServer(PORTS['fan'], {'1': storage}, **options).serve_forever()
+
+    # Clients.
+
+    def _start_client(self, plan: ClientPlan) -> None:
+        life = self._lives[plan.name]
+        self._lives[plan.name] += 1
+        process = self._process(plan.name)
+        threads = plan.lives[life] if life < len(plan.lives) else [[]]
+        self._working += 1
+        self._starting.add(plan.name)
+        process.start(self._work, 'main', process, plan, threads)
+
+    def _work(self, process: Any, plan: ClientPlan, threads: list[Any]) -> None:
+        client = self._new_client(process, plan)
+        make = partial(self._open_storage, process, plan)
+        for _ in range(TRIES):
+            if client.open(make, plan.objects):
+                break
+            process.system.sleep(1.0)
+        else:
+            threads = []
+        if client.db is not None:
+            self._clients[plan.name] = client
+        workers = [
+            process.start(Worker(client, steps).run, f'worker {number}')
+            for number, steps in enumerate(threads)
+        ]
+        for worker in workers:
+            worker.join()
+        self._starting.discard(plan.name)
+        self._working -= 1
+
+    def _new_client(self, process: Any, plan: ClientPlan) -> Client:
+        name, life = plan.name, self._lives[plan.name]
+        return Client(
+            Recorder(f'{name}#{life}' if life > 1 else name, self._now, self.history.attempts),
+            process.system.sleep,
+            process.system.wall_clock,
+            self._expected,
+            self.plan.has('pack'),
+            None if plan.through == ['server'] else self._path_of_fan,
+        )
+
+    def _path_of_fan(self) -> object:
+        """Return the connection of the second server to the first, where pings go all the way: it
+        does not wait for long.
+        """
+        if self._fan is None or any(fault[1] in SLOW for fault in self.plan.faults):
+            return None
+        connection = self._fan._server.connection
+        return None if connection is None or connection.lost is not None else connection
+
+    def _now(self) -> float:
+        return self.world.scheduler.now
+
+    def _open_storage(self, process: Any, plan: ClientPlan) -> WatchedStorage:
+        return WatchedStorage(
+            [PORTS[name] for name in plan.through],
+            cache=f'/data/{plan.name}.zec' if plan.file else None,
+            disconnect_poll=0.05,
+            system=process.system,
+            **plan.options,
+        )
+
+    # The end.
+
+    def _last_client(self, process: Any) -> None:
+        plan = ClientPlan('last', [], options={'wait_timeout': 60})
+        client = self._new_client(process, plan)
+        if not client.open(partial(self._open_storage, process, plan), 400):
+            return
+        worker = Worker(client, [['last']])
+        for _ in range(TRIES):  # transactions of killed clients may end behind its back
+            worker.run()
+            if any(one.kind == 'last' and one.is_acknowledged for one in self.history.attempts):
+                break
+            process.system.sleep(10.0)
+
+    def _last_look(self, process: Any, name: str) -> None:
+        """Have a client read everything, and note what its cache holds."""
+        client = self._clients[name]
+        until = self.world.now + LAST_WAIT
+        while True:
+            try:
+                client.storage.ping()
+                if client.storage.lastTransaction() >= self._last_tid():
+                    break
+            except ClientDisconnected:
+                if self.world.now > until:
+                    raise
+            if self.world.now > until:
+                self.problems.append(Anomaly('never catches up', f'{name}: {client.storage}'))
+                break
+            process.system.sleep(0.1)
+        Worker(client, [['read', *objects.KEYS]]).run()
+        self._note_cache(process, client.recorder.client, client.storage)
+
+    def _last_tid(self) -> bytes:
+        """Return the tid of the last transaction that was acknowledged."""
+        tids = (one.tid or '' for one in self.history.attempts if one.is_acknowledged)
+        return bytes.fromhex(max(tids))
+
+    def _note_cache(self, process: Any, name: str, storage: ClientStorage) -> None:
+        cache = storage._cache
+        contents = CacheContents(name, (cache.getLastTid() or z64).hex())
+        for oid, tid, end in list(cache.contents()):
+            found = cache.loadBefore(oid, p64(u64(tid) + 1))
+            if found is not None:
+                row = [oid.hex(), tid.hex(), end.hex() if end else None, digest(found[0])]
+                contents.records.append(row)
+        self.history.caches.append(contents)
+
+    def _look_at_fan(self, process: Any) -> None:
+        self._note_cache(process, 'fan', self._fan)
+
+    def _read_database(self, process: Any) -> None:
+        storage = FileStorage(DATA, read_only=True)
+        found = database(storage.iterator(), objects.value_of)
+        self.history.transactions, self.history.records = found.transactions, found.records

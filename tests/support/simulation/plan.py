@@ -1,0 +1,279 @@
+"""What happens in one history: who works on what, and what goes wrong when.
+
+Enters: a number, or the JSON of a plan. Leaves: a :class:`Plan`. Fails: ValueError for JSON that is
+not a plan.
+
+Choices that the plan leaves open (which thread runs next, how long a message takes) are drawn from
+the world, which has the plan's seed; so a plan always leads to the same history.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from random import Random
+from typing import Any
+
+from support.simulation import objects
+
+Steps = list[list[Any]]
+
+
+@dataclass
+class ClientPlan:
+    """One client.
+
+    :param lives: what its threads do, for each of its processes: the next one takes over where a
+        crash has ended the one before.
+    :param through: which servers it knows, in this order: ``server``, ``fan``.
+    :param file: whether its cache outlives the process.
+    :param options: of the client storage.
+    :param objects: how many objects its connections keep.
+    """
+
+    name: str
+    lives: list[list[Steps]]
+    through: list[str] = field(default_factory=lambda: ['server'])
+    file: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+    objects: int = 400
+
+
+@dataclass
+class Plan:
+    """One history.
+
+    :param server: options of the server.
+    :param fan: options of a second server, whose storage is a client of the first; None: none.
+    :param faults: each as [virtual seconds, kind, arguments], see
+        :mod:`support.simulation.calamities`.
+    :param latency: seconds of one way over the network, at most.
+    :param switches: the share of calls to the outside at which another thread may go on.
+    :param pieces: the share of sends and receives that are cut into pieces.
+    """
+
+    seed: int
+    server: dict[str, Any] = field(default_factory=dict)
+    fan: dict[str, Any] | None = None
+    clients: list[ClientPlan] = field(default_factory=list)
+    faults: list[list[Any]] = field(default_factory=list)
+    latency: float = 0.0005
+    switches: float = 0.02
+    pieces: float = 0.02
+
+    @classmethod
+    def of_seed(cls, seed: int) -> Plan:
+        """Return the plan of a number."""
+        return _Maker(seed).plan()
+
+    def json(self) -> str:
+        """Return it as one line of JSON."""
+        return json.dumps(asdict(self), separators=(',', ':'))
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Return the plan of :meth:`json`.
+
+        :raises ValueError: when the text is something else.
+        """
+        given = json.loads(text)
+        known = {one.name for one in fields(cls)}
+        if not isinstance(given, dict) or not given.keys() <= known:
+            raise ValueError(f'this is not a plan: {text[:80]}')
+        clients = [ClientPlan(**one) for one in given.pop('clients', ())]
+        return cls(**given, clients=clients)
+
+    def has(self, *steps: str) -> bool:
+        """Return whether any client does one of these steps."""
+        return any(
+            step[0] in steps
+            for client in self.clients
+            for life in client.lives
+            for thread in life
+            for step in thread
+        )
+
+
+class _Maker:
+    """Draws a plan."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._random = Random(f'plan {seed}')
+
+    def _chance(self, share: float) -> bool:
+        return self._random.random() < share
+
+    def plan(self) -> Plan:
+        random = self._random
+        plan = Plan(self._seed)
+        plan.latency = random.choice((0.0002, 0.001, 0.02))
+        plan.switches = random.choice((0.0, 0.01, 0.05, 0.2))
+        plan.pieces = random.choice((0.0, 0.02, 0.3))
+        plan.server = self._server()
+        if self._chance(0.2):
+            plan.fan = {
+                'read_only': self._chance(0.5),
+                'msgpack': self._chance(0.5),
+                'file': self._chance(0.5),
+            }
+        kinds = self._kinds()
+        count = random.randint(2, 4)
+        plan.clients = [self._client(f'c{number}', plan, kinds) for number in range(1, count + 1)]
+        for _ in range(random.choice((0, 1, 1, 2, 2, 3, 4))):
+            plan.faults.append(self._fault(plan))
+        plan.faults.sort(key=lambda fault: fault[0])
+        return plan
+
+    def _server(self) -> dict[str, Any]:
+        random = self._random
+        return {
+            'msgpack': self._chance(0.5),
+            'invalidation_queue_size': random.choice((1, 2, 5, 100)),
+            'transaction_timeout': random.choice((None, 0.05, 5, 30)),
+            'client_conflict_resolution': self._chance(0.15),
+        }
+
+    # Clients.
+
+    def _kinds(self) -> list[str]:
+        """Return which steps this plan has; plans differ by more than the order of steps."""
+        kinds = ['append', 'read', 'move', 'check', 'add', 'set', 'make', 'prefetch', 'old']
+        wanted = self._random.sample(kinds, self._random.randint(2, len(kinds)))
+        for kind, share in (
+            ('undo', 0.3),
+            ('pack', 0.1),
+            ('ping', 0.5),
+            ('reopen', 0.5),
+            ('forget', 0.6),
+        ):
+            if self._chance(share):
+                wanted.append(kind)
+        if 'undo' in wanted and 'set' not in wanted:
+            wanted.append('set')
+        return [*wanted, 'append', 'read', 'sleep']
+
+    def _client(self, name: str, plan: Plan, kinds: list[str]) -> ClientPlan:
+        random = self._random
+        client = ClientPlan(name, [], objects=random.choice((2, 5, 400, 400)))
+        client.file = self._chance(0.4)
+        client.options = {
+            'cache_size': random.choice((2_000, 20_000, 1_000_000)) + 200_000 * client.file,
+            'wait_timeout': random.choice((1, 5, 30)),
+            'server_sync': self._chance(0.4),
+        }
+        if self._chance(0.1):
+            client.options['timeout'] = random.choice((1, 10))
+        if self._chance(0.05):
+            client.options['drop_cache_rather_verify'] = True
+        if plan.fan is not None:
+            client.through = random.choice((['server'], ['fan'], ['server', 'fan']))
+            if plan.fan['read_only'] and 'fan' in client.through:
+                client.options['read_only_fallback'] = True
+        threads = 1 if self._chance(0.75) else 2
+        lives = 2 if self._chance(0.3) else 1
+        client.lives = [
+            [self._steps(plan, kinds) for _ in range(threads if life == 0 else 1)]
+            for life in range(lives)
+        ]
+        return client
+
+    def _steps(self, plan: Plan, kinds: list[str]) -> Steps:
+        count = self._random.randint(3, 10)
+        steps = []
+        for _ in range(count):
+            steps.append(self._step(self._random.choice(kinds)))
+        return steps
+
+    def _step(self, kind: str) -> list[Any]:
+        random = self._random
+        lists = random.sample(objects.LISTS, random.randint(1, 2))
+        if kind == 'append':
+            return [kind, lists, random.choice((0, 0, 500, 5000)), self._vote()]
+        if kind == 'move':
+            return [kind, *random.sample(objects.ACCOUNTS, 2), random.randint(1, 9), self._vote()]
+        if kind == 'check':
+            one, *others = random.sample(objects.LISTS, 3)
+            return [kind, others, one, self._vote()]
+        if kind == 'add':
+            return [kind, random.choice(objects.COUNTERS), random.randint(1, 9), self._vote()]
+        if kind == 'set':
+            return [kind, *random.sample(objects.REGISTERS, random.randint(1, 2))]
+        if kind == 'make':
+            return [kind, random.choice(objects.BOXES), random.randint(1, 3)]
+        if kind == 'sleep':
+            return [kind, random.choice((0.001, 0.01, 0.1, 1.0))]
+        if kind == 'old':
+            return [kind, random.randint(0, 5), *random.sample(objects.KEYS, 5)]
+        if kind in ('read', 'prefetch'):
+            return [kind, *self._keys()]
+        return [kind]
+
+    def _keys(self) -> list[str]:
+        if self._chance(0.3):
+            return list(objects.KEYS)
+        if self._chance(0.3):
+            return list(objects.ACCOUNTS)
+        return self._random.sample(objects.KEYS, self._random.randint(1, 6))
+
+    def _vote(self) -> Any:
+        """Return what another resource in the transaction does; mostly there is none."""
+        if self._chance(0.85):
+            return None
+        return self._random.choice(('no', 0.001, 0.02, 0.1, 6.0))
+
+    # Faults.
+
+    def _fault(self, plan: Plan) -> list[Any]:
+        random = self._random
+        time = random.choice((0.02, 0.1, 0.5, 2.0)) * random.random()
+        names = [client.name for client in plan.clients]
+        servers = ['server'] if plan.fan is None else ['server', 'fan']
+        client, server = random.choice(names), random.choice(servers)
+        seconds = random.choice((0.01, 0.3, 3.0, 20.0)) * (0.5 + random.random())
+        kind = random.choices(
+            ('reset', 'cut', 'pause', 'crash', 'clock', 'fail', 'latency', 'disk'),
+            (6, 4, 2, 6, 1, 3, 1, 2),
+        )[0]
+        if kind == 'reset':
+            one = random.choice([*names, 'fan'] if plan.fan is not None else names)
+            return [time, kind, one, None, random.choice((0, 1, 50, 300, 1000))]
+        if kind == 'cut':
+            one, other = (client, server) if self._chance(0.8) else ('server', servers[-1])
+            return [time, kind, one, other, seconds]
+        if kind == 'pause':
+            return [time, kind, random.choice((client, server)), seconds]
+        if kind == 'crash':
+            crash = random.choice(('kill', 'kill', 'crash'))
+            return [time, kind, random.choice((client, server)), seconds, crash]
+        if kind == 'clock':
+            return [
+                time,
+                kind,
+                random.choice((client, server)),
+                random.choice((-3600, -1, 60, 86400)),
+            ]
+        if kind == 'latency':
+            return [time, kind, random.choice((0.05, 0.5)), seconds]
+        if kind == 'disk':
+            return [
+                time,
+                kind,
+                server if server == 'fan' else random.choice((client, server)),
+                *self._disk(),
+                seconds,
+            ]
+        return self._failing(time, random.choice((client, server)))
+
+    def _disk(self) -> list[Any]:
+        """Return what is wrong with a disk, and by how much."""
+        random = self._random
+        if self._chance(0.5):
+            return ['full', random.choice((0, 512, 4096))]
+        return ['error', random.randint(0, 30)]
+
+    def _failing(self, time: float, process: str) -> list[Any]:
+        random = self._random
+        door = random.choice(('send', 'recv', 'connect', 'accept', 'spawn', 'poll'))
+        error = 'RuntimeError' if door == 'spawn' else random.choice(('OSError', 'MemoryError'))
+        return [time, 'fail', process, door, error, random.randint(0, 20), random.randint(1, 2)]
