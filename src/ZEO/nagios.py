@@ -59,7 +59,7 @@ def check(
         return ERROR
     now = REAL.wall_clock()
     before = _read(status_path) if status_path else {}
-    problems = [] if status else ['No storages']
+    problems = [] if status else ['No storages that this client may see']
     metrics = []
     for name, figures in sorted(status.items()):
         if figures.get('last-transaction') == _NO_TRANSACTION:

@@ -62,7 +62,7 @@ Empty storage 'two'
 
 
 def test_a_server_without_storages_is_a_warning(run):
-    assert run({}, '-m') == (1, 'No storages\n')
+    assert run({}, '-m') == (1, 'No storages that this client may see\n')
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_some_answer_and_some_do_not(tmp_path, capsys):
 def test_a_server_without_storages(capsys):
     with Stand({}) as stand:
         assert main([stand.text]) == 0
-    assert capsys.readouterr().out == f'{stand.text}: alive, without storages\n'
+    assert capsys.readouterr().out == f'{stand.text}: alive, no storages for this client\n'
 
 
 def test_a_slow_server_is_reported_in_time(capsys):

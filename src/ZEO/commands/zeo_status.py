@@ -37,6 +37,7 @@ LABELS = {
     'conflicts': 'conflicts',
     'conflicts_resolved': 'conflicts resolved',
     'last-transaction': 'last transaction',
+    'denied': 'denied by the rules',
     'packing': 'packing',
     'packing-since': 'packing since',
     'pack-progress': 'pack done',
@@ -85,6 +86,8 @@ def _value(name: str, value: Any, now: float) -> str:
         return _client(value) if isinstance(value, dict) else 'none'
     if name == 'last-transaction':
         return _time_of(value)
+    if name == 'denied' and isinstance(value, dict):
+        return ', '.join(f'{kind}: {number}' for kind, number in value.items()) or 'nothing'
     if name == 'pack-progress' and isinstance(value, float):
         return f'{100 * value:.0f} %'
     if isinstance(value, bool) or value is None:
@@ -108,6 +111,7 @@ def _clients(clients: Sequence[Any], figures: dict[str, Any]) -> list[str]:
     lines = [
         f'      {_client(client)}, since {client.get("since")}, {client.get("loads")} loads, '
         f'{client.get("commits")} commits{", reading only" if client.get("read-only") else ""}'
+        + (f', as {client["who"]}' if client.get('who') else '')
         for client in known[:_MOST_CLIENTS]
     ]
     more = max(len(known), figures.get('connections', 0)) - len(lines)
@@ -214,7 +218,8 @@ def _everything(address: Any, timeout: float, tls: dict[str, Any]) -> dict[str, 
 
 def _print(found: dict[str, dict[str, dict[str, Any]]]) -> None:
     for address, storages in found.items():
-        print(f'{address}: {"alive" if storages else "alive, without storages"}{process(storages)}')
+        state = 'alive' if storages else 'alive, no storages for this client'
+        print(f'{address}: {state}{process(storages)}')
         for name, figures in sorted(storages.items()):
             print(f'  storage {name}')
             for line in describe(figures, REAL.wall_clock()):

@@ -11,6 +11,7 @@ import logging
 from typing import Any, Protocol
 
 from ZEO.net.loop import Loop
+from ZEO.serving.access.identity import Identity
 from ZEO.serving.moments import iso, lasted
 
 #: Seconds for which the line about a new client waits for its label. Clients send it at once, if at
@@ -25,6 +26,14 @@ class Client(Protocol):
     label: str  # what it calls itself
     loads: int  # objects that it has loaded since it registered
     commits: int  # transactions that it has committed
+
+    @property
+    def identity(self) -> Identity:
+        """Who it is, as far as that is proved."""
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether there are rules that say what it may do."""
 
     def report(self, level: int, kind: str, text: str, *args: Any) -> None:
         """Write a line about the client into the log."""
@@ -84,6 +93,7 @@ class Visit:
             'read-only': self._read_only,
             'loads': client.loads,
             'commits': client.commits,
+            'who': str(client.identity) if client.is_restricted else None,
         }
 
 
