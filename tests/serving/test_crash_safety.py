@@ -13,7 +13,7 @@ from ZEO.config.loading import load_text
 from ZEO.config.server import settings
 from ZEO.config.storages import open_file
 from ZEO.net.system import REAL
-from ZEO.serving.crash_safety import finish_pack, make_safe
+from ZEO.serving.crash_safety import make_safe, mend
 
 A, B = p64(1), p64(2)
 
@@ -53,7 +53,7 @@ def test_so_is_that_of_a_configured_storage(stopped, around):
 def test_a_file_that_is_missing_for_another_reason_stays_so(stopped):
     path, _ = stopped
     os.unlink(path + '.pack')  # it was packed earlier, and an operator has moved it away
-    finish_pack(path)
+    mend(path)
     assert not os.path.exists(path)
 
 
@@ -62,7 +62,7 @@ def test_a_file_that_another_process_is_packing_is_left_alone(stopped):
     os.rename(path + '.old', path)
     storage = FileStorage(path)
     os.rename(path, path + '.old')
-    finish_pack(path)
+    mend(path)
     assert not os.path.exists(path)
     storage.close()
 

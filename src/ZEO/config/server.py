@@ -27,7 +27,7 @@ from ZEO.net.unix_sockets import FileRights
 from ZEO.serving.access import secrets_file
 from ZEO.serving.access.access import Access, Section
 from ZEO.serving.access.checks import Situation, check_restricted, check_rules, effective
-from ZEO.serving.crash_safety import finish_pack
+from ZEO.serving.crash_safety import mend
 from ZEO.serving.limits import KEYS, Limits
 from ZEO.serving.resolve import DEFAULT_MODULES
 from ZEO.StorageServer import StorageServer
@@ -68,7 +68,7 @@ class StorageFactory:
     def _open(self) -> Any:
         try:
             for path in _data_files(self._section):
-                finish_pack(path)
+                mend(path)
             return self._section.open()
         except ConfigurationError as error:
             if place_of(self._section) is None:  # of -f, whose text is complete

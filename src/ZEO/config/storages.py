@@ -24,7 +24,7 @@ from ZODB.interfaces import IStorage
 
 from ZEO.config.opening import one_line, open_and_log, start_error
 from ZEO.Exceptions import ConfigurationError
-from ZEO.serving.crash_safety import finish_pack
+from ZEO.serving.crash_safety import mend
 from ZEO.serving.hosted import NEEDED
 
 log = logging.getLogger('ZEO.hosting')
@@ -107,7 +107,7 @@ def open_file(file_name: str) -> FileStorage:
             f'cannot open {file_name}: there is no directory {directory}: create it first'
         )
     with _reported(lambda error: f'cannot open {file_name}'):
-        finish_pack(file_name)
+        mend(file_name)
         return FileStorage(file_name)
 
 

@@ -22,6 +22,7 @@ from zc.lockfile import LockError, LockFile
 from ZODB.FileStorage import FileStorage
 
 from ZEO.net.system import System
+from ZEO.serving import torn_commit
 
 log = logging.getLogger('ZEO.StorageServer')
 
@@ -29,26 +30,33 @@ log = logging.getLogger('ZEO.StorageServer')
 _SYNC_EVERY = 1.0
 
 
-def finish_pack(path: str) -> None:
-    """Before the FileStorage at `path` is opened: bring its file back if a pack has renamed it and
-    was stopped before the packed file took its place. Opening would make an empty one.
+def mend(path: str) -> None:
+    """Before the FileStorage at `path` is opened: finish what a kill or a power failure has cut
+    short.
 
-    Only a pack that was stopped there leaves both of its other files, but no data file.
-
-    :raises OSError: when the file cannot be renamed.
+    :raises OSError: when a file cannot be read, written or renamed.
     """
-    if not _was_stopped(path):
-        return
     try:
         lock = LockFile(path + '.lock')
-    except LockError:  # a server that packs now: opening says that it has the file
+    except (LockError, OSError):  # opening fails as well, and says why
         return
     try:
-        if not _was_stopped(path):
-            return
-        os.rename(path + '.old', path)
+        _finish_pack(path)
+        if os.path.isfile(path):
+            torn_commit.cut(path)
     finally:
         lock.close()
+
+
+def _finish_pack(path: str) -> None:
+    """Bring a file back if a pack has renamed it and was stopped before the packed file took its
+    place. Opening would make an empty one.
+
+    Only a pack that was stopped there leaves both of its other files, but no data file.
+    """
+    if os.path.exists(path) or not all(os.path.exists(path + end) for end in ('.old', '.pack')):
+        return
+    os.rename(path + '.old', path)
     log.warning(
         'a pack of %s was stopped while it replaced the file: the file is as before the pack, '
         'with everything that was committed; pack again',
@@ -56,16 +64,14 @@ def finish_pack(path: str) -> None:
     )
 
 
-def _was_stopped(path: str) -> bool:
-    return not os.path.exists(path) and all(os.path.exists(path + end) for end in ('.old', '.pack'))
-
-
 def make_safe(storage: FileStorage, system: System) -> None:
-    """Have an open FileStorage sync what a pack has written, and its index.
+    """Have an open FileStorage sync what a pack has written, its index, and a file that is new.
 
     :param system: runs a thread while a pack runs.
     """
     storage._file.flush()  # into a file that was empty it has written its first bytes just now
+    os.fsync(storage._file.fileno())
+    _sync_directory(storage._file_name)
     storage.packer = partial(_pack, storage.packer, system)
     storage._save_index = partial(_save_index, storage)
 
@@ -122,6 +128,20 @@ def _save_index(storage: FileStorage) -> None:
     sync(temporary)
     os.replace(temporary, path)
     storage._saved += 1
+
+
+def _sync_directory(path: str) -> None:
+    """Have the name of a new file on the disk, where the system can do that."""
+    try:
+        fd = os.open(os.path.dirname(path), os.O_RDONLY)
+    except OSError:  # Windows
+        return
+    try:
+        os.fsync(fd)
+    except OSError:  # some file systems of networks
+        pass
+    finally:
+        os.close(fd)
 
 
 def sync(path: str) -> None:

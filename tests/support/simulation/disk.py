@@ -135,7 +135,7 @@ class Disk(Names):
         if writes and self.faults.read_only:
             raise error(errno.EROFS, path)
         if flags & os.O_TRUNC and inode.data:
-            self._truncate(inode, 0)
+            self.truncate(inode, 0)
         return inode
 
     def special(self, path: str) -> Inode | None:
@@ -239,9 +239,9 @@ class Disk(Names):
         """Cut an open file, or let it grow."""
         if size < 0 or not opened.flags & (os.O_WRONLY | os.O_RDWR):
             raise error(errno.EINVAL)
-        self._truncate(opened.inode, size)
+        self.truncate(opened.inode, size)
 
-    def _truncate(self, inode: Inode, size: int) -> None:
+    def truncate(self, inode: Inode, size: int) -> None:
         self._change('truncate')
         self._changed += 1
         freed = len(inode.sectors)
