@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from ZODB.MappingStorage import MappingStorage
 
 import ZEO
 from support.processes import Process
+from ZEO.ClientStorage import ClientStorage
 from ZEO.commands.probing import NoAnswer, probe
-from ZEO.Exceptions import ConfigurationError, Unavailable
+from ZEO.Exceptions import AuthError, ConfigurationError, Unavailable
 from ZEO.runzeo import ZEOOptions, ZEOServer
+from ZEO.serving.access import secrets_file
 from ZEO.StorageServer import StorageServer
 
 SOURCES = str(Path(ZEO.__file__).parent.parent)
@@ -67,6 +70,45 @@ def test_options_of_a_file(tmp_path):
     assert options.invalidation_age is None and options.ssl is None
     assert options.configfile == str(tmp_path / 'zeo.conf')
     assert [storage.name for storage in options.storages] == ['main']
+
+
+def test_every_key_of_the_file_reaches_the_server(tmp_path):
+    """Above all the keys that keep others out."""
+    passwords, conf = tmp_path / 'users', tmp_path / 'zeo.conf'
+    with secrets_file.change(str(passwords), may_create=True):
+        pass
+    conf.write_text(
+        f'<zeo>\naddress {tmp_path}/s\npassword-file {passwords}\nunix-socket-mode 0600\n'
+        '<access>\nrule user app write\n</access>\n</zeo>\n<mappingstorage>\n</mappingstorage>\n'
+    )
+    options = realized('-C', str(conf))
+    served = options.served_with()
+    said = options.settings.options
+    assert {name: served.get(name) for name in said} == said
+    assert served['password_file'] == str(passwords) and served['access'] is not None
+
+
+@pytest.mark.smoke
+def test_a_file_of_passwords_keeps_others_out(tmp_path):
+    """Also without rules, by the command alone."""
+    passwords, conf = tmp_path / 'users', tmp_path / 'zeo.conf'
+    with secrets_file.change(str(passwords), may_create=True):
+        pass
+    conf.write_text(
+        f'<zeo>\naddress {tmp_path}/s\npassword-file {passwords}\n</zeo>\n'
+        '<mappingstorage>\n</mappingstorage>\n'
+    )
+    server = ZEOServer(realized('-C', str(conf)))
+    server.open_storages()
+    server.create_server()
+    thread = threading.Thread(target=server.server.serve_forever)
+    thread.start()
+    try:
+        with pytest.raises(AuthError):
+            ClientStorage(f'{tmp_path}/s', wait_timeout=PATIENCE)
+    finally:
+        server.close_server()
+        thread.join()
 
 
 def test_a_wrong_command_line_is_one_line():

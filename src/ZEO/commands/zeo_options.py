@@ -6,6 +6,7 @@ the attributes. Fails: :class:`ConfigurationError` of one line.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -14,20 +15,14 @@ from ZEO.commands.runzeo_switches import read, settings_of
 from ZEO.config.server import Settings, StorageFactory
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import Address, parse_all
+from ZEO.StorageServer import StorageServer
 
-#: The keyword arguments of StorageServer that are attributes here.
-_SERVED_WITH = (
-    'read_only',
-    'invalidation_queue_size',
-    'invalidation_age',
-    'transaction_timeout',
-    'ssl',
-    'client_conflict_resolution',
-    'msgpack',
-    'limits',
-    'conflict_modules',
-    'unix_access',
-    'access',
+#: The keyword arguments of StorageServer that are attributes here: all, since one that is left out
+#: is a key of the configuration that does nothing, such as one that restricts access.
+SERVED_WITH = tuple(
+    name
+    for name in inspect.signature(StorageServer).parameters
+    if name not in ('addr', 'storages', 'system')
 )
 
 
@@ -52,6 +47,7 @@ class ZEOOptions:
     conflict_modules: Any = None
     unix_access: Any = None
     access: Any = None
+    password_file: str | None = None
 
     def __init__(self) -> None:
         self.args: list[str] = []  # the command line
@@ -103,7 +99,7 @@ class ZEOOptions:
 
     def served_with(self) -> dict[str, Any]:
         """Return the keyword arguments of StorageServer."""
-        options = {name: getattr(self, name) for name in _SERVED_WITH}
+        options = {name: getattr(self, name) for name in SERVED_WITH}
         return {
             name: value
             for name, value in options.items()
