@@ -51,6 +51,7 @@ class Restricted(Process):
         self._file.write_text(CONFIGURATION.format(self.address, '\n'.join([*lines, text])))
 
     def damage(self, text):
+        """Write something else into the file."""
         self._file.write_text(text)
 
     def remove(self):
@@ -179,6 +180,9 @@ def test_a_signal_before_the_service_is_not_lost(tmp_path):
         def post(self, function):
             posted.append(function)
 
+        def reload_passwords(self):
+            posted.append('passwords')
+
     reloading = Reloading()
     reloading.watch(Server(), None)
     assert posted == []
@@ -187,3 +191,4 @@ def test_a_signal_before_the_service_is_not_lost(tmp_path):
     reloading.watch(Server(), None)
     (begin,) = posted
     begin()  # there is no file to read
+    assert posted == [begin, 'passwords']

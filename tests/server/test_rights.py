@@ -11,9 +11,15 @@ import pytest
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ReadOnlyError
 
+import ZEO
 from support.scripted import GREETING, Conversation, framed, message, tid
 from ZEO.ClientStorage import ClientStorage
-from ZEO.Exceptions import AuthError, ClientDisconnected, ClientStorageError
+from ZEO.Exceptions import (
+    AuthError,
+    ClientDisconnected,
+    ClientStorageError,
+    ConfigurationError,
+)
 from ZEO.StorageServer import Access, StorageServer
 from ZEO.wire.calls import OF_CLIENT, Does
 
@@ -269,6 +275,79 @@ def test_server_status_shows_the_clients_own_storage(served):
     found = served.open('readable', read_only=True).server_status()
     assert len(found['clients']) == 1
     assert not any(other in str(found) for other in RULES if other != 'readable')
+
+
+def test_an_administrator_sees_who_the_clients_are_and_others_do_not(served):
+    served.open('owned', read_only=True)
+    for name, shown in ('owned', f'Unix user {os.getuid()}'), ('writable', None):
+        client = served.open(name)
+        assert {one.get('who') for one in client.server_status()['clients']} == {shown}
+
+
+# Servers of other kinds.
+
+
+def test_a_server_behind_another_one_passes_its_denials_on(served, serving):
+    """Its own clients may do what both servers allow."""
+    upstream = served.open('writable')
+    second = serving(upstream, access=Access.of([f'{ME} admin']))
+    client = ClientStorage(second.addr, wait_timeout=20)
+    assert client.new_oid()
+    with pytest.raises(AuthError, match="pack of the storage 'writable' needs the right admin"):
+        client.pack(time.time(), wait=True)
+    served.allow({'writable': [f'{ME} admin']})
+    client.pack(time.time(), wait=True)
+    client.close()
+
+
+def test_a_server_whose_upstream_denies_it_starts_with_one_line_or_not(served):
+    with pytest.raises(ConfigurationError) as caught:
+        ZEO.server(
+            storage_conf=f'<clientstorage>\nserver {served.address}\nstorage hidden\n'
+            '</clientstorage>'
+        )
+    assert "there is no storage 'hidden' on this server that this client may" in str(caught.value)
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize('threaded', [True, False])
+def test_a_server_of_a_program_takes_rules(threaded, sockets):
+    rules = {'1': [f'{ME} read'], '': ['anyone nothing']}
+    address, stop = ZEO.server(port=sockets(), threaded=threaded, access=rules)
+    try:
+        with pytest.raises(ReadOnlyError):
+            ClientStorage(address, wait_timeout=20)
+        ClientStorage(address, read_only=True, wait_timeout=20).close()
+    finally:
+        stop()
+
+
+@pytest.mark.parametrize(
+    'zeo_conf', [None, {'read_only': True}, 'read-only on', '<zeo>\nread-only on\n</zeo>']
+)
+def test_rules_stand_beside_a_configuration(zeo_conf, sockets):
+    address, stop = ZEO.server(port=sockets(), zeo_conf=zeo_conf, access=['anyone nothing'])
+    try:
+        with pytest.raises(AuthError):
+            ClientStorage(address, read_only=True, wait_timeout=20)
+    finally:
+        stop()
+
+
+@pytest.mark.parametrize(
+    ['rules', 'said'],
+    [
+        (['anyone'], 'is not a rule'),
+        (['anyone read\nrule anyone admin'], 'does not fit on one line'),
+        ({'second': ['anyone read']}, "there is no storage 'second'"),
+        ({'1>\n<x': ['anyone read']}, ''),
+        ([], "'rule'"),
+    ],
+)
+def test_wrong_rules_of_a_program_are_an_error(rules, said):
+    with pytest.raises(ConfigurationError) as caught:
+        ZEO.server(access=rules)
+    assert said in str(caught.value)
 
 
 # The client's side.

@@ -58,6 +58,7 @@ class Reloading:
     # In the loop's thread.
 
     def _begin(self) -> None:
+        self._reload_passwords()
         if self._reading or self._url is None:
             self._again = True
             return
@@ -67,6 +68,13 @@ class Reloading:
             _failed(error)
         else:
             self._reading = True
+
+    def _reload_passwords(self) -> None:
+        assert self._server is not None
+        try:
+            self._server.reload_passwords()
+        except ConfigurationError as error:
+            log.error('%s: the passwords stay as they were', one_line(error))
 
     def _done(self, use: Callable[[], None]) -> None:
         self._reading = False
@@ -78,10 +86,6 @@ class Reloading:
     def _use(self, access: Access | None, restricted: bool) -> None:
         server = self._server
         assert server is not None
-        try:
-            server.reload_passwords()
-        except ConfigurationError as error:
-            log.error('%s: the passwords stay as they were', one_line(error))
         before = server.access
         try:
             server.allow(access, restricted)

@@ -16,13 +16,13 @@ from transaction.interfaces import TransientError
 from zc.lockfile import LockError
 from ZODB.FileStorage.FileStorage import FileStorageError
 
-from ZEO.Exceptions import ConfigurationError, Unavailable
+from ZEO.Exceptions import AuthError, ConfigurationError, Unavailable
 from ZEO.net.system import REAL
 
 log = logging.getLogger('ZEO.StorageServer')
 
-#: What Python raises for wrong code and wrong values, and FileStorage for a damaged file: another
-#: try fails in the same way.
+#: What Python raises for wrong code and wrong values, FileStorage for a damaged file, and a client
+#: storage for a password that its server does not accept: another try fails in the same way.
 _LASTING = (
     ImportError,
     SyntaxError,
@@ -32,6 +32,7 @@ _LASTING = (
     ValueError,
     LookupError,
     FileStorageError,
+    AuthError,
 )
 
 #: Errors of the system that last as well: a path names a file of the wrong kind, or is impossible,

@@ -67,8 +67,11 @@ def _pack_progress(hosted: HostedStorage) -> float | None:
         return 0.0
 
 
-def details(hosted: HostedStorage) -> dict[str, Any]:
-    """Return what ``server_status`` answers."""
+def details(hosted: HostedStorage, with_identities: bool) -> dict[str, Any]:
+    """Return what ``server_status`` answers.
+
+    :param with_identities: whether it says who the clients are, as for an administrator.
+    """
     system, stats = hosted.loop.system, hosted.stats
     return {
         **figures(hosted),
@@ -79,7 +82,9 @@ def details(hosted: HostedStorage) -> dict[str, Any]:
         'uptime': round(system.now() - stats.began, 1),
         'memory': system.resident_memory(),
         'lock-holder': _holder(hosted),
-        'clients': [peer.visit.entry() for peer in islice(hosted.peers, MOST_CLIENTS)],
+        'clients': [
+            peer.visit.entry(with_identities) for peer in islice(hosted.peers, MOST_CLIENTS)
+        ],
     }
 
 

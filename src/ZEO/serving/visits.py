@@ -83,9 +83,14 @@ class Visit:
             reason,
         )
 
-    def entry(self) -> dict[str, Any]:
-        """Return the client's entry in the answer to ``server_status``."""
+    def entry(self, with_identity: bool) -> dict[str, Any]:
+        """Return the client's entry in the answer to ``server_status``.
+
+        :param with_identity: whether it says who the client is, where there are rules.
+        """
         client = self._client
+        shown = with_identity and client.is_restricted
+        who = {'who': str(client.identity)} if shown else {}
         return {
             'address': client.address,
             'label': client.label,
@@ -93,7 +98,7 @@ class Visit:
             'read-only': self._read_only,
             'loads': client.loads,
             'commits': client.commits,
-            'who': str(client.identity) if client.is_restricted else None,
+            **who,
         }
 
 

@@ -131,7 +131,8 @@ class SessionCalls(Family):
 
     def server_status(self) -> dict[str, Any]:
         """Return the figures of the service."""
-        return details(self._hosted)
+        hosted = self._hosted
+        return details(hosted, self._client.right(hosted.name) is Right.ADMIN)
 
     def ping(self) -> Later | None:
         """Answer once the client has been sent everything that was committed before."""
