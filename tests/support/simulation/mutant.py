@@ -1,0 +1,35 @@
+"""Runs histories with a mistake in the code until one is not right: ``python -m
+support.simulation.mutant NAME FIRST MOST``.
+
+Enters: the name of a mutation (``-`` for none), the first plan, how many at most. Leaves: a line
+with the number of histories, and the kinds of anomalies of the last one. Fails: with status 1 when
+all are right.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from support.simulation import mutations
+
+
+def main(name: str, first: str, most: str) -> int:
+    """Run histories; return the exit status."""
+    if name != '-':
+        mutations.install(name)
+    # now, with the mistake
+    from support.simulation.plan import Plan
+    from support.simulation.simulate import run
+
+    for number in range(int(most)):
+        outcome = run(Plan.of_seed(int(first) + number))
+        if outcome.anomalies:
+            kinds = sorted({anomaly.kind for anomaly in outcome.anomalies})
+            print(number + 1, ', '.join(kinds), sep='\t')
+            return 0
+    print(f'none of {most} histories shows it')
+    return 1
+
+
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,337 @@
+"""Mistakes that are put into the code on purpose: the simulator has to find each.
+
+Enters: the name of a mutation. Leaves: the module's source with one piece replaced, when it is
+imported. Fails: ValueError when the source does not have that piece exactly once any more: then the
+mutation has to follow the code.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ZEO.version
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One mistake.
+
+    :param what: for the documentation.
+    :param module: below the package ZEO.
+    :param old: the piece of its source, which is there once.
+    :param new: what takes its place.
+    """
+
+    name: str
+    what: str
+    module: str
+    old: str
+    new: str
+
+    @property
+    def path(self) -> Path:
+        return Path(ZEO.version.__file__).parent / (self.module.replace('.', '/') + '.py')
+
+    def applied(self) -> str:
+        """Return the source with the mistake.
+
+        :raises ValueError: when it can't be put there.
+        """
+        source = self.path.read_text()
+        if source.count(self.old) != 1:
+            raise ValueError(
+                f'{self.path} has {source.count(self.old)} times what the mutation {self.name} '
+                f'replaces: {self.old!r}'
+            )
+        return source.replace(self.old, self.new)
+
+
+MUTATIONS = [
+    Mutation(
+        'late-invalidation',
+        'invalidations are sent to the others some time after the commit was answered',
+        'serving.hosted',
+        "        self.peers.send(committer, 'invalidateTransaction', tid, oids)\n",
+        '        self.loop.later(0.01, lambda: self.peers.send(\n'
+        "            committer, 'invalidateTransaction', tid, oids))\n",
+    ),
+    Mutation(
+        'invalidation-lost',
+        'the first client of a storage is left out when an invalidation is sent',
+        'serving.clients',
+        'in tuple(self.items()):',
+        'in tuple(self.items())[1:]:',
+    ),
+    Mutation(
+        'database-before-tid',
+        'the last tid moves before the cache and the database know what has changed',
+        'link.state',
+        '        for oid in oids:\n'
+        '            self.cache.invalidate(oid, tid)\n'
+        '        self.database.invalidate(tid, oids)\n'
+        '        self._advance(tid)\n',
+        '        self._advance(tid)\n'
+        '        for oid in oids:\n'
+        '            self.cache.invalidate(oid, tid)\n'
+        '        self.database.invalidate(tid, oids)\n',
+    ),
+    Mutation(
+        'cache-not-invalidated',
+        'an invalidation reaches the database and not the cache',
+        'link.state',
+        'self.cache.invalidate(oid, tid)\n        self.database.invalidate(tid, oids)\n',
+        'pass\n        self.database.invalidate(tid, oids)\n',
+    ),
+    Mutation(
+        'tid-not-advanced',
+        'the last tid stays where it was at the first connection',
+        'link.state',
+        'if self.last_tid is None or tid > self.last_tid:',
+        'if self.last_tid is None:',
+    ),
+    Mutation(
+        'queue-off-by-one',
+        'the answer to getInvalidations leaves the newest transaction out',
+        'serving.invalidations',
+        'if changed_at > tid:',
+        'if tid < changed_at < last:',
+    ),
+    Mutation(
+        'queue-too-short',
+        'getInvalidations answers for transactions that are not remembered any more',
+        'serving.invalidations',
+        '            return None\n        changed: set[bytes] = set()\n',
+        '            pass\n        changed: set[bytes] = set()\n',
+    ),
+    Mutation(
+        'lock-kept-at-disconnect',
+        'the commit lock stays with a client that has gone',
+        'serving.calls.transactions',
+        '            self._loop.attempt(partial(_abort, commit))\n',
+        '            pass\n',
+    ),
+    Mutation(
+        'lock-kept-at-timeout',
+        'the commit lock stays with a transaction that took too long',
+        'serving.commit.state',
+        '        hosted.lock.release(self, self.peer)\n',
+        "        if 'transaction-timeout' not in str(self.error):\n"
+        '            hosted.lock.release(self, self.peer)\n',
+    ),
+    Mutation(
+        'lock-for-the-gone',
+        'a client that has gone stays in the queue for the commit lock',
+        'serving.commit.lock',
+        '            self._waiting.remove(who if client is None else client, '
+        'lambda entry: entry[0] is who)\n',
+        '            pass\n',
+    ),
+    Mutation(
+        'serials-not-checked',
+        'a vote does not look whether an object has changed',
+        'serving.commit.operations',
+        "            storage.store(oid, self.serial, self.data, '', commit.transaction)\n",
+        "            serial = self.serial.strip(b'\\0') and storage.getTid(oid) or self.serial\n"
+        "            storage.store(oid, serial, self.data, '', commit.transaction)\n",
+    ),
+    Mutation(
+        'merge-not-stored',
+        'a client that has resolved a conflict stores its first record again',
+        'link.commits',
+        "'storea', (oid, committed, merged, buffer.txn_id)",
+        "'storea', (oid, committed, data, buffer.txn_id)",
+    ),
+    Mutation(
+        'resolved-record-kept',
+        'the committer keeps its own record in the cache where the server has resolved a conflict',
+        'link.commits',
+        '                    buffer.resolved(oid)\n',
+        '                    pass\n',
+    ),
+    Mutation(
+        'held-out-of-order',
+        'invalidations that came during a cache check are applied in the wrong order',
+        'link.state',
+        'in held.take() if held is not None else ():',
+        'in reversed(held.take() if held is not None else []):',
+    ),
+    Mutation(
+        'not-held',
+        'invalidations that come during a cache check are applied at once',
+        'link.state',
+        '        self._held = HeldMessages()\n',
+        '        self._held = None\n',
+    ),
+    Mutation(
+        'loaded-too-late',
+        'a record goes into the cache when its caller wakes, though it may have changed meanwhile',
+        'ClientStorage',
+        'return self._server.load_before(oid, tid, lambda result: state.loaded(oid, result))',
+        'return state.loaded(oid, self._server.load_before(oid, tid, lambda result: result))',
+    ),
+    Mutation(
+        'current-too-long',
+        'a revision in the memory cache stays current when it has ended',
+        'cache.memory_cache',
+        '  # first, for those who read\n            self._drop_current(oid)\n',
+        '\n',
+    ),
+    Mutation(
+        'late-among-clients',
+        'a client is registered before it is among those that are sent invalidations',
+        'serving.peer',
+        '        hosted.peers[self] = self.codec.name, channel\n',
+        '        service.loop.later(\n'
+        '            0.01, lambda: hosted.peers.update({self: (self.codec.name, channel)}))\n',
+    ),
+    Mutation(
+        'recent-records-kept',
+        'the records that a server keeps in memory stay when they have changed',
+        'serving.backends.recent',
+        '            gone = self._young.pop(oid, None)\n',
+        '            gone = None\n',
+    ),
+    Mutation(
+        'newest-record',
+        'a load is answered with the newest record, whatever snapshot it is for',
+        'serving.backends.recent',
+        'return found if found[1] < tid else self._storage.loadBefore(oid, tid)',
+        'return found',
+    ),
+    Mutation(
+        'read-current-ignored',
+        'readCurrent is not checked',
+        'serving.commit.operations',
+        'storage.checkCurrentSerialInTransaction(self.oid, self.serial, commit.transaction)',
+        'pass',
+    ),
+    Mutation(
+        'finished-but-failed',
+        'a commit in eight is answered with a conflict after it was made permanent',
+        'serving.backends.local',
+        '        commit.phase.finished(commit, tid)\n        return tid\n',
+        '        commit.phase.finished(commit, tid)\n'
+        '        if tid[-1] % 8 == 0:\n'
+        '            from ZODB.POSException import ConflictError\n\n'
+        "            raise ConflictError('something has failed behind the commit')\n"
+        '        return tid\n',
+    ),
+    Mutation(
+        'not-verified',
+        'a client that connects again does not invalidate what has changed meanwhile',
+        'link.verify',
+        '    state.catch_up(*changes)\n',
+        '    state.catch_up(changes[0], [])\n',
+    ),
+    Mutation(
+        'ends-too-late',
+        'what changed while a client was away ends at the time of the reconnect',
+        'link.state',
+        '            self.cache.invalidate(oid, None)  # it is not known since when\n',
+        '            self.cache.invalidate(oid, tid)\n',
+    ),
+    Mutation(
+        'object-caches-not-dropped',
+        'a client whose cache is dropped keeps the objects that are in memory',
+        'link.state',
+        '        # again, for connections that have taken an older snapshot since the first time\n'
+        '        self.database.invalidateCache()\n',
+        '        pass\n',
+    ),
+    Mutation(
+        'unknown-as-conflict',
+        'a commit whose outcome is not known is reported as a conflict',
+        'link.commits',
+        '        except ProtocolError as error:\n            # committed, most likely',
+        '        except ClientDisconnected as error:\n'
+        '            raise ConflictError(str(error)) from error\n'
+        '        except ProtocolError as error:\n            # committed, most likely',
+    ),
+    Mutation(
+        'no-second-connection',
+        'a client that has lost its connection does not look for another',
+        'link.link',
+        '        self._problem = reason\n        self.state = self.state.then(LinkState.OFFLINE)\n',
+        '        self._problem = reason\n',
+    ),
+    Mutation(
+        'not-forwarded',
+        'a second server does not pass on the invalidations of the first',
+        'serving.hosted',
+        '            self.committed(None, tid, oids)\n',
+        '            self._note(tid, oids)\n',
+    ),
+    Mutation(
+        'overtaken-load',
+        'a second server answers a load with a record that has changed meanwhile',
+        'serving.backends.loads',
+        '                    load.overtaken = True\n',
+        '                    pass\n',
+    ),
+    Mutation(
+        'abort-forgotten',
+        'a transaction that is aborted stays open in the storage',
+        'serving.backends.base',
+        '        self._storage.tpc_abort(transaction)\n',
+        '        pass\n',
+    ),
+    Mutation(
+        'undo-not-invalidated',
+        'the invalidation leaves out what an undo has changed',
+        'serving.commit.operations',
+        '            commit.changed[oid] = None\n            commit.new_serials[oid] = None\n',
+        '            pass\n',
+    ),
+    Mutation(
+        'end-not-written',
+        'the end of a revision is not written to the cache file',
+        'cache.cache_file',
+        '        self._write_for_later(offset, format.pack_end(header, end, self.seed(place)))\n',
+        '        format.pack_end(header, end, self.seed(place))\n',
+    ),
+    Mutation(
+        'oids-twice',
+        'a server that was killed gives out oids again that clients hold',
+        'serving.filestorage',
+        '                skip_oids(one, self._loop.system)\n',
+        '                pass\n',
+    ),
+]
+
+BY_NAME = {mutation.name: mutation for mutation in MUTATIONS}
+
+
+class _Finder:
+    """Imports one module with a mistake in it."""
+
+    def __init__(self, mutation: Mutation) -> None:
+        self._mutation = mutation
+        self._source = mutation.applied()
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if name != f'ZEO.{self._mutation.module}':
+            return None
+        return importlib.util.spec_from_loader(name, self, origin=str(self._mutation.path))
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: Any) -> None:
+        module.__file__ = str(self._mutation.path)
+        exec(compile(self._source, f'<{self._mutation.name}>', 'exec'), vars(module))
+
+
+def install(name: str) -> None:
+    """Have the module of a mutation imported with its mistake, in this process.
+
+    :raises RuntimeError: when it was imported already.
+    """
+    mutation = BY_NAME[name]
+    if f'ZEO.{mutation.module}' in sys.modules:
+        raise RuntimeError(f'ZEO.{mutation.module} was imported already')
+    sys.meta_path.insert(0, _Finder(mutation))  # type: ignore[arg-type]
