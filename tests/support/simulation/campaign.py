@@ -18,7 +18,7 @@ from typing import Any
 from support.simulation import objects
 from support.simulation.plan import Plan
 from support.simulation.report import reported
-from support.simulation.shrink import Shrinking, size
+from support.simulation.shrink import MOST_RUNS, Shrinking, size
 from support.simulation.simulate import Outcome, run
 
 #: Plans that a worker takes at once.
@@ -120,9 +120,11 @@ def _show_smallest(plan: Plan, directory: str) -> None:
     )
 
 
-def smallest(outcome: Outcome) -> Outcome:
+def smallest(outcome: Outcome, most_runs: int = MOST_RUNS) -> Outcome:
     """Return the outcome of a smaller plan with an anomaly of the same kind; the given one, if none
     is found.
+
+    :param most_runs: how many plans are tried.
     """
     kinds = {anomaly.kind for anomaly in outcome.anomalies}
     found = [outcome]
@@ -134,5 +136,5 @@ def smallest(outcome: Outcome) -> Outcome:
         found.append(tried)
         return True
 
-    Shrinking(fails).smallest(outcome.plan)
+    Shrinking(fails, most_runs).smallest(outcome.plan)
     return min(found, key=lambda one: size(one.plan))
