@@ -6,8 +6,13 @@ import pytest
 from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import p64, z64
 
+from support.clock import Clock
 from support.history import committed
+from ZEO.net.loop import Loop
+from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.invalidations import Invalidations
+from ZEO.serving.later import Workers
+from ZEO.serving.options import ServingOptions
 
 A, B, C = p64(1), p64(2), p64(3)
 
@@ -139,3 +144,47 @@ def test_a_new_storage():
     recent = queue(storage)
     assert storage.lastTransaction() in (None, z64)
     assert since(recent, z64) in (None, (z64, []))
+
+
+class Upstream(MappingStorage):
+    """A storage on a network: another client commits while its transactions are listed."""
+
+    database = None
+
+    def is_connected(self):
+        return True
+
+    def registerDB(self, database):
+        self.database = database
+
+    def iterator(self, start=None, stop=None):
+        listed = list(super().iterator(start, stop))
+        (tid,) = committed(self, [C])
+        if self.database is not None:
+            self.database.invalidate(tid, [C])
+        return iter(listed)
+
+
+def test_what_is_committed_while_a_server_starts_is_known_to_those_who_come_back():
+    """Behind another server: they took it for unchanged, as long as nothing else changed it."""
+    storage = Upstream()
+    before = committed(storage, [A], [B])
+    loop = Loop(Clock())
+    hosted = HostedStorage('1', storage, loop, Workers(loop), ServingOptions())
+    loop.run_posted()
+    changes = since(hosted.invalidations, before[-1])
+    assert changes is None or C in changes[1]
+    tid = committed(storage, [A])[0]
+    hosted.committed(None, tid, [A])
+    assert sorted(since(hosted.invalidations, before[-1])[1]) == [A, C]
+    loop.close()
+
+
+def test_a_transaction_that_is_listed_though_the_storage_does_not_say_yet_that_it_is_the_last():
+    """A client applies a change before it says so."""
+    storage = MappingStorage()
+    tids = committed(storage, [A], [B], [C])
+    storage.lastTransaction = lambda: tids[1]
+    recent = queue(storage)
+    del storage.lastTransaction
+    assert since(recent, tids[1]) == (tids[2], [C])

@@ -64,6 +64,13 @@ class HostedStorage:
         self.packs = Packs(self)
         self.peers = Clients(name, loop)
         self.sizes = Sizes(name, storage, self.peers, loop)
+        options.policy.apply_to(storage)
+        database = Database(loop, self._heard, self._lost_track)
+        self.references = database.references
+        if hasattr(storage, 'registerDB'):
+            # before the last transactions are listed, which takes time on a network: what others
+            # commit meanwhile is heard or listed, and twice does no harm
+            storage.registerDB(database)
         self.invalidations = Invalidations(
             storage,
             options.queue_size,
@@ -71,11 +78,6 @@ class HostedStorage:
             loop.system.wall_clock,
             limits.invalidation_oids,
         )
-        options.policy.apply_to(storage)
-        database = Database(loop, self._heard, self._lost_track)
-        self.references = database.references
-        if hasattr(storage, 'registerDB'):
-            storage.registerDB(database)
 
     def info(self) -> dict[str, Any]:
         """Return what get_info answers."""

@@ -153,7 +153,9 @@ class Invalidations:
                 explained(error),
             )
             return
-        if found and found[0][0] == last:  # else there are some that it does not list
+        # A storage on a network may list newer ones by now. The other way round there are some that
+        # it does not list.
+        if found and found[0][0] >= last:
             self._known_after = found[-1][0]
             for tid, oids in reversed(found):
                 self.add(tid, oids)
