@@ -111,6 +111,7 @@ def test_write_skew_is_allowed_but_not_with_read_current(bank):
     bank.end(bank.write(two, append={'m': 2}), COMMITTED, bank.last)
     assert bank.kinds() == set()
     one.steps.append(['rc', 'm'])
+    assert bank.kinds() == set()  # which was current still
     two.steps.append(['rc', 'l'])
     assert {'readCurrent was not', 'G1c'} <= bank.kinds()
 

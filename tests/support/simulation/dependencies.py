@@ -12,8 +12,9 @@ commit and a round trip that began after it. Forbidden are, with the names of Ad
 - G0: a cycle of ww; G1c: a cycle without rw
 - G-single, G-nonadjacent: a cycle in which no two rw follow each other
 
-A cycle with two rw behind each other is write skew, which snapshot isolation allows; a read with
-``readCurrent`` makes its rw count as if it were no rw, since its order was checked at the commit.
+A cycle with two rw behind each other is write skew, which snapshot isolation allows. A read with
+``readCurrent`` makes its rw an order of commits, since it was checked at the commit: such a step
+may follow an rw, but no rw follows it, since the writer may have begun before that commit.
 """
 
 from __future__ import annotations
@@ -207,11 +208,17 @@ def _cycles(graph: _Graph) -> Iterator[tuple[str, str]]:
 
 
 def _product(edges: Edges, wanted: tuple[str, ...], rw: bool) -> Edges:
-    """Return the graph whose nodes also say whether an rw has led to them: none follows another."""
+    """Return the graph whose nodes also say whether an rw has led to them, or a ``readCurrent``:
+    no rw follows.
+    """
     found: Edges = {}
     for one, others in edges.items():
         for other, why in others:
-            if why in wanted:
+            if why == 'current' and why in wanted:
+                found.setdefault((one, False), []).append(((other, rw), why))
+                if rw:
+                    found.setdefault((one, True), []).append(((other, True), why))
+            elif why in wanted:
                 found.setdefault((one, False), []).append(((other, False), why))
                 if rw:
                     found.setdefault((one, True), []).append(((other, False), why))
