@@ -8,6 +8,7 @@
 - :mod:`support.kinds`, :mod:`support.served`, :mod:`support.sets`: ZODB's test classes over a
   server.
 - :mod:`support.scripted`: a server and a client that send what a test says, byte for byte.
-- :mod:`support.stress`, :mod:`support.forker`: rounds of everything that happens, and clients that fork.
+- :mod:`support.stress`: rounds of everything that happens to processes, wires and disks.
+- :mod:`support.forker`: clients that fork.
 - :mod:`support.suites`: ZODB's doctest suites as pytest parameters.
 """
