@@ -15,6 +15,7 @@ from typing import Any
 
 from ZEO.wire import messages
 
+from . import proofs
 from .mutations import Frames, mutated, stranger
 from .targets import Target
 from .wire import framed
@@ -79,10 +80,20 @@ class Attack:
         if odds < 0.05:
             self.counts['strangers'] += 1
             return stranger(rng)
+        if odds < 0.1:
+            self.counts['wrong proofs'] += 1
+            return self._proof(rng)
         if odds < 0.55:
             self.counts['mutated sessions'] += 1
             return mutated(rng, self._sessions)
         return self._wrong(rng)
+
+    def _proof(self, rng: random.Random) -> bytes:
+        pieces = [framed(self._target.encoding.encode())]
+        for number, (name, args) in enumerate(proofs.calls(rng)):
+            encoded = self._encoded((number, False, name, args))
+            pieces.append(framed(encoded or b''))
+        return b''.join(pieces)
 
     def _wrong(self, rng: random.Random) -> bytes:
         source, count = (

@@ -15,6 +15,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from ZEO.serving.access import secrets_file
+from ZEO.serving.access.secrets import set_secret
+
 KINDS = {
     'file': '<filestorage 1>\n  path Data.fs\n  blob-dir blobs\n</filestorage>',
     'mapping': '<blobstorage 1>\n  blob-dir blobs\n  <mappingstorage>\n  </mappingstorage>\n'
@@ -30,6 +33,10 @@ CONFIGURATION = """\
   address {directory}/z
   msgpack {msgpack}
   transaction-timeout 2
+  password-file passwords
+  <access>
+    rule anyone admin
+  </access>
 </zeo>
 {storage}
 <filestorage 2>
@@ -87,6 +94,8 @@ class Target:
                 storage=KINDS[kind],
             )
         )
+        with secrets_file.change(str(directory / 'passwords'), may_create=True) as kept:
+            set_secret(kept, 'app', 'a password')
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -13,11 +13,15 @@ from typing import Any, NamedTuple
 
 from ZEO.wire.calls import OF_CLIENT
 
+from . import proofs
+
 #: (message id, flags, name, args)
 Wrong = tuple[Any, Any, Any, Any]
 
 #: What the arguments of each call are; one that is not here gets anything.
 ARGUMENTS = {
+    'scram_first': 'proof',
+    'scram_final': 'proof',
     'register': 'name bool',
     'set_client_label': 'text',
     'iterator_gc': 'numbers',
@@ -134,6 +138,7 @@ class Messages:
             'number': lambda: rng.choice((0, 1, 2, 3, -1, -20, 100, 10**6)),
             'text': lambda: rng.choice((' ', 'p', 'label')),
             'name': lambda: '1',
+            'proof': lambda: rng.choice((proofs.first, proofs.final))(rng),
             'time': lambda: rng.choice((0, 1e9, 2e9, 1e12)),
             'dict': dict,
             'extension': self._extension,

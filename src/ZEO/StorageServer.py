@@ -189,19 +189,21 @@ class StorageServer:
         for peer in list(self._peers):
             peer.check_right()
 
-    def reload_passwords(self) -> None:
+    def reload_passwords(self) -> frozenset[str] | None:
         """Read the password file again, and end the connections of users that are gone, or whose
         password was set again; to be called in the loop's thread (:meth:`post`).
 
+        :returns: those users; None for a server without passwords.
         :raises ConfigurationError: when it cannot be used; then nothing changes.
         """
         passwords = self._service.passwords
         if passwords is None:
-            return
+            return None
         changed = passwords.secrets.reload()
         for peer in list(self._peers):
             if peer.identity.user in changed:
                 peer.close('closed by this server: the password of its user was changed')
+        return changed
 
     def close(self) -> None:
         """Close everything: listeners, connections, storages. Wait for :meth:`serve_forever` in

@@ -296,6 +296,8 @@ class Attacker:
         of_objects = [(one, NEWEST) for one in oids]
         return {
             **{name: [()] for name in ('get_info', 'server_status', 'ping', 'lastTransaction')},
+            'scram_first': [(junk.decode('latin-1'),), ('n,,n=app,r=' + 'n' * 24,)],
+            'scram_final': [(junk.decode('latin-1'),)],
             'register': [('1', False), (junk.decode('latin-1'), False)],
             'getInvalidations': [(tid,) for tid in tids],
             'loadBefore': of_objects,

@@ -70,11 +70,18 @@ class Reloading:
             self._reading = True
 
     def _reload_passwords(self) -> None:
+        """First of all, and whatever is wrong with other files: a password may be changed because
+        somebody else knows it.
+        """
         assert self._server is not None
         try:
-            self._server.reload_passwords()
+            changed = self._server.reload_passwords()
         except ConfigurationError as error:
             log.error('%s: the passwords stay as they were', one_line(error))
+            return
+        if changed is not None:
+            users = ', '.join(sorted(map(cleaned, changed))) or 'none'
+            log.info('the passwords were read again; users who are gone or changed: %s', users)
 
     def _done(self, use: Callable[[], None]) -> None:
         self._reading = False
