@@ -10,13 +10,16 @@ them at :func:`calm`. Fails: never.
 - ``clock A SECONDS``: the wall clock jumps
 - ``fail A DOOR ERROR AFTER TIMES``: calls to the outside fail
 - ``latency SECONDS SECONDS``: the network is slow for a while
-- ``disk A full|error NUMBER SECONDS``: a full disk, or a call that fails
+- ``power A CHANGES SECONDS kill|crash``: the same as a crash, within a call that changes A's disk
+- ``disk A full|error|slow|files|read-only NUMBER SECONDS``: a full disk, a call that fails, calls
+  that take milliseconds, few descriptors, a file system that cannot be written to
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 _ERRORS: dict[str, Callable[[], BaseException]] = {
@@ -95,15 +98,30 @@ class Calamities:
         network.latency = (0.0, most)
         self._world.later(seconds, setattr, network, 'latency', self._latency_before)
 
+    def _power(self, name: str, changes: int, seconds: float, how: str) -> None:
+        disk = self._cast.disks[name]
+        disk.faults.when_cut = partial(self._crash, name, seconds, how)
+        disk.power_off_at(changes)
+
     def _disk(self, name: str, what: str, number: int, seconds: float) -> None:
         disk = self._cast.disks[name]
+        faults = disk.faults
         if what == 'full':
-            disk.faults.room = number
+            faults.room = number
+        elif what == 'error':
+            faults.failing[disk.calls + 1 + number] = errno.EIO
+        elif what == 'slow':
+            faults.delay = lambda kind: number / 1000
+            faults.sleep = self._cast.processes[name].system.sleep
+        elif what == 'files':
+            faults.most_open = number
         else:
-            disk.faults.failing[disk.calls + 1 + number] = errno.EIO
+            faults.read_only = True
         self._world.later(seconds, self._heal_disk, name)
 
     def _heal_disk(self, name: str) -> None:
         faults = self._cast.disks[name].faults
-        faults.room = None
+        faults.room = faults.most_open = faults.delay = None
+        faults.read_only = False
         faults.failing.clear()
+        faults.last_change, faults.when_cut = 0, None

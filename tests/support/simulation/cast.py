@@ -20,6 +20,7 @@ from support.simulation.checks import Anomaly
 from support.simulation.clients import Client, WatchedStorage, expected_errors
 from support.simulation.data_file import DATA, cut_off, write_file
 from support.simulation.disk import Disk
+from support.simulation.disk_modules import Gone
 from support.simulation.history import CacheContents, History, Recorder, database, digest
 from support.simulation.plan import ClientPlan, Plan
 from support.simulation.scheduler import SimulationFailed
@@ -28,6 +29,7 @@ from support.simulation.workloads import Worker
 from support.simulation.world import World
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
+from ZEO.serving.crash_safety import mend
 from ZEO.StorageServer import StorageServer
 
 #: Where the servers listen.
@@ -57,6 +59,7 @@ class Cast:
         self.world = World(plan.seed, plan.switches, plan.pieces)
         self.world.network.latency = (0.00005, plan.latency)
         self.disks: dict[str, Disk] = {}
+        self._gone = Gone()  # that of dead processes
         self.processes: dict[str, Any] = {}
         self.faults = Calamities(self)
         self.history = History([objects.setup()], objects.ACCOUNTS, objects.TOTAL, objects.COUNTERS)
@@ -87,7 +90,9 @@ class Cast:
     def disk(self) -> Disk | None:
         """Return the disk of the code that runs."""
         process = self.world.current_process()
-        return None if process is None else process.disk
+        if process is None:
+            return None
+        return self._gone if process.dead else process.disk
 
     def log(self) -> list[str]:
         """Return what the product has logged, and what was done to it, in order."""
@@ -209,6 +214,7 @@ class Cast:
 
     def _serve(self, process: Any) -> None:
         options = {'system': process.system, **self.plan.server}
+        mend(DATA)
         StorageServer(PORTS['server'], {'1': FileStorage(DATA)}, **options).serve_forever()
 
     def _fan_out(self, process: Any) -> None:

@@ -31,6 +31,8 @@ class Faults:
     last_change: int = 0
     #: bytes that are written of the change that would come next, if that is a write
     torn: int | None = None
+    #: is called when it is cut, to end the process
+    when_cut: Callable[[], None] | None = None
 
 
 def error(number: int, path: Any = None) -> OSError:
@@ -86,4 +88,7 @@ class Door:
 
     def _cut(self) -> None:
         self._is_off = True
+        when_cut, self.faults.when_cut = self.faults.when_cut, None
+        if when_cut is not None:
+            when_cut()
         raise PowerCut

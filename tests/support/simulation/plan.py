@@ -122,6 +122,7 @@ class _Maker:
         plan.clients = [self._client(f'c{number}', plan, kinds) for number in range(1, count + 1)]
         for _ in range(random.choice((0, 1, 1, 2, 2, 3, 4))):
             plan.faults.append(self._fault(plan))
+        self._of_disks(plan)
         plan.faults.sort(key=lambda fault: fault[0])
         return plan
 
@@ -271,6 +272,24 @@ class _Maker:
         if self._chance(0.5):
             return ['full', random.choice((0, 512, 4096))]
         return ['error', random.randint(0, 30)]
+
+    def _of_disks(self, plan: Plan) -> None:
+        """Have a disk fail in some plans: within a call that changes it, or for a while."""
+        random = Random(f'disk {self._seed}')
+        if random.random() > 0.3:
+            return
+        name = random.choice(['server', *(client.name for client in plan.clients if client.file)])
+        time = random.choice((0.02, 0.1, 0.5, 2.0)) * random.random()
+        seconds = random.choice((0.01, 0.3, 3.0)) * (0.5 + random.random())
+        if random.random() < 0.7:
+            changes = random.choice((1, 3, 10, 40)) + random.randrange(4)
+            how = random.choice(('kill', 'crash', 'crash'))
+            plan.faults.append([time, 'power', name, changes, seconds, how])
+        else:
+            what, number = random.choice(
+                (('slow', 1), ('slow', 200), ('files', 5), ('files', 8), ('read-only', 0))
+            )
+            plan.faults.append([time, 'disk', name, what, number, seconds])
 
     def _failing(self, time: float, process: str) -> list[Any]:
         random = self._random
