@@ -44,6 +44,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar='DIR',
         help='where plans that fail are written; default: here',
     )
+    add(
+        '--tries',
+        type=int,
+        default=400,
+        metavar='N',
+        help='at a smaller plan; default: %(default)s',
+    )
     add('--seed', type=int, metavar='N', help='run one plan, and show everything')
     add('--plan', metavar='FILE', help='the same, for a plan in a file')
     add('--mutations', action='store_true', help='count the histories that find each mutation')

@@ -59,3 +59,49 @@ def test_a_plan_has_one_history_whatever_the_process():
 def test_histories_of_one_process_do_not_depend_on_each_other():
     lines = [list(run(Plan.of_seed(seed)).history.lines()) for seed in (5, 6, 5)]
     assert lines[0] == lines[2] != lines[1]
+
+
+SCRIPT = str(Path(TESTS).parent / 'scripts' / 'simulate.py')
+
+
+def simulate(*arguments):
+    """Run the script; return its exit status and what it has written."""
+    child = subprocess.run(
+        [sys.executable, SCRIPT, *arguments], stdout=subprocess.PIPE, text=True, check=False
+    )
+    return child.returncode, child.stdout
+
+
+def test_the_script_sums_up(tmp_path):
+    status, output = simulate('--histories', '4', '--jobs', '2', '--keep', str(tmp_path))
+    assert status == 0
+    assert output.startswith('4 histories') and output.endswith('0 not right\n')
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_script_shows_one_plan_of_a_file(tmp_path):
+    (tmp_path / 'plan').write_text(Plan.of_seed(3).json())
+    status, output = simulate('--plan', str(tmp_path / 'plan'))
+    assert (status, output) == simulate('--seed', '3') and status == 0
+    assert 'attempts' in output and 'log:' in output
+
+
+def test_a_history_that_is_not_right_is_kept_small(tmp_path, monkeypatch, capsys):
+    """Here it is a fault that the first client has committed something."""
+    from support.simulation import campaign
+    from support.simulation.checks import Anomaly
+
+    def seen(plan):
+        outcome = run(plan)
+        if any(one.client == 'c1' and one.is_acknowledged for one in outcome.history.attempts):
+            outcome.anomalies = [Anomaly('it has committed', '')]
+        return outcome
+
+    monkeypatch.setattr(campaign, 'run', seen)
+    options = type('', (), {'first': 0, 'histories': 9, 'jobs': 1, 'minutes': None})
+    options.keep, options.failures, options.tries = str(tmp_path), 1, 30
+    assert campaign.main(options) == 1
+    (name,) = os.listdir(tmp_path)
+    plan = Plan.from_json((tmp_path / name).read_text())
+    assert seen(plan).anomalies and len(plan.clients) == 1
+    assert f'--plan {tmp_path / name}' in capsys.readouterr().out

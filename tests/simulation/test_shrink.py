@@ -24,7 +24,7 @@ def test_what_is_not_needed_goes():
     def fails(plan):
         return plan.has('pack') and any(fault[1] == 'reset' for fault in plan.faults)
 
-    small = Shrinking(fails).smallest(plan)
+    small = Shrinking(fails, 1000).smallest(plan)
     steps = [
         step for client in small.clients for life in client.lives for one in life for step in one
     ]
@@ -56,5 +56,5 @@ def test_it_stops_after_some_runs():
 
 def test_a_fault_that_hides_is_looked_for_with_other_seeds():
     plan = Plan.of_seed(1)
-    small = Shrinking(lambda plan: plan.seed % 2 == 0).smallest(plan)
+    small = Shrinking(lambda plan: plan.seed % 2 == 0, 1000).smallest(plan)
     assert small.seed % 2 == 0 and small.clients == []

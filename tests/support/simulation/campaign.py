@@ -18,7 +18,7 @@ from typing import Any
 from support.simulation import objects
 from support.simulation.plan import Plan
 from support.simulation.report import reported
-from support.simulation.shrink import MOST_RUNS, Shrinking, size
+from support.simulation.shrink import Shrinking, size
 from support.simulation.simulate import Outcome, run
 
 #: Plans that a worker takes at once.
@@ -36,9 +36,9 @@ def main(options: Any) -> int:
     seeds = range(options.first, options.first + options.histories)
     for some, failed in _batches(seeds, options):
         counts.update(some)
-        failures += failed
-        for seed in failed:
-            _show_smallest(Plan.of_seed(seed), options.keep)
+        for seed in failed[: options.failures - len(failures)]:
+            failures.append(seed)
+            _show_smallest(Plan.of_seed(seed), options.keep, options.tries)
         if time.monotonic() > told + _PROGRESS:
             told = time.monotonic()
             print(summary(counts, len(failures), told - started), flush=True)
@@ -106,9 +106,9 @@ def show(seed: int | None, file: str | None) -> int:
     return 1 if outcome.anomalies else 0
 
 
-def _show_smallest(plan: Plan, directory: str) -> None:
+def _show_smallest(plan: Plan, directory: str, tries: int) -> None:
     """Make a plan that fails smaller; show and keep it."""
-    outcome = smallest(run(plan))
+    outcome = smallest(run(plan), tries)
     path = os.path.join(directory, f'plan-{plan.seed}.json')
     Path(path).write_text(outcome.plan.json() + '\n')
     print(f'The history of seed {plan.seed} is not right. A smaller one, in {path}:')
@@ -120,7 +120,7 @@ def _show_smallest(plan: Plan, directory: str) -> None:
     )
 
 
-def smallest(outcome: Outcome, most_runs: int = MOST_RUNS) -> Outcome:
+def smallest(outcome: Outcome, most_runs: int) -> Outcome:
     """Return the outcome of a smaller plan with an anomaly of the same kind; the given one, if none
     is found.
 

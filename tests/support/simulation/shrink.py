@@ -15,8 +15,8 @@ from dataclasses import replace
 
 from support.simulation.plan import ClientPlan, Plan
 
-#: Runs, at most, and how many seeds a candidate is tried with.
-MOST_RUNS, SEEDS = 400, 3
+#: How many seeds a candidate is tried with.
+SEEDS = 3
 
 #: What simpler options are.
 _SERVER = {
@@ -31,9 +31,10 @@ class Shrinking:
     """One attempt to make a plan smaller.
 
     :param fails: runs a plan, and says whether it fails as the first one does.
+    :param most_runs: how often it is called at most.
     """
 
-    def __init__(self, fails: Callable[[Plan], bool], most_runs: int = MOST_RUNS) -> None:
+    def __init__(self, fails: Callable[[Plan], bool], most_runs: int) -> None:
         self._fails = fails
         self._left = most_runs
 
