@@ -68,19 +68,6 @@ MUTATIONS = [
         'in tuple(self.items())[1:]:',
     ),
     Mutation(
-        'database-before-tid',
-        'the last tid moves before the cache and the database know what has changed',
-        'link.state',
-        '        for oid in oids:\n'
-        '            self.cache.invalidate(oid, tid)\n'
-        '        self.database.invalidate(tid, oids)\n'
-        '        self._advance(tid)\n',
-        '        self._advance(tid)\n'
-        '        for oid in oids:\n'
-        '            self.cache.invalidate(oid, tid)\n'
-        '        self.database.invalidate(tid, oids)\n',
-    ),
-    Mutation(
         'cache-not-invalidated',
         'an invalidation reaches the database and not the cache',
         'link.state',
@@ -105,8 +92,15 @@ MUTATIONS = [
         'queue-too-short',
         'getInvalidations answers for transactions that are not remembered any more',
         'serving.invalidations',
-        '            return None\n        changed: set[bytes] = set()\n',
-        '            pass\n        changed: set[bytes] = set()\n',
+        '        if self._known_after is None or tid < self._known_after:\n'
+        '            return None\n'
+        '        if tid != self._known_after and all('
+        'changed_at != tid for changed_at, _ in self._recent):\n'
+        '            # not a transaction of this storage (a backup was restored?), '
+        'and there may be more of\n'
+        '            # those\n'
+        '            return None\n',
+        '',
     ),
     Mutation(
         'lock-kept-at-disconnect',
