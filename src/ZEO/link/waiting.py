@@ -58,6 +58,8 @@ class Waiting:
             self.bell = bell
         else:
             bell.acquire(timeout=seconds)
+            if self.done:
+                self.wake()  # another thread that waits for the same, as for a prefetched object
 
     def wake(self) -> None:
         """Wake the caller, if it sleeps."""
