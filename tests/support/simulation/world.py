@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -210,14 +211,20 @@ class World:
         for process in self.processes:
             process.dead = True
         logging.disable()
+        before, sys.unraisablehook = sys.unraisablehook, _say_nothing  # of finalizers
         try:
             self.scheduler.close()
         finally:
+            sys.unraisablehook = before
             logging.disable(logging.NOTSET)
             for undo in reversed(self._undo):
                 undo()
             self._undo.clear()
             gc.enable()
+
+
+def _say_nothing(error: object) -> None:
+    """What a thread of a dead process fails with is of no concern."""
 
 
 def _restorer(logger: logging.Logger) -> Callable[[], None]:
