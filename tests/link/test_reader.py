@@ -7,8 +7,11 @@ import threading
 import pytest
 from ZODB.utils import maxtid
 
+from support.clock import Clock
 from support.scripted import Running, invalidation, oid, tid
 from ZEO.cache.memory_cache import MemoryCache
+from ZEO.link.reader import Reader
+from ZEO.link.waiting import Waiting
 
 pytestmark = pytest.mark.smoke
 
@@ -233,3 +236,23 @@ def test_what_a_server_says_that_is_not_used_is_not_applied(
         (tid(2), [oid(2)], None)
     ]
     assert client.lastTransaction() == tid(2)
+
+
+def test_an_answer_that_was_applied_just_before_this_thread_had_its_turn_is_not_waited_for():
+    """The thread that had the turn has applied it since this one has looked, and has left."""
+    waiting = Waiting('ping')
+
+    class Stream:
+        recv_into = None
+
+        def is_at_hand(self):
+            waiting.done = True
+            return False
+
+        def wait(self, seconds):
+            raise AssertionError('it waits')
+
+    reader = Reader(Stream(), None, {}, None, lambda *reason: None, None, Clock())
+    reader.wait_for(waiting)
+
+    assert not reader.is_waiting

@@ -103,6 +103,8 @@ class Reader:
                         self._sleep(waiting)
                         continue
                     if not stream.is_at_hand():
+                        if waiting.done:  # by the thread that had the turn before
+                            break
                         waiting.looked = self._system.now()
                         if not stream.wait(self._tick(waiting)):
                             continue
