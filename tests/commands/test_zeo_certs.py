@@ -228,7 +228,7 @@ def test_the_sections_name_the_files_and_the_clients(made):
         'certificate CN=app1 write',
         'certificate CN=app2 write',
     ]
-    assert f'certificate {made.path("app2.pem")}' in printed and '<zeo>' not in printed
+    assert f'certificate {made.path("app2.pem")}' in printed and '</zeo>' not in printed
     everything = made.make('--configuration')
     assert everything.count('<clientstorage>') == 2 and 'require-access true' in everything
     made.make('--revoke', 'app1')

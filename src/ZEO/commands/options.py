@@ -7,6 +7,7 @@ Enters: a command line. Leaves: what it says, and a client's TLS context. Fails:
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +18,13 @@ from typing import Any, NoReturn
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.tls import SSLContext, client_context
 from ZEO.version import version
+from ZEO.wire.scram import checked_name
 
 #: The exit status of a command line that makes no sense.
 WRONG_USAGE = 2
+
+#: Characters that are read of a file with a password; a longer line is not one.
+_LONGEST_PASSWORD = 2000
 
 _called_as: ContextVar[str | None] = ContextVar('how the command was called', default=None)
 
@@ -134,6 +139,59 @@ def tls_options(args: Any) -> dict[str, Any]:
             args.certificate, args.key, None, args.authenticate, not args.no_check_hostname
         )
     return {'ssl': context, 'server_hostname': args.server_hostname}
+
+
+def add_login(parser: argparse.ArgumentParser) -> None:
+    """Add the switches by which a command proves who uses it, to a server with passwords."""
+    group = parser.add_argument_group('for servers with passwords')
+    group.add_argument('--username', metavar='NAME', help='the user to log in as')
+    group.add_argument(
+        '--password-from',
+        metavar='FILE',
+        help='the file whose first line is the password, "-" for standard input; without it that '
+        'is $ZEO_PASSWORD, or else it is asked for',
+    )
+
+
+def login_options(args: Any) -> dict[str, Any]:
+    """Return the keyword arguments ``username`` and ``password`` that the switches ask for.
+
+    :raises ConfigurationError: when there is no password, or only a password.
+    """
+    if args.username is None:
+        if args.password_from is not None:
+            raise ConfigurationError('--password-from needs a user: give --username NAME as well')
+        return {'username': None, 'password': None}
+    try:
+        username = checked_name(args.username)
+    except ValueError as error:
+        raise ConfigurationError(f'--username {args.username!r}: {error}') from None
+    password = _password(username, args.password_from)
+    if not password:
+        raise ConfigurationError(f'the password of {username} is empty')
+    return {'username': username, 'password': password}
+
+
+def _password(user: str, path: str | None) -> str:
+    try:
+        if path == '-':
+            return sys.stdin.readline().rstrip('\r\n')
+        if path is not None:
+            with open(path, encoding='utf-8') as file:
+                return file.readline(_LONGEST_PASSWORD).rstrip('\r\n')
+        if 'ZEO_PASSWORD' in os.environ:
+            return os.environ['ZEO_PASSWORD']
+        if sys.stdin.isatty():
+            return getpass.getpass(f'Password of {user}: ')
+    except OSError as error:
+        raise ConfigurationError(f'{path}: {error.strerror}') from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f'{path}: the password is not UTF-8') from None
+    except EOFError:
+        pass
+    raise ConfigurationError(
+        f'there is no password for {user}: give --password-from FILE, or set ZEO_PASSWORD'
+    )
 
 
 @contextmanager

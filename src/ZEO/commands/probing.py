@@ -10,10 +10,11 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from secrets import token_urlsafe
 from typing import Any
 
 from ZEO.config import datatypes
-from ZEO.Exceptions import ClientStorageError, ConfigurationError, ProtocolError
+from ZEO.Exceptions import AuthError, ClientStorageError, ConfigurationError, ProtocolError
 from ZEO.net import addresses
 from ZEO.net.addresses import Address
 from ZEO.net.system import REAL
@@ -22,6 +23,7 @@ from ZEO.net.tls_errors import TlsError
 from ZEO.net.tls_socket import TlsSocket
 from ZEO.wire import faults, messages
 from ZEO.wire.frames import FrameReader, frame
+from ZEO.wire.scram import ClientExchange, salted
 from ZEO.wire.session import PROBE
 
 #: Seconds for a whole probe. A server answers at once, whatever its storages do.
@@ -74,14 +76,16 @@ def ask(
     timeout: float = TIMEOUT,
     ssl: SSLContext | None = None,
     server_hostname: str | None = None,
+    login: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the figures that a server shows to a client registered for a storage; the other
     arguments are those of :func:`probe`.
 
+    :param login: a user and its password, for a server with passwords.
     :raises NoAnswer: as :func:`probe`, and when the server refuses the client.
     """
     with _connected(address, timeout, ssl, server_hostname) as server:
-        return server.status(storage)
+        return server.status(storage, login)
 
 
 @contextmanager
@@ -138,16 +142,37 @@ class _Server:
             raise ProtocolError('the answer is not the status of a ZEO server')
         return report
 
-    def status(self, storage: str) -> dict[str, Any]:
-        """Return the figures for clients of a storage."""
+    def status(self, storage: str, login: tuple[str, str] | None) -> dict[str, Any]:
+        """Return the figures for clients of a storage.
+
+        :param login: a user and its password, which are proved first.
+        """
         greeting = self._greeting()
         codec = messages.codec(greeting)
         self._stream.send(frame(greeting))
+        if login is not None:
+            self._prove(codec, *login)
         self._call(codec, 1, 'register', (storage, True))
         self._stream.send(frame(codec.send('set_client_label', (LABEL,))))
         found = self._call(codec, 2, 'server_status', ())
         if not isinstance(found, dict):
             raise ProtocolError('the answer is not the status of a storage')
+        return found
+
+    def _prove(self, codec: messages.Codec, user: str, password: str) -> None:
+        binding = self._stream.binding() if isinstance(self._stream, TlsSocket) else None
+        exchange = ClientExchange(user, token_urlsafe(24), binding)
+        try:
+            challenge = exchange.challenge(self._text(codec, 3, 'scram_first', exchange.first))
+            proof = exchange.final(salted(password, challenge))
+            exchange.confirm(self._text(codec, 4, 'scram_final', proof))
+        except AuthError as error:
+            raise NoAnswer(str(error)) from None
+
+    def _text(self, codec: messages.Codec, number: int, name: str, text: str) -> str:
+        found = self._call(codec, number, name, (text,))
+        if not isinstance(found, str):
+            raise ProtocolError(f'the answer to {name} is not a text')
         return found
 
     def _call(self, codec: messages.Codec, number: int, name: str, args: tuple[Any, ...]) -> Any:

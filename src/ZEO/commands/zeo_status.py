@@ -9,11 +9,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from persistent.TimeStamp import TimeStamp
 
-from ZEO.commands.options import Parser, add_tls, output, positive_seconds, program, tls_options
+from ZEO.commands.options import (
+    Parser,
+    add_login,
+    add_tls,
+    login_options,
+    output,
+    positive_seconds,
+    program,
+    tls_options,
+)
 from ZEO.commands.probing import LABEL, TIMEOUT, NoAnswer, ask, parse, probe
 from ZEO.net.addresses import show
 from ZEO.net.system import REAL
@@ -164,7 +173,15 @@ def parser() -> Parser:
         default=TIMEOUT,
         help='how long a server may take to answer; the default is 10',
     )
+    made.add_argument(
+        '--storage',
+        metavar='NAME',
+        action='append',
+        help='show this storage; may be repeated. Without it that is every storage that the server '
+        'shows to anyone, or with --username storage 1',
+    )
     add_tls(made)
+    add_login(made)
     return made
 
 
@@ -176,44 +193,63 @@ def main(args: Sequence[str] | None = None) -> int:
     return parser().run(_show, args)
 
 
+class Way(NamedTuple):
+    """How servers are asked, and for what."""
+
+    timeout: float  # seconds
+    tls: dict[str, Any]
+    login: tuple[str, str] | None  # a user and its password
+    storages: list[str]  # that are to be shown; every one that the server shows if there is none
+
+
 def _show(options: Any) -> int:
-    addresses, tls = [parse(text) for text in options.addresses], tls_options(options)
-    found = {}
+    addresses, user = [parse(text) for text in options.addresses], login_options(options)
+    login = (user['username'], user['password']) if user['username'] is not None else None
+    named = options.storage or (['1'] if login else [])
+    way = Way(options.timeout, tls_options(options), login, named)
+    found, failed = {}, False
     for address in addresses:
         try:
-            found[show(address)] = _everything(address, options.timeout, tls)
+            shown = found[show(address)] = _everything(address, way)
+            failed = failed or not shown.keys() >= set(way.storages)
         except NoAnswer as error:
             print(f'{program(LABEL)}: {show(address)}: {error}', file=sys.stderr)
+            failed = True
     with output():
         if options.json:
             print(json.dumps(found, indent=2, sort_keys=True))
         else:
             _print(found)
-    return 0 if all(show(address) in found for address in addresses) else NO_ANSWER
+    return NO_ANSWER if failed else 0
 
 
-def _everything(address: Any, timeout: float, tls: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _everything(address: Any, way: Way) -> dict[str, dict[str, Any]]:
     """Return the figures of each storage: those for anyone, and those for registered clients."""
-    storages = probe(address, timeout, **tls)
-    deadline = REAL.now() + timeout
-    for name, figures in storages.items():
+    deadline = REAL.now() + way.timeout
+    storages = probe(address, way.timeout, **way.tls)
+    for name in way.storages or list(storages):
         try:
             left = deadline - REAL.now()
-            known = ask(address, name, left, **tls) if left > 0 else {}
+            known = ask(address, name, left, login=way.login, **way.tls) if left > 0 else {}
         except NoAnswer as error:
             print(
                 f'{program(LABEL)}: {show(address)}: no details of storage {name}: {error}',
                 file=sys.stderr,
             )
             continue
-        figures.update({key: value for key, value in known.items() if key not in figures})
-        if isinstance(figures.get('clients'), (list, tuple)):
-            figures['clients'] = [
-                one
-                for one in figures['clients']
-                if not (isinstance(one, dict) and one.get('label') == LABEL)
-            ]
-    return storages
+        _add(storages.setdefault(name, {}), known)
+    return {name: storages[name] for name in way.storages or storages if name in storages}
+
+
+def _add(figures: dict[str, Any], known: dict[str, Any]) -> None:
+    """Add what is known beyond the figures, without the client that has asked."""
+    figures.update({key: value for key, value in known.items() if key not in figures})
+    if isinstance(figures.get('clients'), (list, tuple)):
+        figures['clients'] = [
+            one
+            for one in figures['clients']
+            if not (isinstance(one, dict) and one.get('label') == LABEL)
+        ]
 
 
 def _print(found: dict[str, dict[str, dict[str, Any]]]) -> None:

@@ -17,7 +17,16 @@ from typing import Any, NamedTuple
 
 from ZODB.POSException import POSError
 
-from ZEO.commands.options import Parser, add_tls, output, positive_seconds, program, tls_options
+from ZEO.commands.options import (
+    Parser,
+    add_login,
+    add_tls,
+    login_options,
+    output,
+    positive_seconds,
+    program,
+    tls_options,
+)
 from ZEO.commands.probing import parse
 from ZEO.Exceptions import ClientDisconnected, ConfigurationError
 from ZEO.net.addresses import show
@@ -78,6 +87,7 @@ def parser() -> Parser:
     )
     _add_servers(made)
     add_tls(made)
+    add_login(made)
     return made
 
 
@@ -180,6 +190,7 @@ class Job(NamedTuple):
     time: float  # to pack to, in seconds since the epoch
     tls: dict[str, Any]  # ``ssl`` and ``server_hostname`` as the switches say
     timeout: float = WAIT  # seconds to wait for a server
+    login: dict[str, Any] = {}  # ``username`` and ``password``, if the switches give them
 
 
 def pack(target: Target, job: Job) -> str:
@@ -229,6 +240,7 @@ def _client(target: Target, job: Job, wait: float) -> Any:
         client_label='zeopack',
         ssl=job.tls['ssl'],
         ssl_server_hostname=job.tls['server_hostname'],
+        **job.login,
     )
 
 
@@ -267,7 +279,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _pack(options: Any) -> int:
     time = pack_time(options.time, options.days, REAL.wall_clock())
-    job = Job(time, tls_options(options), options.timeout)
+    job = Job(time, tls_options(options), options.timeout, login_options(options))
     with output():
         return 1 if pack_all(targets(options), job, options.quiet) else 0
 
