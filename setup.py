@@ -24,12 +24,14 @@ REQUIRED = [
 EXTRAS = {
     'test': [
         'ZODB[test]',
+        'RelStorage >= 4',
         'cryptography >= 42',
         'gevent',
         'greenlet',  # the threads of simulated processes
         'hypothesis',
         'manuel',
         'msgpack',
+        'psycopg2-binary',
         'pytest >= 7.4',
         'pytest-timeout',
         'pytest-xdist',
@@ -44,6 +46,8 @@ EXTRAS = {
     'certs': ['cryptography >= 42'],
     'docs': ['furo', 'sphinx', 'sphinx-copybutton'],
     'msgpack': ['msgpack'],
+    # A storage in PostgreSQL; other databases need a driver of their own.
+    'relstorage': ['RelStorage >= 4', 'psycopg2-binary'],
     'zdaemon': ['zdaemon'],
     'plot': ['matplotlib'],
     # Nothing here needs uvloop; the name stays so that old requirement lines still install.

@@ -32,6 +32,7 @@ PART = re.compile(
 VALUES = {
     'asBoolean': '``on`` or ``off``',
     'seconds': 'time',
+    'poll_interval': 'time',
     'size': 'size',
     'size_or_none': 'size',
     'SuffixMultiplier': 'size',

@@ -76,6 +76,7 @@ class StorageServer:
     :param access: what each client may do; without it, every client may do everything.
     :param password_file: the file of users and of what checks their passwords, which ``zeo passwd``
         writes.
+    :param poll_interval: seconds between two looks at a database that others may change.
     :raises ConfigurationError: when it cannot listen, or something to serve is not a storage.
     """
 
@@ -96,6 +97,7 @@ class StorageServer:
         unix_access: FileRights = BY_UMASK,
         access: Access | None = None,
         password_file: str | None = None,
+        poll_interval: float = 0.2,
     ) -> None:
         if not storages:
             raise ConfigurationError('there is no storage to serve')
@@ -120,7 +122,13 @@ class StorageServer:
         self._closed = False
         rules = ConflictPolicy(client_conflict_resolution, conflict_modules, limits.conflict_parts)
         options = ServingOptions(
-            read_only, transaction_timeout, invalidation_queue_size, invalidation_age, rules, limits
+            read_only,
+            transaction_timeout,
+            invalidation_queue_size,
+            invalidation_age,
+            poll_interval,
+            rules,
+            limits,
         )
         self._host(options, access)
         if secrets is not None:

@@ -15,7 +15,7 @@ from ZEO.serving.backends import backend_for
 from ZEO.serving.backends.local import FileBackend, LocalBackend
 from ZEO.serving.backends.remote import RemoteBackend
 from ZEO.serving.later import Later, Workers
-from ZEO.serving.limits import Limits
+from ZEO.serving.options import ServingOptions
 
 
 class Remote(MappingStorage):
@@ -49,7 +49,7 @@ def loop():
 
 
 def ask(storage, loop):
-    return backend_for('1', storage, loop, Workers(loop), Limits(), lambda: None)
+    return backend_for('1', storage, loop, Workers(loop), ServingOptions(), lambda: None)
 
 
 def filled(storage):

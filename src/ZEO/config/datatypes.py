@@ -28,6 +28,18 @@ def seconds(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
+#: The shortest interval between two polls, in seconds: each takes a database half a millisecond.
+SHORTEST_POLL = 0.01
+
+
+def poll_interval(text: str) -> float:
+    """Return a time in seconds that is long enough between two polls of a database."""
+    interval = seconds(text)
+    if interval < SHORTEST_POLL:
+        raise ValueError(f'{text!r} is too short: give at least {SHORTEST_POLL} seconds')
+    return interval
+
+
 def positive(text: str) -> int:
     """Return a whole number above zero."""
     if not (text.isascii() and text.isdigit() and int(text)):

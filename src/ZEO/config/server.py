@@ -185,6 +185,8 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
         options[name] = getattr(zeo, name)
     if zeo.invalidation_age is not None:
         options['invalidation_age'] = zeo.invalidation_age
+    if zeo.poll_interval is not None:
+        options['poll_interval'] = zeo.poll_interval
     if zeo.transaction_timeout is not None:
         options['transaction_timeout'] = zeo.transaction_timeout or None
     if zeo.unix_socket_mode is not None or zeo.unix_socket_group is not None:

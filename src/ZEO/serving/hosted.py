@@ -49,7 +49,6 @@ class HostedStorage:
         _look_at(name, storage)
         limits = options.limits
         self.name = name
-        self.storage = storage
         self.loop = loop
         self.limits = limits
         self.read_only = options.read_only or bool(storage.isReadOnly())
@@ -58,25 +57,26 @@ class HostedStorage:
         self.files = filestorage.Files(name, storage, loop)
         self.files.settle(self.read_only)  # before the storage is asked anything
         self.oids = GivenOut(filestorage.storages_within(storage))
-        self.backend = backend_for(name, storage, loop, workers, limits, self._reconnected)
-        self.lock = CommitLock(loop.soon, Contention(self).one_more)
+        self.backend = backend_for(name, storage, loop, workers, options, self._reconnected)
+        self.storage = self.backend.storage
+        self.lock = CommitLock(loop.soon, Contention(self).one_more, self.backend.parallel)
         self.stats = Stats(loop.system.wall_clock(), loop.system.now())
         self.packs = Packs(self)
         self.peers = Clients(name, loop)
-        self.sizes = Sizes(name, storage, self.peers, loop)
+        self.sizes = Sizes(name, self.storage, self.peers, loop)
         options.policy.apply_to(storage)
         database = Database(loop, self._heard, self._lost_track)
         self.references = database.references
-        if hasattr(storage, 'registerDB'):
-            # before the last transactions are listed, which takes time on a network: what others
-            # commit meanwhile is heard or listed, and twice does no harm
-            storage.registerDB(database)
+        # before the last transactions are listed, which takes time on a network: what others
+        # commit meanwhile is heard or listed, and twice does no harm
+        self.backend.follow(database, self._heard, self._lost_track)
         self.invalidations = Invalidations(
-            storage,
+            self.storage,
             options.queue_size,
             options.queue_age,
             loop.system.wall_clock,
             limits.invalidation_oids,
+            self.backend.recent_changes,
         )
 
     def info(self) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class HostedStorage:
     def close(self) -> None:
         """Close the storage."""
         began = self.loop.system.now()
-        self.storage.close()
+        self.backend.close()
         log.info('storage %s is closed after %s', self.name, lasted(self.loop.system.now() - began))
 
 

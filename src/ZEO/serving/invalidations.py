@@ -41,6 +41,7 @@ class Invalidations:
         age: float | None,
         wall_clock: Callable[[], float],
         most: int = 100_000,
+        recent: list[Changes] | None = None,
     ) -> None:
         self._storage = storage
         # seconds a transaction may be old to be asked of the storage
@@ -52,7 +53,7 @@ class Invalidations:
         self._oids = 0  # in all of them
         # every transaction after this one is in _recent
         self._known_after: bytes | None = None
-        self._refill()
+        self._refill(recent)
 
     def add(self, tid: bytes, oids: list[bytes]) -> None:
         """Take note of a transaction."""
@@ -135,12 +136,16 @@ class Invalidations:
                 is_ours = True  # as in since
         return (last, list(changed)) if is_ours and last > tid else None
 
-    def _refill(self) -> None:
+    def _refill(self, recent: list[Changes] | None) -> None:
         """Know the last transactions after a restart of the server as well, where the storage knows
         them.
+
+        :param recent: all that were after the first of them, where they have been read already.
         """
         last = self._known_after = self._storage.lastTransaction()
-        if last in (None, z64):
+        if recent:
+            self._take(recent[-self._size - 1 :])
+        if last in (None, z64) or recent is not None:
             return
         try:
             found = self._last_transactions(last)
@@ -156,9 +161,13 @@ class Invalidations:
         # A storage on a network may list newer ones by now. The other way round there are some that
         # it does not list.
         if found and found[0][0] >= last:
-            self._known_after = found[-1][0]
-            for tid, oids in reversed(found):
-                self.add(tid, oids)
+            self._take(found[::-1])
+
+    def _take(self, found: list[Changes]) -> None:
+        """Know these, the oldest first."""
+        self._known_after = found[0][0]
+        for tid, oids in found:
+            self.add(tid, oids)
 
     def _last_transactions(self, last: bytes) -> list[Changes]:
         """Return transactions of the storage, the newest first."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ZODB.POSException import StorageError
 
-from ZEO.net.loop import Loop
+from ZEO.net.loop import ENDS, Loop
 from ZEO.serving import doors
 from ZEO.serving.turns import Turns
 
@@ -55,6 +55,31 @@ class Later:
             return
         good, value = self._outcome
         (self._answered if good else self._failed)(value)
+
+
+def after(first: Later, do: Callable[[Any], Any]) -> Later:
+    """Return the answer of `do`, which is given that of `first`; it fails as either of them does.
+
+    :param do: called in the loop's thread; returns the answer, or a Later of it.
+    """
+    answer = Later()
+
+    def go_on(result: Any) -> None:
+        try:
+            found = do(result)
+        # as in dispatch: whatever a storage may raise is the answer
+        except BaseException as error:
+            answer.fail(error)
+            if isinstance(error, ENDS):
+                raise
+        else:
+            if isinstance(found, Later):
+                found.then(answer.answer, answer.fail)
+            else:
+                answer.answer(found)
+
+    first.then(go_on, answer.fail)
+    return answer
 
 
 class Client(Protocol):

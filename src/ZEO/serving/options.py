@@ -28,6 +28,9 @@ class ServingOptions:
     #: Seconds for which older ones are looked up in a storage that can be iterated; None: never.
     queue_age: float | None = None
 
+    #: Seconds between two looks at a database that others may change.
+    poll_interval: float = 0.2
+
     #: Which conflicts the server resolves.
     policy: ConflictPolicy = field(default_factory=ConflictPolicy)
 

@@ -241,7 +241,7 @@ class Peer:
             hosted = self._stage.hosted
             hosted.peers.left(self)
             attempt(partial(hosted.backend.forget, self))
-            self._stage.close()
+        self._stage.close()
         self._gone(self)
 
     def _log_end(self, reason: str) -> None:

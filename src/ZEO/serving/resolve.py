@@ -18,7 +18,7 @@ from typing import Any
 
 from ZODB import ConflictResolution
 from ZODB._compat import PersistentPickler
-from ZODB.POSException import ConflictError
+from ZODB.POSException import ConflictError, POSKeyError
 from zope.proxy import getProxiedObject, isProxy
 
 from ZEO.serving.allowed import Allowed, NotAllowed
@@ -59,9 +59,13 @@ class ConflictPolicy:
         """Have `storage` ask this policy instead of loading whatever class a record names."""
         for layer in _layers(storage):
             if isinstance(layer, ConflictResolution.ConflictResolvingStorage):
-                layer.tryToResolveConflict = (
-                    self._refuse if self.client_only else self._resolver(layer)
-                )
+                layer.tryToResolveConflict = self.resolver(layer)
+
+    def resolver(self, storage: Any) -> Callable[..., bytes]:
+        """Return what resolves conflicts of `storage`, or raises ConflictError; its arguments are
+        those of ZODB's tryToResolveConflict.
+        """
+        return self._refuse if self.client_only else self._resolver(storage)
 
     def _refuse(
         self,
@@ -89,6 +93,7 @@ class ConflictPolicy:
                 ConflictError,
                 NotAllowed,
                 Unreadable,
+                POSKeyError,  # a storage that does not keep the old revision
                 ConflictResolution.BadClassName,
             ) as error:
                 log.debug('a conflict on %s is not resolved here: %s', oid.hex(), error)

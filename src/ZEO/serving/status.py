@@ -40,8 +40,9 @@ def figures(hosted: HostedStorage) -> dict[str, Any]:
 
 def _last_transaction(hosted: HostedStorage) -> tuple[bytes | None, dict[str, str]]:
     """Return the last tid, and as `error` why the storage can't say it."""
+    trouble = hosted.backend.trouble
     try:
-        return hosted.storage.lastTransaction(), {}
+        return hosted.storage.lastTransaction(), {} if trouble is None else {'error': trouble}
     except ENDS:
         raise
     except BaseException as error:  # the status is wanted above all when something is wrong

@@ -1,4 +1,4 @@
-"""How a kind of storage is asked: in the loop's thread, or in workers if it waits for a network.
+"""How a kind of storage is asked: in the loop's thread, or in others if it waits for a network.
 
 Enters: a storage, when the server starts. Leaves: the :class:`~ZEO.serving.backends.base.Backend`
 of its kind; nothing else asks what kind it is. Fails: with what the storage raises.
@@ -11,12 +11,14 @@ from typing import Any
 
 from ZEO.net.loop import Loop
 from ZEO.serving.backends.base import Backend
+from ZEO.serving.backends.instances import is_mvcc
 from ZEO.serving.backends.local import FileBackend, LocalBackend
+from ZEO.serving.backends.mvcc import MvccBackend
 from ZEO.serving.backends.recent import keeps_to_itself
 from ZEO.serving.backends.remote import RemoteBackend
 from ZEO.serving.filestorage import storages_within
 from ZEO.serving.later import Workers
-from ZEO.serving.limits import Limits
+from ZEO.serving.options import ServingOptions
 
 
 def backend_for(
@@ -24,7 +26,7 @@ def backend_for(
     storage: Any,
     loop: Loop,
     workers: Workers,
-    limits: Limits,
+    options: ServingOptions,
     reconnected: Callable[[], None],
 ) -> Backend:
     """Return the backend that asks `storage`.
@@ -36,5 +38,7 @@ def backend_for(
     """
     if any(hasattr(one, 'is_connected') for one in storages_within(storage)):
         return RemoteBackend(name, storage, loop, workers, reconnected)
+    if is_mvcc(storage):
+        return MvccBackend(name, storage, loop, workers, options)
     kind = FileBackend if keeps_to_itself(storage) else LocalBackend
-    return kind(name, storage, loop, workers, limits)
+    return kind(name, storage, loop, workers, options.limits)

@@ -29,6 +29,8 @@ class Committing(Protocol):
     """
 
     transaction: Any
+    changed: dict[bytes, None]  # the objects that it changes
+    is_begun: bool  # whether it has to be aborted in the storage
 
     #: Its methods `prepared`, `failed` and `finished` are called with what happens in the storage.
     phase: Any
@@ -47,18 +49,6 @@ class Backend(ABC):
     """One storage, asked as its kind has to be asked. All in the loop's thread.
 
     A kind of storage is a subclass, which :func:`~ZEO.serving.backends.backend_for` chooses once.
-    An MVCC storage (``ZODB.interfaces.IMVCCStorage``, such as one in an SQL database) has no
-    backend of its own yet. One would have to answer:
-
-    - loads: an instance (``new_instance``) is a view of the database as of its last
-      ``poll_invalidations``. `load_now` stays None; :meth:`load` takes an instance from a pool, in
-      a worker thread. It must see all transactions whose invalidations the client was sent,
-      and none after them.
-    - commits: an instance for each transaction, from :meth:`prepare` to :meth:`finish` or
-      :meth:`abort`, in worker threads, since the database may block on its own commit lock.
-    - changes: other processes commit to the same database. A follower, which is one more instance
-      that is polled, reports them in the order of their tids before any view is moved past them;
-      :meth:`ping` polls it at once.
 
     :param name: of the storage, for the log.
     :param workers: threads that the server's storages share.
@@ -73,14 +63,50 @@ class Backend(ABC):
     #: Extensions of the protocol that this kind of storage does not have.
     without_extensions: frozenset[str] = frozenset()
 
+    #: How many transactions may be committed at a time.
+    parallel = 1
+
+    #: Returns a Later that is answered once clients were sent all that was committed before,
+    #: wherever; it fails where that can't be said. None where clients always are.
+    refresh: Callable[[], Later] | None = None
+
+    #: The last transactions, the oldest first, where the backend has read them anyway.
+    recent_changes: list[tuple[bytes, list[bytes]]] | None = None
+
     #: Whether a pack runs, which may hold the storage's own commit lock.
     is_packing = False
 
     def __init__(self, name: str, storage: Any, loop: Loop, workers: Workers) -> None:
         self._name = name
         self._storage = storage
+        #: What calls ask that have no method here.
+        self.storage = storage
         self._loop = loop
         self._workers = workers
+
+    def follow(
+        self,
+        database: Any,
+        heard: Callable[[bytes, list[bytes]], None],
+        lost_track: Callable[[], None],
+    ) -> None:
+        """Begin to report what others change.
+
+        :param database: what a storage takes for its database.
+        :param heard: called with a tid and the oids that it has changed.
+        :param lost_track: called when it cannot be said what has changed.
+        """
+        if hasattr(self._storage, 'registerDB'):
+            self._storage.registerDB(database)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the storage can't be asked now; None when it can."""
+        return None
+
+    def close(self) -> None:
+        """Close the storage, and end what runs for it."""
+        self._storage.close()
 
     # Reading.
 

@@ -3,10 +3,11 @@
 Enters: loads, and the oids of everything that changes. Leaves: what the storage's loadBefore
 returns. Fails: with what that raises.
 
-Only current revisions are kept, and only of a FileStorage: no other process can change its file, so
-that every change is reported here before the next load. If something else in this process writes to
-it, such as the same storage under a second name, then its last transaction is one that was not
-reported, and all records are forgotten.
+Only current revisions are kept, and only where every change is reported here before the next load:
+those of a FileStorage, whose file no other process can change, and those of an MVCC storage, whose
+changes are followed. If something else in this process writes to a FileStorage, such as the same
+storage under a second name, then its last transaction is one that was not reported, and all records
+are forgotten.
 """
 
 from __future__ import annotations
@@ -30,24 +31,63 @@ def keeps_to_itself(storage: Any) -> bool:
     return isinstance(storage, FileStorage) and type(storage).loadBefore is FileStorage.loadBefore
 
 
-class RecentRecords:
-    """Records of `storage`, in at most `size` bytes of memory; all in the loop's thread.
+class Records:
+    """Current records in at most `size` bytes of memory; all in the loop's thread.
 
     There are two tables. When the younger is full it becomes the older, whose records are given up;
     those that are asked for again return to the younger.
     """
 
-    def __init__(self, storage: Any, size: int) -> None:
-        self._storage = storage
+    def __init__(self, size: int) -> None:
         self._most = size // 2
         self._young: dict[bytes, Found] = {}  # oid -> (data, tid, None)
         self._old: dict[bytes, Found] = {}
         self._young_size = 0
+
+    def find(self, oid: bytes) -> Found | None:
+        """Return the current record of an object, if it is kept."""
+        found = self._young.get(oid)
+        if found is None:
+            found = self._old.pop(oid, None)
+            if found is not None:
+                self.keep(oid, found)
+        return found
+
+    def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
+        """These have new revisions, or none any more, by the transaction `tid`."""
+        for oid in oids:
+            self._old.pop(oid, None)
+            gone = self._young.pop(oid, None)
+            if gone is not None:
+                self._young_size -= len(gone[0]) + _OVERHEAD
+
+    def clear(self) -> None:
+        """Anything may have changed."""
+        self._young, self._old, self._young_size = {}, {}, 0
+
+    def keep(self, oid: bytes, found: Found) -> None:
+        """Keep a current record, unless it is too large."""
+        size = len(found[0]) + _OVERHEAD
+        if size > 2 * self._most // _LARGEST or oid in self._young:
+            return
+        self._young[oid] = found
+        self._young_size += size
+        if self._young_size > self._most:
+            self._young, self._old, self._young_size = {}, self._young, 0
+
+
+class RecentRecords(Records):
+    """Records of `storage`, for which every change is reported here."""
+
+    def __init__(self, storage: Any, size: int) -> None:
+        super().__init__(size)
+        self._storage = storage
         self._last_transaction = storage.lastTransaction
         self._last = storage.lastTransaction()  # up to which all changes were reported
 
     def load(self, oid: bytes, tid: bytes) -> Found | None:
         """Return what loadBefore returns."""
+        # as find does, without a call: nearly all loads come here
         if self._last_transaction() != self._last:
             self.look_for_others()
         found = self._young.get(oid)
@@ -57,7 +97,7 @@ class RecentRecords:
                 found = self._storage.loadBefore(oid, tid)
                 if found is None or found[2] is not None:
                     return found
-            self._keep(oid, found)
+            self.keep(oid, found)
         return found if found[1] < tid else self._storage.loadBefore(oid, tid)
 
     def look_for_others(self) -> None:
@@ -72,23 +112,5 @@ class RecentRecords:
             self._last = last
 
     def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
-        """These have new revisions, or none any more, by the transaction `tid`."""
         self._last = tid
-        for oid in oids:
-            self._old.pop(oid, None)
-            gone = self._young.pop(oid, None)
-            if gone is not None:
-                self._young_size -= len(gone[0]) + _OVERHEAD
-
-    def clear(self) -> None:
-        """Anything may have changed."""
-        self._young, self._old, self._young_size = {}, {}, 0
-
-    def _keep(self, oid: bytes, found: Found) -> None:
-        size = len(found[0]) + _OVERHEAD
-        if size > 2 * self._most // _LARGEST:
-            return
-        self._young[oid] = found
-        self._young_size += size
-        if self._young_size > self._most:
-            self._young, self._old, self._young_size = {}, self._young, 0
+        super().changed(tid, oids)

@@ -13,20 +13,30 @@ from ZODB.POSException import POSKeyError
 from ZODB.utils import maxtid
 
 from ZEO.serving.calls.family import Family
-from ZEO.serving.later import Later
+from ZEO.serving.later import Later, after
 from ZEO.wire.plain import plain
 
 
 class ReadingCalls(Family):
     """Calls that read."""
 
-    def lastTransaction(self) -> bytes:
-        return self._hosted.storage.lastTransaction()
+    def lastTransaction(self) -> Any:
+        refresh = self._hosted.backend.refresh
+        last = self._hosted.storage.lastTransaction
+        return last() if refresh is None else after(refresh(), lambda _: last())
 
     def getInvalidations(self, tid: bytes) -> Any:
         """Return the last tid and the oids that changed after `tid`, or None if that is not
         known.
         """
+        refresh = self._hosted.backend.refresh
+        return (
+            self._changes(tid)
+            if refresh is None
+            else after(refresh(), lambda _: self._changes(tid))
+        )
+
+    def _changes(self, tid: bytes) -> Any:
         hosted = self._hosted
         last = hosted.storage.lastTransaction()
         # a storage's own thread posts what changed before it says that it did

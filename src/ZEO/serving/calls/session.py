@@ -19,7 +19,7 @@ from ZEO.serving.access.proving import Passwords, Proving
 from ZEO.serving.access.rules import Right
 from ZEO.serving.calls.family import Call, Client, Family
 from ZEO.serving.hosted import HostedStorage
-from ZEO.serving.later import Later
+from ZEO.serving.later import Later, after
 from ZEO.serving.status import details
 from ZEO.wire.calls import Method
 from ZEO.wire.extensions import RESOLVES
@@ -46,6 +46,7 @@ class Unregistered:
         self._storages = storages
         self._denials = 0
         self._proving = Proving(client, passwords)
+        self._over = False  # it has registered, or is gone
 
     def bind(self, method: Method) -> Call:
         """Return a call of this client.
@@ -58,7 +59,7 @@ class Unregistered:
             return Call(method, method.arguments.check, getattr(self._proving, method.name))
         raise ProtocolError(f'client called {method.name} before register')
 
-    def register(self, name: Any, read_only: Any, *credentials: Any) -> bytes:
+    def register(self, name: Any, read_only: Any, *credentials: Any) -> bytes | Later:
         """Choose a storage, and whether for reading only; return its last tid."""
         self._proving.check_over()
         hosted = self._storages.get(name) if isinstance(name, str) else None
@@ -72,8 +73,23 @@ class Unregistered:
                 'refused: it wants to write to storage %s, which is served read-only', name
             )
             raise ReadOnlyError(f'the storage {name!r} is served read-only')
+        if hosted.backend.refresh is None:
+            return self._admitted(hosted, bool(read_only), right)
+        # so that it sees what it has seen at another server of that database
+        refreshed = hosted.backend.refresh()
+        return after(refreshed, lambda _: self._admitted_late(hosted, bool(read_only), right))
+
+    def _admitted_late(self, hosted: HostedStorage, read_only: bool, right: Right) -> bytes:
+        if self._over:
+            raise ProtocolError('client registered twice')
+        if self._client.right(hosted.name) < right:  # the rules have changed meanwhile
+            raise self._no_storage(hosted.name)
+        return self._admitted(hosted, read_only, right)
+
+    def _admitted(self, hosted: HostedStorage, read_only: bool, right: Right) -> bytes:
+        self._over = True
         tid = hosted.storage.lastTransaction()
-        self._client.registered(hosted, bool(read_only), right)
+        self._client.registered(hosted, read_only, right)
         return tid
 
     def _no_storage(self, name: Any) -> Exception:
@@ -112,6 +128,7 @@ class Unregistered:
 
     def close(self) -> None:
         """The client is gone; it had nothing open."""
+        self._over = True
 
 
 class SessionCalls(Family):

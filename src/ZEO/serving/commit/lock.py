@@ -18,6 +18,7 @@ class CommitLock:
     A client with hundreds of transactions waits at one place, so that it holds up each of the
     others by one of them.
 
+    :param places: how many may hold it at a time, where a storage can commit that many.
     :param soon: how to call a function a little later, in the same thread: a hundred waiters must
         not be a hundred calls deep.
     :param one_more: called with the number of waiting transactions when there is one more.
@@ -27,10 +28,13 @@ class CommitLock:
         self,
         soon: Callable[[Callable[[], None]], None],
         one_more: Callable[[int], None] = lambda waiting: None,
+        places: int = 1,
     ) -> None:
         self._soon = soon
         self._one_more = one_more
-        self.holder: Any = None
+        self._places = places
+        self._others: list[Any] = []  # further holders, the oldest first
+        self.holder: Any = None  # the oldest one
         self._client: Any = None  # of the holder, or of the one before
         self._waiting: Turns[tuple[Any, Callable[[], None]]] = Turns()
 
@@ -53,20 +57,31 @@ class CommitLock:
         if self.holder is None:
             self.holder, self._client = who, client
             granted()
+        elif len(self._others) + 1 < self._places:
+            self._others.append(who)
+            self._client = client
+            granted()
         else:
             self._waiting.add(client, (who, granted))
             self._one_more(len(self._waiting))
 
     def release(self, who: Any, client: Any = None) -> None:
         """Take back the lock, or the wish for it; harmless where there is neither."""
-        if self.holder is not who:
+        if self.holder is who:
+            self.holder = self._others.pop(0) if self._others else None
+        elif who in self._others:
+            self._others.remove(who)
+        else:
             self._waiting.remove(who if client is None else client, lambda entry: entry[0] is who)
             return
-        self.holder = None
         # Its next transaction may have come before those of others, but it has just had its turn.
         following = (
             self._waiting.take(lambda other: other is not self._client) or self._waiting.take()
         )
         if following is not None:
-            self._client, (self.holder, granted) = following
+            self._client, (who, granted) = following
+            if self.holder is None:
+                self.holder = who
+            else:
+                self._others.append(who)
             self._soon(granted)

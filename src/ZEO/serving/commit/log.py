@@ -100,6 +100,11 @@ class CommitLog:
             self._operations.pop()
         return True
 
+    def again(self) -> Iterable[Operation]:
+        """Return the operations, which stay here."""
+        operations = list(self._operations)
+        return chain(operations, self._read(self._in_file)) if self._in_file else operations
+
     def drain(self) -> Iterable[Operation]:
         """Return the operations, each once."""
         operations, self._operations = self._operations, []

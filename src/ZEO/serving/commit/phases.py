@@ -177,6 +177,8 @@ class Preparing(Phase):
     def timed_out(self, commit: Commit, error: BaseException) -> None:
         commit.phase = STOPPING
         commit.error = error
+        if commit.hosted.backend.waiting_threads is not None:  # which may be waiting for hours
+            commit.answer.fail(error)
 
     def prepared(self, commit: Commit) -> None:
         if commit.conflicts:

@@ -54,6 +54,7 @@ class Commit:
         self.log = CommitLog(peer.account, peer.account.first_space)
         self.size = 0  # bytes that it has on the client's account, without its operations
         self.is_begun = False  # whether the storage knows of the transaction
+        self.is_voted = False  # whether an MVCC storage has voted for it
         self.changed: dict[bytes, None] = {}  # the oids for the invalidation, in order
         self.new_serials: dict[bytes, None] = {}  # oids whose data is not what the client sent
         self.conflicts: list[dict[str, Any]] = []  # what the client is to resolve
@@ -63,6 +64,10 @@ class Commit:
         self._handed_over = 0  # bytes of records that conflicts were handed over with
         self._files: list[str] = []  # files of blobs that the storage did not take yet
         self._files_size = 0  # bytes that they have on the client's account
+        # for a transaction that is given to its storage more than once: records that lost a
+        # conflict which was resolved, as (oid, serial), and the number of files that it has taken
+        self.superseded: set[tuple[bytes, bytes]] = set()
+        self.files_taken = 0
         hosted.stats.active_txns += 1
 
     # Events, from callers that know this object only.
@@ -159,22 +164,23 @@ class Commit:
             # before it is: a storage may take its lock first and then refuse what it was given
             self.is_begun = True
             self.hosted.files.clean_up()
-            begin(storage, self.transaction, self._given())
+            begin(storage, self.transaction, self.given())
         for operation in self.log.drain():
             operation.apply(storage, self)
             yield
             if self.phase is not PREPARING:
                 return
         if not self.conflicts:
-            self._note_new_serials(storage.tpc_vote(self.transaction))
+            self.note_new_serials(storage.tpc_vote(self.transaction))
 
-    def _given(self) -> tuple[Any, ...]:
+    def given(self) -> tuple[Any, ...]:
         """The optional arguments of tpc_begin that matter: not every storage knows them."""
         if self._status != ' ':
             return self.tid, self._status
         return () if self.tid is None else (self.tid,)
 
-    def _note_new_serials(self, voted: Any) -> None:
+    def note_new_serials(self, voted: Any) -> None:
+        """Note what tpc_vote returns: the objects whose data is not what the client sent."""
         for oid in voted or ():
             if isinstance(oid, tuple):  # storages of before ZODB 5 say (oid, serial)
                 oid = oid[0]

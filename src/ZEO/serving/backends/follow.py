@@ -1,0 +1,176 @@
+"""The follower of an MVCC storage: what was committed elsewhere, and here, in one order.
+
+Enters: that something may have been committed, or the time of a poll. Leaves: calls in the loop's
+thread, with the transactions after the last one that was reported; failures, when the database
+does not answer. Fails: never.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Protocol
+
+from ZODB.POSException import StorageError
+
+from ZEO.net.loop import Loop
+from ZEO.net.system import Empty
+from ZEO.serving import doors
+from ZEO.serving.backends.changes import Changes, Lost, Step
+from ZEO.serving.moments import lasted
+from ZEO.wire.quoting import explained
+
+log = logging.getLogger('ZEO.StorageServer')
+
+#: Seconds after which a database that cannot be asked is asked again.
+AGAIN = 0.25
+
+#: Seconds after which a poll that is under way counts as one that has failed.
+LATE = 2.0
+
+
+class Follows(Protocol):
+    """What takes the reports; all in the loop's thread."""
+
+    def reported(self, steps: Iterable[Step]) -> None:
+        """These transactions follow those that were reported before."""
+
+    def lost_track(self, last: bytes, why: str) -> None:
+        """It is not known what has changed up to `last`, or there is less than there was."""
+
+
+#: Called when everything is reported that was committed before it was given, with None; or with the
+#: error, when the database can't be asked.
+Met = Callable[[BaseException | None], None]
+
+
+class Follower:
+    """A thread that asks the database what has changed.
+
+    :param interval: seconds between two polls.
+    :param last: the last transaction that is known.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        changes: Changes,
+        loop: Loop,
+        follows: Follows,
+        interval: float,
+        last: bytes,
+    ) -> None:
+        self._name = name
+        self._changes = changes
+        self._loop = loop
+        self._follows = follows
+        self._interval = interval
+        self._queue = loop.system.queue()
+        self._thread: Any = None
+        #: Why the database cannot be asked; None when it can.
+        self.trouble: BaseException | None = None
+        self._away_since = 0.0
+        self._asked_at: float | None = None  # when the poll began that is under way
+        self._last = last  # used by the thread
+
+    def start(self) -> None:
+        """Begin to follow.
+
+        :raises StorageError: when no thread can be started.
+        """
+        try:
+            self._thread = self._loop.system.spawn('ZEO follower', doors.within(self._run))
+        except (RuntimeError, MemoryError, OSError) as error:
+            raise StorageError(f'the server cannot start a thread: {error}') from error
+
+    def request(self, met: Met) -> None:
+        """Poll now, and call `met` in the loop's thread; from any thread."""
+        self._queue.put(met)
+
+    def is_away(self) -> bool:
+        """Return whether the database does not answer."""
+        asked_at = self._asked_at
+        return self.trouble is not None or (
+            asked_at is not None and self._loop.system.now() - asked_at > LATE
+        )
+
+    def close(self, seconds: float) -> None:
+        """End the thread, unless the database does not answer."""
+        self._queue.put(None)
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    # In the thread.
+
+    def _run(self) -> None:
+        while True:
+            requests = self._wait()
+            if requests is None:
+                self._changes.close()
+                return
+            self._asked_at = self._loop.system.now()
+            try:
+                self._poll(requests)
+            # the thread's boundary: whatever the database fails with, it is asked again
+            except BaseException as error:
+                self._loop.from_thread(partial(self._failed, requests, error))
+            self._asked_at = None
+
+    def _wait(self) -> list[Met] | None:
+        """Return what is wanted, perhaps nothing, when it is time to poll; None at the end."""
+        requests: list[Met | None] = []
+        try:
+            requests.append(
+                self._queue.get(timeout=self._interval if self.trouble is None else AGAIN)
+            )
+            while True:
+                requests.append(self._queue.get(block=False))
+        except Empty:
+            pass
+        wanted = [met for met in requests if met is not None]
+        return wanted if len(wanted) == len(requests) else None
+
+    def _poll(self, requests: list[Met]) -> None:
+        try:
+            steps = self._changes.after(self._last)
+        except Lost as error:
+            self._last = last = self._changes.last()
+            self._loop.from_thread(partial(self._lost, requests, last, str(error)))
+            return
+        if steps:
+            self._last = steps[-1][0]
+        if steps or requests or self.trouble is not None:
+            self._loop.from_thread(partial(self._polled, requests, steps))
+
+    # In the loop's thread.
+
+    def _polled(self, requests: list[Met], steps: list[Step]) -> None:
+        self._is_back()
+        if steps:
+            self._loop.attempt(partial(self._follows.reported, steps))
+        self._meet(requests, None)
+
+    def _lost(self, requests: list[Met], last: bytes, why: str) -> None:
+        self._is_back()
+        self._loop.attempt(partial(self._follows.lost_track, last, why))
+        self._meet(requests, None)
+
+    def _failed(self, requests: list[Met], error: BaseException) -> None:
+        if self.trouble is None:
+            self._away_since = self._loop.system.now()
+            log.error('storage %s: its database is not available: %s', self._name, explained(error))
+        self.trouble = error
+        self._meet(requests, error)
+
+    def _is_back(self) -> None:
+        if self.trouble is not None:
+            self.trouble = None
+            away = self._loop.system.now() - self._away_since
+            log.warning(
+                'storage %s: its database is available again, after %s', self._name, lasted(away)
+            )
+
+    def _meet(self, requests: list[Met], error: BaseException | None) -> None:
+        for met in requests:
+            self._loop.attempt(partial(met, error))

@@ -1,0 +1,176 @@
+"""Instances of an MVCC storage: each is a view of its database, for one thread at a time.
+
+Enters: a storage that provides ``IMVCCStorage``, maybe with wrappers around it. Leaves: instances
+with the same wrappers, on which no client's bytes run anything; what is known of its database.
+Fails: with what the storage raises.
+
+Nothing of RelStorage is imported here: its storages are known by their adapter.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ZODB.interfaces import IMVCCStorage
+from ZODB.POSException import POSError, POSKeyError
+from ZODB.utils import load_current, z64
+
+from ZEO.Exceptions import ClientDisconnected
+from ZEO.serving.filestorage import storages_within
+from ZEO.serving.resolve import ConflictPolicy
+from ZEO.wire.quoting import explained
+
+log = logging.getLogger('ZEO.StorageServer')
+
+#: Commits at a time where the database locks objects instead of everything; more than two gain
+#: little, but one may wait for a row that another server has locked.
+PARALLEL = 4
+
+
+def is_mvcc(storage: Any) -> bool:
+    """Return whether `storage` is one view of a database that others may change."""
+    return bool(IMVCCStorage.providedBy(storage)) and hasattr(storage, 'poll_invalidations')
+
+
+class Instances:
+    """Makes instances of `storage`.
+
+    :param policy: which conflicts the server resolves.
+    """
+
+    def __init__(self, name: str, storage: Any, policy: ConflictPolicy) -> None:
+        self.storage = storage
+        self._name = name
+        self._policy = policy
+        #: What registerDB is called with, once there is a database.
+        self.database: Any = None
+        #: RelStorage's adapter of its database; None for other storages.
+        self.adapter = _adapter(storage)
+        driver = getattr(self.adapter, 'driver', None)
+        self._lost: tuple[type[BaseException], ...] = (
+            OSError,
+            *getattr(driver, 'disconnected_exceptions', ()),
+            *getattr(driver, 'close_exceptions', ()),
+        )
+
+    @property
+    def parallel(self) -> int:
+        """How many transactions may be committed at a time."""
+        if self.adapter is None or getattr(self.adapter, 'WRITING_REQUIRES_EXCLUSIVE_LOCK', True):
+            return 1
+        return PARALLEL
+
+    def new(self) -> Any:
+        """Return a new instance."""
+        instance = _new_instance(self.storage)
+        self._policy.apply_to(instance)
+        if self.database is not None and hasattr(instance, 'registerDB'):
+            instance.registerDB(self.database)
+        return instance
+
+    def resolver(self, instance: Any) -> Callable[..., bytes]:
+        """Return what resolves a conflict as the server may, or raises ConflictError."""
+        return self._policy.resolver(_Untransformed(instance))
+
+    def is_lost(self, error: BaseException) -> bool:
+        """Return whether an error says that the connection to the database is lost."""
+        return isinstance(error, self._lost) and not isinstance(error, POSError)
+
+    def disconnected(self, error: BaseException) -> BaseException:
+        """Return the error that a client gets for one of the database: it may try again."""
+        if not self.is_lost(error):
+            return plain(error)
+        away = ClientDisconnected(
+            f'the database of storage {self._name!r} is not available: {explained(error)}'
+        )
+        away.__cause__ = error
+        return away
+
+
+class _Untransformed:
+    """An instance as conflict resolution asks it: its records are as clients have them."""
+
+    def __init__(self, instance: Any) -> None:
+        self.loadSerial = instance.loadSerial
+
+    def _crs_untransform_record_data(self, data: bytes) -> bytes:
+        return data
+
+    _crs_transform_record_data = _crs_untransform_record_data
+
+
+def _adapter(storage: Any) -> Any:
+    for one in storages_within(storage):
+        adapter = getattr(one, '_adapter', None)
+        if hasattr(adapter, 'connmanager') and hasattr(adapter, 'poller'):
+            return adapter
+    return None
+
+
+def _new_instance(storage: Any) -> Any:
+    """Return a new instance with the wrappers that `storage` has.
+
+    Some wrappers pass ``new_instance`` on to what they are wrapped around, so that it returns one
+    that is not wrapped: such a wrapper is copied, with a new instance in it.
+    """
+    method = storage.new_instance
+    if getattr(method, '__self__', storage) is storage:
+        return method()
+    for name, inner in vars(storage).items():
+        if hasattr(type(inner), 'loadBefore') and IMVCCStorage.providedBy(inner):
+            return _wrapped_again(storage, name, inner, _new_instance(inner))
+    return method()
+
+
+def _wrapped_again(wrapper: Any, name: str, inner: Any, instance: Any) -> Any:
+    again = copy.copy(wrapper)
+    for attribute, value in vars(wrapper).items():
+        if getattr(value, '__self__', None) is inner:  # a method that the wrapper has copied
+            setattr(again, attribute, getattr(instance, value.__name__))
+    setattr(again, name, instance)
+    return again
+
+
+def poll(instance: Any) -> bytes:
+    """Give an instance the newest snapshot; return its last transaction."""
+    instance.poll_invalidations()
+    return instance.lastTransaction() or z64
+
+
+def rest(instance: Any) -> None:
+    """End the instance's transaction in the database; it has to be polled before its next use."""
+    if hasattr(instance, 'afterCompletion'):
+        instance.afterCompletion()
+    elif hasattr(instance, 'sync'):
+        instance.sync()
+
+
+def read(instance: Any, oid: bytes, tid: bytes) -> tuple[bytes, bytes, Any] | None:
+    """Return what loadBefore returns; a current record costs the storage less than others."""
+    load = getattr(instance, 'load', None)
+    try:
+        data, serial = load(oid) if load is not None else load_current(instance, oid)
+    except KeyError:  # there may be an older revision
+        return instance.loadBefore(oid, tid)
+    return (data, serial, None) if serial < tid else instance.loadBefore(oid, tid)
+
+
+def release(instance: Any) -> None:
+    """Give back an instance's connections."""
+    try:
+        if hasattr(instance, 'release'):
+            instance.release()
+    except Exception:  # most likely they are lost, which is why it is given back
+        log.debug('an instance failed to give back its connections', exc_info=True)
+
+
+def plain(error: BaseException) -> BaseException:
+    """Return the error that a client gets for one of a storage: RelStorage's KeyErrors show all
+    that the storage holds, such as its password.
+    """
+    if isinstance(error, POSKeyError) and type(error) is not POSKeyError:
+        return POSKeyError(*error.args[:1])
+    return error

@@ -1,0 +1,315 @@
+"""A storage that is a view of a database which others may change, such as one in SQL.
+
+Enters: as :class:`~ZEO.serving.backends.base.Backend`. Leaves: Laters, and records that are kept.
+Fails: with what the storage raises; ClientDisconnected while its database is away.
+
+Each client sees the storage as of the view: what the clients were sent. A follower moves it, in the
+order of the transactions, whoever has committed them; this server's own are answered when it has
+passed them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple
+
+from ZODB.POSException import POSError
+
+from ZEO.Exceptions import ClientDisconnected
+from ZEO.net.loop import Loop
+from ZEO.serving.backends.base import Backend, Committing, Found, Reader
+from ZEO.serving.backends.changes import Step, changes_of
+from ZEO.serving.backends.follow import AGAIN, Follower
+from ZEO.serving.backends.instances import Instances
+from ZEO.serving.backends.pooled import PooledStorage
+from ZEO.serving.backends.readers import Readers
+from ZEO.serving.backends.recent import Records
+from ZEO.serving.backends.view import View
+from ZEO.serving.backends.writers import Writers
+from ZEO.serving.later import Client, Later, Workers
+from ZEO.serving.options import ServingOptions
+from ZEO.wire.quoting import explained
+
+log = logging.getLogger('ZEO.StorageServer')
+
+#: Seconds that a call waits until everything is reported that was committed before.
+LONGEST_REFRESH = 5.0
+
+#: Seconds that the answer to a commit waits until the view has passed it.
+LONGEST_PASSING = 10.0
+
+#: Seconds that the threads have to end; those that wait for the database are left alone.
+ENDING = 2.0
+
+
+class _Permanent(NamedTuple):
+    """A transaction of this server that is permanent, and not reported yet."""
+
+    commit: Committing
+    answer: Later
+
+
+class MvccBackend(Backend):
+    """A storage with instances.
+
+    :param options: of all storages of the server.
+    """
+
+    def __init__(
+        self, name: str, storage: Any, loop: Loop, workers: Workers, options: ServingOptions
+    ) -> None:
+        super().__init__(name, storage, loop, workers)
+        # threads of its own: those of the other storages must not wait for this database
+        self._workers = self.waiting_threads = Workers(loop)
+        self._instances = Instances(name, storage, options.policy)
+        self.parallel = self._instances.parallel
+        changes = changes_of(self._instances)
+        last, self.recent_changes = changes.recent(options.limits.invalidation_oids)
+        self._view = View(last)
+        self._records = Records(options.limits.record_memory)
+        self._readers = Readers(
+            self._instances,
+            self._view,
+            loop,
+            self._records.keep,
+            self._look_again,
+            options.limits.batch,
+        )
+        self._writers = Writers(self._instances, self._view, loop)
+        self.storage = PooledStorage(self._instances, self._view, loop, self._workers)
+        self.storage.look()
+        self._follower = Follower(name, changes, loop, self, options.poll_interval, last)
+        self._heard: Callable[[bytes, list[bytes]], None]
+        self._lost: Callable[[], None]
+        self._steps: deque[Step] = deque()  # those that clients were not sent yet
+        # transactions that the database may have made permanent by now
+        self._finishing: dict[Committing, frozenset[bytes]] = {}
+        self._permanent: dict[bytes, _Permanent] = {}  # by tid
+
+    def follow(
+        self,
+        database: Any,
+        heard: Callable[[bytes, list[bytes]], None],
+        lost_track: Callable[[], None],
+    ) -> None:
+        self._instances.database = database
+        self._heard, self._lost = heard, lost_track
+        self._follower.start()
+
+    def close(self) -> None:
+        self._readers.close(ENDING)
+        self._writers.close(ENDING)
+        self._follower.close(ENDING)
+        self._loop.system.spawn('ZEO closing', self._storage.close).join(ENDING)
+
+    # Reading.
+
+    def load(self, oid: bytes, tid: bytes, client: Reader) -> Found | Later:
+        client.loads += 1
+        found = self._records.find(oid)
+        if found is not None and found[1] < tid:
+            return found
+        self._check_database()
+        return self._readers.load([oid], tid, client, True)
+
+    def load_many(self, oids: list[bytes], tid: bytes, client: Reader) -> Later:
+        self._check_database()
+        client.loads += len(oids)
+        return self._readers.load(oids, tid, client, False)
+
+    def load_serial(self, oid: bytes, serial: bytes, client: Reader) -> bytes:
+        client.loads += 1
+        return self.storage.loadSerial(oid, serial)
+
+    def iterate(self, start: bytes | None, stop: bytes | None, client: Client) -> Any:
+        return self.storage.iterator(start, stop)
+
+    def compute(self, work: Callable[[], Any], client: Client | None = None) -> Later:
+        return self._workers.run(work, client)
+
+    def give_back(self, close: Callable[[], None]) -> None:
+        try:
+            self._workers.run(close)
+        except POSError:  # no thread: the connection is given back with the object
+            pass
+
+    def forget(self, client: Client) -> None:
+        super().forget(client)
+        self._readers.forget(client)
+
+    def _look_again(self) -> None:
+        self._follower.request(lambda error: None)
+
+    def _check_database(self) -> None:
+        """Refuse at once what would wait in vain.
+
+        :raises ClientDisconnected: while the database is away.
+        """
+        if self._follower.is_away():
+            raise self._away()
+
+    def _away(self) -> ClientDisconnected:
+        return ClientDisconnected(
+            f'the database of storage {self._name!r} is not available: {self.trouble}'
+        )
+
+    @property
+    def trouble(self) -> str | None:
+        if not self._follower.is_away():
+            return None
+        error = self._follower.trouble
+        return 'it does not answer' if error is None else explained(error)
+
+    def refresh(self) -> Later:
+        self._check_database()
+        answer = Later()
+
+        def met(error: BaseException | None) -> None:
+            timer.cancel()
+            answer.answer(None) if error is None else answer.fail(self._away())
+
+        def late() -> None:
+            answer.fail(
+                ClientDisconnected(
+                    f'the database of storage {self._name!r} did not answer within '
+                    f'{LONGEST_REFRESH:g} s'
+                )
+            )
+
+        timer = self._loop.later(LONGEST_REFRESH, late)
+        self._follower.request(met)
+        return answer
+
+    def ping(self) -> Later:
+        return self.refresh()
+
+    # Committing.
+
+    def prepare(self, commit: Committing) -> None:
+        try:
+            self._check_database()
+            self._writers.of(commit.transaction).prepare(
+                commit,
+                lambda: commit.phase.prepared(commit),
+                lambda error: commit.phase.failed(commit, error),
+            )
+        except POSError as error:  # no database or no thread: the place must go to the others
+            if not commit.is_begun:
+                self._writers.give_back(commit.transaction)
+            commit.phase.failed(commit, error)
+
+    def finish(self, commit: Committing) -> Later:
+        answer = Later()
+        self._finishing[commit] = frozenset(commit.changed)
+        try:
+            self._writers.of(commit.transaction).finish(
+                commit.transaction,
+                partial(self._is_permanent, commit, answer),
+                partial(self._not_finished, commit, answer),
+            )
+        except POSError as error:
+            self._not_finished(commit, answer, error)
+        return answer
+
+    def _is_permanent(self, commit: Committing, answer: Later, tid: bytes) -> None:
+        """The answer waits until the view has passed the transaction."""
+        del self._finishing[commit]
+        self._writers.give_back(commit.transaction)
+        self._permanent[tid] = _Permanent(commit, answer)
+        self._loop.later(LONGEST_PASSING, partial(self._passes_late, tid))
+        if tid <= self._view.last or any(step[0] == tid for step in self._steps):
+            self._passed(tid, None)
+        else:
+            self._follower.request(partial(self._passed, tid))
+        self._send_steps()
+
+    def _passed(self, tid: bytes, error: BaseException | None) -> None:
+        """All transactions are reported up to this one, unless the database can't be asked."""
+        if tid not in self._permanent:
+            return
+        if error is not None:
+            again = partial(self._follower.request, partial(self._passed, tid))
+            self._loop.later(AGAIN, again)
+        elif not any(step[0] == tid for step in self._steps):  # it has changed nothing
+            self._steps = deque(sorted([*self._steps, (tid, [])]))
+        self._send_steps()
+
+    def _not_finished(self, commit: Committing, answer: Later, error: BaseException) -> None:
+        del self._finishing[commit]
+        commit.phase.failed(commit, error)
+        answer.fail(error)
+        self._send_steps()
+
+    def _passes_late(self, tid: bytes) -> None:
+        """A transaction that is permanent is answered as such, even if the database can't be asked
+        any more what was committed before it.
+        """
+        permanent = self._permanent.pop(tid, None)
+        if permanent is not None:
+            self._answer(tid, permanent)
+            self._lost()
+
+    def _answer(self, tid: bytes, permanent: _Permanent) -> None:
+        permanent.commit.phase.finished(permanent.commit, tid)
+        permanent.answer.answer(tid)
+
+    def abort(self, transaction: Any, over: Callable[[BaseException | None], None]) -> Later:
+        ended = Later()
+
+        def done(error: BaseException | None = None) -> None:
+            self._writers.give_back(transaction)
+            over(error)
+            ended.answer(None)
+
+        try:
+            self._writers.of(transaction).abort(transaction, done, done)
+        except POSError as error:  # no thread, so that there was none before
+            done(error)
+        return ended
+
+    # Changes.
+
+    def reported(self, steps: Iterable[Step]) -> None:
+        """The follower has found transactions, which follow those before."""
+        self._steps.extend(steps)
+        self._send_steps()
+
+    def _send_steps(self) -> None:
+        """Send clients the transactions that were reported, as far as it is known whose they are.
+
+        One that has changed only what a transaction of this server is about to change may be that
+        one, of which its thread has not said so yet.
+        """
+        while self._steps:
+            tid, oids = self._steps[0]
+            permanent = self._permanent.pop(tid, None)
+            if permanent is None and any(
+                changed.issuperset(oids) for changed in self._finishing.values()
+            ):
+                return
+            self._steps.popleft()
+            if permanent is not None:
+                self._loop.attempt(partial(self._answer, tid, permanent))
+            elif oids:
+                self._loop.attempt(partial(self._heard, tid, oids))
+            else:
+                self._view.advance(tid, oids)
+
+    def lost_track(self, last: bytes, why: str) -> None:
+        """The follower cannot say what has changed."""
+        log.error('storage %s: %s: the clients drop what they have cached', self._name, why)
+        self._steps.clear()
+        self._view.reset(last)
+        for tid in [tid for tid in self._permanent if tid <= last]:
+            self._passes_late(tid)
+        self._lost()
+
+    def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
+        self._view.advance(tid, oids)
+        self._records.changed(tid, oids)
+
+    def forget_records(self) -> None:
+        self._records.clear()

@@ -1,0 +1,233 @@
+"""Several servers in front of one PostgreSQL, and a client that uses it without a server."""
+
+import threading
+import time
+
+import pytest
+import transaction
+import ZODB
+from transaction.interfaces import TransientError
+from ZODB.tests.MinPO import MinPO
+from ZODB.utils import p64, z64
+
+from support import jsonlines, mover
+from support.children import SideProcess
+from support.history import committed
+from support.sides import OURS
+
+STORAGES = """
+from ZODB.config import storageFromString
+main = storageFromString({section!r})
+"""
+
+
+@pytest.fixture
+def opened():
+    """A function that opens a connection with a transaction manager of its own."""
+    databases = []
+
+    def open_database(storage):
+        database = ZODB.DB(storage)
+        databases.append(database)
+        return database.open(transaction.TransactionManager())
+
+    yield open_database
+    for database in databases:
+        database.close()
+
+
+def in_time(condition, seconds=20):
+    """Wait until a condition holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, 'it never became true'
+        time.sleep(0.005)
+
+
+def seen(connection, value):
+    """Whether a connection's root has that value by now."""
+    connection.sync()
+    try:
+        return connection.root().get('value') == value
+    except TransientError:  # the database keeps no old records
+        return False
+
+
+def test_what_one_commits_the_clients_of_the_others_see(sql, serving, clients, opened):
+    direct = opened(sql.open())
+    one, other = (opened(clients(serving(sql.open()).addr)) for _ in range(2))
+    everyone = [direct, one, other]
+    for connection in everyone:
+        value = id(connection)
+
+        def change(connection=connection, value=value):
+            try:
+                with connection.transaction_manager:
+                    connection.root()['value'] = value
+            except TransientError:
+                connection.transaction_manager.abort()
+                return False
+            return True
+
+        in_time(change)
+        for each in everyone:
+            in_time(lambda each=each, value=value: seen(each, value))
+
+
+def test_a_client_reports_the_changes_of_others_in_their_order(sql, serving, clients, database):
+    direct = sql.open()
+    client = clients(serving(sql.open(), poll_interval=0.02).addr)
+    told = database()
+    client.registerDB(told)
+    if sql.keeps_history:
+        tids = [tid for n in range(1, 6) for tid in committed(direct, [p64(n), p64(9)])]
+        expected = [(tid, [p64(n), p64(9)]) for n, tid in enumerate(tids, 1)]
+    else:  # of each object the last change is known
+        tids = [tid for n in range(1, 6) for tid in committed(direct, [p64(n)])]
+        expected = [(tid, [p64(n)]) for n, tid in enumerate(tids, 1)]
+    in_time(lambda: client.ping() or client.lastTransaction() == tids[-1])
+    assert [entry[:2] for entry in told.log] == expected
+    direct.close()
+
+
+def test_a_client_that_registers_is_not_behind_any_other_server(sql, serving, clients):
+    one, other = (serving(sql.open(), poll_interval=60) for _ in range(2))
+    tid = committed(clients(one.addr), [z64])[0]
+    late = clients(other.addr)
+    assert late.lastTransaction() == tid
+    assert late.load(z64)[1] == tid
+
+
+def test_a_client_that_asks_the_server_sees_what_was_committed_elsewhere(sql, serving, clients):
+    one, other = (serving(sql.open(), poll_interval=60) for _ in range(2))
+    writer, reader = clients(one.addr), clients(other.addr, server_sync=True)
+    tid = committed(writer, [z64])[0]
+    reader.sync()
+    assert reader.lastTransaction() == tid
+
+
+def test_a_client_moves_when_its_server_goes_and_keeps_its_cache(sql, serving, clients):
+    servers = [serving(sql.open()), serving(sql.open())]
+    client = clients([server.addr for server in servers])
+    tids = committed(client, [p64(1), p64(2)], [p64(2)])
+    assert client.load(p64(1))[1] == tids[0]
+    gone, left = sorted(servers, key=lambda server: not server.hosted['1'].peers)
+    changed = committed(clients(left.addr), [p64(2)])[0]
+    gone.close()
+    in_time(lambda: client.is_connected() and client.lastTransaction() == changed)
+    loads = left.hosted['1'].peers.loads
+    assert client.load(p64(1))[1] == tids[0]
+    assert left.hosted['1'].peers.loads == loads
+    assert client.load(p64(2))[1] == changed
+
+
+def test_own_and_foreign_commits_come_in_one_order(sql, serving, clients, opened):
+    """Each of three increments a counter, of which no increment is lost."""
+    direct = opened(sql.open())
+    with direct.transaction_manager:
+        direct.root()['counter'] = MinPO(0)
+    everyone = [direct, *(opened(clients(serving(sql.open()).addr)) for _ in range(2))]
+    errors = []
+
+    def increment(connection):
+        done = 0
+        try:
+            while done < 10:
+                try:
+                    connection.sync()
+                    connection.root()['counter'].value += 1
+                    connection.transaction_manager.commit()
+                    done += 1
+                except TransientError:
+                    connection.transaction_manager.abort()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=increment, args=(each,)) for each in everyone]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(50)
+    assert not errors
+    direct.sync()
+    assert direct.root()['counter'].value == 30
+
+
+@pytest.fixture
+def fleet(sql, sockets, tmp_path):
+    """A function that starts a server process at an address."""
+    (tmp_path / 'storages.py').write_text(STORAGES.format(section=sql.section()))
+    processes = []
+
+    def start(address):
+        spec = f'main={tmp_path}/storages:main'
+        command = ['python', '-m', 'ZEO.start', '-U', address, '-S', spec]
+        process = SideProcess(OURS, command)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+
+
+def money(sql, fleet, sockets, clients, tmp_path, seconds):
+    """Move money for some seconds, while connections and servers are lost."""
+    addresses = [sockets(), sockets()]
+    servers = {address: fleet(address) for address in addresses}
+    names = [f'client {number}' for number in range(4)] + ['direct']
+    first = clients(addresses, storage='main')
+    connection = ZODB.DB(first).open()
+    mover.prepare(connection, names)
+    workers = []
+    try:
+        for number, name in enumerate(names[:-1]):
+            turned = addresses if number % 2 else addresses[::-1]
+            arguments = [','.join(turned), name, str(seconds), str(tmp_path / f'{number}.zec')]
+            workers.append(SideProcess(OURS, ['python', '-m', 'support.mover', *arguments, 'main']))
+        end = time.monotonic() + seconds
+        turn = 0
+        while time.monotonic() < end:
+            time.sleep(1.5)  # work that is interrupted
+            turn += 1
+            if turn % 2:
+                sql.cluster.end_connections(sql.name)
+            else:
+                address = addresses[turn // 2 % 2]
+                servers[address].kill()
+                servers[address] = fleet(address)
+        figures = [jsonlines.loads(_line(worker)) for worker in workers]
+        in_time(lambda: first.is_connected(test=True))
+        first.ping()
+        connection.sync()
+        assert mover.total(connection) == mover.ACCOUNTS * mover.AMOUNT
+        counts = [connection.root()['moves'][name]['count'] for name in names[:-1]]
+        assert counts == [figure['count'] for figure in figures]
+        assert all(figure['moves'] for figure in figures), figures
+        direct = sql.open()
+        database = ZODB.DB(direct)
+        assert mover.total(database.open()) == mover.ACCOUNTS * mover.AMOUNT
+        database.close()
+    finally:
+        transaction.abort()
+        for worker in workers:
+            worker.kill()
+
+
+def _line(worker):
+    line = worker.output.line(60)
+    assert line, worker.errors.seen
+    return line
+
+
+@pytest.mark.timeout(120)
+def test_no_money_is_lost_between_two_servers(sql, fleet, sockets, clients, tmp_path):
+    if not sql.keeps_history:
+        pytest.skip('the slow test below does that')
+    money(sql, fleet, sockets, clients, tmp_path, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_no_money_is_lost_in_a_long_time(sql, fleet, sockets, clients, tmp_path):
+    money(sql, fleet, sockets, clients, tmp_path, 60)
