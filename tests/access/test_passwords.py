@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from contextlib import suppress
 
 import pytest
 import ZODB.config
@@ -19,6 +20,7 @@ from ZEO.Exceptions import (
     ConfigurationError,
     ProtocolError,
 )
+from ZEO.link import credentials
 from ZEO.serving.access import attempts, proving
 from ZEO.serving.access.access import Access
 from ZEO.wire import scram
@@ -105,6 +107,47 @@ def test_a_client_that_reconnects_hashes_once(server, clients, monkeypatch):
         client._server.connection.lose('for a test')
         client.ping()
     assert len(hashes) == 1
+
+
+def test_a_server_that_has_not_accepted_a_password_is_asked_again_after_a_while_only(
+    server, clients, at_once, monkeypatch, set_password
+):
+    monkeypatch.setattr(credentials, 'FIRST_PAUSE', 1000.0)
+    guesses, failures, rounds = server._service.passwords.attempts, [], []
+    monkeypatch.setattr(guesses, 'failed', lambda *args: failures.append(args) or 0)
+    client = clients(server.addr, username='app', password='a new one', wait=False)
+    proof = client._server._wanted.credentials
+    real = proof.prove
+    monkeypatch.setattr(proof, 'prove', lambda *args: rounds.append(args) or real(*args))
+    while len(rounds) < 5:
+        with pytest.raises(AuthError, match='does not accept the user name with this password'):
+            client.ping()
+    assert len(failures) == 1
+    set_password('app', 'a new one')
+    server.post(server.reload_passwords)
+    server.post(lambda: [denial.__setattr__('until', 0.0) for denial in proof._denials.values()])
+    while not client.is_connected():
+        with suppress(AuthError):
+            client.ping()
+
+
+def test_the_pauses_grow_up_to_a_bound():
+    proof, now, asked = credentials.Credentials('app', SECRET), 0.0, []
+
+    class Connection:
+        where = 'somewhere'
+
+    def exchange(connection):
+        asked.append(now)
+        raise AuthError('no')
+
+    proof._exchange = exchange
+    for second in range(500):
+        now = float(second)
+        with pytest.raises(AuthError, match='no'):
+            proof.prove(Connection, now)
+    assert asked[:6] == [0, 2, 6, 14, 30, 62]
+    assert [asked[-1] - asked[-2]] == [credentials.LAST_PAUSE]
 
 
 def test_a_read_only_fallback_proves_its_password_too(serving, set_password, path, clients):

@@ -121,6 +121,12 @@ def test_a_proof_is_worth_nothing_on_another_connection():
         assert not other.confirm(final)[0]
 
 
+def test_the_last_text_has_to_hold_the_nonces_that_were_agreed_upon():
+    client, server = exchange()
+    client._both = CLIENT_NONCE + 'z' * 24  # what the proof covers is right, too
+    assert not server.confirm(client.final(HASHED))[0]
+
+
 def test_a_proof_is_bound_to_the_tls_connection():
     client = ClientExchange('app', CLIENT_NONCE, b'to the relay')
     server = ServerExchange(client.first, SERVER_NONCE, b'to the server')

@@ -233,7 +233,7 @@ class ConnectRound:
         credentials = self._wanted.credentials
         try:
             if credentials is not None:
-                credentials.prove(connection)
+                credentials.prove(connection, self._system.now())
         except Exception as error:
             self.reject(connection, error)
             return False

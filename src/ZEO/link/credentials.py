@@ -6,13 +6,15 @@ it, cannot check it, or does not know it itself; ProtocolError for answers that 
 ClientDisconnected where another try may help.
 
 The password is never sent, and neither logged nor shown. The costly hash of it is kept for the
-next connection to the same server.
+next connection to the same server. A server that has not accepted it is asked again after a while
+only: it counts failures, and other processes with the same user name would not be looked at.
 """
 
 from __future__ import annotations
 
 import os
 from base64 import b64encode
+from dataclasses import dataclass
 
 from ZEO.Exceptions import AuthError, ClientDisconnected, ProtocolError
 from ZEO.link.connection import Connection
@@ -25,8 +27,21 @@ _NONCE = 18
 #: Seconds that the server may take for each answer; it lets those wait who guess.
 _PATIENCE = 20.0
 
-#: Hashes that are kept: of so many servers with files of their own.
+#: Hashes that are kept: of this number of servers with files of their own.
 _MOST_HASHES = 8
+
+#: Seconds after which a server that has not accepted the password is asked again: at first, and at
+#: most; each is twice as long as the one before.
+FIRST_PAUSE, LAST_PAUSE = 2.0, 60.0
+
+
+@dataclass
+class _Denial:
+    """What a server has said last."""
+
+    text: str
+    until: float  # when it is asked again
+    pause: float  # seconds
 
 
 class Credentials:
@@ -39,18 +54,36 @@ class Credentials:
         self.username = username
         self._password = password
         self._hashes: dict[Challenge, bytes] = {}
-        self._closed: set[str] = set()  # servers that closed the connection instead of answering
+        # of servers, by their addresses: those that closed the connection instead of answering,
+        # those that have answered before, and those that have not accepted the password
+        self._closed: set[str] = set()
+        self._able: set[str] = set()
+        self._denials: dict[str, _Denial] = {}
 
     def __repr__(self) -> str:
         return f'<the password of {self.username!r}>'
 
-    def prove(self, connection: Connection) -> None:
+    def prove(self, connection: Connection, now: float) -> None:
         """Prove the password on a connection, and have the server prove that it knows it.
 
-        :raises AuthError: when either proof fails, or the server cannot check passwords.
+        :param now: the time, in seconds of a clock that never goes back.
+        :raises AuthError: when either proof fails, or the server cannot check passwords; the same
+            without asking again, where that was so a short time ago.
         :raises ProtocolError: when the server answers with something else.
         :raises ClientDisconnected: when another try may help.
         """
+        denial = self._denials.get(connection.where)
+        if denial is not None and now < denial.until:
+            raise AuthError(denial.text)
+        try:
+            self._exchange(connection)
+        except AuthError as error:
+            pause = FIRST_PAUSE if denial is None else min(2 * denial.pause, LAST_PAUSE)
+            self._denials[connection.where] = _Denial(str(error), now + pause, pause)
+            raise
+        self._denials.pop(connection.where, None)
+
+    def _exchange(self, connection: Connection) -> None:
         nonce = b64encode(os.urandom(_NONCE)).decode('ascii')
         exchange = ClientExchange(self.username, nonce, connection.tls_binding())
         answer = self._begin(connection, exchange.first)
@@ -70,6 +103,7 @@ class Credentials:
                 raise  # an answer of the server's, or an error of the connection's own
             raise self._unanswered(connection.where) from error
         self._closed.discard(connection.where)
+        self._able.add(connection.where)
         return answer
 
     def _unanswered(self, where: str) -> Exception:
@@ -80,7 +114,7 @@ class Credentials:
             'the server closed the connection when it was asked to check a password. ZEO 6 and '
             'older versions cannot do that: remove username and password, which they ignored'
         )
-        if where in self._closed:
+        if where in self._closed and where not in self._able:
             return AuthError(text)
         self._closed.add(where)
         return ClientDisconnected(f'{where}: {text}')

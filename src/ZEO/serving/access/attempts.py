@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
-#: Failures at once, and seconds after which one more is looked at. Of one source for one user: a
-#: process with an old secret tries once in seconds, and must not use up all. Of one source for all
-#: users; for one user from all sources; of all.
-BY_BOTH, BY_SOURCE, BY_USER, BY_ALL = (10, 5.0), (50, 1.0), (50, 1.0), (500, 0.05)
+#: Failures at once, and seconds after which one more is looked at. Of one source for one user: that
+#: may be the fifty processes of a machine, of which some still have an old secret, with which each
+#: tries once a minute. Of one source for all users; for one user from all sources; of all.
+BY_BOTH, BY_SOURCE, BY_USER, BY_ALL = (50, 1.0), (100, 0.5), (100, 1.0), (500, 0.05)
 
 #: Seconds by which a first failure is answered late, doubled by each that follows, and the longest;
 #: less than a client waits.

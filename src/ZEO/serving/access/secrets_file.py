@@ -35,7 +35,7 @@ _KEY = 32
 #: Bytes that the file may have: a hundred thousand users.
 _MOST = 20 * 2**20
 
-#: Seconds that another process may take for its change, which takes milliseconds.
+#: Seconds that another process may take for its change, which takes a tenth of a second.
 _PATIENCE = 10.0
 
 #: The bits of a mode that let others than the owner read or write.
