@@ -209,7 +209,7 @@ class StorageServer:
             return None
         changed = passwords.secrets.reload()
         for peer in list(self._peers):
-            if peer.identity.user in changed:
+            if peer.user in changed:
                 peer.close('closed by this server: the password of its user was changed')
         return changed
 

@@ -85,7 +85,7 @@ class Peer:
         self._stage: Unregistered | Registered = Unregistered(
             self, service.storages, service.passwords
         )
-        self._user: str | None = None  # who has proved to know its secret
+        self.user: str | None = None  # who has proved to know its secret
         self._identity: Identity | None = None  # once it was asked for
         self._channel = open_channel(self)
         self.tls_binding = self._channel.tls_binding
@@ -110,9 +110,11 @@ class Peer:
 
     @property
     def identity(self) -> Identity:
-        """Who the client is, as far as that is proved."""
+        """Who the client is, as far as that is proved; to be asked only when it has sent a message:
+        before the TLS handshake nothing is proved, and what is found here stays.
+        """
         if self._identity is None:
-            self._identity = identity_of(self._channel, self._user)
+            self._identity = identity_of(self._channel, self.user)
         return self._identity
 
     def authenticated(self, user: str) -> None:
@@ -122,7 +124,7 @@ class Peer:
         """
         if self.is_registered:
             raise ProtocolError('client proved who it is after register')
-        self._user, self._identity = user, None
+        self.user, self._identity = user, None
 
     def right(self, storage: str) -> Right:
         """Return what the client may do with the storage of that name, if there is one."""
