@@ -23,7 +23,7 @@ from ZEO.net.loop import Loop
 from ZEO.net.output import Unread
 from ZEO.net.sources import is_local, source_of
 from ZEO.net.system import REAL, System
-from ZEO.net.tls import TlsCodec
+from ZEO.net.tls import SSLContext, TlsCodec
 from ZEO.net.tls_socket import TlsSocket
 from ZEO.net.unix_sockets import BY_UMASK, FileRights
 from ZEO.serving import descriptors, doors, leftovers
@@ -180,20 +180,29 @@ class StorageServer:
         """What each client may do; None: every client may do everything."""
         return self._service.access
 
-    def allow(self, access: Access | None, restricted: bool = False) -> None:
+    def allow(
+        self, access: Access | None, restricted: bool = False, ssl: SSLContext | None = None
+    ) -> None:
         """Have other rules from now on, and end the connections of clients that may do less by
         them; to be called in the loop's thread (:meth:`post`).
 
         :param restricted: refuse rules by which everyone may use the server.
+        :param ssl: another context for clients that connect from now on.
         :raises ConfigurationError: for these, and for rules that no client can match, or that never
             count; then nothing changes.
         """
-        access = effective(access, self._situation())
-        check_rules(access, self._situation())
+        if ssl is not None and self._ssl is None:
+            raise ConfigurationError('only a restart can switch TLS on')
+        situation = self._situation(ssl or self._ssl)
+        access = effective(access, situation)
+        check_rules(access, situation)
         if restricted:
-            check_restricted(access, self._situation())
+            check_restricted(access, situation)
+        self._ssl = situation.ssl
+        if access == self.access:
+            return
         self._service.access = access
-        warn(access, self._situation())
+        warn(access, situation)
         for peer in list(self._peers):
             peer.check_right()
 
@@ -252,12 +261,12 @@ class StorageServer:
         for address in wanted:
             for listener in addresses.listen(address, rights):
                 self._acceptors.append(Acceptor(self._loop, listener, self._accepted))
-        warn(self.access, self._situation())
+        warn(self.access, self._situation(self._ssl))
 
-    def _situation(self) -> Situation:
+    def _situation(self, ssl: SSLContext | None) -> Situation:
         """Return what rules of access have to be about."""
         has_passwords = self._service.passwords is not None
-        return Situation(self.storages, self.addresses, self._ssl, has_passwords)
+        return Situation(self.storages, self.addresses, ssl, has_passwords)
 
     def _stop_listening(self) -> None:
         for acceptor in self._acceptors:

@@ -35,6 +35,7 @@ CONFIGURATION = """\
     certificate {folder}/certs/localhost.pem
     key {folder}/certs/localhost.key
     authenticate {folder}/certs/ca.pem
+    {crl}
   </ssl>
   <access main>
     {rules}
@@ -53,8 +54,8 @@ class Site:
     """The files of a site, and its server."""
 
     def __init__(self, folder, socket):
-        self.folder, self.socket = folder, socket
-        names = ['--server', 'localhost', '--client', 'app', '--client', 'guest']
+        self.folder, self.socket, self.crl = folder, socket, ''
+        names = ['--server=localhost', '--client=app', '--client=guest', '--client=gone']
         assert zeo.main(['certs', str(folder / 'certs'), *names]) in (0, None)
         self.set_password('ops', SECRET)
         self.write(*RULES)
@@ -78,7 +79,9 @@ class Site:
 
     def write(self, *rules):
         lines = '\n    '.join(f'rule {rule}' for rule in rules)
-        text = CONFIGURATION.format(socket=self.socket, folder=self.folder, rules=lines)
+        text = CONFIGURATION.format(
+            socket=self.socket, folder=self.folder, rules=lines, crl=self.crl
+        )
         (self.folder / 'zeo.conf').write_text(text)
 
     def hang_up(self, answer):
@@ -214,6 +217,29 @@ def test_each_of_two_files_is_read_though_the_other_one_is_broken(site):
     assert 'the passwords stay as they were' in site.process.errors.seen
     assert site.right('guest', username='ops', password='another one') == 'write'
     path.write_bytes(kept)
+
+
+def test_certificates_that_are_renewed_and_revoked_count_after_a_signal(site):
+    """For clients that connect then; those that are connected stay until a rule is against them."""
+    certs = str(site.folder / 'certs')
+    client = site.open('app')
+    assert zeo.main(['certs', certs, '--renew', 'localhost', '--revoke', 'gone']) in (0, None)
+    site.crl = f'crl {certs}/crl.pem'
+    site.write(*RULES)
+    site.hang_up('the files of <ssl> were read again')
+    found = site.right('gone', wait_timeout=5, **OPS)
+    assert 'AuthError' not in found and 'revoked' in found
+    assert site.right('app') == 'write' and client.new_oid()
+    site.write('certificate CN=app nothing', *RULES)
+    site.hang_up('new: certificate CN=app nothing')
+    with pytest.raises(AuthError):
+        while True:
+            try:
+                client.new_oid()
+                client.ping()
+            except ClientDisconnected:  # the call that was under way
+                pass
+    client.close()
 
 
 def test_what_was_denied_is_counted_and_is_in_the_log_without_a_secret(site):

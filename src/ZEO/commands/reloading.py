@@ -1,4 +1,4 @@
-"""The rules of access and the passwords of a running server, read again from their files.
+"""Rules of access, passwords and certificates of a running server, read again from their files.
 
 Enters: a signal, at any moment. Leaves: other rules, by which clients that may do less are closed;
 a line in the log that says what has changed. Fails: never; where a file cannot be used, the log
@@ -16,9 +16,10 @@ from functools import partial
 
 from ZEO.config.loading import absolute, load
 from ZEO.config.opening import one_line
-from ZEO.config.server import access_of
+from ZEO.config.server import access_of, tls_again
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.system import REAL
+from ZEO.net.tls import SSLContext
 from ZEO.serving.access.access import Access
 from ZEO.StorageServer import StorageServer
 from ZEO.wire.quoting import cleaned
@@ -90,15 +91,17 @@ class Reloading:
             self._again = False
             self._begin()
 
-    def _use(self, access: Access | None, restricted: bool) -> None:
+    def _use(self, access: Access | None, restricted: bool, tls: SSLContext | None) -> None:
         server = self._server
         assert server is not None
         before = server.access
         try:
-            server.allow(access, restricted)
+            server.allow(access, restricted, tls)
         except ConfigurationError as error:
             _failed(error)
             return
+        if tls is not None:
+            log.info('the files of <ssl> were read again, for clients that connect from now on')
         change = _change(before, server.access)
         log.info('the rules of access were read again: %s', cleaned(change, _LINE))
 
@@ -110,7 +113,7 @@ class Reloading:
             zeo = load(url).zeo
             if zeo is None:
                 raise ConfigurationError(f'{url}: there is no <zeo> section')
-            use = partial(self._use, access_of(zeo), zeo.require_access)
+            use = partial(self._use, access_of(zeo), zeo.require_access, tls_again(zeo))
         except Exception as error:
             use = partial(_failed, error)
         assert self._server is not None

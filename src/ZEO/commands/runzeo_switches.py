@@ -21,7 +21,7 @@ from ZEO.Exceptions import ConfigurationError
 _DESCRIPTION = """Serve ZODB storages to the processes that open them with ZEO.ClientStorage, as
 a configuration file says. Without a file, -a and -f are needed; with one, they override what it
 says. SIGTERM and SIGINT stop the server, SIGHUP and SIGUSR2 make it open its log files again.
-SIGHUP also makes it read again who may do what (<access>), and the passwords."""
+SIGHUP also makes it read again who may do what (<access>), passwords, and the files of <ssl>."""
 
 _EPILOG = """In the file, $INSTANCE stands for the environment's INSTANCE, or else INSTANCE_HOME,
 unless %define defines it. With INSTANCE_HOME set, the process id is written to its

@@ -231,6 +231,15 @@ def _password_file(zeo: Any) -> str:
     return zeo.password_file
 
 
+def tls_again(zeo: Any) -> SSLContext | None:
+    """Return the context of a running server, made from its files again; None where it has none, or
+    a program adds to the one that it has.
+
+    :raises ConfigurationError: when a file is wrong.
+    """
+    return None if zeo.ssl is None or zeo.ssl.is_dynamic else _tls(zeo.ssl)
+
+
 def _tls(section: TlsSection) -> SSLContext:
     try:
         return section.server_context()

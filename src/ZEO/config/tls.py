@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
-from ZEO.net.tls import SSLContext, client_context, server_context
+from ZEO.net.tls import DYNAMIC, SSLContext, client_context, server_context
 
 
 class TlsSection:
@@ -29,6 +29,11 @@ class TlsSection:
     def lets_anyone_in(self) -> bool:
         """Whether a server would accept clients that have no certificate."""
         return not self._authenticate
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether a program adds the certificates that are trusted."""
+        return self._authenticate == DYNAMIC
 
     def server_context(self) -> SSLContext:
         """Return the context for a server.
