@@ -40,6 +40,7 @@ class Description:
     flags: int
     position: int = 0
     count: int = 1
+    is_gone: bool = False  # with its process
 
     def seek(self, offset: int, whence: int) -> int:
         """Move, and return the new position."""
@@ -99,6 +100,7 @@ class Disk(Names):
     def _end(self) -> None:
         for description in self._open.values():
             description.inode.lock = None
+            description.is_gone = True
         self._open = {}
         self.pid += 1
         self._is_off = False

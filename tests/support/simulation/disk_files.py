@@ -1,7 +1,8 @@
 """Open files of a simulated disk, with Python's own buffers in front of them.
 
-Enters: a disk, a path, a mode. Leaves: what ``open`` returns. Fails: OSError as the disk says. A
-file of a process that is gone writes nothing any more, not even when it is collected as garbage.
+Enters: a disk, a path, a mode. Leaves: what ``open`` returns. Fails: OSError as the disk says;
+PowerCut for a file of a process that is gone, which writes nothing any more, not even when it is
+collected as garbage.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import errno
 import io
 import os
 from typing import TYPE_CHECKING, Any
+
+from support.simulation.disk_faults import PowerCut, error
 
 if TYPE_CHECKING:
     from support.simulation.disk import Disk
@@ -92,8 +95,10 @@ class RawFile(io.RawIOBase):
     def _check(self) -> None:
         if self.closed:
             raise ValueError('I/O operation on closed file')
+        if self._open.is_gone:
+            raise PowerCut
         if not self._disk.has(self._fd, self._open):
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            raise error(errno.EBADF)
 
 
 def open_file(

@@ -11,7 +11,6 @@ opened meanwhile.
 from __future__ import annotations
 
 import builtins
-import errno
 import importlib
 import os
 import shutil
@@ -22,7 +21,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from support.simulation.disk import Disk
-from support.simulation.disk_faults import error
+from support.simulation.disk_faults import PowerCut
 from support.simulation.disk_files import RawFile, flags_of
 from support.simulation.disk_os import modules_on
 
@@ -90,7 +89,10 @@ class Gone(Disk):
 
     def call(self, kind: str) -> None:
         if hasattr(self, '_is_gone'):
-            raise error(errno.EBADF)
+            raise PowerCut
+
+    def description(self, fd: int) -> Any:
+        raise PowerCut
 
 
 @contextmanager
