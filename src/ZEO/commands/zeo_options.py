@@ -48,6 +48,7 @@ class ZEOOptions:
     unix_access: Any = None
     access: Any = None
     password_file: str | None = None
+    poll_interval: float | None = None
 
     def __init__(self) -> None:
         self.args: list[str] = []  # the command line
