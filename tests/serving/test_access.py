@@ -75,6 +75,24 @@ def test_a_rule_is_about_those_that_it_names(machine, text, about, not_about):
     assert [one for one in not_about if found.matches(one)] == []
 
 
+@pytest.mark.parametrize('name', ['CN=the ops team', '"CN=the ops team"'])
+def test_the_names_of_certificates_may_have_blanks(name):
+    assert rule(f'certificate {name}  read').name == 'CN=the ops team'
+
+
+def test_the_name_of_a_user_is_compared_in_the_form_in_which_it_is_proved():
+    """A rule that keeps somebody out must not miss them for another way to write the name."""
+    for written in 'fi', '\ufb01':
+        assert rule(f'user {written} nothing').matches(Identity(user='fi'))
+    assert rule('user e\u0301 nothing').matches(Identity(user='\u00e9'))
+
+
+@pytest.mark.parametrize('name', ['a:b', 'a b', 'x' * 101])
+def test_a_name_that_no_user_can_have_is_an_error(name):
+    with pytest.raises(ValueError, match='cannot be the name of a user'):
+        rule(f'user {name} read')
+
+
 @pytest.mark.parametrize('kind', ['user *', 'certificate *', 'unix-user 0', 'unix-group 0'])
 def test_a_client_that_has_proved_nothing_is_only_anyone(kind):
     assert not rule(f'{kind} admin').matches(STRANGER)
@@ -87,9 +105,6 @@ def test_a_client_that_has_proved_nothing_is_only_anyone(kind):
         ('user ops  read', 'ops'),
         ('  user\tops\tread ', 'ops'),
         ('USER Ops READ', 'Ops'),
-        ('user the ops team read', 'the ops team'),
-        ('user "the ops team" read', 'the ops team'),
-        ('user " ops" read', ' ops'),
         ('user "ops read', '"ops'),
         ('user read read', 'read'),
         ('user anyone read', 'anyone'),

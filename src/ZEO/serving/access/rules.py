@@ -18,6 +18,7 @@ from enum import IntEnum
 from ZEO.net import tls_names, unix_peers
 from ZEO.serving.access.identity import Identity
 from ZEO.wire.quoting import cleaned
+from ZEO.wire.scram import checked_name
 
 
 class Right(IntEnum):
@@ -101,6 +102,16 @@ def _named(kind: str, name: str, right: Right) -> Rule:
     if not name:
         raise ValueError(f'a rule about {kind} needs a name: {_FORM}')
     return Rule(kind, name, right)
+
+
+def _user(kind: str, name: str, right: Right) -> Rule:
+    if name in ('', ANY):
+        return _named(kind, name, right)
+    try:
+        # in the form of the name that is proved, which else none would match
+        return Rule(kind, checked_name(name), right)
+    except ValueError as error:
+        raise ValueError(f'{name!r} cannot be the name of a user: {error}') from None
 
 
 def _certificate(kind: str, name: str, right: Right) -> Rule:
@@ -199,7 +210,7 @@ class Kind:
 
 
 KINDS = {
-    'user': Kind(_named, _is_user),
+    'user': Kind(_user, _is_user),
     'certificate': Kind(_certificate, _has_certificate),
     'unix-user': Kind(_unix_user, _is_unix_user),
     'unix-group': Kind(_unix_group, _is_in_group),
