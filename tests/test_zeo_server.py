@@ -17,6 +17,7 @@ import ZEO
 from support.processes import Process
 from ZEO.ClientStorage import ClientStorage
 from ZEO.commands.probing import NoAnswer, probe
+from ZEO.commands.zeo_options import SERVED_WITH
 from ZEO.Exceptions import AuthError, ConfigurationError, Unavailable
 from ZEO.runzeo import ZEOOptions, ZEOServer
 from ZEO.serving.access import secrets_file
@@ -24,6 +25,10 @@ from ZEO.StorageServer import StorageServer
 
 SOURCES = str(Path(ZEO.__file__).parent.parent)
 PATIENCE = 40
+
+
+def test_each_argument_of_a_server_is_an_attribute():
+    assert set(ZEOOptions().served_with()) <= set(SERVED_WITH)
 
 
 def realized(*args):

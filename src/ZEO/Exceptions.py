@@ -24,7 +24,10 @@ class ClientDisconnected(ClientStorageError, transaction.interfaces.TransientErr
 
 
 class AuthError(StorageError):
-    """The server did not accept who the client says it is."""
+    """The server denies what a client wants: a storage, a call, or to be the user that it names.
+
+    Or a client refuses a server that does not prove that it knows the client's password.
+    """
 
 
 class ProtocolError(ClientStorageError):

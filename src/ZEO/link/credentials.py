@@ -93,6 +93,10 @@ class Credentials:
             exchange.confirm(answer)
         except ProtocolError as error:
             raise ProtocolError(f'{connection.where}: {error}') from None
+        except ClientDisconnected as error:
+            if connection.lost is not None:
+                raise
+            raise ClientDisconnected(f'{connection.where}: {error}') from None  # its own answer
 
     def _begin(self, connection: Connection, first: str) -> str:
         """Return the server's answer to the first text."""

@@ -16,6 +16,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from math import ceil
 from typing import Any, Protocol
 
 from ZEO.Exceptions import AuthError, ClientDisconnected, ProtocolError
@@ -147,6 +148,6 @@ class Proving:
 
 def _too_many(wait: float) -> ClientDisconnected:
     return ClientDisconnected(
-        f'the server does not look at passwords from here for {wait:.0f} s, since there were too '
+        f'the server does not look at passwords from here for {ceil(wait)} s, since there were too '
         'many wrong ones'
     )
