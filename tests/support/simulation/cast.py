@@ -56,7 +56,7 @@ class Cast:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.world = World(plan.seed, plan.switches, plan.pieces)
+        self.world = World(plan.seed, plan.switches, plan.pieces, plan.preempted)
         self.world.network.latency = (0.00005, plan.latency)
         self.disks: dict[str, Disk] = {}
         self._gone = Gone()  # that of dead processes

@@ -18,6 +18,10 @@ from support.simulation import objects
 
 Steps = list[list[Any]]
 
+#: The last digit of a plan's number -> the share of statements before which threads are switched;
+#: such a history takes longer.
+PREEMPTED = {4: 0.005, 9: 0.05}
+
 
 @dataclass
 class ClientPlan:
@@ -50,6 +54,7 @@ class Plan:
     :param latency: seconds of one way over the network, at most.
     :param switches: the share of calls to the outside at which another thread may go on.
     :param pieces: the share of sends and receives that are cut into pieces.
+    :param preempted: the share of statements before which another thread may go on.
     """
 
     seed: int
@@ -60,6 +65,7 @@ class Plan:
     latency: float = 0.0005
     switches: float = 0.02
     pieces: float = 0.02
+    preempted: float = 0.0
 
     @classmethod
     def of_seed(cls, seed: int) -> Plan:
@@ -109,6 +115,7 @@ class _Maker:
         plan = Plan(self._seed)
         plan.latency = random.choice((0.0002, 0.001, 0.02))
         plan.switches = random.choice((0.0, 0.01, 0.05, 0.2))
+        plan.preempted = PREEMPTED.get(plan.seed % 10, 0.0)
         plan.pieces = random.choice((0.0, 0.02, 0.3))
         plan.server = self._server()
         if self._chance(0.2):

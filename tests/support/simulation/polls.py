@@ -27,14 +27,14 @@ class Poll:
 
     def poll(self, milliseconds: float | None = None) -> list[tuple[int, int]]:
         seconds = None if milliseconds is None or milliseconds < 0 else milliseconds / 1000
-        if self._waiter is not None:
-            raise RuntimeError('concurrent poll() invocation')
         return self.wait(seconds)
 
     def wait(self, seconds: float | None) -> list[tuple[int, int]]:
         """Return the files that are ready in time."""
         scheduler = self._scheduler
-        scheduler.door('poll')
+        scheduler.door('poll')  # first: another thread may take this object meanwhile
+        if self._waiter is not None:
+            raise RuntimeError('concurrent poll() invocation')
         until = None if seconds is None else scheduler.now + seconds
         ready = self._ready()
         if ready or seconds == 0:

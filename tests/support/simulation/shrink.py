@@ -85,7 +85,7 @@ def candidates(plan: Plan) -> Iterator[Plan]:
             clients = list(plan.clients)
             clients[number] = smaller
             yield replace(plan, clients=clients)
-    for name in ('switches', 'pieces'):
+    for name in ('switches', 'pieces', 'preempted'):
         if getattr(plan, name):
             yield replace(plan, **{name: 0.0})
     for name, value in _SERVER.items():
