@@ -132,7 +132,7 @@ def test_a_revoked_client_is_refused_and_the_others_are_not(made):
     made.make('--client', 'app2')
     assert said(made.contexts()) is None
     printed = made.make('--revoke', 'app1')
-    assert 'Copy crl.pem to the servers' in printed
+    assert 'Copy crl.pem to the servers, and send them SIGHUP' in printed
     assert 'the certificate of the client has been revoked' in said(made.contexts())
     assert said(made.contexts('app2')) is None
 

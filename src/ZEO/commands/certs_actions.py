@@ -103,7 +103,7 @@ def _with_renewed(
 def _print_changes(authority: Authority, names: list[str], everything: bool) -> None:
     print(f'# written in {authority.directory}: {", ".join(authority.made)}')
     if CRL in authority.made and f'{CA}.pem' not in authority.made:
-        print(f'# Copy {CRL} to the servers, and restart them.')
+        print(f'# Copy {CRL} to the servers, and send them SIGHUP.')
     present = authority.in_use()
     shown = present if everything else {name: present[name] for name in names}
     for line in sections(authority, shown):
