@@ -4,6 +4,7 @@ Enters: one fault of a plan, and the world. Leaves: its effect; some end by them
 them at :func:`calm`. Fails: never.
 
 - ``reset A B BYTES``: connections between A and B (None: all of A) break after some more bytes
+- ``flaky A SECONDS COUNT``: all connections of A break, again and again
 - ``cut A B SECONDS``: nothing gets through between A and B
 - ``pause A SECONDS``: SIGSTOP, then SIGCONT
 - ``crash A SECONDS kill|crash``: A is killed, or its machine loses its power; it starts again later
@@ -69,6 +70,11 @@ class Calamities:
 
     def _reset(self, one: str, other: str | None, after: int) -> None:
         self._world.network.reset(one, other, after)
+
+    def _flaky(self, name: str, pause: float, count: int) -> None:
+        if count and not self._is_calm:
+            self._world.network.reset(name)
+            self._world.later(pause, self._flaky, name, pause, count - 1)
 
     def _cut(self, one: str, other: str, seconds: float) -> None:
         self._world.network.cut(one, other)

@@ -130,6 +130,7 @@ class _Maker:
         for _ in range(random.choice((0, 1, 1, 2, 2, 3, 4))):
             plan.faults.append(self._fault(plan))
         self._of_disks(plan)
+        self._of_connections(plan)
         plan.faults.sort(key=lambda fault: fault[0])
         return plan
 
@@ -297,6 +298,15 @@ class _Maker:
                 (('slow', 1), ('slow', 200), ('files', 5), ('files', 8), ('read-only', 0))
             )
             plan.faults.append([time, 'disk', name, what, number, seconds])
+
+    def _of_connections(self, plan: Plan) -> None:
+        """Have connections break again and again in some plans, while others commit."""
+        random = Random(f'flaky {self._seed}')
+        if random.random() < 0.15:
+            names = [client.name for client in plan.clients]
+            name = random.choice([*names, 'fan'] if plan.fan is not None else names)
+            pause, count = random.choice((0.01, 0.05, 0.3)), random.randint(3, 8)
+            plan.faults.append([0.3 * random.random(), 'flaky', name, pause, count])
 
     def _failing(self, time: float, process: str) -> list[Any]:
         random = self._random
