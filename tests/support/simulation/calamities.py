@@ -4,7 +4,8 @@ Enters: one fault of a plan, and the world. Leaves: its effect; some end by them
 them at :func:`calm`. Fails: never.
 
 - ``reset A B BYTES``: connections between A and B (None: all of A) break after some more bytes
-- ``flaky A SECONDS COUNT``: all connections of A break, again and again
+- ``flaky A SECONDS COUNT STOP``: all connections of A break, again and again; if STOP is not 0, A
+  stands still for half of the time between, that many seconds after each break
 - ``cut A B SECONDS``: nothing gets through between A and B
 - ``pause A SECONDS``: SIGSTOP, then SIGCONT
 - ``crash A SECONDS kill|crash``: A is killed, or its machine loses its power; it starts again later
@@ -71,17 +72,20 @@ class Calamities:
     def _reset(self, one: str, other: str | None, after: int) -> None:
         self._world.network.reset(one, other, after)
 
-    def _flaky(self, name: str, pause: float, count: int) -> None:
+    def _flaky(self, name: str, pause: float, count: int, stop: float) -> None:
         if count and not self._is_calm:
             self._world.network.reset(name)
-            self._world.later(pause, self._flaky, name, pause, count - 1)
+            if stop:
+                self._world.later(stop, self._pause, name, pause / 2)
+            self._world.later(pause, self._flaky, name, pause, count - 1, stop)
 
     def _cut(self, one: str, other: str, seconds: float) -> None:
         self._world.network.cut(one, other)
         self._world.later(seconds, self._world.network.heal, one, other)
 
     def _pause(self, name: str, seconds: float) -> None:
-        self._cast.processes[name].pause(seconds)
+        if not self._is_calm:
+            self._cast.processes[name].pause(seconds)
 
     def _crash(self, name: str, seconds: float, how: str) -> None:
         process = self._cast.processes[name]

@@ -219,10 +219,11 @@ class Cast:
 
     def _fan_out(self, process: Any) -> None:
         options = {'system': process.system, **(self.plan.fan or {})}
-        file = options.pop('file', False)
+        file, cache_size = options.pop('file', False), options.pop('cache_size', 1_000_000)
         storage = ClientStorage(
             [PORTS['server']],
             cache='/data/fan.zec' if file else None,
+            cache_size=cache_size + 200_000 * file,
             wait=False,
             wait_timeout=2,
             disconnect_poll=0.1,
@@ -317,9 +318,8 @@ class Cast:
                 client.storage.ping()
                 if client.storage.lastTransaction() >= self._last_tid():
                     break
-            except ClientDisconnected:
-                if self.world.now > until:
-                    raise
+            except ClientDisconnected:  # it looks for a server
+                pass
             if self.world.now > until:
                 self.problems.append(Anomaly('never catches up', f'{name}: {client.storage}'))
                 break

@@ -233,9 +233,13 @@ MUTATIONS = [
         'object-caches-not-dropped',
         'a client whose cache is dropped keeps the objects that are in memory',
         'link.state',
+        '        self.database.invalidateCache()\n'
+        '        self.database.invalidate(tid, [])  '
+        '# from now on its snapshots are as new as that\n'
+        '        self._set_last(tid)\n'
         '        # again, for connections that have taken an older snapshot since the first time\n'
         '        self.database.invalidateCache()\n',
-        '        pass\n',
+        '        self.database.invalidate(tid, [])\n        self._set_last(tid)\n',
     ),
     Mutation(
         'unknown-as-conflict',

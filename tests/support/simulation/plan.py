@@ -131,6 +131,8 @@ class _Maker:
             plan.faults.append(self._fault(plan))
         self._of_disks(plan)
         self._of_connections(plan)
+        if plan.fan is not None:
+            plan.fan['cache_size'] = Random(f'fan {self._seed}').choice((2_000, 1_000_000))
         plan.faults.sort(key=lambda fault: fault[0])
         return plan
 
@@ -305,8 +307,10 @@ class _Maker:
         if random.random() < 0.15:
             names = [client.name for client in plan.clients]
             name = random.choice([*names, 'fan'] if plan.fan is not None else names)
-            pause, count = random.choice((0.01, 0.05, 0.3)), random.randint(3, 8)
-            plan.faults.append([0.3 * random.random(), 'flaky', name, pause, count])
+            pause, count = random.choice((0.02, 0.1, 0.3)), random.randint(3, 8)
+            # often it stands still while it connects again, and the others go on
+            stop = 8 * plan.latency * random.random() if random.random() < 0.6 else 0.0
+            plan.faults.append([0.3 * random.random(), 'flaky', name, pause, count, stop])
 
     def _failing(self, time: float, process: str) -> list[Any]:
         random = self._random
