@@ -130,6 +130,18 @@ def test_a_server_without_storages(capsys):
     assert capsys.readouterr().out == f'{stand.text}: alive, no storages for this client\n'
 
 
+def test_what_a_server_sends_cannot_command_the_terminal_nor_stop_the_others(capsys):
+    evil = {
+        '1\x1b[2J': {'x\x1b[31m': '\x1b]0;title\x07', 'pid': '\x9b', 'uptime': 'x'},
+        '2': {'lock_time': 'x'},
+    }
+    with Stand(evil, evil) as stand, Stand({'1': FIGURES}) as good:
+        assert main([stand.text, good.text]) == 0
+    out, err = capsys.readouterr()
+    assert not {character for character in out + err if not character.isprintable()} - {'\n'}
+    assert 'figures that are not those of a ZEO server' in out and f'{good.text}: alive' in out
+
+
 def test_a_slow_server_is_reported_in_time(capsys):
     with Stand(b'', greeting=None) as stand:
         assert main([stand.text, '--timeout', '0.1']) == 2

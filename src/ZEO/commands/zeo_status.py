@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from persistent.TimeStamp import TimeStamp
@@ -27,6 +27,7 @@ from ZEO.commands.probing import LABEL, TIMEOUT, NoAnswer, ask, parse, probe
 from ZEO.net.addresses import show
 from ZEO.net.system import REAL
 from ZEO.serving.moments import iso, lasted, size
+from ZEO.wire.quoting import cleaned
 
 #: The exit status when a server has not answered.
 NO_ANSWER = 2
@@ -60,6 +61,9 @@ _HIDDEN = ('timeout-thread-is-alive', 'clients', *_PROCESS)
 
 #: Older names of figures, which are kept for monitoring programs, and the better ones.
 _SAME = {'start': 'serving-since', 'pack-start': 'packing-since'}
+
+#: Characters of a line that is printed.
+_LONGEST_LINE = 2000
 
 #: How many clients are listed in the text form.
 _MOST_CLIENTS = 20
@@ -142,10 +146,11 @@ def process(storages: dict[str, dict[str, Any]]) -> str:
     known = next((one for one in storages.values() if 'pid' in one), None)
     if known is None:
         return ''
-    memory = known.get('memory')
+    uptime, memory = known.get('uptime'), known.get('memory')
     return (
-        f', ZEO {known.get("version")}, process {known["pid"]}, up for '
-        f'{lasted(known.get("uptime") or 0)}' + (f', {size(memory)} of memory' if memory else '')
+        f', ZEO {known.get("version")}, process {known["pid"]}'
+        + (f', up for {lasted(uptime)}' if isinstance(uptime, (int, float)) else '')
+        + (f', {size(memory)} of memory' if isinstance(memory, int) and memory else '')
     )
 
 
@@ -213,7 +218,10 @@ def _show(options: Any) -> int:
             shown = found[show(address)] = _everything(address, way)
             failed = failed or not shown.keys() >= set(way.storages)
         except NoAnswer as error:
-            print(f'{program(LABEL)}: {show(address)}: {error}', file=sys.stderr)
+            print(
+                f'{program(LABEL)}: {show(address)}: {cleaned(str(error), _LONGEST_LINE)}',
+                file=sys.stderr,
+            )
             failed = True
     with output():
         if options.json:
@@ -233,7 +241,8 @@ def _everything(address: Any, way: Way) -> dict[str, dict[str, Any]]:
             known = ask(address, name, left, login=way.login, **way.tls) if left > 0 else {}
         except NoAnswer as error:
             print(
-                f'{program(LABEL)}: {show(address)}: no details of storage {name}: {error}',
+                f'{program(LABEL)}: {show(address)}: no details of storage {cleaned(name)}: '
+                f'{cleaned(str(error), _LONGEST_LINE)}',
                 file=sys.stderr,
             )
             continue
@@ -255,11 +264,24 @@ def _add(figures: dict[str, Any], known: dict[str, Any]) -> None:
 def _print(found: dict[str, dict[str, dict[str, Any]]]) -> None:
     for address, storages in found.items():
         state = 'alive' if storages else 'alive, no storages for this client'
-        print(f'{address}: {state}{process(storages)}')
+        _print_line(f'{address}: {state}{process(storages)}')
         for name, figures in sorted(storages.items()):
-            print(f'  storage {name}')
-            for line in describe(figures, REAL.wall_clock()):
-                print(line)
+            _print_line(f'  storage {name}')
+            for line in _described(describe, figures, REAL.wall_clock()):
+                _print_line(line)
+
+
+def _described(how: Callable[..., Any], figures: dict[str, Any], *args: Any) -> Any:
+    """Return figures as text; those of a server that has sent nonsense are not shown."""
+    try:
+        return how(figures, *args)
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
+        return ['    this server has sent figures that are not those of a ZEO server']
+
+
+def _print_line(line: str) -> None:
+    """Print what a server has sent, which may hold what a terminal would obey."""
+    print(cleaned(line, _LONGEST_LINE))
 
 
 if __name__ == '__main__':

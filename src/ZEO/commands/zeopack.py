@@ -32,6 +32,7 @@ from ZEO.Exceptions import ClientDisconnected, ConfigurationError
 from ZEO.net.addresses import show
 from ZEO.net.system import REAL
 from ZEO.serving.moments import iso, lasted, size
+from ZEO.wire.quoting import cleaned
 
 _NAME = 'zeopack'
 
@@ -255,7 +256,7 @@ def pack_all(wanted: list[Target], job: Job, quiet: bool = False) -> int:
         try:
             line = pack(target, job)
         except (POSError, ValueError, OSError) as error:
-            text = ' '.join(str(error).split()) or type(error).__name__
+            text = cleaned(' '.join(str(error).split()), 2000) or type(error).__name__
             print(f'{program(_NAME)}: {target}: {text}', file=sys.stderr)
             failed += 1
         else:
