@@ -30,7 +30,7 @@ from ZEO.link.last_users import LastUsers
 from ZEO.link.outbox import Outbox, too_large
 from ZEO.link.reader import Reader
 from ZEO.link.signs_of_life import SignsOfLife
-from ZEO.link.waiting import PendingCall, Waiting
+from ZEO.link.waiting import PendingCall, SharedWaiting, Waiting
 from ZEO.link.watcher import Watcher
 from ZEO.net.stream import TICK, Stream
 from ZEO.net.system import REAL, System
@@ -152,7 +152,7 @@ class Connection:
         """Call the server and do not wait; it leaves with the next call, or :meth:`flush`."""
         message_id = next(self._ids) % _IDS
         data = frame(self._session.codec.call(message_id, name, args))
-        waiting = Waiting(name, applied, True, shapes.ANSWERS.get(name))
+        waiting = SharedWaiting(name, applied, True, shapes.ANSWERS.get(name))
         self._waiting[message_id] = waiting
         try:
             self._outbox.put([data])
@@ -161,12 +161,28 @@ class Connection:
             raise
         return PendingCall(self.finish_waiting, waiting)
 
-    def finish_waiting(self, waiting: Waiting) -> Any:
+    def finish_waiting(self, waiting: SharedWaiting) -> Any:
         """Return the result of a call that was begun; raises what :meth:`call` does."""
-        self._reader.wait_for(waiting)
+        if not waiting.done:
+            self._follow(waiting)
         if waiting.error is not None:
             raise waiting.error
         return waiting.result
+
+    def _follow(self, shared: SharedWaiting) -> None:
+        """Wait, beside other threads maybe, until a call that was begun is done.
+
+        :raises ClientDisconnected: when the connection has ended before.
+        """
+        number, mine = next(self._ids) % _IDS, Waiting(shared.name)
+        try:
+            self._waiting[number] = mine  # so that this thread may be asked to read
+            shared.follow(mine)
+            self._reader.wait_for(mine)
+        finally:
+            self._waiting.pop(number, None)
+        if mine.error is not None:
+            raise mine.error
 
     def _call(self, message_id: int, data: bytes, waiting: Waiting) -> Any:
         """Send the frame `data` of a call, and return the answer."""

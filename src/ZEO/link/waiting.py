@@ -58,8 +58,6 @@ class Waiting:
             self.bell = bell
         else:
             bell.acquire(timeout=seconds)
-            if self.done:
-                self.wake()  # another thread that waits for the same, as for a prefetched object
 
     def wake(self) -> None:
         """Wake the caller, if it sleeps."""
@@ -70,10 +68,42 @@ class Waiting:
                 pass
 
 
+class SharedWaiting(Waiting):
+    """A call that was begun, for whose answer any number of threads may wait, or none.
+
+    Each of them has a :class:`Waiting` of its own: to read, to sleep and to be woken are affairs of
+    one thread.
+    """
+
+    _done = False
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._followers: list[Waiting] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer was applied, or will never come."""
+        return self._done
+
+    @done.setter
+    def done(self, done: bool) -> None:
+        self._done = done
+        for follower in self._followers.copy():
+            follower.done = done
+            follower.wake()
+
+    def follow(self, follower: Waiting) -> None:
+        """Have what one thread waits for done with this."""
+        self._followers.append(follower)
+        if self._done:  # maybe before it was there
+            follower.done = True
+
+
 class PendingCall:
     """A call that was made without waiting for its answer."""
 
-    def __init__(self, finish: Callable[[Waiting], Any], waiting: Waiting) -> None:
+    def __init__(self, finish: Callable[[SharedWaiting], Any], waiting: SharedWaiting) -> None:
         self._finish = finish
         self._waiting = waiting
 
