@@ -173,7 +173,7 @@ def test_a_client_registers_once(served, first):
     assert client.ended() == []
 
 
-def test_a_client_that_guesses_names_is_let_go(served):
+def test_a_client_that_guesses_names_is_let_go(served, caplog):
     client, _ = served.registering('guess', True)
     for number in range(2, 6):
         client.send(message(number, False, 'register', (f'guess{number}', True)))
@@ -184,6 +184,7 @@ def test_a_client_that_guesses_names_is_let_go(served):
     for number in range(2, 8):
         client.send(message(number, False, 'register', (f'guess{number}', True)))
     assert set(client.ended()) <= {'.reply'}
+    assert 'client asks again and again for storages that it may not use' in caplog.text
 
 
 @pytest.mark.parametrize('name', ['lastTransaction', 'pack', 'server_status', 'sendBlob', 'vote'])
