@@ -140,7 +140,8 @@ class SessionCalls(Family):
     def scram_first(self, text: str) -> None:
         raise ProtocolError('client proved who it is after register')
 
-    scram_final = scram_first
+    def scram_final(self, text: str) -> None:
+        raise ProtocolError('client proved who it is after register')
 
     def get_info(self) -> dict[str, Any]:
         """Describe the storage, and what this server can do."""
