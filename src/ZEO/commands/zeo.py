@@ -39,8 +39,8 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command('pack', 'ZEO.commands.zeopack', 'remove what is old from storages'),
     ),
     'who may connect': (
-        Command('certs', 'ZEO.commands.zeo_certs', 'make certificates for servers and clients'),
         Command('passwd', 'ZEO.commands.zeo_passwd', 'set the passwords of the users of a server'),
+        Command('certs', 'ZEO.commands.zeo_certs', 'make certificates for servers and clients'),
     ),
     'clients': (Command('cache', 'ZEO.commands.zeo_cache', 'look at the files of client caches'),),
 }
