@@ -77,6 +77,7 @@ class StorageServer:
     :param password_file: the file of users and of what checks their passwords, which ``zeo passwd``
         writes.
     :param poll_interval: seconds between two looks at a database that others may change.
+    :param notify: hear of them at once, by the trigger in PostgreSQL that ``zeo notify`` installs.
     :raises ConfigurationError: when it cannot listen, or something to serve is not a storage.
     """
 
@@ -98,6 +99,7 @@ class StorageServer:
         access: Access | None = None,
         password_file: str | None = None,
         poll_interval: float = 0.2,
+        notify: bool = False,
     ) -> None:
         if not storages:
             raise ConfigurationError('there is no storage to serve')
@@ -127,6 +129,7 @@ class StorageServer:
             invalidation_queue_size,
             invalidation_age,
             poll_interval,
+            notify,
             rules,
             limits,
         )

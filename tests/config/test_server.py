@@ -31,6 +31,7 @@ def test_a_bare_section_leaves_the_defaults():
         'invalidation_queue_size': 100,
         'client_conflict_resolution': False,
         'msgpack': False,
+        'notify': False,
         'limits': Limits(),
         'conflict_modules': list(DEFAULT_MODULES),
     }
@@ -48,6 +49,8 @@ def test_every_key_arrives_as_an_option(tmp_path):
         f'pid-filename {tmp_path}/pid',
         'client-conflict-resolution on',
         'msgpack on',
+        'poll-interval 0.5',
+        'notify on',
         'conflict-module shop.basket',
         'conflict-module Products',
         'max-connections 5',
@@ -68,6 +71,8 @@ def test_every_key_arrives_as_an_option(tmp_path):
         'transaction_timeout': 3600.0,
         'client_conflict_resolution': True,
         'msgpack': True,
+        'poll_interval': 0.5,
+        'notify': True,
         'conflict_modules': [*DEFAULT_MODULES, 'shop.basket', 'Products'],
         'limits': Limits(
             connections=5,

@@ -14,6 +14,8 @@ from support import jsonlines, mover
 from support.children import SideProcess
 from support.history import committed
 from support.sides import OURS
+from ZEO.commands import zeo
+from ZEO.serving.backends.follow import BACKSTOP
 
 STORAGES = """
 from ZODB.config import storageFromString
@@ -231,3 +233,33 @@ def test_no_money_is_lost_between_two_servers(sql, fleet, sockets, clients, tmp_
 @pytest.mark.timeout(300)
 def test_no_money_is_lost_in_a_long_time(sql, fleet, sockets, clients, tmp_path):
     money(sql, fleet, sockets, clients, tmp_path, 60)
+
+
+def test_a_server_that_listens_hears_of_commits_at_once(
+    sql, serving, clients, database, capsys, caplog
+):
+    caplog.set_level('INFO')
+    server = serving(sql.open(), poll_interval=0.05, notify=True)
+    client, told = clients(server.addr), database()
+    client.registerDB(told)
+    in_time(lambda: 'there is no trigger for it' in caplog.text)
+    assert zeo.main(['notify', sql.cluster.dsn(sql.name)]) == 0
+    in_time(lambda: 'listening to its database' in caplog.text)
+    follower = server.hosted['1'].backend._follower
+    in_time(lambda: follower._pause() == BACKSTOP)
+    direct = sql.open()
+    sql.cluster.end_connections(sql.name)  # it listens again
+    in_time(lambda: caplog.text.count('listening to its database') == 2)
+    tids = committed(direct, *([p64(number)] for number in range(5)))
+    in_time(lambda: told.log and told.log[-1][0] == tids[-1])
+    assert [entry[0] for entry in told.log] == tids
+    direct.close()
+    assert zeo.main(['notify', '--remove', sql.cluster.dsn(sql.name)]) == 0
+    assert sql.execute("select count(*) from pg_trigger where tgname = 'zeo_notify'") == [(0,)]
+
+
+def test_the_command_prints_its_statements_or_says_what_is_wrong(capsys):
+    assert zeo.main(['notify']) == 0
+    assert 'create trigger zeo_notify' in capsys.readouterr().out
+    assert zeo.main(['notify', 'host=/nowhere']) == 2
+    assert capsys.readouterr().err.startswith('zeo notify: the database refuses: ')

@@ -37,6 +37,9 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command('check', 'ZEO.commands.zeo_check', 'check the configuration file of a server'),
         Command('status', 'ZEO.commands.zeo_status', 'show what servers do'),
         Command('pack', 'ZEO.commands.zeopack', 'remove what is old from storages'),
+        Command(
+            'notify', 'ZEO.commands.zeo_notify', 'have PostgreSQL notify servers of every commit'
+        ),
     ),
     'who may connect': (
         Command('passwd', 'ZEO.commands.zeo_passwd', 'set the passwords of the users of a server'),

@@ -181,7 +181,13 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
     found.addresses = list(zeo.address)
     found.pid_file = zeo.pid_filename
     options = found.options
-    for name in ('read_only', 'invalidation_queue_size', 'client_conflict_resolution', 'msgpack'):
+    for name in (
+        'read_only',
+        'invalidation_queue_size',
+        'client_conflict_resolution',
+        'msgpack',
+        'notify',
+    ):
         options[name] = getattr(zeo, name)
     if zeo.invalidation_age is not None:
         options['invalidation_age'] = zeo.invalidation_age

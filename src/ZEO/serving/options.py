@@ -31,6 +31,9 @@ class ServingOptions:
     #: Seconds between two looks at a database that others may change.
     poll_interval: float = 0.2
 
+    #: Hear at once what others have committed, where the database has the trigger for that.
+    notify: bool = False
+
     #: Which conflicts the server resolves.
     policy: ConflictPolicy = field(default_factory=ConflictPolicy)
 

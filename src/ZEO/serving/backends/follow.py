@@ -18,6 +18,7 @@ from ZEO.net.loop import Loop
 from ZEO.net.system import Empty
 from ZEO.serving import doors
 from ZEO.serving.backends.changes import Changes, Lost, Step
+from ZEO.serving.backends.listen import Listener
 from ZEO.serving.moments import lasted
 from ZEO.wire.quoting import explained
 
@@ -25,6 +26,9 @@ log = logging.getLogger('ZEO.StorageServer')
 
 #: Seconds after which a database that cannot be asked is asked again.
 AGAIN = 0.25
+
+#: Seconds between two polls where every commit is heard: should one not be.
+BACKSTOP = 5.0
 
 #: Seconds after which a poll that is under way counts as one that has failed.
 LATE = 2.0
@@ -50,6 +54,7 @@ class Follower:
 
     :param interval: seconds between two polls.
     :param last: the last transaction that is known.
+    :param listener: hears of what is committed between two polls, where there is one.
     """
 
     def __init__(
@@ -60,7 +65,9 @@ class Follower:
         follows: Follows,
         interval: float,
         last: bytes,
+        listener: Listener | None = None,
     ) -> None:
+        self._listener = listener
         self._name = name
         self._changes = changes
         self._loop = loop
@@ -121,9 +128,7 @@ class Follower:
         """Return what is wanted, perhaps nothing, when it is time to poll; None at the end."""
         requests: list[Met | None] = []
         try:
-            requests.append(
-                self._queue.get(timeout=self._interval if self.trouble is None else AGAIN)
-            )
+            requests.append(self._queue.get(timeout=self._pause()))
             while True:
                 requests.append(self._queue.get(block=False))
         except Empty:
@@ -131,7 +136,17 @@ class Follower:
         wanted = [met for met in requests if met is not None]
         return wanted if len(wanted) == len(requests) else None
 
+    def _pause(self) -> float:
+        """Return the seconds until the next poll."""
+        if self.trouble is not None:
+            return AGAIN
+        if self._listener is not None and self._listener.is_listening:
+            return BACKSTOP
+        return self._interval
+
     def _poll(self, requests: list[Met]) -> None:
+        if self._listener is not None:
+            self._listener.listen()
         try:
             steps = self._changes.after(self._last)
         except Lost as error:

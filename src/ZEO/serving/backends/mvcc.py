@@ -24,6 +24,7 @@ from ZEO.serving.backends.base import Backend, Committing, Found, Reader
 from ZEO.serving.backends.changes import Step, changes_of
 from ZEO.serving.backends.follow import AGAIN, Follower
 from ZEO.serving.backends.instances import Instances
+from ZEO.serving.backends.listen import Listener
 from ZEO.serving.backends.pooled import PooledStorage
 from ZEO.serving.backends.readers import Readers
 from ZEO.serving.backends.recent import Records
@@ -81,7 +82,12 @@ class MvccBackend(Backend):
         self._writers = Writers(self._instances, self._view, loop)
         self.storage = PooledStorage(self._instances, self._view, loop, self._workers)
         self.storage.look()
-        self._follower = Follower(name, changes, loop, self, options.poll_interval, last)
+        listener = (
+            Listener(name, self._instances.adapter, loop, self._look_again)
+            if options.notify
+            else None
+        )
+        self._follower = Follower(name, changes, loop, self, options.poll_interval, last, listener)
         self._heard: Callable[[bytes, list[bytes]], None]
         self._lost: Callable[[], None]
         self._steps: deque[Step] = deque()  # those that clients were not sent yet

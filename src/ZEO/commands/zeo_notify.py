@@ -1,0 +1,55 @@
+"""The command ``zeo notify``: have PostgreSQL notify servers of every commit.
+
+Enters: a command line, which names a database or nothing. Leaves: the statements on standard
+output, or their effect on the database. Fails: with one line on standard error and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ZEO.commands.options import Parser
+from ZEO.Exceptions import ConfigurationError
+from ZEO.serving.backends.listen import INSTALL, REMOVE
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status.
+
+    :param args: the command line without the command's name; the process's own by default.
+    """
+    return _parser().run(_act, args)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        'zeo notify',
+        description='Install the trigger by which PostgreSQL notifies servers of every commit, for '
+        'notify in their <zeo> section. Without DSN the statements are printed, for psql.',
+    )
+    parser.add_argument('--remove', action='store_true', help='remove the trigger')
+    parser.add_argument(
+        'dsn', metavar='DSN', nargs='?', help='the database, as in the configuration of RelStorage'
+    )
+    return parser
+
+
+def _act(options: argparse.Namespace) -> int:
+    statements = REMOVE if options.remove else INSTALL
+    if options.dsn is None:
+        sys.stdout.write(statements)
+        return 0
+    try:
+        import psycopg2
+    except ImportError:
+        raise ConfigurationError('psycopg2 is not installed: pip install psycopg2-binary') from None
+    try:
+        connection = psycopg2.connect(options.dsn)
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statements)
+        connection.close()
+    except psycopg2.Error as error:
+        raise ConfigurationError(f'the database refuses: {" ".join(str(error).split())}') from error
+    return 0
