@@ -25,6 +25,7 @@ class Mutation:
     :param module: below the package ZEO.
     :param old: the piece of its source, which is there once.
     :param new: what takes its place.
+    :param elsewhere: the test that finds it, where the simulator takes too many histories.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Mutation:
     module: str
     old: str
     new: str
+    elsewhere: str = ''
 
     @property
     def path(self) -> Path:
@@ -153,6 +155,7 @@ MUTATIONS = [
         'link.state',
         'in held.take() if held is not None else ():',
         'in reversed(held.take() if held is not None else []):',
+        'tests/link/test_reader.py',
     ),
     Mutation(
         'not-held',
@@ -270,6 +273,7 @@ MUTATIONS = [
         'serving.backends.loads',
         '                    load.overtaken = True\n',
         '                    pass\n',
+        'tests/races/test_fan_out.py',
     ),
     Mutation(
         'abort-forgotten',

@@ -74,14 +74,15 @@ def _line(row: Row) -> str:
 
 def table(rows: list[Row]) -> str:
     """Return the table for the page."""
-    lines = ['.. list-table::', '   :header-rows: 1', '   :widths: 50 12 38', '']
+    lines = ['.. list-table::', '   :header-rows: 1', '   :widths: 46 12 8 34', '']
     for cells in (
-        ('What is wrong', 'Histories', 'Found as'),
+        ('What is wrong', 'Histories', 'Runs', 'Found as'),
         *(
             (
                 mutation.what,
                 f'{median(counts):,.0f}' if counts else 'not found',
-                '; '.join(sorted(kinds)[:3]),
+                str(len(counts)),
+                '; '.join(sorted(kinds)[:3]) or f'by ``{mutation.elsewhere}``',
             )
             for mutation, counts, kinds in rows
         ),
