@@ -19,6 +19,7 @@ from ZODB.POSException import POSError, POSKeyError
 from ZODB.utils import load_current, z64
 
 from ZEO.Exceptions import ClientDisconnected
+from ZEO.serving.backends.rows import RowReader
 from ZEO.serving.filestorage import storages_within
 from ZEO.serving.resolve import ConflictPolicy
 from ZEO.wire.quoting import explained
@@ -70,6 +71,12 @@ class Instances:
         if self.database is not None and hasattr(instance, 'registerDB'):
             instance.registerDB(self.database)
         return instance
+
+    def new_reader(self) -> Any:
+        """Return what current records are read from: an instance, or something like it."""
+        if self.adapter is not None and vars(self.storage).get('_adapter') is self.adapter:
+            return RowReader(self.adapter.new_instance(), self.new)
+        return self.new()
 
     def resolver(self, instance: Any) -> Callable[..., bytes]:
         """Return what resolves a conflict as the server may, or raises ConflictError."""

@@ -22,7 +22,7 @@ from ZEO.Exceptions import ClientDisconnected
 from ZEO.net.loop import Loop
 from ZEO.serving.backends.base import Backend, Committing, Found, Reader
 from ZEO.serving.backends.changes import Step, changes_of
-from ZEO.serving.backends.follow import AGAIN, Follower
+from ZEO.serving.backends.follow import AGAIN, Follower, Met
 from ZEO.serving.backends.instances import Instances
 from ZEO.serving.backends.listen import Listener
 from ZEO.serving.backends.pooled import PooledStorage
@@ -91,6 +91,7 @@ class MvccBackend(Backend):
         self._heard: Callable[[bytes, list[bytes]], None]
         self._lost: Callable[[], None]
         self._steps: deque[Step] = deque()  # those that clients were not sent yet
+        self._refreshing: list[Met] = []  # who waits until they were
         # transactions that the database may have made permanent by now
         self._finishing: dict[Committing, frozenset[bytes]] = {}
         self._permanent: dict[bytes, _Permanent] = {}  # by tid
@@ -174,6 +175,9 @@ class MvccBackend(Backend):
         answer = Later()
 
         def met(error: BaseException | None) -> None:
+            if error is None and self._steps:  # which clients were not sent yet
+                self._refreshing.append(met)
+                return
             timer.cancel()
             answer.answer(None) if error is None else answer.fail(self._away())
 
@@ -303,6 +307,9 @@ class MvccBackend(Backend):
                 self._loop.attempt(partial(self._heard, tid, oids))
             else:
                 self._view.advance(tid, oids)
+        refreshing, self._refreshing = self._refreshing, []
+        for met in refreshing:
+            self._loop.attempt(partial(met, None))
 
     def lost_track(self, last: bytes, why: str) -> None:
         """The follower cannot say what has changed."""

@@ -268,7 +268,7 @@ class _Reader:
 
     def _poll(self, now: float) -> bytes:
         if self._instance is None:
-            self._instance = self._instances.new()
+            self._instance = self._instances.new_reader()
         sent = self._view.last  # which the database has: it comes from there
         self._snapshot = snapshot = max(sent, poll(self._instance))
         self._taken = now

@@ -1,0 +1,90 @@
+"""Reading current records of RelStorage's tables from a snapshot of its own.
+
+Enters: oids. Leaves: records, as an instance of the storage returns them. Fails: as an instance
+does.
+
+An instance of RelStorage shares a cache with all others of the process. A server keeps records
+itself, knows when they change, and must not be told by a cache that nothing has: so readers ask the
+tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ZODB.POSException import POSKeyError
+from ZODB.utils import p64, u64, z64
+
+
+class RowReader:
+    """A snapshot of the database; the part of an instance that readers need.
+
+    :param adapter: RelStorage's, for one thread.
+    :param new_instance: makes an instance, for what is not current.
+    """
+
+    def __init__(self, adapter: Any, new_instance: Callable[[], Any]) -> None:
+        self._adapter = adapter
+        self._new_instance = new_instance
+        self._open: tuple[Any, Any] | None = None  # connection, cursor
+        self._last = z64
+        self._found: dict[bytes, tuple[bytes, bytes]] = {}
+        self._instance: Any = None
+
+    def poll_invalidations(self) -> None:
+        """Take a new snapshot."""
+        self.afterCompletion()
+        if self._open is None:
+            self._open = self._adapter.connmanager.open_for_load()
+        self._last = p64(self._adapter.poller.get_current_tid(self._open[1]) or 0)
+
+    def lastTransaction(self) -> bytes:
+        """Return the last transaction of the snapshot."""
+        return self._last
+
+    def prefetch(self, oids: Iterable[bytes]) -> None:
+        """Fetch current records with one query."""
+        assert self._open is not None
+        numbers = [u64(oid) for oid in oids]
+        self._found = {
+            p64(int(oid)): (bytes(state), p64(int(tid)))
+            for oid, state, tid in self._adapter.mover.load_currents(self._open[1], numbers)
+            if state is not None
+        }
+
+    def load(self, oid: bytes) -> tuple[bytes, bytes]:
+        """Return the current record of an object, and its tid."""
+        assert self._open is not None
+        found = self._found.get(oid)
+        if found is not None:
+            return found
+        state, tid = self._adapter.mover.load_current(self._open[1], u64(oid))
+        if state is None:
+            raise POSKeyError(oid)
+        return bytes(state), p64(int(tid))
+
+    def loadBefore(self, oid: bytes, tid: bytes) -> Any:
+        """Return what loadBefore does; not from this snapshot, but from a newer one."""
+        if self._instance is None:
+            self._instance = self._new_instance()
+        self._instance.poll_invalidations()
+        try:
+            return self._instance.loadBefore(oid, tid)
+        finally:
+            self._instance.afterCompletion()
+
+    def afterCompletion(self) -> None:
+        """End the snapshot."""
+        self._found = {}
+        if self._open is not None and not self._adapter.connmanager.rollback_quietly(*self._open):
+            self._open = None
+
+    def release(self) -> None:
+        """Close the connections."""
+        opened, self._open = self._open, None
+        instance, self._instance = self._instance, None
+        if opened is not None:
+            self._adapter.connmanager.rollback_and_close(*opened)
+        if instance is not None:
+            instance.release()
