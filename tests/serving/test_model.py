@@ -55,6 +55,16 @@ IN_STATE = {
     'call_wrongly': ('failed', 'asked'),
 }
 
+#: What the storage may be about to fail in, and whether before or after it has done it.
+FAILURES = [
+    ('store', 'before'),
+    ('tpc_vote', 'before'),
+    ('tpc_finish', 'before'),
+    ('tpc_finish', 'after'),
+    ('tpc_finish', 'after'),
+    ('tpc_abort', 'after'),
+]
+
 #: Seconds for which a transaction may hold the commit lock.
 TIMEOUT = 30
 
@@ -69,13 +79,13 @@ oids = st.integers(0, OIDS - 1).map(p64)
 picks = st.integers(0, 100)
 changes = st.tuples(
     oids,
-    st.sampled_from(['store'] * 4 + ['check', 'delete', 'large']),
-    st.sampled_from([False] * 5 + [True]),  # whether it has a serial that is not the current one
+    st.sampled_from(['store'] * 4 + ['check', 'check', 'delete', 'large', 'large']),
+    st.sampled_from([False] * 3 + [True]),  # whether it has a serial that is not the current one
 )
 acts = st.tuples(
     st.sampled_from(
         ['begin', 'begin', 'change', 'vote', 'vote', 'finish', 'finish', 'load', 'abort']
-        + ['upload', 'undo', 'call_wrongly']
+        + ['load', 'upload', 'undo', 'call_wrongly', 'fail']
     ),
     picks,
     changes,
@@ -150,6 +160,7 @@ class ServingMachine(RuleBasedStateMachine):
         self.clients: list[Client] = []
         self.waiting: list[Txn] = []  # for the lock, and holding it
         self.passed: dict[tuple[Any, Any], int] = {}  # grants to one client while another waits
+        self.granted_last: Client | None = None
         self.failing: tuple[str, str] | None = None  # what the storage is about to fail in
         self.is_packed = False
 
@@ -219,7 +230,10 @@ class ServingMachine(RuleBasedStateMachine):
         assert self.hosted.lock.holder is txn.commit
         assert txn in self.waiting, 'the lock was given to a transaction that is over'
         txn.since = self.unwired.clock.time
-        for other in {other.client for other in self.waiting} - {txn.client}:
+        others = {other.client for other in self.waiting if other.commit is not None} - {txn.client}
+        assert not others or self.granted_last is not txn.client, 'a second turn in a row'
+        self.granted_last = txn.client
+        for other in others:
             times = self.passed[other, txn.client] = self.passed.get((other, txn.client), 0) + 1
             assert times == 1, 'a client has had two turns while another one waited'
         for pair in [pair for pair in self.passed if pair[0] is txn.client]:
@@ -326,13 +340,17 @@ class ServingMachine(RuleBasedStateMachine):
         """What clients do with transactions, as far as there are such to do it with."""
         for act, pick, (oid, what, odd) in acts:
             client = self._client(pick)
-            if act == 'begin' and client.far.stream.window is None:
+            if act == 'fail':
+                self.failing = FAILURES[pick % len(FAILURES)]
+            elif act == 'begin' and client.far.stream.window is None:
                 self._begin(client, oid)
             elif act == 'begin' or act == 'load':
                 self._load(client, oid, pick % 4)
             elif (txn := self._txn(pick, *IN_STATE[act])) is not None:
                 getattr(self, f'_{act}')(txn, oid, what, odd)
-            self._settle()
+            if act != 'load' or odd:  # else what follows comes in the same round of the loop
+                self._settle()
+        self._settle()
 
     def _begin(self, client: Client, oid: bytes) -> None:
         client.begun += 1
@@ -575,20 +593,6 @@ class ServingMachine(RuleBasedStateMachine):
             else:
                 self._fails(holder)
         self._settle()
-
-    @rule(
-        where=st.sampled_from(
-            [
-                ('store', 'before'),
-                ('tpc_vote', 'before'),
-                ('tpc_finish', 'before'),
-                ('tpc_finish', 'after'),
-                ('tpc_abort', 'after'),
-            ]
-        )
-    )
-    def the_storage_is_about_to_fail(self, where: tuple[str, str]) -> None:
-        self.failing = where
 
     # What has to hold.
 
