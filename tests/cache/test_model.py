@@ -41,6 +41,9 @@ OIDS = 5
 #: Bytes of caches: two that evict all the time, and one that never does.
 SIZES = 9_000, 20_000, 400_000
 
+#: Where files are made: in memory, where that can be, since opening and closing wait for the disk.
+FOLDER = '/dev/shm' if os.path.isdir('/dev/shm') else None
+
 #: Revisions that are not current of which a file keeps as many for each object.
 MOST_CLOSED = 8
 
@@ -121,7 +124,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.is_roomy = False  # whether it can
         self.has_left = False  # whether a full disk may have made it leave its file
         log.setLevel(logging.CRITICAL)
-        self._folder = tempfile.mkdtemp(prefix='zeo-', dir='/tmp')
+        self._folder = tempfile.mkdtemp(prefix='zeo-', dir=FOLDER)
         self.disk = Disk(self._folder)
         self._former, cache_file.pwrite = cache_file.pwrite, self.disk.pwrite
 

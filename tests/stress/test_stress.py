@@ -18,7 +18,7 @@ def test_a_round_with_everything_that_happens(tmp_path, seed):
 
 
 def test_memory_files_and_threads_stay(tmp_path, seed):
-    outcome = run(tmp_path / 'round', Options(seed, clients=2, forks=True), 4.0, [])
+    outcome = run(tmp_path / 'round', Options(seed, clients=2, steady=True), 4.0, [])
     assert outcome.wrong == [], outcome
     assert outcome.trends.keys() == {'server 0', 'c0', 'c1'}
 

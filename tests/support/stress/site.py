@@ -34,6 +34,7 @@ class Options:
     :param peer: whether there is one of ZEO 6.
     :param forks: whether the first client forks.
     :param packs: whether the storage may be packed.
+    :param steady: whether the state of the database stays as large as it is, so that memory has to.
     :param pause: seconds between two transactions of a client, at most.
     """
 
@@ -45,6 +46,7 @@ class Options:
     peer: bool = False
     forks: bool = False
     packs: bool = True
+    steady: bool = False
     pause: float = 0.01
 
     @classmethod
@@ -218,6 +220,7 @@ class Site:
             'forks': self.options.forks and number == 0 and side is OURS,
             'packs': self.options.packs,
             'pause': self.options.pause,
+            'steady': self.options.steady,
             # a server that has lost the one behind it answers a ping all the same
             'syncs': wire is self.wires[0],
         }
