@@ -27,7 +27,7 @@ def kill_server(site: Site, chooser: random.Random) -> None:
     server = chooser.choice(site.servers)
     server.kill()
     time.sleep(chooser.random() * 0.3)
-    server.start()
+    site.start_again(server)
 
 
 def stop_server(site: Site, chooser: random.Random) -> None:
@@ -39,7 +39,7 @@ def restart_server(site: Site, chooser: random.Random) -> None:
     """SIGTERM, as for an upgrade."""
     server = chooser.choice(site.servers)
     server.stop()
-    server.start()
+    site.start_again(server)
 
 
 def kill_client(site: Site, chooser: random.Random) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import signal
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import trustme
 
 from support.children import SideProcess
 from support.commands import ServerCommand, _end_with_parent
+from support.processes import ProcessFailed
 from support.proxy import Proxy
 from support.sides import OURS, PEER, SOURCES, TESTS
 from support.stress import objects
@@ -152,6 +154,18 @@ class Site:
             self.clients.append(ClientProcess(self, 'peer', count, PEER, self.wires[0]))
         for client in self.clients:
             client.await_open()
+
+    def start_again(self, server: ServerCommand) -> None:
+        """Start a server that was ended; one behind another one is started again, as systemd does,
+        while its wire is cut.
+        """
+        for _ in range(10 if server is not self.servers[0] else 0):
+            try:
+                server.start()
+                return
+            except ProcessFailed:
+                time.sleep(0.2)
+        server.start()
 
     def _make_certificates(self) -> dict[str, str]:
         authority = trustme.CA()
