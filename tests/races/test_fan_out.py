@@ -195,6 +195,23 @@ def test_a_cache_check_does_not_forget_a_change_that_is_about_to_be_told(serving
 
 
 @pytest.mark.parametrize('kind', [Upstream, Remote])
+def test_a_client_that_comes_between_the_report_of_a_change_and_its_tid_learns_of_it(
+    serving, raw, kind
+):
+    """It would take itself for up to date: the storage said t1, and the change was sent already."""
+    upstream = kind()
+    server = serving(upstream)
+    before = raw(server)
+    upstream.database.invalidate(tid(2), [oid(7)])  # and the thread goes on later
+    before.call('ping')
+    if kind is Upstream:
+        assert before.told, 'the others know'
+    client = raw(server)
+    assert client.last == client.call('lastTransaction') == tid(2)
+    assert client.call('getInvalidations', tid(1)) == (tid(2), [oid(7)])
+
+
+@pytest.mark.parametrize('kind', [Upstream, Remote])
 def test_nothing_goes_in_front_of_the_answer_to_register(serving, raw, kind):
     """A client would take it for all that it has missed, and never ask."""
     upstream = kind()

@@ -87,6 +87,17 @@ class HostedStorage:
         """Return the figures that a monitoring program gets."""
         return figures(self)
 
+    def last_transaction(self) -> bytes:
+        """Return the last transaction: what clients were sent belongs to it, too.
+
+        A storage that is a client itself reports a change before it says that it has it. To a
+        client that comes in between, the change must not seem to be in the future: it would not
+        ask for it, and is not sent it any more.
+        """
+        last = self.storage.lastTransaction()
+        newest = self.invalidations.newest
+        return newest if last is not None and newest > last else last
+
     def committed(self, committer: Any, tid: bytes, oids: list[bytes]) -> None:
         """Note a transaction, which is permanent, and send the invalidation to every client but
         `committer`; nothing is raised.

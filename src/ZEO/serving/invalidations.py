@@ -53,10 +53,13 @@ class Invalidations:
         self._oids = 0  # in all of them
         # every transaction after this one is in _recent
         self._known_after: bytes | None = None
+        #: The newest transaction that was noted, as far as all are known since.
+        self.newest = b''
         self._refill(recent)
 
     def add(self, tid: bytes, oids: list[bytes]) -> None:
         """Take note of a transaction."""
+        self.newest = max(self.newest, tid)
         if self._known_after is None:
             # what was before it is not known, and it may have changed more than it says
             self._known_after = tid
@@ -72,6 +75,7 @@ class Invalidations:
         self._recent.clear()
         self._oids = 0
         self._known_after = None
+        self.newest = b''
 
     def knows(self, tid: bytes, last: bytes) -> bool:
         """Return whether :meth:`since` can answer; otherwise only :meth:`from_storage` may."""

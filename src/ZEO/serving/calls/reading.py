@@ -22,7 +22,7 @@ class ReadingCalls(Family):
 
     def lastTransaction(self) -> Any:
         refresh = self._hosted.backend.refresh
-        last = self._hosted.storage.lastTransaction
+        last = self._hosted.last_transaction
         return last() if refresh is None else after(refresh(), lambda _: last())
 
     def getInvalidations(self, tid: bytes) -> Any:
@@ -41,6 +41,7 @@ class ReadingCalls(Family):
         last = hosted.storage.lastTransaction()
         # a storage's own thread posts what changed before it says that it did
         self._loop.run_posted()
+        last = max(last or b'', hosted.invalidations.newest) or last
         if hosted.invalidations.knows(tid, last):
             return hosted.invalidations.since(tid, last)
         return hosted.backend.compute(partial(hosted.invalidations.from_storage, tid), self._client)

@@ -88,7 +88,7 @@ class Unregistered:
 
     def _admitted(self, hosted: HostedStorage, read_only: bool, right: Right) -> bytes:
         self._over = True
-        tid = hosted.storage.lastTransaction()
+        tid = hosted.last_transaction()
         self._client.registered(hosted, read_only, right)
         return tid
 
