@@ -15,6 +15,7 @@ import signal
 import ssl
 import sys
 import time
+import traceback
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
@@ -45,6 +46,13 @@ PAUSE = 0.05
 EXPECTED = ('File too large', 'No space left', 'transaction-timeout', 'was not begun', 'read-only')
 
 
+def _is_loss(error: Exception) -> bool:
+    """Return whether there is no connection. A cut within the handshake of TLS looks like a server
+    that refuses a client, which the first connection of a process reports at once.
+    """
+    return isinstance(error, ClientDisconnected) or type(error).__name__ == 'TlsError'
+
+
 class Worker:
     """One client storage, and one connection of a database on it."""
 
@@ -68,16 +76,24 @@ class Worker:
             options['ssl'] = ssl.create_default_context(cafile=authority)
             options['ssl'].load_cert_chain(own, own)
             options['ssl_server_hostname'] = 'localhost'
-        addresses = self.options['addresses']
-        self.storage: Any = ClientStorage(
-            [tuple(one) if isinstance(one, list) else one for one in addresses],
-            wait_timeout=60,
-            **options,
-        )
+        self.storage: Any = self._connected(options)
         self._finish = self.storage.tpc_finish
         self.storage.tpc_finish = self._finishing
         self.manager = transaction.TransactionManager(explicit=True)
         self.connection = ZODB.DB(self.storage, cache_size=10).open(self.manager)
+
+    def _connected(self, options: dict[str, Any]) -> Any:
+        addresses = [
+            tuple(one) if isinstance(one, list) else one for one in self.options['addresses']
+        ]
+        for _ in range(20):
+            try:
+                return ClientStorage(addresses, wait_timeout=60, **options)
+            except OSError as error:
+                if not _is_loss(error):
+                    raise
+                time.sleep(PAUSE)
+        raise TimeoutError('the client does not connect')
 
     def _finishing(self, txn: Any, *args: Any) -> bytes:
         """In place of tpc_finish: note when it was called, and the tid."""
@@ -136,7 +152,9 @@ class Worker:
                 self.recorder.round_trip(self.storage.ping)
             else:
                 self.storage.ping()
-        except ClientDisconnected:
+        except Exception as error:
+            if not _is_loss(error):
+                raise
             time.sleep(PAUSE)
             return False
         return True
@@ -164,10 +182,10 @@ class Worker:
 
     def _failed(self, attempt: Attempt, error: Exception) -> tuple[str, str]:
         text = f'{type(error).__name__}: {error}'
-        lost = isinstance(error, ClientDisconnected)
+        lost = _is_loss(error)
         self.figures['conflicts'] += isinstance(error, ConflictError)
         self.figures['losses'] += lost
-        usual = isinstance(error, (ConflictError, ReadOnlyError, ClientDisconnected))
+        usual = lost or isinstance(error, (ConflictError, ReadOnlyError))
         if isinstance(error, POSKeyError) and self.options.get('packs'):
             usual = True  # an old snapshot whose blob was packed away
         if not usual and not any(one in text for one in EXPECTED):
@@ -175,8 +193,9 @@ class Worker:
         self._watched = {}
         try:
             self.manager.abort()
-        except ClientDisconnected:
-            pass
+        except Exception as again:
+            if not _is_loss(again):
+                raise
         if lost:
             time.sleep(PAUSE)
         return (UNKNOWN if lost and attempt.committing is not None else REFUSED), text
@@ -284,6 +303,9 @@ def _fork(worker: Worker, number: int) -> int:
             child._attempt(child.move)
             child._attempt(child.append)
         status = 0
+    except BaseException:  # nothing of the parent's may run here
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         os._exit(status)
 
