@@ -432,4 +432,4 @@ class TestCache(CacheMachine.TestCase):
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 class TestCacheAtLength(CacheMachine.TestCase):
-    settings = settings(_SETTINGS, max_examples=3000, stateful_step_count=80)
+    settings = settings(_SETTINGS, max_examples=1000, stateful_step_count=60)

@@ -89,7 +89,7 @@ class Worker:
         for _ in range(20):
             try:
                 return ClientStorage(addresses, wait_timeout=60, **options)
-            except OSError as error:
+            except Exception as error:
                 if not _is_loss(error):
                     raise
                 time.sleep(PAUSE)
