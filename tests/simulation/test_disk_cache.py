@@ -8,6 +8,7 @@ import random
 import pytest
 
 from support.cache_stream import Stream, wrong_records
+from support.inside import ring_of
 from support.simulation.crash_runs import crashes, kills
 from ZEO.cache import ClientCache, cache_file, revisions
 
@@ -87,6 +88,15 @@ def test_after_a_kill_it_holds_nothing_wrong_and_nearly_all():
 def test_after_a_crash_it_holds_nothing_wrong():
     held = [check(stop) for stop in crashes(lambda: Lives(2), variants=2, step=6)]
     assert any(held)  # what was closed before is not thrown away
+
+
+def test_it_goes_on_when_more_revisions_leave_than_were_counted():
+    """A crash may have changed records behind a saved index."""
+    cache = ClientCache(None, SIZE)
+    ring_of(cache).closed_units = -1
+    cache.setLastTid(b'\0' * 7 + b'\1')
+    assert cache.is_usable
+    cache.close()
 
 
 def test_without_the_name_of_the_boot_it_would(monkeypatch):

@@ -98,7 +98,10 @@ class Ring:
     def save(self) -> None:
         """Put the hand's place into the file's state, which the caller writes."""
         state = self._file.state
-        state.hand, state.gap_end, state.closed_units = self.hand, self.gap_end, self.closed_units
+        state.hand, state.gap_end = self.hand, self.gap_end
+        # A crash of the machine may have changed records behind a saved index: then more leave than
+        # were counted.
+        state.closed_units = max(self.closed_units, 0)
 
     def _make_room(self, length: int) -> list[_Kept]:
         kept: list[_Kept] = []
