@@ -1,5 +1,6 @@
 """A pack on the server, and what clients remember of what it removed."""
 
+import binascii
 import os
 import sys
 import threading
@@ -150,3 +151,45 @@ def test_a_second_pack_leaves_the_first_as_it_is(serving, raw, tmp_path, wait, s
     while other.call('server_status')['packing']:
         time.sleep(0.01)
     other.commit(5, (oid(1), tid, b'5'))
+
+
+def test_a_pack_begins_when_an_undo_that_is_under_way_has_ended(serving, raw, tmp_path):
+    """Its record points to an old one, which the pack must not remove; FileStorage looks for such
+    records when a pack begins, and fails in the end if it has missed one.
+    """
+    server = serving(FileStorage(str(tmp_path / 'data.fs')))
+    packer, other = raw(server), raw(server)
+    root = b'(K\x01t.N.'
+    first = other.commit(1, (z64, z64, root))
+    second = other.commit(2, (z64, first, b'(K\x02t.N.' + b'more than a pointer'))
+    other.tell('tpc_begin', 3, b'', b'', b'', None, ' ')
+    other.tell('undoa', binascii.b2a_base64(second)[:-1], 3)
+    other.call('vote', 3)
+    packing = packer.ask('pack', time.time() + 1, True)
+    other.call('ping')
+    assert not other.call('server_status')['packing']
+    undone = other.call('tpc_finish', 3)
+    assert packer.answer(packing) is None
+    assert other.call('loadBefore', z64, maxtid) == (root, undone, None)
+    assert not other.call('server_status')['packing']
+
+
+def test_nothing_is_undone_while_a_pack_runs(serving, raw, tmp_path):
+    inside, go_on = threading.Event(), threading.Event()
+    storage = Packable(str(tmp_path / 'data.fs'))
+    storage.packing = lambda: (inside.set(), go_on.wait(20))
+    server = serving(storage)
+    packer, other = raw(server), raw(server)
+    *_, last = _three_revisions(other)
+    packing = Running(packer.call, 'pack', time.time() - 1, True)
+    assert inside.wait(20)
+    other.tell('tpc_begin', 4, b'', b'', b'', None, ' ')
+    other.tell('undoa', binascii.b2a_base64(last)[:-1], 4)
+    with pytest.raises(LookupError, match='being packed: undo again when the pack has ended'):
+        other.call('vote', 4)
+    go_on.set()
+    packing.result()
+    other.tell('tpc_begin', 5, b'', b'', b'', None, ' ')
+    other.tell('undoa', binascii.b2a_base64(last)[:-1], 5)
+    other.call('vote', 5)
+    assert other.call('tpc_finish', 5) > last

@@ -8,7 +8,10 @@ does for a second pack at a time; StorageError where no thread can be started.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from ZODB.POSException import POSError
 
 from ZEO.serving.later import Later
 from ZEO.serving.moments import iso, lasted, size
@@ -33,13 +36,30 @@ class Packs:
         """Pack to `time`, in seconds since the epoch; it goes on when the client that asked for it
         is gone.
         """
+        pack = _Pack(self._hosted, client, time)
+        if self._hosted.backend.packs_between_commits:
+            self._hosted.lock.acquire(pack, partial(self._begin_and_release, pack))
+        else:
+            self._begin(pack)
+        return pack.answer
+
+    def _begin_and_release(self, pack: _Pack) -> None:
+        """Begin a pack that has the commit lock: other transactions go on meanwhile."""
+        try:
+            self._begin(pack)
+        except POSError as error:  # no thread
+            pack.failed(error)
+        finally:
+            self._hosted.lock.release(pack)
+
+    def _begin(self, pack: _Pack) -> None:
         hosted = self._hosted
-        packed = hosted.backend.compute(lambda: hosted.storage.pack(time, hosted.references))
+        packed = hosted.backend.compute(lambda: hosted.storage.pack(pack.time, hosted.references))
         # only now: if no thread could be started, no pack runs
         self._running += 1
         hosted.backend.is_packing = True
         hosted.stats.pack_since = hosted.stats.pack_since or hosted.loop.system.wall_clock()
-        pack = _Pack(hosted, client, time)
+        pack.begins()
 
         def done(_: object) -> None:
             self._ended()
@@ -50,7 +70,6 @@ class Packs:
             pack.failed(error)
 
         packed.then(done, failed)
-        return pack.answer
 
     def _ended(self) -> None:
         self._running -= 1
@@ -61,27 +80,36 @@ class Packs:
 
 
 class _Pack:
-    """One pack: its lines in the log, and its answer."""
+    """One pack: its lines in the log, and its answer.
+
+    :param time: to pack to, in seconds since the epoch.
+    """
 
     def __init__(self, hosted: HostedStorage, client: Client, time: float) -> None:
         self.answer = Later()
+        self.time = time
         self._hosted = hosted
-        self._client = client
-        self._began = hosted.loop.system.now()
+        self.peer = client  # who asked for it, as with a transaction that has the lock
+        self._began = 0.0
+        self._size: Any = None
+
+    def begins(self) -> None:
+        """Log that it begins."""
+        self._began = self._hosted.loop.system.now()
         self._size = self._look()
-        client.report(
+        self.peer.report(
             logging.INFO,
             'packs',
             'pack of storage %s to %s begins, its size is %s',
-            hosted.name,
-            iso(time),
+            self._hosted.name,
+            iso(self.time),
             size(self._size),
         )
 
     def done(self) -> None:
         """Log that it has ended, send all clients the new size, and answer."""
         hosted = self._hosted
-        self._client.report(
+        self.peer.report(
             logging.INFO,
             'packs',
             'pack of storage %s ended after %s, its size went from %s to %s',
@@ -95,7 +123,7 @@ class _Pack:
 
     def failed(self, error: BaseException) -> None:
         """Log why it has failed, and answer so."""
-        self._client.report(
+        self.peer.report(
             logging.ERROR,
             'failed packs',
             'pack of %s failed: %s',

@@ -76,6 +76,9 @@ class Backend(ABC):
     #: Whether a pack runs, which may hold the storage's own commit lock.
     is_packing = False
 
+    #: Whether a pack has to begin between two commits, and nothing can be undone while it runs.
+    packs_between_commits = False
+
     def __init__(self, name: str, storage: Any, loop: Loop, workers: Workers) -> None:
         self._name = name
         self._storage = storage

@@ -15,6 +15,7 @@ from ZODB.POSException import POSKeyError
 from ZEO.net.loop import ENDS, Loop
 from ZEO.serving.backends.base import Backend, Committing, Found, Reader
 from ZEO.serving.backends.recent import RecentRecords
+from ZEO.serving.filestorage import file_storages
 from ZEO.serving.later import Client, Later, Workers
 from ZEO.serving.limits import Limits
 
@@ -30,6 +31,9 @@ class LocalBackend(Backend):
     ) -> None:
         super().__init__(name, storage, loop, workers)
         self._computers = Workers(loop, computing=True)
+        # A FileStorage looks when a pack begins which old records its undone transactions point to.
+        # An undo that it does not see then makes the pack fail, if what it needs is packed away.
+        self.packs_between_commits = bool(file_storages(storage))
         self._batch = limits.batch
         self.load_now: Callable[[bytes, bytes], Found | None] = storage.loadBefore
 

@@ -11,7 +11,7 @@ import marshal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ZODB.POSException import ConflictError
+from ZODB.POSException import ConflictError, UndoError
 
 from ZEO.serving.oids import LAST
 from ZEO.serving.tids import check_serial
@@ -153,6 +153,9 @@ class Undo(Operation):
     undo_id: bytes | str
 
     def apply(self, storage: Any, commit: Commit) -> None:
+        backend = commit.hosted.backend
+        if backend.is_packing and backend.packs_between_commits:
+            raise UndoError('the storage is being packed: undo again when the pack has ended')
         undone = storage.undo(self.undo_id, commit.transaction)
         for oid in undone[1] if undone else ():
             commit.changed[oid] = None
