@@ -105,9 +105,13 @@ def test_the_rules_of_a_running_server_are_replaced(server):
         f'gone: {ME} write (every storage)'
     )
     assert server.may('read') and not server.may('write')
+
+
+def test_a_file_without_rules_does_not_open_a_server_that_has_some(server):
+    """It may be half written; only a restart takes all rules away."""
     server.write()
-    assert 'there are none any more, and every client may do everything' in server.hang_up(AGAIN)
-    assert server.may('admin')
+    assert 'there is no <access> section any more' in server.hang_up(STAY)
+    assert server.may('write') and not server.may('admin')
 
 
 def test_clients_that_may_do_less_are_closed_and_know_why(server):
@@ -140,7 +144,7 @@ DAMAGES = [
     (lambda server: server.write('anyone everything'), "line 4: 'everything' is not a right"),
     (lambda server: server.write('unix-user nosuch-user read'), 'there is no user'),
     (lambda server: server.write('user ops read'), 'line 3: no client can match the rule'),
-    (lambda server: server.write(text='require-access on'), 'nothing restricts access'),
+    (lambda server: server.write(text='require-access on'), 'there is no <access> section'),
     (lambda server: server.write('anyone read', text='adress 1'), 'not a known key name'),
     (lambda server: server.damage('<zeo>\n address 1\n <access>\n rule a'), 'zeo.conf'),
     (lambda server: server.damage(''), 'there is no <zeo> section'),

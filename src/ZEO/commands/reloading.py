@@ -21,6 +21,7 @@ from ZEO.Exceptions import ConfigurationError
 from ZEO.net.system import REAL
 from ZEO.net.tls import SSLContext
 from ZEO.serving.access.access import Access
+from ZEO.serving.access.checks import BY_PASSWORD
 from ZEO.StorageServer import StorageServer
 from ZEO.wire.quoting import cleaned
 
@@ -95,6 +96,14 @@ class Reloading:
         server = self._server
         assert server is not None
         before = server.access
+        if access is None and before not in (None, BY_PASSWORD):  # a file that is half written?
+            _failed(
+                ConfigurationError(
+                    'there is no <access> section any more: to let every client do everything, '
+                    'restart the server'
+                )
+            )
+            return
         try:
             server.allow(access, restricted, tls)
         except ConfigurationError as error:
@@ -128,8 +137,6 @@ def _change(before: Access | None, now: Access | None) -> str:
     """Return what is different, as a text."""
     if before == now:
         return 'nothing has changed'
-    if now is None:
-        return 'there are none any more, and every client may do everything'
     old, new = _lines(before), _lines(now)
     parts = [f'new: {line}' for line in new if line not in old]
     parts += [f'gone: {line}' for line in old if line not in new]
