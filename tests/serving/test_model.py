@@ -294,7 +294,7 @@ class ServingMachine(RuleBasedStateMachine):
                 if txn.undoes:
                     records[oid] = found[0]
                 self._check(records.get(oid) == found[0], 'the storage has what was not sent')
-            elif txn.undoes and oid in self._touched(txn):
+            elif txn.undoes and found is None and oid in self._touched(txn):
                 records[oid] = None
         self.committed.append(Committed(tid, txn.client, records, set(records) | txn.handed_over))
 
