@@ -23,7 +23,7 @@ from itertools import count
 from math import inf
 from typing import Any
 
-from ZEO.Exceptions import ClientDisconnected, ProtocolError
+from ZEO.Exceptions import ClientDisconnected, ClientStorageError, ProtocolError
 from ZEO.link.arrivals import Arrivals
 from ZEO.link.deadlines import Deadlines
 from ZEO.link.last_users import LastUsers
@@ -39,6 +39,9 @@ from ZEO.wire.frames import frame, framed
 from ZEO.wire.session import ClientSession
 
 log = logging.getLogger('ZEO.ClientStorage')
+
+#: What may be wrong when a server says nothing.
+ASK_BOTH_ENDS = 'Is a ZEO server listening there, and is TLS on (or off) at both ends?'
 
 #: Bytes of the largest message that a frame can announce; a server may take less, and say so.
 LARGEST = 2**32 - 1
@@ -248,14 +251,16 @@ class Connection:
             if self._stream.wait(TICK):
                 self._reader.drain()
             if not self.greeted and self._system.now() > until:
-                self.end(
-                    f'no ZEO greeting within {seconds:g} s. Is a ZEO server listening there, and '
-                    'is TLS on (or off) at both ends?',
-                    None,
-                )
+                self.end(f'no ZEO greeting within {seconds:g} s', None)
         if self.lost is not None:
-            raise self.disconnected()
+            raise self._not_greeted()
         self._outbox.put([self._session.answer])
+
+    def _not_greeted(self) -> ClientDisconnected:
+        error = self.disconnected()
+        if not isinstance(error.__cause__, ClientStorageError):  # its text says what is wrong
+            error.args = (f'{error}. {ASK_BOTH_ENDS}',)
+        return error
 
     def drain(self) -> None:
         """Return when all that has arrived by now has been applied, without waiting for more."""

@@ -28,7 +28,7 @@ from ZEO.link.state import ClientState
 from ZEO.net import stream
 from ZEO.net.addresses import Address, show
 from ZEO.net.system import Empty, System
-from ZEO.net.tls_errors import TlsError
+from ZEO.net.tls_errors import TlsCut, TlsError
 from ZEO.wire.extensions import EXTENSIONS, MESSAGE_SIZE, RESOLVES
 
 log = logging.getLogger('ZEO.ClientStorage')
@@ -322,14 +322,17 @@ def discard(connection: Connection) -> None:
 def _is_refusal(error: BaseException) -> bool:
     """Whether trying again can't help."""
     if isinstance(error, ClientDisconnected):
-        return isinstance(error.__cause__, (ProtocolError, TlsError))
+        return _says_no(error.__cause__)
     return isinstance(error, (ReadOnlyError, AuthError, ClientStorageError))
 
 
+def _says_no(cause: BaseException | None) -> bool:
+    """Whether a connection has ended by what its server says, and not by a network that fails."""
+    return isinstance(cause, (ProtocolError, TlsError)) and not isinstance(cause, TlsCut)
+
+
 def _with_address(error: BaseException, address: Address) -> BaseException:
-    if isinstance(error, ClientDisconnected) and isinstance(
-        error.__cause__, (ProtocolError, TlsError)
-    ):
+    if isinstance(error, ClientDisconnected) and _says_no(error.__cause__):
         return type(error.__cause__)(str(error))
     if isinstance(error, OSError):
         return OSError(f'{show(address)}: {error.strerror or error}')

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ZEO.Exceptions import ClientDisconnected
-from ZEO.link.connection import Connection
+from ZEO.link.connection import ASK_BOTH_ENDS, Connection
 from ZEO.link.connection_log import ConnectionLog
 from ZEO.link.connector import (
     Connected,
@@ -77,8 +77,8 @@ class Link:
         self._changed = self._system.reentrant_lock()  # held while these two change
         self._refusal: BaseException | None = None  # what calls raise in REFUSED and DENIED
         self._problem = (
-            f'{", ".join(map(show, self.addresses))}: no server has sent its greeting yet. Is a '
-            'ZEO server listening there, and is TLS on (or off) at both ends?'
+            f'{", ".join(map(show, self.addresses))}: no server has sent its greeting yet. '
+            f'{ASK_BOTH_ENDS}'
         )
         self._waiting: set[Waiting] = set()  # calls that wait for a connection
         self.connector = ConnectorThread(

@@ -15,7 +15,7 @@ from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net import tls_revoked as revoked
-from ZEO.net.tls_errors import TlsError, explain, explain_end, explain_load, reason
+from ZEO.net.tls_errors import TlsCut, TlsError, explain, explain_end, explain_load, reason
 from ZEO.net.tls_names import SHORT_NAMES, names_in
 from ZEO.wire.quoting import cleaned
 
@@ -256,6 +256,7 @@ class TlsCodec:
     def do_handshake(self) -> bool:
         """Continue the handshake as far as the received bytes allow; return whether it is done.
 
+        :raises TlsCut: when the other side ends the stream before.
         :raises TlsError: when it fails; :meth:`take` may hold an alert for the other side.
         """
         if not self.handshaken:
@@ -263,6 +264,8 @@ class TlsCodec:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 return False
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                raise self._cut() from None
             except ssl.SSLError as error:
                 raise self._failed(error) from None
             self._check_session()
@@ -304,12 +307,12 @@ class TlsCodec:
     def _end(self) -> None:
         """Note that the stream has ended.
 
-        :raises TlsError: when that came too early.
+        :raises TlsCut: when that came too early.
         """
         # In TLS 1.3 the handshake is done before a server has said whether it accepts the client's
         # certificate, and some servers never say so.
         if not self.handshaken or not (self._server_side or self._has_read):
-            raise TlsError(explain_end(self._server_side, self.handshaken))
+            raise self._cut()
         self._incoming.write_eof()
 
     def _read_all(self) -> bytes:
@@ -381,3 +384,6 @@ class TlsCodec:
 
     def _failed(self, error: ssl.SSLError) -> TlsError:
         return TlsError(explain(error, self._server_side, self._hostname))
+
+    def _cut(self) -> TlsCut:
+        return TlsCut(explain_end(self._server_side, self.handshaken))

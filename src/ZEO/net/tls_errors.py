@@ -73,6 +73,12 @@ class TlsError(ClientStorageError):
     """TLS failed on a connection; the text says why."""
 
 
+class TlsCut(TlsError):
+    """The connection ended before the other side has said anything that explains it: a network or
+    a server that fails, or a side that refuses in silence. Trying again may help.
+    """
+
+
 def explain(
     error: BaseException, server_side: bool = False, server_hostname: str | None = None
 ) -> str:

@@ -47,10 +47,8 @@ EXPECTED = ('File too large', 'No space left', 'transaction-timeout', 'was not b
 
 
 def _is_loss(error: Exception) -> bool:
-    """Return whether there is no connection. A cut within the handshake of TLS looks like a server
-    that refuses a client, which the first connection of a process reports at once.
-    """
-    return isinstance(error, ClientDisconnected) or type(error).__name__ == 'TlsError'
+    """Return whether there is no connection."""
+    return isinstance(error, ClientDisconnected)
 
 
 class Worker:
