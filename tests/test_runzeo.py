@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import time
@@ -217,6 +218,34 @@ def test_it_serves_a_storage_of_another_server(serve, tmp_path):
         assert process.end(signal.SIGTERM)[0] == 0
     finally:
         stop()
+
+
+def has_a_loop(pid):
+    files = Path(f'/proc/{pid}/fd')
+    return sys.platform != 'linux' or any(
+        'eventpoll' in os.readlink(one) for one in files.iterdir()
+    )
+
+
+@pytest.mark.parametrize('listens', [False, True], ids=['is down', 'is silent'])
+def test_a_signal_ends_a_start_that_waits_for_another_server(serve, tmp_path, listens):
+    """A client storage with ``wait off`` is open at once; what has changed last is asked for before
+    this server listens.
+    """
+    upstream = tmp_path / 'upstream'
+    with socket.socket(socket.AF_UNIX) as silent:
+        if listens:
+            silent.bind(str(upstream))
+            silent.listen()
+        storage = (
+            f'<clientstorage>\nserver {upstream}\nwait off\nwait-timeout 600\n</clientstorage>'
+        )
+        lines = f'address {tmp_path}/s', f'pid-filename {tmp_path}/pid'
+        process = serve('%import ZEO\n' + zeo(*lines, storages=storage))
+        process.errors.wait_for('storage 1 is open')
+        wait_until(lambda: has_a_loop(process.pid))  # which is made before the storage is asked
+        assert process.end(signal.SIGTERM)[0] == 0
+    assert not (tmp_path / 's').exists() and not (tmp_path / 'pid').exists()
 
 
 @pytest.fixture(scope='module')

@@ -250,14 +250,14 @@ class StorageServer:
         """Listen, remove what killed servers have left, and announce it."""
         try:
             self._listen(addresses.parse_all(addr), rights)
+            descriptors.find_temporary_directory()
+            now = self._loop.system.wall_clock()
+            for hosted in self.hosted.values():
+                leftovers.remove_of(hosted.storage, hosted.name, now)
         except BaseException:
             self._stop_listening()
             self._loop.close()
             raise
-        descriptors.find_temporary_directory()
-        now = self._loop.system.wall_clock()
-        for hosted in self.hosted.values():
-            leftovers.remove_of(hosted.storage, hosted.name, now)
         notify(Serving(self, address=self.addr))
 
     def _listen(self, wanted: Iterable[Address], rights: FileRights) -> None:

@@ -120,7 +120,9 @@ class ServerProcess:
         """
         options = self.options.served_with()
         use_all_files(options.get('limits', Limits()))
-        self.server = listen(self.options.addresses, self.storages, **options)
+        # what a storage on a network has changed last may be long in coming
+        with self._signals.interruptible():
+            self.server = listen(self.options.addresses, self.storages, **options)
 
     def loop_forever(self) -> None:
         """Serve until a signal comes."""

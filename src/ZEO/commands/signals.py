@@ -62,7 +62,9 @@ class Signals:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let a signal to stop raise SystemExit inside: opening a storage may take minutes."""
+        """Let a signal to stop raise SystemExit inside: opening a storage may take minutes, and so
+        may its answers before it is served.
+        """
         self._interruptible = True
         try:
             if self.stopped_by:

@@ -290,7 +290,7 @@ def open_server(
 ) -> StorageServer:
     """Open the storages and listen.
 
-    :param interruptible: a storage is opened within what this returns.
+    :param interruptible: a storage is opened, and asked, within what this returns.
     :raises ConfigurationError: when a storage cannot be opened, or an address not be listened on.
     """
     found.check()
@@ -300,7 +300,8 @@ def open_server(
         for name, factory in found.storages.items():
             with interruptible():
                 storages[name] = factory.open()
-        return listen(found.addresses, storages, **found.options)
+        with interruptible():  # as above: the storages are asked what was changed last
+            return listen(found.addresses, storages, **found.options)
     except BaseException:
         close_all(storages.values())
         raise
