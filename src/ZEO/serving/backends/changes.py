@@ -5,8 +5,9 @@ Enters: the last transaction that is known. Leaves: those after it, each with it
 
 RelStorage's tables have a row for each object and its transaction, and transactions become visible
 in the order of their tids. A storage without history has a row for the last change of each object
-only: some older transactions then seem to have changed less than they did, but each object has its
-last change. Of any other storage it is known what has changed between two looks, in one.
+only: some older transactions then seem to have changed less than they did, so the first of those
+that are found at a time names the objects of all. Of any other storage it is known what has changed
+between two looks, in one.
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ class RowChanges:
             raise Lost(f'more than {MOST_ROWS} objects have changed')
         if rows:
             self._witness = int(rows[-1][1]), int(rows[-1][0])
-        return _steps(rows)
+        steps = _steps(rows)
+        return steps if self._adapter.keep_history else _without_history(steps)
 
     def _connection(self) -> tuple[Any, Any]:
         if self._open is None:
@@ -143,6 +145,18 @@ def _steps(rows: list[Any]) -> list[Step]:
         (p64(int(tid)), list(dict.fromkeys(p64(int(row[1])) for row in group)))
         for tid, group in groupby(rows, key=itemgetter(0))
     ]
+
+
+def _without_history(steps: list[Step]) -> list[Step]:
+    """Return steps of which the first names all objects.
+
+    An object of a later step may have changed in an earlier one as well, which does not show any
+    more. Clients that are between the two must not take their old record for current.
+    """
+    if len(steps) < 2:
+        return steps
+    everything = dict.fromkeys(oid for _, oids in steps for oid in oids)
+    return [(steps[0][0], list(everything)), *steps[1:]]
 
 
 class InstanceChanges:

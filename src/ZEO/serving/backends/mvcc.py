@@ -11,7 +11,6 @@ passed them.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from ZEO.serving.backends.changes import Step, changes_of
 from ZEO.serving.backends.follow import AGAIN, Follower, Met
 from ZEO.serving.backends.instances import Instances
 from ZEO.serving.backends.listen import Listener
+from ZEO.serving.backends.order import Order
 from ZEO.serving.backends.pooled import PooledStorage
 from ZEO.serving.backends.readers import Readers
 from ZEO.serving.backends.recent import Records
@@ -90,11 +90,8 @@ class MvccBackend(Backend):
         self._follower = Follower(name, changes, loop, self, options.poll_interval, last, listener)
         self._heard: Callable[[bytes, list[bytes]], None]
         self._lost: Callable[[], None]
-        self._steps: deque[Step] = deque()  # those that clients were not sent yet
-        self._refreshing: list[Met] = []  # who waits until they were
-        # transactions that the database may have made permanent by now
-        self._finishing: dict[Committing, frozenset[bytes]] = {}
-        self._permanent: dict[bytes, _Permanent] = {}  # by tid
+        self._order = Order()
+        self._refreshing: list[Met] = []  # who waits until clients were sent all of it
 
     def follow(
         self,
@@ -175,7 +172,7 @@ class MvccBackend(Backend):
         answer = Later()
 
         def met(error: BaseException | None) -> None:
-            if error is None and self._steps:  # which clients were not sent yet
+            if error is None and self._order:  # which clients were not sent yet
                 self._refreshing.append(met)
                 return
             timer.cancel()
@@ -213,7 +210,7 @@ class MvccBackend(Backend):
 
     def finish(self, commit: Committing) -> Later:
         answer = Later()
-        self._finishing[commit] = frozenset(commit.changed)
+        self._order.finishing(commit, commit.changed)
         try:
             self._writers.of(commit.transaction).finish(
                 commit.transaction,
@@ -226,29 +223,26 @@ class MvccBackend(Backend):
 
     def _is_permanent(self, commit: Committing, answer: Later, tid: bytes) -> None:
         """The answer waits until the view has passed the transaction."""
-        del self._finishing[commit]
         self._writers.give_back(commit.transaction)
-        self._permanent[tid] = _Permanent(commit, answer)
+        self._order.permanent(commit, tid, _Permanent(commit, answer))
         self._loop.later(LONGEST_PASSING, partial(self._passes_late, tid))
-        if tid <= self._view.last or any(step[0] == tid for step in self._steps):
-            self._passed(tid, None)
-        else:
-            self._follower.request(partial(self._passed, tid))
         self._send_steps()
+        if self._order.is_waiting(tid):
+            self._follower.request(partial(self._passed, tid))
 
     def _passed(self, tid: bytes, error: BaseException | None) -> None:
         """All transactions are reported up to this one, unless the database can't be asked."""
-        if tid not in self._permanent:
+        if not self._order.is_waiting(tid):
             return
         if error is not None:
             again = partial(self._follower.request, partial(self._passed, tid))
             self._loop.later(AGAIN, again)
-        elif not any(step[0] == tid for step in self._steps):  # it has changed nothing
-            self._steps = deque(sorted([*self._steps, (tid, [])]))
+        else:
+            self._order.passed(tid)
         self._send_steps()
 
     def _not_finished(self, commit: Committing, answer: Later, error: BaseException) -> None:
-        del self._finishing[commit]
+        self._order.failed(commit)
         commit.phase.failed(commit, error)
         answer.fail(error)
         self._send_steps()
@@ -257,7 +251,7 @@ class MvccBackend(Backend):
         """A transaction that is permanent is answered as such, even if the database can't be asked
         any more what was committed before it.
         """
-        permanent = self._permanent.pop(tid, None)
+        permanent = self._order.gone(tid)
         if permanent is not None:
             self._answer(tid, permanent)
             self._lost()
@@ -284,29 +278,21 @@ class MvccBackend(Backend):
 
     def reported(self, steps: Iterable[Step]) -> None:
         """The follower has found transactions, which follow those before."""
-        self._steps.extend(steps)
+        self._order.found(steps)
         self._send_steps()
 
     def _send_steps(self) -> None:
-        """Send clients the transactions that were reported, as far as it is known whose they are.
-
-        One that has changed only what a transaction of this server is about to change may be that
-        one, of which its thread has not said so yet.
-        """
-        while self._steps:
-            tid, oids = self._steps[0]
-            permanent = self._permanent.pop(tid, None)
-            if permanent is None and any(
-                changed.issuperset(oids) for changed in self._finishing.values()
-            ):
-                return
-            self._steps.popleft()
+        """Send clients what was reported, as far as it is known whose it is."""
+        while (following := self._order.take()) is not None:
+            tid, oids, permanent = following
             if permanent is not None:
                 self._loop.attempt(partial(self._answer, tid, permanent))
             elif oids:
                 self._loop.attempt(partial(self._heard, tid, oids))
             else:
                 self._view.advance(tid, oids)
+        if self._order:
+            return
         refreshing, self._refreshing = self._refreshing, []
         for met in refreshing:
             self._loop.attempt(partial(met, None))
@@ -314,11 +300,12 @@ class MvccBackend(Backend):
     def lost_track(self, last: bytes, why: str) -> None:
         """The follower cannot say what has changed."""
         log.error('storage %s: %s: the clients drop what they have cached', self._name, why)
-        self._steps.clear()
+        permanent = self._order.lost_track(last)
         self._view.reset(last)
-        for tid in [tid for tid in self._permanent if tid <= last]:
+        for tid in permanent:
             self._passes_late(tid)
         self._lost()
+        self._send_steps()
 
     def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
         self._view.advance(tid, oids)
