@@ -9,7 +9,6 @@ Nothing of RelStorage is imported here: its storages are known by their adapter.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -73,10 +72,21 @@ class Instances:
         return instance
 
     def new_reader(self) -> Any:
-        """Return what current records are read from: an instance, or something like it."""
-        if self.adapter is not None and vars(self.storage).get('_adapter') is self.adapter:
-            return RowReader(self.adapter.new_instance(), self.new)
-        return self.new()
+        """Return what records are read from: an instance, or something like it."""
+        reader = self._rows_of(self.storage)
+        return self.new() if reader is None else reader
+
+    def _rows_of(self, storage: Any) -> Any:
+        """Return a reader of the tables, with the wrappers that `storage` has; None where it is not
+        known what one of them is wrapped around.
+        """
+        adapter = self.adapter
+        its_own = getattr(storage, '__dict__', {}).get('_adapter')
+        if adapter is not None and its_own is not None and its_own is adapter:
+            return RowReader(adapter.new_instance())
+        name, inner = _within(storage)
+        reader = self._rows_of(inner) if name else None
+        return None if reader is None else _wrapped_again(storage, name, inner, reader)
 
     def resolver(self, instance: Any) -> Callable[..., bytes]:
         """Return what resolves a conflict as the server may, or raises ConflictError."""
@@ -123,20 +133,30 @@ def _new_instance(storage: Any) -> Any:
     Some wrappers pass ``new_instance`` on to what they are wrapped around, so that it returns one
     that is not wrapped: such a wrapper is copied, with a new instance in it.
     """
-    method = storage.new_instance
-    if getattr(method, '__self__', storage) is storage:
-        return method()
-    for name, inner in vars(storage).items():
-        if hasattr(type(inner), 'loadBefore') and IMVCCStorage.providedBy(inner):
-            return _wrapped_again(storage, name, inner, _new_instance(inner))
-    return method()
+    name, inner = _within(storage)
+    if not name or getattr(storage.new_instance, '__self__', storage) is storage:
+        return storage.new_instance()
+    return _wrapped_again(storage, name, inner, _new_instance(inner))
+
+
+def _within(storage: Any) -> tuple[str, Any]:
+    """Return what a wrapper is wrapped around, and under which name; a storage that is not one has
+    none.
+    """
+    for name, inner in getattr(storage, '__dict__', {}).items():
+        if hasattr(inner, 'loadBefore') and IMVCCStorage.providedBy(inner):
+            return name, inner
+    return '', None
 
 
 def _wrapped_again(wrapper: Any, name: str, inner: Any, instance: Any) -> Any:
-    again = copy.copy(wrapper)
+    # not copy.copy, which asks a wrapper that is empty yet for what it passes on
+    again = object.__new__(type(wrapper))
+    vars(again).update(vars(wrapper))
     for attribute, value in vars(wrapper).items():
         if getattr(value, '__self__', None) is inner:  # a method that the wrapper has copied
-            setattr(again, attribute, getattr(instance, value.__name__))
+            # a reader has less than an instance
+            setattr(again, attribute, getattr(instance, value.__name__, None))
     setattr(again, name, instance)
     return again
 

@@ -1,36 +1,34 @@
-"""Reading current records of RelStorage's tables from a snapshot of its own.
+"""Reading records of RelStorage's tables from a snapshot of its own.
 
 Enters: oids. Leaves: records, as an instance of the storage returns them. Fails: as an instance
 does.
 
 An instance of RelStorage shares a cache with all others of the process. A server keeps records
 itself, knows when they change, and must not be told by a cache that nothing has: so readers ask the
-tables.
+tables. Where no history is kept, that cache has an older record of an object now and then, but not
+all that came between it and the current one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from ZODB.POSException import POSKeyError
-from ZODB.utils import p64, u64, z64
+from ZODB.utils import maxtid, p64, u64, z64
 
 
 class RowReader:
     """A snapshot of the database; the part of an instance that readers need.
 
     :param adapter: RelStorage's, for one thread.
-    :param new_instance: makes an instance, for what is not current.
     """
 
-    def __init__(self, adapter: Any, new_instance: Callable[[], Any]) -> None:
+    def __init__(self, adapter: Any) -> None:
         self._adapter = adapter
-        self._new_instance = new_instance
         self._open: tuple[Any, Any] | None = None  # connection, cursor
         self._last = z64
         self._found: dict[bytes, tuple[bytes, bytes]] = {}
-        self._instance: Any = None
 
     def poll_invalidations(self) -> None:
         """Take a new snapshot."""
@@ -53,7 +51,7 @@ class RowReader:
             if state is not None
         }
 
-    def load(self, oid: bytes) -> tuple[bytes, bytes]:
+    def load(self, oid: bytes, version: str = '') -> tuple[bytes, bytes]:
         """Return the current record of an object, and its tid."""
         assert self._open is not None
         found = self._found.get(oid)
@@ -65,14 +63,19 @@ class RowReader:
         return bytes(state), p64(int(tid))
 
     def loadBefore(self, oid: bytes, tid: bytes) -> Any:
-        """Return what loadBefore does; not from this snapshot, but from a newer one."""
-        if self._instance is None:
-            self._instance = self._new_instance()
-        self._instance.poll_invalidations()
-        try:
-            return self._instance.loadBefore(oid, tid)
-        finally:
-            self._instance.afterCompletion()
+        """Return what loadBefore does."""
+        if not self._adapter.keep_history:  # there is the current one, or none
+            data, serial = self.load(oid)
+            return (data, serial, None) if serial < tid else None
+        assert self._open is not None
+        mover, cursor, number = self._adapter.mover, self._open[1], u64(oid)
+        state, serial = mover.load_before(cursor, number, u64(min(tid, maxtid)))
+        if serial is None and mover.exists(cursor, number):
+            return None
+        if state is None:  # or its creation was undone
+            raise POSKeyError(oid)
+        end = mover.get_object_tid_after(cursor, number, serial)
+        return bytes(state), p64(int(serial)), None if end is None else p64(int(end))
 
     def afterCompletion(self) -> None:
         """End the snapshot."""
@@ -81,10 +84,7 @@ class RowReader:
             self._open = None
 
     def release(self) -> None:
-        """Close the connections."""
+        """Close the connection."""
         opened, self._open = self._open, None
-        instance, self._instance = self._instance, None
         if opened is not None:
             self._adapter.connmanager.rollback_and_close(*opened)
-        if instance is not None:
-            instance.release()
