@@ -143,11 +143,15 @@ class Readers:
                 self._waiting.extendleft(reversed(loads))
                 raise
 
-    def _done(self, reader: _Reader, results: list[tuple[Load, Any, bytes]]) -> None:
+    def _done(self, reader: _Reader, results: list[tuple[Load, Any, bytes]], resets: int) -> None:
         """In the loop's thread: what was read, each with the snapshot that it comes from."""
         self._free.append(reader)
         for load, found, snapshot in results:
-            if load in self._under_way:  # else it is given up, or its client is gone
+            if load not in self._under_way:  # it is given up, or its client is gone
+                continue
+            if resets != self._view.resets:  # maybe of a database that is another one now
+                self._waiting.append(load)
+            else:
                 self._leave(load, found, snapshot)
         self._loop.attempt(self._give)
 
@@ -203,7 +207,7 @@ class _Reader:
         instances: Instances,
         view: View,
         loop: Loop,
-        done: Callable[[_Reader, list[Any]], None],
+        done: Callable[[_Reader, list[Any], int], None],
         batch: int,
     ) -> None:
         self.thread = Thread('ZEO reader', loop, self._rest, self._release)
@@ -216,6 +220,7 @@ class _Reader:
         # what the instance's snapshot has at least; None: it has none
         self._snapshot: bytes | None = None
         self._taken = 0.0  # when the snapshot was
+        self._resets = view.resets
 
     def take(self, loads: list[Load]) -> None:
         """Have the thread read."""
@@ -233,7 +238,7 @@ class _Reader:
             error = self._instances.disconnected(error)
             results = [(load, error, b'') for load in loads]
         finally:
-            self._loop.from_thread(partial(self._done, self, results))
+            self._loop.from_thread(partial(self._done, self, results, self._resets))
 
     def _read_all(self, loads: list[Load]) -> list[Any]:
         for is_last in (False, True):
@@ -253,6 +258,10 @@ class _Reader:
 
     def _prepare(self, loads: list[Load]) -> bytes:
         """Have a snapshot that is new enough for all loads, and their objects in it."""
+        resets = self._view.resets
+        if resets != self._resets:  # the connection may be to another database
+            self._release()
+            self._resets = resets
         is_behind, snapshot = self._view.is_behind, self._snapshot
         now = self._loop.system.now()
         if (

@@ -31,6 +31,8 @@ class View:
     def __init__(self, last: bytes) -> None:
         #: The last transaction that clients were sent.
         self.last = last
+        #: How often anything may have changed; what was read before is worth nothing.
+        self.resets = 0
         # oid -> the last transaction that changed it, of those after _floor
         self._young: dict[bytes, bytes] = {}
         self._old: dict[bytes, bytes] = {}
@@ -43,7 +45,8 @@ class View:
         self.last = max(tid, self.last)
         if len(self._young) > MOST_OIDS:
             self._floor, self._middle = self._middle, self.last
-            self._young, self._old = {}, self._young
+            self._old = self._young  # first: another thread may look in between
+            self._young = {}
 
     def is_behind(self, oid: bytes, snapshot: bytes) -> bool:
         """Return whether an object may have changed after a snapshot, as clients were sent.
@@ -62,4 +65,5 @@ class View:
     def reset(self, last: bytes) -> None:
         """Clients were sent that anything may have changed."""
         self._young, self._old = {}, {}
+        self.resets += 1
         self.last = self._floor = self._middle = last
