@@ -315,14 +315,16 @@ def test_an_iterator_that_stumbles_leaves_what_changed_unknown(error):
     storage = MappingStorage()
     tids = committed(storage, [A], [B], [C])
     recent = Invalidations(storage, 1, 3600, System().wall_clock)
-    assert not recent.knows(tids[0], tids[2]) and recent.from_storage(tids[0])[0] == tids[2]
+    assert (
+        not recent.knows(tids[0], tids[2]) and recent.from_storage(tids[0], tids[2])[0] == tids[2]
+    )
 
     def stumbles(start=None, stop=None):
         yield from list(MappingStorage.iterator(storage, start, stop))[:1]
         raise error
 
     storage.iterator = stumbles
-    assert recent.from_storage(tids[0]) is None
+    assert recent.from_storage(tids[0], tids[2]) is None
 
 
 def test_so_many_oids_are_remembered():

@@ -33,7 +33,7 @@ def queue(storage, size=3, age=None, now=time.time):
 def since(recent, tid):
     """Ask as a peer does."""
     last = recent._storage.lastTransaction()
-    return recent.since(tid, last) if recent.knows(tid, last) else recent.from_storage(tid)
+    return recent.since(tid, last) if recent.knows(tid, last) else recent.from_storage(tid, last)
 
 
 def fill(recent, storage, *changes):

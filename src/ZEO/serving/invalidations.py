@@ -113,10 +113,12 @@ class Invalidations:
             and self._wall_clock() - TimeStamp(tid).timeTime() <= self._age
         )
 
-    def from_storage(self, tid: bytes) -> Changes | None:
-        """The same by iterating the storage; in any thread."""
+    def from_storage(self, tid: bytes, last: bytes) -> Changes | None:
+        """The same by iterating the storage; in any thread. It may be ahead of `last`, up to which
+        clients were sent all.
+        """
         try:
-            return self._iterated(tid)
+            return self._iterated(tid, last)
         except ClientDisconnected:
             raise
         # Any storage, maybe with half a transaction at the end of its file: then it does not know.
@@ -129,10 +131,10 @@ class Invalidations:
             )
             return None
 
-    def _iterated(self, tid: bytes) -> Changes | None:
+    def _iterated(self, tid: bytes, stop: bytes) -> Changes | None:
         changed: set[bytes] = set()
         last, is_ours = tid, False
-        for transaction in self._storage.iterator(start=tid):
+        for transaction in self._storage.iterator(tid, stop):
             last = transaction.tid
             if last > tid:
                 changed.update(record.oid for record in transaction)

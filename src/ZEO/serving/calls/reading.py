@@ -44,7 +44,9 @@ class ReadingCalls(Family):
         last = max(last or b'', hosted.invalidations.newest) or last
         if hosted.invalidations.knows(tid, last):
             return hosted.invalidations.since(tid, last)
-        return hosted.backend.compute(partial(hosted.invalidations.from_storage, tid), self._client)
+        return hosted.backend.compute(
+            partial(hosted.invalidations.from_storage, tid, last), self._client
+        )
 
     def loadBefore(self, oid: bytes, tid: bytes) -> Any:
         return self._hosted.backend.load(oid, tid, self._client)
