@@ -116,12 +116,12 @@ class Cluster:
                     raise
                 time.sleep(0.05)
 
-    def stop(self) -> None:
-        """Stop the server, whoever is connected."""
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop the server, whoever is connected: SIGINT ends the sessions, SIGQUIT all at once."""
         process, self._process = self._process, None
         if process is not None:
             self._signal(process, signal.SIGCONT)
-            process.send_signal(signal.SIGINT)  # "fast": ends the sessions
+            process.send_signal(how)
             try:
                 process.wait(WAIT)
             except subprocess.TimeoutExpired:
@@ -131,7 +131,7 @@ class Cluster:
     def close(self) -> None:
         """End the server and remove its files."""
         try:
-            self.stop()
+            self.stop(signal.SIGQUIT)  # what it would still write is removed
         finally:
             shutil.rmtree(self.directory, ignore_errors=True)
 
