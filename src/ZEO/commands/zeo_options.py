@@ -49,6 +49,7 @@ class ZEOOptions:
     access: Any = None
     password_file: str | None = None
     poll_interval: float | None = None
+    notify: bool = False
 
     def __init__(self) -> None:
         self.args: list[str] = []  # the command line
