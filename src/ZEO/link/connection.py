@@ -151,6 +151,10 @@ class Connection:
         """Send what waits to be sent."""
         self._outbox.flush()
 
+    def flush_within(self, seconds: float) -> None:
+        """The same before the connection is ended, for at most that long."""
+        self._outbox.flush_within(seconds)
+
     def begin(self, name: str, args: tuple[Any, ...], applied: Callable[[Any], Any]) -> PendingCall:
         """Call the server and do not wait; it leaves with the next call, or :meth:`flush`."""
         message_id = next(self._ids) % _IDS

@@ -44,6 +44,9 @@ LOOK_FOR_WRITABLE = 5.0
 #: Seconds after which a call that waits for a connection looks by itself.
 LOOK_AGAIN = 1.0
 
+#: Seconds that a client that is closed waits for its server to take what was not sent yet.
+LAST_WORDS = 2.0
+
 
 class Link:
     """Keeps a connection.
@@ -318,10 +321,7 @@ class Link:
             connect_round.is_cancelled = True
         self._pausing.wake()
         if connection is not None:
-            try:
-                connection.flush()
-            except ClientDisconnected:  # it has ended already
-                pass
+            connection.flush_within(LAST_WORDS)
             connection.lose('the client storage was closed')
 
     def _close(self) -> Connection | None:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ZEO.Exceptions import MessageTooLarge
+from ZEO.Exceptions import ClientDisconnected, MessageTooLarge
 from ZEO.locks import under
 from ZEO.net.locks import Suspicion
 from ZEO.net.stream import Stream
@@ -38,6 +38,7 @@ class Outbox:
         system: System,
     ) -> None:
         self.lock = system.lock()  # held by the thread that sends
+        self._system = system
         self._stream = stream
         self._check = check
         self._broken = broken
@@ -58,6 +59,22 @@ class Outbox:
         """Send what waits."""
         if self._unsent:
             under(self.lock, self._send, b'')
+
+    def flush_within(self, seconds: float) -> None:
+        """The same before the connection is ended, for at most that long: the server may take no
+        data now, and a thread that waits for that holds the lock.
+        """
+        if self._unsent:
+            try:
+                self._system.spawn('ZEO closing', self._flush_quietly).join(seconds)
+            except RuntimeError:  # no thread can be started: it is lost, as it might be anyway
+                pass
+
+    def _flush_quietly(self) -> None:
+        try:
+            self.flush()
+        except ClientDisconnected:  # it has ended already
+            pass
 
     def put(self, pieces: Sequence[bytes]) -> None:
         """Leave a frame in pieces, to be sent with the next at the latest, or when there is enough
