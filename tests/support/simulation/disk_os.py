@@ -53,7 +53,10 @@ class Contents:
         return self.disk.read(self.disk.description(fd), length, offset)
 
     def pwrite(self, fd: int, data: Any, offset: int) -> int:
-        return self.disk.write(self.disk.description(fd), bytes(data), offset)
+        opened = self.disk.description(fd)
+        if opened.flags & os.O_APPEND:  # Linux appends then, wherever it is told to write
+            offset = len(opened.inode.data)
+        return self.disk.write(opened, bytes(data), offset)
 
     def lseek(self, fd: int, offset: int, whence: int) -> int:
         return self.disk.description(fd).seek(offset, whence)
