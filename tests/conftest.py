@@ -16,7 +16,9 @@ pytest_plugins = ['support.fixtures']
 settings.register_profile('zeo', deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('zeo')
 
-# A shell has its background jobs ignore SIGINT, and child processes inherit that: a server that was
-# started so is right not to stop at one.
+# A shell has its background jobs ignore SIGINT, and nohup SIGHUP; child processes inherit that: a
+# server that was started so is right not to stop at one.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -45,7 +45,7 @@ RIGHT = {
     'bytes_or_none': b'data',
     'text': b'text',
     'name': b'name',
-    'file_name': 'name',
+    'short_text': 'name',
     'transaction': 5,
     'new_transaction': 5,
     'count': 1,
