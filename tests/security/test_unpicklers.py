@@ -76,6 +76,8 @@ KNOWN = {
     ('serving/allowed', 'import_module'): 'modules that the operator names, or BTrees',
     ('serving/database', 'referencesf'): 'guarded by serving/doors',
     ('serving/commit/state', 'TransactionMetaData'): 'an annotation',
+    ('commands/zeo', 'import_module'): 'modules of this package, from a table',
+    ('commands/zeo_serve', 'import_module'): 'two modules of this package',
     ('commands/profiling', 'marshal'): 'writes a profile of the server; it reads nothing',
     ('config/storages', 'import_module'): 'what an operator wrote behind -S',
     (
