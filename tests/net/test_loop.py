@@ -267,6 +267,38 @@ def test_functions_of_other_threads_run_in_the_loops_thread_and_in_their_order()
     loop.close()
 
 
+class Ringer:
+    """Rings the bell of a loop, unless it has to fail."""
+
+    def __init__(self, ringer, *failures):
+        self.ringer, self.failures = ringer, list(failures)
+
+    def __getattr__(self, name):
+        return getattr(self.ringer, name)
+
+    def send(self, data):
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.ringer.send(data)
+
+
+def test_a_loop_is_woken_although_there_was_no_memory_for_that(loop, clock, monkeypatch):
+    monkeypatch.setattr(loop, '_ringer', Ringer(loop._ringer, MemoryError(), MemoryError()))
+    loop.from_thread(loop.stop)
+    loop.run()
+    assert clock.now() > 100.1
+
+
+def test_who_posts_next_wakes_the_loop_when_a_thread_was_struck_before_it_could(loop, monkeypatch):
+    monkeypatch.setattr(loop, '_ringer', Ringer(loop._ringer, KeyboardInterrupt()))
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        loop.from_thread(lambda: done.append('first'))
+    loop.from_thread(lambda: (done.append('second'), loop.stop()))
+    loop.run()
+    assert done[:2] == ['first', 'second']
+
+
 def test_a_bell_that_takes_memory_that_there_is_not_rings_again(loop, monkeypatch):
     class Bell:
         failures = [MemoryError()]

@@ -53,6 +53,9 @@ SIGNALS_UNSEEN = 0.5
 #: Seconds until the loop waits for its files again when it had no memory to do so.
 NO_MEMORY = 0.1
 
+#: How often another thread tries to wake the loop while there is no memory for that.
+_RINGS = 50
+
 
 class Timer:
     """A call at a later time, until :meth:`cancel`."""
@@ -173,9 +176,21 @@ class Loop:
         if not self._rung:
             self._rung = True
             try:
+                self._ring()
+            except BaseException:  # of a signal handler: the next one that posts rings
+                self._rung = False
+                raise
+
+    def _ring(self) -> None:
+        for _ in range(_RINGS):
+            try:
                 self._ringer.send(b'!')
+                return
             except OSError:  # the bell is full, so it has rung; or the loop is closed
-                pass
+                return
+            except MemoryError:
+                self.system.sleep(NO_MEMORY)
+        raise MemoryError('there was no memory to wake the loop')
 
     @property
     def has_posts(self) -> bool:

@@ -28,7 +28,7 @@ from support.simulation.system import EPOCH
 from support.simulation.workloads import Worker
 from support.simulation.world import World
 from ZEO.ClientStorage import ClientStorage
-from ZEO.Exceptions import ClientDisconnected
+from ZEO.Exceptions import ClientDisconnected, ClientStorageError
 from ZEO.serving.crash_safety import mend
 from ZEO.StorageServer import StorageServer
 
@@ -200,7 +200,8 @@ class Cast:
             self.counts['cut off'] += 1
             self.world.note('cut off', name, repr(error))
             self.world.later(0.0, self._start_again, process, name)
-        except (ClientDisconnected, OSError, MemoryError, RuntimeError) as error:
+        except (ClientStorageError, OSError, MemoryError, RuntimeError) as error:
+            # also a server behind another one whose cache file cannot be opened
             if 'faults' not in self._reasons and not isinstance(error, ClientDisconnected):
                 raise
             self.world.note('failed to start', name, repr(error))
