@@ -1,12 +1,15 @@
 """A FileStorage whose server was stopped during a pack, and what is on the disk when."""
 
+import errno
 import logging
 import os
 import shutil
+import time
 
 import pytest
 from ZODB.FileStorage import FileStorage
-from ZODB.utils import p64
+from ZODB.serialize import referencesf
+from ZODB.utils import maxtid, p64, z64
 
 from support.history import committed
 from ZEO.config.loading import load_text
@@ -137,4 +140,35 @@ def test_a_file_that_was_left_empty_can_be_iterated_at_once(tmp_path):
     storage = FileStorage(str(tmp_path / 'Data.fs'))
     make_safe(storage, REAL)
     assert list(storage.iterator()) == []
+    storage.close()
+
+
+@pytest.mark.parametrize('fails_at', [1, 2])
+def test_a_pack_that_cannot_rename_loses_nothing_and_the_storage_goes_on(
+    tmp_path, monkeypatch, fails_at
+):
+    """The next pack removes the old file first, which was the only one that was left."""
+    path = str(tmp_path / 'data.fs')
+    storage = FileStorage(path)
+    make_safe(storage, REAL)
+    first, second = committed(storage, [z64], [z64], data=b'(K\x01t.N.')
+    rename, calls = os.rename, []
+
+    def failing(old, new):
+        calls.append(new)
+        if len(calls) == fails_at:
+            raise OSError(errno.EIO, 'Input/output error')
+        rename(old, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'rename', failing)
+        with pytest.raises(OSError, match='Input/output'):
+            storage.pack(time.time() + 1, referencesf)
+    assert storage.loadBefore(z64, maxtid)[1] == second
+    (third,) = committed(storage, [z64], data=b'(K\x02t.N.')
+    storage.pack(time.time() + 1, referencesf)
+    assert storage.loadBefore(z64, maxtid)[1] == third
+    storage.close()
+    storage = FileStorage(path)
+    assert storage.lastTransaction() == third
     storage.close()

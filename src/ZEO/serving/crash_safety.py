@@ -73,7 +73,27 @@ def make_safe(storage: FileStorage, system: System) -> None:
     os.fsync(storage._file.fileno())
     _sync_directory(storage._file_name)
     storage.packer = partial(_pack, storage.packer, system)
+    storage.pack = partial(_pack_or_bring_back, storage, storage.pack)
     storage._save_index = partial(_save_index, storage)
+
+
+def _pack_or_bring_back(
+    storage: FileStorage, pack: Callable[..., Any], *args: Any, **options: Any
+) -> Any:
+    """Pack; where the packed file could not take the place of the old one, bring that back at once:
+    the next pack would begin by removing it.
+    """
+    path = storage._file_name
+    try:
+        return pack(*args, **options)
+    except BaseException:
+        with storage._lock:
+            if not os.path.exists(path) and os.path.exists(path + '.old'):
+                os.rename(path + '.old', path)
+                log.error('%s: the packed file could not replace it, so it is as before', path)
+            if storage._file.closed and os.path.exists(path):
+                storage._file = open(path, 'r+b')
+        raise
 
 
 def _pack(
