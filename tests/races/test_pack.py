@@ -168,6 +168,8 @@ def test_a_pack_begins_when_an_undo_that_is_under_way_has_ended(serving, raw, tm
     packing = packer.ask('pack', time.time() + 1, True)
     other.call('ping')
     assert not other.call('server_status')['packing']
+    with pytest.raises(LookupError, match='another pack is about to begin'):
+        other.call('pack', time.time() + 1, True)
     undone = other.call('tpc_finish', 3)
     assert packer.answer(packing) is None
     assert other.call('loadBefore', z64, maxtid) == (root, undone, None)

@@ -11,7 +11,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ZODB.POSException import POSError
+from ZODB.POSException import StorageError
 
 from ZEO.serving.later import Later
 from ZEO.serving.moments import iso, lasted, size
@@ -31,13 +31,17 @@ class Packs:
     def __init__(self, hosted: HostedStorage) -> None:
         self._hosted = hosted
         self._running = 0
+        self._waits = False  # one, for the commit lock
 
     def start(self, client: Client, time: float) -> Later:
         """Pack to `time`, in seconds since the epoch; it goes on when the client that asked for it
         is gone.
         """
         pack = _Pack(self._hosted, client, time)
+        if self._waits:  # each would take memory until the lock is free
+            raise StorageError('another pack is about to begin: ask again when it has ended')
         if self._hosted.backend.packs_between_commits:
+            self._waits = True
             self._hosted.lock.acquire(pack, partial(self._begin_and_release, pack))
         else:
             self._begin(pack)
@@ -45,9 +49,10 @@ class Packs:
 
     def _begin_and_release(self, pack: _Pack) -> None:
         """Begin a pack that has the commit lock: other transactions go on meanwhile."""
+        self._waits = False
         try:
             self._begin(pack)
-        except POSError as error:  # no thread
+        except Exception as error:  # no thread, or no memory: it is this call's answer
             pack.failed(error)
         finally:
             self._hosted.lock.release(pack)
