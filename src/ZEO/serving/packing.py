@@ -39,7 +39,7 @@ class Packs:
         """
         pack = _Pack(self._hosted, client, time)
         if self._waits:  # each would take memory until the lock is free
-            raise StorageError('another pack is about to begin: ask again when it has ended')
+            raise StorageError('Already packing: another pack is about to begin')
         if self._hosted.backend.packs_between_commits:
             self._waits = True
             self._hosted.lock.acquire(pack, partial(self._begin_and_release, pack))
