@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
@@ -18,13 +17,9 @@ from ZEO.interfaces import Closed, Serving, notify
 from ZEO.net import addresses
 from ZEO.net.acceptor import Acceptor
 from ZEO.net.addresses import Address
-from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
-from ZEO.net.output import Unread
-from ZEO.net.sources import is_local, source_of
 from ZEO.net.system import REAL, System
-from ZEO.net.tls import SSLContext, TlsCodec
-from ZEO.net.tls_socket import TlsSocket
+from ZEO.net.tls import SSLContext
 from ZEO.net.unix_sockets import BY_UMASK, FileRights
 from ZEO.serving import descriptors, doors, leftovers
 from ZEO.serving.access.access import Access
@@ -44,12 +39,10 @@ from ZEO.serving.intake import Intake
 from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
 from ZEO.serving.options import ServingOptions
-from ZEO.serving.peer import Peer, Service
+from ZEO.serving.peer import Service
+from ZEO.serving.reception import Reception
 from ZEO.serving.resolve import DEFAULT_MODULES, ConflictPolicy
-from ZEO.serving.strangers import Strangers
 from ZEO.wire import messages
-from ZEO.wire.frames import READ_SIZE
-from ZEO.wire.session import ServerSession
 
 __all__ = ['Access', 'Closed', 'Limits', 'Serving', 'StorageServer']
 
@@ -110,13 +103,8 @@ class StorageServer:
         doors.close()
         self.storages = dict(storages)
         self.limits = limits
-        self._ssl = ssl
         self._protocol = messages.codec(b'M5' if msgpack else b'Z5').name
         self._loop = Loop(system, limits.turn)
-        self._unread = Unread(limits.shared_output)
-        self._scratch = memoryview(bytearray(READ_SIZE))  # all connections read into it, in turn
-        self._strangers = Strangers(limits)  # those of them that have not registered
-        self._peers: set[Peer] = set()  # every connection, registered or not
         self._acceptors: list[Acceptor] = []
         self._ended = system.event()  # set while no thread runs the loop
         self._ended.set()
@@ -133,12 +121,12 @@ class StorageServer:
             rules,
             limits,
         )
-        self._host(options, access)
+        self._host(options, access, ssl)
         if secrets is not None:
             self._service.passwords = Passwords(secrets, Attempts(system.now), self._loop)
         self._open(addr, unix_access)
 
-    def _host(self, options: ServingOptions, access: Access | None) -> None:
+    def _host(self, options: ServingOptions, access: Access | None, ssl: Any) -> None:
         """Make what serves each storage, and what all connections share."""
         workers = Workers(self._loop)
         self.hosted = {
@@ -149,6 +137,8 @@ class StorageServer:
         self._service = Service(self.hosted, self._loop, intake, self.limits.handshake_time, access)
         for hosted in self.hosted.values():
             hosted.stats.denied = self._service.denied
+        self._reception = Reception(self._service, self.limits, self._protocol, ssl)
+        self._peers = self._reception.peers
 
     @property
     def addresses(self) -> list[Address]:
@@ -194,14 +184,14 @@ class StorageServer:
         :raises ConfigurationError: for these, and for rules that no client can match, or that never
             count; then nothing changes.
         """
-        if ssl is not None and self._ssl is None:
+        if ssl is not None and self._reception.ssl is None:
             raise ConfigurationError('only a restart can switch TLS on')
-        situation = self._situation(ssl or self._ssl)
+        situation = self._situation(ssl or self._reception.ssl)
         access = effective(access, situation)
         check_rules(access, situation)
         if restricted:
             check_restricted(access, situation)
-        self._ssl = situation.ssl
+        self._reception.ssl = situation.ssl
         if access == self.access:
             return
         self._service.access = access
@@ -263,8 +253,8 @@ class StorageServer:
     def _listen(self, wanted: Iterable[Address], rights: FileRights) -> None:
         for address in wanted:
             for listener in addresses.listen(address, rights):
-                self._acceptors.append(Acceptor(self._loop, listener, self._accepted))
-        warn(self.access, self._situation(self._ssl))
+                self._acceptors.append(Acceptor(self._loop, listener, self._reception.accepted))
+        warn(self.access, self._situation(self._reception.ssl))
 
     def _situation(self, ssl: SSLContext | None) -> Situation:
         """Return what rules of access have to be about."""
@@ -274,75 +264,3 @@ class StorageServer:
     def _stop_listening(self) -> None:
         for acceptor in self._acceptors:
             acceptor.close()
-
-    def _accepted(self, stream: Any, where: object) -> None:
-        """Serve a new connection, unless there is no place for it."""
-        source = source_of(where)
-        reason = self._full(stream)
-        stranger = self._strangers.one_too_many(source, is_local(where), reason is not None)
-        if stranger is not None:
-            stranger.close(
-                'closed by this server: client did not register, and others want to '
-                '(max-unregistered, max-connections)'
-            )
-            stream = _moved_down(stream)
-        elif reason is not None:
-            self._loop.reports.write(
-                logging.WARNING,
-                'refused connections',
-                source,
-                '%s: refused, %s',
-                addresses.show(where),
-                reason,
-            )
-            stream.close()
-            return
-        self._serve(stream, where, source)
-
-    def _serve(self, stream: Any, where: object, source: str) -> None:
-        if self._ssl is not None:
-            stream = TlsSocket(stream, TlsCodec(self._ssl, server_side=True))
-        limits = self.limits
-        session = ServerSession(
-            self._protocol,
-            limits.handshake_size,
-            limits.message_size,
-            self._scratch,
-            limits.message_parts,
-        )
-        peer = Peer(
-            self._service,
-            session,
-            where,
-            lambda peer: Channel(
-                self._loop, stream, session, peer, limits.output_buffer, self._unread
-            ),
-            partial(self._gone, source),
-        )
-        self._peers.add(peer)
-        self._strangers.add(peer, source)
-
-    def _full(self, stream: Any) -> str | None:
-        """Return why there is no place for a new connection, unless one that has not registered
-        leaves.
-        """
-        if len(self._peers) >= self.limits.connections:
-            return f'there are {len(self._peers)} connections (max-connections)'
-        if descriptors.is_last(stream.fileno()):
-            return 'there are few file descriptors left (ulimit -n)'
-        return None
-
-    def _gone(self, source: str, peer: Peer) -> None:
-        self._peers.discard(peer)
-        self._strangers.discard(peer, source)
-
-
-def _moved_down(stream: Any) -> Any:
-    """Move a new connection to the descriptor of the one that was closed for it, if its own is one
-    of the last.
-    """
-    if not descriptors.is_last(stream.fileno()):
-        return stream
-    moved = stream.dup()  # which takes the lowest
-    stream.close()
-    return moved

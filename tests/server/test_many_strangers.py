@@ -134,7 +134,7 @@ def test_clients_beyond_the_bound_are_refused_and_silent_ones_make_place(serve):
 
 
 def test_one_address_has_a_share(serve, monkeypatch):
-    monkeypatch.setattr('ZEO.StorageServer.is_local', lambda address: False)
+    monkeypatch.setattr('ZEO.serving.reception.is_local', lambda address: False)
     server = serve(strangers_from_one=5)
     crowd = silent(server, 20, '127.0.0.2')
     others = [greeted(one) for one in silent(server, 3, '127.0.0.3')]
