@@ -17,6 +17,7 @@ class Channel:
 
     tls_subject = None
     is_closed = is_full = False
+    bytes_received = bytes_sent = 0
 
     def __init__(self):
         self.sent = []

@@ -67,6 +67,7 @@ class Channel:
         self._kept: Iterable[Any] | None = None
         self._turn_due = False  # whether the loop will call _take_turn
         self.is_closed = False
+        self.bytes_received = self.bytes_sent = 0  # without what TLS adds
         loop.add(stream, READ, self._on_ready)
 
     @property
@@ -144,6 +145,7 @@ class Channel:
         except OSError as error:  # also where it is closed
             self.close(f'the connection broke: {error.strerror or error}')
             return
+        self.bytes_sent += count
         if count < len(data):
             self.push(data[count:])
 
@@ -211,6 +213,7 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             return False
         self._pending -= count
+        self.bytes_sent += count
         if self._unsolicited > self._pending:
             self._unsolicited = self._pending
         if count == size:
@@ -289,6 +292,7 @@ class Channel:
         if not count:
             self.close('the other side has closed')
             return
+        self.bytes_received += count
         messages = self._session.received(count)
         if messages and self._owner.handle(messages) is False:
             self._kept = messages

@@ -24,17 +24,32 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
         super().__init__()
         self._name = name
         self._loop = loop
-        self._loads_of_gone = 0  # objects that clients have loaded that are gone
+        # by clients that are gone: objects that they have loaded, bytes that have come and gone
+        self._loads_of_gone = self._received_of_gone = self._sent_of_gone = 0
 
     @property
     def loads(self) -> int:
         """How many objects all clients have loaded, also those that are gone."""
         return self._loads_of_gone + sum(peer.loads for peer in self)
 
+    @property
+    def bytes_received(self) -> int:
+        """How many bytes have come from all clients, also from those that are gone."""
+        return self._received_of_gone + sum(channel.bytes_received for _, channel in self.values())
+
+    @property
+    def bytes_sent(self) -> int:
+        """How many bytes all clients were sent, also those that are gone."""
+        return self._sent_of_gone + sum(channel.bytes_sent for _, channel in self.values())
+
     def left(self, peer: Any) -> None:
         """A client is gone; harmless when it was not there."""
-        if self.pop(peer, None) is not None:
+        found = self.pop(peer, None)
+        if found is not None:
+            channel = found[1]
             self._loads_of_gone += peer.loads
+            self._received_of_gone += channel.bytes_received
+            self._sent_of_gone += channel.bytes_sent
 
     def send(self, but: Any, name: str, *args: Any) -> None:
         """Send a message to every client except `but`.

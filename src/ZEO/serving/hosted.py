@@ -103,6 +103,7 @@ class HostedStorage:
         `committer`; nothing is raised.
         """
         self._note(tid, oids)
+        self.stats.invalidations += len(self.peers) - (committer in self.peers)
         self.peers.send(committer, 'invalidateTransaction', tid, oids)
 
     def _note(self, tid: bytes, oids: list[bytes]) -> None:

@@ -284,6 +284,7 @@ class Peer:
         if hosted.backend.load_now is not None:
             self._load = self.answers.loading(hosted.backend.load_now)
         hosted.peers[self] = self.codec.name, channel
+        hosted.stats.connections += 1
         self._session.registered()
         self._session.watch_memory(partial(service.intake.wants, self))
         self._handshake.cancel()

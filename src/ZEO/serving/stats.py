@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from time import ctime
 from typing import Any
 
+from ZEO.serving.commit.times import Durations
+
 
 class Stats:
     """Counters since the server's start."""
@@ -22,6 +24,9 @@ class Stats:
         self.active_txns = 0
         self.conflicts = 0
         self.conflicts_resolved = 0
+        self.durations = Durations()  # of what commits spend their time with
+        self.connections = 0  # clients that have registered
+        self.invalidations = 0  # messages to clients about what others have committed
         # when the commit lock was taken, seconds since the epoch
         self.lock_since: float | None = None
         self.pack_since: float | None = None  # when the running pack began

@@ -17,6 +17,7 @@ from ZODB.POSException import POSError
 
 from ZEO.net.loop import ENDS, Loop
 from ZEO.serving import blobs
+from ZEO.serving.backends.recent import Records
 from ZEO.serving.later import Client, Later, Workers
 
 #: What loadBefore returns: data, its tid, the tid of the next revision or None.
@@ -72,6 +73,9 @@ class Backend(ABC):
 
     #: The last transactions, the oldest first, where the backend has read them anyway.
     recent_changes: list[tuple[bytes, list[bytes]]] | None = None
+
+    #: The records that clients have loaded last, where they are kept.
+    records: Records | None = None
 
     #: Whether a pack runs, which may hold the storage's own commit lock.
     is_packing = False

@@ -147,24 +147,26 @@ class FileBackend(LocalBackend):
     memory.
     """
 
+    records: RecentRecords
+
     def __init__(
         self, name: str, storage: Any, loop: Loop, workers: Workers, limits: Limits
     ) -> None:
         super().__init__(name, storage, loop, workers, limits)
-        self._recent = RecentRecords(storage, limits.record_memory)
-        self.load_now = self._recent.load
+        self.records = RecentRecords(storage, limits.record_memory)
+        self.load_now = self.records.load
 
     def _finish(self, transaction: Any) -> bytes:
         # with the storage's commit lock held, so that this transaction is the next one
         try:
-            self._recent.look_for_others()
+            self.records.look_for_others()
         except Exception as error:  # the transaction is more important
             self._report('looking for what else was written failed', error)
             self.forget_records()
         return super()._finish(transaction)
 
     def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
-        self._recent.changed(tid, oids)
+        self.records.changed(tid, oids)
 
     def forget_records(self) -> None:
-        self._recent.clear()
+        self.records.clear()

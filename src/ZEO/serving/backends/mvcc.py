@@ -59,6 +59,8 @@ class MvccBackend(Backend):
     :param options: of all storages of the server.
     """
 
+    records: Records
+
     def __init__(
         self, name: str, storage: Any, loop: Loop, workers: Workers, options: ServingOptions
     ) -> None:
@@ -70,12 +72,12 @@ class MvccBackend(Backend):
         changes = changes_of(self._instances)
         last, self.recent_changes = changes.recent(options.limits.invalidation_oids)
         self._view = View(last)
-        self._records = Records(options.limits.record_memory)
+        self.records = Records(options.limits.record_memory)
         self._readers = Readers(
             self._instances,
             self._view,
             loop,
-            self._records.keep,
+            self.records.keep,
             self._look_again,
             options.limits.batch,
         )
@@ -113,9 +115,10 @@ class MvccBackend(Backend):
 
     def load(self, oid: bytes, tid: bytes, client: Reader) -> Found | Later:
         client.loads += 1
-        found = self._records.find(oid)
+        found = self.records.find(oid)
         if found is not None and found[1] < tid:
             return found
+        self.records.missed += 1
         self._check_database()
         return self._readers.load([oid], tid, client, True)
 
@@ -309,7 +312,7 @@ class MvccBackend(Backend):
 
     def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
         self._view.advance(tid, oids)
-        self._records.changed(tid, oids)
+        self.records.changed(tid, oids)
 
     def forget_records(self) -> None:
-        self._records.clear()
+        self.records.clear()

@@ -43,6 +43,14 @@ class Records:
         self._young: dict[bytes, Found] = {}  # oid -> (data, tid, None)
         self._old: dict[bytes, Found] = {}
         self._young_size = 0
+        self._old_mean = 0.0  # bytes of one of the older, when they were the younger
+        self.missed = 0  # loads that the storage had to be asked for
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """How many records are kept, and roughly how many bytes they take."""
+        size = self._young_size + int(self._old_mean * len(self._old))
+        return len(self._young) + len(self._old), size
 
     def find(self, oid: bytes) -> Found | None:
         """Return the current record of an object, if it is kept."""
@@ -73,6 +81,7 @@ class Records:
         self._young[oid] = found
         self._young_size += size
         if self._young_size > self._most:
+            self._old_mean = self._young_size / len(self._young)
             self._young, self._old, self._young_size = {}, self._young, 0
 
 
@@ -94,11 +103,15 @@ class RecentRecords(Records):
         if found is None:
             found = self._old.pop(oid, None)
             if found is None:
+                self.missed += 1
                 found = self._storage.loadBefore(oid, tid)
                 if found is None or found[2] is not None:
                     return found
             self.keep(oid, found)
-        return found if found[1] < tid else self._storage.loadBefore(oid, tid)
+        if found[1] < tid:
+            return found
+        self.missed += 1
+        return self._storage.loadBefore(oid, tid)
 
     def look_for_others(self) -> None:
         """Forget everything if there was a transaction that was not reported.

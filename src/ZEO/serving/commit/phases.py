@@ -125,6 +125,7 @@ class Collecting(Phase):
 
     def vote(self, commit: Commit) -> Later:
         commit.phase = WAITING
+        commit.times.asked = commit.now()
         commit.hosted.lock.acquire(commit, commit.lock_granted, commit.peer)
         return commit.answer
 
@@ -187,6 +188,7 @@ class Preparing(Phase):
             commit.answer.answer(conflicts)
         else:
             commit.phase = VOTED
+            commit.times.voted = commit.now()
             commit.answer.answer(list(commit.new_serials))
 
     def failed(self, commit: Commit, error: BaseException) -> None:
@@ -241,6 +243,7 @@ class Voted(Phase):
 
     def finish(self, commit: Commit) -> bytes | Later:
         commit.phase = FINISHING
+        commit.times.finishing = commit.now()
         return commit.hosted.backend.finish(commit)
 
 

@@ -17,6 +17,7 @@ from ZEO.serving import blobs
 from ZEO.serving.commit.begin import begin
 from ZEO.serving.commit.log import CommitLog
 from ZEO.serving.commit.phases import COLLECTING, PREPARING, Phase
+from ZEO.serving.commit.times import Times
 from ZEO.serving.later import Later
 from ZEO.serving.tids import check_tid
 from ZEO.wire.quoting import explained
@@ -50,6 +51,8 @@ class Commit:
         self.tid = tid  # one that the client has chosen
         self.phase: Phase = COLLECTING
         self.answer = Later()  # to the vote
+        self.now = hosted.loop.system.now
+        self.times = Times()  # of its phases
         self.error: BaseException | None = None  # why it will fail, or has ended
         self.log = CommitLog(peer.account, peer.account.first_space)
         self.size = 0  # bytes that it has on the client's account, without its operations
@@ -123,6 +126,7 @@ class Commit:
         """The time for holding the commit lock begins."""
         hosted = self.hosted
         hosted.stats.lock_since = hosted.loop.system.wall_clock()
+        self.times.granted = self.now()
         if hosted.transaction_timeout is not None:
             self._timer = hosted.loop.later(hosted.transaction_timeout, self._timed_out)
 
@@ -134,6 +138,7 @@ class Commit:
         if hosted.lock.holder is self:
             hosted.stats.lock_since = None
         hosted.stats.active_txns -= 1
+        hosted.stats.durations.add(self.times, self.now())
         attempt = hosted.loop.attempt
         attempt(self.log.close)
         if self._files:

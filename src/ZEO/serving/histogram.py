@@ -1,0 +1,38 @@
+"""How often something has taken how long.
+
+Enters: durations in seconds. Leaves: their number and sum, and how many were no longer than each of
+some bounds. Fails: never.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
+
+#: Seconds: from a commit in memory to the longest that a client may hold the commit lock.
+BOUNDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+
+
+class Histogram:
+    """Durations of one kind."""
+
+    __slots__ = ('sum', '_counts')
+
+    def __init__(self) -> None:
+        self.sum = 0.0  # seconds
+        self._counts = [0] * (len(BOUNDS) + 1)  # the last: longer than every bound
+
+    def add(self, seconds: float) -> None:
+        """Count one more."""
+        self._counts[bisect_left(BOUNDS, seconds)] += 1
+        self.sum += seconds
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return sum(self._counts)
+
+    def up_to(self) -> Iterator[tuple[float, int]]:
+        """Yield each bound with the number of those that were no longer; the last is infinite."""
+        return zip((*BOUNDS, float('inf')), accumulate(self._counts), strict=True)
