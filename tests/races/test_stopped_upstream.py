@@ -96,6 +96,10 @@ def iterating(chain, client):
     return client.call('iterator_start', None, None)
 
 
+def following(chain, client):
+    client.call('follow', 'a follower')
+
+
 def at_first(chain, client):
     number = iterating(chain, client)
     return number, client.call('iterator_next', number)[0]
@@ -149,6 +153,9 @@ CALLS = {
     'iterator_record_next': (over_records, lambda chain, before: (before,)),
     'iterator_gc': (iterating, lambda chain, before: ([before],)),
     'sendBlob': (nowhere_else, lambda chain, before: (oid(4), chain.blob)),
+    'follow': ('a follower',),
+    'replicated': (following, lambda chain, before: (chain.tids[-1],)),
+    'promote': (),
     'pack': (1.0, True),
     'new_oids': (100,),
     'vote': (begun, lambda chain, before: (TXN,)),
@@ -202,7 +209,10 @@ def test_a_call_that_waits_for_the_other_server_keeps_nobody_else_waiting(chain,
         bystander.call('ping')
         assert bystander.call('get_info')['name']
     chain.go_on()
-    if number is not None and name not in ONLY_FIRST:
+    if name == 'promote':
+        with pytest.raises(LookupError, match='is not a replica'):
+            client.answer(number)
+    elif number is not None and name not in ONLY_FIRST:
         client.answer(number)
     client.close()
 

@@ -18,6 +18,7 @@ from ZEO.serving.clients import Clients
 from ZEO.serving.commit.lock import CommitLock
 from ZEO.serving.contention import Contention
 from ZEO.serving.database import Database
+from ZEO.serving.followers import Followers
 from ZEO.serving.info import info
 from ZEO.serving.invalidations import Invalidations
 from ZEO.serving.later import Workers
@@ -25,6 +26,7 @@ from ZEO.serving.moments import lasted
 from ZEO.serving.oids import GivenOut
 from ZEO.serving.options import ServingOptions
 from ZEO.serving.packing import Packs
+from ZEO.serving.promotion import Promotion
 from ZEO.serving.sizes import Sizes
 from ZEO.serving.stats import Stats
 from ZEO.serving.status import figures
@@ -62,7 +64,9 @@ class HostedStorage:
         self.lock = CommitLock(loop.soon, Contention(self).one_more, self.backend.parallel)
         self.stats = Stats(loop.system.wall_clock(), loop.system.now())
         self.packs = Packs(self)
+        self.promotion = Promotion(self, options.read_only)
         self.peers = Clients(name, loop)
+        self.followers = Followers(name, loop)
         self.sizes = Sizes(name, self.storage, self.peers, loop)
         options.policy.apply_to(storage)
         database = Database(loop, self._heard, self._lost_track)
@@ -105,6 +109,10 @@ class HostedStorage:
         self._note(tid, oids)
         self.stats.invalidations += len(self.peers) - (committer in self.peers)
         self.peers.send(committer, 'invalidateTransaction', tid, oids)
+
+    def become_writable(self) -> None:
+        """Take writes from now on."""
+        self.read_only = False
 
     def _note(self, tid: bytes, oids: list[bytes]) -> None:
         try:

@@ -62,7 +62,8 @@ def _row(name: str, does: str, answer: str, waits: str, kinds: str = '') -> Meth
 
 #: What a client may send: the name; what it does; whether it is answered, and whether the answer
 #: goes first; how it waits; its arguments, of the kinds of :mod:`ZEO.wire.arguments`. Those that
-#: belong to :mod:`ZEO.wire.extensions` are load_many, iterator_batch, and restoreBlob...
+#: belong to :mod:`ZEO.wire.extensions` are load_many, iterator_batch, restoreBlob..., follow,
+#: replicated and promote.
 OF_CLIENT: dict[str, Method] = _table("""
     scram_first                     controls    answered -       short_text
     scram_final                     controls    answered -       short_text
@@ -88,6 +89,9 @@ OF_CLIENT: dict[str, Method] = _table("""
     iterator_batch                  reads       answered worker  count
     iterator_gc                     controls    -        worker  counts
     sendBlob                        reads       answered worker  oid tid flag?
+    follow                          reads       answered -       short_text
+    replicated                      reads       -        -       tid
+    promote                         administers answered itself
     pack                            administers answered itself  number flag?
     new_oids                        writes      answered worker  count?
     tpc_begin                       writes      -        -       new_transaction text text any tid_or_none? text?

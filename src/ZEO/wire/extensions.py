@@ -31,8 +31,12 @@ RESTORE_BLOB = 'restore_blob'
 #: A third argument of sendBlob asks for the blob's length in front of it.
 BLOB_LENGTH = 'blob_length'
 
+#: The server knows its followers: they say who they are (follow), and what they have on disk
+#: (replicated); one of them can be made a primary (promote).
+FOLLOWERS = 'followers'
+
 #: All that a server of this package can do.
-ALL = (BATCHES, MULTI_COMMIT, RESOLVES, EXTENSION_BYTES, RESTORE_BLOB, BLOB_LENGTH)
+ALL = (BATCHES, MULTI_COMMIT, RESOLVES, EXTENSION_BYTES, RESTORE_BLOB, BLOB_LENGTH, FOLLOWERS)
 
 #: The key of get_info for the largest message that the server accepts, in bytes.
 MESSAGE_SIZE = 'max-message-size'

@@ -19,6 +19,7 @@ from ZEO.serving.access.identity import ASK
 from ZEO.serving.access.rules import Right
 from ZEO.serving.calls.blobs import SendingBlobs, StoringBlobs
 from ZEO.serving.calls.family import Call, Client, Family
+from ZEO.serving.calls.following import FollowingCalls
 from ZEO.serving.calls.iterating import IteratingCalls
 from ZEO.serving.calls.reading import ReadingCalls
 from ZEO.serving.calls.session import SessionCalls
@@ -35,6 +36,7 @@ FAMILIES: tuple[type[Family], ...] = (
     StoringBlobs,
     IteratingCalls,
     SendingBlobs,
+    FollowingCalls,
 )
 
 #: Which family has a call.

@@ -1,0 +1,37 @@
+"""Calls of followers, and the call that makes one of them the primary.
+
+Enters: the client's calls. Leaves: the registry of followers; a storage that is writable. Fails:
+ProtocolError for an acknowledgement that makes no sense; ReadOnlyError for a server that is to stay
+read-only; StorageError for a storage that is not a replica.
+"""
+
+from __future__ import annotations
+
+from ZEO.serving.access.rules import Right
+from ZEO.serving.calls.family import Family
+from ZEO.serving.later import Later
+from ZEO.wire.quoting import LABEL, cleaned
+
+
+class FollowingCalls(Family):
+    """Calls of followers."""
+
+    def follow(self, label: str) -> bytes:
+        """Say that this client copies the storage; return the last transaction that there is."""
+        hosted, client = self._hosted, self._client
+        # one that may only read must not make others believe that their commits are safe
+        counts = client.right(hosted.name) >= Right.WRITE
+        hosted.followers.join(client, cleaned(label, LABEL), counts)
+        return hosted.last_transaction()
+
+    def replicated(self, tid: bytes) -> None:
+        """Say that this client has all transactions up to this one on disk."""
+        hosted = self._hosted
+        hosted.followers.acknowledge(self._client, tid, hosted.last_transaction())
+
+    def promote(self) -> Later:
+        """Make the storage of a follower that of a primary; return its last transaction."""
+        return self._hosted.promotion.start(self._client)
+
+    def close(self) -> None:
+        self._hosted.followers.left(self._client)
