@@ -19,7 +19,7 @@ from ZEO.serving.commit.lock import CommitLock
 from ZEO.serving.contention import Contention
 from ZEO.serving.database import Database
 from ZEO.serving.followers import Followers
-from ZEO.serving.info import info
+from ZEO.serving.info import info, role
 from ZEO.serving.invalidations import Invalidations
 from ZEO.serving.later import Workers
 from ZEO.serving.moments import lasted
@@ -113,6 +113,13 @@ class HostedStorage:
     def become_writable(self) -> None:
         """Take writes from now on."""
         self.read_only = False
+        self.tell_role()
+
+    def tell_role(self) -> None:
+        """Send all clients which part this server has, since that has changed: for one, whether a
+        follower has its primary at hand.
+        """
+        self.peers.send(None, 'info', role(self))
 
     def _note(self, tid: bytes, oids: list[bytes]) -> None:
         try:

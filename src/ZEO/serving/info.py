@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ZEO.net.loop import ENDS
 from ZEO.serving import blobs
 from ZEO.wire import extensions
-from ZEO.wire.extensions import EXTENSIONS, MESSAGE_SIZE
+from ZEO.wire.extensions import EXTENSIONS, FOLLOWS, MESSAGE_SIZE, PRIMARY, REPLICA, ROLE
 
 if TYPE_CHECKING:
     from ZEO.serving.hosted import HostedStorage
@@ -29,7 +29,27 @@ def info(hosted: HostedStorage) -> dict[str, Any]:
         'interfaces': blobs.interfaces(storage),
         MESSAGE_SIZE: hosted.limits.message_size,
         EXTENSIONS: tuple(name for name in extensions.ALL if name not in without),
+        **role(hosted),
     }
+
+
+def role(hosted: HostedStorage) -> dict[str, Any]:
+    """Return what a client learns of the part that this server has: nothing where it never was a
+    follower.
+    """
+    status = getattr(hosted.storage, 'replica_status', None)
+    if status is None:
+        return {}
+    try:
+        state = status()['state']
+    except ENDS:
+        raise
+    except BaseException as error:  # a follower that cannot say more
+        hosted.loop.reports.failed('the replica cannot say its state', hosted.name, error)
+        state = None
+    if state == 'promoted':
+        return {ROLE: PRIMARY, FOLLOWS: False}
+    return {ROLE: REPLICA, FOLLOWS: state == 'following'}
 
 
 def _name(hosted: HostedStorage) -> str:

@@ -41,6 +41,15 @@ ALL = (BATCHES, MULTI_COMMIT, RESOLVES, EXTENSION_BYTES, RESTORE_BLOB, BLOB_LENG
 #: The key of get_info for the largest message that the server accepts, in bytes.
 MESSAGE_SIZE = 'max-message-size'
 
+#: The key of get_info, and of an ``info`` message when it changes, for the part that a server has
+#: for its storage: one of the two values below; absent where it never was a follower.
+ROLE = 'role'
+REPLICA, PRIMARY = 'replica', 'primary'
+
+#: The same for whether a follower has its primary at hand and all that it has committed, but for
+#: the last moments; absent where the server is not a follower.
+FOLLOWS = 'follows'
+
 #: The key of an ``info`` message that says that a pack is done.
 PACKED = 'packed'
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from ZEO.Exceptions import ProtocolError, UnrecognizedResult
 from ZEO.wire.arguments import MOST_NAME
-from ZEO.wire.extensions import EXTENSIONS, MESSAGE_SIZE
+from ZEO.wire.extensions import EXTENSIONS, FOLLOWS, MESSAGE_SIZE, ROLE
 
 Check = Callable[[Any], bool]
 
@@ -120,6 +120,8 @@ def _is_info(value: Any) -> bool:
         and type(value.get(MESSAGE_SIZE)) in (int, type(None))
         and _are_interfaces(value.get('interfaces', ()))
         and _are_names(value.get(EXTENSIONS, ()))
+        and type(value.get(ROLE, '')) is str
+        and type(value.get(FOLLOWS, False)) is bool
     )
 
 

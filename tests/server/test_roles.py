@@ -1,0 +1,62 @@
+"""What clients learn of the part that a server has for its storage: primary or follower."""
+
+import threading
+
+import pytest
+from ZODB.FileStorage import FileStorage
+from ZODB.MappingStorage import MappingStorage
+
+from support.inside import state_of
+from ZEO.ClientStorage import ClientStorage
+from ZEO.StorageServer import StorageServer
+
+
+class Following(FileStorage):
+    state = 'copying'
+
+    def replica_status(self):
+        if self.state == 'broken':
+            raise OSError('its file of state cannot be read')
+        return {'state': self.state}
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A function that serves a storage; returns the server, and a client of it."""
+    opened = []
+
+    def serve(storage):
+        server = StorageServer('127.0.0.1:0', {'1': storage})
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        client = ClientStorage(server.addr, wait_timeout=20)
+        opened.extend((client, server))
+        return server, client
+
+    yield serve
+    for one in opened:
+        one.close()
+
+
+def role(client):
+    info = state_of(client).info
+    return info.get('role'), info.get('follows')
+
+
+def test_a_server_that_never_followed_says_nothing(served):
+    assert role(served(MappingStorage())[1]) == (None, None)
+
+
+def test_a_follower_says_so_and_tells_its_clients_when_that_changes(served, tmp_path):
+    storage = Following(str(tmp_path / 'data.fs'))
+    server, client = served(storage)
+    (hosted,) = server.hosted.values()
+    assert role(client) == ('replica', False)
+    for state, told in (
+        ('following', ('replica', True)),
+        ('broken', ('replica', False)),
+        ('promoted', ('primary', False)),
+    ):
+        storage.state = state
+        hosted.loop.from_thread(hosted.tell_role)
+        client.ping()
+        assert role(client) == told
