@@ -55,6 +55,7 @@ BELOW = {
     'ClientStorage': {'link', 'cache', 'net', 'wire', 'interfaces', 'files', 'Exceptions'},
 }
 BELOW['config'] = set(BELOW)
+BELOW['data'] = set(BELOW)
 BELOW['commands'] = set(BELOW)
 TOP = {'__init__', '__main__', 'embedded', 'scripts', 'start', 'runzeo', 'zeoctl', 'nagios'}
 

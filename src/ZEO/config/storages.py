@@ -96,9 +96,10 @@ def default_file(environ: Mapping[str, str] = os.environ) -> str:
     return os.path.join(home, 'var', 'Data.fs') if home else 'Data.fs'
 
 
-def open_file(file_name: str) -> FileStorage:
+def open_file(file_name: str, blob_dir: str | None = None) -> FileStorage:
     """Return an open FileStorage; its file is created if it is missing, its directory is not.
 
+    :param blob_dir: the directory of its blobs, which is created if it is missing.
     :raises ConfigurationError: when it cannot be opened.
     """
     directory = os.path.dirname(os.path.abspath(file_name))
@@ -108,7 +109,7 @@ def open_file(file_name: str) -> FileStorage:
         )
     with _reported(lambda error: f'cannot open {file_name}'):
         mend(file_name)
-        return FileStorage(file_name)
+        return FileStorage(file_name, blob_dir=blob_dir)
 
 
 def close_all(storages: Iterable[Any]) -> None:

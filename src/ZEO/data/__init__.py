@@ -1,0 +1,1 @@
+"""What a database holds: copied, compared, verified, backed up and restored."""

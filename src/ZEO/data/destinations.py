@@ -1,0 +1,119 @@
+"""Where transactions are copied to: any storage that restores what another one has committed.
+
+Enters: transactions, with their records and blob files. Leaves: the same in the storage. Fails:
+:class:`~ZEO.data.outcome.DataError` for a storage that cannot take them; with what the storage
+raises; ClientDisconnected when the connection to a server is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from ZODB.interfaces import IBlobStorageRestoreable
+
+from ZEO.data.history import named
+from ZEO.data.outcome import DataError
+from ZEO.data.sources import Record, Source, StorageSource
+from ZEO.leftovers import prefix, remove_leftovers
+from ZEO.net.system import REAL
+from ZEO.serving.filestorage import file_storages, take_last_whole_transaction
+from ZEO.wire.guarded import is_blob
+
+#: How the names of blob files begin that are on their way into a storage.
+_KIND = 'copied'
+
+#: Bytes of a blob that are copied at once.
+_AT_ONCE = 1 << 20
+
+
+class Destination(StorageSource):
+    """An open storage that is written to; what it has is read like any source.
+
+    :param name: for people.
+    :param private: as for a source.
+    """
+
+    def __init__(self, name: str, storage: Any, private: str | None = None) -> None:
+        super().__init__(name, storage, private)
+        for file in file_storages(storage):  # after a kill it has the tid of what was cut off
+            take_last_whole_transaction(file)
+        if not hasattr(storage, 'restore'):
+            raise DataError(
+                f'{name} cannot take transactions of another storage: {type(storage).__name__} '
+                'has no method "restore"'
+            )
+        if self._takes_blobs():
+            remove_leftovers(storage.temporaryDirectory(), (_KIND,), REAL.wall_clock())
+
+    def _takes_blobs(self) -> bool:
+        return self._private is not None or IBlobStorageRestoreable.providedBy(self.storage)
+
+    def write(
+        self, transaction: Any, source: Source, seen: Callable[[Any, int], None], blobs: bool
+    ) -> None:
+        """Commit a transaction of a source.
+
+        :param seen: is called with each record, and the size of its blob.
+        :param blobs: whether blobs are copied; else only their records are.
+        """
+        storage = self.storage
+        storage.tpc_begin(transaction, transaction.tid, transaction.status)
+        try:
+            for record in transaction:
+                size = self._write(transaction, record, source, blobs and is_blob(record.data))
+                seen(record, size)
+            storage.tpc_vote(transaction)
+            storage.tpc_finish(transaction)
+        except BaseException:
+            self._abort(transaction)
+            raise
+
+    def _abort(self, transaction: Any) -> None:
+        try:
+            self.storage.tpc_abort(transaction)
+        except Exception:  # what led here matters more; the transaction ends with the connection
+            pass
+
+    def _write(self, transaction: Any, record: Record, source: Source, blob: bool) -> int:
+        """Write one record; return the size of its blob."""
+        if not blob:
+            self.storage.restore(
+                record.oid, record.tid, record.data, '', record.data_txn, transaction
+            )
+            return 0
+        path, size = self._blob_file(record, source)
+        self.storage.restoreBlob(
+            record.oid, record.tid, record.data, path, record.data_txn, transaction
+        )
+        return size
+
+    def _blob_file(self, record: Record, source: Source) -> tuple[str, int]:
+        """Return a file of this storage with a copy of a blob, and its size."""
+        if not self._takes_blobs():
+            raise DataError(
+                f'{source.name} has blobs, and {self.name} has no directory for them: give '
+                '--to-blobs DIRECTORY, or --no-blobs to leave them out'
+            )
+        path = source.blob(record.oid, record.tid)
+        if path is None:
+            raise DataError(
+                f'{source.name} has no file for the blob {record.oid.hex()} of '
+                f'{named(record.tid)}: give its directory with --blobs, or --no-blobs to leave '
+                'blobs out'
+            )
+        fd, copy = tempfile.mkstemp('.tmp', prefix(_KIND), self.storage.temporaryDirectory())
+        with os.fdopen(fd, 'wb') as target, open(path, 'rb') as file:
+            shutil.copyfileobj(file, target, _AT_ONCE)
+            size = target.tell()
+            target.flush()
+            os.fsync(fd)
+        source.release(path)
+        return copy, size
+
+    def length(self) -> int:
+        """Return how many objects it has, as far as it knows."""
+        return len(self.storage)

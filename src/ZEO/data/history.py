@@ -1,0 +1,179 @@
+"""Whether two histories are the same, transaction by transaction.
+
+Enters: transactions of two sources. Leaves: whether they agree, or the first one that does not.
+Fails: :class:`~ZEO.data.outcome.Different`, which names that transaction.
+
+A storage that was packed, or that keeps no history, has fewer records than the one that it is
+compared with, or lacks a transaction: that is not a difference as long as what both have is equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from persistent.TimeStamp import TimeStamp
+
+from ZEO.data.outcome import Different
+from ZEO.data.sources import Source
+from ZEO.serving.moments import iso
+
+#: Bytes of a digest that are kept for each record: a chance in 2**64 is enough for copies.
+_DIGEST = 16
+
+
+class Fingerprint(NamedTuple):
+    """What one transaction consists of."""
+
+    tid: bytes
+    texts: tuple[bytes, bytes, bytes]  # user, description, extension
+    records: dict[bytes, bytes]  # oid -> a digest of the record
+
+
+def fingerprint(transaction: Any, seen: Callable[[Any], None] = lambda record: None) -> Fingerprint:
+    """Return the fingerprint of a transaction, whose records are read.
+
+    :param seen: is called with each record.
+    """
+    texts = transaction.user, transaction.description, transaction.extension_bytes
+    records = {}
+    for record in transaction:
+        seen(record)
+        records[record.oid] = digest(record.data)
+    return Fingerprint(transaction.tid, texts, records)
+
+
+def digest(data: bytes | None) -> bytes:
+    """Return the digest of a record; empty for one that deletes an object."""
+    return b'' if data is None else sha256(data).digest()[:_DIGEST]
+
+
+def named(tid: bytes) -> str:
+    """Return how a transaction is called in errors: its tid, and its time."""
+    try:
+        return f'transaction {tid.hex()} ({iso(TimeStamp(tid).timeTime())})'
+    except ValueError:  # not a time
+        return f'transaction {tid.hex()}'
+
+
+def difference(one: Fingerprint, other: Fingerprint) -> str | None:
+    """Return what is different in two transactions of the same tid; None if one of them may be what
+    a pack has left of the other.
+    """
+    for name, text, instead in zip(
+        ('user', 'description', 'extension'), one.texts, other.texts, strict=True
+    ):
+        if text != instead:
+            return f'its {name} differs'
+    few, many = sorted((one.records, other.records), key=len)
+    for oid, value in few.items():
+        if oid not in many:
+            return f'object {oid.hex()} is in one of them only'
+        if many[oid] != value:
+            return f'the record of object {oid.hex()} differs'
+    return None
+
+
+def only(source: Source, tid: bytes) -> Fingerprint | None:
+    """Return the fingerprint of one transaction; None if the source does not have it."""
+    for transaction in source.transactions(tid, tid):
+        return fingerprint(transaction)
+    return None
+
+
+class Comparison:
+    """Compares two histories.
+
+    :param one: what the other should be a copy of.
+    :param strict: whether a transaction that only `other` has is a difference; else `one` may have
+        been packed since.
+    :param seen: is called with each record of the first.
+    """
+
+    def __init__(
+        self,
+        one: Source,
+        other: Source,
+        strict: bool,
+        seen: Callable[[Any], None] = lambda record: None,
+    ) -> None:
+        self._one, self._other, self._strict, self._seen = one, other, strict, seen
+        self.same = 0  # transactions that are equal
+        self.gone = 0  # transactions that only the second has
+
+    def first_difference(self, stop: bytes) -> tuple[bytes, str] | None:
+        """Return the tid of the first transaction that differs, and what is different.
+
+        :param stop: the last transaction that is compared.
+        """
+        left, right = self._one.transactions(None, stop), self._other.transactions(None, stop)
+        a, b = next(left, None), next(right, None)
+        while a is not None or b is not None:
+            if b is not None and (a is None or b.tid < a.tid):
+                if self._strict:
+                    return b.tid, f'{self._one.name} does not have it'
+                self.gone += 1
+                b = next(right, None)
+                continue
+            assert a is not None
+            if b is None or a.tid < b.tid:
+                return a.tid, f'{self._other.name} does not have it'
+            what = difference(fingerprint(a, self._seen), fingerprint(b))
+            if what is not None:
+                return a.tid, what
+            self.same += 1
+            a, b = next(left, None), next(right, None)
+        return None
+
+
+def check_same(source: Source, destination: Source, last: bytes) -> None:
+    """Make sure that what a destination has is the beginning of a source's history.
+
+    Its first and its last transaction are compared; where they differ, all, to name the first that
+    does.
+
+    :param last: the last transaction of the destination.
+    :raises Different: when it has something else.
+    """
+    if _same_ends(source, destination, last):
+        return
+    found = Comparison(source, destination, strict=True).first_difference(last)
+    tid, what = found or (last, f'{source.name} does not have it')
+    raise Different(
+        f'{destination.name} does not hold the beginning of {source.name}: they differ in '
+        f'{named(tid)}: {what}; give a destination that is empty, or an earlier copy'
+    )
+
+
+def _same_ends(source: Source, destination: Source, last: bytes) -> bool:
+    if not _agree(source, destination, last, may_be_gone=False):
+        return False
+    first = next(iter(destination.transactions(None, last)), None)
+    return first is None or _agree(source, destination, first.tid, may_be_gone=True)
+
+
+def _agree(source: Source, destination: Source, tid: bytes, may_be_gone: bool) -> bool:
+    """Return whether both have the same transaction.
+
+    :param may_be_gone: whether the source may lack it, since it was packed.
+    """
+    found, wanted = only(source, tid), only(destination, tid)
+    if found is None:
+        return may_be_gone
+    return wanted is not None and difference(found, wanted) is None
+
+
+def walk(source: Source, start: bytes | None, stop: bytes) -> Iterator[Any]:
+    """Yield transactions, and make sure that their tids go up.
+
+    :raises Different: when one does not.
+    """
+    last = start or b''
+    for transaction in source.transactions(start, stop):
+        if transaction.tid < last:
+            raise Different(
+                f'{source.name}: {named(transaction.tid)} comes after {named(last)}, which is later'
+            )
+        last = transaction.tid
+        yield transaction

@@ -1,0 +1,115 @@
+"""How far a long piece of work is: one line that changes on a terminal, else a line now and then.
+
+Enters: counts, as the work goes on. Leaves: lines on standard error. Fails: never because of where
+they go: a program whose terminal is gone works on.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TextIO
+
+from ZEO.net.system import REAL, System
+from ZEO.serving.moments import lasted, size
+
+#: Seconds between two lines: on a terminal, where they replace each other, and elsewhere.
+ON_TERMINAL, ELSEWHERE = 0.2, 10.0
+
+#: Seconds after which a rate is worth something.
+_SOON = 1.0
+
+
+class Progress:
+    """Shows how far a piece of work is.
+
+    :param what: is done, such as "copy".
+    :param total: bytes that there are to do, as far as that is known; else 0.
+    :param quiet: whether to show nothing.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: int = 0,
+        quiet: bool = False,
+        file: TextIO | None = None,
+        system: System = REAL,
+    ) -> None:
+        self._what, self.total, self._quiet = what, total, quiet
+        self._file = sys.stderr if file is None else file
+        self._system = system
+        self._terminal = self._file is not None and self._file.isatty()
+        self._began = self._shown = system.now()
+        self._width = 0
+        self.transactions = self.records = self.blobs = self.bytes = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return self._system.now() - self._began
+
+    def record(self, data: bytes | None) -> None:
+        """One record more."""
+        self.records += 1
+        self.bytes += 50 + len(data or b'')  # with its head
+
+    def blob(self, count: int) -> None:
+        """One blob more, of `count` bytes."""
+        self.blobs += 1
+        self.bytes += count
+        self.total += count if self.total else 0  # of which the storage's size does not know
+        self.show()
+
+    def transaction(self) -> None:
+        """One transaction more."""
+        self.transactions += 1
+        self.show()
+
+    def show(self) -> None:
+        """Show how far it is, if that has not been done just now."""
+        pause = ON_TERMINAL if self._terminal else ELSEWHERE
+        if not self._quiet and self._system.now() - self._shown >= pause:
+            self._shown = self._system.now()
+            self._print(self.line())
+
+    def line(self) -> str:
+        """Return how far it is."""
+        seconds = self.seconds
+        rate = self.bytes / seconds if seconds >= _SOON else 0.0
+        parts = [f'{self._what}: {self.counts()}']
+        if rate:
+            parts.append(f'{size(rate)}/s')
+        if self.total > self.bytes:
+            parts.append(f'{100 * self.bytes / self.total:.0f} %')
+            if rate:
+                parts.append(f'{lasted((self.total - self.bytes) / rate)} left')
+        return ', '.join(parts)
+
+    def counts(self) -> str:
+        """Return what was done so far."""
+        blobs = f', {self.blobs} blobs' if self.blobs else ''
+        return (
+            f'{self.transactions} transactions, {self.records} records{blobs}, {size(self.bytes)}'
+        )
+
+    def _print(self, line: str) -> None:
+        if self._terminal:
+            width, self._width = self._width, len(line)
+            line = f'\r{line.ljust(width)}'
+        try:
+            self._file.write(line if self._terminal else f'{line}\n')
+            self._file.flush()
+        except (OSError, ValueError):  # the terminal is gone, or standard error is closed
+            self._quiet = True
+
+    def close(self) -> None:
+        """Remove the line from a terminal."""
+        if self._terminal and self._width:
+            self._print('')
+            self._print('')
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
