@@ -1,5 +1,6 @@
 """A RelStorage that a server hosts does all that a FileStorage does, for any client."""
 
+import shutil
 import time
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
 from ZODB.POSException import ConflictError, POSKeyError, ReadConflictError
 from ZODB.tests.MinPO import MinPO
-from ZODB.utils import p64, z64
+from ZODB.utils import p64, u64, z64
 
 from ZEO.Exceptions import ServerException
 
@@ -328,3 +329,34 @@ def test_a_transaction_that_changes_nothing_is_answered(sql, serving, clients):
     client.tpc_vote(meta)
     tid = client.tpc_finish(meta)
     assert client.lastTransaction() == tid
+
+
+def test_a_blob_that_the_database_does_not_keep_is_not_there(
+    sql, serving, clients, opened, tmp_path
+):
+    section = f'blob-dir {tmp_path}/server\n shared-blob-dir false'
+    server = serving(storageFromString(sql.section(section)))
+    one = opened(clients(server.addr, blob_dir=str(tmp_path / 'client')))
+    serials = []
+    for content in b'first', b'second':
+        with committing(one) as root:
+            root['blob'] = root.get('blob') or Blob()
+            with root['blob'].open('w') as file:
+                file.write(content)
+        oid = one.root()['blob']._p_oid
+        serials.append(one.db().storage.load(oid)[1])
+    old = serials[0]
+    other = clients(server.addr, blob_dir=str(tmp_path / 'other'))
+    for directory in (tmp_path / 'server').iterdir():  # what is left there would be found
+        if directory.is_dir():
+            shutil.rmtree(directory)
+            directory.mkdir()
+    missing = p64(u64(old) - 1)
+    with pytest.raises((POSKeyError, ReadConflictError)):
+        other.loadBlob(oid, missing)
+    if sql.keeps_history:
+        with open(other.loadBlob(oid, old), 'rb') as file:
+            assert file.read() == b'first'
+    else:
+        with pytest.raises(ReadConflictError):
+            other.loadBlob(oid, old)

@@ -13,8 +13,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from transaction.interfaces import TransientError
 from ZODB.interfaces import IMVCCStorage
-from ZODB.POSException import POSError, POSKeyError
+from ZODB.POSException import ConflictError, POSError, POSKeyError
 from ZODB.utils import load_current, z64
 
 from ZEO.Exceptions import ClientDisconnected
@@ -24,6 +25,9 @@ from ZEO.serving.resolve import ConflictPolicy
 from ZEO.wire.quoting import explained
 
 log = logging.getLogger('ZEO.StorageServer')
+
+#: Errors after which a client tries again, whatever class derived from them they have.
+_KNOWN = ConflictError, ClientDisconnected
 
 #: Commits at a time where the database locks objects instead of everything; more than two gain
 #: little, but one may wait for a row that another server has locked.
@@ -55,6 +59,10 @@ class Instances:
             *getattr(driver, 'disconnected_exceptions', ()),
             *getattr(driver, 'close_exceptions', ()),
         )
+        # of DB-API; what a database says itself is an error of a subclass
+        self._unspecific = {
+            base for lost in self._lost for base in lost.__mro__ if base.__name__ == 'DatabaseError'
+        }
 
     @property
     def parallel(self) -> int:
@@ -93,8 +101,15 @@ class Instances:
         return self._policy.resolver(_Untransformed(instance))
 
     def is_lost(self, error: BaseException) -> bool:
-        """Return whether an error says that the connection to the database is lost."""
-        return isinstance(error, self._lost) and not isinstance(error, POSError)
+        """Return whether an error says that the connection to the database is lost, or has come
+        of one that does, as when RelStorage cannot clean up.
+        """
+        one: BaseException | None = error
+        while one is not None and not isinstance(one, POSError):
+            if isinstance(one, self._lost) or type(one) in self._unspecific:
+                return True
+            one = one.__cause__ or one.__context__
+        return False
 
     def disconnected(self, error: BaseException) -> BaseException:
         """Return the error that a client gets for one of the database: it may try again."""
@@ -196,8 +211,11 @@ def release(instance: Any) -> None:
 
 def plain(error: BaseException) -> BaseException:
     """Return the error that a client gets for one of a storage: RelStorage's KeyErrors show all
-    that the storage holds, such as its password.
+    that the storage holds, such as its password, and what may be tried again must stay so where a
+    client does not know its class.
     """
+    if isinstance(error, TransientError) and not isinstance(error, _KNOWN):
+        return TransientError(explained(error))
     if isinstance(error, POSKeyError) and type(error) is not POSKeyError:
         return POSKeyError(*error.args[:1])
     return error

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import zope.interface
+from ZODB.POSException import POSKeyError, ReadConflictError
 from ZODB.utils import p64
 
 from ZEO.net.loop import Loop
@@ -20,9 +21,7 @@ from ZEO.serving.backends.view import View
 from ZEO.serving.later import Workers
 
 #: Methods for which an instance is borrowed.
-_BORROWING = frozenset(
-    'loadBefore loadSerial getTid history undoLog undoInfo loadBlob new_oid'.split()
-)
+_BORROWING = frozenset('loadBefore loadSerial getTid history undoLog undoInfo new_oid'.split())
 
 #: Instances that are kept for the next call.
 MOST_KEPT = 2
@@ -63,6 +62,20 @@ class PooledStorage:
 
     def __bool__(self) -> bool:
         return True
+
+    def loadBlob(self, oid: bytes, serial: bytes) -> str:
+        """Return the path of a blob's file.
+
+        :raises POSKeyError: when the database does not have that revision (any more);
+            ReadConflictError when it keeps the last one only.
+        """
+        try:
+            return self._borrowed('loadBlob', oid, serial)
+        except AssertionError:  # RelStorage expects that there is one
+            adapter = self._instances.adapter
+            if adapter is None or adapter.keep_history:
+                raise POSKeyError(oid) from None
+            raise ReadConflictError(oid=oid) from None
 
     def lastTransaction(self) -> bytes:
         """Return the last transaction that clients were sent."""

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from transaction.interfaces import TransientError
 from ZODB.POSException import ConflictError, ReadConflictError
-from ZODB.utils import z64
+from ZODB.utils import maxtid, z64
 
 from ZEO.serving.commit.begin import begin
 from ZEO.serving.commit.operations import Operation, RestoreBlob, Store, StoreBlob
@@ -59,6 +59,7 @@ def replay(commit: Commit, instance: Any, ways: Ways) -> None:
     """Give a transaction to `instance` until it votes for it, or the client has a conflict."""
     commit.is_begun = True  # from here on it has to be aborted
     has_changed = ways.has_changed
+    inconsistent = 0  # times that it was
     for left in reversed(range(MOST)):
         ways.refresh(instance)
         for lost in list(_conflicts(commit, instance, has_changed)):
@@ -76,7 +77,8 @@ def replay(commit: Commit, instance: Any, ways: Ways) -> None:
             ways.refresh(instance)
             _resolve(commit, error, ways.resolver(instance))
         except TransientError:
-            if left < MOST - OTHERWISE_FAILED:
+            inconsistent += 1
+            if inconsistent > OTHERWISE_FAILED or not left:
                 raise
             instance.tpc_abort(commit.transaction)
             has_changed = _maybe  # the instance has found its cache inconsistent: look at all
@@ -106,9 +108,10 @@ def _conflicts(
 
 def _current(instance: Any, oid: bytes) -> bytes | None:
     try:
-        return instance.load(oid)[1]
+        found = instance.loadBefore(oid, maxtid)  # past the cache of RelStorage
     except KeyError:
         return None
+    return found and found[1]
 
 
 def _give(commit: Commit, instance: Any) -> None:
