@@ -10,17 +10,9 @@ from transaction.interfaces import TransientError
 from ZODB.tests.MinPO import MinPO
 from ZODB.utils import p64, z64
 
-from support import jsonlines, mover
-from support.children import SideProcess
 from support.history import committed
-from support.sides import OURS
 from ZEO.commands import zeo
 from ZEO.serving.backends import follow
-
-STORAGES = """
-from ZODB.config import storageFromString
-main = storageFromString({section!r})
-"""
 
 
 @pytest.fixture
@@ -155,86 +147,6 @@ def test_own_and_foreign_commits_come_in_one_order(sql, serving, clients, opened
     assert not errors
     direct.sync()
     assert direct.root()['counter'].value == 30
-
-
-@pytest.fixture
-def fleet(sql, sockets, tmp_path):
-    """A function that starts a server process at an address."""
-    (tmp_path / 'storages.py').write_text(STORAGES.format(section=sql.section()))
-    processes = []
-
-    def start(address):
-        spec = f'main={tmp_path}/storages:main'
-        command = ['python', '-m', 'ZEO.start', '-U', address, '-S', spec]
-        process = SideProcess(OURS, command)
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        process.kill()
-
-
-def money(sql, fleet, sockets, clients, tmp_path, seconds):
-    """Move money for some seconds, while connections and servers are lost."""
-    addresses = [sockets(), sockets()]
-    servers = {address: fleet(address) for address in addresses}
-    names = [f'client {number}' for number in range(4)] + ['direct']
-    first = clients(addresses, storage='main')
-    connection = ZODB.DB(first).open()
-    mover.prepare(connection, names)
-    workers = []
-    try:
-        for number, name in enumerate(names[:-1]):
-            turned = addresses if number % 2 else addresses[::-1]
-            arguments = [','.join(turned), name, str(seconds), str(tmp_path / f'{number}.zec')]
-            workers.append(SideProcess(OURS, ['python', '-m', 'support.mover', *arguments, 'main']))
-        end = time.monotonic() + seconds
-        turn = 0
-        while time.monotonic() < end:
-            time.sleep(1.5)  # work that is interrupted
-            turn += 1
-            if turn % 2:
-                sql.cluster.end_connections(sql.name)
-            else:
-                address = addresses[turn // 2 % 2]
-                servers[address].kill()
-                servers[address] = fleet(address)
-        figures = [jsonlines.loads(_line(worker)) for worker in workers]
-        in_time(lambda: first.is_connected(test=True))
-        first.ping()
-        connection.sync()
-        assert mover.total(connection) == mover.ACCOUNTS * mover.AMOUNT
-        counts = [connection.root()['moves'][name]['count'] for name in names[:-1]]
-        assert counts == [figure['count'] for figure in figures]
-        assert all(figure['moves'] for figure in figures), figures
-        direct = sql.open()
-        database = ZODB.DB(direct)
-        assert mover.total(database.open()) == mover.ACCOUNTS * mover.AMOUNT
-        database.close()
-    finally:
-        transaction.abort()
-        for worker in workers:
-            worker.kill()
-
-
-def _line(worker):
-    line = worker.output.line(60)
-    assert line, worker.errors.seen
-    return line
-
-
-@pytest.mark.timeout(120)
-def test_no_money_is_lost_between_two_servers(sql, fleet, sockets, clients, tmp_path):
-    if not sql.keeps_history:
-        pytest.skip('the slow test below does that')
-    money(sql, fleet, sockets, clients, tmp_path, 6)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_no_money_is_lost_in_a_long_time(sql, fleet, sockets, clients, tmp_path):
-    money(sql, fleet, sockets, clients, tmp_path, 60)
 
 
 def test_a_server_that_listens_hears_of_commits_at_once(

@@ -11,6 +11,5 @@
 - :mod:`support.stress`: rounds of everything that happens to processes, wires and disks.
 - :mod:`support.forker`: clients that fork.
 - :mod:`support.postgres`: a PostgreSQL of the tests' own.
-- :mod:`support.mover`: clients that move money between accounts, on servers of one database.
 - :mod:`support.suites`: ZODB's doctest suites as pytest parameters.
 """

@@ -61,8 +61,12 @@ def _as_someone_else() -> dict[str, Any]:
 class Cluster:
     """A running server; :meth:`close` ends it and removes everything."""
 
-    def __init__(self) -> None:
-        """Make a cluster and start it."""
+    def __init__(self, **options: str) -> None:
+        """Make a cluster and start it.
+
+        :param options: settings, besides those of :data:`OPTIONS` or instead of them.
+        """
+        self._options = {**OPTIONS, **options}
         import psycopg2
 
         self._connect = psycopg2.connect
@@ -94,7 +98,7 @@ class Cluster:
     def start(self) -> None:
         """Start the server, and wait until it answers."""
         command = [find('postgres'), '-D', self._data, '-k', self.directory]
-        for name, value in OPTIONS.items():
+        for name, value in self._options.items():
             command += ['-c', f'{name}={value}']
         log = open(os.path.join(self.directory, 'log'), 'ab')
         with log:

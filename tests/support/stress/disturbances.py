@@ -13,16 +13,18 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from typing import Any
 
 from persistent.TimeStamp import TimeStamp
 
 from support.sides import OURS
+from support.stress.ground import Ground
 from support.stress.site import Site
 
-Disturbance = Callable[[Site, random.Random], None]
+Disturbance = Callable[[Any, random.Random], None]
 
 
-def kill_server(site: Site, chooser: random.Random) -> None:
+def kill_server(site: Ground, chooser: random.Random) -> None:
     """kill -9, and a new process on the same file."""
     server = chooser.choice(site.servers)
     server.kill()
@@ -30,24 +32,24 @@ def kill_server(site: Site, chooser: random.Random) -> None:
     site.start_again(server)
 
 
-def stop_server(site: Site, chooser: random.Random) -> None:
+def stop_server(site: Ground, chooser: random.Random) -> None:
     """SIGSTOP: connections stay, and nothing is answered."""
     _pause(chooser.choice(site.servers)._process.popen.pid, chooser.random() * 1.5)
 
 
-def restart_server(site: Site, chooser: random.Random) -> None:
+def restart_server(site: Ground, chooser: random.Random) -> None:
     """SIGTERM, as for an upgrade."""
     server = chooser.choice(site.servers)
     server.stop()
     site.start_again(server)
 
 
-def kill_client(site: Site, chooser: random.Random) -> None:
+def kill_client(site: Ground, chooser: random.Random) -> None:
     """kill -9, and a new process with the same cache file."""
     chooser.choice(site.clients).kill()
 
 
-def stop_client(site: Site, chooser: random.Random) -> None:
+def stop_client(site: Ground, chooser: random.Random) -> None:
     """SIGSTOP: it may hold the commit lock, and reads no invalidations."""
     _pause(chooser.choice(site.clients).process.popen.pid, chooser.random() * 1.5)
 
@@ -98,15 +100,18 @@ def fill_disk(site: Site, chooser: random.Random) -> None:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
 
 
-def pack(site: Site, chooser: random.Random) -> None:
+def pack(site: Ground, chooser: random.Random) -> None:
     """zeopack, while clients commit."""
-    address = site.wires[0].address
-    where = ['-u', address] if isinstance(address, str) else ['{}:{}'.format(*address)]
-    if site.certificates:
-        where += ['--authenticate', site.certificates['ca'], '--server-hostname', 'localhost']
-        where += ['--certificate', site.certificates['client']]
     packed = subprocess.run(
-        [OURS.python, '-m', 'ZEO.scripts.zeopack', '--quiet', '--timeout', '20', *where],
+        [
+            OURS.python,
+            '-m',
+            'ZEO.scripts.zeopack',
+            '--quiet',
+            '--timeout',
+            '20',
+            *site.pack_arguments(),
+        ],
         env=OURS.environ(),
         capture_output=True,
         timeout=60,

@@ -1,6 +1,6 @@
 """The objects that clients under stress share, and the database that a round begins with.
 
-Enters: the path of a new FileStorage. Leaves: the database, and which key each oid has; the values
+Enters: a new storage. Leaves: the database, and which key each oid has; the values
 of records. Fails: as the storage does. ZEO 6's clients import it too.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 import transaction
@@ -15,7 +16,6 @@ import ZODB
 from BTrees.Length import Length
 from persistent import Persistent
 from ZODB.blob import Blob
-from ZODB.FileStorage import FileStorage
 
 from support.simulation.history import COMMITTED, Attempt
 
@@ -57,28 +57,31 @@ def content(value: str) -> bytes:
     return value.encode() * TIMES
 
 
-def prepare(path: str, blobs: str) -> tuple[dict[str, str], str]:
-    """Make a database; return the keys of its objects, by their oids, and the tid, in
-    hexadecimal.
+def prepare(storage: Any, marks: Sequence[str] = ()) -> tuple[dict[str, str], str]:
+    """Make a database, and close its storage; return the keys of its objects, by their oids, and
+    the tid, in hexadecimal.
+
+    :param marks: keys of more objects, each of which holds the id of one client's last attempt.
     """
-    db = ZODB.DB(FileStorage(path, blob_dir=blobs))
+    db = ZODB.DB(storage)
     connection = db.open()
     root = connection.root()
-    for key in ACCOUNTS + LISTS + COUNTERS + BLOBS + HOLDERS:
+    for key in [*ACCOUNTS, *LISTS, *COUNTERS, *BLOBS, *HOLDERS, *marks]:
         root[key] = _initial(key)
     transaction.get().note(SETUP)
     transaction.commit()
     keys = {root[key]._p_oid.hex(): key for key in root if key not in HOLDERS}
-    tid = db.lastTransaction().hex()
+    tid = root[ACCOUNTS[0]]._p_serial.hex()
+    connection.close()
     db.close()
     return keys, tid
 
 
-def setup(tid: str) -> Attempt:
+def setup(tid: str, marks: Sequence[str] = ()) -> Attempt:
     """Return the attempt that has made the database."""
     attempt = Attempt(SETUP, 'setup', 'setup', ended=0.1, outcome=COMMITTED, committing=0.0)
     attempt.tid = tid
-    attempt.steps = [['w', key, _initial(key).value] for key in ACCOUNTS + LISTS + BLOBS]
+    attempt.steps = [['w', key, _initial(key).value] for key in [*ACCOUNTS, *LISTS, *BLOBS, *marks]]
     attempt.steps += [['add', key, 0] for key in COUNTERS]
     return attempt
 

@@ -14,8 +14,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from support.simulation.history import History
 from support.stress.disturbances import ALL, Disturbance
+from support.stress.ground import Ground
 from support.stress.meters import Meters
 from support.stress.site import Options, Site
 from support.stress.verdict import verdict
@@ -28,11 +31,30 @@ BETWEEN = 1.5
 SLOPES = {'memory': 10_000, 'files': 10, 'threads': 5}
 
 
+class Kind(NamedTuple):
+    """A kind of rounds.
+
+    :param site: makes what runs, from a directory and options.
+    :param verdict: returns the history, and what is wrong.
+    :param options: returns those of a seed.
+    :param disturbances: what may happen.
+    """
+
+    site: Callable[[Path, Any], Any]
+    verdict: Callable[[Any], tuple[History, list[str]]]
+    options: Callable[[int], Any]
+    disturbances: list[Disturbance]
+
+
+#: One server of a FileStorage, perhaps with another one behind it.
+SITE = Kind(Site, verdict, Options.of_seed, ALL)
+
+
 @dataclass
 class Outcome:
     """One round."""
 
-    options: Options
+    options: Any
     seconds: float = 0.0
     figures: Counter[str] = field(default_factory=Counter)
     trends: dict[str, dict[str, list[float]]] = field(default_factory=dict)
@@ -41,23 +63,27 @@ class Outcome:
 
 def run(
     directory: Path,
-    options: Options,
+    options: Any,
     seconds: float,
-    disturbances: list[Disturbance] = ALL,
+    disturbances: list[Disturbance] | None = None,
+    kind: Kind = SITE,
 ) -> Outcome:
     """Run one round.
 
-    :param disturbances: what may happen; nothing: memory, files and threads have to stay.
+    :param options: of the kind of rounds.
+    :param disturbances: what may happen, instead of all of its kind; nothing: memory, files and
+        threads have to stay.
     """
+    disturbances = kind.disturbances if disturbances is None else disturbances
     outcome = Outcome(options)
     began = time.monotonic()
-    site = Site(directory, options)
+    site = kind.site(directory, options)
     try:
         site.start()
         meters = Meters(lambda: _processes(site))
         _disturb(site, random.Random(options.seed), seconds, disturbances, outcome.figures)
         outcome.trends = meters.stop()
-        _end(site, outcome)
+        _end(site, outcome, kind)
     except Exception:
         outcome.wrong.append(traceback.format_exc())
     finally:
@@ -70,7 +96,7 @@ def run(
     return outcome
 
 
-def _processes(site: Site) -> dict[str, int]:
+def _processes(site: Ground) -> dict[str, int]:
     found = {client.name: client.process.popen.pid for client in site.clients}
     for number, server in enumerate(site.servers):
         if server._process is not None:
@@ -79,7 +105,7 @@ def _processes(site: Site) -> dict[str, int]:
 
 
 def _disturb(
-    site: Site,
+    site: Ground,
     chooser: random.Random,
     seconds: float,
     disturbances: list[Disturbance],
@@ -94,14 +120,15 @@ def _disturb(
             figures[one.__name__] += 1
 
 
-def _end(site: Site, outcome: Outcome) -> None:
+def _end(site: Ground, outcome: Outcome, kind: Kind) -> None:
     for client in site.clients:
         outcome.figures += Counter(client.end())
     site.stop()
-    history, wrong = verdict(site)
+    history, wrong = kind.verdict(site)
     outcome.wrong += wrong
     outcome.figures['attempts'] += len(history.attempts)
     outcome.figures['packs'] += site.packs
+    outcome.figures += site.figures
     outcome.figures['transactions'] += len(history.transactions or ())
     outcome.figures['cached records'] += sum(len(cache.records) for cache in history.caches)
     # of processes that were killed, too
@@ -125,13 +152,19 @@ def rounds(
     seconds: float,
     ends: Callable[[], bool],
     tell: Callable[[Outcome], None],
+    kind: Kind = SITE,
 ) -> list[Outcome]:
-    """Run rounds until `ends`, every fifth one of them without disturbances; seeds count up."""
+    """Run rounds until `ends`; seeds count up. Every fifth one with a single server is without
+    disturbances.
+    """
     outcomes = []
     while not ends():
-        quiet = len(outcomes) % 5 == 4
-        options = replace(Options.of_seed(seed + len(outcomes)), steady=quiet)
-        outcome = run(directory / f'round-{options.seed}', options, seconds, [] if quiet else ALL)
+        options = kind.options(seed + len(outcomes))
+        quiet = kind is SITE and len(outcomes) % 5 == 4
+        if quiet:
+            options = replace(options, steady=True)
+        where = directory / f'round-{options.seed}'
+        outcome = run(where, options, seconds, [] if quiet else None, kind)
         outcomes.append(outcome)
         tell(outcome)
     return outcomes

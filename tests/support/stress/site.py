@@ -7,22 +7,19 @@ clients have written. Fails: ProcessFailed when a process does not start, or end
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import trustme
+from ZODB.FileStorage import FileStorage
 
-from support.children import SideProcess
-from support.commands import ServerCommand, _end_with_parent
-from support.processes import ProcessFailed
+from support.commands import ServerCommand
 from support.proxy import Proxy
-from support.sides import OURS, PEER, SOURCES, TESTS
+from support.sides import OURS, PEER
 from support.stress import objects
+from support.stress.ground import ClientProcess, Ground
 
 
 @dataclass
@@ -70,76 +67,24 @@ class Options:
         )
 
 
-class ClientProcess:
-    """One client, which can be killed and started again with what its cache file has."""
-
-    def __init__(self, site: Site, name: str, number: int, side: Any, wire: Proxy) -> None:
-        self.name = name
-        self.kills = 0
-        self._side = side
-        self._wire = wire
-        self._options = site.client_options(name, number, side, wire)
-        self.process: SideProcess
-        self.killed: list[int] = []  # the numbers of killed processes
-        self.start()
-
-    def start(self) -> None:
-        """Start the process."""
-        self._is_open = False
-        path = str(TESTS) if self._side is PEER else f'{TESTS}{os.pathsep}{SOURCES}'
-        self.process = SideProcess(
-            self._side,
-            ['python', '-m', 'support.stress.worker', json.dumps(self._options)],
-            env=self._side.environ(PYTHONPATH=path),
-            preexec_fn=_end_with_parent,
-        )
-
-    def await_open(self) -> None:
-        """Return once it has a connection."""
-        if not self._is_open and self.process.output.line(90) != b'open':
-            raise self.process.failure('the client does not connect')
-        self._is_open = True
-
-    def kill(self) -> None:
-        """End it as the kernel does, and start another one."""
-        self.killed.append(self.process.popen.pid)
-        self.process.kill()
-        self.kills += 1
-        self.start()
-
-    def end(self) -> dict[str, int]:
-        """Have it end its work; return what it says it has done."""
-        self.await_open()
-        status, printed, errors = self.process.end(signal.SIGTERM, patience=90)
-        lines = [line for line in printed.splitlines() if line.startswith('{')]
-        if status or not lines:
-            raise AssertionError(
-                f'{self.name} ended with {status}: {printed[-500:]}{errors[-3000:]}'
-            )
-        return json.loads(lines[-1])
-
-
-class Site:
-    """Everything that runs in one round; :meth:`close` ends it."""
+class Site(Ground):
+    """What runs in one round."""
 
     def __init__(self, directory: Path, options: Options) -> None:
-        self.directory = directory
+        super().__init__(directory)
         self.options = options
-        for name in ('history', 'caches', 'var', 'data'):
-            (directory / name).mkdir(parents=True)
         (directory / 'options.json').write_text(json.dumps(asdict(options)))
         self.data = directory / 'data' / 'data.fs'
         self.blobs = directory / 'data' / 'blobs'
-        self.keys, self.setup_tid = objects.prepare(str(self.data), str(self.blobs))
+        self.keys, self.setup_tid = objects.prepare(
+            FileStorage(str(self.data), blob_dir=str(self.blobs))
+        )
         self.certificates = self._make_certificates() if options.tls else None
         self.servers = [self._primary()]
         self.wires = [Proxy(self.servers[0].address)]
         if options.fan_out:
             self.servers.append(self._secondary())
             self.wires.append(Proxy(self.servers[1].address))
-        self.clients: list[ClientProcess] = []
-        self.packed = ''  # the last tid that a pack may have had
-        self.packs = 0
 
     def start(self) -> None:
         """Start all processes."""
@@ -149,23 +94,23 @@ class Site:
         for number in range(count):
             last = self.options.fan_out and number == count - 1
             wire = self.wires[-1 if last else 0]
-            self.clients.append(ClientProcess(self, f'c{number}', number, OURS, wire))
+            self._add_client(f'c{number}', number, OURS, wire)
         if self.options.peer:
-            self.clients.append(ClientProcess(self, 'peer', count, PEER, self.wires[0]))
+            self._add_client('peer', count, PEER, self.wires[0])
         for client in self.clients:
             client.await_open()
 
-    def start_again(self, server: ServerCommand) -> None:
-        """Start a server that was ended; one behind another one is started again, as systemd does,
-        while its wire is cut.
-        """
-        for _ in range(10 if server is not self.servers[0] else 0):
-            try:
-                server.start()
-                return
-            except ProcessFailed:
-                time.sleep(0.2)
-        server.start()
+    def _add_client(self, name: str, number: int, side: Any, wire: Proxy) -> None:
+        options = self._client_options(name, number, side, wire)
+        self.clients.append(ClientProcess(side, options))
+
+    def pack_arguments(self) -> list[str]:
+        address = self.wires[0].address
+        where = ['-u', address] if isinstance(address, str) else ['{}:{}'.format(*address)]
+        if self.certificates:
+            where += ['--authenticate', self.certificates['ca'], '--server-hostname', 'localhost']
+            where += ['--certificate', self.certificates['client']]
+        return where
 
     def _make_certificates(self) -> dict[str, str]:
         authority = trustme.CA()
@@ -214,7 +159,7 @@ class Site:
             OURS, self.directory / 'fan', storage, self._server_options(), self.options.tls
         )
 
-    def client_options(self, name: str, number: int, side: Any, wire: Proxy) -> dict[str, Any]:
+    def _client_options(self, name: str, number: int, side: Any, wire: Proxy) -> dict[str, Any]:
         """Return what a worker is to be told."""
         storage: dict[str, Any] = {'blob_dir': f'{self.directory}/var/{name}-blobs'}
         if side is OURS:
@@ -239,25 +184,7 @@ class Site:
             'syncs': wire is self.wires[0],
         }
 
-    def stop(self) -> None:
-        """Stop the servers as operators do."""
-        for server in reversed(self.servers):
-            if server.stop():
-                raise AssertionError(f'a server did not stop well: {server.errors()[-2000:]}')
-
     def close(self) -> None:
-        """End everything."""
-        for client in self.clients:
-            client.process.kill()
-        for server in self.servers:
-            server.close()
+        super().close()
         for wire in self.wires:
             wire.close()
-
-    def histories(self) -> list[str]:
-        """Return the lines of all histories; a last one that a kill has cut is left out."""
-        lines = []
-        for path in sorted((self.directory / 'history').iterdir()):
-            text = path.read_text()
-            lines += text[: text.rfind('\n') + 1].splitlines()
-        return lines

@@ -14,8 +14,9 @@ from ZODB.blob import is_blob_record
 from ZODB.FileStorage import FileStorage
 
 from support.simulation.checks import check
-from support.simulation.history import CacheContents, History, database, digest
+from support.simulation.history import Attempt, CacheContents, History, database, digest
 from support.stress import objects
+from support.stress.ground import Ground
 from support.stress.site import Site
 from ZEO.cache import ClientCache
 from ZEO.cache.inspection import inspect
@@ -27,30 +28,41 @@ CREATION = 'initial database creation'
 def verdict(site: Site) -> tuple[History, list[str]]:
     """Return the history of a round, and what is wrong."""
     wrong = _scripts(site)
-    history = History.from_lines(site.histories())
-    history.attempts.insert(0, objects.setup(site.setup_tid))
     storage = FileStorage(str(site.data), blob_dir=str(site.blobs), read_only=True)
     try:
-        found = database(storage.iterator(), lambda oid, data: _named(site, oid, data))
+        found = database(storage.iterator(), lambda oid, data: named(site, oid, data))
         wrong += _blobs(site, storage)
     finally:
         storage.close()
     # but for the one that ZODB itself makes
-    history.transactions = [one for one in found.transactions or () if one.id != CREATION]
-    history.records = found.records
+    found.transactions = [one for one in found.transactions or () if one.id != CREATION]
+    history = judged(site, found, objects.setup(site.setup_tid))
+    return history, wrong + [str(one) for one in check(history)]
+
+
+def judged(site: Ground, found: History, setup: Attempt) -> History:
+    """Return the history of a round.
+
+    :param found: what the database holds.
+    :param setup: what has made it.
+    """
+    history = History.from_lines(site.histories())
+    history.attempts.insert(0, setup)
+    history.transactions, history.records = found.transactions, found.records
     history.accounts, history.total = objects.ACCOUNTS, objects.TOTAL
     history.counters, history.packed = objects.COUNTERS, site.packed
     _forgive_killed(site, history)
     history.caches = _caches(site)
-    return history, wrong + [str(one) for one in check(history)]
+    return history
 
 
-def _named(site: Site, oid: bytes, data: bytes | None) -> tuple[str, object] | None:
+def named(site: Ground, oid: bytes, data: bytes | None) -> tuple[str, object] | None:
+    """Return the key and the value of a record; None for an object without a key."""
     key = site.keys.get(oid.hex())
     return None if key is None or data is None else (key, objects.value_of(data))
 
 
-def _forgive_killed(site: Site, history: History) -> None:
+def _forgive_killed(site: Ground, history: History) -> None:
     """The calls of a killed process did not end."""
     killed = {f'{client.name}.{pid}' for client in site.clients for pid in client.killed}
     for attempt in history.attempts:
@@ -90,7 +102,7 @@ def _blobs(site: Site, storage: FileStorage) -> list[str]:
     return wrong
 
 
-def _caches(site: Site) -> list[CacheContents]:
+def _caches(site: Ground) -> list[CacheContents]:
     """What the caches had at the end, in memory, and what their files have."""
     caches = [
         CacheContents(**json.loads(path.read_text()))

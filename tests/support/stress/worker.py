@@ -15,13 +15,13 @@ import signal
 import ssl
 import sys
 import time
-import traceback
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 import transaction
 import ZODB
+from transaction.interfaces import TransientError
 from ZODB.POSException import ConflictError, POSKeyError, ReadOnlyError
 from ZODB.utils import p64, u64
 
@@ -35,6 +35,7 @@ from support.simulation.history import (
     Recorder,
     digest,
 )
+from support.stress.forking import fork
 from support.stress.objects import ACCOUNTS, BLOBS, COUNTERS, HOLDERS, LISTS, Cell, content
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
@@ -44,11 +45,6 @@ PAUSE = 0.05
 
 #: Errors that full disks and stopped servers cause, by a part of their text.
 EXPECTED = ('File too large', 'No space left', 'transaction-timeout', 'was not begun', 'read-only')
-
-
-def _is_loss(error: Exception) -> bool:
-    """Return whether there is no connection."""
-    return isinstance(error, ClientDisconnected)
 
 
 class Worker:
@@ -65,6 +61,10 @@ class Worker:
             f'{name}.{os.getpid()}', time.monotonic, write=lambda line: print(line, file=self._file)
         )
         self._watched: dict[bytes, Attempt] = {}
+
+    def is_loss(self, error: Exception) -> bool:
+        """Return whether an error says that there is no connection."""
+        return isinstance(error, ClientDisconnected)
 
     def open(self) -> None:
         """Connect."""
@@ -88,7 +88,7 @@ class Worker:
             try:
                 return ClientStorage(addresses, wait_timeout=60, **options)
             except Exception as error:
-                if not _is_loss(error):
+                if not self.is_loss(error):
                     raise
                 time.sleep(PAUSE)
         raise TimeoutError('the client does not connect')
@@ -151,7 +151,7 @@ class Worker:
             else:
                 self.storage.ping()
         except Exception as error:
-            if not _is_loss(error):
+            if not self.is_loss(error):
                 raise
             time.sleep(PAUSE)
             return False
@@ -162,9 +162,10 @@ class Worker:
         attempt = recorder.begin()
         try:
             self.manager.begin().note(attempt.id)
-            recorder.started(attempt, p64(u64(self.connection._storage._start) - 1))
+            recorder.started(attempt, self.snapshot())
             program(attempt)
             if attempt.changes:
+                self._mark(attempt)
                 self._watched = {attempt.id.encode(): attempt}
                 self.manager.commit()
                 outcome, error = COMMITTED, ''
@@ -178,12 +179,24 @@ class Worker:
         self.figures[outcome] += 1
         return outcome
 
+    def snapshot(self) -> bytes:
+        """Return the last transaction that the connection can see."""
+        return p64(u64(self.connection._storage._start) - 1)
+
+    def _mark(self, attempt: Attempt) -> None:
+        """Write its id into an object of this client, which tells whose transaction it is where the
+        database does not.
+        """
+        if 'mark' in self.options:
+            self.connection.root()[self.options['mark']].value = attempt.id
+            attempt.steps.append(['w', self.options['mark'], attempt.id])
+
     def _failed(self, attempt: Attempt, error: Exception) -> tuple[str, str]:
         text = f'{type(error).__name__}: {error}'
-        lost = _is_loss(error)
+        lost = self.is_loss(error)
         self.figures['conflicts'] += isinstance(error, ConflictError)
         self.figures['losses'] += lost
-        usual = lost or isinstance(error, (ConflictError, ReadOnlyError))
+        usual = lost or isinstance(error, (TransientError, ReadOnlyError))
         if isinstance(error, POSKeyError) and self.options.get('packs'):
             usual = True  # an old snapshot whose blob was packed away
         if not usual and not any(one in text for one in EXPECTED):
@@ -192,7 +205,7 @@ class Worker:
         try:
             self.manager.abort()
         except Exception as again:
-            if not _is_loss(again):
+            if not self.is_loss(again):
                 raise
         if lost:
             time.sleep(PAUSE)
@@ -283,36 +296,11 @@ class Worker:
         self._append(attempt, self.random.choice(LISTS))
 
 
-def _fork(worker: Worker, number: int) -> int:
-    """Fork a child that goes on as a client of its own for a while; return its number."""
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        signal.alarm(60)
-        worker.manager.abort()
-        child = Worker(worker.options, f'{worker.name}f{number}')
-        child.storage, child.manager = worker.storage, worker.manager
-        child.connection, child._finish = worker.connection, worker._finish
-        child.storage.tpc_finish = child._finishing
-        for _ in range(5):
-            child._ping()
-            child._attempt(child.move)
-            child._attempt(child.append)
-        status = 0
-    except BaseException:  # nothing of the parent's may run here
-        traceback.print_exc()
-        sys.stderr.flush()
-    finally:
-        os._exit(status)
-
-
-def main(text: str) -> None:
+def main(text: str, kind: type[Worker] = Worker) -> None:
     """Work, and print the figures."""
     options = json.loads(text)
     logging.basicConfig(level='ERROR', stream=sys.stderr)
-    worker = Worker(options, options['name'])
+    worker = kind(options, options['name'])
     children: list[int] = []
 
     def stop(*ignored: Any) -> None:
@@ -326,7 +314,7 @@ def main(text: str) -> None:
 
         def append(attempt: Attempt) -> None:
             if worker.random.random() < 0.02 and len(children) < 10:
-                children.append(_fork(worker, len(children)))
+                children.append(fork(worker, len(children)))
             inner(attempt)
 
         worker.append = append  # type: ignore[method-assign]
