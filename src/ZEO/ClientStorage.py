@@ -25,11 +25,13 @@ from ZEO.link.blob_store import BlobStore, no_blobs
 from ZEO.link.cached_blobs import open_blobs
 from ZEO.link.caches import open_cache
 from ZEO.link.commits import Commits
+from ZEO.link.connection import Connection
 from ZEO.link.connector import Connected
 from ZEO.link.iterators import StorageIterator
 from ZEO.link.link import Link
 from ZEO.link.oids import Oids
 from ZEO.link.options import CACHE_SIZE, BlobOptions, ClientOptions, addresses_of
+from ZEO.link.outbox import NotSent
 from ZEO.link.prefetch import Prefetched
 from ZEO.link.provided import provided
 from ZEO.link.state import ClientState, NullDatabase
@@ -792,7 +794,13 @@ class ClientStorage(ConflictResolvingStorage):
         return blobs.temporary_directory if self.isReadOnly() else blobs.prepare()
 
     def _fetch_blob(self, oid: bytes, serial: bytes) -> None:
-        connection, blobs = self._server.wait(), self._need_blobs()
+        try:
+            self._fetch_blob_from(self._server.wait(), oid, serial)
+        except NotSent:
+            self._fetch_blob_from(self._server.wait(), oid, serial)
+
+    def _fetch_blob_from(self, connection: Connection, oid: bytes, serial: bytes) -> None:
+        blobs = self._need_blobs()
         asked = connection.begin(
             'sendBlob',
             (oid, serial, True) if blobs.announces_lengths else (oid, serial),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
@@ -42,6 +43,7 @@ from ZEO.serving.options import ServingOptions
 from ZEO.serving.peer import Service
 from ZEO.serving.reception import Reception
 from ZEO.serving.resolve import DEFAULT_MODULES, ConflictPolicy
+from ZEO.serving.stopping import Stopping
 from ZEO.wire import messages
 
 __all__ = ['Access', 'Closed', 'Limits', 'Serving', 'StorageServer']
@@ -110,6 +112,7 @@ class StorageServer:
         self._ended.set()
         self._thread: int | None = None  # the thread that runs it
         self._closed = False
+        self.is_stopping = False  # whether it only waits for its clients to leave
         rules = ConflictPolicy(client_conflict_resolution, conflict_modules, limits.conflict_parts)
         options = ServingOptions(
             read_only,
@@ -163,6 +166,20 @@ class StorageServer:
     def stop(self) -> None:
         """Have :meth:`serve_forever` return soon; from any thread or signal handler."""
         self._loop.stop()
+
+    def drain(self, seconds: float) -> None:
+        """The same once clients have finished their commits: they are sent that the server stops,
+        and no more are accepted.
+
+        :param seconds: that they may take.
+        """
+        self.post(partial(self._drain, seconds))
+
+    def _drain(self, seconds: float) -> None:
+        if not self.is_stopping:
+            self.is_stopping = True
+            self._stop_listening()
+            Stopping(self._loop, self._peers, seconds, self.stop).begin()
 
     def post(self, function: Callable[[], None]) -> None:
         """Have `function` called in the loop's thread; from any thread or signal handler."""

@@ -87,6 +87,18 @@ class ServerCommand:
         self._process = None
         return status
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.popen.send_signal(number)
+
+    def ends(self) -> int:
+        """Wait until it has ended; return its exit status."""
+        assert self._process is not None
+        status = self._process.end(patience=20)[0]
+        self._process = None
+        return status
+
     def errors(self) -> str:
         """Return what it has written to standard error."""
         return self._process.errors.seen if self._process else ''

@@ -20,7 +20,8 @@ from ZEO.Exceptions import ConfigurationError
 
 _DESCRIPTION = """Serve ZODB storages to the processes that open them with ZEO.ClientStorage, as
 a configuration file says. Without a file, -a and -f are needed; with one, they override what it
-says. SIGTERM and SIGINT stop the server, SIGHUP and SIGUSR2 make it open its log files again.
+says. SIGTERM and SIGINT stop the server, which lets clients finish their commits; a second one
+ends it at once. SIGHUP and SIGUSR2 make it open its log files again.
 SIGHUP also makes it read again who may do what (<access>), passwords, and the files of <ssl>."""
 
 _EPILOG = """In the file, $INSTANCE stands for the environment's INSTANCE, or else INSTANCE_HOME,
@@ -49,6 +50,12 @@ def parser() -> Parser:
         metavar='SECONDS',
         help='how long a transaction may keep others from committing; the default is 30; '
         '0 means no limit',
+    )
+    add(
+        '--stop-time',
+        metavar='SECONDS',
+        help='how long clients may take to finish their commits when the server is stopped; the '
+        'default is 5; 0 means no time',
     )
     add('-m', '--monitor', metavar='ADDRESS', help='accepted and ignored, with a warning')
     add(
@@ -97,6 +104,8 @@ def settings_of(switches: argparse.Namespace) -> Settings:
     if switches.timeout is not None:
         timeout = _converted('-t', datatypes.seconds, switches.timeout)
         found.options['transaction_timeout'] = timeout or None
+    if switches.stop_time is not None:
+        found.stop_time = _converted('--stop-time', datatypes.seconds, switches.stop_time)
     if switches.monitor is not None:
         found.warnings.append(
             '-m is ignored: the monitor server was removed; use zeo-status or zeo-nagios'

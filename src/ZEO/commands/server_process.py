@@ -16,7 +16,7 @@ from ZEO.commands.pid_file import PidFile
 from ZEO.commands.process_log import log_start
 from ZEO.commands.profiling import check_profile, profiled
 from ZEO.commands.signals import Handler, Signals
-from ZEO.config.server import check_addresses, listen
+from ZEO.config.server import STOP_TIME, check_addresses, listen
 from ZEO.config.storages import close_all
 from ZEO.net.addresses import show
 from ZEO.serving import descriptors
@@ -37,14 +37,15 @@ HANDLERS = {
 class ServerProcess:
     """The life of a server's process, with a method for each step.
 
-    :param options: has ``addresses``, ``pid_file``, ``profile`` and ``served_with()``.
+    :param options: has ``addresses``, ``pid_file``, ``profile`` and ``served_with()``, and perhaps
+        ``stop_time``.
     """
 
     def __init__(self, options: Any) -> None:
         self.options = options
         self.storages: dict[str, Any] = {}
         self.server: StorageServer | None = None
-        self._signals = Signals()
+        self._signals = Signals(getattr(options, 'stop_time', STOP_TIME))
         self._installed = ExitStack()  # the handlers of signals
         self._pid_file: PidFile | None = None
 

@@ -28,14 +28,21 @@ class Stoppable(Protocol):
     def stop(self) -> None:
         """End the service soon."""
 
+    def drain(self, seconds: float) -> None:
+        """End it once clients have finished their commits, after that many seconds at most."""
+
     def post(self, function: Callable[[], None]) -> None:
         """Call a function in the loop's thread, between two events."""
 
 
 class Signals:
-    """What signals do in each part of the server's life."""
+    """What signals do in each part of the server's life.
 
-    def __init__(self) -> None:
+    :param stop_time: seconds that clients may take to finish their commits.
+    """
+
+    def __init__(self, stop_time: float = 0) -> None:
+        self._stop_time = stop_time
         self.stopped_by = ''  # the name of the signal that has ended the server
         self._server: Stoppable | None = None  # None until it serves
         self._interruptible = False  # whether a signal may end what runs now at any point
@@ -80,12 +87,16 @@ class Signals:
             server.stop()
 
     def on_stop(self, number: int, frame: Any) -> None:
-        """A handler: end the server."""
+        """A handler: end the server, at the second signal without waiting for its clients."""
+        is_second = bool(self.stopped_by)
         self.stopped_by = signal.Signals(number).name
         if self._interruptible:
             raise SystemExit(0)
         if self._server is not None:
-            self._server.stop()
+            if is_second or not self._stop_time:
+                self._server.stop()
+            else:
+                self._server.drain(self._stop_time)
 
     def on_reopen(self, number: int, frame: Any) -> None:
         """A handler: open the log files again, but not in the middle of writing to them."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ZEO.commands.options import Parser, program
+from ZEO.config import datatypes
+from ZEO.config.server import STOP_TIME
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import Address
 
@@ -33,7 +35,8 @@ NAME=VALUE sets a variable of the environment before any storage is opened."""
 
 _EPILOG = """\
 The server's process id is written to the file that $ZEO_SERVER_PID names, if it is set.
-SIGINT, SIGTERM and SIGHUP stop the server. Warnings and errors go to standard error, one line
+SIGINT, SIGTERM and SIGHUP stop the server, which lets clients finish their commits; a second one
+ends it at once. Warnings and errors go to standard error, one line
 each. The exit status is 0 after a stop, 2 when an operator has to correct something before the
 server can start, and 1 when another try may succeed, for example when another process has the
 storage open."""
@@ -52,6 +55,7 @@ class Options:
     user: str | None = None
     debug: bool = False
     profile: str | None = None
+    stop_time: float = STOP_TIME
 
     @property
     def addresses(self) -> list[Address]:
@@ -99,6 +103,14 @@ def parser() -> Parser:
         type=_path,
         help='profile the server and write the statistics to FILE at the end; an earlier profile '
         'is overwritten, any other file is not',
+    )
+    add(
+        '--stop-time',
+        metavar='SECONDS',
+        type=_seconds,
+        default=STOP_TIME,
+        help='how long clients may take to finish their commits when the server is stopped; the '
+        'default is 5; 0 means no time',
     )
     add('--help', action='help', help='show this text and exit, as without any argument')
     return made
@@ -196,6 +208,13 @@ def _port(text: str) -> int:
     raise argparse.ArgumentTypeError(
         f'{text!r} is not a port: give a number from 1 to 65535, or 0 for a free port'
     )
+
+
+def _seconds(text: str) -> float:
+    try:
+        return datatypes.seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _path(text: str) -> str:

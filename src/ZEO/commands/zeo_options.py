@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ZEO.commands.runzeo_switches import read, settings_of
-from ZEO.config.server import Settings, StorageFactory
+from ZEO.config.server import STOP_TIME, Settings, StorageFactory
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import Address, parse_all
 from ZEO.StorageServer import StorageServer
@@ -36,6 +36,7 @@ class ZEOOptions:
     configfile: str | None = None
     pid_file: str | None = None
     profile: str | None = None
+    stop_time: float = STOP_TIME
     read_only: bool = False
     invalidation_queue_size: int = 100
     invalidation_age: float | None = None
@@ -71,6 +72,7 @@ class ZEOOptions:
         )
         self.settings = found = settings_of(switches)
         self.pid_file = found.pid_file
+        self.stop_time = found.stop_time
         self.address = found.addresses[0] if len(found.addresses) == 1 else found.addresses
         self.storages = list(found.storages.values())
         for name, value in found.options.items():

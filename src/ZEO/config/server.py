@@ -32,6 +32,10 @@ from ZEO.serving.limits import KEYS, Limits
 from ZEO.serving.resolve import DEFAULT_MODULES
 from ZEO.StorageServer import StorageServer
 
+#: Seconds that clients may take to finish their commits when the server stops: a commit takes
+#: milliseconds, and supervisors wait for ten seconds and more.
+STOP_TIME = 5.0
+
 #: Keys of <zeo> that older servers had, and what to do instead.
 OLD_KEYS = {
     'monitor_address': 'the monitor server was removed; use zeo-status or zeo-nagios',
@@ -115,6 +119,8 @@ class Settings:
     #: The keyword arguments of StorageServer that are configured.
     options: dict[str, Any] = field(default_factory=dict)
     pid_file: str | None = None
+    #: Seconds that clients may take to finish their commits when the server stops.
+    stop_time: float = STOP_TIME
     #: Lines for the operator that do not keep the server from starting.
     warnings: list[str] = field(default_factory=list)
     #: Sections that set up logging when they are called.
@@ -180,6 +186,8 @@ def settings(config: Any) -> Settings:
 def _take_zeo(found: Settings, zeo: Any) -> None:
     found.addresses = list(zeo.address)
     found.pid_file = zeo.pid_filename
+    if zeo.stop_time is not None:
+        found.stop_time = zeo.stop_time
     options = found.options
     for name in (
         'read_only',

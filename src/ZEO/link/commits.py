@@ -18,6 +18,7 @@ from ZODB.POSException import ConflictError, ReadOnlyError, StorageTransactionEr
 
 from ZEO.Exceptions import ClientDisconnected, ClientStorageError, ProtocolError
 from ZEO.link.buffer import CommitBuffer
+from ZEO.link.connection import Connection
 from ZEO.link.link import Link
 from ZEO.link.metadata import metadata
 from ZEO.link.state import ClientState
@@ -59,6 +60,7 @@ class Commits:
         self._merge = merge
         self._check_writable = check_writable
         self._system = system
+        server.leaving.is_committing = self.are_on
         self._ids = count(1)  # by which the server knows this client's transactions
         self.start_afresh()
 
@@ -73,7 +75,7 @@ class Commits:
         """Begin a transaction."""
         if id(transaction) in self._buffers:
             raise StorageTransactionError('this transaction was already begun on this storage')
-        connection = self._server.wait()
+        connection = self._server.leaving.to_begin()
         if connection.read_only:
             # a fallback since a moment ago; it would close the connection for a tpc_begin
             raise ReadOnlyError(
@@ -88,11 +90,19 @@ class Commits:
             if exclusive:
                 self._take_turn(buffer)
             self._buffers[id(transaction)] = buffer
+            if connection.is_stopping:  # since a moment ago: the next server may take it
+                self._forget(buffer)
+                self.begin(transaction, tid, status)
+                return
             connection.send('tpc_begin', (buffer.txn_id, *described, tid, status))
         except BaseException as error:
             self._forget(buffer)
             _end_if_interrupted(buffer, error, 'tpc_begin')
             raise
+
+    def are_on(self, connection: Connection) -> bool:
+        """Return whether a transaction is under way on this connection."""
+        return any(buffer.connection is connection for buffer in self.all())
 
     def _take_turn(self, buffer: CommitBuffer) -> None:
         until = self._system.now() + TURN

@@ -27,7 +27,7 @@ from ZEO.Exceptions import ClientDisconnected, ClientStorageError, ProtocolError
 from ZEO.link.arrivals import Arrivals
 from ZEO.link.deadlines import Deadlines
 from ZEO.link.last_users import LastUsers
-from ZEO.link.outbox import Outbox, too_large
+from ZEO.link.outbox import NotSent, Outbox, too_large
 from ZEO.link.reader import Reader
 from ZEO.link.signs_of_life import SignsOfLife
 from ZEO.link.waiting import PendingCall, SharedWaiting, Waiting
@@ -91,6 +91,7 @@ class Connection:
         # the largest message that the server takes, in bytes
         self.largest = LARGEST
         self.read_only = False  # whether the server refuses what writes
+        self.is_stopping = False  # whether the server is about to stop
 
     # Calling.
 
@@ -217,6 +218,16 @@ class Connection:
         elif not (waiting.done or (waiting.has_effect and waiting.sent)):
             self.end(f'{waiting.name} was interrupted', error)
 
+    # The server is about to stop.
+
+    def has_calls(self) -> bool:
+        """Return whether an answer is awaited."""
+        return bool(self._waiting)
+
+    def call_no_more(self) -> None:
+        """Send what waits; later calls raise :class:`NotSent`."""
+        self._outbox.end()
+
     # Time.
 
     def _tick(self, waiting: Waiting) -> float:
@@ -318,6 +329,9 @@ class Connection:
         """Raise ClientDisconnected when the connection has ended."""
         if self.lost is not None:
             self._say_so()
+        if self.is_stopping and self._outbox.has_ended:
+            raise NotSent(f'{self.where}: the server stops')
+        if self.lost is not None:
             raise self.disconnected()
 
     def disconnected(self) -> ClientDisconnected:

@@ -29,7 +29,7 @@ from ZEO.net import stream
 from ZEO.net.addresses import Address, show
 from ZEO.net.system import Empty, System
 from ZEO.net.tls_errors import TlsCut, TlsError
-from ZEO.wire.extensions import EXTENSIONS, MESSAGE_SIZE, RESOLVES
+from ZEO.wire.extensions import EXTENSIONS, MESSAGE_SIZE, OF_CLIENTS
 
 log = logging.getLogger('ZEO.ClientStorage')
 
@@ -306,8 +306,9 @@ def bring_up_to_date(registered: Registered, wanted: Registration, state: Client
 
 
 def _send_label(connection: Connection, label: str, info: dict[str, Any]) -> None:
-    if RESOLVES in info.get(EXTENSIONS, ()):
-        label += f'\n{RESOLVES}'
+    abilities = [name for name in OF_CLIENTS if name in info.get(EXTENSIONS, ())]
+    if abilities:
+        label += '\n' + ' '.join(abilities)
     if label:
         connection.send('set_client_label', (label,))
         connection.flush()  # for the server's log: the next call may be a long time off

@@ -28,8 +28,10 @@ from ZEO.link.connector import (
     discard,
 )
 from ZEO.link.connector_thread import ConnectorThread
+from ZEO.link.leaving import Leaving
 from ZEO.link.link_state import LinkState
 from ZEO.link.options import ClientOptions
+from ZEO.link.outbox import NotSent
 from ZEO.link.state import ClientState
 from ZEO.link.waiting import Waiting
 from ZEO.locks import under
@@ -69,6 +71,7 @@ class Link:
         self._client_state = state
         self._connected = connected
         self._system = system
+        self.leaving = Leaving(self, state, system)
         self._start_afresh()
 
     def _start_afresh(self) -> None:
@@ -104,11 +107,17 @@ class Link:
 
     def call(self, name: str, *args: Any, applied: Callable[[Any], Any] | None = None) -> Any:
         """Call the server; see :meth:`Connection.call`."""
-        return (self.connection or self.wait()).call(name, args, applied)
+        try:
+            return (self.connection or self.wait()).call(name, args, applied)
+        except NotSent:
+            return self.wait().call(name, args, applied)
 
     def load_before(self, oid: bytes, tid: bytes, applied: Callable[[Any], Any]) -> Any:
         """Call loadBefore; see :meth:`Connection.load_before`."""
-        return (self.connection or self.wait()).load_before(oid, tid, applied)
+        try:
+            return (self.connection or self.wait()).load_before(oid, tid, applied)
+        except NotSent:
+            return self.wait().load_before(oid, tid, applied)
 
     def wait(self, timeout: float | None = None) -> Connection:
         """Return the connection, after waiting for one if there is none.
@@ -171,6 +180,7 @@ class Link:
     def _try_all(self) -> bool:
         """Try all addresses once; return whether there is a new connection."""
         try:
+            self.leaving.wait(self._losing)
             self._log.write_losses()
             self._connect_to_one()
             return True
@@ -230,6 +240,7 @@ class Link:
         if current is not None:
             current.lose('a writable server was found')
         if self._losing is not None:
+            self._losing.lose('another server was found')
             self._losing.last_users.finish()
             self._losing = None
 
@@ -248,6 +259,7 @@ class Link:
             self._wake_waiting()
             self._unwatched = connection
             self._watch()
+            self.leaving.published(connection)
         except BaseException as error:
             connection.lose(f'{connection.where}: connecting was interrupted', error)
             raise
@@ -267,8 +279,7 @@ class Link:
 
     def _watch(self) -> None:
         """Start a watcher of a new connection, which works without one where that fails."""
-        connection = self._unwatched
-        if connection is not None:
+        if (connection := self._unwatched) is not None:
             try:
                 self._system.spawn('ZEO watcher', connection.watch)
             except RuntimeError as error:
@@ -287,7 +298,7 @@ class Link:
         self._client_state.on_message(name, args)
 
     def on_lost(self, connection: Connection, reason: str) -> None:
-        """A connection has ended: look for another."""
+        """A connection has ended, or is not to be used any more: look for another."""
         under(self._changed, self._drop, connection, reason)
         self.connector.try_to_start()
 
@@ -316,8 +327,7 @@ class Link:
         """End the connection, and make no other."""
         connection = under(self._changed, self._close)
         self._wake_waiting()
-        connect_round = self._round
-        if connect_round is not None:
+        if (connect_round := self._round) is not None:
             connect_round.is_cancelled = True
         self._pausing.wake()
         if connection is not None:

@@ -23,6 +23,10 @@ from ZEO.net.tls_errors import TlsError
 SEND_AHEAD = 64 * 1024
 
 
+class NotSent(ClientDisconnected):
+    """A call was not sent, since the server stops: the next one can answer it."""
+
+
 class Outbox:
     """The way out of one connection.
 
@@ -75,6 +79,15 @@ class Outbox:
             self.flush()
         except ClientDisconnected:  # it has ended already
             pass
+
+    def end(self) -> None:
+        """Send what waits, and take nothing from then on: `check` raises."""
+        under(self.lock, self._send_and_end)
+
+    def _send_and_end(self) -> None:
+        if self._unsent:
+            self._send(b'')
+        self.has_ended = True
 
     def put(self, pieces: Sequence[bytes]) -> None:
         """Leave a frame in pieces, to be sent with the next at the latest, or when there is enough

@@ -24,7 +24,7 @@ from ZEO.locks import under
 from ZEO.net.system import REAL, System
 from ZEO.wire import shapes
 from ZEO.wire.calls import OF_SERVER
-from ZEO.wire.extensions import EXTENSIONS, PACKED
+from ZEO.wire.extensions import EXTENSIONS, PACKED, STOPPING
 
 log = logging.getLogger('ZEO.ClientStorage')
 
@@ -61,6 +61,8 @@ class ClientState:
         self.blob_arrived: Callable[[str, Any], None] | None = None  # takes receiveBlob… messages
         # is called when a cache check begins, and when it has ended
         self.on_check: Callable[[bool], None] = lambda begins: None
+        # is called when the server is about to stop, with the seconds until then
+        self.on_stopping: Callable[[float], None] = lambda seconds: None
         # invalidations that came during a cache check
         self._held: HeldMessages | None = None
 
@@ -146,6 +148,8 @@ class ClientState:
     def _on_info(self, news: dict[str, Any]) -> None:
         if news.pop(PACKED, False):
             self.packed()
+        if STOPPING in news:
+            self.on_stopping(news.pop(STOPPING))
         self.info = {**self.info, **news}
 
     def _on_invalidation(self, tid: bytes, oids: list[bytes]) -> None:

@@ -61,7 +61,7 @@ class Channel:
         self._streams = Streams()  # pulled while little waits to be sent
         self._events = READ  # what the loop waits for
         self._flush_due = False  # whether a flush follows in this wake-up
-        self._last_words = False  # whether to close as soon as everything is sent
+        self._last_words = ''  # why to close as soon as everything is sent, unless empty
         self._held: set[str] = set()  # why nothing is read now
         # messages whose turn has not come; nothing is read until it has
         self._kept: Iterable[Any] | None = None
@@ -154,10 +154,10 @@ class Channel:
         self._streams.append(chunks)
         self.send(b'')
 
-    def send_last(self, data: bytes) -> None:
+    def send_last(self, data: bytes, reason: str = 'done') -> None:
         """Send `data`, and close the stream when it was sent."""
         self.send(data)
-        self._last_words = True
+        self._last_words = reason
 
     def _flush(self) -> None:
         self._flush_due = False
@@ -178,7 +178,7 @@ class Channel:
         if not self._out and (self._tls is None or not self._tls.has_output):
             self._unsolicited = 0
             if self._last_words:
-                self.close('done')
+                self.close(self._last_words)
                 return
             if self._events == READ and self._kept is None:
                 return

@@ -74,6 +74,7 @@ class Peer:
         self.source = source_of(address)  # the same for all connections from there
         self.label = ''  # what the client calls itself
         self.resolves = False  # whether the client resolves conflicts that the server cannot
+        self.leaves = False  # whether it leaves by itself when it hears that the server stops
         self.loads = 0  # objects that it has loaded
         self.commits = 0  # transactions that it has committed
         self.account: Account  # what its transactions hold; made by register, as are these:
@@ -105,6 +106,11 @@ class Peer:
     def is_registered(self) -> bool:
         """Whether it has said which storage it is a client of."""
         return isinstance(self._stage, Registered)
+
+    @property
+    def hosted(self) -> HostedStorage | None:
+        """The storage that it is a client of; None until it has registered."""
+        return self._stage.hosted if isinstance(self._stage, Registered) else None
 
     # Who it is, and what it may do.
 
@@ -161,6 +167,10 @@ class Peer:
     def close(self, reason: str) -> None:
         """End the connection."""
         self._channel.close(reason)
+
+    def close_when_sent(self, reason: str) -> None:
+        """The same, once the client has been sent all that waits for it."""
+        self._channel.send_last(b'', reason)
 
     def push(self, data: bytes) -> None:
         """Send a whole frame that the client did not ask for."""

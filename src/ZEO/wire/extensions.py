@@ -35,8 +35,25 @@ BLOB_LENGTH = 'blob_length'
 #: (replicated); one of them can be made a primary (promote).
 FOLLOWERS = 'followers'
 
+#: A server that is about to stop says so in an ``info`` message, under this key, with the seconds
+#: after which it ends the connections; to those clients that say, with this same word behind a line
+#: break in their label, that they leave by themselves.
+STOPPING = 'stopping'
+
 #: All that a server of this package can do.
-ALL = (BATCHES, MULTI_COMMIT, RESOLVES, EXTENSION_BYTES, RESTORE_BLOB, BLOB_LENGTH, FOLLOWERS)
+ALL = (
+    BATCHES,
+    MULTI_COMMIT,
+    RESOLVES,
+    EXTENSION_BYTES,
+    RESTORE_BLOB,
+    BLOB_LENGTH,
+    FOLLOWERS,
+    STOPPING,
+)
+
+#: What a client says, behind a line break in its label, that it can do.
+OF_CLIENTS = (RESOLVES, STOPPING)
 
 #: The key of get_info for the largest message that the server accepts, in bytes.
 MESSAGE_SIZE = 'max-message-size'

@@ -18,7 +18,7 @@ from typing import Any
 
 from ZEO.Exceptions import ProtocolError, UnrecognizedResult
 from ZEO.wire.arguments import MOST_NAME
-from ZEO.wire.extensions import EXTENSIONS, FOLLOWS, MESSAGE_SIZE, ROLE
+from ZEO.wire.extensions import EXTENSIONS, FOLLOWS, MESSAGE_SIZE, ROLE, STOPPING
 
 Check = Callable[[Any], bool]
 
@@ -118,6 +118,7 @@ def _is_info(value: Any) -> bool:
         and type(value.get('length', 0)) is int
         and type(value.get('size', 0)) in (int, float)
         and type(value.get(MESSAGE_SIZE)) in (int, type(None))
+        and type(value.get(STOPPING, 0)) in (int, float)
         and _are_interfaces(value.get('interfaces', ()))
         and _are_names(value.get(EXTENSIONS, ()))
         and type(value.get(ROLE, '')) is str

@@ -37,6 +37,7 @@ import ZEO.net.loop
 import ZEO.net.stream
 import ZEO.net.tls_socket
 import ZEO.serving.invalidations
+import ZEO.serving.reception
 import ZEO.serving.sizes
 import ZEO.StorageServer
 from support.simulation import waiting
@@ -65,7 +66,7 @@ _LOCKERS = (
 
 #: Modules with sets whose order would depend on addresses in memory.
 _SETS = (
-    ZEO.StorageServer,
+    ZEO.serving.reception,
     ZEO.link.commits,
     ZEO.link.link,
     ZEO.serving.invalidations,

@@ -37,6 +37,7 @@ class Client(Protocol):
     label: str  # what it calls itself
     loads: int  # objects that it has loaded
     commits: int  # transactions that it has committed
+    leaves: bool  # whether it leaves by itself when it hears that the server stops
     resolves: bool  # whether it resolves conflicts that the server cannot
 
     @property

@@ -48,6 +48,13 @@ class CommitLock:
         """The clients of waiting transactions, each once, in the order of their turns."""
         return self._waiting.clients()
 
+    def concerns(self, client: Any) -> bool:
+        """Return whether a transaction of this client holds the lock, or waits for it."""
+        holders = (self.holder, *self._others)
+        return client in self.waiting_clients or any(
+            getattr(holder, 'peer', None) is client for holder in holders if holder is not None
+        )
+
     def acquire(self, who: Any, granted: Callable[[], None], client: Any = None) -> None:
         """Call `granted` once `who` holds the lock.
 

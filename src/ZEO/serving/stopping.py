@@ -1,0 +1,73 @@
+"""How a server comes to its end without an error for its clients.
+
+Enters: the connections, and the seconds that clients may have. Leaves: clients that look for
+another server; at the end, a call. Fails: never; connections that are still there then are ended
+with the server.
+
+Clients of this package are sent an ``info`` message. They begin nothing new here, finish what they
+have begun, and leave. Others are closed as soon as they have no transaction that was voted on, or
+that waits for its vote: ClientDisconnected makes an application try the rest again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ZEO.net.loop import Loop
+from ZEO.serving.peer import Peer
+from ZEO.wire.extensions import STOPPING
+
+log = logging.getLogger('ZEO.StorageServer')
+
+#: Seconds between two looks whether the clients are done: the commit of one takes milliseconds.
+LOOK_AGAIN = 0.02
+
+_REASON = 'the server stops'
+
+
+class Stopping:
+    """The end of one server.
+
+    :param peers: all connections, of which those that end are removed; no other is added.
+    :param seconds: that clients may take.
+    :param done: is called when no client is left, or the time is over.
+    """
+
+    def __init__(
+        self, loop: Loop, peers: set[Peer], seconds: float, done: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self._peers = peers
+        self._seconds = seconds
+        self._until = loop.system.now() + seconds
+        self._done = done
+
+    def begin(self) -> None:
+        """Tell those clients that it concerns, and wait for the others' commits."""
+        if self._peers:
+            log.info('%d connections have %s s to end', len(self._peers), f'{self._seconds:g}')
+        for peer in list(self._peers):
+            if peer.leaves and peer.hosted is not None:
+                peer.hosted.peers.send_info(peer, {STOPPING: self._seconds})
+        self._look()
+
+    def _look(self) -> None:
+        for peer in list(self._peers):
+            if not peer.leaves and not _commits(peer):
+                peer.close_when_sent(_REASON)
+        if not self._peers:
+            self._done()
+        elif self._loop.system.now() > self._until:
+            log.warning(
+                '%d connections are ended: after %s s they are still in use',
+                len(self._peers),
+                f'{self._seconds:g}',
+            )
+            self._done()
+        else:
+            self._loop.later(LOOK_AGAIN, self._look)
+
+
+def _commits(peer: Peer) -> bool:
+    return peer.hosted is not None and peer.hosted.lock.concerns(peer)
