@@ -73,7 +73,7 @@ def command(tmp_path):
     command.close()
 
 
-def begun(client, oid=p64(1)):
+def begun(client, oid=b'\0' * 7 + b'\1'):
     """Return a transaction that has stored a new object."""
     meta = TransactionMetaData()
     client.tpc_begin(meta)
