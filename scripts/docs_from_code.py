@@ -33,6 +33,8 @@ VALUES = {
     'asBoolean': '``on`` or ``off``',
     'seconds': 'time',
     'poll_interval': 'time',
+    'replicas': 'number',
+    'timeout_action': '``warn`` or ``refuse``',
     'size': 'size',
     'size_or_none': 'size',
     'SuffixMultiplier': 'size',

@@ -39,7 +39,7 @@ from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.intake import Intake
 from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
-from ZEO.serving.options import ServingOptions
+from ZEO.serving.options import ServingOptions, replicas
 from ZEO.serving.peer import Service
 from ZEO.serving.reception import Reception
 from ZEO.serving.resolve import DEFAULT_MODULES, ConflictPolicy
@@ -73,6 +73,11 @@ class StorageServer:
         writes.
     :param poll_interval: seconds between two looks at a database that others may change.
     :param notify: hear of them at once, by the trigger in PostgreSQL that ``zeo notify`` installs.
+    :param wait_for_replicas: how many followers must have a transaction on disk before its commit
+        is answered, and before other clients see it.
+    :param replica_timeout: seconds that a commit waits for them.
+    :param replica_timeout_action: ``'warn'`` to go on without them then; ``'refuse'`` to refuse
+        commits until they are back.
     :raises ConfigurationError: when it cannot listen, or something to serve is not a storage.
     """
 
@@ -95,6 +100,9 @@ class StorageServer:
         password_file: str | None = None,
         poll_interval: float = 0.2,
         notify: bool = False,
+        wait_for_replicas: int = 0,
+        replica_timeout: float = 10.0,
+        replica_timeout_action: str = 'warn',
     ) -> None:
         if not storages:
             raise ConfigurationError('there is no storage to serve')
@@ -121,6 +129,7 @@ class StorageServer:
             invalidation_age,
             poll_interval,
             notify,
+            replicas(wait_for_replicas, replica_timeout, replica_timeout_action),
             rules,
             limits,
         )

@@ -28,6 +28,21 @@ def seconds(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
+def replicas(text: str) -> int:
+    """Return a number of followers: 0 or more."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f'{text!r} is not a number of followers: give 0 or more')
+    return int(text)
+
+
+def timeout_action(text: str) -> str:
+    """Return what happens when followers do not acknowledge in time."""
+    action = text.lower()
+    if action not in ('warn', 'refuse'):
+        raise ValueError(f'{text!r} is not an action: give warn or refuse')
+    return action
+
+
 #: The shortest interval between two polls, in seconds: each takes a database half a millisecond.
 SHORTEST_POLL = 0.01
 

@@ -195,6 +195,9 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
         'client_conflict_resolution',
         'msgpack',
         'notify',
+        'wait_for_replicas',
+        'replica_timeout',
+        'replica_timeout_action',
     ):
         options[name] = getattr(zeo, name)
     if zeo.invalidation_age is not None:

@@ -61,12 +61,15 @@ class HostedStorage:
         self.oids = GivenOut(filestorage.storages_within(storage))
         self.backend = backend_for(name, storage, loop, workers, options, self._reconnected)
         self.storage = self.backend.storage
+        seen = self.backend.seen
+        self.seen = self.storage if seen is None else seen  # as clients may see it
         self.lock = CommitLock(loop.soon, Contention(self).one_more, self.backend.parallel)
         self.stats = Stats(loop.system.wall_clock(), loop.system.now())
         self.packs = Packs(self)
         self.promotion = Promotion(self, options.read_only)
         self.peers = Clients(name, loop)
         self.followers = Followers(name, loop)
+        self.backend.attach(self.followers, self.peers)
         self.sizes = Sizes(name, self.storage, self.peers, loop)
         options.policy.apply_to(storage)
         database = Database(loop, self._heard, self._lost_track)
@@ -98,7 +101,7 @@ class HostedStorage:
         client that comes in between, the change must not seem to be in the future: it would not
         ask for it, and is not sent it any more.
         """
-        last = self.storage.lastTransaction()
+        last = self.seen.lastTransaction()
         newest = self.invalidations.newest
         return newest if last is not None and newest > last else last
 

@@ -85,6 +85,12 @@ class Invalidations:
             or not self._may_ask(tid)
         )
 
+    def number_after(self, tid: bytes) -> int | None:
+        """Return how many transactions there are after `tid`; None where that is not known."""
+        if self._known_after is None or tid < self._known_after:
+            return None
+        return sum(changed_at > tid for changed_at, _ in self._recent)
+
     def since(self, tid: bytes, last: bytes) -> Changes | None:
         """Return the last tid and the oids that changed after `tid`, or None when that is not
         known.

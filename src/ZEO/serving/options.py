@@ -8,8 +8,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.limits import Limits
 from ZEO.serving.resolve import ConflictPolicy
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """How commits wait for followers."""
+
+    #: How many followers have to have a transaction on disk before its commit is answered.
+    wait_for: int = 0
+
+    #: Seconds that a commit waits for them.
+    timeout: float = 10.0
+
+    #: What happens then: refuse commits; or go on without followers, with a line in the log.
+    refuse: bool = False
+
+
+def replicas(wait_for: int, timeout: float, action: str) -> Replicas:
+    """Return how commits wait for followers.
+
+    :raises ConfigurationError: for what makes no sense.
+    """
+    if not isinstance(wait_for, int) or wait_for < 0:
+        raise ConfigurationError(f'wait_for_replicas is {wait_for!r}: give 0 or more')
+    if action not in ('warn', 'refuse'):
+        raise ConfigurationError(f"replica_timeout_action is {action!r}: give 'warn' or 'refuse'")
+    return Replicas(wait_for, timeout, action == 'refuse')
 
 
 @dataclass(frozen=True)
@@ -33,6 +60,9 @@ class ServingOptions:
 
     #: Hear at once what others have committed, where the database has the trigger for that.
     notify: bool = False
+
+    #: How commits wait for followers.
+    replicas: Replicas = Replicas()
 
     #: Which conflicts the server resolves.
     policy: ConflictPolicy = field(default_factory=ConflictPolicy)

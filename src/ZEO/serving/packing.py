@@ -59,7 +59,7 @@ class Packs:
 
     def _begin(self, pack: _Pack) -> None:
         hosted = self._hosted
-        packed = hosted.backend.compute(lambda: hosted.storage.pack(pack.time, hosted.references))
+        packed = hosted.backend.compute(lambda: hosted.seen.pack(pack.time, hosted.references))
         # only now: if no thread could be started, no pack runs
         self._running += 1
         hosted.backend.is_packing = True

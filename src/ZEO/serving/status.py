@@ -35,14 +35,24 @@ def figures(hosted: HostedStorage) -> dict[str, Any]:
         'last-transaction': last.hex() if last else '',
         'connections': len(hosted.peers),
         'pack-progress': _pack_progress(hosted),
+        **_replication(hosted, last),
     }
+
+
+def _replication(hosted: HostedStorage, last: bytes | None) -> dict[str, Any]:
+    """Return the followers, and how commits wait for them, where there are some or they do."""
+    found: dict[str, Any] = {}
+    if hosted.followers and last is not None:
+        found['followers'] = hosted.followers.report(last, hosted.invalidations.number_after)
+    replication = hosted.backend.replication()
+    return found if replication is None else {**found, 'replicas': replication}
 
 
 def _last_transaction(hosted: HostedStorage) -> tuple[bytes | None, dict[str, str]]:
     """Return the last tid, and as `error` why the storage can't say it."""
     trouble = hosted.backend.trouble
     try:
-        return hosted.storage.lastTransaction(), {} if trouble is None else {'error': trouble}
+        return hosted.seen.lastTransaction(), {} if trouble is None else {'error': trouble}
     except ENDS:
         raise
     except BaseException as error:  # the status is wanted above all when something is wrong

@@ -70,5 +70,11 @@ FOLLOWS = 'follows'
 #: The key of an ``info`` message that says that a pack is done.
 PACKED = 'packed'
 
+#: The key of an ``info`` message that only followers get: the id of a transaction that they can
+#: fetch before other clients are sent its invalidation, which waits for them (wait-for-replicas).
+#: It is not an invalidation, which would move the follower's last transaction: connecting again, it
+#: would take the server, whose last one is older for all clients, for one that has lost it.
+PERMANENT = 'permanent'
+
 #: Bytes of a blob in one message; peers of ZEO 6 expect no more.
 CHUNK_SIZE = 59_000

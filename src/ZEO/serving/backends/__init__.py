@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ZEO.net.loop import Loop
+from ZEO.serving.backends.awaiting import AwaitingBackend
 from ZEO.serving.backends.base import Backend
 from ZEO.serving.backends.instances import is_mvcc
 from ZEO.serving.backends.local import FileBackend, LocalBackend
@@ -40,5 +41,7 @@ def backend_for(
         return RemoteBackend(name, storage, loop, workers, reconnected)
     if is_mvcc(storage):
         return MvccBackend(name, storage, loop, workers, options)
+    if options.replicas.wait_for and keeps_to_itself(storage):
+        return AwaitingBackend(name, storage, loop, workers, options)
     kind = FileBackend if keeps_to_itself(storage) else LocalBackend
     return kind(name, storage, loop, workers, options.limits)

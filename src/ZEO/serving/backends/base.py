@@ -88,6 +88,8 @@ class Backend(ABC):
         self._storage = storage
         #: What calls ask that have no method here.
         self.storage = storage
+        #: The same for calls that read, where there is what clients may not see yet; else None.
+        self.seen: Any = None
         self._loop = loop
         self._workers = workers
 
@@ -105,6 +107,14 @@ class Backend(ABC):
         """
         if hasattr(self._storage, 'registerDB'):
             self._storage.registerDB(database)
+
+    def attach(self, followers: Any, clients: Any) -> None:
+        """Know the followers of the storage, and its clients; before it has any."""
+        self._followers, self._clients = followers, clients
+
+    def replication(self) -> dict[str, Any] | None:
+        """Return the figures of waiting for followers; None where commits do not wait."""
+        return None
 
     @property
     def trouble(self) -> str | None:
@@ -194,6 +204,10 @@ class Backend(ABC):
         else:
             over(None)
         return None
+
+    def fail_vote(self, answer: Later, error: BaseException) -> None:
+        """Answer a vote with the error of a transaction that is over."""
+        answer.fail(error)
 
     def _abort(self, transaction: Any) -> None:
         blobs.forget_stored(self._storage, transaction)

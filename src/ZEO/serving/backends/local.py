@@ -97,7 +97,7 @@ class LocalBackend(Backend):
         else:
             commit.phase.prepared(commit)
 
-    def finish(self, commit: Committing) -> bytes:
+    def finish(self, commit: Committing) -> bytes | Later:
         try:
             tid = self._finish(commit.transaction)
         except BaseException as error:

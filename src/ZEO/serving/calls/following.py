@@ -22,12 +22,12 @@ class FollowingCalls(Family):
         # one that may only read must not make others believe that their commits are safe
         counts = client.right(hosted.name) >= Right.WRITE
         hosted.followers.join(client, cleaned(label, LABEL), counts)
-        return hosted.last_transaction()
+        return hosted.storage.lastTransaction()
 
     def replicated(self, tid: bytes) -> None:
         """Say that this client has all transactions up to this one on disk."""
         hosted = self._hosted
-        hosted.followers.acknowledge(self._client, tid, hosted.last_transaction())
+        hosted.followers.acknowledge(self._client, tid, hosted.storage.lastTransaction())
 
     def promote(self) -> Later:
         """Make the storage of a follower that of a primary; return its last transaction."""

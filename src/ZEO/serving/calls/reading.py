@@ -21,8 +21,10 @@ class ReadingCalls(Family):
     """Calls that read."""
 
     def lastTransaction(self) -> Any:
-        refresh = self._hosted.backend.refresh
-        last = self._hosted.last_transaction
+        hosted = self._hosted
+        if self._client in hosted.followers:
+            return hosted.storage.lastTransaction()
+        refresh, last = hosted.backend.refresh, hosted.last_transaction
         return last() if refresh is None else after(refresh(), lambda _: last())
 
     def getInvalidations(self, tid: bytes) -> Any:
@@ -38,7 +40,7 @@ class ReadingCalls(Family):
 
     def _changes(self, tid: bytes) -> Any:
         hosted = self._hosted
-        last = hosted.storage.lastTransaction()
+        last = hosted.seen.lastTransaction()
         # a storage's own thread posts what changed before it says that it did
         self._loop.run_posted()
         last = max(last or b'', hosted.invalidations.newest) or last
@@ -61,7 +63,7 @@ class ReadingCalls(Family):
         return self._hosted.backend.load_serial(oid, tid, self._client)
 
     def getTid(self, oid: bytes) -> bytes:
-        storage = self._hosted.storage
+        storage = self._hosted.seen
         if hasattr(storage, 'getTid'):
             return storage.getTid(oid)
         current = storage.loadBefore(oid, maxtid)
@@ -70,16 +72,16 @@ class ReadingCalls(Family):
         return current[1]
 
     def history(self, oid: bytes, size: int) -> Later:
-        return self._listed(self._hosted.storage.history, oid, size=size)
+        return self._listed(self._hosted.seen.history, oid, size=size)
 
     def undoLog(self, first: int, last: int) -> Later:
-        return self._listed(self._hosted.storage.undoLog, first, last)
+        return self._listed(self._hosted.seen.undoLog, first, last)
 
     def undoInfo(self, first: int = 0, last: int = -20, specification: Any = None) -> Later:
-        return self._listed(self._hosted.storage.undoInfo, first, last, specification)
+        return self._listed(self._hosted.seen.undoInfo, first, last, specification)
 
     def record_iternext(self, next: Any = None) -> Any:
-        return self._hosted.storage.record_iternext(next)
+        return self._hosted.seen.record_iternext(next)
 
     def pack(self, time: float, wait: bool = True) -> Later | None:
         """Pack to `time`, in seconds since the epoch; the answer comes when it is done, or at

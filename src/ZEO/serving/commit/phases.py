@@ -4,14 +4,15 @@ Enters: calls of the client, the commit lock, the timer, and what becomes of the
 storage. Leaves: the next phase, and what is done on the way to it. Fails: a call that makes no
 sense in a phase raises StorageTransactionError, or the error that has ended the transaction::
 
-    Collecting -> Waiting -> Preparing -> Voted -> Finishing -> Ended
-        |                     |  ^   |
-        v                     v  |   v
-     Failing               Resolving Stopping
+    Collecting -> Waiting -> Preparing -> Voted -> Finishing ---------> Ended
+        |                     |  ^   |                 |                  ^
+        v                     v  |   v                 v                  |
+     Failing               Resolving Stopping       Permanent ------------+
 
-Every phase but Finishing may also end at once. The client resolves conflicts in Resolving: it
-stores again and votes again. In Failing an operation has failed, and the vote will say so. In
-Stopping the storage is still at work, though the transaction will be aborted.
+Every phase but Finishing and Permanent may also end at once. The client resolves conflicts in
+Resolving: it stores again and votes again. In Failing an operation has failed, and the vote will
+say so. In Stopping the storage is still at work, though the transaction will be aborted. In
+Permanent the storage has it, and followers are waited for.
 
 A phase holds nothing, so that there is one object of each; what it works on is the
 :class:`~ZEO.serving.commit.state.Commit`.
@@ -88,8 +89,11 @@ class Phase:
     def prepared(self, commit: Commit) -> None:
         """The storage has taken all operations."""
 
+    def permanent(self, commit: Commit) -> None:
+        """The storage has made it permanent, but clients may not see it yet."""
+
     def finished(self, commit: Commit, tid: bytes) -> None:
-        """The storage has made it permanent."""
+        """The storage has made it permanent, and clients may see it."""
 
     def failed(self, commit: Commit, error: BaseException) -> None:
         """The storage has failed to prepare or finish it."""
@@ -194,7 +198,7 @@ class Preparing(Phase):
     def failed(self, commit: Commit, error: BaseException) -> None:
         if isinstance(error, ConflictError):
             commit.hosted.stats.conflicts += 1
-        elif not isinstance(error, POSError):
+        elif not isinstance(error, (POSError, TransientError)):
             commit.peer.report(
                 logging.ERROR,
                 'failed commits',
@@ -266,6 +270,10 @@ class Finishing(Phase):
         commit.phase = ENDED
         commit.release()
 
+    def permanent(self, commit: Commit) -> None:
+        commit.phase = PERMANENT
+        commit.release()
+
     def failed(self, commit: Commit, error: BaseException) -> None:
         commit.peer.report(
             logging.ERROR,
@@ -276,6 +284,32 @@ class Finishing(Phase):
         )
         commit.hosted.backend.forget_records()
         _end(commit, error)
+
+
+class Permanent(Phase):
+    """The storage has it, and the next transaction has the lock; followers are waited for."""
+
+    name = 'waiting for followers'
+
+    def abort(self, commit: Commit) -> None:
+        pass
+
+    def finished(self, commit: Commit, tid: bytes) -> None:
+        hosted = commit.hosted
+        # a client that was sent an error does not know what it has changed
+        hosted.committed(commit.peer if commit.error is None else None, tid, list(commit.changed))
+        hosted.stats.commits += 1
+        hosted.stats.stores += len(commit.changed)
+        commit.phase = ENDED
+
+    def failed(self, commit: Commit, error: BaseException) -> None:
+        commit.error = error
+        commit.peer.report(
+            logging.ERROR,
+            'transactions that too few followers have',
+            'the outcome of a commit is not known: %s',
+            explained(error),
+        )
 
 
 class Ended(Phase):
@@ -324,7 +358,9 @@ def _end(commit: Commit, reason: BaseException | None) -> Later | None:
         ended = commit.hosted.backend.abort(commit.transaction, partial(commit.aborted, reason))
     else:
         commit.release()
-    commit.answer.fail(reason or StorageTransactionError('the transaction was aborted'))
+    commit.hosted.backend.fail_vote(
+        commit.answer, reason or StorageTransactionError('the transaction was aborted')
+    )
     return ended
 
 
@@ -336,4 +372,5 @@ STOPPING = Stopping()
 RESOLVING = Resolving()
 VOTED = Voted()
 FINISHING = Finishing()
+PERMANENT = Permanent()
 ENDED = Ended()

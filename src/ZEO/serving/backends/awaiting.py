@@ -1,0 +1,248 @@
+"""A FileStorage whose commits are answered when followers have them on disk as well.
+
+Enters: as :class:`~ZEO.serving.backends.base.Backend`; what followers acknowledge. Leaves: the
+answers to commits, in the order of the tids; until then no client but a follower sees what they
+have changed. Fails: as its kind does; when too few followers acknowledge in time, as
+``replica-timeout-action`` says.
+
+The commit lock is given back when a transaction is permanent here, so that many wait for one
+acknowledgement. A client that runs into a change that it may not see yet gets the conflict when it
+may: before, it would read the old record again, and have the same conflict.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from persistent.TimeStamp import TimeStamp
+from transaction.interfaces import TransientError
+from ZODB.POSException import ConflictError
+from ZODB.utils import p64, u64, z64
+
+from ZEO.Exceptions import ClientDisconnected
+from ZEO.net.loop import Loop
+from ZEO.serving.backends.base import Committing, Found
+from ZEO.serving.backends.local import FileBackend
+from ZEO.serving.backends.seen import SeenStorage
+from ZEO.serving.backends.unacknowledged import Unacknowledged, Waiting
+from ZEO.serving.later import Client, Later, Workers
+from ZEO.serving.moments import lasted
+from ZEO.serving.options import ServingOptions
+
+if TYPE_CHECKING:
+    from ZEO.serving.clients import Clients
+    from ZEO.serving.followers import Followers
+
+log = logging.getLogger('ZEO.StorageServer')
+
+#: Seconds that followers may be behind for commits to wait for them again: less than a commit may
+#: wait, so that the next one does not wait in vain.
+CLOSE = 1.0
+
+
+class AwaitingBackend(FileBackend):
+    """A FileStorage with followers that are waited for.
+
+    :param options: of all storages of the server.
+    """
+
+    def __init__(
+        self, name: str, storage: Any, loop: Loop, workers: Workers, options: ServingOptions
+    ) -> None:
+        super().__init__(name, storage, loop, workers, options.limits)
+        self._rules = options.replicas
+        self._waiting = Waiting(storage.lastTransaction() or z64)
+        self._load_whole = self.load_now
+        self.load_now = self._load_seen
+        self.seen = SeenStorage(storage, self._waiting, self._load_seen)
+        #: Conflicts with what may not be seen yet: up to when, and the votes that they fail.
+        self._conflicts: list[tuple[bytes, Later, BaseException]] = []
+        self._timer: Any = None  # of the transaction that waits longest
+        self._missing_since: float | None = None  # when too few followers have answered in time
+
+    def attach(self, followers: Followers, clients: Clients) -> None:
+        super().attach(followers, clients)
+        followers.changed = self._acknowledged
+
+    def replication(self) -> dict[str, Any]:
+        missing = self._missing_since
+        return {
+            'needed': self._rules.wait_for,
+            'waiting': len(self._waiting),
+            'timeout-action': 'refuse' if self._rules.refuse else 'warn',
+            'missing-for': None if missing is None else round(self._loop.system.now() - missing, 1),
+        }
+
+    # Reading.
+
+    def _load_seen(self, oid: bytes, tid: bytes) -> Found | None:
+        waiting = self._waiting
+        if oid not in waiting.changed:
+            return self._load_whole(oid, tid)
+        seen = waiting.seen
+        found = self._storage.loadBefore(oid, min(tid, p64(u64(seen) + 1)))
+        if found is not None and found[2] is not None and found[2] > seen:
+            return found[0], found[1], None
+        return found
+
+    def iterate(self, start: bytes | None, stop: bytes | None, client: Client) -> Any:
+        if client not in self._followers:
+            seen = self._waiting.seen
+            stop = seen if stop is None else min(stop, seen)
+        return super().iterate(start, stop, client)
+
+    # Committing.
+
+    def prepare(self, commit: Committing) -> None:
+        if self._missing_since is not None and self._rules.refuse:
+            commit.phase.failed(
+                commit,
+                TransientError(
+                    f'the storage {self._name!r} takes no commits now: {self._situation()}; '
+                    'try again later (wait-for-replicas)'
+                ),
+            )
+        else:
+            super().prepare(commit)
+
+    def _situation(self) -> str:
+        connected = sum(follower.counts for follower in self._followers.values())
+        return (
+            f'{connected} of the {self._rules.wait_for} followers that have to acknowledge a '
+            'commit are connected'
+            + ('' if connected < self._rules.wait_for else ', and do not acknowledge in time')
+        )
+
+    def finish(self, commit: Committing) -> bytes | Later:
+        if self._missing_since is not None and not self._rules.refuse:
+            return super().finish(commit)
+        try:
+            tid = self._finish(commit.transaction)
+        except BaseException as error:
+            commit.phase.failed(commit, error)
+            raise
+        return self._permanent(commit, tid)
+
+    def _permanent(self, commit: Committing, tid: bytes) -> Later:
+        """A transaction is on disk here; have followers fetch it."""
+        answer, oids = Later(), list(commit.changed)
+        until = self._loop.system.now() + self._rules.timeout
+        attempt = self._loop.attempt
+        attempt(partial(self.records.changed, tid, oids))
+        self._waiting.add(Unacknowledged(tid, oids, commit, answer, until))
+        attempt(partial(commit.phase.permanent, commit))
+        attempt(partial(self._followers.notify, self._clients, tid))
+        self._watch()
+        return answer
+
+    def fail_vote(self, answer: Later, error: BaseException) -> None:
+        if (
+            isinstance(error, ConflictError)
+            and error.oid in self._waiting.changed
+            and self._missing_since is None
+        ):
+            self._conflicts.append((self._waiting.last, answer, error))
+        else:
+            answer.fail(error)
+
+    # What becomes of transactions that wait.
+
+    def _acknowledged(self) -> None:
+        """What followers have has changed."""
+        have = self._followers.have(self._rules.wait_for)
+        self._show(have)
+        if self._missing_since is not None and self._is_close(have):
+            log.warning(
+                'storage %s has its followers again, after %s: commits wait for %d of them',
+                self._name,
+                lasted(self._loop.system.now() - self._missing_since),
+                self._rules.wait_for,
+            )
+            self._missing_since = None
+
+    def _is_close(self, have: bytes) -> bool:
+        last = self._waiting.last
+        if have >= last:
+            return True
+        return have > z64 and TimeStamp(last).timeTime() - TimeStamp(have).timeTime() < CLOSE
+
+    def _show(self, upto: bytes) -> None:
+        """Clients may see transactions up to this one."""
+        attempt = self._loop.attempt
+        while (entry := self._waiting.take(upto)) is not None:
+            attempt(partial(entry.commit.phase.finished, entry.commit, entry.tid))
+            attempt(partial(entry.answer.answer, entry.tid))
+        if self._conflicts:
+            self._fail_votes(self._waiting.seen)
+
+    def _fail_votes(self, upto: bytes) -> None:
+        """Answer the votes whose conflicts are with transactions up to this one."""
+        conflicts = self._conflicts
+        self._conflicts = [one for one in conflicts if one[0] > upto]
+        for last, answer, error in conflicts:
+            if last <= upto:
+                self._loop.attempt(partial(answer.fail, error))
+
+    def _watch(self) -> None:
+        """Look again when the first one has waited for too long."""
+        first = self._waiting.unanswered()[:1]
+        if first and self._timer is None:
+            wait = max(0.0, first[0].until - self._loop.system.now())
+            self._timer = self._loop.later(wait, self._look)
+
+    def _look(self) -> None:
+        """The first of those that waited then has waited for too long, if it still waits."""
+        self._timer = None
+        first = self._waiting.unanswered()[:1]
+        if first and first[0].until <= self._loop.system.now():
+            self._late()
+        self._watch()
+
+    def _late(self) -> None:
+        """Too few followers have acknowledged a transaction in time."""
+        now, timeout = self._loop.system.now(), self._rules.timeout
+        if self._missing_since is None:
+            self._missing_since = now
+            consequence = (
+                'commits are refused until they are back'
+                if self._rules.refuse
+                else 'commits are answered without them, and can be LOST with this server'
+            )
+            log.error(
+                'storage %s: after %s s (replica-timeout) %s: %s',
+                self._name,
+                timeout,
+                self._situation(),
+                consequence,
+            )
+        if self._rules.refuse:
+            self._give_up(now)
+        else:
+            self._show(self._waiting.last)
+        self._fail_votes(self._waiting.last)
+
+    def _give_up(self, now: float) -> None:
+        """Answer those that have waited for too long: they stay hidden until followers have
+        them.
+        """
+        for entry in self._waiting.unanswered():
+            if entry.until > now:
+                break
+            entry.is_answered = True
+            error = ClientDisconnected(
+                f'it is not known whether transaction {entry.tid.hex()} will stay: it is on the '
+                f'disk of this server, and {self._situation()}; look for what it has changed '
+                'before you try again (wait-for-replicas)'
+            )
+            self._loop.attempt(partial(entry.commit.phase.failed, entry.commit, error))
+            self._loop.attempt(partial(entry.answer.fail, error))
+
+    # Changes.
+
+    def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
+        if tid > self._waiting.seen:  # else it was noted when it became permanent
+            self._waiting.seen = tid
+            super().changed(tid, oids)
