@@ -41,11 +41,10 @@ class Follower(RawClient):
     def noticed(self):
         """Return the transaction that it may fetch next."""
         while True:
-            found = [args[0] for name, args in self.told if name == 'info']
-            self.told = []
-            for info in found:
-                if 'permanent' in info:
-                    return info['permanent']
+            for place, (name, args) in enumerate(self.told):
+                if name == 'invalidateTransaction':
+                    del self.told[: place + 1]
+                    return args[0]
             _, _, name, args = self.next()
             self.told.append((name, args))
 

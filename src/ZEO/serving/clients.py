@@ -6,6 +6,7 @@ each protocol. Fails: never; a client that cannot be sent what changed is closed
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ZEO.net.channel import Channel
@@ -66,8 +67,21 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
                         data = encoded[protocol] = frame(peer.codec.send(name, args))
                     channel.push_now(data)
                 except Exception as error:
-                    self._report('a client could not be sent what changed', error)
-                    channel.close('closed by this server: client could not be sent what changed')
+                    self._not_sent(channel, error)
+
+    def send_to(self, peers: Iterable[Any], name: str, *args: Any) -> None:
+        """The same to these clients only."""
+        for peer in peers:
+            _, channel = self.get(peer, (b'', None))
+            if channel is not None:
+                try:
+                    channel.push_now(frame(peer.codec.send(name, args)))
+                except Exception as error:
+                    self._not_sent(channel, error)
+
+    def _not_sent(self, channel: Channel, error: BaseException) -> None:
+        self._report('a client could not be sent what changed', error)
+        channel.close('closed by this server: client could not be sent what changed')
 
     def send_info(self, peer: Any, info: dict[str, Any]) -> None:
         """Send figures to one client; one that cannot be sent them does without."""

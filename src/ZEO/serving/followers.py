@@ -16,9 +16,7 @@ from ZODB.utils import z64
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.loop import Loop
-from ZEO.serving.clients import Clients
 from ZEO.serving.moments import iso
-from ZEO.wire.extensions import PERMANENT
 
 log = logging.getLogger('ZEO.StorageServer')
 
@@ -117,11 +115,6 @@ class Followers(dict[Any, Follower]):
                 follower.tid.hex(),
             )
             self.changed()
-
-    def notify(self, clients: Clients, tid: bytes) -> None:
-        """Have all followers fetch a transaction, which other clients do not see yet."""
-        for client in tuple(self):
-            clients.send_info(client, {PERMANENT: tid})
 
     def have(self, number: int) -> bytes:
         """Return the last transaction that this number of followers have on disk."""

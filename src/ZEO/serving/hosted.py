@@ -113,6 +113,17 @@ class HostedStorage:
         self.stats.invalidations += len(self.peers) - (committer in self.peers)
         self.peers.send(committer, 'invalidateTransaction', tid, oids)
 
+    def acknowledged(self, committer: Any, tid: bytes, oids: list[bytes]) -> None:
+        """The same for a transaction that followers have: they were sent the invalidation
+        before.
+        """
+        self._note(tid, oids)
+        others = [
+            peer for peer in self.peers if peer is not committer and peer not in self.followers
+        ]
+        self.stats.invalidations += len(self.peers) - (committer in self.peers)
+        self.peers.send_to(others, 'invalidateTransaction', tid, oids)
+
     def become_writable(self) -> None:
         """Take writes from now on."""
         self.read_only = False

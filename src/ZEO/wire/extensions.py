@@ -32,7 +32,8 @@ RESTORE_BLOB = 'restore_blob'
 BLOB_LENGTH = 'blob_length'
 
 #: The server knows its followers: they say who they are (follow), and what they have on disk
-#: (replicated); one of them can be made a primary (promote).
+#: (replicated); one of them can be made a primary (promote). Where commits wait for followers, they
+#: get invalidations before all other clients, and see what others do not see yet, from `follow` on.
 FOLLOWERS = 'followers'
 
 #: A server that is about to stop says so in an ``info`` message, under this key, with the seconds
@@ -69,12 +70,6 @@ FOLLOWS = 'follows'
 
 #: The key of an ``info`` message that says that a pack is done.
 PACKED = 'packed'
-
-#: The key of an ``info`` message that only followers get: the id of a transaction that they can
-#: fetch before other clients are sent its invalidation, which waits for them (wait-for-replicas).
-#: It is not an invalidation, which would move the follower's last transaction: connecting again, it
-#: would take the server, whose last one is older for all clients, for one that has lost it.
-PERMANENT = 'permanent'
 
 #: Bytes of a blob in one message; peers of ZEO 6 expect no more.
 CHUNK_SIZE = 59_000

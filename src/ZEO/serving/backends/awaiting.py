@@ -134,7 +134,8 @@ class AwaitingBackend(FileBackend):
         attempt(partial(self.records.changed, tid, oids))
         self._waiting.add(Unacknowledged(tid, oids, commit, answer, until))
         attempt(partial(commit.phase.permanent, commit))
-        attempt(partial(self._followers.notify, self._clients, tid))
+        # they fetch it before other clients see it
+        self._clients.send_to(tuple(self._followers), 'invalidateTransaction', tid, oids)
         self._watch()
         return answer
 

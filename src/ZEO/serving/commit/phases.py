@@ -297,7 +297,9 @@ class Permanent(Phase):
     def finished(self, commit: Commit, tid: bytes) -> None:
         hosted = commit.hosted
         # a client that was sent an error does not know what it has changed
-        hosted.committed(commit.peer if commit.error is None else None, tid, list(commit.changed))
+        hosted.acknowledged(
+            commit.peer if commit.error is None else None, tid, list(commit.changed)
+        )
         hosted.stats.commits += 1
         hosted.stats.stores += len(commit.changed)
         commit.phase = ENDED
