@@ -43,6 +43,7 @@ from ZEO.serving.options import ServingOptions, replicas
 from ZEO.serving.peer import Service
 from ZEO.serving.reception import Reception
 from ZEO.serving.resolve import DEFAULT_MODULES, ConflictPolicy
+from ZEO.serving.slow import SlowTimes
 from ZEO.serving.stopping import Stopping
 from ZEO.wire import messages
 
@@ -78,6 +79,7 @@ class StorageServer:
     :param replica_timeout: seconds that a commit waits for them.
     :param replica_timeout_action: ``'warn'`` to go on without them then; ``'refuse'`` to refuse
         commits until they are back.
+    :param slow: from when on commits, loads and packs have a line in the log.
     :raises ConfigurationError: when it cannot listen, or something to serve is not a storage.
     """
 
@@ -103,6 +105,7 @@ class StorageServer:
         wait_for_replicas: int = 0,
         replica_timeout: float = 10.0,
         replica_timeout_action: str = 'warn',
+        slow: SlowTimes = SlowTimes(),
     ) -> None:
         if not storages:
             raise ConfigurationError('there is no storage to serve')
@@ -131,6 +134,7 @@ class StorageServer:
             notify,
             replicas(wait_for_replicas, replica_timeout, replica_timeout_action),
             rules,
+            slow,
             limits,
         )
         self._host(options, access, ssl)

@@ -318,6 +318,8 @@ def test_a_stranger_gets_figures_and_no_list_of_clients(service):
         'memory',
         'lock-holder',
         'clients',
+        'slow',
+        'errors',
         'serving-since',
         'packing-since',
     }

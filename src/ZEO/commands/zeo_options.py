@@ -51,6 +51,7 @@ class ZEOOptions:
     password_file: str | None = None
     poll_interval: float | None = None
     notify: bool = False
+    slow: Any = None
     wait_for_replicas: int = 0
     replica_timeout: float = 10.0
     replica_timeout_action: str = 'warn'

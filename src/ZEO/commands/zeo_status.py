@@ -57,7 +57,7 @@ LABELS = {
 _PROCESS = ('version', 'pid', 'uptime', 'memory')
 
 #: Figures that are of no use to readers, or are shown in another form.
-_HIDDEN = ('timeout-thread-is-alive', 'clients', *_PROCESS)
+_HIDDEN = ('timeout-thread-is-alive', 'clients', 'slow', 'errors', *_PROCESS)
 
 #: Older names of figures, which are kept for monitoring programs, and the better ones.
 _SAME = {'start': 'serving-since', 'pack-start': 'packing-since'}

@@ -30,6 +30,7 @@ from ZEO.serving.access.checks import Situation, check_restricted, check_rules, 
 from ZEO.serving.crash_safety import mend
 from ZEO.serving.limits import KEYS, Limits
 from ZEO.serving.resolve import DEFAULT_MODULES
+from ZEO.serving.slow import SlowTimes
 from ZEO.StorageServer import StorageServer
 
 #: Seconds that clients may take to finish their commits when the server stops: a commit takes
@@ -216,6 +217,7 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
     options['limits'] = Limits(
         **{limit: getattr(zeo, key) for key, limit in KEYS.items() if getattr(zeo, key) is not None}
     )
+    options['slow'] = slow_times(zeo)
     if zeo.password_file is not None:
         options['password_file'] = _password_file(zeo)
     if zeo.ssl is not None:
@@ -228,6 +230,12 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
         if getattr(zeo, key) is not None:
             name = key.replace('_', '-')
             found.warnings.append(at(zeo, f'{name} is ignored: {became}', name))
+
+
+def slow_times(zeo: Any) -> SlowTimes:
+    """Return from when on a <zeo> section takes something for slow."""
+    given = {name: getattr(zeo, f'slow_{name}') for name in ('commit', 'load', 'pack')}
+    return SlowTimes(**{name: value for name, value in given.items() if value is not None})
 
 
 def access_of(zeo: Any) -> Access | None:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+from ZEO.net.system import REAL
 from ZEO.wire.quoting import cleaned, explained
 
 log = logging.getLogger('ZEO.StorageServer')
@@ -40,6 +42,17 @@ _LINE = 1000
 
 _OTHERS = 'others'
 
+#: Lines of level WARNING and above that are kept for the status, the last ones.
+KEPT = 50
+
+
+class Line(NamedTuple):
+    """A line that was written."""
+
+    when: float  # seconds since the epoch
+    level: int
+    text: str
+
 
 class Reports:
     """The lines that were written and those that were only counted.
@@ -47,8 +60,16 @@ class Reports:
     :param later: calls a function after a number of seconds.
     """
 
-    def __init__(self, later: Callable[[float, Callable[[], None]], Any]) -> None:
+    def __init__(
+        self,
+        later: Callable[[float, Callable[[], None]], Any],
+        wall_clock: Callable[[], float] = REAL.wall_clock,
+    ) -> None:
         self._later = later
+        self._wall_clock = wall_clock
+        #: The last lines of level WARNING and above, the oldest first; what was slow has an entry
+        #: in the status anyway.
+        self.errors: deque[Line] = deque(maxlen=KEPT)
         # (kind, source) -> lines in this window
         self._from_one: dict[tuple[str, str], int] = {}
         # kind -> lines that were written in it
@@ -67,7 +88,10 @@ class Reports:
             return
         try:
             if self._may_write(kind, source, level):
-                log.log(level, '%s', _line(text, args))
+                line = _line(text, args)
+                if level >= logging.WARNING and not kind.startswith('slow '):
+                    self.errors.append(Line(self._wall_clock(), level, line))
+                log.log(level, '%s', line)
         except Exception:  # no memory, no disk: logging never ends what it reports on
             pass
 
@@ -77,7 +101,9 @@ class Reports:
             return
         try:
             if self._may_write(kind, source, logging.ERROR):
-                log.error('%s', f'{source}: {kind}: {explained(error)}\n{_places(error)}')
+                line = f'{source}: {kind}: {explained(error)}'
+                self.errors.append(Line(self._wall_clock(), logging.ERROR, line))
+                log.error('%s', f'{line}\n{_places(error)}')
         except Exception:  # as in write
             pass
 

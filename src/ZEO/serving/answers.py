@@ -17,6 +17,7 @@ from ZEO.net.channel import Channel
 from ZEO.net.loop import ENDS, Loop
 from ZEO.serving.descriptors import clear
 from ZEO.serving.later import Later
+from ZEO.serving.slow import SlowLog
 from ZEO.wire.calls import OF_CLIENT, Method
 from ZEO.wire.frames import frame
 from ZEO.wire.messages import EchoedId, Message
@@ -50,13 +51,15 @@ class Answers:
         self._session = session
         self._channel = channel
         self._loop = loop
+        self.slow: SlowLog | None = None  # that of its storage, once it has registered
 
     def answer(self, message_id: Any, method: Method, result: Any) -> None:
         """Answer a call with what it has returned."""
         kind = type(result)
         if kind is Later:
             result.then(
-                partial(self.answer, message_id, method), partial(self.fail, message_id, method)
+                partial(self._answer_later, message_id, method, result, self._loop.system.now()),
+                partial(self.fail, message_id, method),
             )
             return
         if self._loop.has_posts and not method.goes_first:
@@ -78,6 +81,15 @@ class Answers:
             self.fail(message_id, method, error)
         else:
             self._channel.send(frame(data))
+
+    def _answer_later(
+        self, message_id: Any, method: Method, later: Later, asked: float, result: Any
+    ) -> None:
+        slow = self.slow
+        if slow is not None:
+            took, begun = self._loop.system.now() - asked, later.begun
+            slow.call(method, self._client, took, max(0.0, begun - asked) if begun else None)
+        self.answer(message_id, method, result)
 
     def loading(
         self, load_now: Callable[[bytes, bytes], tuple[bytes, bytes, Any] | None]

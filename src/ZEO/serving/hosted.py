@@ -28,6 +28,7 @@ from ZEO.serving.options import ServingOptions
 from ZEO.serving.packing import Packs
 from ZEO.serving.promotion import Promotion
 from ZEO.serving.sizes import Sizes
+from ZEO.serving.slow import SlowLog
 from ZEO.serving.stats import Stats
 from ZEO.serving.status import figures
 
@@ -65,6 +66,7 @@ class HostedStorage:
         self.seen = self.storage if seen is None else seen  # as clients may see it
         self.lock = CommitLock(loop.soon, Contention(self).one_more, self.backend.parallel)
         self.stats = Stats(loop.system.wall_clock(), loop.system.now())
+        self.slow = SlowLog(name, options.slow, loop.system.wall_clock)
         self.packs = Packs(self)
         self.promotion = Promotion(self, options.read_only)
         self.peers = Clients(name, loop)

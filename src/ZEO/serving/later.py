@@ -25,6 +25,9 @@ RESERVED = 4
 class Later:
     """The answer to a call, which is not known yet."""
 
+    #: When a thread has begun to work for it; 0.0 where that is not known.
+    begun = 0.0
+
     def __init__(self) -> None:
         self._answered: Callable[[Any], None] | None = None
         self._failed: Callable[[BaseException], None] | None = None
@@ -186,6 +189,7 @@ class Workers:
     def _serve(self) -> None:
         self._loop.sharing.enter(self._computing)
         while (job := self._next()) is not None:
+            job.later.begun = self._loop.system.now()
             try:
                 result = job.work()
             # A worker's boundary: whatever a storage raises is the answer to the client that asked.

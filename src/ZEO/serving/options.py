@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.limits import Limits
 from ZEO.serving.resolve import ConflictPolicy
+from ZEO.serving.slow import SlowTimes
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,9 @@ class ServingOptions:
 
     #: Which conflicts the server resolves.
     policy: ConflictPolicy = field(default_factory=ConflictPolicy)
+
+    #: From when on something is slow.
+    slow: SlowTimes = SlowTimes()
 
     #: What a client may cost.
     limits: Limits = Limits()

@@ -114,12 +114,14 @@ class _Pack:
     def done(self) -> None:
         """Log that it has ended, send all clients the new size, and answer."""
         hosted = self._hosted
+        took = hosted.loop.system.now() - self._began
+        hosted.slow.pack(self.peer, took)
         self.peer.report(
             logging.INFO,
             'packs',
             'pack of storage %s ended after %s, its size went from %s to %s',
             hosted.name,
-            lasted(hosted.loop.system.now() - self._began),
+            lasted(took),
             size(self._size),
             size(self._look()),
         )

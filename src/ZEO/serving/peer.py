@@ -289,6 +289,7 @@ class Peer:
         service, channel = self._service, self._channel
         self.account = Account(hosted.limits, service.intake.budget)
         self.resolves = hosted.client_resolves
+        self.answers.slow = hosted.slow
         self.calls.clear()
         self._stage = Registered(self, hosted, service.loop, read_only, right)
         if hosted.backend.load_now is not None:

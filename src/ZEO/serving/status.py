@@ -7,6 +7,7 @@ Fails: never; what a storage cannot say is left out.
 
 from __future__ import annotations
 
+import logging
 import os
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,8 @@ def _pack_progress(hosted: HostedStorage) -> float | None:
 def details(hosted: HostedStorage, with_identities: bool) -> dict[str, Any]:
     """Return what ``server_status`` answers.
 
-    :param with_identities: whether it says who the clients are, as for an administrator.
+    :param with_identities: whether it says who the clients are, what was slow for whom, and what
+        has gone wrong, as for an administrator.
     """
     system, stats = hosted.loop.system, hosted.stats
     return {
@@ -93,10 +95,20 @@ def details(hosted: HostedStorage, with_identities: bool) -> dict[str, Any]:
         'uptime': round(system.now() - stats.began, 1),
         'memory': system.resident_memory(),
         'lock-holder': _holder(hosted),
+        'slow': hosted.slow.entries() if with_identities else [],
+        'errors': _errors(hosted) if with_identities else [],
         'clients': [
             peer.visit.entry(with_identities) for peer in islice(hosted.peers, MOST_CLIENTS)
         ],
     }
+
+
+def _errors(hosted: HostedStorage) -> list[dict[str, str]]:
+    """Return the last errors and warnings of the server, the newest first."""
+    return [
+        {'time': iso(line.when), 'level': logging.getLevelName(line.level), 'text': line.text}
+        for line in reversed(hosted.loop.reports.errors)
+    ]
 
 
 def _holder(hosted: HostedStorage) -> dict[str, Any] | None:

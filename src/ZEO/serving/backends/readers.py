@@ -131,10 +131,11 @@ class Readers:
         """Give a free reader all that waits."""
         while self._waiting and self._free:
             loads: list[Load] = []
-            objects = 0
+            objects, begun = 0, self._loop.system.now()
             while self._waiting and objects < MOST_AT_ONCE:
                 loads.append(self._waiting.popleft())
                 objects += len(loads[-1].oids)
+                loads[-1].answer.begun = begun
             reader = self._free.pop()
             try:
                 reader.take(loads)

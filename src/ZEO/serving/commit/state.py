@@ -52,7 +52,7 @@ class Commit:
         self.phase: Phase = COLLECTING
         self.answer = Later()  # to the vote
         self.now = hosted.loop.system.now
-        self.times = Times()  # of its phases
+        self.times = Times(self.now())  # of its phases
         self.error: BaseException | None = None  # why it will fail, or has ended
         self.log = CommitLog(peer.account, peer.account.first_space)
         self.size = 0  # bytes that it has on the client's account, without its operations
@@ -138,7 +138,9 @@ class Commit:
         if hosted.lock.holder is self:
             hosted.stats.lock_since = None
         hosted.stats.active_txns -= 1
-        hosted.stats.durations.add(self.times, self.now())
+        now = self.now()
+        hosted.stats.durations.add(self.times, now)
+        hosted.slow.commit(self, now)
         attempt = hosted.loop.attempt
         attempt(self.log.close)
         if self._files:
