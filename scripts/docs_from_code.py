@@ -60,6 +60,7 @@ MODULES = {
     'zeo': 'ZEO',
     'zeo-certs': 'ZEO.commands.zeo_certs',
     'zeo-check': 'ZEO.commands.zeo_check',
+    'zeo-verify': 'ZEO.commands.zeo_verify',
     'zeo-copy': 'ZEO.commands.zeo_copy',
     'zeo-notify': 'ZEO.commands.zeo_notify',
     'zeo-passwd': 'ZEO.commands.zeo_passwd',

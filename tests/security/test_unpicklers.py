@@ -74,6 +74,10 @@ KNOWN = {
     ('serving/resolve', '_compat'): 'a pickler',
     ('serving/resolve', 'tryToResolveConflict'): 'what is replaced',
     ('serving/allowed', 'import_module'): 'modules that the operator names, or BTrees',
+    (
+        'data/references',
+        'referencesf',
+    ): 'of a command, for records in which is_tame has found nothing that it would run',
     ('serving/database', 'referencesf'): 'guarded by serving/doors',
     ('serving/commit/state', 'TransactionMetaData'): 'an annotation',
     ('commands/zeo', 'import_module'): 'modules of this package, from a table',

@@ -41,7 +41,10 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
             'notify', 'ZEO.commands.zeo_notify', 'have PostgreSQL notify servers of every commit'
         ),
     ),
-    'data': (Command('copy', 'ZEO.commands.zeo_copy', 'copy a database into another one'),),
+    'data': (
+        Command('copy', 'ZEO.commands.zeo_copy', 'copy a database into another one'),
+        Command('verify', 'ZEO.commands.zeo_verify', 'check that a database is whole'),
+    ),
     'who may connect': (
         Command('passwd', 'ZEO.commands.zeo_passwd', 'set the passwords of the users of a server'),
         Command('certs', 'ZEO.commands.zeo_certs', 'make certificates for servers and clients'),

@@ -113,11 +113,11 @@ class DataFile:
 
         :raises Different: when it is damaged.
         """
+        if position > self.size - TRANS_HDR_LEN:
+            return None
         file = self._file
         file.seek(position)
         head = file.read(TRANS_HDR_LEN)
-        if len(head) < TRANS_HDR_LEN:
-            return None
         tid, length, status, *texts = _unpack_transaction(head)
         end = position + length + 8
         if status == b'c' or end > self.size:
@@ -135,6 +135,11 @@ class DataFile:
         in_front_of_others = tail is not None and tail > position
         if in_front_of_others or (status == b'c' and end < self.size):
             raise self.damaged(position, 'the head of a transaction')
+        if status != b'c' and end > os.fstat(self._file.fileno()).st_size:
+            raise Different(
+                f'{self.path}: the last transaction, at byte {position}, is damaged, or a power '
+                'failure has taken its end: a server moves it away when it starts'
+            )
 
     def damaged(self, position: int, what: str) -> Different:
         """Return the error for what is wrong at a position."""
@@ -227,15 +232,20 @@ class DataFile:
             position = found.back
         raise self.damaged(entry.position, 'the back pointer of a record')
 
+    def number_at(self, position: int) -> int:
+        """Return the number of 8 bytes at a position."""
+        self._file.seek(position)
+        return _number(self._file.read(8))[0]
+
     def record_at(self, position: int) -> tuple[Entry, bytes | None]:
         """Return the record that begins at a position, with its own data.
 
         :raises Different: when there is none.
         """
+        if not START <= position <= self.size - DATA_HDR_LEN - 8:
+            raise self.damaged(position, 'a record')
         fd = self._file.fileno()
         head = os.pread(fd, DATA_HDR_LEN + 8, position)
-        if position < START or len(head) < DATA_HDR_LEN + 8:
-            raise self.damaged(position, 'a record')
         oid, tid, previous, transaction, version, length = _unpack_data(head)
         back = 0 if length else _number(head, DATA_HDR_LEN)[0]
         entry = Entry(position, oid, tid, previous, transaction, version, length, back)
