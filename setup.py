@@ -31,10 +31,12 @@ EXTRAS = {
         'hypothesis',
         'manuel',
         'msgpack',
+        'prometheus_client',  # reads what a server shows to Prometheus
         'psycopg2-binary',
         'pytest >= 7.4',
         'pytest-timeout',
         'pytest-xdist',
+        'pyyaml',  # reads the rules of alerts
         'requests',
         'setuptools >= 77.0.3',  # builds a wheel to test
         'trustme',
@@ -102,7 +104,7 @@ setup(
     packages=find_packages('src'),
     # ZConfig reads the schema files from the installed package, wheels included; py.typed tells
     # type checkers that the annotations are meant for them.
-    package_data={'': ['*.xml'], 'ZEO': ['py.typed']},
+    package_data={'': ['*.xml', '*.html'], 'ZEO': ['py.typed']},
     zip_safe=False,
     python_requires='>=3.10',
     install_requires=REQUIRED,

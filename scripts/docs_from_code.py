@@ -20,7 +20,12 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent.parent / 'docs'
-PAGES = 'operating/configuration.rst', 'operating/commands.rst', 'operating/limits.rst'
+PAGES = (
+    'operating/configuration.rst',
+    'operating/commands.rst',
+    'operating/limits.rst',
+    'operating/monitoring.rst',
+)
 
 PART = re.compile(
     r'^\.\. generated: (?P<kind>section|help|table) (?P<name>\S+)\n'
@@ -41,6 +46,7 @@ VALUES = {
     'positive': 'number',
     'percentage': 'percent',
     'bind_address': 'address',
+    'monitor_address': 'address',
     'rule': 'rule',
     'connect_address': 'address',
     'existing_file': 'file',
@@ -154,6 +160,24 @@ def limits() -> str:
     return '\n'.join(lines)
 
 
+def metrics() -> str:
+    """Return the table of what a server shows to Prometheus."""
+    from ZEO.serving.monitor.of_server import SERVER
+    from ZEO.serving.monitor.of_storage import STORAGE
+
+    lines = ['.. list-table::', '   :header-rows: 1', '   :widths: 45 15 40', '']
+    lines += ['   * - Metric', '     - Kind', '     - Meaning']
+    for first, families in ((), SERVER), (('storage',), STORAGE):
+        for family in families:
+            labels = ', '.join((*first, *family.labels))
+            lines += [
+                f'   * - ``{family.full_name}``' + (f' ({labels})' if labels else ''),
+                f'     - {family.kind}',
+                f'     - {family.text}',
+            ]
+    return '\n'.join(lines)
+
+
 def amount(value: float, unit: str) -> str:
     """Return a number with its unit; of bytes in the largest unit that divides it."""
     if unit == 'bytes':
@@ -163,8 +187,11 @@ def amount(value: float, unit: str) -> str:
     return f'{value:,g} {unit}'
 
 
+#: What makes each table.
+TABLES = {'limits': limits, 'metrics': metrics}
+
 #: What makes the part of each kind, given the name behind the kind.
-MAKERS = {'section': section, 'help': help_of, 'table': lambda name: limits()}
+MAKERS = {'section': section, 'help': help_of, 'table': lambda name: TABLES[name]()}
 
 
 def renewed(page: str) -> str:

@@ -140,11 +140,11 @@ def test_switches_without_a_file(start, tmp_path):
         '--pid-file',
         'the.pid',
         '-m',
-        '8200',
+        '0',
     )
     process.port()
     process.errors.wait_for('serving storage 1: FileStorage')
-    assert '-m is ignored' in process.errors.seen
+    assert 'figures over HTTP: http://127.0.0.1:' in process.errors.seen
     assert (tmp_path / 'the.pid').exists()
     assert process.end(signal.SIGTERM)[0] == 0
 
@@ -191,7 +191,6 @@ def test_a_profile_is_written_at_the_end(serve, tmp_path):
 def test_old_keys_and_zdaemons_section(serve):
     process = serve(
         zeo(
-            'monitor-address 8200',
             'authentication-protocol digest',
             'authentication-database x',
             'authentication-realm y',
@@ -199,7 +198,7 @@ def test_old_keys_and_zdaemons_section(serve):
         + '<runner>\nprogram runzeo\nuser nobody\n</runner>\n'
     )
     process.port()
-    for key in 'monitor-address', 'authentication-protocol', 'authentication-realm':
+    for key in 'authentication-protocol', 'authentication-realm':
         assert f'{key} is ignored' in process.errors.seen
     assert process.end(signal.SIGTERM)[0] == 0
 
@@ -316,14 +315,14 @@ def test_failures_are_in_the_log_too(serve, tmp_path):
 def test_checking_touches_nothing(serve, tmp_path):
     text = zeo(
         f'pid-filename {tmp_path}/pid',
-        'monitor-address 8200',
+        'authentication-realm y',
         storages='<filestorage>\npath Data.fs\n</filestorage>\n<eventlog>\n<logfile>\n'
         'path zeo.log\n</logfile>\n</eventlog>\n',
     )
     for switch in '--test', '--check':
         status, out, error = serve(text, switch).end()
         assert (status, error) == (0, '')
-        assert 'in order' in out and 'monitor-address is ignored' in out
+        assert 'in order' in out and 'authentication-realm is ignored' in out
     assert [path.name for path in tmp_path.iterdir()] == ['zeo.conf']
 
 

@@ -39,6 +39,7 @@ from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.intake import Intake
 from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
+from ZEO.serving.monitor.monitor import Monitor
 from ZEO.serving.options import ServingOptions, replicas
 from ZEO.serving.peer import Service
 from ZEO.serving.reception import Reception
@@ -80,6 +81,7 @@ class StorageServer:
     :param replica_timeout_action: ``'warn'`` to go on without them then; ``'refuse'`` to refuse
         commits until they are back.
     :param slow: from when on commits, loads and packs have a line in the log.
+    :param monitor_address: one address or several, as `addr`, for figures over HTTP.
     :raises ConfigurationError: when it cannot listen, or something to serve is not a storage.
     """
 
@@ -106,6 +108,7 @@ class StorageServer:
         replica_timeout: float = 10.0,
         replica_timeout_action: str = 'warn',
         slow: SlowTimes = SlowTimes(),
+        monitor_address: object = None,
     ) -> None:
         if not storages:
             raise ConfigurationError('there is no storage to serve')
@@ -113,6 +116,7 @@ class StorageServer:
         situation = Situation(storages, ssl=ssl, has_passwords=secrets is not None)
         access = effective(access, situation)
         check_rules(access, situation)
+        monitors = [] if monitor_address is None else addresses.parse_all(monitor_address)
         doors.close()
         self.storages = dict(storages)
         self.limits = limits
@@ -141,6 +145,7 @@ class StorageServer:
         if secrets is not None:
             self._service.passwords = Passwords(secrets, Attempts(system.now), self._loop)
         self._open(addr, unix_access)
+        self._monitor.listen(monitors, unix_access)
 
     def _host(self, options: ServingOptions, access: Access | None, ssl: Any) -> None:
         """Make what serves each storage, and what all connections share."""
@@ -155,6 +160,9 @@ class StorageServer:
             hosted.stats.denied = self._service.denied
         self._reception = Reception(self._service, self.limits, self._protocol, ssl)
         self._peers = self._reception.peers
+        self._monitor = Monitor(
+            self._service, self._reception, lambda: self.is_stopping or self._closed
+        )
 
     @property
     def addresses(self) -> list[Address]:
@@ -165,6 +173,11 @@ class StorageServer:
     def addr(self) -> Address:
         """The first address that it listens on."""
         return self._acceptors[0].address
+
+    @property
+    def monitor_addresses(self) -> list[Address]:
+        """Where it answers over HTTP, for monitoring."""
+        return self._monitor.addresses
 
     def serve_forever(self) -> None:
         """Serve until :meth:`stop`."""
@@ -256,6 +269,7 @@ class StorageServer:
         if self._thread != self._loop.system.this_thread():
             self._ended.wait(60)
         self._stop_listening()
+        self._monitor.close()
         for peer in list(self._peers):
             peer.close('the server stops')
         self._loop.close()

@@ -194,7 +194,7 @@ def test_check_has_a_status_of_its_own_for_what_may_pass(conf, tmp_path, capsys)
 
 
 def test_check_prints_warnings_also_when_it_is_quiet(conf, capsys):
-    conf.write_text(conf.read_text().replace('read-only on', 'monitor-address 8200'))
+    conf.write_text(conf.read_text().replace('read-only on', 'authentication-realm y'))
     assert zeo.main(['check', '-q', str(conf)]) == 0
     out, err = capsys.readouterr()
     assert out == '' and (err == '' or err.startswith('zeo check: warning: '))

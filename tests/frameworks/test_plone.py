@@ -136,7 +136,7 @@ def test_two_instances_share_a_site(processes, sides, port):
             assert 'After the restart' in browser.get('Plone/a-page')
     if sides.server == 'ours':
         log = place.log()
-        assert 'monitor-address is ignored' in log
+        assert 'figures over HTTP' in log
         assert 'authentication-database is ignored' in log
         assert 'Traceback' not in log and 'ERROR' not in log
 

@@ -57,7 +57,12 @@ def parser() -> Parser:
         help='how long clients may take to finish their commits when the server is stopped; the '
         'default is 5; 0 means no time',
     )
-    add('-m', '--monitor', metavar='ADDRESS', help='accepted and ignored, with a warning')
+    add(
+        '-m',
+        '--monitor',
+        metavar='ADDRESS',
+        help='where to show figures over HTTP: PORT of this machine, HOST:PORT, or a path',
+    )
     add(
         '-P',
         '--profile',
@@ -107,9 +112,9 @@ def settings_of(switches: argparse.Namespace) -> Settings:
     if switches.stop_time is not None:
         found.stop_time = _converted('--stop-time', datatypes.seconds, switches.stop_time)
     if switches.monitor is not None:
-        found.warnings.append(
-            '-m is ignored: the monitor server was removed; use zeo-status or zeo-nagios'
-        )
+        found.options['monitor_address'] = [
+            _converted('-m', datatypes.monitor_address, switches.monitor)
+        ]
     found.pid_file = _pid_file(switches.pid_file) or found.pid_file or _default_pid_file()
     found.check()
     return found

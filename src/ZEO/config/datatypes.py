@@ -94,6 +94,11 @@ def connect_address(text: str) -> Address:
     return _address(text, '127.0.0.1')
 
 
+def monitor_address(text: str) -> Address:
+    """Return an address to listen on; a port alone means this machine only."""
+    return _address(text, '127.0.0.1')
+
+
 def _address(text: str, default_host: str) -> Address:
     if '/' in text:
         return os.path.expanduser(text)

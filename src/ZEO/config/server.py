@@ -39,7 +39,6 @@ STOP_TIME = 5.0
 
 #: Keys of <zeo> that older servers had, and what to do instead.
 OLD_KEYS = {
-    'monitor_address': 'the monitor server was removed; use zeo-status or zeo-nagios',
     'authentication_protocol': 'use password-file, or TLS with client certificates',
     'authentication_database': 'use password-file, or TLS with client certificates',
     'authentication_realm': 'use password-file, or TLS with client certificates',
@@ -151,11 +150,20 @@ class Settings:
                 'unix-socket-mode and unix-socket-group apply to Unix sockets only, and no address '
                 'is the path of one: give a path as address, or remove them'
             )
+        self._check_monitor()
         where = self.situation()
         access = effective(self.options.get('access'), where)
         check_rules(access, where)
         if self.require_access:
             check_restricted(access, where)
+
+    def _check_monitor(self) -> None:
+        for address in self.options.get('monitor_address', ()):
+            if address in self.addresses and address[1:] != (0,):
+                raise ConfigurationError(
+                    f'monitor-address and address are both {addresses.show(address)}: give '
+                    'monitor-address a port of its own'
+                )
 
     def situation(self) -> Situation:
         """Return what rules of access have to be about."""
@@ -201,6 +209,8 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
         'replica_timeout_action',
     ):
         options[name] = getattr(zeo, name)
+    if zeo.monitor_address:
+        options['monitor_address'] = list(zeo.monitor_address)
     if zeo.invalidation_age is not None:
         options['invalidation_age'] = zeo.invalidation_age
     if zeo.poll_interval is not None:

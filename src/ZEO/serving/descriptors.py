@@ -42,6 +42,14 @@ def is_last(descriptor: int) -> bool:
     return most != resource.RLIM_INFINITY and descriptor >= most - min(RESERVE, most // 4)
 
 
+def most_files() -> int | None:
+    """Return how many files this process may have open; None for no limit."""
+    if resource is None:
+        return None
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return None if most == resource.RLIM_INFINITY else most
+
+
 def raise_limit(connections: int) -> str | None:
     """Let this process open as many files as it may; return what to say where that is fewer than
     its connections need.

@@ -52,6 +52,7 @@ class HostedStorage:
         _look_at(name, storage)
         limits = options.limits
         self.name = name
+        self.kind = type(storage).__name__
         self.loop = loop
         self.limits = limits
         self.read_only = options.read_only or bool(storage.isReadOnly())

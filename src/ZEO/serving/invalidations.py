@@ -70,6 +70,11 @@ class Invalidations:
             self._known_after, gone = self._recent.pop()
             self._oids -= len(gone)
 
+    @property
+    def held(self) -> tuple[int, int]:
+        """How many transactions are remembered, and how many objects they have changed."""
+        return len(self._recent), self._oids
+
     def clear(self) -> None:
         """Know nothing, up to the next transaction."""
         self._recent.clear()

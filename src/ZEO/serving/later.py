@@ -145,6 +145,11 @@ class Workers:
             self._count(client, 1)
         return job.later
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a thread."""
+        return len(self._urgent) + len(self._waiting)
+
     def forget(self, client: Client) -> None:
         """Drop what waits for a client that is gone."""
         with self._guard:

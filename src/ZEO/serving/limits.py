@@ -198,7 +198,27 @@ class Limits:
         'that wait to be sent; four of them are sent at a time, and no program has a thousand '
         'threads that wait for one each',
     )
-
+    monitor_connections: int = _bound(
+        64,
+        'connections',
+        'max-monitor-connections',
+        'the one that has asked for nothing for the longest time is closed',
+        'to ``monitor-address``; browsers and monitoring programs have one or a few each',
+    )
+    monitor_time: float = _bound(
+        30.0,
+        'seconds',
+        None,
+        'the connection is closed',
+        'between two requests to ``monitor-address``, with the time that the answer takes',
+    )
+    monitor_share: float = _bound(
+        0.1,
+        'of the time',
+        None,
+        'requests wait',
+        'that answers at ``monitor-address`` take of the one thread that serves all',
+    )
     invalidation_oids: int = _bound(
         100_000,
         'object ids',

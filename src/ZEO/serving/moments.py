@@ -9,6 +9,9 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
+from persistent.TimeStamp import TimeStamp
+from ZODB.utils import z64
+
 from ZEO.wire.quoting import quoted
 
 
@@ -18,6 +21,11 @@ def iso(moment: Any) -> str:
         return datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec='seconds')
     except (TypeError, ValueError, OverflowError, OSError):
         return quoted(moment)
+
+
+def time_of(tid: bytes | None) -> float | None:
+    """Return when a transaction was committed, in seconds since the epoch; None for none."""
+    return None if not tid or tid == z64 else TimeStamp(tid).timeTime()
 
 
 def lasted(seconds: float) -> str:

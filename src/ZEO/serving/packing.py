@@ -80,6 +80,7 @@ class Packs:
         self._running -= 1
         if not self._running:
             self._hosted.stats.pack_since = None
+            self._hosted.stats.packed_at = self._hosted.loop.system.wall_clock()
             self._hosted.backend.is_packing = False
         self._hosted.backend.forget_records()
 

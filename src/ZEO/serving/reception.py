@@ -37,9 +37,9 @@ class Reception:
         self.peers: set[Peer] = set()  # every connection, registered or not
         self.ssl = ssl  # for connections that come from now on
         self._service = service
-        self._limits = limits
+        self.limits = limits
         self._protocol = protocol
-        self._unread = Unread(limits.shared_output)
+        self.unread = Unread(limits.shared_output)
         self._scratch = memoryview(bytearray(READ_SIZE))  # all connections read into it, in turn
         self._strangers = Strangers(limits)  # those of them that have not registered
 
@@ -70,7 +70,7 @@ class Reception:
     def _serve(self, stream: Any, where: object, source: str) -> None:
         if self.ssl is not None:
             stream = TlsSocket(stream, TlsCodec(self.ssl, server_side=True))
-        limits, loop = self._limits, self._service.loop
+        limits, loop = self.limits, self._service.loop
         session = ServerSession(
             self._protocol,
             limits.handshake_size,
@@ -82,7 +82,7 @@ class Reception:
             self._service,
             session,
             where,
-            lambda peer: Channel(loop, stream, session, peer, limits.output_buffer, self._unread),
+            lambda peer: Channel(loop, stream, session, peer, limits.output_buffer, self.unread),
             partial(self._gone, source),
         )
         self.peers.add(peer)
@@ -92,7 +92,7 @@ class Reception:
         """Return why there is no place for a new connection, unless one that has not registered
         leaves.
         """
-        if len(self.peers) >= self._limits.connections:
+        if len(self.peers) >= self.limits.connections:
             return f'there are {len(self.peers)} connections (max-connections)'
         if descriptors.is_last(stream.fileno()):
             return 'there are few file descriptors left (ulimit -n)'

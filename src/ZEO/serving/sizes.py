@@ -44,6 +44,11 @@ class Sizes:
         )
         return self._found
 
+    def known(self) -> dict[str, Any]:
+        """Return the sizes; those of a while ago, while looking again would be expensive."""
+        is_early = self._next_look and self._next_look > self._loop.system.now()
+        return self._found if is_early else self.now()
+
     def send(self, client: Any) -> None:
         """Send the sizes to a client; expensive ones are sent late instead of often."""
         if not self._next_look:

@@ -30,6 +30,7 @@ class Stats:
         # when the commit lock was taken, seconds since the epoch
         self.lock_since: float | None = None
         self.pack_since: float | None = None  # when the running pack began
+        self.packed_at: float | None = None  # when the last pack has ended, whatever came of it
         # what clients of this server were denied, by kind; shared by its storages
         self.denied: Mapping[str, int] = {}
 

@@ -35,7 +35,7 @@ def figures(hosted: HostedStorage) -> dict[str, Any]:
         'timeout-thread-is-alive': True,
         'last-transaction': last.hex() if last else '',
         'connections': len(hosted.peers),
-        'pack-progress': _pack_progress(hosted),
+        'pack-progress': pack_progress(hosted),
         **_replication(hosted, last),
     }
 
@@ -63,7 +63,7 @@ def _last_transaction(hosted: HostedStorage) -> tuple[bytes | None, dict[str, st
         return None, {'error': explained(error)}
 
 
-def _pack_progress(hosted: HostedStorage) -> float | None:
+def pack_progress(hosted: HostedStorage) -> float | None:
     """Return how much of a running pack is done, 0 to 1, by the file that a FileStorage makes; None
     where it can't be seen.
     """
@@ -79,11 +79,14 @@ def _pack_progress(hosted: HostedStorage) -> float | None:
         return 0.0
 
 
-def details(hosted: HostedStorage, with_identities: bool) -> dict[str, Any]:
+def details(
+    hosted: HostedStorage, with_identities: bool, most_clients: int = MOST_CLIENTS
+) -> dict[str, Any]:
     """Return what ``server_status`` answers.
 
     :param with_identities: whether it says who the clients are, what was slow for whom, and what
         has gone wrong, as for an administrator.
+    :param most_clients: how many clients it lists.
     """
     system, stats = hosted.loop.system, hosted.stats
     return {
@@ -98,7 +101,7 @@ def details(hosted: HostedStorage, with_identities: bool) -> dict[str, Any]:
         'slow': hosted.slow.entries() if with_identities else [],
         'errors': _errors(hosted) if with_identities else [],
         'clients': [
-            peer.visit.entry(with_identities) for peer in islice(hosted.peers, MOST_CLIENTS)
+            peer.visit.entry(with_identities) for peer in islice(hosted.peers, most_clients)
         ],
     }
 

@@ -125,6 +125,10 @@ class Backend(ABC):
         """Close the storage, and end what runs for it."""
         self._storage.close()
 
+    def queues(self) -> dict[str, int]:
+        """Return how much waits for threads, by what it is."""
+        return {'calls': self._workers.waiting}
+
     # Reading.
 
     @abstractmethod

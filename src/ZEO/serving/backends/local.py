@@ -57,6 +57,9 @@ class LocalBackend(Backend):
                 break
         return found
 
+    def queues(self) -> dict[str, int]:
+        return {'calls': self._computers.waiting}
+
     def iterate(self, start: bytes | None, stop: bytes | None, client: Client) -> Any:
         if start is None:
             return self._storage.iterator(start, stop)

@@ -163,6 +163,13 @@ class MvccBackend(Backend):
             f'the database of storage {self._name!r} is not available: {self.trouble}'
         )
 
+    def queues(self) -> dict[str, int]:
+        return {
+            **super().queues(),
+            'loads': self._readers.waiting,
+            'commits': self._writers.busy,
+        }
+
     @property
     def trouble(self) -> str | None:
         if not self._follower.is_away():

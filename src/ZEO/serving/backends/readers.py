@@ -105,6 +105,11 @@ class Readers:
             self._loop.later(LONGEST, self._sweep)
         return load.answer
 
+    @property
+    def waiting(self) -> int:
+        """How many loads are not answered yet."""
+        return len(self._under_way)
+
     def forget(self, client: Client) -> None:
         """Drop the loads of a client that is gone."""
         self._outstanding.pop(client, None)

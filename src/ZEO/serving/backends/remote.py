@@ -41,6 +41,10 @@ class RemoteBackend(Backend):
         self._loads = RemoteLoads(storage, workers)
         self._upstream = Upstream(storage, loop, workers, reconnected)
 
+    @property
+    def trouble(self) -> str | None:
+        return None if self._upstream.is_there else 'this server is not connected to it'
+
     def load(self, oid: bytes, tid: bytes, client: Reader) -> Later:
         client.loads += 1
         return self._loads.load(oid, tid, client)

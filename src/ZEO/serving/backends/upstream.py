@@ -53,6 +53,11 @@ class Upstream:
                     partial(loop.from_thread, self._check_ended),
                 )
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the other server is connected."""
+        return all(client.is_connected() for client in self._clients)
+
     def _check_begins(self) -> None:
         self.is_catching_up = True  # until a check succeeds
         self._connected()
@@ -64,7 +69,7 @@ class Upstream:
         """Return a Later that is answered once everything is reported that the other server has
         done by now; None if it does not answer.
         """
-        if self._is_late or not all(client.is_connected() for client in self._clients):
+        if self._is_late or not self.is_there:
             return None
         answer = Later()
         self._waiting.append(

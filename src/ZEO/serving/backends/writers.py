@@ -40,6 +40,11 @@ class Writers:
             writer = self._used[transaction] = self._free.pop()
         return writer
 
+    @property
+    def busy(self) -> int:
+        """How many transactions have a writer."""
+        return len(self._used)
+
     def give_back(self, transaction: Any) -> None:
         """A transaction is over; harmless when it has no writer."""
         writer = self._used.pop(transaction, None)

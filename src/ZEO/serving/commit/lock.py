@@ -39,6 +39,11 @@ class CommitLock:
         self._waiting: Turns[tuple[Any, Callable[[], None]]] = Turns()
 
     @property
+    def holders(self) -> list[Any]:
+        """Those that hold it, the oldest first."""
+        return [] if self.holder is None else [self.holder, *self._others]
+
+    @property
     def waiting(self) -> int:
         """How many wait for the lock."""
         return len(self._waiting)

@@ -1,0 +1,1 @@
+"""What a server shows over HTTP: figures for programs, and a page for people."""
