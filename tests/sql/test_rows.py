@@ -7,6 +7,7 @@ from ZODB.POSException import POSKeyError
 from ZODB.utils import maxtid, p64
 
 from support.history import committed
+from ZEO.net.loop import Loop
 from ZEO.serving.backends.instances import Instances, read, rest
 from ZEO.serving.backends.rows import RowReader
 from ZEO.serving.options import ServingOptions
@@ -14,7 +15,7 @@ from ZEO.serving.options import ServingOptions
 
 def instances(storage):
     """The instances of a storage, as a server makes them."""
-    return Instances('1', storage, ServingOptions().policy)
+    return Instances('1', storage, ServingOptions().policy, Loop())
 
 
 @pytest.fixture

@@ -146,8 +146,8 @@ class HostedStorage:
             raise
         except BaseException as error:  # what is not noted must not be taken for complete
             self.loop.reports.failed('a transaction was not noted', self.name, error)
+            self.backend.forget_records(tid)
             self.invalidations.clear()
-            self.backend.forget_records()
 
     def _heard(self, tid: bytes, oids: list[bytes]) -> None:
         """The storage reports a transaction of others."""

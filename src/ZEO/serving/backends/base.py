@@ -241,8 +241,11 @@ class Backend(ABC):
         """Take note of a transaction, before clients are sent its invalidation."""
 
     @abstractmethod
-    def forget_records(self) -> None:
-        """Forget what was read: the storage may hold less than it did, or something else."""
+    def forget_records(self, tid: bytes | None = None) -> None:
+        """Forget what was read: the storage may hold less than it did, or something else.
+
+        :param tid: a transaction that clients are sent, of which it was not noted what it changes.
+        """
 
     def _report(self, what: str, error: BaseException) -> None:
         self._loop.reports.failed(what, self._name, error)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from ZODB.utils import p64, u64, z64
 
-from ZEO.serving.backends.instances import Instances, poll, release, rest
+from ZEO.serving.backends.instances import Instances, Keeper, poll, rest
 
 Step = tuple[bytes, list[bytes]]
 
@@ -91,6 +91,14 @@ class RowChanges:
         return p64(last), steps
 
     def after(self, tid: bytes) -> list[Step]:
+        if self._open is not None:
+            try:
+                return self._after(tid)
+            except self._adapter.driver.disconnected_exceptions:
+                pass  # the connection is an old one, as after a restart of the database
+        return self._after(tid)
+
+    def _after(self, tid: bytes) -> list[Step]:
         is_new = self._open is None
         try:
             connection, cursor = self._connection()
@@ -163,13 +171,11 @@ class InstanceChanges:
     """What an instance of any MVCC storage says when it is polled."""
 
     def __init__(self, instances: Instances) -> None:
-        self._instances = instances
-        self._instance: Any = None
+        self._keeper = Keeper(instances)
 
     def recent(self, most: int) -> tuple[bytes, list[Step]]:
-        self._instance = self._instances.new()
-        last = poll(self._instance)
-        rest(self._instance)
+        last = poll(self._keeper.get())
+        self._keeper.rest()
         return last, []
 
     def after(self, tid: bytes) -> list[Step]:
@@ -182,13 +188,13 @@ class InstanceChanges:
             raise
 
     def _polled(self, tid: bytes) -> list[Step]:
-        if self._instance is None:  # a new one does not say what it would have missed
-            self._instance = self._instances.new()
-            poll(self._instance)
+        instance = self._keeper.instance
+        if instance is None:  # a new one does not say what it would have missed
+            poll(self._keeper.get())
             raise Lost('the connection to the database was lost')
-        oids = self._instance.poll_invalidations()
-        last = self._instance.lastTransaction() or z64
-        rest(self._instance)
+        oids = instance.poll_invalidations()
+        last = instance.lastTransaction() or z64
+        rest(instance)
         if last < tid:
             raise Lost('the database has lost transactions that clients have seen')
         if oids is None and tid != z64:
@@ -200,8 +206,7 @@ class InstanceChanges:
         return [(last, list(oids))] if oids else []
 
     def last(self) -> bytes:
-        return self._instance.lastTransaction() or z64
+        return self._keeper.get().lastTransaction() or z64
 
     def close(self) -> None:
-        instance, self._instance = self._instance, None
-        release(instance)
+        self._keeper.release()

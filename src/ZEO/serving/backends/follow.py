@@ -102,6 +102,11 @@ class Follower:
             asked_at is not None and self._loop.system.now() - asked_at > LATE
         )
 
+    def away_for(self) -> float:
+        """Return the seconds for which the database has not answered; 0 while it does."""
+        since = self._away_since if self.trouble is not None else self._asked_at
+        return self._loop.system.now() - since if since is not None and self.is_away() else 0.0
+
     def close(self, seconds: float) -> None:
         """End the thread, unless the database does not answer."""
         self._queue.put(None)

@@ -19,6 +19,9 @@ from ZODB.POSException import ConflictError, POSError, POSKeyError
 from ZODB.utils import load_current, z64
 
 from ZEO.Exceptions import ClientDisconnected
+from ZEO.net.loop import Loop
+from ZEO.serving.backends.connections import Connections
+from ZEO.serving.backends.outcome import Outcomes
 from ZEO.serving.backends.rows import RowReader
 from ZEO.serving.filestorage import storages_within
 from ZEO.serving.resolve import ConflictPolicy
@@ -45,14 +48,17 @@ class Instances:
     :param policy: which conflicts the server resolves.
     """
 
-    def __init__(self, name: str, storage: Any, policy: ConflictPolicy) -> None:
+    def __init__(self, name: str, storage: Any, policy: ConflictPolicy, loop: Loop) -> None:
         self.storage = storage
-        self._name = name
+        self.name = name
+        self.loop = loop
         self._policy = policy
         #: What registerDB is called with, once there is a database.
         self.database: Any = None
         #: RelStorage's adapter of its database; None for other storages.
         self.adapter = _adapter(storage)
+        self.connections = Connections(self.adapter, loop)
+        self.outcomes = Outcomes(self.adapter, loop.system)
         driver = getattr(self.adapter, 'driver', None)
         self._lost: tuple[type[BaseException], ...] = (
             OSError,
@@ -116,10 +122,55 @@ class Instances:
         if not self.is_lost(error):
             return plain(error)
         away = ClientDisconnected(
-            f'the database of storage {self._name!r} is not available: {explained(error)}'
+            f'the database of storage {self.name!r} is not available: {explained(error)}'
         )
         away.__cause__ = error
         return away
+
+
+class Keeper:
+    """The instance of one thread, given back when its connection is lost.
+
+    :param make: makes one; None: an instance that reads and writes.
+    """
+
+    def __init__(self, instances: Instances, make: Callable[[], Any] | None = None) -> None:
+        self.instances = instances
+        self._make = make
+        #: None where there is none at the moment.
+        self.instance: Any = None
+
+    def get(self) -> Any:
+        """Return the instance; make one if there is none."""
+        if self.instance is None:
+            self.instance = (self._make or self.instances.new)()
+        return self.instance
+
+    def rest(self) -> None:
+        """End its transaction in the database; it has to be polled before its next use."""
+        if self.instance is None:
+            return
+        try:
+            rest(self.instance)
+        except BaseException as error:
+            self.release()
+            if not self.instances.is_lost(error):
+                raise
+
+    def drop(self, transaction: Any) -> None:
+        """Abort a transaction, as well as that is possible, and give the instance back."""
+        try:
+            if self.instance is not None:
+                self.instance.tpc_abort(transaction)
+        except Exception:  # as in release: most likely its connection is lost
+            log.debug('an instance failed to abort', exc_info=True)
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Give the instance back."""
+        instance, self.instance = self.instance, None
+        release(instance)
 
 
 class _Untransformed:

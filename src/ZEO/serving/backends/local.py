@@ -141,7 +141,7 @@ class LocalBackend(Backend):
     def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
         """No record is kept."""
 
-    def forget_records(self) -> None:
+    def forget_records(self, tid: bytes | None = None) -> None:
         """No record is kept."""
 
 
@@ -171,5 +171,5 @@ class FileBackend(LocalBackend):
     def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
         self.records.changed(tid, oids)
 
-    def forget_records(self) -> None:
+    def forget_records(self, tid: bytes | None = None) -> None:
         self.records.clear()

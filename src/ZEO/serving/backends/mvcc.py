@@ -10,47 +10,35 @@ passed them.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from ZODB.POSException import POSError
 
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.net.loop import Loop
 from ZEO.serving.backends.base import Backend, Committing, Found, Reader
-from ZEO.serving.backends.changes import Step, changes_of
-from ZEO.serving.backends.follow import AGAIN, Follower, Met
+from ZEO.serving.backends.changes import changes_of
+from ZEO.serving.backends.follow import Follower
+from ZEO.serving.backends.hanging import Hanging
 from ZEO.serving.backends.instances import Instances
 from ZEO.serving.backends.listen import Listener
-from ZEO.serving.backends.order import Order
 from ZEO.serving.backends.pooled import PooledStorage
 from ZEO.serving.backends.readers import Readers
 from ZEO.serving.backends.recent import Records
+from ZEO.serving.backends.telling import Telling
 from ZEO.serving.backends.view import View
 from ZEO.serving.backends.writers import Writers
 from ZEO.serving.later import Client, Later, Workers
 from ZEO.serving.options import ServingOptions
 from ZEO.wire.quoting import explained
 
-log = logging.getLogger('ZEO.StorageServer')
-
 #: Seconds that a call waits until everything is reported that was committed before.
 LONGEST_REFRESH = 5.0
 
-#: Seconds that the answer to a commit waits until the view has passed it.
-LONGEST_PASSING = 10.0
-
 #: Seconds that the threads have to end; those that wait for the database are left alone.
 ENDING = 2.0
-
-
-class _Permanent(NamedTuple):
-    """A transaction of this server that is permanent, and not reported yet."""
-
-    commit: Committing
-    answer: Later
 
 
 class MvccBackend(Backend):
@@ -67,7 +55,7 @@ class MvccBackend(Backend):
         super().__init__(name, storage, loop, workers)
         # threads of its own: those of the other storages must not wait for this database
         self._workers = self.waiting_threads = Workers(loop)
-        self._instances = Instances(name, storage, options.policy)
+        self._instances = Instances(name, storage, options.policy, loop)
         self.parallel = self._instances.parallel
         changes = changes_of(self._instances)
         last, self.recent_changes = changes.recent(options.limits.invalidation_oids)
@@ -81,7 +69,7 @@ class MvccBackend(Backend):
             self._look_again,
             options.limits.batch,
         )
-        self._writers = Writers(self._instances, self._view, loop)
+        self._writers = Writers(self._instances, self._view)
         self.storage = PooledStorage(self._instances, self._view, loop, self._workers)
         self.storage.look()
         listener = (
@@ -89,11 +77,11 @@ class MvccBackend(Backend):
             if options.notify
             else None
         )
-        self._follower = Follower(name, changes, loop, self, options.poll_interval, last, listener)
-        self._heard: Callable[[bytes, list[bytes]], None]
-        self._lost: Callable[[], None]
-        self._order = Order()
-        self._refreshing: list[Met] = []  # who waits until clients were sent all of it
+        self._telling = Telling(name, loop, self._view, lambda met: self._follower.request(met))
+        self._follower = Follower(
+            name, changes, loop, self._telling, options.poll_interval, last, listener
+        )
+        self._hanging = Hanging(self._instances, self._follower, self._readers, self._writers)
 
     def follow(
         self,
@@ -102,10 +90,12 @@ class MvccBackend(Backend):
         lost_track: Callable[[], None],
     ) -> None:
         self._instances.database = database
-        self._heard, self._lost = heard, lost_track
+        self._telling.to(heard, lost_track)
         self._follower.start()
+        self._hanging.start()
 
     def close(self) -> None:
+        self._hanging.close()
         self._readers.close(ENDING)
         self._writers.close(ENDING)
         self._follower.close(ENDING)
@@ -182,11 +172,11 @@ class MvccBackend(Backend):
         answer = Later()
 
         def met(error: BaseException | None) -> None:
-            if error is None and self._order:  # which clients were not sent yet
-                self._refreshing.append(met)
-                return
             timer.cancel()
             answer.answer(None) if error is None else answer.fail(self._away())
+
+        def found(error: BaseException | None) -> None:
+            self._telling.when_sent(met) if error is None else met(error)
 
         def late() -> None:
             answer.fail(
@@ -197,7 +187,7 @@ class MvccBackend(Backend):
             )
 
         timer = self._loop.later(LONGEST_REFRESH, late)
-        self._follower.request(met)
+        self._follower.request(found)
         return answer
 
     def ping(self) -> Later:
@@ -220,55 +210,18 @@ class MvccBackend(Backend):
 
     def finish(self, commit: Committing) -> Later:
         answer = Later()
-        self._order.finishing(commit, commit.changed)
+        self._telling.finishing(commit)
+
+        def permanent(tid: bytes) -> None:
+            self._writers.give_back(commit.transaction)
+            self._telling.permanent(commit, answer, tid)
+
+        failed = partial(self._telling.failed, commit, answer)
         try:
-            self._writers.of(commit.transaction).finish(
-                commit.transaction,
-                partial(self._is_permanent, commit, answer),
-                partial(self._not_finished, commit, answer),
-            )
+            self._writers.of(commit.transaction).finish(commit, permanent, failed)
         except POSError as error:
-            self._not_finished(commit, answer, error)
+            failed(error)
         return answer
-
-    def _is_permanent(self, commit: Committing, answer: Later, tid: bytes) -> None:
-        """The answer waits until the view has passed the transaction."""
-        self._writers.give_back(commit.transaction)
-        self._order.permanent(commit, tid, _Permanent(commit, answer))
-        self._loop.later(LONGEST_PASSING, partial(self._passes_late, tid))
-        self._send_steps()
-        if self._order.is_waiting(tid):
-            self._follower.request(partial(self._passed, tid))
-
-    def _passed(self, tid: bytes, error: BaseException | None) -> None:
-        """All transactions are reported up to this one, unless the database can't be asked."""
-        if not self._order.is_waiting(tid):
-            return
-        if error is not None:
-            again = partial(self._follower.request, partial(self._passed, tid))
-            self._loop.later(AGAIN, again)
-        else:
-            self._order.passed(tid)
-        self._send_steps()
-
-    def _not_finished(self, commit: Committing, answer: Later, error: BaseException) -> None:
-        self._order.failed(commit)
-        commit.phase.failed(commit, error)
-        answer.fail(error)
-        self._send_steps()
-
-    def _passes_late(self, tid: bytes) -> None:
-        """A transaction that is permanent is answered as such, even if the database can't be asked
-        any more what was committed before it.
-        """
-        permanent = self._order.gone(tid)
-        if permanent is not None:
-            self._answer(tid, permanent)
-            self._lost()
-
-    def _answer(self, tid: bytes, permanent: _Permanent) -> None:
-        permanent.commit.phase.finished(permanent.commit, tid)
-        permanent.answer.answer(tid)
 
     def abort(self, transaction: Any, over: Callable[[BaseException | None], None]) -> Later:
         ended = Later()
@@ -286,40 +239,11 @@ class MvccBackend(Backend):
 
     # Changes.
 
-    def reported(self, steps: Iterable[Step]) -> None:
-        """The follower has found transactions, which follow those before."""
-        self._order.found(steps)
-        self._send_steps()
-
-    def _send_steps(self) -> None:
-        """Send clients what was reported, as far as it is known whose it is."""
-        while (following := self._order.take()) is not None:
-            tid, oids, permanent = following
-            if permanent is not None:
-                self._loop.attempt(partial(self._answer, tid, permanent))
-            elif oids:
-                self._loop.attempt(partial(self._heard, tid, oids))
-            else:
-                self._view.advance(tid, oids)
-        if self._order:
-            return
-        refreshing, self._refreshing = self._refreshing, []
-        for met in refreshing:
-            self._loop.attempt(partial(met, None))
-
-    def lost_track(self, last: bytes, why: str) -> None:
-        """The follower cannot say what has changed."""
-        log.error('storage %s: %s: the clients drop what they have cached', self._name, why)
-        permanent = self._order.lost_track(last)
-        self._view.reset(last)
-        for tid in permanent:
-            self._passes_late(tid)
-        self._lost()
-        self._send_steps()
-
     def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
         self._view.advance(tid, oids)
         self.records.changed(tid, oids)
 
-    def forget_records(self) -> None:
+    def forget_records(self, tid: bytes | None = None) -> None:
+        if tid is not None:
+            self._view.pass_blindly(tid)
         self.records.clear()

@@ -18,7 +18,8 @@ from ZODB.POSException import POSError, POSKeyError
 
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.net.loop import Loop
-from ZEO.serving.backends.instances import Instances, plain, poll, read, release, rest
+from ZEO.serving.backends import connections
+from ZEO.serving.backends.instances import Instances, Keeper, plain, poll, read
 from ZEO.serving.backends.threads import Thread
 from ZEO.serving.backends.view import View
 from ZEO.serving.later import Client, Later
@@ -116,6 +117,15 @@ class Readers:
         self._waiting = deque(load for load in self._waiting if load.client is not client)
         for load in [load for load in self._under_way if load.client is client]:
             del self._under_way[load]
+
+    def overdue(self, longest: float) -> list[Any]:
+        """Return the connections of threads that have read for longer than that many seconds."""
+        return [
+            connection
+            for reader in self._readers
+            if reader.thread.busy_for() > longest
+            for connection in reader.connections()
+        ]
 
     def close(self, seconds: float) -> None:
         """End the threads."""
@@ -222,11 +232,15 @@ class _Reader:
         self._loop = loop
         self._done = done
         self._batch = batch
-        self._instance: Any = None
+        self._keeper = Keeper(instances, instances.new_reader)
         # what the instance's snapshot has at least; None: it has none
         self._snapshot: bytes | None = None
         self._taken = 0.0  # when the snapshot was
         self._resets = view.resets
+
+    def connections(self) -> list[Any]:
+        """Return the connections that the thread may wait for."""
+        return connections.of(self._keeper.instance)
 
     def take(self, loads: list[Load]) -> None:
         """Have the thread read."""
@@ -277,15 +291,14 @@ class _Reader:
         ):
             snapshot = self._poll(now)
         oids = list(dict.fromkeys(oid for load in loads for oid in load.oids))
-        if len(oids) > 1 and hasattr(self._instance, 'prefetch'):
-            self._instance.prefetch(oids)
+        instance = self._keeper.instance
+        if len(oids) > 1 and hasattr(instance, 'prefetch'):
+            instance.prefetch(oids)
         return snapshot
 
     def _poll(self, now: float) -> bytes:
-        if self._instance is None:
-            self._instance = self._instances.new_reader()
         sent = self._view.last  # which the database has: it comes from there
-        self._snapshot = snapshot = max(sent, poll(self._instance))
+        self._snapshot = snapshot = max(sent, poll(self._keeper.get()))
         self._taken = now
         return snapshot
 
@@ -295,7 +308,7 @@ class _Reader:
         space = self._batch
         for oid in load.oids:
             try:
-                record: Any = read(self._instance, oid, load.tid)
+                record: Any = read(self._keeper.instance, oid, load.tid)
             except (POSError, KeyError) as error:
                 if isinstance(error, TransientError):
                     raise
@@ -308,15 +321,10 @@ class _Reader:
         return found
 
     def _rest(self) -> None:
-        if self._instance is not None and self._snapshot is not None:
+        if self._snapshot is not None:
             self._snapshot = None
-            try:
-                rest(self._instance)
-            except BaseException as error:
-                self._release()
-                if not self._instances.is_lost(error):
-                    raise
+            self._keeper.rest()
 
     def _release(self) -> None:
-        instance, self._instance, self._snapshot = self._instance, None, None
-        release(instance)
+        self._snapshot = None
+        self._keeper.release()

@@ -133,5 +133,5 @@ class RemoteBackend(Backend):
     def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
         self._loads.changed(oids)
 
-    def forget_records(self) -> None:
+    def forget_records(self, tid: bytes | None = None) -> None:
         """No record is kept."""

@@ -30,6 +30,11 @@ class RowReader:
         self._last = z64
         self._found: dict[bytes, tuple[bytes, bytes]] = {}
 
+    @property
+    def connection(self) -> Any:
+        """What the driver has made; None while there is none."""
+        return self._open and self._open[0]
+
     def poll_invalidations(self) -> None:
         """Take a new snapshot."""
         self.afterCompletion()

@@ -38,8 +38,16 @@ class Thread:
         self._loop = loop
         self._idle = idle
         self._ended = ended
+        self._now = loop.system.now
         self._queue = loop.system.queue()
         self._thread: Any = None
+        #: When it began what it does now; None: it does nothing.
+        self.busy_since: float | None = None
+
+    def busy_for(self) -> float:
+        """Return for how many seconds it has done what it does now."""
+        since = self.busy_since
+        return 0.0 if since is None else self._now() - since
 
     def call(self, function: Callable[[], None]) -> None:
         """Have `function` called; what it raises is logged.
@@ -85,10 +93,13 @@ class Thread:
             del function
 
     def _attempt(self, function: Callable[[], None]) -> None:
+        self.busy_since = self._now()
         try:
             function()
         except BaseException as error:  # the thread has more to do, and there is no caller
             self._loop.from_thread(_Failed(self._loop, self._name, error))
+        finally:
+            self.busy_since = None
 
 
 class _Failed:

@@ -1,7 +1,8 @@
 """What the clients of an MVCC storage were sent: up to which transaction, and what changed last.
 
 Enters: each transaction, in the order of the tids, when clients are about to be sent it. Leaves:
-whether an answer that was read from a snapshot of the database may be sent. Fails: never.
+whether an answer that was read from a snapshot of the database may be sent. Fails: MemoryError, and
+then takes all objects for changed.
 
 An answer may be sent if its snapshot has all that clients were sent, or if the object has not
 changed in between: a client that gets an invalidation first would take an older record, which comes
@@ -41,12 +42,20 @@ class View:
 
     def advance(self, tid: bytes, oids: Iterable[bytes]) -> None:
         """Clients are about to be sent a transaction."""
-        self._young.update(dict.fromkeys(oids, tid))
+        try:
+            self._young.update(dict.fromkeys(oids, tid))
+        except BaseException:
+            self.pass_blindly(tid)  # no memory, most likely
+            raise
         self.last = max(tid, self.last)
         if len(self._young) > MOST_OIDS:
             self._floor, self._middle = self._middle, self.last
             self._old = self._young  # first: another thread may look in between
             self._young = {}
+
+    def pass_blindly(self, tid: bytes) -> None:
+        """Clients are sent a transaction that may have changed anything; this needs no memory."""
+        self._floor = self._middle = self.last = max(tid, self.last)
 
     def is_behind(self, oid: bytes, snapshot: bytes) -> bool:
         """Return whether an object may have changed after a snapshot, as clients were sent.

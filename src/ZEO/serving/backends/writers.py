@@ -2,6 +2,9 @@
 
 Enters: transactions, of which no more run at a time than the database can. Leaves: calls in the
 loop's thread: voted, finished, failed. Fails: StorageError where no thread can be started.
+
+A database that does not answer holds its thread. The thread is then left alone, and another one
+takes its place.
 """
 
 from __future__ import annotations
@@ -12,20 +15,35 @@ from typing import Any
 
 from ZODB.POSException import StorageError
 
-from ZEO.net.loop import Loop
+from ZEO.Exceptions import ClientDisconnected
 from ZEO.serving import blobs
-from ZEO.serving.backends.instances import Instances, poll, release, rest
+from ZEO.serving.backends import connections
+from ZEO.serving.backends.finishing import finish
+from ZEO.serving.backends.instances import Instances, Keeper, poll
+from ZEO.serving.backends.outcome import Mark
 from ZEO.serving.backends.threads import Thread
 from ZEO.serving.backends.view import View
+from ZEO.serving.commit.phases import PREPARING
 from ZEO.serving.commit.replay import replay
+
+#: Threads that are left alone at a time; when there are more, their places stay taken.
+MOST_LEFT = 16
+
+#: Times that a transaction is given to the database whose connection is lost before anything was
+#: permanent, and seconds within which that begins: after a restart all connections are old ones.
+MOST_LOST = 6
+LOST_WITHIN = 5.0
 
 
 class Writers:
     """The threads that commit; all in the loop's thread."""
 
-    def __init__(self, instances: Instances, view: View, loop: Loop) -> None:
-        self._free = [Writer(instances, view, loop) for _ in range(instances.parallel)]
-        self._writers = tuple(self._free)
+    def __init__(self, instances: Instances, view: View) -> None:
+        self._instances = instances
+        self._view = view
+        self._free = [Writer(instances, view) for _ in range(instances.parallel)]
+        self._writers = list(self._free)
+        self._left: list[Writer] = []  # that wait for a database
         self._used: dict[Any, Writer] = {}  # transaction -> who has it
 
     def of(self, transaction: Any) -> Writer:
@@ -49,7 +67,36 @@ class Writers:
         """A transaction is over; harmless when it has no writer."""
         writer = self._used.pop(transaction, None)
         if writer is not None:
-            self._free.append(writer)
+            self._free.append(self._replaced(writer) if writer.is_left else writer)
+
+    def _replaced(self, writer: Writer) -> Writer:
+        self._left = [left for left in self._left if left.thread.busy_since is not None]
+        if len(self._left) >= MOST_LEFT:
+            return writer  # which is busy, and goes on when the database does
+        self._left.append(writer)
+        writer.thread.end()
+        self._writers.remove(writer)
+        new = Writer(self._instances, self._view)
+        self._writers.append(new)
+        return new
+
+    def leave(self, longest: float) -> None:
+        """Leave those alone that have been busy for longer than that many seconds."""
+        for writer in list(self._writers):
+            if writer.thread.busy_for() > longest and not writer.is_left:
+                writer.leave()
+                if writer in self._free:
+                    self._free.remove(writer)
+                    self._free.append(self._replaced(writer))
+
+    def overdue(self, longest: float) -> list[Any]:
+        """Return the connections of those that have been busy for longer than that."""
+        return [
+            connection
+            for writer in self._writers
+            if writer.thread.busy_for() > longest
+            for connection in writer.connections()
+        ]
 
     def close(self, seconds: float) -> None:
         """End the threads."""
@@ -64,27 +111,28 @@ class Writer:
     `done` or `failed` in the loop's thread.
     """
 
-    def __init__(self, instances: Instances, view: View, loop: Loop) -> None:
+    def __init__(self, instances: Instances, view: View) -> None:
         self._view = view
-        self.thread = Thread('ZEO writer', loop, self._rest, self._release)
         self._instances = instances
-        self._loop = loop
-        self._instance: Any = None
+        self._loop = instances.loop
+        self._keeper = Keeper(instances)
+        self.thread = Thread('ZEO writer', self._loop, self._rest, self._keeper.release)
+        self._mark: Mark | None = None  # of the transaction that was voted for
+        # what the thread does now, and who hears that it has failed; None: nothing
+        self._job: tuple[Callable[[BaseException], None]] | None = None
+        self.is_left = False  # whether its thread is not waited for
 
     def prepare(
         self, commit: Any, done: Callable[[], None], failed: Callable[[BaseException], None]
     ) -> None:
         """Give the storage all operations, and have it vote."""
-        self.thread.call(partial(self._prepare, commit, done, failed))
+        self._call(partial(self._prepare, commit), lambda _: done(), failed)
 
     def finish(
-        self,
-        transaction: Any,
-        done: Callable[[bytes], None],
-        failed: Callable[[BaseException], None],
+        self, commit: Any, done: Callable[[bytes], None], failed: Callable[[BaseException], None]
     ) -> None:
         """Make a transaction permanent; `done` is given its tid."""
-        self.thread.call(partial(self._finish, transaction, done, failed))
+        self._call(partial(self._finish, commit.transaction, tuple(commit.changed)), done, failed)
 
     def abort(
         self,
@@ -93,9 +141,67 @@ class Writer:
         failed: Callable[[BaseException], None],
     ) -> None:
         """Give a transaction up."""
-        self.thread.call(partial(self._abort, transaction, done, failed))
+        if self.is_left:  # the database gives it up by itself, with the connection
+            done()
+        else:
+            self._call(partial(self._abort, transaction), lambda _: done(), failed)
+
+    def leave(self) -> None:
+        """The thread is not waited for any more."""
+        job, self._job, self.is_left = self._job, None, True
+        if job is not None:
+            job[0](
+                ClientDisconnected(
+                    f'the database has not answered for {self.thread.busy_for():.0f} s'
+                )
+            )
+
+    def connections(self) -> list[Any]:
+        """Return the connections that the thread may wait for."""
+        return connections.of(self._keeper.instance)
+
+    def _call(
+        self,
+        work: Callable[[], Any],
+        done: Callable[[Any], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """Have the thread work; it is known by `failed` when it comes back after it was left."""
+        self.is_left = self.is_left and self.thread.busy_since is not None
+        if self.is_left:
+            raise StorageError('the database does not answer; try again later')
+        job = self._job = (failed,)
+        try:
+            self.thread.call(partial(self._work, job, work, done))
+        except BaseException:
+            self._job = None
+            raise
+
+    def _settle(self, job: Any, function: Callable[[Any], None], value: Any) -> None:
+        """In the loop's thread: the work is done, or has failed."""
+        if self._job is job:
+            self._job = None
+            function(value)
 
     # In the thread.
+
+    def _work(
+        self,
+        job: tuple[Callable[[BaseException], None]],
+        work: Callable[[], Any],
+        done: Callable[[Any], None],
+    ) -> None:
+        try:
+            result = work()
+        # a thread's boundary: whatever a storage raises is the answer
+        except BaseException as error:
+            self._post(job, job[0], self._instances.disconnected(error))
+        else:
+            self._post(job, done, result)
+            self._rest()
+
+    def _post(self, job: Any, function: Callable[[Any], None], value: Any) -> None:
+        self._loop.from_thread(partial(self._settle, job, function, value))
 
     def refresh(self, instance: Any) -> object:
         """Give an instance the newest snapshot."""
@@ -109,68 +215,51 @@ class Writer:
         """Return whether clients were sent that an object has changed after a transaction."""
         return self._view.has_changed(oid, since)
 
-    def _prepare(
-        self, commit: Any, done: Callable[[], None], failed: Callable[[BaseException], None]
-    ) -> None:
-        try:
-            if self._instance is None:
-                self._instance = self._instances.new()
-            replay(commit, self._instance, self)
-        # a thread's boundary: anything that a storage raises fails the vote
-        except BaseException as error:
-            self._post(partial(failed, self._instances.disconnected(error)))
-        else:
-            self._post(done)
+    def _prepare(self, commit: Any) -> None:
+        """Give a transaction to the database; again, as long as its connections turn out to be
+        lost.
+        """
+        self._mark = None
+        until = self._loop.system.now() + LOST_WITHIN
+        for left in reversed(range(MOST_LOST)):
+            before = self._view.last
+            try:
+                instance = self._keeper.get()
+                replay(commit, instance, self)
+                if commit.is_voted:
+                    self._mark = self._instances.outcomes.mark(instance, before)
+                return
+            except BaseException as error:
+                if (
+                    not left
+                    or not self._instances.is_lost(error)
+                    or commit.phase is not PREPARING
+                    or self._loop.system.now() > until
+                ):
+                    raise
+                commit.is_voted = False
+                self._keeper.drop(commit.transaction)
 
-    def _finish(
-        self,
-        transaction: Any,
-        done: Callable[[bytes], None],
-        failed: Callable[[BaseException], None],
-    ) -> None:
-        tids: list[bytes] = []
-        try:
-            tid = self._instance.tpc_finish(transaction, tids.append)
-            tid = tid or (tids[0] if tids else self._instance.lastTransaction())
-        except BaseException as error:  # as in _prepare
-            self._post(partial(failed, self._instances.disconnected(error)))
-        else:
-            self._post(partial(done, tid))
-            self._rest()
+    def _finish(self, transaction: Any, changed: tuple[bytes, ...]) -> bytes:
+        mark, self._mark = self._mark, None
+        return finish(self._keeper, transaction, changed, mark)
 
-    def _abort(
-        self,
-        transaction: Any,
-        done: Callable[[], None],
-        failed: Callable[[BaseException], None],
-    ) -> None:
+    def _abort(self, transaction: Any) -> None:
+        instance = self._keeper.instance
+        if instance is None:
+            return
         try:
-            if self._instance is not None:
-                blobs.forget_stored(self._instance, transaction)
-                self._instance.tpc_abort(transaction)
-        except BaseException as error:  # as in _prepare; the next transaction begins anew
-            self._release()
-            lost = self._instances.is_lost(error)  # then the database has given it up by itself
-            self._post(done if lost else partial(failed, error))
-        else:
-            self._post(done)
-            self._rest()
-
-    def _post(self, function: Callable[[], None]) -> None:
-        self._loop.from_thread(function)
+            blobs.forget_stored(instance, transaction)
+            instance.tpc_abort(transaction)
+        except BaseException as error:  # the next transaction begins anew
+            self._keeper.release()
+            if not self._instances.is_lost(error):  # else the database has given it up by itself
+                raise
 
     def _rest(self) -> None:
         """End the instance's transaction for reading, which the end of one that was committed does
         not end.
         """
-        if self._instance is not None and self._instance.tpc_transaction() is None:
-            try:
-                rest(self._instance)
-            except BaseException as error:
-                self._release()
-                if not self._instances.is_lost(error):
-                    raise
-
-    def _release(self) -> None:
-        instance, self._instance = self._instance, None
-        release(instance)
+        instance = self._keeper.instance
+        if instance is not None and instance.tpc_transaction() is None:
+            self._keeper.rest()
