@@ -38,7 +38,8 @@ def raised(error, *later):
         (psycopg2.InterfaceError('connection already closed'),),
         (psycopg2.DatabaseError('server closed the connection unexpectedly'),),
         (OSError('reset'),),
-        (psycopg2.DatabaseError('server closed it'), Exception('Failed to close resources')),
+        (psycopg2.DatabaseError('server closed it'), Exception('the cleaning up failed')),
+        (Exception('Failed to close one or more resources: [DatabaseError()]'),),
     ],
 )
 def test_a_connection_that_is_lost_is_known_whatever_says_so(instances, errors):

@@ -22,7 +22,8 @@ class DirectWorker(Worker):
     """One RelStorage, and one connection of a database on it."""
 
     def is_loss(self, error: Exception) -> bool:
-        return isinstance(error, (psycopg2.Error, ClientDisconnected))
+        # the latter is RelStorage's, when it cannot clean up with a connection that is lost
+        return isinstance(error, (psycopg2.Error, ClientDisconnected)) or type(error) is Exception
 
     def open(self) -> None:
         self.storage = storageFromString(self.options['section'])

@@ -32,6 +32,9 @@ log = logging.getLogger('ZEO.StorageServer')
 #: Errors after which a client tries again, whatever class derived from them they have.
 _KNOWN = ConflictError, ClientDisconnected
 
+#: RelStorage says so, and no more, when it cannot abort or release with a connection that is lost.
+_CANNOT_CLEAN_UP = 'Failed to close one or more resources'
+
 #: Commits at a time where the database locks objects instead of everything; more than two gain
 #: little, but one may wait for a row that another server has locked.
 PARALLEL = 4
@@ -108,11 +111,13 @@ class Instances:
 
     def is_lost(self, error: BaseException) -> bool:
         """Return whether an error says that the connection to the database is lost, or has come
-        of one that does, as when RelStorage cannot clean up.
+        of one that does.
         """
         one: BaseException | None = error
         while one is not None and not isinstance(one, POSError):
             if isinstance(one, self._lost) or type(one) in self._unspecific:
+                return True
+            if type(one) is Exception and str(one).startswith(_CANNOT_CLEAN_UP):
                 return True
             one = one.__cause__ or one.__context__
         return False
