@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from transaction.interfaces import TransientError
 from ZODB.POSException import ConflictError, ReadConflictError
-from ZODB.utils import maxtid, z64
+from ZODB.utils import maxtid, p64, u64, z64
 
 from ZEO.serving.commit.begin import begin
 from ZEO.serving.commit.operations import Operation, RestoreBlob, Store, StoreBlob
@@ -34,6 +34,9 @@ from ZEO.wire.faults import conflict
 
 if TYPE_CHECKING:
     from ZEO.serving.commit.state import Commit
+
+#: Before which everything is; for ``maxtid`` RelStorage asks its cache, which may be behind.
+_LAST = p64(u64(maxtid) - 1)
 
 #: Times that a transaction is given to the storage, each of which may find one conflict.
 MOST = 100
@@ -94,13 +97,16 @@ def _conflicts(
     commit: Commit, instance: Any, has_changed: Callable[[bytes, bytes], bool]
 ) -> Iterator[ConflictError]:
     """Yield the conflicts of records whose objects have changed, as the snapshot says."""
-    for operation in commit.log.again():
+    seen: set[tuple[bytes, bytes]] = set()
+    for number, operation in enumerate(commit.log.again()):
         if (
             isinstance(operation, (Store, StoreBlob))
             and operation.serial not in (None, z64)
             and has_changed(operation.oid, operation.serial)
-            and not _is_superseded(commit, operation)
+            and number not in commit.superseded
+            and (operation.oid, operation.serial) not in seen
         ):
+            seen.add((operation.oid, operation.serial))
             current = _current(instance, operation.oid)
             if current not in (None, operation.serial):
                 yield conflict(operation.oid, (current, operation.serial), operation.data)
@@ -108,7 +114,7 @@ def _conflicts(
 
 def _current(instance: Any, oid: bytes) -> bytes | None:
     try:
-        found = instance.loadBefore(oid, maxtid)  # past the cache of RelStorage
+        found = instance.loadBefore(oid, _LAST)
     except KeyError:
         return None
     return found and found[1]
@@ -119,23 +125,14 @@ def _give(commit: Commit, instance: Any) -> None:
     if commit.tid is not None:
         check_tid(instance, commit.tid)
     begin(instance, commit.transaction, commit.given())
-    for operation in commit.log.again():
-        if not _is_superseded(commit, operation):
+    for number, operation in enumerate(commit.log.again()):
+        if number not in commit.superseded:
             _own_file(commit, operation).apply(instance, commit)
         if commit.phase is not PREPARING:
             return
     if not commit.conflicts:
         commit.note_new_serials(instance.tpc_vote(commit.transaction))
         commit.is_voted = True
-
-
-def _is_superseded(commit: Commit, operation: Operation) -> bool:
-    """Whether its conflict was resolved by a later operation of the same transaction."""
-    return (
-        bool(commit.superseded)
-        and isinstance(operation, (Store, StoreBlob))
-        and (operation.oid, operation.serial) in commit.superseded
-    )
 
 
 def _own_file(commit: Commit, operation: Operation) -> Operation:
@@ -168,7 +165,7 @@ def _resolve(commit: Commit, error: ConflictError, resolve: Callable[..., bytes]
     :raises ConflictError: when neither can.
     """
     oid, (committed, old) = error.oid, error.serials
-    data = _stored(commit, oid, old)
+    data = _supersede(commit, oid, old)
     if data is None:  # by another operation, such as a deletion
         raise error
     try:
@@ -176,22 +173,30 @@ def _resolve(commit: Commit, error: ConflictError, resolve: Callable[..., bytes]
     except ConflictError as unresolved:
         commit.hand_over(unresolved, oid, data)
         return
-    commit.superseded.add((oid, old))
     commit.log.add(Store(oid, committed, resolved))
     commit.note_new_serials([oid])
 
 
-def _stored(commit: Commit, oid: bytes, serial: bytes) -> bytes | None:
-    """Return the record that the client has stored."""
-    found = None
-    for operation in commit.log.again():
-        if isinstance(operation, Store) and (operation.oid, operation.serial) == (oid, serial):
-            found = operation.data
-    return found
+def _supersede(commit: Commit, oid: bytes, serial: bytes) -> bytes | None:
+    """Leave out from now on what stores an object with that serial; return the record.
+
+    Later operations may have the same serial again, where a database has answered from a cache
+    that was behind: they are others.
+    """
+    data = None
+    for number, operation in enumerate(commit.log.again()):
+        if (
+            isinstance(operation, (Store, StoreBlob))
+            and (operation.oid, operation.serial) == (oid, serial)
+            and number not in commit.superseded
+        ):
+            commit.superseded.add(number)
+            data = operation.data if isinstance(operation, Store) else data
+    return data
 
 
 def _hand_over(commit: Commit, instance: Any) -> None:
     """The client stores the records once more that have conflicts; the rest is in the log."""
     for handed in commit.conflicts:
-        commit.superseded.add((handed['oid'], handed['serials'][1]))
+        _supersede(commit, handed['oid'], handed['serials'][1])
     instance.tpc_abort(commit.transaction)

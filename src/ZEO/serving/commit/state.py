@@ -67,9 +67,9 @@ class Commit:
         self._handed_over = 0  # bytes of records that conflicts were handed over with
         self._files: list[str] = []  # files of blobs that the storage did not take yet
         self._files_size = 0  # bytes that they have on the client's account
-        # for a transaction that is given to its storage more than once: records that lost a
-        # conflict which was resolved, as (oid, serial), and the number of files that it has taken
-        self.superseded: set[tuple[bytes, bytes]] = set()
+        # for a transaction that is given to its storage more than once: which operations of the
+        # log lost a conflict that was resolved, and the number of files that it has taken
+        self.superseded: set[int] = set()
         self.files_taken = 0
         hosted.stats.active_txns += 1
 
