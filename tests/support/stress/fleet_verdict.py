@@ -23,9 +23,9 @@ from support.stress import objects
 from support.stress.fleet import Fleet
 from support.stress.verdict import judged, named
 
-#: A database without history does not say when an object has changed that was changed again before a
-#: server looked. Servers then send its clients another tid, at which they read what they would have
-#: at the right one: what each snapshot has is compared with what was committed all the same.
+#: A database without history does not say when an object has changed that was changed again before
+#: a server looked. Servers then send its clients another tid, at which they read what they would
+#: have at the right one: what each snapshot has is compared with what was committed all the same.
 WITHOUT_HISTORY = ('snapshot of nothing', 'cache keeps a record too long')
 
 #: Seconds between the time that PostgreSQL notes for a commit, and that at which others see it: it
