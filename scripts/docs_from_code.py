@@ -68,6 +68,7 @@ MODULES = {
     'zeo-check': 'ZEO.commands.zeo_check',
     'zeo-verify': 'ZEO.commands.zeo_verify',
     'zeo-copy': 'ZEO.commands.zeo_copy',
+    'zeo-promote': 'ZEO.commands.zeo_promote',
     'zeo-notify': 'ZEO.commands.zeo_notify',
     'zeo-passwd': 'ZEO.commands.zeo_passwd',
     'start.py': 'ZEO.start',

@@ -40,6 +40,10 @@ class NoAnswer(ClientStorageError):
     """A server did not send its status; the text says what happened instead."""
 
 
+class Refused(NoAnswer):
+    """A server has answered a call with an error."""
+
+
 def parse(text: str) -> Address:
     """Return the address that a command line names: HOST:PORT, [IPV6]:PORT, PORT, or a path.
 
@@ -86,6 +90,24 @@ def ask(
     """
     with _connected(address, timeout, ssl, server_hostname) as server:
         return server.status(storage, login)
+
+
+def promote(
+    address: Address,
+    storage: str,
+    timeout: float,
+    ssl: SSLContext | None = None,
+    server_hostname: str | None = None,
+    login: tuple[str, str] | None = None,
+) -> bytes:
+    """Have a server make a replica the primary; return the last transaction that it has. The
+    arguments are those of :func:`ask`.
+
+    :raises Refused: with the reason, when the server refuses.
+    :raises NoAnswer: as :func:`ask`.
+    """
+    with _connected(address, timeout, ssl, server_hostname) as server:
+        return server.promote(storage, login)
 
 
 @contextmanager
@@ -147,17 +169,32 @@ class _Server:
 
         :param login: a user and its password, which are proved first.
         """
+        codec = self._registered(storage, login, LABEL)
+        found = self._call(codec, 2, 'server_status', ())
+        if not isinstance(found, dict):
+            raise ProtocolError('the answer is not the status of a storage')
+        return found
+
+    def promote(self, storage: str, login: tuple[str, str] | None) -> bytes:
+        """Promote the replica that is a storage; return its last transaction."""
+        codec = self._registered(storage, login, 'zeo promote')
+        found = self._call(codec, 2, 'promote', ())
+        if not isinstance(found, bytes):
+            raise ProtocolError('the answer is not a transaction')
+        return found
+
+    def _registered(
+        self, storage: str, login: tuple[str, str] | None, label: str
+    ) -> messages.Codec:
+        """Register for reading, as `label`, which a read-only server allows as well."""
         greeting = self._greeting()
         codec = messages.codec(greeting)
         self._stream.send(frame(greeting))
         if login is not None:
             self._prove(codec, *login)
         self._call(codec, 1, 'register', (storage, True))
-        self._stream.send(frame(codec.send('set_client_label', (LABEL,))))
-        found = self._call(codec, 2, 'server_status', ())
-        if not isinstance(found, dict):
-            raise ProtocolError('the answer is not the status of a storage')
-        return found
+        self._stream.send(frame(codec.send('set_client_label', (label,))))
+        return codec
 
     def _prove(self, codec: messages.Codec, user: str, password: str) -> None:
         binding = self._stream.binding() if isinstance(self._stream, TlsSocket) else None
@@ -181,7 +218,7 @@ class _Server:
             message_id, flags, called, result = codec.decode(bytes(self._next()))
             if called == messages.REPLY and message_id == number:
                 if flags == messages.FAULT:
-                    raise NoAnswer(f'{name} failed: {faults.restore(result, "the server")}')
+                    raise Refused(f'{name} failed: {faults.restore(result, "the server")}')
                 return result
 
     def _greeting(self) -> bytes:

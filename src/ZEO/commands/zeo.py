@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         ),
         Command('check', 'ZEO.commands.zeo_check', 'check the configuration file of a server'),
         Command('status', 'ZEO.commands.zeo_status', 'show what servers do'),
+        Command('promote', 'ZEO.commands.zeo_promote', 'make a follower the primary'),
         Command('pack', 'ZEO.commands.zeopack', 'remove what is old from storages'),
         Command(
             'notify', 'ZEO.commands.zeo_notify', 'have PostgreSQL notify servers of every commit'

@@ -45,6 +45,14 @@ class Follower:
     def __str__(self) -> str:
         return f'{self.label} ({self.address})' if self.label else self.address
 
+    def comes_to(self, last: bytes, seconds: float) -> bool:
+        """Return whether it does not have everything, and is near enough to have it soon.
+
+        :param last: the last transaction that there is.
+        :param seconds: that the primary waits.
+        """
+        return z64 < self.tid < last and _seconds(self.tid, last) < seconds
+
     def entry(self, last: bytes, behind: Callable[[bytes], int | None]) -> dict[str, Any]:
         """Return its entry in the status.
 

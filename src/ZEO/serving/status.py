@@ -45,6 +45,9 @@ def _replication(hosted: HostedStorage, last: bytes | None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if hosted.followers and last is not None:
         found['followers'] = hosted.followers.report(last, hosted.invalidations.number_after)
+    replica_status = getattr(hosted.storage, 'replica_status', None)
+    if replica_status is not None:
+        found['replica'] = replica_status()
     replication = hosted.backend.replication()
     return found if replication is None else {**found, 'replicas': replication}
 

@@ -6,7 +6,8 @@ with the server.
 
 Clients of this package are sent an ``info`` message. They begin nothing new here, finish what they
 have begun, and leave. Others are closed as soon as they have no transaction that was voted on, or
-that waits for its vote: ClientDisconnected makes an application try the rest again.
+that waits for its vote: ClientDisconnected makes an application try the rest again. Followers are
+closed last, when they have everything: one of them can be promoted then, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -48,14 +49,19 @@ class Stopping:
         if self._peers:
             log.info('%d connections have %s s to end', len(self._peers), f'{self._seconds:g}')
         for peer in list(self._peers):
-            if peer.leaves and peer.hosted is not None:
+            if peer.leaves and peer.hosted is not None and not _follows(peer):
                 peer.hosted.peers.send_info(peer, {STOPPING: self._seconds})
         self._look()
 
     def _look(self) -> None:
-        for peer in list(self._peers):
+        followers = [peer for peer in self._peers if _follows(peer)]
+        for peer in self._peers.difference(followers):
             if not peer.leaves and not _commits(peer):
                 peer.close_when_sent(_REASON)
+        if len(followers) == len(self._peers):  # commits may have waited for them until now
+            for peer in followers:
+                if _has_all(peer, self._seconds):
+                    peer.close_when_sent(_REASON)
         if not self._peers:
             self._done()
         elif self._loop.system.now() > self._until:
@@ -70,4 +76,16 @@ class Stopping:
 
 
 def _commits(peer: Peer) -> bool:
-    return peer.hosted is not None and peer.hosted.lock.concerns(peer)
+    hosted = peer.hosted
+    return hosted is not None and (hosted.lock.concerns(peer) or hosted.backend.awaits(peer))
+
+
+def _follows(peer: Peer) -> bool:
+    return peer.hosted is not None and peer in peer.hosted.followers
+
+
+def _has_all(peer: Peer, seconds: float) -> bool:
+    """Return whether a follower has everything, or will not have it in time."""
+    hosted = peer.hosted
+    assert hosted is not None
+    return not hosted.followers[peer].comes_to(hosted.last_transaction(), seconds)

@@ -67,6 +67,9 @@ class AwaitingBackend(FileBackend):
         super().attach(followers, clients)
         followers.changed = self._acknowledged
 
+    def awaits(self, client: Any) -> bool:
+        return any(entry.commit.peer is client for entry in self._waiting.unanswered())
+
     def replication(self) -> dict[str, Any]:
         missing = self._missing_since
         return {

@@ -30,6 +30,7 @@ class Committing(Protocol):
     """
 
     transaction: Any
+    peer: Any  # the client
     changed: dict[bytes, None]  # the objects that it changes
     is_begun: bool  # whether it has to be aborted in the storage
 
@@ -111,6 +112,10 @@ class Backend(ABC):
     def attach(self, followers: Any, clients: Any) -> None:
         """Know the followers of the storage, and its clients; before it has any."""
         self._followers, self._clients = followers, clients
+
+    def awaits(self, client: Any) -> bool:
+        """Return whether a commit of this client is permanent, and waits for followers."""
+        return False
 
     def replication(self) -> dict[str, Any] | None:
         """Return the figures of waiting for followers; None where commits do not wait."""

@@ -1,0 +1,158 @@
+"""The command ``zeo promote``: make a follower the primary.
+
+Enters: the addresses of followers, and a storage. Leaves: the one of them that has the most takes
+writes, a line about it, and exit status 0. Fails: with one line on standard error: exit status 1
+where a follower must not be promoted, or refuses; 2 for a wrong command line, or when a server does
+not answer. Nothing is promoted then.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ZEO.commands.options import (
+    Parser,
+    add_login,
+    add_tls,
+    login_options,
+    output,
+    positive_seconds,
+    program,
+    tls_options,
+)
+from ZEO.commands.probing import NoAnswer, Refused, ask, parse, promote
+from ZEO.net.addresses import show
+from ZEO.wire.quoting import cleaned
+
+_NAME = 'zeo promote'
+
+#: The exit statuses of a follower that is not promoted, and of a server that does not answer.
+REFUSED, NO_ANSWER = 1, 2
+
+#: Seconds for everything: a follower may be writing a large transaction.
+TIMEOUT = 90.0
+
+#: States of a replica in which its data may not be what clients need -> why.
+_DOUBTFUL = {
+    'copying': 'it has not copied everything yet, and would serve an old or incomplete database',
+    'following': 'its primary {primary} is there and takes writes: stop it first, so that there '
+    'are not two',
+    'refused': 'it does not follow, since {error}',
+}
+
+
+class Asked(NamedTuple):
+    """A server and what it says of the storage."""
+
+    address: Any
+    replica: dict[str, Any]  # its status as a replica
+    last: str  # the last transaction, in hexadecimal digits
+
+
+class Refusal(Exception):
+    """Nothing is promoted; the text says why."""
+
+
+def parser() -> Parser:
+    """Return what reads the command line."""
+    made = Parser(
+        program(_NAME),
+        description="""Make a follower the primary: it ends following and takes writes. Of several,
+        the one that has the newest transaction is taken, and all of them have to answer.""",
+        epilog="""The exit status is 0 when it is the primary, also if it was before; 1 when it must
+        not become that, or refuses; 2 when a server does not answer.""",
+    )
+    add = made.add_argument
+    add(
+        'addresses',
+        metavar='ADDRESS',
+        nargs='+',
+        help='of a follower: HOST:PORT, [IPV6]:PORT, PORT on this machine, or the path of a Unix '
+        'socket, which has at least one slash',
+    )
+    add('-S', '--storage', metavar='NAME', default='1', help='the storage; the default is 1')
+    add(
+        '--force',
+        action='store_true',
+        help='promote it although its primary is there, or it has not everything, or it does not '
+        'follow',
+    )
+    add(
+        '--timeout',
+        metavar='SECONDS',
+        type=positive_seconds,
+        default=TIMEOUT,
+        help='how long a server may take to answer; the default is 90',
+    )
+    add_tls(made)
+    add_login(made)
+    return made
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status.
+
+    :param args: the command line without the command's name; the process's own by default.
+    """
+    return parser().run(_promote, args)
+
+
+def _promote(options: Any) -> int:
+    addresses, user = [parse(text) for text in options.addresses], login_options(options)
+    login = (user['username'], user['password']) if user['username'] is not None else None
+    way = {'login': login, **tls_options(options)}
+    try:
+        asked = [_ask(address, options, way) for address in addresses]
+        chosen = _choose(asked, options.force)
+        tid = promote(chosen.address, options.storage, options.timeout, **way)
+    except NoAnswer as error:
+        return _failed(str(error), REFUSED if isinstance(error, Refused) else NO_ANSWER)
+    except Refusal as error:
+        return _failed(str(error), REFUSED)
+    with output():
+        print(
+            f'{show(chosen.address)}: storage {cleaned(options.storage)} is the primary, its last '
+            f'transaction is {tid.hex()}'
+        )
+    return 0
+
+
+def _failed(text: str, status: int) -> int:
+    print(f'{program(_NAME)}: {cleaned(text, 2000)}', file=sys.stderr)
+    return status
+
+
+def _ask(address: Any, options: Any, way: dict[str, Any]) -> Asked:
+    try:
+        status = ask(address, options.storage, options.timeout, **way)
+    except NoAnswer as error:
+        raise NoAnswer(f'{show(address)}: {error}') from None
+    replica = status.get('replica')
+    if not isinstance(replica, dict):
+        raise Refusal(
+            f'{show(address)}: storage {options.storage} is not a replica, so there is nothing to '
+            'promote'
+        )
+    return Asked(address, replica, str(status.get('last-transaction', '')))
+
+
+def _choose(asked: list[Asked], force: bool) -> Asked:
+    """Return the one to promote: one that was before, else the one that has the most.
+
+    :raises Refusal: when it must not be promoted, unless `force`.
+    """
+    for one in asked:
+        if one.replica.get('state') == 'promoted':
+            return one
+    chosen = max(asked, key=lambda one: one.last)
+    why = _DOUBTFUL.get(str(chosen.replica.get('state')))
+    if why is not None and not force:
+        known = {key: chosen.replica.get(key) for key in ('primary', 'error')}
+        raise Refusal(f'{show(chosen.address)}: {why.format(**known)} (--force promotes it anyway)')
+    return chosen
+
+
+if __name__ == '__main__':
+    sys.exit(main())
