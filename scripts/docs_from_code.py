@@ -54,6 +54,7 @@ VALUES = {
     'file_mode': 'octal digits',
     'group': 'group',
     'file_in_existing_directory': 'file',
+    'existing_dirpath': 'file or directory',
     'authenticate': 'file, directory or word',
     'dotted_name': 'dotted name',
     'module_name': 'dotted name',

@@ -54,6 +54,7 @@ BELOW = {
     'StorageServer': {'serving', 'net', 'wire', 'interfaces', 'files', 'Exceptions'},
     'ClientStorage': {'link', 'cache', 'net', 'wire', 'interfaces', 'files', 'Exceptions'},
 }
+BELOW['replica'] = {*BELOW['StorageServer'], 'StorageServer', 'ClientStorage', 'link'}
 BELOW['config'] = set(BELOW)
 BELOW['data'] = set(BELOW)
 BELOW['commands'] = set(BELOW)

@@ -19,11 +19,20 @@ if TYPE_CHECKING:
     from ZODB.Connection import Connection
 
     from ZEO.ClientStorage import ClientStorage
+    from ZEO.replica.storage import Replica
 
-__all__ = ['DB', 'client', 'connection', 'server']
+__all__ = ['DB', 'Replica', 'client', 'connection', 'server']
 
 _Arguments = ParamSpec('_Arguments')
 _Result = TypeVar('_Result')
+
+
+def __getattr__(name: str) -> Any:
+    if name == 'Replica':
+        from ZEO.replica.storage import Replica
+
+        return Replica
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
 def client(

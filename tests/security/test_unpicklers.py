@@ -84,6 +84,8 @@ KNOWN = {
     ('commands/zeo_serve', 'import_module'): 'two modules of this package',
     ('commands/profiling', 'marshal'): 'writes a profile of the server; it reads nothing',
     ('config/storages', 'import_module'): 'what an operator wrote behind -S',
+    ('config/replica', 'import_module'): 'what an operator wrote as packer',
+    ('replica/storage', 'referencesf'): 'an argument of pack, which it passes on',
     (
         'serving/commit/operations',
         'marshal',

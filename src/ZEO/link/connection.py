@@ -30,7 +30,7 @@ from ZEO.link.last_users import LastUsers
 from ZEO.link.outbox import NotSent, Outbox, too_large
 from ZEO.link.reader import Reader
 from ZEO.link.signs_of_life import SignsOfLife
-from ZEO.link.waiting import PendingCall, SharedWaiting, Waiting
+from ZEO.link.waiting import News, PendingCall, SharedWaiting, Waiting
 from ZEO.link.watcher import Watcher
 from ZEO.net.stream import TICK, Stream
 from ZEO.net.system import REAL, System
@@ -281,6 +281,21 @@ class Connection:
         """Return when all that has arrived by now has been applied, without waiting for more."""
         if self.lost is None:
             self._reader.drain()
+
+    def wait_for_news(self, news: News) -> None:
+        """Read until `news` is done; the watcher does that as well, and lets calls go first.
+
+        :raises ClientDisconnected: when the connection is lost.
+        """
+        number = next(self._ids) % _IDS
+        try:
+            self._waiting[number] = news
+            self._check()
+            self._reader.wait_for(news)
+        finally:
+            self._waiting.pop(number, None)
+        if news.error is not None:
+            raise news.error
 
     def watch(self) -> None:
         """Read whenever no caller does, until the connection is lost; for a thread of its own."""

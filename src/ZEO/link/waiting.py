@@ -7,6 +7,7 @@ Fails: never.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from ZEO.net.system import System
@@ -98,6 +99,32 @@ class SharedWaiting(Waiting):
         self._followers.append(follower)
         if self._done:  # maybe before it was there
             follower.done = True
+
+
+class News(Waiting):
+    """Something that the server sends without a call, for which a thread waits until some time.
+
+    Whoever applies what it sends says that it has come, by setting `done` and calling `wake`.
+
+    :param seconds: until the wait is over in any case.
+    """
+
+    _done = False
+    limit = inf
+
+    def __init__(self, seconds: float, system: System) -> None:
+        super().__init__('news')
+        self._now = system.now
+        self._until = system.now() + seconds
+
+    @property
+    def done(self) -> bool:
+        """Whether it has come, or time is over."""
+        return self._done or self._now() >= self._until
+
+    @done.setter
+    def done(self, done: bool) -> None:
+        self._done = done
 
 
 class PendingCall:

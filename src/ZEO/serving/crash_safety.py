@@ -71,7 +71,7 @@ def make_safe(storage: FileStorage, system: System) -> None:
     """
     storage._file.flush()  # into a file that was empty it has written its first bytes just now
     os.fsync(storage._file.fileno())
-    _sync_directory(storage._file_name)
+    sync_directory(storage._file_name)
     storage.packer = partial(_pack, storage.packer, system)
     storage.pack = partial(_pack_or_bring_back, storage, storage.pack)
     storage._save_index = partial(_save_index, storage)
@@ -140,7 +140,7 @@ def _save_index(storage: FileStorage) -> None:
     """Do what the method of this name does; the new index is on the disk before it replaces the
     old one.
     """
-    if storage.isReadOnly():
+    if storage._is_read_only:  # a replica that refuses writes has an index all the same
         return
     path = storage.__name__ + '.index'
     temporary = path + '.index_tmp'
@@ -150,7 +150,7 @@ def _save_index(storage: FileStorage) -> None:
     storage._saved += 1
 
 
-def _sync_directory(path: str) -> None:
+def sync_directory(path: str) -> None:
     """Have the name of a new file on the disk, where the system can do that."""
     try:
         fd = os.open(os.path.dirname(path), os.O_RDONLY)

@@ -37,6 +37,7 @@ def figures(hosted: HostedStorage) -> dict[str, Any]:
         'connections': len(hosted.peers),
         'pack-progress': pack_progress(hosted),
         **_replication(hosted, last),
+        **_replica(hosted),
     }
 
 
@@ -64,6 +65,11 @@ def _last_transaction(hosted: HostedStorage) -> tuple[bytes | None, dict[str, st
             'the storage cannot say its last transaction', hosted.name, error
         )
         return None, {'error': explained(error)}
+
+
+def _replica(hosted: HostedStorage) -> dict[str, Any]:
+    status = hosted.backend.replica_status
+    return {} if status is None else {'replica': status()}
 
 
 def pack_progress(hosted: HostedStorage) -> float | None:

@@ -17,6 +17,7 @@ from ZEO.serving.backends.local import FileBackend, LocalBackend
 from ZEO.serving.backends.mvcc import MvccBackend
 from ZEO.serving.backends.recent import keeps_to_itself
 from ZEO.serving.backends.remote import RemoteBackend
+from ZEO.serving.backends.replica import ReplicaBackend, WrappedReplicaBackend, replica_within
 from ZEO.serving.filestorage import storages_within
 from ZEO.serving.later import Workers
 from ZEO.serving.options import ServingOptions
@@ -41,7 +42,16 @@ def backend_for(
         return RemoteBackend(name, storage, loop, workers, reconnected)
     if is_mvcc(storage):
         return MvccBackend(name, storage, loop, workers, options)
-    if options.replicas.wait_for and keeps_to_itself(storage):
+    replica = replica_within(storage)
+    if (
+        options.replicas.wait_for
+        and keeps_to_itself(storage)
+        and getattr(replica, 'is_promoted', True)
+    ):
         return AwaitingBackend(name, storage, loop, workers, options)
-    kind = FileBackend if keeps_to_itself(storage) else LocalBackend
+    kind: type[LocalBackend]
+    if replica is not None:
+        kind = ReplicaBackend if keeps_to_itself(storage) else WrappedReplicaBackend
+    else:
+        kind = FileBackend if keeps_to_itself(storage) else LocalBackend
     return kind(name, storage, loop, workers, options.limits)

@@ -84,6 +84,9 @@ class Backend(ABC):
     #: Whether a pack has to begin between two commits, and nothing can be undone while it runs.
     packs_between_commits = False
 
+    #: Returns what is known of a replica; None where the storage is not one.
+    replica_status: Callable[[], dict[str, Any]] | None = None
+
     def __init__(self, name: str, storage: Any, loop: Loop, workers: Workers) -> None:
         self._name = name
         self._storage = storage
@@ -120,6 +123,10 @@ class Backend(ABC):
     def replication(self) -> dict[str, Any] | None:
         """Return the figures of waiting for followers; None where commits do not wait."""
         return None
+
+    def where_to_write(self) -> str:
+        """Return what to add to the error for a client that wants to write."""
+        return ''
 
     @property
     def trouble(self) -> str | None:

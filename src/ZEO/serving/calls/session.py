@@ -72,7 +72,9 @@ class Unregistered:
             self._refused(
                 'refused: it wants to write to storage %s, which is served read-only', name
             )
-            raise ReadOnlyError(f'the storage {name!r} is served read-only')
+            raise ReadOnlyError(
+                f'the storage {name!r} is served read-only{hosted.backend.where_to_write()}'
+            )
         if hosted.backend.refresh is None:
             return self._admitted(hosted, bool(read_only), right)
         # so that it sees what it has seen at another server of that database

@@ -1,0 +1,253 @@
+"""The thread of a replica that copies what its primary commits.
+
+Enters: the options for reaching the primary. Leaves: groups of transactions in the replica's file,
+each finished as the replica says; what a status shows. Fails: never; what goes wrong is reported in
+the log and in the status, and tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+from ZODB.POSException import POSKeyError, StorageError, Unsupported
+from ZODB.utils import p64, u64, z64
+
+from ZEO.Exceptions import ClientDisconnected
+from ZEO.net.system import System
+from ZEO.replica.errors import NotFollowed
+from ZEO.replica.group import Group
+from ZEO.replica.history import check
+from ZEO.replica.primary import Part, Primary
+from ZEO.replica.progress import Progress
+from ZEO.wire.guarded import is_blob
+
+log = logging.getLogger('ZEO.replica')
+
+#: Bytes and transactions that are synced together at most, while there are more to come.
+_GROUP_BYTES = 16 << 20
+_GROUP_TRANSACTIONS = 2000
+
+#: Seconds after which the primary is asked although it has not reported anything: a report may have
+#: been lost by a server in between.
+_ASK_EVERY = 10.0
+
+#: Seconds that a wait for the primary takes before its thread looks whether it is to end.
+_LOOK_EVERY = 1.0
+
+#: Seconds until the next attempt after one that has failed, and at most.
+_PAUSE, _LONGEST_PAUSE = 0.2, 15.0
+
+#: Seconds that ending may take: the disk may be slow, and a group is written to its end.
+_ENDING = 60.0
+
+
+class Following:
+    """Copies from the primary until it is stopped.
+
+    :param storage: the :class:`~ZEO.replica.storage.Replica`.
+    :param addr: addresses of the primary.
+    :param options: for a client storage of it.
+    :param label: what this follower is called there.
+    :param discard_lost: whether transactions may be cut off that the primary does not have.
+    """
+
+    def __init__(
+        self,
+        storage: Any,
+        addr: Any,
+        options: dict[str, Any],
+        label: str,
+        discard_lost: bool,
+        system: System,
+    ) -> None:
+        self._storage = storage
+        self._addr, self._options, self._label = addr, options, label
+        self._discard_lost = discard_lost
+        self._system = system
+        self._ending = system.event()
+        self._closing = False
+        self._primary: Primary | None = None
+        self._thread: Any = None
+        self.progress = Progress(storage, system)
+
+    def start(self) -> None:
+        """Begin to copy, in a thread."""
+        self._ending.clear()
+        self._thread = self._system.spawn(f'ZEO replica {self._storage.getName()}', self._run)
+
+    def stop(self, closing: bool = False) -> None:
+        """Return when nothing is copied any more.
+
+        :param closing: whether the storage is closed, so that what is on the disk need not be
+            shown.
+        :raises StorageError: when that takes too long.
+        """
+        self._closing = closing
+        self._ending.set()
+        primary, thread = self._primary, self._thread
+        if primary is not None:
+            primary.close()
+        if thread is not None:
+            thread.join(_ENDING)
+            if thread.is_alive():
+                raise StorageError(
+                    f'the replica {self._storage.getName()} is still writing after {_ENDING:g} s: '
+                    'is its disk slow? Try again'
+                )
+        self._thread = None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the thread is to end."""
+        return self._ending.is_set()
+
+    def status(self) -> dict[str, Any]:
+        """Return what the status of the replica says about this."""
+        return self.progress.report(self._primary)
+
+    # The thread.
+
+    def _run(self) -> None:
+        pause = _PAUSE
+        while not self.stopping:
+            before = self._storage.lastTransaction()
+            try:
+                self._connect_and_copy()
+            except Exception as error:  # the thread's boundary: it is reported and tried again
+                if not self.stopping:
+                    self.progress.failed(error)
+            if self._storage.lastTransaction() != before:
+                pause = _PAUSE
+            if not self._ending.wait(pause):
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _connect_and_copy(self) -> None:
+        primary = Primary(self._addr, self._options, self._system)
+        try:
+            self._primary = primary
+            if not self._connect(primary):
+                return
+            check(self._storage, primary, self._discard_lost)
+            self.progress.connected(primary)
+            primary.follow(self._label)
+            primary.replicated(min(self._storage.lastTransaction(), primary.last()))
+            while not self.stopping:
+                primary.heard.forget_news()
+                self._copy(primary)
+                self.progress.has_all()
+                primary.wait_for_news(_ASK_EVERY)
+        finally:
+            self._primary = None
+            primary.close()
+
+    def _connect(self, primary: Primary) -> bool:
+        """Return whether there is a connection: False when following is to end before."""
+        while not self.stopping:
+            try:
+                primary.connect(_LOOK_EVERY)
+                return True
+            except ClientDisconnected as error:
+                if not self.stopping:
+                    self.progress.failed(error)
+        return False
+
+    def show(self, group: Group) -> None:
+        """Have the storage show a group that is on the disk; try until it does, or is closed."""
+        try:
+            while not self._closing:
+                try:
+                    self._storage.run_finish(partial(self._storage.apply_group, group))
+                    return
+                except Exception as error:  # a lack of memory, say; a group later is of no use
+                    if not self._closing:
+                        self.progress.failed(error)
+                        self._system.sleep(_PAUSE)
+        finally:
+            self._storage.end_group()
+
+    def _copy(self, primary: Primary) -> None:
+        """Copy all that there is behind the last transaction."""
+        last = self._storage.lastTransaction()
+        copying = _Copying(self, self._storage, primary)
+        try:
+            for part in primary.parts(None if last == z64 else p64(u64(last) + 1)):
+                if self.stopping:
+                    return
+                if part is None:
+                    copying.finish()
+                else:
+                    copying.take(part)
+            copying.finish()
+        finally:
+            copying.give_up()
+
+
+class _Copying:
+    """What is being copied at one time: a group, if there is one."""
+
+    def __init__(self, following: Following, storage: Any, primary: Primary) -> None:
+        self._following = following
+        self._storage = storage
+        self._primary = primary
+        self._group: Group | None = None
+        self._tid: bytes | None = None  # of a transaction that is not complete
+
+    def take(self, part: Part) -> None:
+        """Write a part of a transaction."""
+        described, records, complete = part
+        group = self._group
+        if group is None:
+            group = self._group = self._storage.begin_group(self._following)
+        if described[0] != self._tid:
+            group.begin(*described)
+            self._tid = described[0]
+        for oid, tid, data, source in records:
+            group.add(oid, tid, data, source)
+            if data is not None and b'ZODB.blob' in data and is_blob(data):
+                self._take_blob(oid, tid)
+        if complete:
+            group.finish()
+            self._tid = None
+            if group.size >= _GROUP_BYTES or len(group.changes) >= _GROUP_TRANSACTIONS:
+                self.finish()
+
+    def _take_blob(self, oid: bytes, tid: bytes) -> None:
+        if not self._storage.blob_dir:
+            raise NotFollowed(
+                f'transaction {tid.hex()} has a blob, and this replica has no blob directory: open '
+                'it with blob_dir (in a section: blob-dir)'
+            )
+        try:
+            path = self._primary.blob(oid, tid)
+        except (POSKeyError, Unsupported):
+            # a pack at the primary has removed it, or it is damaged there
+            log.warning(
+                '%s: the primary has no file for revision %s of blob %s',
+                self._storage.getName(),
+                tid.hex(),
+                oid.hex(),
+            )
+            return
+        self._following.progress.copied_bytes += self._storage.take_blob(oid, tid, path)
+
+    def finish(self) -> None:
+        """Finish the group, unless a transaction in it is not complete."""
+        group = self._group
+        if group is None or self._tid is not None:
+            return
+        group.sync()
+        self._group = None  # it is permanent, and must not be removed any more
+        try:
+            self._primary.replicated(group.last)
+        except ClientDisconnected:  # it is told after the next connection
+            pass
+        self._following.show(group)
+        self._following.progress.copied(group.size, len(group.changes))
+
+    def give_up(self) -> None:
+        """Remove what is written of a group, if there is one."""
+        group, self._group = self._group, None
+        if group is not None:
+            self._storage.undo_group(group)

@@ -1,0 +1,125 @@
+"""A replica has what its primary has; its clients learn of it as of commits there."""
+
+import pytest
+import transaction
+from persistent.mapping import PersistentMapping
+from ZODB.blob import Blob
+from ZODB.POSException import ReadOnlyError
+
+from support.replicas import LONG, wait_for, wait_for_state
+
+
+def committed(db, **values):
+    """Commit values of the root; return the tid."""
+    with db.transaction() as connection:
+        connection.root().update(values)
+    return db.storage.lastTransaction()
+
+
+def test_a_new_replica_gets_everything_and_then_each_transaction(site):
+    primary = site.primary()
+    db = site.db(primary.addr)
+    for number in range(20):
+        committed(db, **{f'k{number}': PersistentMapping(x='y' * number * 100)})
+    committed(db, blob=Blob(b'first'))
+    replica = site.replica(primary.addr)
+    assert replica.wait_until_following(LONG)
+    assert site.same_files()
+    db.undo(db.undoLog(0, 1)[0]['id'])
+    transaction.commit()
+    db.undo(db.undoLog(0, 1)[0]['id'])
+    transaction.commit()
+    wait_for(replica, committed(db, blob2=Blob(b'second'), last=1))
+    assert site.same_files()
+    assert replica.replica_status()['lag-transactions'] == 0
+
+
+def test_it_goes_on_after_a_restart(site):
+    primary = site.primary()
+    db = site.db(primary.addr)
+    committed(db, a=1)
+    replica = site.replica(primary.addr)
+    assert replica.wait_until_following(LONG)
+    replica.close()
+    committed(db, b=2)
+    replica = site.replica(primary.addr)
+    wait_for(replica, committed(db, c=3))
+    assert site.same_files()
+    assert replica.replica_status()['copied-transactions'] <= 2
+
+
+def test_a_client_of_a_follower_sees_what_is_committed_at_the_primary(site):
+    primary = site.primary()
+    db = site.db(primary.addr)
+    committed(db, a=1, blob=Blob(b'content'))
+    follower = site.serve(site.replica(primary.addr))
+    replica = follower.hosted['1'].storage
+    assert replica.wait_until_following(LONG)
+    reader = site.db(follower.addr, read_only=True)
+    with reader.transaction() as connection:
+        assert connection.root()['a'] == 1
+        assert connection.root()['blob'].open().read() == b'content'
+    wait_for(replica, committed(db, a=2))
+    for _ in range(1000):
+        reader.storage.ping()
+        if reader.storage.lastTransaction() >= db.storage.lastTransaction():
+            break
+    with reader.transaction() as connection:
+        assert connection.root()['a'] == 2
+
+
+def test_writes_are_refused_with_the_address_of_the_primary(site):
+    primary = site.primary()
+    committed(site.db(primary.addr), a=1)
+    replica = site.replica(primary.addr)
+    follower = site.serve(replica)
+    where = f'127.0.0.1:{primary.addr[1]}'
+    with pytest.raises(ReadOnlyError, match=where):
+        replica.tpc_begin(transaction.get())
+    with pytest.raises(ReadOnlyError, match=where):
+        replica.new_oid()
+    with pytest.raises(ReadOnlyError, match=where):
+        site.db(follower.addr)
+
+
+def test_a_promoted_replica_takes_writes_also_after_a_restart(site):
+    primary = site.primary()
+    db = site.db(primary.addr)
+    committed(db, a=1)
+    replica = site.replica(primary.addr)
+    assert replica.wait_until_following(LONG)
+    tid = replica.promote()
+    assert tid == db.storage.lastTransaction() == replica.promote()
+    assert not replica.isReadOnly()
+    committed(site.db(replica), a=2)
+    replica.close()
+    again = site.replica(primary.addr)
+    assert not again.isReadOnly()
+    status = wait_for_state(again, 'promoted')
+    assert status['promoted'] == tid.hex()
+    committed(site.db(again), a=3)
+
+
+def test_a_database_over_a_replica_sees_changes(site):
+    primary = site.primary()
+    db = site.db(primary.addr)
+    committed(db, a=1)
+    replica = site.replica(primary.addr)
+    assert replica.wait_until_following(LONG)
+    reader = site.db(replica)
+    connection = reader.open(transaction.TransactionManager())
+    assert connection.root()['a'] == 1
+    wait_for(replica, committed(db, a=2))
+    assert connection.root()['a'] == 1
+    connection.transaction_manager.begin()
+    assert connection.root()['a'] == 2
+
+
+def test_a_chain_of_followers(site):
+    primary = site.primary()
+    db = site.db(primary.addr)
+    committed(db, a=Blob(b'x'))
+    middle = site.serve(site.replica(primary.addr, 'middle'))
+    last = site.replica(middle.addr, 'last')
+    wait_for(last, committed(db, b=2))
+    assert site.same_files('primary', 'last')
