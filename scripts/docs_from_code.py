@@ -45,6 +45,7 @@ VALUES = {
     'SuffixMultiplier': 'size',
     'positive': 'number',
     'percentage': 'percent',
+    'preference': 'word',
     'bind_address': 'address',
     'monitor_address': 'address',
     'rule': 'rule',

@@ -24,17 +24,16 @@ from ZEO.interfaces import StaleCache, notify
 from ZEO.link.blob_store import BlobStore, no_blobs
 from ZEO.link.cached_blobs import open_blobs
 from ZEO.link.caches import open_cache
-from ZEO.link.commits import Commits
 from ZEO.link.connection import Connection
 from ZEO.link.connector import Connected
 from ZEO.link.iterators import StorageIterator
-from ZEO.link.link import Link
 from ZEO.link.oids import Oids
 from ZEO.link.options import CACHE_SIZE, BlobOptions, ClientOptions, addresses_of
 from ZEO.link.outbox import NotSent
+from ZEO.link.parts import Events, assemble
 from ZEO.link.prefetch import Prefetched
 from ZEO.link.provided import provided
-from ZEO.link.state import ClientState, NullDatabase
+from ZEO.link.state import NullDatabase
 from ZEO.net.system import REAL, System
 from ZEO.wire.extensions import BATCHES, BLOB_LENGTH, EXTENSIONS, RESTORE_BLOB
 
@@ -93,6 +92,12 @@ class ClientStorage(ConflictResolvingStorage):
         user's password, which is never sent, and has the server prove the same.
     :param password: that password, which ``zeo passwd`` sets on the server.
     :param realm: accepted for old configurations and ignored, like `credentials`.
+    :param prefer: from which server to read, when `addr` names a primary and its followers:
+        ``'replica'``, a follower if there is one; ``'nearest'``, the server that answers first;
+        ``'primary'``, a follower only while there is no primary. Writes go to the primary,
+        whichever it is.
+    :param prefer_wait: seconds for which a commit waits for the follower to have it, before reads
+        move to the primary (1).
     :param system: the clock and the threads, for tests.
     :raises ClientDisconnected: with `wait`, when no server answers in time.
     :raises ClientStorageError: when the server does not serve that storage.
@@ -136,6 +141,8 @@ class ClientStorage(ConflictResolvingStorage):
         credentials: Any = None,
         wait_for_server_on_startup: bool | None = None,
         timeout: float | None = None,
+        prefer: str | None = None,
+        prefer_wait: float | None = None,
         system: System = REAL,
     ) -> None:
         given = locals()  # each argument by its name
@@ -156,14 +163,20 @@ class ClientStorage(ConflictResolvingStorage):
         self._server_sync = wanted.server_sync
         self._system = system
         self._cache = open_cache(wanted.cache)
-        self._state = ClientState(self._cache, system)
+        self._oids = Oids(lambda: self._primary.call('new_oids'), system)
+        events = Events(
+            self._on_connected,
+            self._oids.forget,
+            self._on_missing,
+            self._merge,
+            self._check_writable,
+        )
+        # The primary is the server, unless another one is preferred for reading.
+        self._state, self._server, self._primary, self._commits = assemble(
+            wanted, self._cache, events, system
+        )
         self._state.on_check = self._on_check
         self._blobs = self._open_blobs(wanted.blobs)
-        self._server = Link(wanted, self._state, self._on_connected, system)
-        self._commits = Commits(
-            self._server, self._state, self._merge, self._check_writable, system
-        )
-        self._oids = Oids(lambda: self._server.call('new_oids'), system)
         self._prefetched = Prefetched()
         self._watchers: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._is_read_only_fallback = False  # connected to a read-only server for now
@@ -212,7 +225,8 @@ class ClientStorage(ConflictResolvingStorage):
             watcher[0 if begins else 1]()
 
     def _on_connected(self, connected: Connected) -> None:
-        self._is_read_only_fallback = connected.is_fallback
+        if self._server is self._primary:
+            self._on_missing(connected.is_fallback)
         self._prefetched.clear()
         zope.interface.directlyProvides(self, *provided(connected.info.get('interfaces', ())))
         if self._blobs is not None:
@@ -222,6 +236,10 @@ class ClientStorage(ConflictResolvingStorage):
                 notify(StaleCache(self))
             except Exception:  # the application's own; the connection is good
                 log.exception('a subscriber of StaleCache failed')
+
+    def _on_missing(self, missing: bool) -> None:
+        """Note whether there is no server that takes writes, and reading has to do."""
+        self._is_read_only_fallback = missing
 
     def _after_fork(self) -> None:
         """Share neither the connection nor the cache file with the parent; in a forked child."""
@@ -233,6 +251,8 @@ class ClientStorage(ConflictResolvingStorage):
         if self._blobs is not None:
             self._blobs.start_afresh()
         self._server.after_fork()
+        if self._primary is not self._server:
+            self._primary.after_fork()
 
     # Names and figures.
 
@@ -315,7 +335,7 @@ class ClientStorage(ConflictResolvingStorage):
         """
         if self._server_sync:
             try:
-                self.ping()
+                self._server.synchronize()
             except ClientDisconnected:  # there is nothing newer
                 pass
             return
@@ -354,7 +374,10 @@ class ClientStorage(ConflictResolvingStorage):
         :param addr: one or several addresses, as for the constructor.
         :raises ConfigurationError: when one is not an address.
         """
-        self._server.new_addresses(addresses_of(addr))
+        addresses = addresses_of(addr)
+        self._server.new_addresses(addresses)
+        if self._primary is not self._server:
+            self._primary.new_addresses(addresses)
 
     def close(self) -> None:
         """End the connection and close the cache; harmless when that was done before."""
@@ -362,6 +385,8 @@ class ClientStorage(ConflictResolvingStorage):
             return
         self._closed = True
         self._state.database = NullDatabase()  # the database may be half closed already
+        if self._primary is not self._server:
+            self._primary.close()
         self._server.close()
         self._cache.close()
         if self._blobs is not None:
@@ -516,7 +541,7 @@ class ClientStorage(ConflictResolvingStorage):
         :param days: days to go back from `t`.
         :raises ClientDisconnected: when there is no connection.
         """
-        self._server.call(
+        self._primary.call(
             'pack',
             (self._system.wall_clock() if t is None else t) - days * 86400,
             wait,
@@ -745,7 +770,7 @@ class ClientStorage(ConflictResolvingStorage):
         :raises ClientDisconnected: when the connection on which it was begun is lost.
         """
         buffer = self._commits.find(transaction)
-        if RESTORE_BLOB in self._state.abilities:
+        if RESTORE_BLOB in self._commits.abilities:
             self._need_blobs().send(
                 buffer, 'restoreBlob', oid, serial, data, blobfilename, prev_txn
             )
@@ -757,7 +782,7 @@ class ClientStorage(ConflictResolvingStorage):
 
     def _current_serial(self, oid: bytes) -> bytes:
         try:
-            return self.getTid(oid)
+            return self._primary.call('getTid', oid)
         except POSKeyError:
             return z64
 

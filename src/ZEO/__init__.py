@@ -67,6 +67,8 @@ def client(
     credentials: Any = None,
     wait_for_server_on_startup: bool | None = None,
     timeout: float | None = None,
+    prefer: str | None = None,
+    prefer_wait: float | None = None,
 ) -> ClientStorage:
     """Return a storage that a server serves.
 

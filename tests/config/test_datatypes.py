@@ -93,6 +93,7 @@ def test_numbers_and_sizes_have_bounds():
     for function, texts in [
         (datatypes.positive, ['0', '-1', 'x', '']),
         (datatypes.percentage, ['0', '101', 'x']),
+        (datatypes.preference, ['follower', '', 'Replica']),
         (datatypes.size, ['0', '-1KB', 'x', '']),
     ]:
         for text in texts:

@@ -6,7 +6,7 @@ from ZODB.POSException import ReadOnlyError
 from ZEO.Exceptions import AuthError
 from ZEO.link.link_state import LinkState
 
-CONNECTED = (LinkState.READY, LinkState.READ_ONLY)
+CONNECTED = (LinkState.READY, LinkState.SECOND_BEST)
 BEFORE = (LinkState.STARTING, LinkState.REFUSED)
 
 
@@ -52,7 +52,7 @@ def test_a_denial_matters_while_there_is_no_connection(state):
 @pytest.mark.parametrize('refusal', [None, ReadOnlyError()])
 def test_calls_wait_again_where_a_denial_is_over(refusal):
     assert LinkState.DENIED.without_a_server(refusal) is LinkState.OFFLINE
-    assert LinkState.READ_ONLY.without_a_server(refusal) is LinkState.READ_ONLY
+    assert LinkState.SECOND_BEST.without_a_server(refusal) is LinkState.SECOND_BEST
     assert LinkState.OFFLINE.without_a_server(refusal) is LinkState.OFFLINE
 
 

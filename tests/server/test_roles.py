@@ -39,22 +39,22 @@ def served(tmp_path):
 
 def role(client):
     info = state_of(client).info
-    return info.get('role'), info.get('follows')
+    return info.get('role'), info.get('follows'), info.get('whole')
 
 
 def test_a_server_that_never_followed_says_nothing(served):
-    assert role(served(MappingStorage())[1]) == (None, None)
+    assert role(served(MappingStorage())[1]) == (None, None, None)
 
 
 def test_a_follower_says_so_and_tells_its_clients_when_that_changes(served, tmp_path):
     storage = Following(str(tmp_path / 'data.fs'))
     server, client = served(storage)
     (hosted,) = server.hosted.values()
-    assert role(client) == ('replica', False)
+    assert role(client) == ('replica', False, False)
     for state, told in (
-        ('following', ('replica', True)),
-        ('broken', ('replica', False)),
-        ('promoted', ('primary', False)),
+        ('following', ('replica', True, True)),
+        ('broken', ('replica', False, True)),
+        ('promoted', ('primary', False, True)),
     ):
         storage.state = state
         hosted.loop.from_thread(hosted.tell_role)

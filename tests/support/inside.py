@@ -52,3 +52,8 @@ def revisions_of(cache):
 def ring_of(cache):
     """Return the ring of a cache file, which gives out places."""
     return revisions_of(cache)._ring
+
+
+def primary_link_of(client):
+    """Return what keeps a client connected to the server that takes its writes."""
+    return client._primary

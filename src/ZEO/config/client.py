@@ -39,6 +39,8 @@ _OPTIONAL = (
     'min_disconnect_poll',
     'max_disconnect_poll',
     'timeout',
+    'prefer',
+    'prefer_wait',
     'username',
     'password',
     'realm',

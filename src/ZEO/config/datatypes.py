@@ -10,6 +10,7 @@ import grp
 import os
 import re
 
+from ZEO.link.option_checks import PREFERENCES
 from ZEO.net.addresses import Address
 from ZEO.net.tls import DYNAMIC, SIGNED
 from ZEO.serving.access.rules import Rule
@@ -60,6 +61,13 @@ def positive(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text)):
         raise ValueError(f'{text!r} is not a whole number above zero')
     return int(text)
+
+
+def preference(text: str) -> str:
+    """Return which servers a client prefers to read from."""
+    if text not in PREFERENCES:
+        raise ValueError(f'{text!r} is not a preference: give one of {", ".join(PREFERENCES)}')
+    return text
 
 
 def percentage(text: str) -> int:

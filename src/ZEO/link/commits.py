@@ -10,9 +10,9 @@ vote raises.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from ZODB.POSException import ConflictError, ReadOnlyError, StorageTransactionError
 
@@ -21,7 +21,6 @@ from ZEO.link.buffer import CommitBuffer
 from ZEO.link.connection import Connection
 from ZEO.link.link import Link
 from ZEO.link.metadata import metadata
-from ZEO.link.state import ClientState
 from ZEO.net.system import System
 from ZEO.wire.extensions import MULTI_COMMIT
 from ZEO.wire.faults import conflict
@@ -39,6 +38,26 @@ TURN = 300.0
 LOOK_AGAIN = 0.005
 
 
+class CommitState(Protocol):
+    """What commits bring to, such as a :class:`ZEO.link.state.ClientState`."""
+
+    @property
+    def database(self) -> Any:
+        """What is to be informed of changes."""
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        """What the server can do beyond the protocol."""
+
+    def committed(
+        self,
+        tid: bytes,
+        changes: Iterable[tuple[bytes, bytes | None]],
+        callback: Callable[[bytes], Any],
+    ) -> None:
+        """Apply a commit of this client."""
+
+
 class Commits:
     """All transactions of a client storage.
 
@@ -50,7 +69,7 @@ class Commits:
     def __init__(
         self,
         server: Link,
-        state: ClientState,
+        state: CommitState,
         merge: Callable[..., bytes],
         check_writable: Callable[[], None],
         system: System,
@@ -135,6 +154,11 @@ class Commits:
         """
         self._check_writable()
         return self.find(transaction)
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        """What the server that takes writes can do beyond the protocol."""
+        return self._state.abilities
 
     def any(self) -> Any:
         """Return a transaction that is under way, or None."""

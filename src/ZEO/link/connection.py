@@ -23,12 +23,13 @@ from itertools import count
 from math import inf
 from typing import Any
 
-from ZEO.Exceptions import ClientDisconnected, ClientStorageError, ProtocolError
+from ZEO.Exceptions import ClientDisconnected, ProtocolError
 from ZEO.link.arrivals import Arrivals
 from ZEO.link.deadlines import Deadlines
 from ZEO.link.last_users import LastUsers
 from ZEO.link.outbox import NotSent, Outbox, too_large
 from ZEO.link.reader import Reader
+from ZEO.link.reasons import not_greeted
 from ZEO.link.signs_of_life import SignsOfLife
 from ZEO.link.waiting import News, PendingCall, SharedWaiting, Waiting
 from ZEO.link.watcher import Watcher
@@ -39,9 +40,6 @@ from ZEO.wire.frames import frame, framed
 from ZEO.wire.session import ClientSession
 
 log = logging.getLogger('ZEO.ClientStorage')
-
-#: What may be wrong when a server says nothing.
-ASK_BOTH_ENDS = 'Is a ZEO server listening there, and is TLS on (or off) at both ends?'
 
 #: Bytes of the largest message that a frame can announce; a server may take less, and say so.
 LARGEST = 2**32 - 1
@@ -80,8 +78,8 @@ class Connection:
         self._waiting: dict[int, Waiting] = {}
         self._outbox = Outbox(stream, self._check, self.end, system)
         self._signs = SignsOfLife(self._session, self._outbox)
-        self._deadlines = Deadlines(limit, self._signs.ask, self.end, system)
-        self._arrivals = Arrivals(self, self._waiting, self._deadlines)
+        self.deadlines = Deadlines(limit, self._signs.ask, self.end, system)
+        self._arrivals = Arrivals(self, self._waiting, self.deadlines)
         self._reader = Reader(
             stream, self._session, self._waiting, self._arrivals.apply, self.end, self._tick, system
         )
@@ -182,15 +180,23 @@ class Connection:
 
         :raises ClientDisconnected: when the connection has ended before.
         """
-        number, mine = next(self._ids) % _IDS, Waiting(shared.name)
+        mine = Waiting(shared.name)
+        shared.follow(mine)
+        self.wait_for(mine)
+
+    def wait_for(self, waiting: Waiting) -> None:
+        """Return once something is done that what arrives brings about; read for all meanwhile.
+
+        :raises ClientDisconnected: when the connection has ended before, or its time is over.
+        """
+        number = next(self._ids) % _IDS
         try:
-            self._waiting[number] = mine  # so that this thread may be asked to read
-            shared.follow(mine)
-            self._reader.wait_for(mine)
+            self._waiting[number] = waiting  # so that this thread may be asked to read
+            self._reader.wait_for(waiting)
         finally:
             self._waiting.pop(number, None)
-        if mine.error is not None:
-            raise mine.error
+        if waiting.error is not None:
+            raise waiting.error
 
     def _call(self, message_id: int, data: bytes, waiting: Waiting) -> Any:
         """Send the frame `data` of a call, and return the answer."""
@@ -238,7 +244,7 @@ class Connection:
             self._say_so()
             self._arrivals.fail(waiting)
             return 0.0
-        return self._deadlines.look(waiting, self._reader.heard)
+        return self.deadlines.look(waiting, self._reader.heard)
 
     # Without a caller.
 
@@ -268,14 +274,8 @@ class Connection:
             if not self.greeted and self._system.now() > until:
                 self.end(f'no ZEO greeting within {seconds:g} s', None)
         if self.lost is not None:
-            raise self._not_greeted()
+            raise not_greeted(self.disconnected())
         self._outbox.put([self._session.answer])
-
-    def _not_greeted(self) -> ClientDisconnected:
-        error = self.disconnected()
-        if not isinstance(error.__cause__, ClientStorageError):  # its text says what is wrong
-            error.args = (f'{error}. {ASK_BOTH_ENDS}',)
-        return error
 
     def drain(self) -> None:
         """Return when all that has arrived by now has been applied, without waiting for more."""

@@ -19,16 +19,16 @@ from typing import Any
 
 from ZODB.POSException import ReadOnlyError
 
-from ZEO.Exceptions import AuthError, ClientDisconnected, ClientStorageError, ProtocolError
+from ZEO.Exceptions import AuthError, ClientDisconnected, ClientStorageError
 from ZEO.link import verify
 from ZEO.link.connection import Connection
 from ZEO.link.held import HeldMessages
 from ZEO.link.options import Registration
+from ZEO.link.reasons import is_refusal, with_address
 from ZEO.link.state import ClientState
 from ZEO.net import stream
 from ZEO.net.addresses import Address, show
 from ZEO.net.system import Empty, System
-from ZEO.net.tls_errors import TlsCut, TlsError
 from ZEO.wire.extensions import EXTENSIONS, MESSAGE_SIZE, OF_CLIENTS
 
 log = logging.getLogger('ZEO.ClientStorage')
@@ -60,18 +60,21 @@ class Registered:
 
     :param tid: what the server answered: its last transaction; older servers answer something else.
     :param read_only: whether the client has registered for reading only.
+    :param is_fallback: whether it will do only until a better server is found.
     """
 
     connection: Connection
     tid: Any
     read_only: bool
+    is_fallback: bool
 
 
 @dataclass
 class Connected:
     """A connection that is ready to be used.
 
-    :param is_fallback: whether it can only be read, although the application wants to write.
+    :param is_fallback: whether it will do only until a better server is found; mostly, since it
+        can only be read, although the application wants to write.
     :param info: what the server says about its storage.
     :param cache_dropped: whether the cache could not be brought up to date.
     """
@@ -127,18 +130,18 @@ class ConnectRound:
         self._read_only: list[Connection] = []  # may do for reading, if there is no better one
         self._errors: list[BaseException] = []
 
-    def registered(self, addresses: list[Address], writable_only: bool) -> Iterator[Registered]:
+    def registered(self, addresses: list[Address], better_only: bool) -> Iterator[Registered]:
         """Yield one server after the other that has registered this client.
 
         The caller uses the one that it got last, or gives it to :meth:`reject` and goes on.
 
-        :param writable_only: do not fall back to a read-only server.
+        :param better_only: do not fall back to a server that will do: one is connected.
         """
         self._connect(addresses)
         for connection in self._greeted():
             if self._has_proved(connection):
                 yield from self._register(connection, self._wanted.read_only)
-        while self._read_only and not writable_only and not self.is_cancelled:
+        while self._read_only and not better_only and not self.is_cancelled:
             yield from self._register(self._read_only.pop(0), True)
 
     def reject(self, connection: Connection, error: Exception) -> None:
@@ -150,7 +153,7 @@ class ConnectRound:
         """Return :class:`Refused` when all servers refuse for good; else :class:`Unreachable`, with
         one text for everything that was tried.
         """
-        final = [error for error in self._errors if _is_refusal(error)]
+        final = [error for error in self._errors if is_refusal(error)]
         if final and len(final) == len(self._errors):
             return Refused(final[0])
         return Unreachable(
@@ -184,7 +187,7 @@ class ConnectRound:
             result: Connection | BaseException = self._connection_to(address)
         # The thread's boundary: what went wrong is raised in the thread that waits for it.
         except BaseException as error:
-            result = _with_address(error, address)
+            result = with_address(error, address)
         self._greetings.put(result)
 
     def _connection_to(self, address: Address) -> Connection:
@@ -209,7 +212,7 @@ class ConnectRound:
         """Yield connections in the order in which their servers greet."""
         while self._awaited:
             try:
-                result = self._greetings.get(timeout=LONGEST)
+                result = self._greetings.get(timeout=self._longest())
             except Empty:
                 self._errors.append(OSError(f'no connection to any address within {LONGEST:.0f} s'))
                 return
@@ -220,6 +223,10 @@ class ConnectRound:
                 discard(result)
             else:
                 yield result
+
+    def _longest(self) -> float:
+        """Return for how many seconds to wait for the next one."""
+        return LONGEST
 
     def _discard_late(self) -> None:
         """Let go of those that greet after one was found; in a thread of its own."""
@@ -260,7 +267,7 @@ class ConnectRound:
             discard(connection)
             raise
         else:
-            yield Registered(connection, tid, read_only)
+            yield Registered(connection, tid, read_only, read_only and not self._wanted.read_only)
 
     def _as_reason(self, connection: Connection, error: Exception) -> BaseException:
         if isinstance(error, ReadOnlyError):
@@ -293,16 +300,23 @@ def bring_up_to_date(registered: Registered, wanted: Registration, state: Client
     connection.events.pass_on()
     if not isinstance(tid, bytes):  # older servers
         tid = connection.call('lastTransaction', ())
-    info = connection.call('get_info', ())
-    connection.largest = min(connection.largest, info.get(MESSAGE_SIZE) or connection.largest)
-    connection.read_only = registered.read_only
-    _send_label(connection, wanted.label, info)
+    info = introduce(registered, wanted)
     dropped = verify.check(
         state, connection, tid, wanted.drop_cache_if_older, wanted.drop_cache_rather_verify
     )
     state.info = info
     state.release()
-    return Connected(connection, registered.read_only and not wanted.read_only, info, dropped)
+    return Connected(connection, registered.is_fallback, info, dropped)
+
+
+def introduce(registered: Registered, wanted: Registration) -> dict[str, Any]:
+    """Learn what the server says about its storage, and return it; say who this client is."""
+    connection = registered.connection
+    info = connection.call('get_info', ())
+    connection.largest = min(connection.largest, info.get(MESSAGE_SIZE) or connection.largest)
+    connection.read_only = registered.read_only
+    _send_label(connection, wanted.label, info)
+    return info
 
 
 def _send_label(connection: Connection, label: str, info: dict[str, Any]) -> None:
@@ -318,23 +332,3 @@ def discard(connection: Connection) -> None:
     """End a connection that is not used."""
     connection.lose('not needed')
     connection.last_users.free()
-
-
-def _is_refusal(error: BaseException) -> bool:
-    """Whether trying again can't help."""
-    if isinstance(error, ClientDisconnected):
-        return _says_no(error.__cause__)
-    return isinstance(error, (ReadOnlyError, AuthError, ClientStorageError))
-
-
-def _says_no(cause: BaseException | None) -> bool:
-    """Whether a connection has ended by what its server says, and not by a network that fails."""
-    return isinstance(cause, (ProtocolError, TlsError)) and not isinstance(cause, TlsCut)
-
-
-def _with_address(error: BaseException, address: Address) -> BaseException:
-    if isinstance(error, ClientDisconnected) and _says_no(error.__cause__):
-        return type(error.__cause__)(str(error))
-    if isinstance(error, OSError):
-        return OSError(f'{show(address)}: {error.strerror or error}')
-    return error

@@ -49,6 +49,7 @@ class Deadlines:
         self._end = end
         self._system = system
         self._asked_at = 0.0  # for a sign of life
+        self.ask_after, self.give_up_after = ASK_AFTER, GIVE_UP_AFTER
         # when part of an answer that comes in many messages has come
         self._part_came = 0.0
 
@@ -74,16 +75,16 @@ class Deadlines:
                 return TICK
         left = max(waiting.since, self._part_came) + limit - now
         if left <= 0:
-            self._end(f'the server has not answered {waiting.name} within {limit:g} s', None)
+            self._end(f'the server has not {waiting.awaited} within {limit:g} s', None)
         return min(max(left, 0.0), TICK)
 
     def _check_silence(self, now: float, heard: float) -> None:
         silent = now - heard
-        if silent > GIVE_UP_AFTER:
+        if silent > self.give_up_after:
             self._end(
                 f'the server has sent nothing for {silent:.0f} s, and has not answered a ping', None
             )
-        elif silent > ASK_AFTER and self._asked_at <= heard:
+        elif silent > self.ask_after and self._asked_at <= heard:
             self._asked_at = now
             self._ask()
 

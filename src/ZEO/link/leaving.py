@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ZEO.link.connection import Connection
-from ZEO.link.state import ClientState
 from ZEO.net.system import System
 
 #: Seconds between two looks whether the transactions and calls have ended.
@@ -37,10 +36,16 @@ class Owner(Protocol):
         """A connection is not to be used any more: look for another."""
 
 
+class Stopped(Protocol):
+    """What takes the server's messages, such as :class:`ZEO.link.state.ClientState`."""
+
+    on_stopping: Callable[[float], None]
+
+
 class Leaving:
     """That of one link."""
 
-    def __init__(self, link: Owner, state: ClientState, system: System) -> None:
+    def __init__(self, link: Owner, state: Stopped, system: System) -> None:
         state.on_stopping = self._server_stops
         # whether a transaction is under way on a connection; set by what has them
         self.is_committing: Callable[[Connection], bool] = lambda connection: False

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ZEO.Exceptions import ClientDisconnected
-from ZEO.link.connection import ASK_BOTH_ENDS, Connection
+from ZEO.link.calling import Calling
+from ZEO.link.connection import Connection
 from ZEO.link.connection_log import ConnectionLog
 from ZEO.link.connector import (
     Connected,
@@ -31,8 +32,7 @@ from ZEO.link.connector_thread import ConnectorThread
 from ZEO.link.leaving import Leaving
 from ZEO.link.link_state import LinkState
 from ZEO.link.options import ClientOptions
-from ZEO.link.outbox import NotSent
-from ZEO.link.state import ClientState
+from ZEO.link.reasons import ASK_BOTH_ENDS
 from ZEO.link.waiting import Waiting
 from ZEO.locks import under
 from ZEO.net.addresses import Address, show
@@ -40,8 +40,9 @@ from ZEO.net.system import REAL, System
 
 log = logging.getLogger('ZEO.ClientStorage')
 
-#: Seconds between two looks for a writable server while there is only a read-only one.
-LOOK_FOR_WRITABLE = 5.0
+#: Seconds between two looks for a better server, such as a writable one while there is only a
+#: read-only one.
+LOOK_FOR_BETTER = 5.0
 
 #: Seconds after which a call that waits for a connection looks by itself.
 LOOK_AGAIN = 1.0
@@ -50,7 +51,7 @@ LOOK_AGAIN = 1.0
 LAST_WORDS = 2.0
 
 
-class Link:
+class Link(Calling):
     """Keeps a connection.
 
     :param connected: is called with every new connection before any call may use it, in the
@@ -60,7 +61,7 @@ class Link:
     def __init__(
         self,
         options: ClientOptions,
-        state: ClientState,
+        state: Any,  # takes what arrives: a ClientState, mostly
         connected: Callable[[Connected], None],
         system: System = REAL,
     ) -> None:
@@ -102,22 +103,6 @@ class Link:
         self._losing: Connection | None = None
         self._unwatched: Connection | None = None  # one that no watcher could be started for
         self._log = ConnectionLog(self._wanted.who, self._system)
-
-    # Calls.
-
-    def call(self, name: str, *args: Any, applied: Callable[[Any], Any] | None = None) -> Any:
-        """Call the server; see :meth:`Connection.call`."""
-        try:
-            return (self.connection or self.wait()).call(name, args, applied)
-        except NotSent:
-            return self.wait().call(name, args, applied)
-
-    def load_before(self, oid: bytes, tid: bytes, applied: Callable[[Any], Any]) -> Any:
-        """Call loadBefore; see :meth:`Connection.load_before`."""
-        try:
-            return (self.connection or self.wait()).load_before(oid, tid, applied)
-        except NotSent:
-            return self.wait().load_before(oid, tid, applied)
 
     def wait(self, timeout: float | None = None) -> Connection:
         """Return the connection, after waiting for one if there is none.
@@ -170,9 +155,9 @@ class Link:
         pause, last_pause = self._pauses
         self._log.connects()
         while self.state.is_looking:
-            if self.state is LinkState.READ_ONLY:
+            if self.state is LinkState.SECOND_BEST:
                 self._watch()
-                self._pausing.sleep(self._system, LOOK_FOR_WRITABLE)
+                self._pausing.sleep(self._system, LOOK_FOR_BETTER)
             if not self._try_all():
                 self._pausing.sleep(self._system, pause)
                 pause = min(2 * pause, last_pause)
@@ -193,7 +178,7 @@ class Link:
         except BaseException as error:
             log.exception('%s: connecting failed', self._wanted.who)
             self._problem = f'connecting failed: {error!r}'
-        if self.state not in (LinkState.READ_ONLY, LinkState.CLOSED):
+        if self.state not in (LinkState.SECOND_BEST, LinkState.CLOSED):
             self._log.not_connected(self._problem)
         return False
 
@@ -208,11 +193,11 @@ class Link:
         :raises Unreachable: when there is none.
         :raises Refused: when every server refuses this client.
         """
-        writable_only = self.state is LinkState.READ_ONLY
-        connect_round = self._round = ConnectRound(self._wanted, self, self._system)
+        better_only = self.state is LinkState.SECOND_BEST
+        connect_round = self._round = self._new_round()
         connect_round.is_cancelled = self.state is LinkState.CLOSED  # since this thread has looked
         try:
-            for registered in connect_round.registered(self.addresses, writable_only):
+            for registered in connect_round.registered(self.addresses, better_only):
                 connected = self._prepare(registered, connect_round)
                 if connected is not None:
                     self._publish(connected)
@@ -222,11 +207,14 @@ class Link:
             connect_round.end()
         raise connect_round.failure()
 
+    def _new_round(self) -> ConnectRound:
+        return ConnectRound(self._wanted, self, self._system)
+
     def _prepare(self, registered: Registered, connect_round: ConnectRound) -> Connected | None:
         """Leave the last connection, and check the cache; None when this server can't be used."""
         try:
             self._retire()
-            return bring_up_to_date(registered, self._wanted, self._client_state)
+            return self._bring_up_to_date(registered)
         except Exception as error:  # the next server may do
             connect_round.reject(registered.connection, error)
             return None
@@ -234,11 +222,14 @@ class Link:
             discard(registered.connection)
             raise
 
+    def _bring_up_to_date(self, registered: Registered) -> Connected:
+        return bring_up_to_date(registered, self._wanted, self._client_state)
+
     def _retire(self) -> None:
         """End the connection that a new one replaces; return once no thread applies any of it."""
         current = self.connection
         if current is not None:
-            current.lose('a writable server was found')
+            current.lose('a better server was found')
         if self._losing is not None:
             self._losing.lose('another server was found')
             self._losing.last_users.finish()
@@ -273,7 +264,7 @@ class Link:
         else:
             self.connection = connected.connection
             self.state = self.state.then(
-                LinkState.READ_ONLY if connected.is_fallback else LinkState.READY
+                LinkState.SECOND_BEST if connected.is_fallback else LinkState.READY
             )
         return True
 

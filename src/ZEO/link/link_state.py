@@ -17,7 +17,7 @@ class LinkState(Enum):
     STARTING = 'there was no connection yet'
     REFUSED = 'there was no connection yet, and every server has refused this client'
     READY = 'connected'
-    READ_ONLY = 'connected to a read-only server until a writable one is found'
+    SECOND_BEST = 'connected to a server that will do until a better one is found'
     OFFLINE = 'the connection was lost'
     DENIED = 'the connection was lost, and every server has denied this client access'
     CLOSED = 'closed by the application'
@@ -41,6 +41,14 @@ class LinkState(Enum):
         """Return the state that follows when `wanted` is asked for: that one, if it may follow."""
         return wanted if wanted in _FOLLOWING[self] else self
 
+    def judged(self, is_best: bool) -> LinkState:
+        """Return the state that follows when the connected server turns out to be the best one, or
+        not to be.
+        """
+        if self not in _CONNECTED:
+            return self
+        return LinkState.READY if is_best else LinkState.SECOND_BEST
+
     def without_a_server(self, refusal: BaseException | None) -> LinkState:
         """Return the state that follows when no server was found.
 
@@ -53,7 +61,7 @@ class LinkState(Enum):
         return self if refusal is None else self.then(LinkState.REFUSED)
 
 
-_CONNECTED = {LinkState.READY, LinkState.READ_ONLY}
+_CONNECTED = {LinkState.READY, LinkState.SECOND_BEST}
 
 #: Each state -> those that may follow.
 #:
@@ -66,7 +74,7 @@ _FOLLOWING: dict[LinkState, set[LinkState]] = {
     LinkState.STARTING: {*_CONNECTED, LinkState.REFUSED, LinkState.OFFLINE, LinkState.CLOSED},
     LinkState.REFUSED: {*_CONNECTED, LinkState.OFFLINE, LinkState.CLOSED},
     LinkState.READY: {LinkState.OFFLINE, LinkState.CLOSED},
-    LinkState.READ_ONLY: {LinkState.OFFLINE, LinkState.CLOSED},
+    LinkState.SECOND_BEST: {LinkState.OFFLINE, LinkState.CLOSED},
     LinkState.OFFLINE: {*_CONNECTED, LinkState.DENIED, LinkState.CLOSED},
     LinkState.DENIED: {*_CONNECTED, LinkState.OFFLINE, LinkState.CLOSED},
     LinkState.CLOSED: set(),

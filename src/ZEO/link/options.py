@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
 from ZEO.link.credentials import Credentials
+from ZEO.link.option_checks import check
 from ZEO.net.addresses import Address, absolute, parse_all, same, show
-from ZEO.net.tls import SSLContext
 from ZEO.wire.saslprep import prepared
 from ZEO.wire.scram import checked_name
 
@@ -39,6 +39,10 @@ _UNSAID = 5, 300
 #: Seconds that a call waits for a connection by default.
 WAIT = 30.0
 
+#: Seconds that a server to read from may be behind a commit of this client by default: more than a
+#: follower in another data centre needs, and less than people mind.
+PREFER_WAIT = 1.0
+
 #: Seconds that stand for no limit: what threads can wait for, at most, is finite.
 LONGEST = 1e9
 
@@ -57,6 +61,7 @@ class Registration:
     :param timeout: seconds that a call may take; 0: any; None: the default.
     :param name: what the application calls this storage.
     :param credentials: the user whose password it proves before; None for no user.
+    :param purpose: what this link is for, where a client has several.
     """
 
     storage: str
@@ -71,11 +76,13 @@ class Registration:
     timeout: float | None = None
     name: str = ''
     credentials: Credentials | None = None
+    purpose: str = ''
 
     @property
     def who(self) -> str:
         """How lines of the log begin."""
-        return f'{self.name} (storage {self.storage})' if self.name else f'storage {self.storage}'
+        storage = f'storage {self.storage}' + (f', for {self.purpose}' if self.purpose else '')
+        return f'{self.name} ({storage})' if self.name else storage
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,10 @@ class ClientOptions:
     :param wait: whether to wait for a connection at the start.
     :param wait_timeout: seconds that a call waits for a connection.
     :param pauses: the first and the last pause between two rounds of connecting, in seconds.
+    :param read_only_fallback: whether to work without a writable server while there is none.
+    :param prefer: which servers to read from, one of
+        :data:`ZEO.link.option_checks.PREFERENCES`; None: the writable one.
+    :param prefer_wait: seconds that a server to read from may be behind a commit of this client.
     """
 
     addresses: list[Address]
@@ -136,6 +147,14 @@ class ClientOptions:
     wait: bool
     wait_timeout: float
     pauses: tuple[float, float]
+    read_only_fallback: bool = False
+    prefer: str | None = None
+    prefer_wait: float = PREFER_WAIT
+
+    @property
+    def reads_elsewhere(self) -> bool:
+        """Whether reading and writing may be at different servers."""
+        return self.prefer in ('nearest', 'replica')
 
     @classmethod
     def from_arguments(cls, given: Mapping[str, Any]) -> ClientOptions:
@@ -144,7 +163,7 @@ class ClientOptions:
         :param given: all of them, each by its name.
         :raises ConfigurationError: when one makes no sense; the text says what to give instead.
         """
-        _check(given)
+        check(given)
         addresses = addresses_of(given['addr'])
         storage, name = given['storage'] or '1', given['name'] or ''
         wait = given['wait_for_server_on_startup']
@@ -163,6 +182,9 @@ class ClientOptions:
             pauses(
                 *map(given.get, ('min_disconnect_poll', 'max_disconnect_poll', 'disconnect_poll'))
             ),
+            bool(given['read_only_fallback']),
+            given['prefer'] or None,
+            PREFER_WAIT if given['prefer_wait'] is None else min(given['prefer_wait'], LONGEST),
         )
 
 
@@ -209,7 +231,7 @@ def _registration(given: Mapping[str, Any], storage: str, name: str) -> Registra
     return Registration(
         storage,
         read_only,
-        bool(given['read_only_fallback']) and not read_only,
+        bool(given['read_only_fallback'] or given['prefer'] == 'primary') and not read_only,
         (given['client_label'] or '').replace('\n', ' '),
         ssl or None,
         hostname,
@@ -250,78 +272,3 @@ def pauses(first: float | None, last: float | None, both: float | None) -> tuple
     if first is None:
         first = FIRST_PAUSE if last is None else min(FIRST_PAUSE, last)
     return min(first, LONGEST), min(max(first, LAST_PAUSE if last is None else last), LONGEST)
-
-
-# What arguments may be.
-
-_Checks = dict[str, tuple[Callable[[Any], bool], str]]
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_path(value: Any) -> bool:
-    return isinstance(value, (str, os.PathLike)) and isinstance(os.fspath(value), str)
-
-
-def _is_time(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, bool) or (isinstance(value, int) and value in (0, 1))
-
-
-def _is_tls(value: Any) -> bool:
-    if isinstance(value, tuple) and len(value) == 2:  # as ZConfig sections give it
-        value = value[0]
-    return value is False or isinstance(value, SSLContext)
-
-
-def _all(names: str, check: Callable[[Any], bool], remedy: str) -> _Checks:
-    return dict.fromkeys(names.split(), (check, remedy))
-
-
-#: The constructor's arguments -> what they may be besides None, and what to write instead.
-_CHECKS: _Checks = {
-    **_all('storage', _is_text, "names are text, such as '1'"),
-    **_all(
-        'name client client_label ssl_server_hostname username password', _is_text, 'give a text'
-    ),
-    **_all('var blob_dir', _is_path, 'give the path of a directory'),
-    **_all(
-        'wait_timeout timeout min_disconnect_poll max_disconnect_poll disconnect_poll',
-        _is_time,
-        'give a number of seconds, 0 or more',
-    ),
-    **_all('cache_size blob_cache_size', _is_size, 'give a number of bytes'),
-    **_all(
-        'blob_cache_size_check',
-        lambda value: _is_size(value) and value <= 100,
-        'give a whole number from 1 to 100, in per cent',
-    ),
-    **_all(
-        'wait read_only read_only_fallback shared_blob_dir server_sync drop_cache_rather_verify '
-        'drop_cache_if_older wait_for_server_on_startup',
-        _is_flag,
-        'give True or False',
-    ),
-    **_all(
-        'ssl',
-        _is_tls,
-        'give an ssl.SSLContext, such as ssl.create_default_context(cafile=FILE) makes',
-    ),
-}
-
-
-def _check(given: Mapping[str, Any]) -> None:
-    for name, (makes_sense, remedy) in _CHECKS.items():
-        value = given[name]
-        if value is not None and not makes_sense(value):
-            shown = f'a {type(value).__name__}' if name == 'password' else repr(value)
-            raise ConfigurationError(f'{name} is {shown}: {remedy}')

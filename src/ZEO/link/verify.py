@@ -43,7 +43,7 @@ def check(
         state.catch_up(server_tid, [])
         return False
     if known > server_tid:
-        _accept_older(connection, known, server_tid, drop_when_older)
+        accept_older(connection, known, server_tid, drop_when_older)
         changes = None
     else:
         changes = _changes_since(known, connection, drop_rather)
@@ -54,16 +54,25 @@ def check(
     return False
 
 
-def _accept_older(
+def older(connection: Connection, known: bytes, server_tid: bytes) -> StaleServerError:
+    """Return the error of a server that has gone back in time."""
+    return StaleServerError(
+        f'the server {connection.where} is older than this client: its last transaction is '
+        f'{server_tid.hex()}, but this client has seen {known.hex()}. Was it restored from a '
+        'backup, or is it another database? If the server is right, remove the cache file of '
+        'this client, or open the storage with drop_cache_if_older=True'
+    )
+
+
+def accept_older(
     connection: Connection, known: bytes, server_tid: bytes, drop_when_older: bool
 ) -> None:
+    """Log that everything is to be dropped, since the server has gone back in time.
+
+    :raises StaleServerError: without `drop_when_older`.
+    """
     if not drop_when_older:
-        raise StaleServerError(
-            f'the server {connection.where} is older than this client: its last transaction is '
-            f'{server_tid.hex()}, but this client has seen {known.hex()}. Was it restored from a '
-            'backup, or is it another database? If the server is right, remove the cache file of '
-            'this client, or open the storage with drop_cache_if_older=True'
-        )
+        raise older(connection, known, server_tid)
     log.warning('%s: the server is older than the cache: the cache is dropped', connection.who)
 
 

@@ -48,6 +48,11 @@ class Waiting:
         self.has_effect = has_effect
         self.check = check
 
+    @property
+    def awaited(self) -> str:
+        """What the server has not done, if it takes too long."""
+        return f'answered {self.name}'
+
     def sleep(self, system: System, seconds: float) -> None:
         """Wait to be woken, at most that long; the first time, just get ready for it, since it may
         have been done before that.

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 from ZEO.net.loop import ENDS
 from ZEO.serving import blobs
 from ZEO.wire import extensions
-from ZEO.wire.extensions import EXTENSIONS, FOLLOWS, MESSAGE_SIZE, PRIMARY, REPLICA, ROLE
+from ZEO.wire.extensions import (
+    EXTENSIONS,
+    FOLLOWS,
+    MESSAGE_SIZE,
+    PRIMARY,
+    REPLICA,
+    ROLE,
+    WHOLE,
+)
 
 if TYPE_CHECKING:
     from ZEO.serving.hosted import HostedStorage
@@ -48,8 +56,8 @@ def role(hosted: HostedStorage) -> dict[str, Any]:
         hosted.loop.reports.failed('the replica cannot say its state', hosted.name, error)
         state = None
     if state == 'promoted':
-        return {ROLE: PRIMARY, FOLLOWS: False}
-    return {ROLE: REPLICA, FOLLOWS: state == 'following'}
+        return {ROLE: PRIMARY, FOLLOWS: False, WHOLE: True}
+    return {ROLE: REPLICA, FOLLOWS: state == 'following', WHOLE: state != 'copying'}
 
 
 def _name(hosted: HostedStorage) -> str:

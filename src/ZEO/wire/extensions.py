@@ -68,6 +68,10 @@ REPLICA, PRIMARY = 'replica', 'primary'
 #: the last moments; absent where the server is not a follower.
 FOLLOWS = 'follows'
 
+#: The same for whether a follower has ever had all that its primary had then: what it has before is
+#: a database of long ago.
+WHOLE = 'whole'
+
 #: The key of an ``info`` message that says that a pack is done.
 PACKED = 'packed'
 

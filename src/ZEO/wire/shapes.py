@@ -18,7 +18,7 @@ from typing import Any
 
 from ZEO.Exceptions import ProtocolError, UnrecognizedResult
 from ZEO.wire.arguments import MOST_NAME
-from ZEO.wire.extensions import EXTENSIONS, FOLLOWS, MESSAGE_SIZE, ROLE, STOPPING
+from ZEO.wire.extensions import EXTENSIONS, FOLLOWS, MESSAGE_SIZE, ROLE, STOPPING, WHOLE
 
 Check = Callable[[Any], bool]
 
@@ -122,7 +122,7 @@ def _is_info(value: Any) -> bool:
         and _are_interfaces(value.get('interfaces', ()))
         and _are_names(value.get(EXTENSIONS, ()))
         and type(value.get(ROLE, '')) is str
-        and type(value.get(FOLLOWS, False)) is bool
+        and type(value.get(FOLLOWS, False)) is type(value.get(WHOLE, False)) is bool
     )
 
 

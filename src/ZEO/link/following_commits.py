@@ -1,0 +1,77 @@
+"""The transactions of a client that commits at the primary and reads from a follower.
+
+Enters: what :mod:`ZEO.link.commits` says. Leaves: the same; once a transaction is committed, or has
+met a conflict, what is read is as new as that. Fails: as that does. A transaction that is committed
+is never reported as failed: if no server to read from has it in time, the next transaction that
+begins waits for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ZODB.POSException import ConflictError
+
+from ZEO.Exceptions import ClientDisconnected
+from ZEO.link.commits import Commits
+from ZEO.link.following_state import PrimaryState
+from ZEO.link.primary_link import PrimaryLink
+from ZEO.link.read_link import ReadLink
+from ZEO.net.system import System
+
+
+class FollowingCommits(Commits):
+    """All transactions of a client storage.
+
+    :param reads: the link to the server from which is read.
+    """
+
+    def __init__(
+        self,
+        primary: PrimaryLink,
+        reads: ReadLink,
+        state: PrimaryState,
+        merge: Callable[..., bytes],
+        check_writable: Callable[[], None],
+        system: System,
+    ) -> None:
+        super().__init__(primary, state, merge, check_writable, system)
+        self._primary_state = state
+        self._reads = reads
+
+    def vote(self, transaction: Any) -> list[bytes]:
+        """Have the primary make sure that it can commit a transaction.
+
+        After a conflict the application begins again: it would meet the same one as long as the
+        follower does not have the transaction that it is with.
+        """
+        try:
+            return super().vote(transaction)
+        except ConflictError as error:
+            self._come_to(error)
+            raise
+
+    def _come_to(self, conflict: ConflictError) -> None:
+        serials = conflict.serials
+        try:
+            if serials and isinstance(serials[0], bytes) and len(serials[0]) == 8:
+                self._reads.pass_by(serials[0])
+            else:
+                self._reads.synchronize()
+        except ClientDisconnected:  # the conflict is what the application has to handle
+            pass
+
+    def finish(self, transaction: Any, callback: Callable[[bytes], Any]) -> bytes:
+        """Commit; returns the tid once this client can read what it has committed."""
+        self.find(transaction)  # or it was not begun, and there is nothing to be unsure of
+        try:
+            tid = super().finish(transaction, callback)
+        except BaseException:
+            self._primary_state.unsure = True
+            raise
+        try:
+            self._reads.pass_by(tid)
+        finally:
+            self._primary_state.reading.settle(tid)
+        return tid
