@@ -213,7 +213,7 @@ def test_what_a_server_says_that_is_not_used_is_not_applied(
     """A client that may only read looks for a better server all the time, and each tells of changes
     before it refuses.
     """
-    monkeypatch.setattr('ZEO.link.link.LOOK_FOR_WRITABLE', 0.05)
+    monkeypatch.setattr('ZEO.link.link.LOOK_FOR_BETTER', 0.05)
     server = scripted()
     client = clients(server.address, read_only_fallback=True, wait=False)
     told = database()
