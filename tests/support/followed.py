@@ -82,6 +82,15 @@ class Server:
         """End all connections; clients come again."""
         self.in_loop(lambda: self.hosted.peers.close_all('a test'))
 
+    def stop_writing(self) -> None:
+        """Take no writes any more; clients that write come again in vain."""
+
+        def stop() -> None:
+            self.hosted.read_only = True
+            self.hosted.peers.close_all('a test')
+
+        self.in_loop(stop)
+
     def close(self) -> None:
         self._server.close()
         self._thread.join(PATIENCE)

@@ -12,9 +12,13 @@ from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.tls import SSLContext
+from ZEO.wire.extensions import PRIMARY, REPLICA
 
 #: Which servers a client may prefer to read from.
-PREFERENCES = ('nearest', 'replica', 'primary')
+PREFERENCES = ('nearest', REPLICA, PRIMARY)
+
+#: Those that may read and write at different servers.
+READ_ELSEWHERE = PREFERENCES[:2]
 
 _Checks = dict[str, tuple[Callable[[Any], bool], str]]
 
@@ -93,7 +97,7 @@ def check(given: Mapping[str, Any]) -> None:
         if value is not None and not makes_sense(value):
             shown = f'a {type(value).__name__}' if name == 'password' else repr(value)
             raise ConfigurationError(f'{name} is {shown}: {remedy}')
-    if given['shared_blob_dir'] and given['prefer'] in ('nearest', 'replica'):
+    if given['shared_blob_dir'] and given['prefer'] in READ_ELSEWHERE:
         raise ConfigurationError(
             f'prefer is {given["prefer"]!r} and shared_blob_dir is on: each server has a blob '
             'directory of its own. Give another blob_dir, which becomes a cache, without '

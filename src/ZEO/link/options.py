@@ -15,8 +15,9 @@ from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
 from ZEO.link.credentials import Credentials
-from ZEO.link.option_checks import check
+from ZEO.link.option_checks import READ_ELSEWHERE, check
 from ZEO.net.addresses import Address, absolute, parse_all, same, show
+from ZEO.wire.extensions import PRIMARY
 from ZEO.wire.saslprep import prepared
 from ZEO.wire.scram import checked_name
 
@@ -154,7 +155,7 @@ class ClientOptions:
     @property
     def reads_elsewhere(self) -> bool:
         """Whether reading and writing may be at different servers."""
-        return self.prefer in ('nearest', 'replica')
+        return self.prefer in READ_ELSEWHERE
 
     @classmethod
     def from_arguments(cls, given: Mapping[str, Any]) -> ClientOptions:
@@ -231,7 +232,7 @@ def _registration(given: Mapping[str, Any], storage: str, name: str) -> Registra
     return Registration(
         storage,
         read_only,
-        bool(given['read_only_fallback'] or given['prefer'] == 'primary') and not read_only,
+        bool(given['read_only_fallback'] or given['prefer'] == PRIMARY) and not read_only,
         (given['client_label'] or '').replace('\n', ' '),
         ssl or None,
         hostname,

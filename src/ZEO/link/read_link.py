@@ -33,7 +33,7 @@ from ZEO.link.reading_round import (
 )
 from ZEO.locks import under
 from ZEO.net.system import System
-from ZEO.wire.extensions import FOLLOWS
+from ZEO.wire.extensions import FOLLOWS, REPLICA
 
 #: Seconds for which a follower is not preferred that was behind a commit of this client for too
 #: long.
@@ -58,7 +58,7 @@ class ReadLink(Link):
         primary: PrimaryLink,
         system: System,
     ) -> None:
-        self._prefers_followers = options.prefer == 'replica'
+        self._prefers_followers = options.prefer == REPLICA
         self._patience = options.prefer_wait  # seconds that a server may be behind a commit
         self._state = state
         self._primary = primary
