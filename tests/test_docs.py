@@ -1,15 +1,11 @@
 """The examples in the documentation, run as they stand.
 
 A page with the comment ``.. examples: tested`` is typed in from top to bottom, in an empty
-directory: a code block with a caption is a file of that name, and in a ``console`` block each
-line that starts with ``$`` is a command, the lines below it what it prints.  There ``...`` stands
-for anything, on a line of its own for any lines.  What starts with ``Listening on`` is a server,
-and runs until the page ends; so is a command that ends with ``&``.
+directory, as :mod:`support.pages` says.
 """
 
 import builtins
 import importlib
-import os
 import re
 import signal
 import subprocess
@@ -21,99 +17,16 @@ import pytest
 
 import ZEO.Exceptions
 import ZEO.start
-from support.processes import Process, free_port
+from support.pages import BLOCK, Reader
+from support.sides import SOURCES
 from ZEO.cache import ClientCache
 
 TOP = Path(__file__).parent.parent
-SOURCES = Path(ZEO.start.__file__).parent.parent
 PAGES = sorted(
     path.relative_to(TOP / 'docs').as_posix()
     for path in (TOP / 'docs').rglob('*.rst')
     if '.. examples: tested\n' in path.read_text(encoding='utf-8')
 )
-COMMANDS = {
-    'python': '',
-    'start.py': '-m ZEO.start',
-    'runzeo': '-m ZEO.runzeo',
-    'zeo': '-m ZEO',
-    'repozo': '-m ZODB.scripts.repozo',
-}
-BLOCK = re.compile(
-    r'^\.\. code-block:: (?P<language>\w+)\n(?P<options>(?:   :.*\n)*)\n(?P<body>(?:   .*\n|\n)+)',
-    re.M,
-)
-
-
-class Reader:
-    """Somebody who types in what a page says, in a directory of their own."""
-
-    def __init__(self, directory):
-        self.directory = directory
-        self.servers = []
-        self.ports = {}
-        programs = directory / '.bin'
-        programs.mkdir()
-        for name, arguments in COMMANDS.items():
-            program = programs / name
-            program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n')
-            program.chmod(0o755)
-        path = os.pathsep.join([str(programs), os.environ['PATH']])
-        self.environ = {**os.environ, 'PATH': path, 'PYTHONPATH': str(SOURCES)}
-        for name in 'ZEO_CLIENT', 'INSTANCE_HOME', 'ZEO_SERVER_PID':
-            self.environ.pop(name, None)
-
-    def here(self, text):
-        """Return a text with free ports of this machine in place of 9100, 9200, …, and with the
-        user that runs the tests in place of zope.
-        """
-        text = text.replace('unix-user zope', f'unix-user {os.getuid()}')
-        return re.sub(r'\b9[1-9]00\b', lambda found: str(self.port(found[0])), text)
-
-    def port(self, name):
-        """Return the port that stands for one in the text."""
-        if name not in self.ports:
-            self.ports[name] = free_port()
-        return self.ports[name]
-
-    def follow(self, text):
-        """Do what a page says."""
-        for block in BLOCK.finditer(text):
-            body = self.here(textwrap.dedent(block['body']).strip('\n') + '\n')
-            caption = re.search(r':caption: (\S+)', block['options'])
-            if caption:
-                (self.directory / caption[1]).write_text(body)
-            elif block['language'] == 'console':
-                for command, output in re.findall(r'^\$ (.*)\n((?:(?!\$ ).*\n)*)', body, re.M):
-                    self.run(command, output)
-
-    def run(self, command, output):
-        """Run a command and compare what it prints."""
-        if command.endswith(' &'):
-            self.servers.append(self.start(f'exec {command[:-2]}'))
-            self.servers[-1].output.wait_for('serving storage')
-            return
-        process = self.start(command if '=' in command.split()[0] else f'exec {command}')
-        if output.startswith('Listening on'):
-            self.servers.append(process)
-            printed = ''.join(f'{process.output.line().decode()}\n' for _ in output.splitlines())
-        else:
-            printed = process.end()[1]
-        pattern = re.sub(r'(?m)^\\\.\\\.\\\.\\\n', r'(?:.*\n)*', re.escape(output))
-        pattern = pattern.replace(r'\.\.\.', '.*')
-        assert re.fullmatch(pattern, printed), f'$ {command}\n{printed}'
-
-    def start(self, command):
-        """Start a command of the shell."""
-        return Process(
-            ['/bin/sh', '-c', command],
-            cwd=self.directory,
-            env=self.environ,
-            stderr=subprocess.STDOUT,
-        )
-
-    def leave(self):
-        """End the servers that still run; return their exit codes."""
-        return [server.stop() for server in self.servers]
 
 
 @pytest.fixture
