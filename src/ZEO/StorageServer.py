@@ -80,6 +80,7 @@ class StorageServer:
     :param replica_timeout: seconds that a commit waits for them.
     :param replica_timeout_action: ``'warn'`` to go on without them then; ``'refuse'`` to refuse
         commits until they are back.
+    :param fence: serve read-only until this number of followers follow the server.
     :param slow: from when on commits, loads and packs have a line in the log.
     :param monitor_address: one address or several, as `addr`, for figures over HTTP.
     :raises ConfigurationError: when it cannot listen, or something to serve is not a storage.
@@ -107,6 +108,7 @@ class StorageServer:
         wait_for_replicas: int = 0,
         replica_timeout: float = 10.0,
         replica_timeout_action: str = 'warn',
+        fence: int = 0,
         slow: SlowTimes = SlowTimes(),
         monitor_address: object = None,
     ) -> None:
@@ -136,7 +138,7 @@ class StorageServer:
             invalidation_age,
             poll_interval,
             notify,
-            replicas(wait_for_replicas, replica_timeout, replica_timeout_action),
+            replicas(wait_for_replicas, replica_timeout, replica_timeout_action, fence),
             rules,
             slow,
             limits,

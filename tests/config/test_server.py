@@ -35,6 +35,7 @@ def test_a_bare_section_leaves_the_defaults():
         'wait_for_replicas': 0,
         'replica_timeout': 10.0,
         'replica_timeout_action': 'warn',
+        'fence': 0,
         'limits': Limits(),
         'conflict_modules': list(DEFAULT_MODULES),
     }
@@ -57,6 +58,7 @@ def test_every_key_arrives_as_an_option(tmp_path):
         'wait-for-replicas 2',
         'replica-timeout 1m',
         'replica-timeout-action refuse',
+        'fence 1',
         'conflict-module shop.basket',
         'conflict-module Products',
         'max-connections 5',
@@ -82,6 +84,7 @@ def test_every_key_arrives_as_an_option(tmp_path):
         'wait_for_replicas': 2,
         'replica_timeout': 60.0,
         'replica_timeout_action': 'refuse',
+        'fence': 1,
         'conflict_modules': [*DEFAULT_MODULES, 'shop.basket', 'Products'],
         'limits': Limits(
             connections=5,

@@ -45,7 +45,7 @@ def test_one_that_does_not_count_is_listed_only(followers):
 
 def test_an_older_acknowledgement_changes_nothing(followers):
     one, calls = joined(followers), []
-    followers.changed = lambda: calls.append(followers.have(1))
+    followers.watchers.append(lambda: calls.append(followers.have(1)))
     for number in (7, 5, 7, 8):
         followers.acknowledge(one, p64(number), p64(9))
     assert calls == [p64(7), p64(8)]

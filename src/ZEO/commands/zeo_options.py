@@ -55,6 +55,7 @@ class ZEOOptions:
     wait_for_replicas: int = 0
     replica_timeout: float = 10.0
     replica_timeout_action: str = 'warn'
+    fence: int = 0
     monitor_address: Any = None
 
     def __init__(self) -> None:

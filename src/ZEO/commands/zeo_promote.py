@@ -40,6 +40,8 @@ _DOUBTFUL = {
     'following': 'its primary {primary} is there and takes writes: stop it first, so that there '
     'are not two',
     'refused': 'it does not follow, since {error}',
+    'fenced': 'it waits for {needed} followers that agree, since another server may have taken its '
+    'place (fence)',
 }
 
 
@@ -130,6 +132,9 @@ def _ask(address: Any, options: Any, way: dict[str, Any]) -> Asked:
     except NoAnswer as error:
         raise NoAnswer(f'{show(address)}: {error}') from None
     replica = status.get('replica')
+    fence = status.get('fence')
+    if not isinstance(replica, dict) and isinstance(fence, dict):
+        replica = {'state': 'fenced', **fence}
     if not isinstance(replica, dict):
         raise Refusal(
             f'{show(address)}: storage {options.storage} is not a replica, so there is nothing to '
@@ -149,7 +154,7 @@ def _choose(asked: list[Asked], force: bool) -> Asked:
     chosen = max(asked, key=lambda one: one.last)
     why = _DOUBTFUL.get(str(chosen.replica.get('state')))
     if why is not None and not force:
-        known = {key: chosen.replica.get(key) for key in ('primary', 'error')}
+        known = {key: chosen.replica.get(key) for key in ('primary', 'error', 'needed')}
         raise Refusal(f'{show(chosen.address)}: {why.format(**known)} (--force promotes it anyway)')
     return chosen
 

@@ -207,6 +207,7 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
         'wait_for_replicas',
         'replica_timeout',
         'replica_timeout_action',
+        'fence',
     ):
         options[name] = getattr(zeo, name)
     if zeo.monitor_address:

@@ -86,8 +86,8 @@ class Followers(dict[Any, Follower]):
         super().__init__()
         self._name = name
         self._loop = loop
-        #: Called when what followers have may have changed.
-        self.changed: Callable[[], None] = lambda: None
+        #: Called when what followers have has changed.
+        self.watchers: list[Callable[[], None]] = []
 
     def join(self, client: Client, label: str, counts: bool) -> None:
         """A client says that it follows; once more, if it does already."""
@@ -110,7 +110,7 @@ class Followers(dict[Any, Follower]):
             )
         if tid > follower.tid:
             follower.tid = tid
-            self.changed()
+            self._changed()
 
     def left(self, client: Client) -> None:
         """A connection has ended; harmless where it was not that of a follower."""
@@ -122,7 +122,11 @@ class Followers(dict[Any, Follower]):
                 follower,
                 follower.tid.hex(),
             )
-            self.changed()
+            self._changed()
+
+    def _changed(self) -> None:
+        for watcher in self.watchers:
+            self._loop.attempt(watcher)
 
     def have(self, number: int) -> bytes:
         """Return the last transaction that this number of followers have on disk."""

@@ -18,6 +18,7 @@ from ZEO.serving.clients import Clients
 from ZEO.serving.commit.lock import CommitLock
 from ZEO.serving.contention import Contention
 from ZEO.serving.database import Database
+from ZEO.serving.fence import Fence
 from ZEO.serving.followers import Followers
 from ZEO.serving.info import info, role
 from ZEO.serving.invalidations import Invalidations
@@ -73,6 +74,7 @@ class HostedStorage:
         self.peers = Clients(name, loop)
         self.followers = Followers(name, loop)
         self.backend.attach(self.followers, self.peers)
+        self.fence = Fence(self, options.replicas.fence)
         self.sizes = Sizes(name, self.storage, self.peers, loop)
         options.policy.apply_to(storage)
         database = Database(loop, self._heard, self._lost_track)

@@ -27,17 +27,21 @@ class Replicas:
     #: What happens then: refuse commits; or go on without followers, with a line in the log.
     refuse: bool = False
 
+    #: How many followers have to follow a server that has started before it takes writes.
+    fence: int = 0
 
-def replicas(wait_for: int, timeout: float, action: str) -> Replicas:
+
+def replicas(wait_for: int, timeout: float, action: str, fence: int) -> Replicas:
     """Return how commits wait for followers.
 
     :raises ConfigurationError: for what makes no sense.
     """
-    if not isinstance(wait_for, int) or wait_for < 0:
-        raise ConfigurationError(f'wait_for_replicas is {wait_for!r}: give 0 or more')
+    for name, number in (('wait_for_replicas', wait_for), ('fence', fence)):
+        if not isinstance(number, int) or number < 0:
+            raise ConfigurationError(f'{name} is {number!r}: give a number of followers, or 0')
     if action not in ('warn', 'refuse'):
         raise ConfigurationError(f"replica_timeout_action is {action!r}: give 'warn' or 'refuse'")
-    return Replicas(wait_for, timeout, action == 'refuse')
+    return Replicas(wait_for, timeout, action == 'refuse', fence)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,14 @@ class Promotion:
         """
         hosted = self._hosted
         promote = getattr(hosted.storage, 'promote', None)
+        if hosted.fence.is_closed:
+            client.report(
+                logging.WARNING, 'promotions', 'opens the fence of storage %s', hosted.name
+            )
+            hosted.fence.open()
+            answer = Later()
+            answer.answer(hosted.last_transaction())
+            return answer
         if promote is None:
             raise StorageError(
                 f'the storage {hosted.name!r} of this server is not a replica: there is nothing to '

@@ -49,6 +49,8 @@ def _replication(hosted: HostedStorage, last: bytes | None) -> dict[str, Any]:
     replica_status = getattr(hosted.storage, 'replica_status', None)
     if replica_status is not None:
         found['replica'] = replica_status()
+    if hosted.fence.is_closed:
+        found['fence'] = {'needed': hosted.fence.needed, 'agreeing': hosted.fence.agreeing}
     replication = hosted.backend.replication()
     return found if replication is None else {**found, 'replicas': replication}
 

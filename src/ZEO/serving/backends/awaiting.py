@@ -65,7 +65,7 @@ class AwaitingBackend(FileBackend):
 
     def attach(self, followers: Followers, clients: Clients) -> None:
         super().attach(followers, clients)
-        followers.changed = self._acknowledged
+        followers.watchers.append(self._acknowledged)
 
     def awaits(self, client: Any) -> bool:
         return any(entry.commit.peer is client for entry in self._waiting.unanswered())
