@@ -19,11 +19,17 @@ class Replica(FileStorage):
         super().__init__(path)
         self.state = state
 
+    run_finish = None  # which a server sets
+
+    @property
+    def is_promoted(self):
+        return self.state == 'promoted'
+
     def isReadOnly(self):
-        return self.state != 'promoted'
+        return not self.is_promoted
 
     def replica_status(self):
-        return {'state': self.state, 'primary': 'somewhere:9100', 'error': 'it differs'}
+        return {'state': self.state, 'primary': ['somewhere:9100'], 'error': 'it differs'}
 
     def promote(self):
         if self.state == 'broken':

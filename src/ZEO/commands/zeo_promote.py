@@ -154,7 +154,8 @@ def _choose(asked: list[Asked], force: bool) -> Asked:
     chosen = max(asked, key=lambda one: one.last)
     why = _DOUBTFUL.get(str(chosen.replica.get('state')))
     if why is not None and not force:
-        known = {key: chosen.replica.get(key) for key in ('primary', 'error', 'needed')}
+        known = {key: chosen.replica.get(key) for key in ('error', 'needed')}
+        known['primary'] = ', '.join(map(str, chosen.replica.get('primary') or ()))
         raise Refusal(f'{show(chosen.address)}: {why.format(**known)} (--force promotes it anyway)')
     return chosen
 

@@ -129,9 +129,10 @@ class Following:
             self._primary = primary
             if not self._connect(primary):
                 return
+            # first: it sees then what other clients do not see yet, since that waits for followers
+            primary.follow(self._label)
             check(self._storage, primary, self._discard_lost)
             self.progress.connected(primary)
-            primary.follow(self._label)
             primary.replicated(min(self._storage.lastTransaction(), primary.last()))
             while not self.stopping:
                 primary.heard.forget_news()

@@ -46,9 +46,6 @@ def _replication(hosted: HostedStorage, last: bytes | None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if hosted.followers and last is not None:
         found['followers'] = hosted.followers.report(last, hosted.invalidations.number_after)
-    replica_status = getattr(hosted.storage, 'replica_status', None)
-    if replica_status is not None:
-        found['replica'] = replica_status()
     if hosted.fence.is_closed:
         found['fence'] = {'needed': hosted.fence.needed, 'agreeing': hosted.fence.agreeing}
     replication = hosted.backend.replication()

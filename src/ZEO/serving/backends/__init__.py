@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ZEO.net.loop import Loop
-from ZEO.serving.backends.awaiting import AwaitingBackend
+from ZEO.serving.backends.awaiting import AwaitingBackend, AwaitingReplicaBackend
 from ZEO.serving.backends.base import Backend
 from ZEO.serving.backends.instances import is_mvcc
 from ZEO.serving.backends.local import FileBackend, LocalBackend
@@ -43,12 +43,9 @@ def backend_for(
     if is_mvcc(storage):
         return MvccBackend(name, storage, loop, workers, options)
     replica = replica_within(storage)
-    if (
-        options.replicas.wait_for
-        and keeps_to_itself(storage)
-        and getattr(replica, 'is_promoted', True)
-    ):
-        return AwaitingBackend(name, storage, loop, workers, options)
+    if options.replicas.wait_for and keeps_to_itself(storage):
+        awaiting = AwaitingBackend if replica is None else AwaitingReplicaBackend
+        return awaiting(name, storage, loop, workers, options)
     kind: type[LocalBackend]
     if replica is not None:
         kind = ReplicaBackend if keeps_to_itself(storage) else WrappedReplicaBackend

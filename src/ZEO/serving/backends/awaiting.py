@@ -26,6 +26,7 @@ from ZEO.Exceptions import ClientDisconnected
 from ZEO.net.loop import Loop
 from ZEO.serving.backends.base import Committing, Found
 from ZEO.serving.backends.local import FileBackend
+from ZEO.serving.backends.replica import WrappedReplicaBackend
 from ZEO.serving.backends.seen import SeenStorage
 from ZEO.serving.backends.unacknowledged import Unacknowledged, Waiting
 from ZEO.serving.later import Client, Later, Workers
@@ -250,3 +251,9 @@ class AwaitingBackend(FileBackend):
         if tid > self._waiting.seen:  # else it was noted when it became permanent
             self._waiting.seen = tid
             super().changed(tid, oids)
+
+
+class AwaitingReplicaBackend(WrappedReplicaBackend, AwaitingBackend):
+    """A replica: what it copies is shown at once, and what is committed here when it is promoted
+    waits for its own followers.
+    """
