@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from ZEO.serving.hosted import HostedStorage
-from ZEO.serving.moments import iso
+from ZEO.serving.moments import iso, time_of
 from ZEO.serving.monitor import process
 from ZEO.serving.monitor.health import problem_of, problems_of
 from ZEO.serving.monitor.history import STEP, Look
@@ -86,6 +86,7 @@ def _storage(hosted: HostedStorage, viewer: Viewer) -> dict[str, Any]:
     may_see = viewer.may_see_clients(hosted.name)
     status = details(hosted, viewer.may_see_identities(hosted.name), MOST_CLIENTS * may_see)
     clients = status.pop('clients')
+    status.pop('errors')  # lines of the log are shown once, for the whole server
     if not may_see:
         for name in 'lock-holder', 'followers', 'slow':
             status.pop(name, None)
@@ -98,11 +99,16 @@ def _storage(hosted: HostedStorage, viewer: Viewer) -> dict[str, Any]:
         **hosted.sizes.known(),
         'queues': hosted.backend.queues(),
         'kept': None if hosted.backend.records is None else hosted.backend.records.held,
-        'packed-at': None if hosted.stats.packed_at is None else iso(hosted.stats.packed_at),
+        'packed-at': _iso(hosted.stats.packed_at),
+        'last-at': _iso(time_of(bytes.fromhex(status['last-transaction']))),
         'remembered': hosted.invalidations.held[0],
         'lock-waiting': _waiting(hosted) if may_see else None,
         'clients': _with_what_they_do(hosted, clients, viewer) if may_see else None,
     }
+
+
+def _iso(moment: float | None) -> str | None:
+    return None if moment is None else iso(moment)
 
 
 def _peer(one: Any) -> Any:
