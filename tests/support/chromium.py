@@ -1,8 +1,8 @@
 """A headless Chromium, driven through a pipe by its DevTools protocol.
 
 Enters: addresses of pages, and scripts. Leaves: what scripts return, screenshots, and what the
-browser has complained about. Fails: AssertionError for an error in a page, or an answer that does not
-come in time; FileNotFoundError without a browser.
+browser has complained about. Fails: AssertionError for an error in a page, or an answer that does
+not come in time; FileNotFoundError without a browser.
 """
 
 from __future__ import annotations
