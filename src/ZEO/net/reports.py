@@ -91,7 +91,7 @@ class Reports:
                 line = _line(text, args)
                 if level >= logging.WARNING and not kind.startswith('slow '):
                     self.errors.append(Line(self._wall_clock(), level, line))
-                log.log(level, '%s', line)
+                log.log(level, '%s', line, extra={'kind': kind})
         except Exception:  # no memory, no disk: logging never ends what it reports on
             pass
 
@@ -136,6 +136,7 @@ class Reports:
                 number,
                 WINDOW,
                 cleaned(kind),
+                extra={'kind': kind},
             )
         rest = most[MOST_SUMS:]
         if rest:

@@ -51,6 +51,8 @@ class LastLines(logging.Handler):
         """Keep a line; called with the handler's lock held."""
         level = LEVELS[logging.ERROR if record.levelno >= logging.ERROR else logging.WARNING]
         self.counts[level] += 1
+        if str(getattr(record, 'kind', '')).startswith('slow '):  # shown with its storage
+            return
         text = cleaned(_first_line(record), MOST_CHARACTERS)
         self.lines.append(Line(self.counts.total(), iso(record.created), level, text))
 
