@@ -7,6 +7,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 
 from support.inside import state_of
+from support.processes import wait_until
 from ZEO.ClientStorage import ClientStorage
 from ZEO.StorageServer import StorageServer
 
@@ -46,10 +47,10 @@ def test_a_server_that_never_followed_says_nothing(served):
     assert role(served(MappingStorage())[1]) == (None, None, None)
 
 
-def test_a_follower_says_so_and_tells_its_clients_when_that_changes(served, tmp_path):
+def test_a_follower_says_so_and_tells_its_clients_when_that_changes(served, tmp_path, monkeypatch):
+    monkeypatch.setattr('ZEO.serving.roles.LOOK', 0.02)
     storage = Following(str(tmp_path / 'data.fs'))
-    server, client = served(storage)
-    (hosted,) = server.hosted.values()
+    _, client = served(storage)
     assert role(client) == ('replica', False, False)
     for state, told in (
         ('following', ('replica', True, True)),
@@ -57,6 +58,4 @@ def test_a_follower_says_so_and_tells_its_clients_when_that_changes(served, tmp_
         ('promoted', ('primary', False, True)),
     ):
         storage.state = state
-        hosted.loop.from_thread(hosted.tell_role)
-        client.ping()
-        assert role(client) == told
+        wait_until(lambda told=told: role(client) == told)

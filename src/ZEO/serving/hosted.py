@@ -28,6 +28,7 @@ from ZEO.serving.oids import GivenOut
 from ZEO.serving.options import ServingOptions
 from ZEO.serving.packing import Packs
 from ZEO.serving.promotion import Promotion
+from ZEO.serving.roles import RoleWatch
 from ZEO.serving.sizes import Sizes
 from ZEO.serving.slow import SlowLog
 from ZEO.serving.stats import Stats
@@ -90,6 +91,7 @@ class HostedStorage:
             limits.invalidation_oids,
             self.backend.recent_changes,
         )
+        RoleWatch(self)
 
     def info(self) -> dict[str, Any]:
         """Return what get_info answers."""

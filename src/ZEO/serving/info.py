@@ -41,11 +41,11 @@ def info(hosted: HostedStorage) -> dict[str, Any]:
     }
 
 
-def role(hosted: HostedStorage) -> dict[str, Any]:
+def role(hosted: Any) -> dict[str, Any]:
     """Return what a client learns of the part that this server has: nothing where it never was a
     follower.
     """
-    status = getattr(hosted.storage, 'replica_status', None)
+    status = hosted.backend.replica_status or getattr(hosted.storage, 'replica_status', None)
     if status is None:
         return {}
     try:
