@@ -116,7 +116,9 @@ class Followers(dict[Any, Follower]):
         """A connection has ended; harmless where it was not that of a follower."""
         follower = self.pop(client, None)
         if follower is not None:
-            log.warning(
+            # one that has nothing may come again and again, since it refuses this primary
+            log.log(
+                logging.WARNING if follower.tid > z64 else logging.INFO,
                 'storage %s has lost its follower %s, which has transactions up to %s',
                 self._name,
                 follower,
