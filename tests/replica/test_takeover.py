@@ -1,5 +1,8 @@
 """A follower takes the primary's place: its clients write to it, and nothing is lost."""
 
+import os
+import shutil
+import tempfile
 import threading
 
 import pytest
@@ -10,7 +13,9 @@ from support.processes import wait_until
 from support.replicas import LONG, wait_for, wait_for_state
 from ZEO.commands.probing import ask
 from ZEO.commands.zeo_promote import main as promote
+from ZEO.commands.zeo_status import main as show_status
 from ZEO.net.addresses import show
+from ZEO.StorageServer import Access
 
 
 def committed(db, **values):
@@ -110,3 +115,37 @@ def test_a_follower_takes_no_writes_before(site, pair):
     _, follower, _ = pair
     with pytest.raises((ReadOnlyError, ZEO.Exceptions.ClientDisconnected)):
         ZEO.client(follower.addr, wait_timeout=0.3).close()
+
+
+def test_the_status_command_says_what_followers_have(site, pair, capsys):
+    primary, follower, _ = pair
+    committed(site.db(primary.addr), a=1)
+    assert show_status([show(primary.addr)]) == 0
+    printed = capsys.readouterr().out
+    assert ', has everything\n' in printed and 'needed: 1, waiting: 0' in printed
+    assert show_status([show(follower.addr)]) == 0
+    assert 'state: following' in capsys.readouterr().out
+
+
+def test_a_primary_that_stops_lets_its_follower_have_everything(site):
+    primary = site.primary()
+    replica = site.replica(primary.addr)
+    assert replica.wait_until_following(LONG)
+    db = site.db(primary.addr)
+    for number in range(50):
+        tid = committed(db, key=number)
+    primary.post(lambda: primary.drain(LONG))
+    wait_for(replica, tid)
+    wait_until(lambda: not primary.hosted['1'].peers)
+
+
+def test_only_who_may_write_can_make_others_believe_that_commits_are_safe(site):
+    me = f'unix-user {os.getuid()}'
+    socket = f'{tempfile.mkdtemp(prefix="zeo-", dir="/tmp")}/s'
+    primary = site.serve(site.file('other'), socket, access=Access.of({'1': [f'{me} read']}))
+    replica = site.replica(socket)
+    assert replica.wait_until_following(LONG)
+    (entry,) = primary.hosted['1'].status()['followers']
+    assert not entry['counts']
+    assert promote([socket]) == 1
+    shutil.rmtree(os.path.dirname(socket))

@@ -57,13 +57,16 @@ LABELS = {
 _PROCESS = ('version', 'pid', 'uptime', 'memory')
 
 #: Figures that are of no use to readers, or are shown in another form.
-_HIDDEN = ('timeout-thread-is-alive', 'clients', 'slow', 'errors', *_PROCESS)
+_HIDDEN = ('timeout-thread-is-alive', 'clients', 'followers', 'slow', 'errors', *_PROCESS)
 
 #: Older names of figures, which are kept for monitoring programs, and the better ones.
 _SAME = {'start': 'serving-since', 'pack-start': 'packing-since'}
 
 #: Characters of a line that is printed.
 _LONGEST_LINE = 2000
+
+#: Figures that consist of several, which are shown in one line.
+_PARTS = ('replica', 'replicas', 'fence')
 
 #: How many clients are listed in the text form.
 _MOST_CLIENTS = 20
@@ -78,7 +81,9 @@ def describe(figures: dict[str, Any], now: float) -> list[str]:
     names = [name for name in LABELS if name in figures]
     names += sorted(name for name in figures if name not in LABELS and name not in _HIDDEN)
     lines = [f'    {_label(name):28}{_value(name, figures[name], now)}' for name in names]
-    clients = figures.get('clients')
+    followers, clients = figures.get('followers'), figures.get('clients')
+    if isinstance(followers, (list, tuple)):
+        lines += _followers(followers)
     return [*lines, *_clients(clients, figures)] if isinstance(clients, (list, tuple)) else lines
 
 
@@ -99,6 +104,8 @@ def _value(name: str, value: Any, now: float) -> str:
         return _client(value) if isinstance(value, dict) else 'none'
     if name == 'last-transaction':
         return _time_of(value)
+    if name in _PARTS and isinstance(value, dict):
+        return ', '.join(f'{part}: {_value(part, one, now)}' for part, one in value.items())
     if name == 'denied' and isinstance(value, dict):
         return ', '.join(f'{kind}: {number}' for kind, number in value.items()) or 'nothing'
     if name == 'pack-progress' and isinstance(value, float):
@@ -117,6 +124,26 @@ def _time_of(tid: Any) -> str:
         return f'{iso(TimeStamp(raw).timeTime())} ({tid})'
     except (TypeError, ValueError):
         return str(tid)
+
+
+def _followers(followers: Sequence[Any]) -> list[str]:
+    lines = [
+        f'      {_client(one)}, since {one.get("since")}, {_behind(one)}'
+        + ('' if one.get('counts') else ', does not count: it may only read')
+        for one in followers[:_MOST_CLIENTS]
+        if isinstance(one, dict)
+    ]
+    return ['    followers', *lines] if lines else []
+
+
+def _behind(follower: dict[str, Any]) -> str:
+    if follower.get('replicated') is None:
+        return 'has not copied anything yet'
+    transactions, seconds = follower.get('lag-transactions'), follower.get('lag-seconds')
+    if transactions == 0:
+        return 'has everything'
+    many = 'many' if transactions is None else transactions
+    return f'{many} transactions and {seconds} s behind'
 
 
 def _clients(clients: Sequence[Any], figures: dict[str, Any]) -> list[str]:
