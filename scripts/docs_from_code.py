@@ -165,12 +165,13 @@ def limits() -> str:
 
 def metrics() -> str:
     """Return the table of what a server shows to Prometheus."""
+    from ZEO.serving.monitor.of_replication import REPLICATION
     from ZEO.serving.monitor.of_server import SERVER
     from ZEO.serving.monitor.of_storage import STORAGE
 
     lines = ['.. list-table::', '   :header-rows: 1', '   :widths: 45 15 40', '']
     lines += ['   * - Metric', '     - Kind', '     - Meaning']
-    for first, families in ((), SERVER), (('storage',), STORAGE):
+    for first, families in ((), SERVER), (('storage',), (*STORAGE, *REPLICATION)):
         for family in families:
             labels = ', '.join((*first, *family.labels))
             lines += [

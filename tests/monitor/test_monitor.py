@@ -18,6 +18,7 @@ import ZEO
 from support.processes import free_ports, wait_until
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.monitor.exposition import OPEN_METRICS
+from ZEO.serving.monitor.of_replication import REPLICATION
 from ZEO.serving.monitor.of_server import SERVER
 from ZEO.serving.monitor.of_storage import STORAGE
 from ZEO.StorageServer import Access, Limits
@@ -66,11 +67,12 @@ def test_prometheus_reads_all_metrics_in_both_forms(monitored, tmp_path):
     answer = server.get('/metrics', f'Accept: {OPEN_METRICS}; version=1.0.0')
     assert answer.headers['content-type'] == f'{OPEN_METRICS}; version=1.0.0; charset=utf-8'
     found = {family.name: family for family in open_metrics(answer.text)}
-    assert list(found) == [family.name for family in (*SERVER, *STORAGE)]
-    for family in (*SERVER, *STORAGE):
+    families = (*SERVER, *STORAGE, *REPLICATION)
+    assert list(found) == [family.name for family in families]
+    for family in families:
         assert found[family.name].type == family.kind and found[family.name].unit == family.unit
         assert found[family.name].documentation == family.text
-        if family.name not in AT_TIMES:
+        if family.name not in AT_TIMES and family not in REPLICATION:
             assert found[family.name].samples
     names = {sample.labels['storage'] for sample in found['zeo_clients'].samples}
     assert names == {'main', 'odd"\\\n'}
@@ -170,6 +172,26 @@ def test_a_server_that_stops_is_not_ready(monitored):
     assert connection.get('/readyz').status == 200
     server.server.is_stopping = True
     assert 'the server is stopping' in connection.get('/readyz').text
+
+
+def test_a_primary_and_its_follower_say_how_far_it_is(monitored, tmp_path):
+    primary = monitored({'main': FileStorage(str(tmp_path / 'Data.fs'))})
+    work(primary.client())
+    replica = ZEO.Replica(primary.server.addr, str(tmp_path / 'copy.fs'), storage='main')
+    follower = monitored({'main': replica})
+    wait_until(lambda: follower.get('/readyz').status == 200)
+    found = metrics(follower)
+    assert found['zeo_replica_following', 'main'] == 1
+    assert found['zeo_replica_lag_transactions', 'main'] == 0
+    assert found['zeo_replica_copied_transactions_total', 'main'] == 2
+    wait_until(lambda: metrics(primary).get(('zeo_follower_lag_transactions', 'main')) == 0)
+    assert metrics(primary)['zeo_followers', 'main'] == 1
+    shown = follower.json('/live.json')['storages'][0]
+    assert shown['replica']['state'] == 'following'
+    assert primary.json('/live.json')['storages'][0]['followers'][0]['lag-transactions'] == 0
+    primary.close()
+    wait_until(lambda: follower.get('/readyz').status == 503)
+    assert 'the follower is disconnected' in follower.get('/readyz').text
 
 
 # The form of answers.

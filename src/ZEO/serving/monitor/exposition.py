@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from ZEO.net.loop import ENDS
 from ZEO.serving.histogram import Histogram
 from ZEO.serving.monitor.families import HISTOGRAM, INFO, Family
+from ZEO.serving.monitor.of_replication import REPLICATION
 from ZEO.serving.monitor.of_server import SERVER
 from ZEO.serving.monitor.of_storage import STORAGE
 from ZEO.serving.monitor.watched import Watched
@@ -36,7 +37,7 @@ def pieces(server: Watched, kind: str) -> Iterator[str]:
     is_open = kind == OPEN_METRICS
     for family in SERVER:
         yield _head(family, is_open) + _lines(server, family, server, ())
-    for family in STORAGE:
+    for family in (*STORAGE, *REPLICATION):
         yield _head(family, is_open)
         for name, hosted in server.storages.items():
             yield _lines(server, family, hosted, (name,))

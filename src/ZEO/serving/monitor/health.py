@@ -15,7 +15,18 @@ from ZEO.serving.monitor.watched import Watched
 def problem_of(hosted: HostedStorage) -> str | None:
     """Return why a storage cannot be used by clients now; None where it can."""
     trouble = hosted.backend.trouble
-    return None if trouble is None else f'its database, or its own server, is away: {trouble}'
+    if trouble is not None:
+        return f'its database, or its own server, is away: {trouble}'
+    status = hosted.backend.replica_status
+    return None if status is None else _behind(status())
+
+
+def _behind(replica: dict[str, Any]) -> str | None:
+    """Return why a follower is not where its primary is; None where it is, or was promoted."""
+    state, error = replica['state'], replica['error']
+    if state in ('following', 'promoted'):
+        return None
+    return f'the follower is {state}' + (f': {error}' if error else '')
 
 
 def problems_of(server: Watched) -> dict[str, str]:
