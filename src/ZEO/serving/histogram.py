@@ -17,22 +17,23 @@ BOUNDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30
 class Histogram:
     """Durations of one kind."""
 
-    __slots__ = ('sum', '_counts')
+    __slots__ = ('sum', 'counts')
 
     def __init__(self) -> None:
         self.sum = 0.0  # seconds
-        self._counts = [0] * (len(BOUNDS) + 1)  # the last: longer than every bound
+        #: How many were longer than a bound and not than the next one.
+        self.counts = [0] * (len(BOUNDS) + 1)
 
     def add(self, seconds: float) -> None:
         """Count one more."""
-        self._counts[bisect_left(BOUNDS, seconds)] += 1
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.sum += seconds
 
     @property
     def count(self) -> int:
         """How many there were."""
-        return sum(self._counts)
+        return sum(self.counts)
 
     def up_to(self) -> Iterator[tuple[float, int]]:
         """Yield each bound with the number of those that were no longer; the last is infinite."""
-        return zip((*BOUNDS, float('inf')), accumulate(self._counts), strict=True)
+        return zip((*BOUNDS, float('inf')), accumulate(self.counts), strict=True)
