@@ -213,6 +213,10 @@ class StorageServer:
         """Have `function` called in the loop's thread; from any thread or signal handler."""
         self._loop.from_thread(function)
 
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Have `function` called after that many seconds; in the loop's thread."""
+        self._loop.later(seconds, function)
+
     @property
     def access(self) -> Access | None:
         """What each client may do; None: every client may do everything."""

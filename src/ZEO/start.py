@@ -51,7 +51,7 @@ class ClassicServer(ServerProcess):
 
     def handle_sighup(self) -> None:
         """End the server."""
-        self._signals.on_stop(signal.SIGHUP, None)
+        self.stop(signal.SIGHUP)
 
     def make_pidfile(self) -> None:
         """Write this process's id to the file of the environment, which becomes the user's."""

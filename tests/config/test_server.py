@@ -12,6 +12,7 @@ from ZEO.config.server import OLD_KEYS, open_server, settings
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.limits import KEYS, Limits, bounds
 from ZEO.serving.resolve import DEFAULT_MODULES
+from ZEO.serving.slow import SlowTimes
 
 MAPPING = '<mappingstorage>\n</mappingstorage>\n'
 
@@ -36,6 +37,7 @@ def test_a_bare_section_leaves_the_defaults():
         'replica_timeout': 10.0,
         'replica_timeout_action': 'warn',
         'fence': 0,
+        'slow': SlowTimes(),
         'limits': Limits(),
         'conflict_modules': list(DEFAULT_MODULES),
     }
@@ -69,9 +71,13 @@ def test_every_key_arrives_as_an_option(tmp_path):
         'commit-buffer-size 3MB',
         'record-cache-size 0',
         'max-iterators 4',
+        'slow-commit 250',
+        'slow-load 0',
+        'slow-pack 1h',
+        'stop-time 1m',
     )
     assert found.addresses == [('127.0.0.1', 0), f'{tmp_path}/s', ('::1', 8100)]
-    assert found.pid_file == f'{tmp_path}/pid'
+    assert found.pid_file == f'{tmp_path}/pid' and found.stop_time == 60
     assert found.options == {
         'read_only': True,
         'invalidation_queue_size': 7,
@@ -86,6 +92,7 @@ def test_every_key_arrives_as_an_option(tmp_path):
         'replica_timeout_action': 'refuse',
         'fence': 1,
         'conflict_modules': [*DEFAULT_MODULES, 'shop.basket', 'Products'],
+        'slow': SlowTimes(commit=250, load=0, pack=3600),
         'limits': Limits(
             connections=5,
             message_size=2**30,

@@ -16,9 +16,12 @@ from ZEO.commands.pid_file import PidFile
 from ZEO.commands.process_log import log_start
 from ZEO.commands.profiling import check_profile, profiled
 from ZEO.commands.signals import Handler, Signals
+from ZEO.commands.watching import Watching
 from ZEO.config.server import STOP_TIME, check_addresses, listen
 from ZEO.config.storages import close_all
+from ZEO.net.activation import inherited, join
 from ZEO.net.addresses import show
+from ZEO.net.notifications import Supervisor
 from ZEO.serving import descriptors
 from ZEO.serving.limits import Limits
 from ZEO.StorageServer import StorageServer
@@ -48,6 +51,12 @@ class ServerProcess:
         self._signals = Signals(getattr(options, 'stop_time', STOP_TIME))
         self._installed = ExitStack()  # the handlers of signals
         self._pid_file: PidFile | None = None
+        self.supervisor = Supervisor()
+
+    @property
+    def addresses(self) -> list[Any]:
+        """Where to listen: sockets that a supervisor has opened, and what the options say."""
+        return join(self.options.addresses, inherited())
 
     def main(self) -> None:
         """Serve until a signal comes.
@@ -63,6 +72,7 @@ class ServerProcess:
             stack.callback(self.remove_pidfile)
             self.make_pidfile()
             stack.callback(self.close_server)
+            self.supervisor.status('opening storages')
             self.open_storages()
             self.create_server()
             self.loop_forever()
@@ -82,18 +92,27 @@ class ServerProcess:
 
     def handle_sigterm(self) -> None:
         """End the server."""
-        self._signals.on_stop(signal.SIGTERM, None)
+        self.stop(signal.SIGTERM)
 
     def handle_sigint(self) -> None:
         """End the server."""
-        self._signals.on_stop(signal.SIGINT, None)
+        self.stop(signal.SIGINT)
+
+    def stop(self, number: signal.Signals) -> None:
+        """End the server, since this signal has come."""
+        self._signals.on_stop(number, None)
+        if self.server is not None:
+            self.server.post(self._say_that_it_stops)
+
+    def _say_that_it_stops(self) -> None:
+        self.supervisor.send('STOPPING=1', 'STATUS=waiting for clients to finish')
 
     def check_socket(self) -> None:
         """Find out whether the addresses can be listened on, and the profile be written.
 
         :raises ConfigurationError: when one of them cannot.
         """
-        check_addresses(self.options.addresses)
+        check_addresses(self.addresses)
         check_profile(self.options.profile)
 
     def clear_socket(self) -> None:
@@ -123,7 +142,7 @@ class ServerProcess:
         use_all_files(options.get('limits', Limits()))
         # what a storage on a network has changed last may be long in coming
         with self._signals.interruptible():
-            self.server = listen(self.options.addresses, self.storages, **options)
+            self.server = listen(self.addresses, self.storages, **options)
 
     def loop_forever(self) -> None:
         """Serve until a signal comes."""
@@ -136,8 +155,10 @@ class ServerProcess:
         for name, storage in server.storages.items():
             log.info('serving storage %s: %s %s', name, type(storage).__name__, storage.getName())
         self._signals.watch(server)
+        server.post(Watching(server, self.supervisor).begin)
         with profiled(self.options.profile):
             server.serve_forever()
+        self.supervisor.send('STOPPING=1', 'STATUS=closing storages')
         log.info('stopped by %s', self._signals.stopped_by or 'the program')
 
     def close_server(self) -> None:

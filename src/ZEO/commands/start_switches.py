@@ -16,6 +16,7 @@ from ZEO.commands.options import Parser, program
 from ZEO.config import datatypes
 from ZEO.config.server import STOP_TIME
 from ZEO.Exceptions import ConfigurationError
+from ZEO.net.activation import inherited
 from ZEO.net.addresses import Address
 
 LOOPBACK = '127.0.0.1'
@@ -182,7 +183,7 @@ def parse(args: Sequence[str]) -> Options:
         _take_argument(options, argument)
     if options.hosts and not options.ports:
         raise ConfigurationError('-h needs a port: give -p PORT as well')
-    if not options.addresses:
+    if not options.addresses and not inherited():
         raise ConfigurationError('no address to listen on: give -p PORT or -U SOCKET')
     return options
 

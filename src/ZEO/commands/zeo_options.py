@@ -14,6 +14,7 @@ from typing import Any
 from ZEO.commands.runzeo_switches import read, settings_of
 from ZEO.config.server import STOP_TIME, Settings, StorageFactory
 from ZEO.Exceptions import ConfigurationError
+from ZEO.net.activation import inherited
 from ZEO.net.addresses import Address, parse_all
 from ZEO.StorageServer import StorageServer
 
@@ -86,8 +87,8 @@ class ZEOOptions:
 
     @property
     def addresses(self) -> list[Address]:
-        """All addresses to listen on."""
-        return parse_all(self.address)
+        """All addresses to listen on; none where a supervisor has opened the sockets."""
+        return [] if self.address == [] and inherited() else parse_all(self.address)
 
     def factories(self) -> dict[str, Any]:
         """Return what opens the storages, by the name that clients ask for.

@@ -21,6 +21,7 @@ from ZEO.config.storages import DEFAULT_NAME, close_all, open_file
 from ZEO.config.tls import TlsSection
 from ZEO.Exceptions import ConfigurationError, Unavailable
 from ZEO.net import addresses
+from ZEO.net.activation import inherited
 from ZEO.net.addresses import Address
 from ZEO.net.tls import SSLContext
 from ZEO.net.unix_sockets import FileRights
@@ -139,7 +140,7 @@ class Settings:
             raise ConfigurationError(
                 'no storage to serve: give a storage section in the configuration, or -f FILE'
             )
-        if not self.addresses:
+        if not self.addresses and not inherited():
             raise ConfigurationError(
                 'no address to listen on: give one in the <zeo> section, or -a ADDRESS'
             )
@@ -169,7 +170,7 @@ class Settings:
         """Return what rules of access have to be about."""
         return Situation(
             self.storages,
-            self.addresses,
+            [*self.addresses, *map(addresses.bound, inherited())],
             self.options.get('ssl'),
             self.options.get('password_file') is not None,
         )

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ZEO.net import addresses, unix_sockets
+from ZEO.net.activation import InheritedSocket
 from ZEO.net.loop import READ, Loop
 from ZEO.net.sources import source_of
 
@@ -44,7 +45,12 @@ class Acceptor:
         self._logged_exhaustion = False
         self._closed = False
         self.address = addresses.bound(listener)
-        self._file = unix_sockets.identity(self.address) if isinstance(self.address, str) else None
+        # None for the file of a socket that a supervisor keeps
+        self._file = (
+            unix_sockets.identity(self.address)
+            if isinstance(self.address, str) and not isinstance(listener, InheritedSocket)
+            else None
+        )
         loop.add(listener, READ, self._on_ready)
 
     def close(self) -> None:

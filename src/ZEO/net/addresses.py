@@ -61,6 +61,8 @@ def parse(address: object) -> Address:
 
     :raises ConfigurationError: when it is neither, nor a port number.
     """
+    if isinstance(address, socket.socket):  # which a supervisor has opened
+        return address  # type: ignore[return-value]
     if isinstance(address, (bytes, os.PathLike)):
         address = os.fsdecode(address)
     if isinstance(address, int) and not isinstance(address, bool):
@@ -153,25 +155,30 @@ def show(address: object) -> str:
     return str(address) or 'a Unix socket'
 
 
-def listen(address: Address, access: FileRights = BY_UMASK) -> list[socket.socket]:
+def listen(address: Any, access: FileRights = BY_UMASK) -> list[socket.socket]:
     """Return sockets that listen on `address`; several where a name stands for several, as an empty
     host does.
 
+    :param address: a socket that listens already stands for itself.
     :param access: who may connect to a Unix socket.
     :raises ConfigurationError: when that is not possible, with the reason.
     :raises Unavailable: when it is not possible now, but may be later.
     """
+    if isinstance(address, socket.socket):
+        return [address]
     with _explained(address):
         return (
             [_listen_unix(address, access)] if isinstance(address, str) else _listen_tcp(*address)
         )
 
 
-def check(address: Address) -> None:
+def check(address: Any) -> None:
     """Check that `address` can be listened on, before work that takes long; clients do not notice.
 
     :raises ConfigurationError: as :func:`listen`.
     """
+    if isinstance(address, socket.socket):
+        return
     with _explained(address):
         if isinstance(address, str):
             unix_sockets.remove_stale(address)

@@ -104,6 +104,10 @@ class SlowLog:
         if 0 < self.times.pack <= seconds:
             self._note('pack', client, seconds, {'storage': seconds}, '')
 
+    def loop(self, seconds: float) -> None:
+        """Nothing was served for this long, since one call took all the time."""
+        self._note('loop', 'server', seconds, {'storage': seconds}, '')
+
     def _note(
         self, kind: str, client: Any, seconds: float, parts: dict[str, float], what: str
     ) -> None:
