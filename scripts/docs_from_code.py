@@ -40,6 +40,7 @@ VALUES = {
     'poll_interval': 'time',
     'replicas': 'number',
     'timeout_action': '``warn`` or ``refuse``',
+    'log_format': '``text`` or ``json``',
     'size': 'size',
     'size_or_none': 'size',
     'SuffixMultiplier': 'size',

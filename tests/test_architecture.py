@@ -58,7 +58,17 @@ BELOW['replica'] = {*BELOW['StorageServer'], 'StorageServer', 'ClientStorage', '
 BELOW['config'] = set(BELOW)
 BELOW['data'] = set(BELOW)
 BELOW['commands'] = set(BELOW)
-TOP = {'__init__', '__main__', 'embedded', 'scripts', 'start', 'runzeo', 'zeoctl', 'nagios'}
+TOP = {
+    '__init__',
+    '__main__',
+    'databases',
+    'embedded',
+    'scripts',
+    'start',
+    'runzeo',
+    'zeoctl',
+    'nagios',
+}
 
 NETWORK = {'socket', 'select', 'selectors', 'ssl', 'socketserver', 'asyncio'}
 THREADS = {'threading', '_thread', 'concurrent', 'multiprocessing', 'queue'}

@@ -136,7 +136,7 @@ def test_nobody_there(tmp_path):
 
 
 def test_a_database_that_fails_closes_its_storage(serve, monkeypatch):
-    import ZODB
+    import ZEO.databases
 
     opened = []
 
@@ -144,7 +144,7 @@ def test_a_database_that_fails_closes_its_storage(serve, monkeypatch):
         opened.append(storage)
         raise RuntimeError('no database today')
 
-    monkeypatch.setattr(ZODB, 'DB', fail)
+    monkeypatch.setattr(ZEO.databases, 'Database', fail)
     with pytest.raises(RuntimeError):
         ZEO.DB(serve())
     assert not opened[0].is_connected()

@@ -34,6 +34,7 @@ from ZEO.link.parts import Events, assemble
 from ZEO.link.prefetch import Prefetched
 from ZEO.link.provided import provided
 from ZEO.link.state import NullDatabase
+from ZEO.net.addresses import show
 from ZEO.net.system import REAL, System
 from ZEO.wire.extensions import BATCHES, BLOB_LENGTH, EXTENSIONS, RESTORE_BLOB
 
@@ -158,6 +159,7 @@ class ClientStorage(ConflictResolvingStorage):
         """Make the parts of a client and connect them to each other."""
         self.__name__ = wanted.title
         self._name = wanted.name
+        self._storage = wanted.registration.storage
         self._sort_key = wanted.sort_key
         self._is_read_only = wanted.registration.read_only
         self._server_sync = wanted.server_sync
@@ -204,6 +206,16 @@ class ClientStorage(ConflictResolvingStorage):
             except BaseException:
                 self.close()
                 raise
+
+    def __repr__(self) -> str:
+        where = ', '.join(map(show, self._server.addresses))
+        return f'<ClientStorage of {where}, storage {self._storage!r}: {self._server.state.value}>'
+
+    def __enter__(self) -> ClientStorage:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     # Connections, in the link's connecting thread.
 

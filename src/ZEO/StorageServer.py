@@ -166,6 +166,12 @@ class StorageServer:
             self._service, self._reception, lambda: self.is_stopping or self._closed
         )
 
+    def __repr__(self) -> str:
+        state = 'serving' if not self._ended.is_set() else 'not serving'
+        state = 'closed' if self._closed else 'stopping' if self.is_stopping else state
+        where = ', '.join(map(addresses.show, self.addresses))
+        return f'<StorageServer at {where}, storages {", ".join(self.storages)}: {state}>'
+
     @property
     def addresses(self) -> list[Address]:
         """What it listens on."""
@@ -247,6 +253,23 @@ class StorageServer:
         warn(access, situation)
         for peer in list(self._peers):
             peer.check_right()
+
+    def use_limits(self, limits: Limits) -> None:
+        """Have other limits from now on, those of one client for clients that connect from now on;
+        in the loop's thread (:meth:`post`).
+        """
+        self.limits = limits
+        self._reception.use(limits)
+        for hosted in self.hosted.values():
+            hosted.limits = limits
+            if hosted.backend.records is not None:
+                hosted.backend.records.resize(limits.record_memory)
+
+    def use_times(self, slow: SlowTimes, transaction_timeout: float | None) -> None:
+        """Have other times from now on, as the constructor takes them; in the loop's thread."""
+        for hosted in self.hosted.values():
+            hosted.slow.times = slow
+            hosted.transaction_timeout = transaction_timeout
 
     def reload_passwords(self) -> frozenset[str] | None:
         """Read the password file again, and end the connections of users that are gone, or whose

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from ZODB import DB as Database
-    from ZODB.Connection import Connection
-
     from ZEO.ClientStorage import ClientStorage
+    from ZEO.databases import Connection, Database
+    from ZEO.embedded import Running
     from ZEO.replica.storage import Replica
 
-__all__ = ['DB', 'Replica', 'client', 'connection', 'server']
+    __version__: str
+
+__all__ = ['DB', 'Replica', '__version__', 'client', 'connection', 'server']
 
 _Arguments = ParamSpec('_Arguments')
 _Result = TypeVar('_Result')
@@ -32,6 +33,10 @@ def __getattr__(name: str) -> Any:
         from ZEO.replica.storage import Replica
 
         return Replica
+    if name == '__version__':
+        from ZEO.version import version
+
+        return version()
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
@@ -104,10 +109,10 @@ def _with_arguments_of(
 def DB(*args: Any, **options: Any) -> Database:
     """Return a ZODB database over a storage that a server serves.
 
-    The arguments and the exceptions are those of :func:`client`. Closing the database closes the
-    storage.
+    The arguments and the exceptions are those of :func:`client`. Closing the database, as ``with``
+    does at its end, closes the storage.
     """
-    from ZODB import DB as Database
+    from ZEO.databases import Database
 
     storage = client(*args, **options)
     try:
@@ -122,7 +127,7 @@ def connection(*args: Any, **options: Any) -> Connection:
     """Return a connection to a new database over a storage that a server serves.
 
     The arguments and the exceptions are those of :func:`client`. Closing the connection closes the
-    database.
+    database; ``with`` does so at its end, after it has committed, or aborted after an exception.
     """
     database = DB(*args, **options)
     try:
@@ -148,7 +153,7 @@ def server(
     debug: Any = None,
     suicide: Any = None,
     show_config: Any = None,
-) -> tuple[Any, Callable[..., None]]:
+) -> Running:
     """Run a server, for tests and for trying things out.
 
     :param path: the file of a FileStorage; without it and without `storage_conf`, a
@@ -166,7 +171,8 @@ def server(
     :param start_timeout: seconds that a process may take to start.
     :param protocol: accepted and ignored, like `log`, `debug`, `suicide` and `show_config`: other
         versions have them.
-    :returns: the address for clients, and a function that stops the server and waits for its end.
+    :returns: the address for clients, and a function that stops the server and waits for its end;
+        ``with ZEO.server() as address:`` stops it at the end of the block.
     :raises ZEO.Exceptions.ConfigurationError: when one of these arguments is wrong.
     """
     from ZEO.embedded import run

@@ -18,7 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from ZEO.commands.signals import Signals
 from ZEO.config.datatypes import bind_address
@@ -26,6 +26,20 @@ from ZEO.config.loading import load_text
 from ZEO.config.server import Settings, open_server, settings
 from ZEO.Exceptions import ConfigurationError, Unavailable
 from ZEO.net.addresses import Address, parse
+
+
+class Running(NamedTuple):
+    """A running server; ``with`` gives its address, and stops it at the end."""
+
+    address: Address
+    stop: Callable[..., None]
+
+    def __enter__(self) -> Address:
+        return self.address
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
 
 #: Rules for every storage, or for each by its name.
 Rules = Iterable[str] | Mapping[str, Iterable[str]]
@@ -45,7 +59,7 @@ def run(
     access: Rules | None = None,
     name: str | None = None,
     start_timeout: float = 60.0,
-) -> tuple[Address, Callable[..., None]]:
+) -> Running:
     """Start a server; arguments and returned values are those of :func:`ZEO.server`.
 
     :param name: the name of its thread.
@@ -128,7 +142,7 @@ def _reachable(address: Address) -> Address:
     return address
 
 
-def _in_a_thread(text: str, where: Address, name: str) -> tuple[Address, Callable[..., None]]:
+def _in_a_thread(text: str, where: Address, name: str) -> Running:
     server = open_server(_settings(text, where))
     thread = threading.Thread(target=server.serve_forever, name=name, daemon=True)
     thread.start()
@@ -139,14 +153,14 @@ def _in_a_thread(text: str, where: Address, name: str) -> tuple[Address, Callabl
         thread.join(stop_timeout)
         server.close()
 
-    return _reachable(server.addr), stop
+    return Running(_reachable(server.addr), stop)
 
 
 def _in_a_process(
     text: str,
     where: Address,
     start_timeout: float,
-) -> tuple[Address, Callable[..., None]]:
+) -> Running:
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(path or '.' for path in sys.path)}
     process = subprocess.Popen(
         [sys.executable, '-m', 'ZEO.embedded'],
@@ -175,7 +189,7 @@ def _in_a_process(
     if error:
         stop()
         raise (Unavailable if status == Unavailable.exit_status else ConfigurationError)(error)
-    return parse(address), stop
+    return Running(parse(address), stop)
 
 
 def _answer(process: subprocess.Popen[bytes], question: bytes, patience: float) -> bytes:

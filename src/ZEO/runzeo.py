@@ -47,16 +47,22 @@ class ZEOServer(ServerProcess):
 
     def __init__(self, options: ZEOOptions) -> None:
         super().__init__(options)
-        self._reloading = Reloading()
+        self._reloading = Reloading(self.supervisor)
 
     def handle_sighup(self) -> None:
-        """Open the log files again, and read the rules of access and the passwords again."""
+        """Open the log files again, and read the configuration and the passwords again."""
         self._signals.on_reopen(signal.SIGHUP, None)
         self._reloading.signalled()
 
     def handle_sigusr2(self) -> None:
         """Open the log files again."""
         self._signals.on_reopen(signal.SIGUSR2, None)
+
+    def stop(self, number: signal.Signals) -> None:
+        """End the server; clients have the time that was configured last."""
+        if self._reloading.stop_time is not None:
+            self._signals.stop_time = self._reloading.stop_time
+        super().stop(number)
 
     def open_storages(self) -> None:
         """Open the storages.
@@ -70,7 +76,10 @@ class ZEOServer(ServerProcess):
     def loop_forever(self) -> None:
         """Serve until a signal comes."""
         assert self.server is not None
-        self._reloading.watch(self.server, self.options.configfile)
+        options = self.options
+        self._reloading.watch(
+            self.server, options.configfile, (options.settings, options.settings_again)
+        )
         super().loop_forever()
 
 

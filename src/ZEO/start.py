@@ -46,7 +46,10 @@ class ClassicServer(ServerProcess):
 
     def setup_default_logging(self) -> None:
         """Log to standard error."""
-        log_to_standard_error(logging.DEBUG if self.options.debug else logging.WARNING)
+        options = self.options
+        log_to_standard_error(
+            logging.DEBUG if options.debug else options.log_level, options.log_format
+        )
         log_start()
 
     def handle_sighup(self) -> None:

@@ -16,6 +16,7 @@ from support.processes import Process
 from ZEO.commands.probing import probe
 from ZEO.commands.reloading import Reloading
 from ZEO.Exceptions import AuthError, ClientDisconnected
+from ZEO.net.notifications import Supervisor
 
 SOURCES = str(Path(ZEO.__file__).parent.parent)
 ME = f'unix-user {os.getuid()}'
@@ -187,12 +188,61 @@ def test_a_signal_before_the_service_is_not_lost(tmp_path):
         def reload_passwords(self):
             posted.append('passwords')
 
-    reloading = Reloading()
+    reloading = Reloading(Supervisor({}))
     reloading.watch(Server(), None)
     assert posted == []
-    reloading = Reloading()
+    reloading = Reloading(Supervisor({}))
     reloading.signalled()
     reloading.watch(Server(), None)
     (begin,) = posted
     begin()  # there is no file to read
     assert posted == [begin, 'passwords']
+
+
+READ_AGAIN = 'the configuration was read again: '
+
+
+def test_limits_and_times_are_used_from_now_on(server):
+    keys = ['max-connections 1', 'transaction-timeout 7', 'slow-commit 2m', 'record-cache-size 1KB']
+    server.write(f'{ME} write', text='\n'.join([*keys, 'stop-time 1', 'max-message-size 1MB']))
+    line = server.hang_up(READ_AGAIN)
+    for change in (
+        'max-connections: 1 (was 10000)',
+        'max-message-size: 1,048,576 (was 2,147,483,647)',
+        'record-cache-size: 1024 (was 33,554,432)',
+        'slow-commit: 120 (was 1)',
+        'transaction-timeout: 7 (was 30)',
+        'stop-time: 1 (was 5)',
+    ):
+        assert change in line
+    with ZEO.client(server.address), pytest.raises(ClientDisconnected):
+        ZEO.client(server.address, wait_timeout=0.1)
+    server.write(f'{ME} write')
+    assert 'max-connections: 10000 (was 1)' in server.hang_up(READ_AGAIN)
+
+
+def test_what_needs_a_restart_is_said(server):
+    server.write(f'{ME} write', text='invalidation-queue-size 7\nread-only on\nlog-format json')
+    line = server.hang_up('only a restart can change: ')
+    assert line.endswith(
+        'only a restart can change: invalidation-queue-size, log-format, read-only'
+    )
+
+
+def test_the_level_of_the_log_is_changed(server, tmp_path):
+    (tmp_path / 'log').touch()
+    eventlog = '<eventlog>\nlevel {}\n<logfile>\npath log\n</logfile>\n</eventlog>\n'
+    text = CONFIGURATION.format(server.address + '2', '') + eventlog
+    (tmp_path / 'zeo.conf').write_text(text.format('warning'))
+    environ = {**os.environ, 'PYTHONPATH': SOURCES}
+    command = [sys.executable, '-m', 'ZEO.runzeo', '-C', 'zeo.conf', '--pid-file', 'pid']
+    log = tmp_path / 'log'
+    with Process(command, cwd=tmp_path, env=environ) as process:
+        process.wait_until(lambda: os.path.exists(server.address + '2'))
+        ZEO.client(server.address + '2').close()
+        (tmp_path / 'zeo.conf').write_text(text.format('info'))
+        process.popen.send_signal(signal.SIGHUP)
+        process.wait_until(lambda: 'level of the log root: INFO (was WARNING)' in log.read_text())
+        assert 'serving storage' not in log.read_text()
+        assert process.stop() == 0
+    assert 'stopped by SIGTERM' in log.read_text()

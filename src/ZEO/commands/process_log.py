@@ -10,6 +10,8 @@ import logging
 import os
 import platform
 
+from ZEO.commands.json_lines import JsonLines, use_json
+from ZEO.config.datatypes import JSON
 from ZEO.config.opening import one_line, start_error
 from ZEO.config.server import Settings
 from ZEO.version import version
@@ -25,12 +27,15 @@ class OneLine(logging.Formatter):
         return ' | '.join(super().format(record).splitlines())
 
 
-def log_to_standard_error(level: int) -> None:
+def log_to_standard_error(level: int, form: str = 'text') -> None:
     """Write events of this level and above to standard error, unless the program has set up
     logging itself.
+
+    :param form: ``'text'``, or ``'json'`` for one object on each line.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(OneLine('%(asctime)s %(levelname)s %(name)s %(message)s'))
+    text = OneLine('%(asctime)s %(levelname)s %(name)s %(message)s')
+    handler.setFormatter(JsonLines() if form == JSON else text)
     logging.basicConfig(level=level, handlers=[handler])
 
 
@@ -40,12 +45,15 @@ def log_as_configured(settings: Settings) -> None:
     :raises ConfigurationError: when a log file cannot be opened.
     """
     if not settings.has_eventlog:
-        log_to_standard_error(logging.INFO)
+        log_to_standard_error(logging.INFO, settings.log_format)
+    loggers = []
     for configure in settings.loggers:
         try:
-            configure()
+            loggers.append(configure())
         except OSError as error:
             raise start_error(f'cannot open the log: {one_line(error)}', error) from None
+    if settings.log_format == JSON:
+        use_json(loggers)
 
 
 def log_start() -> None:

@@ -1,4 +1,4 @@
-"""Rules of access, passwords and certificates of a running server, read again from their files.
+"""Rules, passwords, certificates and settings of a running server, read from their files again.
 
 Enters: a signal, at any moment. Leaves: other rules, by which clients that may do less are closed;
 a line in the log that says what has changed. Fails: never; where a file cannot be used, the log
@@ -14,10 +14,12 @@ import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from ZEO.commands.reloaded import Reloaded
 from ZEO.config.loading import absolute, load
 from ZEO.config.opening import one_line
-from ZEO.config.server import access_of, tls_again
+from ZEO.config.server import Settings, access_of, tls_again
 from ZEO.Exceptions import ConfigurationError
+from ZEO.net.notifications import Supervisor
 from ZEO.net.system import REAL
 from ZEO.net.tls import SSLContext
 from ZEO.serving.access.access import Access
@@ -34,20 +36,36 @@ _LINE = 1000
 class Reloading:
     """Reads again what a server was started with."""
 
-    def __init__(self) -> None:
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._settings: Callable[[], Settings] | None = None  # reads all of them again
+        self._rest: Reloaded | None = None  # what is neither a rule nor a password
         self._url: str | None = None
         self._server: StorageServer | None = None  # None until it serves
         self._due = False  # whether a signal has come before that
         self._reading = False  # whether the thread is at work
         self._again = False  # whether a signal has come meanwhile
 
-    def watch(self, server: StorageServer, url: str | None) -> None:
-        """Give other rules to this server from now on.
+    @property
+    def stop_time(self) -> float | None:
+        """Seconds that clients may take when the server stops, as read last; None before."""
+        return None if self._rest is None else self._rest.stop_time
+
+    def watch(
+        self,
+        server: StorageServer,
+        url: str | None,
+        settings: tuple[Settings, Callable[[], Settings]] | None = None,
+    ) -> None:
+        """Give other rules and settings to this server from now on.
 
         :param url: of the configuration file; None where there is none.
+        :param settings: what it was started with, and what reads that again.
         """
         self._url = None if url is None else absolute(url)
         self._server = server
+        if settings is not None:
+            self._settings, self._rest = settings[1], Reloaded(server, settings[0])
         if self._due:
             server.post(self._begin)
 
@@ -60,7 +78,11 @@ class Reloading:
     # In the loop's thread.
 
     def _begin(self) -> None:
+        moment = int(REAL.now() * 1e6)
+        self._supervisor.send('RELOADING=1', f'MONOTONIC_USEC={moment}')
         self._reload_passwords()
+        if self._url is None:
+            self._supervisor.send('READY=1')
         if self._reading or self._url is None:
             self._again = True
             return
@@ -91,6 +113,8 @@ class Reloading:
         if self._again:
             self._again = False
             self._begin()
+        else:
+            self._supervisor.send('READY=1')
 
     def _use(self, access: Access | None, restricted: bool, tls: SSLContext | None) -> None:
         server = self._server
@@ -114,6 +138,14 @@ class Reloading:
         change = _change(before, server.access)
         log.info('the rules of access were read again: %s', cleaned(change, _LINE))
 
+    def _use_rest(self, settings: Settings) -> None:
+        assert self._rest is not None
+        changed, restart = self._rest.take(settings)
+        if changed:
+            log.info('the configuration was read again: %s', '; '.join(changed)[:_LINE])
+        if restart:
+            log.warning('only a restart can change: %s', ', '.join(restart)[:_LINE])
+
     # In a thread of its own.
 
     def _read(self, url: str) -> None:
@@ -125,8 +157,27 @@ class Reloading:
             use = partial(self._use, access_of(zeo), zeo.require_access, tls_again(zeo))
         except Exception as error:
             use = partial(_failed, error)
+        else:
+            use = partial(_one_after_the_other, use, self._read_rest())
         assert self._server is not None
         self._server.post(partial(self._done, use))
+
+    def _read_rest(self) -> Callable[[], None]:
+        if self._settings is None:
+            return lambda: None
+        try:
+            return partial(self._use_rest, self._settings())
+        except Exception as error:  # as above
+            return partial(_rest_failed, error)
+
+
+def _one_after_the_other(*functions: Callable[[], None]) -> None:
+    for function in functions:
+        function()
+
+
+def _rest_failed(error: Exception) -> None:
+    log.error('%s: the rest of the configuration stays as it was', one_line(error))
 
 
 def _failed(error: Exception) -> None:

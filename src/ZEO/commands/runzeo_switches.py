@@ -22,7 +22,8 @@ _DESCRIPTION = """Serve ZODB storages to the processes that open them with ZEO.C
 a configuration file says. Without a file, -a and -f are needed; with one, they override what it
 says. SIGTERM and SIGINT stop the server, which lets clients finish their commits; a second one
 ends it at once. SIGHUP and SIGUSR2 make it open its log files again.
-SIGHUP also makes it read again who may do what (<access>), passwords, and the files of <ssl>."""
+SIGHUP also makes it read the configuration again: who may do what (<access>), passwords, the files
+of <ssl>, limits, times and levels of the log."""
 
 _EPILOG = """In the file, $INSTANCE stands for the environment's INSTANCE, or else INSTANCE_HOME,
 unless %define defines it. With INSTANCE_HOME set, the process id is written to its

@@ -42,7 +42,7 @@ class Signals:
     """
 
     def __init__(self, stop_time: float = 0) -> None:
-        self._stop_time = stop_time
+        self.stop_time = stop_time
         self.stopped_by = ''  # the name of the signal that has ended the server
         self._server: Stoppable | None = None  # None until it serves
         self._interruptible = False  # whether a signal may end what runs now at any point
@@ -93,10 +93,10 @@ class Signals:
         if self._interruptible:
             raise SystemExit(0)
         if self._server is not None:
-            if is_second or not self._stop_time:
+            if is_second or not self.stop_time:
                 self._server.stop()
             else:
-                self._server.drain(self._stop_time)
+                self._server.drain(self.stop_time)
 
     def on_reopen(self, number: int, frame: Any) -> None:
         """A handler: open the log files again, but not in the middle of writing to them."""

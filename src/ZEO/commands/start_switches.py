@@ -6,9 +6,10 @@ Enters: a command line. Leaves: :class:`Options`. Fails: :class:`ConfigurationEr
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +58,8 @@ class Options:
     debug: bool = False
     profile: str | None = None
     stop_time: float = STOP_TIME
+    log_format: str = 'text'
+    log_level: int = logging.WARNING
 
     @property
     def addresses(self) -> list[Address]:
@@ -108,10 +111,24 @@ def parser() -> Parser:
     add(
         '--stop-time',
         metavar='SECONDS',
-        type=_seconds,
+        type=_read_by(datatypes.seconds),
         default=STOP_TIME,
         help='how long clients may take to finish their commits when the server is stopped; the '
         'default is 5; 0 means no time',
+    )
+    add(
+        '--log-format',
+        metavar='FORMAT',
+        type=_read_by(datatypes.log_format),
+        default='text',
+        help='text, or json for one object on each line',
+    )
+    add(
+        '--log-level',
+        metavar='LEVEL',
+        type=_level,
+        default=logging.WARNING,
+        help='debug, info, warning, which is the default, or error',
     )
     add('--help', action='help', help='show this text and exit, as without any argument')
     return made
@@ -211,11 +228,23 @@ def _port(text: str) -> int:
     )
 
 
-def _seconds(text: str) -> float:
-    try:
-        return datatypes.seconds(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _read_by(datatype: Callable[[str], Any]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            return datatype(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
+def _level(text: str) -> int:
+    level = getattr(logging, text.upper(), None)
+    if text.lower() not in ('debug', 'info', 'warning', 'error') or level is None:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a level: give debug, info, warning or error'
+        )
+    return level
 
 
 def _path(text: str) -> str:

@@ -85,6 +85,13 @@ class ZEOOptions:
         for name, value in found.options.items():
             setattr(self, name, value)
 
+    def settings_again(self) -> Settings:
+        """Return what the command line, and the configuration file that it names, say now.
+
+        :raises ConfigurationError: when something in them is wrong.
+        """
+        return settings_of(read(self.args))
+
     @property
     def addresses(self) -> list[Address]:
         """All addresses to listen on; none where a supervisor has opened the sockets."""

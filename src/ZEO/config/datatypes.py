@@ -44,6 +44,17 @@ def timeout_action(text: str) -> str:
     return action
 
 
+#: A form of the log.
+JSON = 'json'
+
+
+def log_format(text: str) -> str:
+    """Return the form in which events are logged: ``text`` or ``json``."""
+    if text.lower() not in ('text', JSON):
+        raise ValueError(f'{text!r} is not a form of the log: give text or json')
+    return text.lower()
+
+
 #: The shortest interval between two polls, in seconds: each takes a database half a millisecond.
 SHORTEST_POLL = 0.01
 

@@ -122,6 +122,8 @@ class Settings:
     pid_file: str | None = None
     #: Seconds that clients may take to finish their commits when the server stops.
     stop_time: float = STOP_TIME
+    #: ``'json'`` for one object on each line of the log.
+    log_format: str = 'text'
     #: Lines for the operator that do not keep the server from starting.
     warnings: list[str] = field(default_factory=list)
     #: Sections that set up logging when they are called.
@@ -196,6 +198,7 @@ def settings(config: Any) -> Settings:
 def _take_zeo(found: Settings, zeo: Any) -> None:
     found.addresses = list(zeo.address)
     found.pid_file = zeo.pid_filename
+    found.log_format = zeo.log_format or found.log_format
     if zeo.stop_time is not None:
         found.stop_time = zeo.stop_time
     options = found.options

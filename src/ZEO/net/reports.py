@@ -91,7 +91,7 @@ class Reports:
                 line = _line(text, args)
                 if level >= logging.WARNING and not kind.startswith('slow '):
                     self.errors.append(Line(self._wall_clock(), level, line))
-                log.log(level, '%s', line, extra={'kind': kind})
+                log.log(level, '%s', line, extra={'kind': kind, 'source': source})
         except Exception:  # no memory, no disk: logging never ends what it reports on
             pass
 
@@ -103,7 +103,7 @@ class Reports:
             if self._may_write(kind, source, logging.ERROR):
                 line = f'{source}: {kind}: {explained(error)}'
                 self.errors.append(Line(self._wall_clock(), logging.ERROR, line))
-                log.error('%s', f'{line}\n{_places(error)}')
+                log.error('%s', f'{line}\n{_places(error)}', extra={'kind': kind, 'source': source})
         except Exception:  # as in write
             pass
 

@@ -43,6 +43,14 @@ class Reception:
         self._scratch = memoryview(bytearray(READ_SIZE))  # all connections read into it, in turn
         self._strangers = Strangers(limits)  # those of them that have not registered
 
+    def use(self, limits: Limits) -> None:
+        """Have other limits from now on, for connections that come and for all together."""
+        self.limits = limits
+        self._strangers.limits = limits
+        self.unread.limit = limits.shared_output
+        self._service.handshake_time = limits.handshake_time
+        self._service.intake.budget.limit = limits.shared_memory
+
     def accepted(self, stream: Any, where: object) -> None:
         """Serve a new connection, unless there is no place for it."""
         source = source_of(where)

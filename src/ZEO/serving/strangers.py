@@ -31,7 +31,7 @@ class Strangers:
     """The strangers of one server, by source, in the order in which they came."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._of: dict[str, dict[Stranger, None]] = {}
         self._count = 0  # including those that have registered since the last look
 
@@ -57,15 +57,15 @@ class Strangers:
             source.
         :param is_full: whether there is no place for it otherwise.
         """
-        if not is_local and len(self._of.get(source, ())) >= self._limits.strangers_from_one:
+        if not is_local and len(self._of.get(source, ())) >= self.limits.strangers_from_one:
             self._look_again(source)
             group = self._of.get(source, {})
-            if len(group) >= self._limits.strangers_from_one:
+            if len(group) >= self.limits.strangers_from_one:
                 return next(iter(group))
-        if is_full or self._count >= self._limits.strangers:
+        if is_full or self._count >= self.limits.strangers:
             for one in list(self._of):
                 self._look_again(one)
-            if self._of and (is_full or self._count >= self._limits.strangers):
+            if self._of and (is_full or self._count >= self.limits.strangers):
                 most = max(self._of, key=lambda one: len(self._of[one]))
                 return next(iter(self._of[most]))
         return None

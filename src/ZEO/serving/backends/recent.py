@@ -46,6 +46,12 @@ class Records:
         self._old_mean = 0.0  # bytes of one of the older, when they were the younger
         self.missed = 0  # loads that the storage had to be asked for
 
+    def resize(self, size: int) -> None:
+        """Take other bytes of memory at most from now on."""
+        self._most = size // 2
+        if self._young_size + int(self._old_mean * len(self._old)) > size:
+            self.clear()
+
     @property
     def held(self) -> tuple[int, int]:
         """How many records are kept, and roughly how many bytes they take."""
