@@ -168,7 +168,7 @@ class StorageServer:
 
     def __repr__(self) -> str:
         state = 'serving' if not self._ended.is_set() else 'not serving'
-        state = 'closed' if self._closed else 'stopping' if self.is_stopping else state
+        state = 'closed' if self._closed else 'about to stop' if self.is_stopping else state
         where = ', '.join(map(addresses.show, self.addresses))
         return f'<StorageServer at {where}, storages {", ".join(self.storages)}: {state}>'
 
