@@ -26,8 +26,12 @@ EXTRAS = {
         'ZODB[test]',
         'RelStorage >= 4',
         'cryptography >= 42',
+        'django',  # this, fastapi and flask: the recipes of docs/start/frameworks
+        'fastapi',
+        'flask',
         'gevent',
         'greenlet',  # the threads of simulated processes
+        'httpx',  # by which fastapi's applications are tested
         'hypothesis',
         'manuel',
         'msgpack',
