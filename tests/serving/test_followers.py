@@ -11,6 +11,9 @@ from ZEO.serving.followers import Followers
 class Connection:
     address = 'somewhere'
 
+    def report(self, *line):
+        """Take note of nothing."""
+
 
 @pytest.fixture
 def followers():

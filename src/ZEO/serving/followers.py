@@ -17,14 +17,16 @@ from ZODB.utils import z64
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.loop import Loop
 from ZEO.serving.moments import iso
-
-log = logging.getLogger('ZEO.StorageServer')
+from ZEO.wire.quoting import quoted
 
 
 class Client(Protocol):
     """A client that follows: a :class:`~ZEO.serving.peer.Peer`."""
 
     address: str  # where it has connected from
+
+    def report(self, level: int, kind: str, text: str, *args: Any) -> None:
+        """Write a line about it into the log, unless there are many of that kind."""
 
 
 class Follower:
@@ -41,9 +43,6 @@ class Follower:
         self.counts = counts
         self.tid = z64  # the last transaction that it has on disk
         self._since = since
-
-    def __str__(self) -> str:
-        return f'{self.label} ({self.address})' if self.label else self.address
 
     def comes_to(self, last: bytes, seconds: float) -> bool:
         """Return whether it does not have everything, and is near enough to have it soon.
@@ -93,7 +92,13 @@ class Followers(dict[Any, Follower]):
         """A client says that it follows; once more, if it does already."""
         wall_clock = self._loop.system.wall_clock
         self[client] = follower = Follower(client, label, counts, wall_clock())
-        log.info('storage %s has a follower, %s', self._name, follower)
+        client.report(
+            logging.INFO,
+            'followers',
+            'follows storage %s as %s',
+            self._name,
+            quoted(follower.label),
+        )
 
     def acknowledge(self, client: Client, tid: bytes, last: bytes) -> None:
         """A follower has a transaction on disk, and all before it.
@@ -117,11 +122,11 @@ class Followers(dict[Any, Follower]):
         follower = self.pop(client, None)
         if follower is not None:
             # one that has nothing may come again and again, since it refuses this primary
-            log.log(
+            client.report(
                 logging.WARNING if follower.tid > z64 else logging.INFO,
-                'storage %s has lost its follower %s, which has transactions up to %s',
+                'followers that are gone',
+                'does not follow storage %s any more, it has transactions up to %s',
                 self._name,
-                follower,
                 follower.tid.hex(),
             )
             self._changed()

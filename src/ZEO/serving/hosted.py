@@ -76,6 +76,12 @@ class HostedStorage:
         self.followers = Followers(name, loop)
         self.backend.attach(self.followers, self.peers)
         self.fence = Fence(self, options.replicas.fence)
+        if options.replicas.wait_for and self.backend.replication() is None:
+            log.warning(
+                'storage %s: commits do not wait for followers, since it is not a FileStorage '
+                '(wait-for-replicas)',
+                name,
+            )
         self.sizes = Sizes(name, self.storage, self.peers, loop)
         options.policy.apply_to(storage)
         database = Database(loop, self._heard, self._lost_track)
