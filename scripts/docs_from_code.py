@@ -68,7 +68,9 @@ VALUES = {
 MODULES = {
     'zeo': 'ZEO',
     'zeo-certs': 'ZEO.commands.zeo_certs',
+    'zeo-backup': 'ZEO.commands.zeo_backup',
     'zeo-check': 'ZEO.commands.zeo_check',
+    'zeo-restore': 'ZEO.commands.zeo_restore',
     'zeo-verify': 'ZEO.commands.zeo_verify',
     'zeo-copy': 'ZEO.commands.zeo_copy',
     'zeo-promote': 'ZEO.commands.zeo_promote',

@@ -44,7 +44,9 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     ),
     'data': (
         Command('copy', 'ZEO.commands.zeo_copy', 'copy a database into another one'),
-        Command('verify', 'ZEO.commands.zeo_verify', 'check that a database is whole'),
+        Command('backup', 'ZEO.commands.zeo_backup', 'back up a database into a directory'),
+        Command('restore', 'ZEO.commands.zeo_restore', 'make a database of a backup'),
+        Command('verify', 'ZEO.commands.zeo_verify', 'check that a database or a backup is whole'),
     ),
     'who may connect': (
         Command('passwd', 'ZEO.commands.zeo_passwd', 'set the passwords of the users of a server'),

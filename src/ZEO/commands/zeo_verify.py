@@ -7,6 +7,7 @@ exit status 1; 2 for what cannot be opened.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -23,8 +24,11 @@ from ZEO.commands.data_switches import (
     way,
 )
 from ZEO.commands.options import Parser, program
+from ZEO.data import restoring
 from ZEO.data.copying import cut_short
-from ZEO.data.outcome import DONE, WRONG
+from ZEO.data.history import named
+from ZEO.data.manifest import OLD, Set, load, locked
+from ZEO.data.outcome import DONE, WRONG, Findings
 from ZEO.data.sources import Source
 from ZEO.data.targets import open_source, parse
 from ZEO.data.verifying import Report, Verification, blobs_unknown, passes
@@ -41,7 +45,7 @@ def parser() -> Parser:
         'without running any code. Objects that nothing leads to are counted.',
         epilog=f'{NAMES} {STATUSES}',
     )
-    made.add_argument('target', metavar='TARGET', help='the database')
+    made.add_argument('target', metavar='TARGET', help='the database, or the directory of a backup')
     made.add_argument(
         '--blobs', metavar='DIRECTORY', help='the blob directory, if TARGET is a file'
     )
@@ -65,6 +69,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _verify(made: Parser, options: Any) -> int:
+    if os.path.isdir(options.target):
+        with locked(options.target):
+            return verify_backup(made, options, options.target)
     target = parse(options.target, options.blobs)
     with closing(open_source(target, way(options, 'zeo verify'))) as source:
         blobs = not (options.no_blobs or blobs_unknown(source))
@@ -75,6 +82,38 @@ def _verify(made: Parser, options: Any) -> int:
     for line in lines(source, found, shown.seconds, blobs):
         report(options, line)
     return WRONG if found.findings else DONE
+
+
+def verify_backup(made: Parser, options: Any, directory: str) -> int:
+    """Verify the directory of a backup; return the exit status."""
+    manifest = load(directory)
+    if os.path.exists(manifest.path(OLD)):
+        load(directory, OLD)
+    with progress(options, 'verify', sum(one.size for one in manifest.sets)) as shown:
+        found = restoring.verify(manifest, shown)
+    for line in found.lines():
+        warn(made, line)
+    for one in manifest.sets:
+        report(options, f'{directory}: {set_line(one)}')
+    report(options, f'{directory}: {_faults(found)}, verified in {lasted(shown.seconds)}')
+    return WRONG if found else DONE
+
+
+def set_line(one: Set) -> str:
+    """Return the line about one set of a backup."""
+    if not one.parts:
+        return f'set {one.name} has nothing in it'
+    first, last = (named(bytes.fromhex(tid)) for tid in (one.parts[0].first, one.parts[-1].last))
+    return (
+        f'set {one.name} of {one.source}: {sum(part.transactions for part in one.parts)} '
+        f'transactions, {sum(part.blobs for part in one.parts)} blobs, {size(one.size)}, '
+        f'from {first} to {last}' + ('' if one.whole else ', not whole: the backup was stopped')
+    )
+
+
+def _faults(found: Findings) -> str:
+    count = len(found)
+    return '1 fault' if count == 1 else f'{count or "no"} faults'
 
 
 def lines(source: Source, found: Report, seconds: float, blobs: bool) -> list[str]:
@@ -97,9 +136,7 @@ def lines(source: Source, found: Report, seconds: float, blobs: bool) -> list[st
             'root: a pack removes them'
         )
     made += found.notes
-    count = len(found.findings)
-    faults = '1 fault' if count == 1 else f'{count or "no"} faults'
-    made.append(f'{faults}, verified in {lasted(seconds)}')
+    made.append(f'{_faults(found.findings)}, verified in {lasted(seconds)}')
     return made
 
 
