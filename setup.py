@@ -50,6 +50,7 @@ EXTRAS = {
     ],
     # zeo certs
     'certs': ['cryptography >= 42'],
+    'top': ['rich'],
     'docs': ['furo', 'sphinx', 'sphinx-copybutton'],
     'msgpack': ['msgpack'],
     # A storage in PostgreSQL; other databases need a driver of their own.

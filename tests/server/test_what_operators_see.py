@@ -297,7 +297,14 @@ def test_a_client_may_know_everything_about_the_service(service, waiting):
     assert [client['label'] for client in status['clients']] == ['', 'the holder', 'waiter 0']
     first = status['clients'][0]
     assert re.fullmatch(moment, first.pop('since'))
+    assert first.pop('id') > 0
+    assert [client['does'] for client in status['clients']] == [
+        '',
+        'commits',
+        'waits for the commit lock',
+    ]
     assert first == {
+        'does': '',
         'address': 'a Unix socket',
         'label': '',
         'read-only': False,

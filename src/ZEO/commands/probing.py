@@ -40,7 +40,11 @@ class NoAnswer(ClientStorageError):
     """A server did not send its status; the text says what happened instead."""
 
 
-class Refused(NoAnswer):
+class Rejected(NoAnswer):
+    """There is a server, which does not accept this client."""
+
+
+class Refused(Rejected):
     """A server has answered a call with an error."""
 
 
@@ -110,6 +114,26 @@ def promote(
         return server.promote(storage, login)
 
 
+def kick(
+    address: Address,
+    storage: str,
+    which: str,
+    timeout: float = TIMEOUT,
+    ssl: SSLContext | None = None,
+    server_hostname: str | None = None,
+    login: tuple[str, str] | None = None,
+) -> list[str]:
+    """Have a server end connections of clients; return their addresses. The other arguments are
+    those of :func:`ask`.
+
+    :param which: the number, address or label of a client.
+    :raises Refused: with the reason, when the server refuses.
+    :raises NoAnswer: as :func:`ask`.
+    """
+    with _connected(address, timeout, ssl, server_hostname) as server:
+        return server.kick(storage, login, which)
+
+
 @contextmanager
 def _connected(
     address: Address, timeout: float, ssl: SSLContext | None, server_hostname: str | None
@@ -126,9 +150,9 @@ def _connected(
     except OSError as error:
         raise NoAnswer(error.strerror or str(error)) from None
     except (ProtocolError, ValueError):
-        raise NoAnswer('the peer is not a ZEO server, or it uses TLS') from None
+        raise Rejected('the peer is not a ZEO server, or it uses TLS') from None
     except TlsError as error:
-        raise NoAnswer(str(error)) from None
+        raise Rejected(str(error)) from None
 
 
 def _secured(
@@ -183,6 +207,14 @@ class _Server:
             raise ProtocolError('the answer is not a transaction')
         return found
 
+    def kick(self, storage: str, login: tuple[str, str] | None, which: str) -> list[str]:
+        """End connections of clients; return their addresses."""
+        codec = self._registered(storage, login, 'zeo kick')
+        found = self._call(codec, 2, 'kick', (which,))
+        if not isinstance(found, (list, tuple)):
+            raise ProtocolError('the answer is not a list of addresses')
+        return [str(address) for address in found]
+
     def _registered(
         self, storage: str, login: tuple[str, str] | None, label: str
     ) -> messages.Codec:
@@ -204,7 +236,7 @@ class _Server:
             proof = exchange.final(salted(password, challenge))
             exchange.confirm(self._text(codec, 4, 'scram_final', proof))
         except AuthError as error:
-            raise NoAnswer(str(error)) from None
+            raise Rejected(str(error)) from None
 
     def _text(self, codec: messages.Codec, number: int, name: str, text: str) -> str:
         found = self._call(codec, number, name, (text,))
@@ -236,6 +268,6 @@ class _Server:
             self._raw.settimeout(left)
             count = self._stream.recv_into(self._reader.buffer())
             if not count:
-                raise OSError('the server closed the connection')
+                raise Rejected('the server closed the connection')
             self._frames.extend(self._reader.received(count))
         return self._frames.popleft()

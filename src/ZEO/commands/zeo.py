@@ -36,6 +36,8 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         ),
         Command('check', 'ZEO.commands.zeo_check', 'check the configuration file of a server'),
         Command('status', 'ZEO.commands.zeo_status', 'show what servers do'),
+        Command('ping', 'ZEO.commands.zeo_ping', 'ask a server whether it accepts clients'),
+        Command('top', 'ZEO.commands.zeo_top', 'show what a server does, second by second'),
         Command('promote', 'ZEO.commands.zeo_promote', 'make a follower the primary'),
         Command('pack', 'ZEO.commands.zeopack', 'remove what is old from storages'),
         Command(
@@ -52,7 +54,11 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command('passwd', 'ZEO.commands.zeo_passwd', 'set the passwords of the users of a server'),
         Command('certs', 'ZEO.commands.zeo_certs', 'make certificates for servers and clients'),
     ),
-    'clients': (Command('cache', 'ZEO.commands.zeo_cache', 'look at the files of client caches'),),
+    'clients': (
+        Command('clients', 'ZEO.commands.zeo_clients', 'list the clients of a server'),
+        Command('kick', 'ZEO.commands.zeo_kick', 'end connections of clients'),
+        Command('cache', 'ZEO.commands.zeo_cache', 'look at the files of client caches'),
+    ),
 }
 
 _BY_NAME = {command.name: command for group in COMMANDS.values() for command in group}

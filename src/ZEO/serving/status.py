@@ -108,10 +108,19 @@ def details(
         'lock-holder': _holder(hosted),
         'slow': hosted.slow.entries() if with_identities else [],
         'errors': _errors(hosted) if with_identities else [],
-        'clients': [
-            peer.visit.entry(with_identities) for peer in islice(hosted.peers, most_clients)
-        ],
+        'clients': _clients(hosted, with_identities, most_clients),
     }
+
+
+def _clients(hosted: HostedStorage, with_identities: bool, most: int) -> list[dict[str, Any]]:
+    """Return an entry for each client, and in it what the client does with the commit lock."""
+    does = dict.fromkeys(hosted.lock.waiting_clients, 'waits for the commit lock')
+    # what is not a client's holds it as well, such as a pack
+    does.update((getattr(holder, 'peer', None), 'commits') for holder in hosted.lock.holders)
+    return [
+        {**peer.visit.entry(with_identities), 'does': does.get(peer, '')}
+        for peer in islice(hosted.peers, most)
+    ]
 
 
 def _errors(hosted: HostedStorage) -> list[dict[str, str]]:

@@ -7,12 +7,16 @@ meanwhile. Fails: never.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from typing import Any, Protocol
 
 from ZEO.net.loop import Loop
 from ZEO.serving.access.identity import Identity
 from ZEO.serving.moments import iso, lasted
+
+#: The numbers of visits, by which an administrator can name one; none is given twice in a process.
+_numbers = itertools.count(1)
 
 #: Seconds for which the line about a new client waits for its label. Clients send it at once, if at
 #: all.
@@ -47,6 +51,7 @@ class Visit:
 
     def __init__(self, client: Client, storage: str, read_only: bool, how: str, loop: Loop) -> None:
         self._client = client
+        self.number = next(_numbers)
         self._storage = storage
         self._read_only = read_only
         self._how = how
@@ -92,6 +97,7 @@ class Visit:
         shown = with_identity and client.is_restricted
         who = {'who': str(client.identity)} if shown else {}
         return {
+            'id': self.number,
             'address': client.address,
             'label': client.label,
             'since': self._since,

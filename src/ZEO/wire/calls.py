@@ -63,7 +63,7 @@ def _row(name: str, does: str, answer: str, waits: str, kinds: str = '') -> Meth
 #: What a client may send: the name; what it does; whether it is answered, and whether the answer
 #: goes first; how it waits; its arguments, of the kinds of :mod:`ZEO.wire.arguments`. Those that
 #: belong to :mod:`ZEO.wire.extensions` are load_many, iterator_batch, restoreBlob..., follow,
-#: replicated and promote.
+#: replicated and promote; only commands call kick.
 OF_CLIENT: dict[str, Method] = _table("""
     scram_first                     controls    answered -       short_text
     scram_final                     controls    answered -       short_text
@@ -91,6 +91,7 @@ OF_CLIENT: dict[str, Method] = _table("""
     sendBlob                        reads       answered worker  oid tid flag?
     follow                          reads       answered -       short_text
     replicated                      reads       -        -       tid
+    kick                            administers answered -       text
     promote                         administers answered itself
     pack                            administers answered itself  number flag?
     new_oids                        writes      answered worker  count?

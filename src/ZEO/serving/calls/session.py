@@ -154,6 +154,23 @@ class SessionCalls(Family):
         hosted = self._hosted
         return details(hosted, self._client.right(hosted.name) is Right.ADMIN)
 
+    def kick(self, which: str) -> list[str]:
+        """End the connections of other clients of this storage; return their addresses.
+
+        :param which: the number, the address or the label of a client.
+        """
+        client, number = self._client, _number(which)
+        found = [
+            peer
+            for peer in self._hosted.peers
+            if peer is not client
+            and (peer.visit.number == number or which in (peer.address, peer.label or None))
+        ]
+        ended = [str(peer.address) for peer in found]
+        for peer in found:
+            peer.close(f'ended by an administrator: zeo kick, from {client.address}')
+        return ended
+
     def ping(self) -> Later | None:
         """Answer once the client has been sent everything that was committed before."""
         return self._hosted.backend.ping()
@@ -166,3 +183,8 @@ class SessionCalls(Family):
         client.resolves = client.resolves or RESOLVES in abilities.split()
         client.leaves = STOPPING in abilities.split()
         client.labelled()
+
+
+def _number(text: str) -> int | None:
+    """Return the number that a text is; None for any other text."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None

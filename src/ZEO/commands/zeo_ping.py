@@ -1,0 +1,133 @@
+"""The command ``zeo ping``: does a server accept clients?
+
+Enters: the address of a server, and how long to wait for it. Leaves: a line, and an exit status
+like that of ``pg_isready``: 0 it accepts clients, 1 it does not at the moment, 2 it does not
+answer, 3 nothing was tried. Fails: never.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ZEO.commands.options import (
+    Parser,
+    add_login,
+    add_tls,
+    login_options,
+    output,
+    positive_seconds,
+    program,
+    tls_options,
+)
+from ZEO.commands.probing import NoAnswer, Rejected, ask, parse, probe
+from ZEO.Exceptions import ConfigurationError
+from ZEO.net.addresses import show
+from ZEO.net.system import REAL
+from ZEO.wire.quoting import cleaned
+
+#: The exit statuses.
+ACCEPTS, REJECTS, SILENT, NOT_TRIED = 0, 1, 2, 3
+
+#: Seconds for one try by default, and between two.
+TIMEOUT, PAUSE = 3.0, 0.2
+
+
+def parser() -> Parser:
+    """Return what reads the command line."""
+    made = Parser(
+        program('zeo ping'),
+        description='Ask a server whether it accepts clients. The exit status is 0 when it does, 1 '
+        'when it answers and does not, for example since its database is away, 2 when it does not '
+        'answer, 3 when nothing was tried, since the command line is wrong.',
+    )
+    add = made.add_argument
+    add(
+        'address',
+        metavar='ADDRESS',
+        help='HOST:PORT, [IPV6]:PORT, PORT on this machine, or the path of a Unix socket, which '
+        'has at least one slash',
+    )
+    add(
+        '-S',
+        '--storage',
+        metavar='NAME',
+        help='ask whether it accepts clients of this storage; without it, of all that it shows',
+    )
+    add(
+        '-w',
+        '--wait',
+        metavar='SECONDS',
+        type=positive_seconds,
+        help='try again until it accepts clients, for at most this time',
+    )
+    add(
+        '--timeout',
+        metavar='SECONDS',
+        type=positive_seconds,
+        default=TIMEOUT,
+        help='how long it may take to answer once; the default is 3',
+    )
+    add('-q', '--quiet', action='store_true', help='print nothing')
+    add_tls(made)
+    add_login(made)
+    return made
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status.
+
+    :param args: the command line without the command's name; the process's own by default.
+    """
+    made = parser()
+    try:
+        return _ping(made.parse_args(sys.argv[1:] if args is None else list(args)))
+    except ConfigurationError as error:
+        print(f'{made.prog}: {error}', file=sys.stderr)
+        return NOT_TRIED
+
+
+def _ping(options: Any) -> int:
+    address, tls, login = parse(options.address), tls_options(options), login_options(options)
+    user = None if login['username'] is None else (login['username'], login['password'])
+    storage = options.storage or ('1' if user else None)
+    end = REAL.now() + (options.wait or 0.0)
+    while True:
+        began = REAL.now()
+        status, text = _once(address, storage, user, options.timeout, tls)
+        if status == ACCEPTS or REAL.now() + PAUSE >= end:
+            break
+        time.sleep(max(0.0, PAUSE - (REAL.now() - began)))
+    if not options.quiet:
+        with output():
+            print(f'{show(address)}: {cleaned(text, 2000)}')
+    return status
+
+
+def _once(
+    address: Any,
+    storage: str | None,
+    login: tuple[str, str] | None,
+    timeout: float,
+    tls: dict[str, Any],
+) -> tuple[int, str]:
+    """Ask once; return the exit status, and what it means."""
+    try:
+        if storage is None:
+            figures = probe(address, timeout, **tls)
+        else:
+            figures = {storage: ask(address, storage, timeout, login=login, **tls)}
+    except Rejected as error:
+        return REJECTS, f'does not accept clients: {error}'
+    except NoAnswer as error:
+        return SILENT, f'no response: {error}'
+    wrong = [f'storage {name}: {one["error"]}' for name, one in figures.items() if one.get('error')]
+    if wrong:
+        return REJECTS, f'does not accept clients: {"; ".join(wrong)}'
+    return ACCEPTS, 'accepts clients'
+
+
+if __name__ == '__main__':
+    sys.exit(main())
