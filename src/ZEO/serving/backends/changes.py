@@ -69,6 +69,8 @@ class RowChanges:
     def __init__(self, adapter: Any) -> None:
         self._adapter = adapter
         self._connections = adapter.connmanager
+        # one statement needs no transaction around it, of two more statements
+        self._alone = 'psycopg2' in getattr(adapter.driver, '__name__', '')
         self._open: tuple[Any, Any] | None = None  # connection, cursor
         # a row that was reported; it stays unless the object changes again or is removed
         self._witness: tuple[int, int] | None = None
@@ -102,6 +104,8 @@ class RowChanges:
         is_new = self._open is None
         try:
             connection, cursor = self._connection()
+            if is_new and self._alone:
+                connection.autocommit = True
             if is_new:  # maybe to another database, which has taken the place of one that failed
                 self._look_for_witness(cursor)
             cursor.execute(

@@ -203,6 +203,13 @@ class Writer:
     def _post(self, job: Any, function: Callable[[Any], None], value: Any) -> None:
         self._loop.from_thread(partial(self._settle, job, function, value))
 
+    @property
+    def begins_fresh(self) -> bool:
+        """Whether an instance has the newest snapshot when a transaction begins: one of RelStorage
+        takes it with its first query, and has none open then.
+        """
+        return self._instances.adapter is not None
+
     def refresh(self, instance: Any) -> object:
         """Give an instance the newest snapshot."""
         return poll(instance)

@@ -48,6 +48,10 @@ OTHERWISE_FAILED = 3
 class Ways(Protocol):
     """How an instance of the storage is dealt with."""
 
+    @property
+    def begins_fresh(self) -> bool:
+        """Whether an instance has the newest snapshot when a transaction begins."""
+
     def refresh(self, instance: Any) -> object:
         """Give it the newest snapshot."""
 
@@ -63,8 +67,11 @@ def replay(commit: Commit, instance: Any, ways: Ways) -> None:
     commit.is_begun = True  # from here on it has to be aborted
     has_changed = ways.has_changed
     inconsistent = 0  # times that it was
+    is_fresh = ways.begins_fresh
     for left in reversed(range(MOST)):
-        ways.refresh(instance)
+        if not is_fresh:  # it costs a database some time
+            ways.refresh(instance)
+        is_fresh = False
         for lost in list(_conflicts(commit, instance, has_changed)):
             _resolve(commit, lost, ways.resolver(instance))
         if commit.conflicts:
