@@ -82,6 +82,7 @@ def ways():
     return SimpleNamespace(
         refresh=lambda instance: None,
         resolver=lambda instance: lambda oid, committed, old, data: data + committed[-1:],
+        begins_fresh=False,
         has_changed=lambda oid, since: False,
     )
 
