@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -205,11 +206,15 @@ class Bench:
                 committer.close()
                 listener.close()
                 delays = [heard[tid] - at[0] for tid, at in committed.items() if tid in heard]
+                later = [heard[tid] - at[1] for tid, at in committed.items() if tid in heard]
                 own = [at[1] - at[0] for at in committed.values()]
                 missing = len(committed) - len(delays)
                 self.figures[f'invalidation, {name}: not heard'].append(missing)
                 self.figures[f'invalidation, {name}: p50 ms'].append(1e3 * percentile(delays, 50))
                 self.figures[f'invalidation, {name}: p99 ms'].append(1e3 * percentile(delays, 99))
+                for percent in 50, 90, 99:
+                    figure = f'invalidation, {name}: after the answer, p{percent} ms'
+                    self.figures[figure].append(1e3 * percentile(later, percent))
                 self.figures[f'own answer, {name}: p50 ms'].append(1e3 * percentile(own, 50))
                 self.figures[f'own answer, {name}: p99 ms'].append(1e3 * percentile(own, 99))
         self.cluster.execute(self.database, REMOVE)
@@ -276,6 +281,7 @@ def main(argv: list[str]) -> int:
     options = parse(argv)
     chosen = options.only.split(',') if options.only else list(PARTS)
     facts = machine()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs is ended
     with tempfile.TemporaryDirectory(prefix='zeo-bench-', dir='/tmp') as directory:
         cluster = Cluster(max_connections='150')
         try:

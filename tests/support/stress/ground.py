@@ -108,6 +108,7 @@ class Ground:
                 server.start()
                 return
             except ProcessFailed:
+                server.kill()  # it may only be slow
                 time.sleep(0.2)
         server.start()
 
