@@ -52,7 +52,7 @@ class Site:
         """Return an open replica with blobs, which is closed at the end."""
         options = {'blob_dir': self.path(name + '.blobs'), 'max_disconnect_poll': 0.2, **options}
         replica = ZEO.Replica(addr, self.path(name + '.fs'), **options)
-        self._stack.callback(replica.close)
+        self._stack.callback(lambda: replica.close())
         return replica
 
     def db(self, storage: Any, **options: Any) -> ZODB.DB:
@@ -61,7 +61,7 @@ class Site:
             blobs = self.path(f'cache{len(os.listdir(self.directory))}')
             storage = ZEO.client(storage, blob_dir=blobs, wait_timeout=LONG, **options)
         db = ZODB.DB(storage)
-        self._stack.callback(db.close)
+        self._stack.callback(lambda: db.close())  # a second time it is another one
         return db
 
     def same_files(self, one: str = 'primary', other: str = 'replica') -> bool:

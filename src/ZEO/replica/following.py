@@ -7,7 +7,6 @@ the log and in the status, and tried again.
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import Any
 
@@ -22,8 +21,6 @@ from ZEO.replica.history import check
 from ZEO.replica.primary import Part, Primary
 from ZEO.replica.progress import Progress
 from ZEO.wire.guarded import is_blob
-
-log = logging.getLogger('ZEO.replica')
 
 #: Bytes and transactions that are synced together at most, while there are more to come.
 _GROUP_BYTES = 16 << 20
@@ -224,12 +221,7 @@ class _Copying:
             path = self._primary.blob(oid, tid)
         except (POSKeyError, Unsupported):
             # a pack at the primary has removed it, or it is damaged there
-            log.warning(
-                '%s: the primary has no file for revision %s of blob %s',
-                self._storage.getName(),
-                tid.hex(),
-                oid.hex(),
-            )
+            self._following.progress.no_blob(oid, tid)
             return
         self._following.progress.copied_bytes += self._storage.take_blob(oid, tid, path)
 

@@ -14,11 +14,13 @@ import os
 from typing import Any
 
 from persistent.TimeStamp import TimeStamp
+from ZODB.blob import remove_committed
 
 from ZEO.replica.errors import NotFollowed
 from ZEO.replica.ours import Ours, Place
 from ZEO.replica.primary import Primary
 from ZEO.replica.saved import save
+from ZEO.wire.guarded import is_blob
 from ZEO.wire.quoting import quoted
 
 log = logging.getLogger('ZEO.replica')
@@ -54,8 +56,23 @@ def give_up(
         primary.where,
         path,
     )
-    storage.cut(places[0].begin)
+    files = _blobs(storage, ours, places)
+    storage.run_finish(lambda: storage.cut(places[0].begin))
+    for file in files:
+        if os.path.exists(file):
+            remove_committed(file)
     storage.lost_transactions = []
+
+
+def _blobs(storage: Any, ours: Ours, places: list[Place]) -> list[str]:
+    if not storage.blob_dir:
+        return []
+    return [
+        storage.fshelper.getBlobFilename(record.oid, record.tid)
+        for transaction in ours.transactions(places)
+        for record in transaction
+        if is_blob(record.data)
+    ]
 
 
 def _refusal(places: list[Place], primary: Primary, path: str) -> str:

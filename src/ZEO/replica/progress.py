@@ -41,6 +41,7 @@ class Progress:
         self._since: float | None = None  # when it connected, by the wall clock
         self._where: str | None = None
         self.copied_bytes = self._transactions = 0
+        self._no_blobs = 0
         self._said = system.now()
         self._said_bytes = 0
 
@@ -73,6 +74,18 @@ class Progress:
                 self._storage.lastTransaction().hex(),
                 self._storage.getSize() / 1e6,
                 speed,
+            )
+
+    def no_blob(self, oid: bytes, tid: bytes) -> None:
+        """The primary does not have the file of a blob."""
+        self._no_blobs += 1
+        if self._no_blobs == 1:
+            log.warning(
+                '%s: the primary has no file for revision %s of blob %s; others like that are '
+                'counted in the status only',
+                self._storage.getName(),
+                tid.hex(),
+                oid.hex(),
             )
 
     def has_all(self) -> None:
@@ -113,6 +126,7 @@ class Progress:
             'last-transaction': last.hex(),
             'copied-transactions': self._transactions,
             'copied-bytes': self.copied_bytes,
+            'blobs-without-file': self._no_blobs,
             **self._lag(known, last),
         }
 

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from ZODB.FileStorage import FileStorage
+from ZODB.FileStorage.FileStorage import FileIterator
 from ZODB.FileStorage.format import FileStorageFormatter
 from ZODB.utils import p64, u64, z64
 
@@ -214,6 +215,34 @@ def last_transactions(
                 break
             found.append((tid, oids))
     return found
+
+
+def iterator_from(
+    storage: FileStorage, start: bytes, stop: bytes | None, most: int | None = None
+) -> FileIterator | None:
+    """Return an iterator over the transactions from `start` to `stop`, and to the last one that is
+    finished.
+
+    A FileStorage looks for the place from the end of its file, where it may find half a commit that
+    is being written, and fail.
+
+    :param most: how many of the last transactions are looked at; None: all.
+    :returns: None where `start` is not among those.
+    """
+    with storage._lock:
+        pos, last = storage._pos, storage._ltid
+    with open(storage._file_name, 'rb') as file:
+        reader = _Reader(file)
+        looked = 0
+        while pos > _START:
+            begin, tid = reader.last(pos)
+            if tid < start:
+                break
+            pos = begin
+            looked += 1
+            if looked == most:
+                return None
+    return FileIterator(storage._file_name, None, last if stop is None else min(stop, last), pos)
 
 
 class _Reader(FileStorageFormatter):
