@@ -73,6 +73,7 @@ class Group:
         self._header_part: int | None = None
         self._status = b' '  # of the first transaction
         self._packed = False
+        self._count = 0  # of its records
         self._own: Any = {}  # oid -> where its last record is in that transaction
         if os.fstat(self._fd).st_size != self._begin:  # what has failed could not be removed
             os.ftruncate(self._fd, self._begin)
@@ -112,7 +113,7 @@ class Group:
         self._open, self._header = self._at, (tid, status, texts)
         self._header_part = len(self._parts)
         self._packed = status == 'p'
-        self._own = {}
+        self._own, self._count = {}, 0
         # the length comes when it is known
         self._put(self._made_header(0, UNFINISHED) + b''.join(texts))
 
@@ -142,7 +143,8 @@ class Group:
             head = _data_header(oid, tid, before, self._open, 0, 0)
             data = p64(back)
         self._own[oid] = self._at
-        if len(self._own) == _MANY:
+        self._count += 1  # the length of a compact index takes long
+        if self._count == _MANY:
             self._own = _compact(self._own)
         if len(data) > _PIECE:
             self._put(head)
@@ -164,10 +166,10 @@ class Group:
         self.last = tid
 
     def _note_index(self) -> None:
-        if not self.index:
+        if len(self.changes) == 1:
             self.index = self._own
             return
-        if isinstance(self.index, dict) and len(self.index) + len(self._own) > _MANY:
+        if isinstance(self.index, dict) and len(self.index) + self._count > _MANY:
             self.index = _compact(self.index)
         self.index.update(self._own)
 
