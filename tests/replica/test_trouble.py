@@ -9,10 +9,10 @@ import time
 
 import pytest
 from persistent.mapping import PersistentMapping
-from support.replicas import LONG, wait_for, wait_for_state
 from ZODB.blob import Blob
 from ZODB.MappingStorage import MappingStorage
 
+from support.replicas import LONG, wait_for, wait_for_state
 from ZEO.replica import group, state_file, unfinished
 
 
