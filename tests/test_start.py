@@ -130,6 +130,16 @@ class TestServing:
         monkeypatch.chdir(tmp_path)  # Unix socket paths are short; tmp_path's may not be
         assert greeting('a.sock') == greeting('b.sock') == b'Z5'
 
+    def test_it_shows_figures_over_http(self, start, tmp_path):
+        process = start('-U', f'{tmp_path}/s', '--monitor', f'{tmp_path}/m', 'Data.fs')
+        process.wait_until(lambda: (tmp_path / 'm').exists())
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.connect(f'{tmp_path}/m')
+            stream.sendall(b'GET /readyz HTTP/1.0\r\n\r\n')
+            assert stream.makefile('rb').read().endswith(b'\r\n\r\nready\n')
+        assert process.end(signal.SIGTERM)[0] == 0
+        assert not (tmp_path / 'm').exists()
+
     def test_storages_of_modules_are_served(self, start, tmp_path):
         (tmp_path / 'oracle.py').write_text(
             textwrap.dedent("""

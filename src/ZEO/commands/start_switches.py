@@ -60,6 +60,7 @@ class Options:
     stop_time: float = STOP_TIME
     log_format: str = 'text'
     log_level: int = logging.WARNING
+    monitor: list[Address] = field(default_factory=list)
 
     @property
     def addresses(self) -> list[Address]:
@@ -73,8 +74,8 @@ class Options:
         return os.environ.get('ZEO_SERVER_PID')
 
     def served_with(self) -> dict[str, Any]:
-        """Return keyword arguments of StorageServer: none, for its defaults."""
-        return {}
+        """Return keyword arguments of StorageServer, but for its defaults."""
+        return {'monitor_address': self.monitor} if self.monitor else {}
 
 
 def parser() -> Parser:
@@ -129,6 +130,15 @@ def parser() -> Parser:
         type=_level,
         default=logging.WARNING,
         help='debug, info, warning, which is the default, or error',
+    )
+    add(
+        '--monitor',
+        metavar='ADDRESS',
+        action='append',
+        default=[],
+        type=_read_by(datatypes.monitor_address),
+        help='where to show figures over HTTP: PORT of this machine, HOST:PORT, or a path; may be '
+        'repeated',
     )
     add('--help', action='help', help='show this text and exit, as without any argument')
     return made

@@ -6,9 +6,7 @@ Leaves: durations, counted for its storage. Fails: never.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-
-from ZEO.serving.histogram import BOUNDS, Histogram
+from ZEO.serving.histogram import Histogram
 
 
 class Times:
@@ -52,35 +50,14 @@ class Durations:
 
     def add(self, times: Times, now: float) -> None:
         """Count a transaction that gives back the commit lock now, or the wish for it."""
-        asked, granted, finishing = times.asked, times.granted, times.finishing
-        if not (asked and granted and finishing):
-            self._add_part(times, now)
-            return
-        # all five without a call for each, which takes half of the time: 2 us less for each commit
-        seconds, kind = granted - asked, self.wait
-        kind.counts[bisect_left(BOUNDS, seconds)] += 1
-        kind.sum += seconds
-        seconds, kind = now - granted, self.hold
-        kind.counts[bisect_left(BOUNDS, seconds)] += 1
-        kind.sum += seconds
-        seconds, kind = times.voted - granted, self.vote
-        kind.counts[bisect_left(BOUNDS, seconds)] += 1
-        kind.sum += seconds
-        seconds, kind = finishing - times.voted, self.client
-        kind.counts[bisect_left(BOUNDS, seconds)] += 1
-        kind.sum += seconds
-        seconds, kind = now - finishing, self.finish
-        kind.counts[bisect_left(BOUNDS, seconds)] += 1
-        kind.sum += seconds
-
-    def _add_part(self, times: Times, now: float) -> None:
-        """Count one that the client has not finished."""
-        if not times.asked:
-            return
         if not times.granted:
-            self.wait.add(now - times.asked)
+            if times.asked:
+                self.wait.add(now - times.asked)
             return
         self.wait.add(times.granted - times.asked)
         self.hold.add(now - times.granted)
         if times.voted:
             self.vote.add(times.voted - times.granted)
+            if times.finishing:
+                self.client.add(times.finishing - times.voted)
+                self.finish.add(now - times.finishing)
