@@ -42,6 +42,7 @@ EXTRAS = {
         'pytest-xdist',
         'pyyaml',  # reads the rules of alerts
         'requests',
+        'shtab',
         'setuptools >= 77.0.3',  # builds a wheel to test
         'trustme',
         'zc.zlibstorage',
@@ -51,6 +52,7 @@ EXTRAS = {
     # zeo certs
     'certs': ['cryptography >= 42'],
     'top': ['rich'],
+    'completion': ['shtab'],
     'docs': ['furo', 'sphinx', 'sphinx-copybutton'],
     'msgpack': ['msgpack'],
     # A storage in PostgreSQL; other databases need a driver of their own.

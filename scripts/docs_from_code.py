@@ -75,6 +75,7 @@ MODULES = {
     'zeo-top': 'ZEO.commands.zeo_top',
     'zeo-verify': 'ZEO.commands.zeo_verify',
     'zeo-clients': 'ZEO.commands.zeo_clients',
+    'zeo-completion': 'ZEO.commands.zeo_completion',
     'zeo-copy': 'ZEO.commands.zeo_copy',
     'zeo-promote': 'ZEO.commands.zeo_promote',
     'zeo-notify': 'ZEO.commands.zeo_notify',

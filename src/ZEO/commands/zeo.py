@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import signal
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
@@ -22,8 +23,13 @@ class Command(NamedTuple):
     """One command of ``zeo``."""
 
     name: str
-    module: str  # has ``main(args)``, which returns the exit status or None
+    #: Has ``main(args)``, which returns the exit status or None, and ``parser()``.
+    module: str
     summary: str
+
+    def parser(self) -> ArgumentParser:
+        """Return what reads its command line."""
+        return import_module(self.module).parser()
 
 
 #: All commands. A module is imported when its command is called, so that none pays for others.
@@ -58,6 +64,9 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command('clients', 'ZEO.commands.zeo_clients', 'list the clients of a server'),
         Command('kick', 'ZEO.commands.zeo_kick', 'end connections of clients'),
         Command('cache', 'ZEO.commands.zeo_cache', 'look at the files of client caches'),
+    ),
+    'this command': (
+        Command('completion', 'ZEO.commands.zeo_completion', 'print what a shell completes it by'),
     ),
 }
 

@@ -29,7 +29,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     file = None
     try:
-        options = _parser().parse_args(sys.argv[1:] if args is None else list(args))
+        options = parser().parse_args(sys.argv[1:] if args is None else list(args))
         file = options.file
         with output():
             return int(options.run(options))
@@ -41,7 +41,7 @@ def main(args: Sequence[str] | None = None) -> int:
     return WRONG_USAGE
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
     parser = Parser(program(_NAME), description='Look at ZEO client caches.')
     commands = parser.add_subparsers(title='commands', required=True)
     for run, text in ((check, 'verify a cache file'), (stats, 'show what is in a cache file')):

@@ -20,10 +20,10 @@ def main(args: Sequence[str] | None = None) -> int:
 
     :param args: the command line without the command's name; the process's own by default.
     """
-    return _parser().run(_act, args)
+    return parser().run(_act, args)
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
     parser = Parser(
         'zeo notify',
         description='Install the trigger by which PostgreSQL notifies servers of every commit, for '

@@ -33,10 +33,10 @@ def main(args: Sequence[str] | None = None) -> int:
 
     :param args: the command line without the command's name; the process's own by default.
     """
-    return _parser().run(_act, args)
+    return parser().run(_act, args)
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
     parser = Parser(
         'zeo passwd',
         description='Set the password of a user in a password file, which is made if it is '

@@ -7,12 +7,20 @@ exit status. Fails: as the one that runs does.
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from importlib import import_module
 
+from ZEO.commands import runzeo_switches, start_switches
 from ZEO.commands.options import output
 
 _WITH_A_FILE = 'zeo serve -C FILE starts a server with a configuration file, as runzeo does.\n'
+
+
+def parser() -> ArgumentParser:
+    """Return a parser with the switches of both ways to start a server."""
+    both = [start_switches.parser(), runzeo_switches.parser()]
+    return ArgumentParser('zeo serve', parents=both, add_help=False, conflict_handler='resolve')
 
 
 def main(args: Sequence[str] | None = None) -> int | None:

@@ -201,13 +201,11 @@ class Terminal:
 class Rich:
     """A terminal, by the package rich."""
 
-    def __init__(self, live: Any) -> None:
-        self._live = live
+    def __init__(self, live: Any, text: Any) -> None:
+        self._live, self._text = live, text
 
     def show(self, lines: list[str]) -> None:
-        from rich.text import Text
-
-        text = Text()
+        text = self._text()
         for line in lines:
             text.append(f'{line}\n', style=_style(line))
         self._live.update(text, refresh=True)
@@ -226,12 +224,13 @@ def _screen() -> Iterator[Screen]:
         return
     try:
         from rich.live import Live
+        from rich.text import Text
     except ImportError:
         print('\x1b[2J', end='')
         yield Terminal()
         return
     with Live(auto_refresh=False, screen=True) as live:
-        yield Rich(live)
+        yield Rich(live, Text)
 
 
 def _top(made: Parser, options: Any) -> int:
