@@ -5,6 +5,7 @@ from transaction.interfaces import TransientError
 from ZODB.POSException import ConflictError, StorageError
 
 from ZEO.Exceptions import ClientDisconnected
+from ZEO.net.loop import Loop
 from ZEO.serving.backends.instances import Instances
 from ZEO.serving.resolve import ConflictPolicy
 from ZEO.wire.faults import describe, restore
@@ -19,7 +20,7 @@ def instances(cluster):
     """Those of a database with history."""
     name = cluster.create_for(True)
     storage = cluster.open(name, True)
-    yield Instances('main', storage, ConflictPolicy())
+    yield Instances('main', storage, ConflictPolicy(), Loop())
     storage.close()
     cluster.drop(name)
 
