@@ -311,7 +311,7 @@ class TestRefusals:
         assert 'Is a directory' in refusal(file_name=str(stores))
 
     def test_missing_rights_are_reported(self, stores, monkeypatch):
-        def refuse(file_name):
+        def refuse(file_name, **options):
             raise PermissionError(13, 'Permission denied', file_name)
 
         monkeypatch.setattr(storages_module, 'FileStorage', refuse)

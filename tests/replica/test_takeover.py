@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from ZODB.POSException import ReadOnlyError
+from ZODB.utils import z64
 
 import ZEO
 from support.processes import wait_until
@@ -14,7 +15,9 @@ from support.replicas import LONG, wait_for, wait_for_state
 from ZEO.commands.probing import ask
 from ZEO.commands.zeo_promote import main as promote
 from ZEO.commands.zeo_status import main as show_status
+from ZEO.Exceptions import ClientDisconnected
 from ZEO.net.addresses import show
+from ZEO.replica.primary import Primary
 from ZEO.StorageServer import Access
 
 
@@ -44,6 +47,36 @@ def test_a_commit_is_answered_when_the_follower_has_it(site, pair):
         wait_for(replica, tid)
     (entry,) = primary.hosted['1'].status()['followers']
     assert entry['counts'] and entry['replicated'] == tid.hex() and entry['lag-transactions'] == 0
+
+
+def test_a_first_copy_that_has_not_ended_is_neither_used_nor_promoted(site, monkeypatch, capsys):
+    primary = site.primary()
+    db = site.db(primary.addr)
+    for number in range(5):
+        committed(db, key=number)
+    parts, arriving = Primary.parts, iter(range(3))
+
+    def cut(self, start):
+        for part in parts(self, start):
+            if part is not None and next(arriving, None) is None:
+                raise ClientDisconnected('the link is cut')
+            yield part
+
+    monkeypatch.setattr(Primary, 'parts', cut)
+    monkeypatch.setattr('ZEO.replica.following._GROUP_TRANSACTIONS', 1)
+    replica = site.replica(primary.addr)
+    follower = site.serve(replica)
+    wait_until(lambda: replica.lastTransaction() > z64)
+    wait_for_state(replica, 'disconnected')
+    assert not replica.replica_status()['whole']
+    db.close()
+    primary.end()
+    assert promote([show(follower.addr)]) == 1
+    assert 'has not copied everything' in capsys.readouterr().err
+    with pytest.raises(ClientDisconnected):
+        ZEO.client([follower.addr], prefer='replica', wait_timeout=1)
+    with open(site.path('replica.fs.replica')) as file:
+        assert '"whole": false' in file.read()
 
 
 def test_clients_go_on_at_the_follower_that_is_promoted(site, pair, capsys):

@@ -54,6 +54,7 @@ CLIENT_PACKAGES = {'link', 'cache'}
 #: (module, name) -> why no byte of a client gets to an unpickler there.
 KNOWN = {
     ('__init__', 'DB'): 'of the front door, for clients',
+    ('databases', 'DB'): 'the same',
     (
         'wire/pickles',
         'pickle',

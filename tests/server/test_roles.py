@@ -18,7 +18,7 @@ class Following(FileStorage):
     def replica_status(self):
         if self.state == 'broken':
             raise OSError('its file of state cannot be read')
-        return {'state': self.state}
+        return {'state': self.state, 'whole': self.state != 'copying'}
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_follower_says_so_and_tells_its_clients_when_that_changes(served, tmp_
     assert role(client) == ('replica', False, False)
     for state, told in (
         ('following', ('replica', True, True)),
-        ('broken', ('replica', False, True)),
+        ('broken', ('replica', False, False)),
         ('promoted', ('primary', False, True)),
     ):
         storage.state = state

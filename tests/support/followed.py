@@ -41,7 +41,7 @@ class FollowerStorage(FileStorage):
         return self.state != 'promoted'
 
     def replica_status(self) -> dict[str, Any]:
-        return {'state': self.state}
+        return {'state': self.state, 'whole': self.state != 'copying'}
 
     def promote(self) -> bytes:
         self.state = 'promoted'

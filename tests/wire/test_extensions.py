@@ -12,8 +12,20 @@ PACKAGE = Path(ZEO.Exceptions.__file__).parent
 TABLE = {name: value for name, value in vars(extensions).items() if name.isupper()}
 VALUES = {value for value in TABLE.values() if isinstance(value, (str, int))}
 
-#: The same text with another meaning: a key of a server's configuration.
-OTHERS = {('serving/limits.py', extensions.MESSAGE_SIZE)}
+#: The same text with another meaning: a key of a server's configuration, keys of its status.
+OTHERS = {
+    ('serving/limits.py', extensions.MESSAGE_SIZE),
+    ('serving/followers.py', extensions.FOLLOWERS),
+    ('serving/status.py', extensions.FOLLOWERS),
+    ('serving/status.py', extensions.REPLICA),
+    ('serving/monitor/live.py', extensions.FOLLOWERS),
+    ('serving/backends/replica.py', extensions.PRIMARY),
+    ('replica/storage.py', extensions.PRIMARY),
+    ('commands/zeo_promote.py', extensions.REPLICA),
+    ('commands/zeo_promote.py', extensions.PRIMARY),
+    ('commands/zeo_status.py', extensions.FOLLOWERS),
+    ('commands/zeo_status.py', extensions.REPLICA),
+}
 
 
 def literals(path):

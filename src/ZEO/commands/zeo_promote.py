@@ -152,7 +152,8 @@ def _choose(asked: list[Asked], force: bool) -> Asked:
         if one.replica.get('state') == 'promoted':
             return one
     chosen = max(asked, key=lambda one: one.last)
-    why = _DOUBTFUL.get(str(chosen.replica.get('state')))
+    state = 'copying' if chosen.replica.get('whole') is False else chosen.replica.get('state')
+    why = _DOUBTFUL.get(str(state))
     if why is not None and not force:
         known = {key: chosen.replica.get(key) for key in ('error', 'needed')}
         known['primary'] = ', '.join(map(str, chosen.replica.get('primary') or ()))

@@ -134,6 +134,10 @@ class Following:
             while not self.stopping:
                 primary.heard.forget_news()
                 self._copy(primary)
+                if self.stopping:
+                    return
+                if primary.is_whole():
+                    self._storage.note_whole()
                 self.progress.has_all()
                 primary.wait_for_news(_ASK_EVERY)
         finally:

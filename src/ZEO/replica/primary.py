@@ -19,7 +19,7 @@ from ZEO.link.connection import Connection
 from ZEO.link.iterators import StorageIterator, Transaction
 from ZEO.link.waiting import News
 from ZEO.net.system import System
-from ZEO.wire.extensions import BATCHES, FOLLOWERS
+from ZEO.wire.extensions import BATCHES, FOLLOWERS, WHOLE
 
 #: Records of a transaction in one part, where the server does not send them in batches.
 _PART = 1000
@@ -138,6 +138,10 @@ class Primary:
         """Return the last transaction that it has told of."""
         return max(self.heard.newest, self._client.last_told() or z64)
 
+    def is_whole(self) -> bool:
+        """Return whether it is not itself a replica that never had everything."""
+        return self._client.says_whole()
+
     def size(self) -> int:
         """Return the bytes that its storage has, as it said last."""
         return self._client.getSize()
@@ -194,6 +198,9 @@ class _Client(ClientStorage):
 
     def abilities(self) -> frozenset[str]:
         return self._state.abilities
+
+    def says_whole(self) -> bool:
+        return bool(self._state.info.get(WHOLE, True))
 
     def last_told(self) -> bytes | None:
         return self._state.last_tid

@@ -24,12 +24,14 @@ class Remembered:
 
     :param primary: the addresses of the server that is followed, or was until the promotion.
     :param tid: the last transaction at the promotion, in hexadecimal.
+    :param whole: whether the replica ever had all that its primary had then.
     """
 
     state: str = FOLLOWING
     primary: list[str] = field(default_factory=list)
     storage: str = '1'
     tid: str | None = None
+    whole: bool = False
 
 
 def path_of(path: str) -> str:

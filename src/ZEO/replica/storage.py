@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from zc.lockfile import LockError, LockFile
 from ZODB.blob import remove_committed, rename_or_copy_blob
 from ZODB.FileStorage import FileStorage
 from ZODB.FileStorage.FileStorage import read_index
@@ -23,11 +22,12 @@ from ZODB.TimeStamp import TimeStamp
 
 from ZEO.files import remove_if_there
 from ZEO.net.system import REAL, System
-from ZEO.replica import state_file, unfinished
+from ZEO.replica import state_file
 from ZEO.replica.following import Following
 from ZEO.replica.group import Group
-from ZEO.replica.options import client_options, shown
-from ZEO.serving.crash_safety import make_safe, mend, sync, sync_directory
+from ZEO.replica.opening import mend_file, state_of
+from ZEO.replica.options import client_options
+from ZEO.serving.crash_safety import make_safe, sync, sync_directory
 from ZEO.serving.filestorage import skip_oids, take_last_whole_transaction
 
 log = logging.getLogger('ZEO.replica')
@@ -78,9 +78,9 @@ class Replica(FileStorage):
         **options: Any,
     ) -> None:
         for_client = client_options(addr, storage, options)
-        _mend(path)
+        mend_file(path)
         self._system = system
-        self._remembered = _state_of(path, addr, storage)
+        self._remembered = state_of(path, addr, storage)
         self._asked_to_pack = False
         self._database: Any = None
         self._promoting = system.lock()
@@ -211,6 +211,7 @@ class Replica(FileStorage):
         status = {
             'primary': list(remembered.primary),
             'primary-storage': remembered.storage,
+            'whole': remembered.whole,
             **self._following.status(),
             'lost-transactions': list(self.lost_transactions),
         }
@@ -257,6 +258,17 @@ class Replica(FileStorage):
         log.warning('%s: is promoted at transaction %s', *self._names_and_tid())
 
     # What is copied, in the thread that copies.
+
+    def note_whole(self) -> None:
+        """Remember that this has had all that the primary had: before, it is not a database to work
+        with.
+
+        :raises OSError: when that cannot be written to the disk.
+        """
+        if not self._remembered.whole:
+            remembered = replace(self._remembered, whole=True)
+            state_file.write(self._file_name, remembered)
+            self._remembered = remembered
 
     def begin_group(self, following: Following) -> Group:
         """Return a group to write transactions to, with the commit lock held.
@@ -343,25 +355,3 @@ class Replica(FileStorage):
             self._ts = TimeStamp(self._ltid)
         if self._database is not None:
             self._database.invalidateCache()
-
-
-def _mend(path: str) -> None:
-    """Finish what a kill or a power failure has cut short, before the file is opened."""
-    mend(path)
-    try:
-        lock = LockFile(path + '.lock')
-    except (LockError, OSError):  # opening fails as well, and says why
-        return
-    try:
-        remembered = state_file.read(path)
-        if remembered is not None and remembered.state == state_file.FOLLOWING:
-            unfinished.cut(path)
-    finally:
-        lock.close()
-
-
-def _state_of(path: str, addr: Any, storage: str) -> state_file.Remembered:
-    found = state_file.read(path)
-    if found is not None and found.state == state_file.PROMOTED:
-        return found
-    return state_file.Remembered(primary=shown(addr), storage=storage)

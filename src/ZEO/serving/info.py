@@ -49,15 +49,16 @@ def role(hosted: Any) -> dict[str, Any]:
     if status is None:
         return {}
     try:
-        state = status()['state']
+        known = status()
     except ENDS:
         raise
     except BaseException as error:  # a follower that cannot say more
         hosted.loop.reports.failed('the replica cannot say its state', hosted.name, error)
-        state = None
+        known = {}
+    state = known.get('state')
     if state == 'promoted':
         return {ROLE: PRIMARY, FOLLOWS: False, WHOLE: True}
-    return {ROLE: REPLICA, FOLLOWS: state == 'following', WHOLE: state != 'copying'}
+    return {ROLE: REPLICA, FOLLOWS: state == 'following', WHOLE: bool(known.get('whole'))}
 
 
 def _name(hosted: HostedStorage) -> str:

@@ -90,6 +90,10 @@ def _are_dicts(value: Any) -> bool:
     return type(value) in _LISTS and all(type(item) is dict for item in value)
 
 
+def _are_texts(value: Any) -> bool:
+    return type(value) in _LISTS and all(type(item) is str for item in value)
+
+
 def _are_loaded(value: Any) -> bool:
     if type(value) not in _LISTS:
         return False
@@ -261,6 +265,9 @@ ANSWERS: dict[str, Check | None] = {
     'iterator_record_start': _is_number,
     'iterator_record_next': _is_record_or_none,
     'iterator_batch': _is_batch,
+    'follow': is_tid,
+    'kick': _are_texts,
+    'promote': is_tid,
     'new_oids': _are_new_oids,
     'vote': _is_vote,
     'tpc_finish': is_tid,
