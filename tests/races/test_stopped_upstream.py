@@ -156,6 +156,7 @@ CALLS = {
     'follow': ('a follower',),
     'replicated': (following, lambda chain, before: (chain.tids[-1],)),
     'promote': (),
+    'kick': ('a client',),
     'pack': (1.0, True),
     'new_oids': (100,),
     'vote': (begun, lambda chain, before: (TXN,)),

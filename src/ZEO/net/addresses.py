@@ -55,13 +55,16 @@ _LASTING = (
 #: + interval * count seconds.
 _KEEPALIVE = (('TCP_KEEPIDLE', 60), ('TCP_KEEPINTVL', 15), ('TCP_KEEPCNT', 5))
 
+#: The type of what a supervisor may have opened.
+_SOCKET = socket.socket
+
 
 def parse(address: object) -> Address:
     """Return `address` as ``(host, port)`` or the path of a Unix socket.
 
     :raises ConfigurationError: when it is neither, nor a port number.
     """
-    if isinstance(address, socket.socket):  # which a supervisor has opened
+    if isinstance(address, _SOCKET):  # which a supervisor has opened
         return address  # type: ignore[return-value]
     if isinstance(address, (bytes, os.PathLike)):
         address = os.fsdecode(address)
@@ -164,7 +167,7 @@ def listen(address: Any, access: FileRights = BY_UMASK) -> list[socket.socket]:
     :raises ConfigurationError: when that is not possible, with the reason.
     :raises Unavailable: when it is not possible now, but may be later.
     """
-    if isinstance(address, socket.socket):
+    if isinstance(address, _SOCKET):
         return [address]
     with _explained(address):
         return (
@@ -177,7 +180,7 @@ def check(address: Any) -> None:
 
     :raises ConfigurationError: as :func:`listen`.
     """
-    if isinstance(address, socket.socket):
+    if isinstance(address, _SOCKET):
         return
     with _explained(address):
         if isinstance(address, str):
