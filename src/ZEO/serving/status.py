@@ -88,14 +88,15 @@ def pack_progress(hosted: HostedStorage) -> float | None:
 
 
 def details(
-    hosted: HostedStorage, with_identities: bool, most_clients: int = MOST_CLIENTS
+    hosted: HostedStorage, with_identities: bool, most_clients: int | None = None
 ) -> dict[str, Any]:
     """Return what ``server_status`` answers.
 
     :param with_identities: whether it says who the clients are, what was slow for whom, and what
         has gone wrong, as for an administrator.
-    :param most_clients: how many clients it lists.
+    :param most_clients: how many clients it lists; None: :data:`MOST_CLIENTS`.
     """
+    most_clients = MOST_CLIENTS if most_clients is None else most_clients
     system, stats = hosted.loop.system, hosted.stats
     return {
         **figures(hosted),
