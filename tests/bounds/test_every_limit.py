@@ -44,6 +44,11 @@ REACHED = {
     'test_a_client_that_asks_for_very_much_does_not_keep_others_from_their_answers',
     'iterators': 'bounds/test_files.py::test_iterators_keep_a_few_files_open',
     'downloads': 'bounds/test_files.py::test_more_blobs_than_may_wait',
+    'monitor_connections': 'monitor/test_monitor.py::'
+    'test_one_connection_too_many_closes_the_one_that_was_idle_longest',
+    'monitor_time': 'monitor/test_monitor.py::test_a_connection_without_a_request_ends',
+    'monitor_share': 'monitor/test_monitor.py::'
+    'test_clients_are_served_while_others_ask_for_all_they_can',
     'invalidation_oids': 'bounds/test_every_limit.py::'
     'test_what_the_queue_holds_is_bounded_in_objects',
 }
