@@ -39,6 +39,7 @@ VALUES = {
     'seconds': 'time',
     'poll_interval': 'time',
     'replicas': 'number',
+    'fence': 'number or true',
     'timeout_action': '``warn`` or ``refuse``',
     'log_format': '``text`` or ``json``',
     'size': 'size',

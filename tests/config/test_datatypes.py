@@ -23,6 +23,18 @@ def test_a_time_is_a_number_with_a_suffix(text, value):
     assert datatypes.seconds(text) == value
 
 
+@pytest.mark.parametrize(
+    'text, value', [('0', 0), ('3', 3), ('true', 1), ('On', 1), ('false', 0), ('no', 0)]
+)
+def test_a_fence_is_a_number_of_followers_or_a_switch(text, value):
+    assert datatypes.fence(text) == value
+
+
+def test_what_is_not_a_fence_is_refused():
+    with pytest.raises(ValueError, match='is not a number of followers'):
+        datatypes.fence('maybe')
+
+
 @pytest.mark.parametrize('text', ['', 'soon', '5 years', '-1', '1e3', 'nan'])
 def test_what_is_not_a_time_is_refused(text):
     with pytest.raises(ValueError, match='is not a time'):

@@ -36,6 +36,16 @@ def replicas(text: str) -> int:
     return int(text)
 
 
+#: What switches are in other keys; here it is about one follower.
+_SWITCHES = {'true': 1, 'on': 1, 'yes': 1, 'false': 0, 'off': 0, 'no': 0}
+
+
+def fence(text: str) -> int:
+    """Return how many followers have to agree: a number, or `true` for one."""
+    switch = _SWITCHES.get(text.lower())
+    return replicas(text) if switch is None else switch
+
+
 def timeout_action(text: str) -> str:
     """Return what happens when followers do not acknowledge in time."""
     action = text.lower()
