@@ -20,9 +20,12 @@ OTHERS = {
     ('serving/status.py', extensions.REPLICA),
     ('serving/monitor/live.py', extensions.FOLLOWERS),
     ('serving/backends/replica.py', extensions.PRIMARY),
+    ('serving/info.py', extensions.WHOLE),
     ('replica/storage.py', extensions.PRIMARY),
+    ('replica/storage.py', extensions.WHOLE),
     ('commands/zeo_promote.py', extensions.REPLICA),
     ('commands/zeo_promote.py', extensions.PRIMARY),
+    ('commands/zeo_promote.py', extensions.WHOLE),
     ('commands/zeo_status.py', extensions.FOLLOWERS),
     ('commands/zeo_status.py', extensions.REPLICA),
 }
