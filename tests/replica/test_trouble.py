@@ -12,6 +12,7 @@ from persistent.mapping import PersistentMapping
 from ZODB.blob import Blob
 from ZODB.MappingStorage import MappingStorage
 
+from support.processes import wait_until
 from support.replicas import LONG, wait_for, wait_for_state
 from ZEO.replica import group, state_file, unfinished
 
@@ -125,7 +126,9 @@ def test_repozo_backs_up_a_replica(site, primary):
     os.mkdir(site.path('backup'))
     repozo = [sys.executable, '-m', 'ZODB.scripts.repozo', '-r', site.path('backup')]
     subprocess.run([*repozo, '-B', '-F', '-f', site.path('replica.fs')], check=True, timeout=LONG)
+    second = int(time.time())  # which names the backup
     wait_for(replica, committed(primary.db, b=2))
+    wait_until(lambda: int(time.time()) > second)
     subprocess.run([*repozo, '-B', '-f', site.path('replica.fs')], check=True, timeout=LONG)
     restored = site.path('restored.fs')
     subprocess.run([*repozo, '-R', '-o', restored], check=True, timeout=LONG)
