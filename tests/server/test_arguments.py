@@ -170,6 +170,7 @@ def test_an_answer_to_a_one_way_call_is_given_where_it_is_wanted(service):
     assert client.call('tpc_begin', 5, b'', b'', {}, None, ' ') is None
     assert client.call('storea', OID, z64, b'data', 5) is None
     assert client.call('vote', 5) == []
+    client.call('tpc_abort', 5)  # which holds the commit lock
 
 
 @pytest.fixture(params=[FileStorage, MappingStorage, DemoStorage], ids=lambda make: make.__name__)
