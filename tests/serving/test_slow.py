@@ -6,6 +6,7 @@ import time
 import pytest
 from ZODB.Connection import TransactionMetaData
 from ZODB.MappingStorage import MappingStorage
+from ZODB.tests.MinPO import MinPO
 from ZODB.tests.StorageTestBase import zodb_pickle
 from ZODB.utils import p64, z64
 
@@ -18,7 +19,7 @@ from ZEO.serving.slow import KEPT, SlowLog, SlowTimes
 SLOW = 0.05
 
 #: A record without references.
-RECORD = zodb_pickle(None)
+RECORD = zodb_pickle(MinPO(0))
 
 
 class Slow(MappingStorage):

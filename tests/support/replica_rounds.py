@@ -161,7 +161,9 @@ class Rounds:
     def learn(self) -> list[bytes]:
         """Note what the primary has now; return the tids."""
         found = self.history(self.path('primary.fs'))
-        for tid, _, parts in found:
+        old = self.path('primary.fs.old')  # as it was before the last pack
+        before = self.history(old) if os.path.exists(old) else []
+        for tid, _, parts in (*found, *before):
             self.known.setdefault(tid, set()).add(parts)
         return [tid for tid, _, _ in found]
 
