@@ -1,4 +1,4 @@
-"""ZODB's own tests of storages; one that takes long is run every time with two of them only."""
+"""ZODB's own tests of storages; one that takes long is run every time with one of them only."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 HERE = Path(__file__).parent
 LONG = 'test_race_external_invalidate_vs_disconnect'
-EVERY_TIME = {'TestFileStorage', 'TestMsgpack'}
+EVERY_TIME = {'TestFileStorage'}
 
 
 @pytest.hookimpl(tryfirst=True)
