@@ -54,7 +54,14 @@ BELOW = {
     'StorageServer': {'serving', 'net', 'wire', 'interfaces', 'files', 'Exceptions'},
     'ClientStorage': {'link', 'cache', 'net', 'wire', 'interfaces', 'files', 'Exceptions'},
 }
-BELOW['replica'] = {*BELOW['StorageServer'], 'StorageServer', 'ClientStorage', 'link'}
+BELOW['progress'] = {'net', 'serving'}
+BELOW['replica'] = {
+    *BELOW['StorageServer'],
+    'StorageServer',
+    'ClientStorage',
+    'link',
+    'progress',
+}
 BELOW['config'] = set(BELOW)
 BELOW['data'] = set(BELOW)
 BELOW['commands'] = set(BELOW)

@@ -27,9 +27,9 @@ from ZEO.data import backups, digests, parts, restoring
 from ZEO.data.backups import Backup
 from ZEO.data.history import named
 from ZEO.data.manifest import NAME, Manifest, load
-from ZEO.data.progress import Progress
 from ZEO.data.sources import FileSource
 from ZEO.data.verifying import Verification
+from ZEO.progress import Progress
 
 BACKUP = ['backup', 'a.fs', 'bk', '--blobs', 'a.blobs']
 RESTORE = ['restore', 'bk', 'c.fs', '--to-blobs', 'c.blobs']

@@ -1,5 +1,9 @@
 """A replica has what its primary has; its clients learn of it as of commits there."""
 
+import io
+import re
+import sys
+
 import pytest
 import transaction
 from persistent.mapping import PersistentMapping
@@ -14,6 +18,24 @@ def committed(db, **values):
     with db.transaction() as connection:
         connection.root().update(values)
     return db.storage.lastTransaction()
+
+
+def test_the_first_copy_shows_how_far_it_is_on_a_terminal(site, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    primary = site.primary()
+    db = site.db(primary.addr)
+    for number in range(3):
+        committed(db, key=number)
+    monkeypatch.setattr('ZEO.progress.ON_TERMINAL', 0.0)
+    monkeypatch.setattr(sys, 'stderr', Terminal())
+    replica = site.replica(primary.addr)
+    assert replica.wait_until_following(LONG)
+    shown = sys.stderr.getvalue()
+    assert re.search(r'\rcopy of .*: \d+ transactions, \d+ records', shown)
+    assert shown.endswith('\r')
 
 
 def test_a_new_replica_gets_everything_and_then_each_transaction(site):

@@ -27,8 +27,8 @@ from ZEO.commands.options import (
 )
 from ZEO.config.opening import one_line
 from ZEO.data.outcome import IMPOSSIBLE, DataError
-from ZEO.data.progress import Progress
 from ZEO.data.targets import FORMS, WAIT, Way
+from ZEO.progress import Progress
 from ZEO.wire.quoting import cleaned
 
 #: Characters of a line that is printed.

@@ -31,8 +31,8 @@ from ZEO.data.copying import cut_short
 from ZEO.data.history import named
 from ZEO.data.manifest import locked
 from ZEO.data.outcome import DONE, WRONG
-from ZEO.data.progress import Progress
 from ZEO.data.targets import open_source, parse
+from ZEO.progress import Progress
 from ZEO.serving.moments import lasted, size
 
 

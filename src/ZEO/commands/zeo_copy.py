@@ -17,9 +17,9 @@ from ZEO.commands.options import Parser, program
 from ZEO.data import copying
 from ZEO.data.destinations import Destination
 from ZEO.data.history import named
-from ZEO.data.progress import Progress
 from ZEO.data.sources import Source
 from ZEO.data.targets import open_destination, open_source, parse
+from ZEO.progress import Progress
 from ZEO.serving.moments import lasted
 
 

@@ -27,9 +27,9 @@ from ZEO.data.history import fingerprint, named, walk
 from ZEO.data.manifest import LOCK, NAME, OLD, Manifest, Mark, Part, Set, is_backup, load
 from ZEO.data.outcome import DataError
 from ZEO.data.parts import PartWriter
-from ZEO.data.progress import Progress
 from ZEO.data.sources import FileSource, Record, Source
 from ZEO.net.system import REAL, System
+from ZEO.progress import Progress
 from ZEO.serving.moments import iso
 from ZEO.wire.guarded import is_blob
 

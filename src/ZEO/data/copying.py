@@ -20,9 +20,9 @@ from ZEO.data.destinations import Destination
 from ZEO.data.digests import file_digest
 from ZEO.data.history import Comparison, check_same, named, walk
 from ZEO.data.outcome import CutShort, DataError, Different
-from ZEO.data.progress import Progress
 from ZEO.data.sources import Record, Source
 from ZEO.Exceptions import ConfigurationError
+from ZEO.progress import Progress
 from ZEO.wire.guarded import is_blob
 
 

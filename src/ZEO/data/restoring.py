@@ -20,8 +20,8 @@ from ZEO.data.history import named
 from ZEO.data.manifest import Manifest, Part, Set
 from ZEO.data.outcome import DataError, Different, Findings
 from ZEO.data.parts import BackedUp, PartReader
-from ZEO.data.progress import Progress
 from ZEO.Exceptions import ConfigurationError
+from ZEO.progress import Progress
 
 DAMAGED = 'files of a backup that are damaged'
 

@@ -14,10 +14,10 @@ from ZODB.fsIndex import fsIndex
 
 from ZEO.data.blobfiles import BlobFiles
 from ZEO.data.outcome import Findings
-from ZEO.data.progress import Progress
 from ZEO.data.references import UNREADABLE, Graph, plain, targets, unreadable
 from ZEO.data.sources import FileSource, Record, Source
 from ZEO.data.structure import Revisions, revisions
+from ZEO.progress import Progress
 from ZEO.wire.guarded import Unreadable, is_blob
 
 

@@ -241,7 +241,8 @@ class _Copying:
         except ClientDisconnected:  # it is told after the next connection
             pass
         self._following.show(group)
-        self._following.progress.copied(group.size, len(group.changes))
+        records = sum(len(oids) for _, oids in group.changes)
+        self._following.progress.copied(group.size, len(group.changes), records)
 
     def give_up(self) -> None:
         """Remove what is written of a group, if there is one."""

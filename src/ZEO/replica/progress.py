@@ -1,11 +1,13 @@
-"""How far a replica is: for the status, and for the log.
+"""How far a replica is: for the status, for the log, and on a terminal.
 
-Enters: what happens while it follows. Leaves: figures; log lines. Fails: never.
+Enters: what happens while it follows. Leaves: figures; log lines; while it copies what there was
+before, a line on standard error where that is a terminal. Fails: never.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 from persistent.TimeStamp import TimeStamp
@@ -13,6 +15,7 @@ from ZODB.utils import z64
 
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.net.system import System
+from ZEO.progress import Progress as Line
 from ZEO.replica.errors import NotFollowed
 from ZEO.replica.primary import Primary
 from ZEO.serving.moments import iso
@@ -44,6 +47,7 @@ class Progress:
         self._no_blobs = 0
         self._said = system.now()
         self._said_bytes = 0
+        self._line: Line | None = None  # on a terminal
 
     # What happens.
 
@@ -53,6 +57,8 @@ class Progress:
         self._since = self._system.wall_clock()
         self._where = primary.where
         self._said, self._said_bytes = self._system.now(), self.copied_bytes
+        if sys.stderr is not None and sys.stderr.isatty():
+            self._line = Line(f'copy of {primary.where}', primary.size(), system=self._system)
         log.info(
             '%s: follows %s from transaction %s on',
             self._storage.getName(),
@@ -60,10 +66,16 @@ class Progress:
             self._storage.lastTransaction().hex(),
         )
 
-    def copied(self, size: int, transactions: int) -> None:
+    def copied(self, size: int, transactions: int, records: int) -> None:
         """A group of transactions is in the file."""
         self.copied_bytes += size
         self._transactions += transactions
+        line = self._line
+        if line is not None:
+            line.bytes += size
+            line.transactions += transactions
+            line.records += records
+            line.show()
         now = self._system.now()
         if self.state == COPYING and now >= self._said + _SAY_EVERY:
             speed = (self.copied_bytes - self._said_bytes) / 1e6 / (now - self._said)
@@ -90,6 +102,7 @@ class Progress:
 
     def has_all(self) -> None:
         """There is nothing more to copy for now."""
+        self._end_line()
         if self.state == COPYING:
             self.state = FOLLOWING
             log.info(
@@ -101,6 +114,7 @@ class Progress:
 
     def failed(self, error: BaseException) -> None:
         """Following has ended with an error."""
+        self._end_line()
         text = str(error) or type(error).__name__
         state = REFUSED if isinstance(error, NotFollowed) else DISCONNECTED
         self._since = None
@@ -112,6 +126,11 @@ class Progress:
             log.log(level, '%s: does not follow: %s', self._storage.getName(), text)
         else:
             log.error('%s: does not follow', self._storage.getName(), exc_info=error)
+
+    def _end_line(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
 
     # What there is to say.
 
