@@ -171,16 +171,22 @@ def test_an_iteration_that_begins_far_into_the_database_is_looked_for_by_a_worke
 def test_an_iteration_of_a_client_that_is_gone_is_closed(service, monkeypatch):
     client = service.client()
     tid = client.commit(1, (OID, z64, b'data'))
-    go_on, original, opened = threading.Event(), service.storage.iterator, []
+    asked, go_on, original, opened = (
+        threading.Event(),
+        threading.Event(),
+        service.storage.iterator,
+        [],
+    )
 
     def iterator(*args):
+        asked.set()
         assert go_on.wait(30)
         opened.append(original(*args))
         return opened[-1]
 
     monkeypatch.setattr(service.storage, 'iterator', iterator)
     client.ask('iterator_start', tid, None)
-    service.good.ping()
+    assert asked.wait(20)
     client.close()
     while len(service.hosted.peers) > 1:
         service.good.ping()

@@ -19,6 +19,7 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 from random import Random
+from threading import get_ident
 from typing import Any
 
 from greenlet import getcurrent
@@ -62,6 +63,7 @@ class Scheduler:
         self._statements = self._preemption.next()
         self._strikes = 0  # exceptions that have not struck yet
         self.hub = getcurrent()  # of what makes the world, and runs it
+        self._ident = get_ident()  # threads that an earlier test left behind are not simulated
 
     # For threads.
 
@@ -96,7 +98,7 @@ class Scheduler:
     def statement(self) -> None:
         """The calling thread is about to execute a statement: another one may go on first."""
         self._statements -= 1
-        if self._statements < 0 and self.current is not None:
+        if self._statements < 0 and self.current is not None and get_ident() == self._ident:
             self._be_interrupted(self.current)
 
     def _be_interrupted(self, thread: Thread) -> None:
