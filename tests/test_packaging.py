@@ -5,12 +5,13 @@ import importlib.metadata
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from support.environments import build_wheel
 
 TOP = Path(__file__).parent.parent
 MODULES = sorted(path.relative_to(TOP / 'src') for path in (TOP / 'src' / 'ZEO').rglob('*.py'))
@@ -23,15 +24,11 @@ COMMANDS = 'zeo start.py runzeo zeoctl zeo-nagios zeopack zeo-cache zeo-status'.
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
     """A directory with nothing in it but an installed ZEO."""
-    copy = tmp_path_factory.mktemp('copy')
-    for name in 'setup.py', 'pyproject.toml', 'README.rst', 'CHANGES.rst', 'LICENSE':
-        shutil.copy(TOP / name, copy)
-    ignored = shutil.ignore_patterns('__pycache__', '*.egg-info')
-    shutil.copytree(TOP / 'src', copy / 'src', ignore=ignored)
+    wheel = build_wheel(tmp_path_factory.mktemp('wheel'))
     target = tmp_path_factory.mktemp('site')
-    arguments = '--quiet --no-deps --no-build-isolation --no-index --target'.split()
+    arguments = '--quiet --no-deps --no-index --target'.split()
     done = subprocess.run(
-        [sys.executable, '-m', 'pip', 'install', *arguments, str(target), str(copy)],
+        [sys.executable, '-m', 'pip', 'install', *arguments, str(target), str(wheel)],
         capture_output=True,
         text=True,
     )
@@ -109,9 +106,9 @@ def test_what_is_imported_is_declared(site):
 def test_every_command_has_its_function(site):
     (ours,) = importlib.metadata.distributions(path=[str(site)])
     assert {point.name for point in ours.entry_points} == set(COMMANDS)
-    for point in ours.entry_points:
-        found = run(site, sys.executable, '-c', f'from {point.module} import {point.attr} as main')
-        assert found.returncode == 0, found.stderr
+    imports = [f'from {point.module} import {point.attr} as main' for point in ours.entry_points]
+    found = run(site, sys.executable, '-c', '\n'.join(imports))
+    assert found.returncode == 0, found.stderr
 
 
 @pytest.mark.parametrize('command', COMMANDS)

@@ -53,6 +53,24 @@ class CannotInstall(Exception):
     """What is needed cannot be had here; the message is the reason."""
 
 
+def build_wheel(scratch: Path) -> Path:
+    """Build the wheel of this checkout and return it.
+
+    :param scratch: an empty directory.
+    """
+    copy = scratch / 'copy'
+    copy.mkdir()
+    for name in 'setup.py', 'pyproject.toml', 'README.rst', 'CHANGES.rst', 'LICENSE':
+        shutil.copy(TOP / name, copy)
+    ignored = shutil.ignore_patterns('*.egg-info', '__pycache__')
+    shutil.copytree(TOP / 'src', copy / 'src', ignore=ignored)
+    # with the setuptools that is here: nothing is downloaded
+    offline = ['--no-deps', '--no-index', '--no-build-isolation']
+    _pip(sys.executable, 'wheel', *offline, '--wheel-dir', scratch, copy)
+    (wheel,) = scratch.glob('*.whl')
+    return wheel
+
+
 def make(directory: Path, *requirements: str) -> Path:
     """Return the Python of a virtual environment, which is made unless it is there already.
 
@@ -75,14 +93,7 @@ class Environments:
         """
         self._directory = directory
         self._made: dict[str, Path] = {}
-        copy = scratch / 'copy'
-        copy.mkdir()
-        for name in 'setup.py', 'pyproject.toml', 'README.rst', 'CHANGES.rst', 'LICENSE':
-            shutil.copy(TOP / name, copy)
-        ignored = shutil.ignore_patterns('*.egg-info', '__pycache__')
-        shutil.copytree(TOP / 'src', copy / 'src', ignore=ignored)
-        _pip(sys.executable, 'wheel', '--no-deps', '--wheel-dir', scratch, copy)
-        (self._wheel,) = scratch.glob('*.whl')
+        self._wheel = build_wheel(scratch)
 
     def python(self, framework: str, side: str) -> Path:
         """Return the Python that has a framework and the ZEO of a side.
