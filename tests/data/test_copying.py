@@ -6,10 +6,12 @@ import os
 import shutil
 import signal
 import sys
+from types import SimpleNamespace
 
 import pytest
 import ZODB
 from ZODB.FileStorage import FileStorage
+from ZODB.interfaces import StorageStopIteration
 
 import ZEO
 from support.databases import build, content, content_of, fill
@@ -17,6 +19,7 @@ from support.dying import deaths, die_at
 from support.processes import Process
 from ZEO.commands import zeo
 from ZEO.commands.zeo_copy import parser
+from ZEO.data.sources import StorageSource
 
 
 @pytest.fixture
@@ -254,3 +257,15 @@ def test_ctrl_c_leaves_whole_transactions(here):
 
 def test_the_help_says_what_a_database_is(capsys):
     assert 'HOST:PORT/STORAGE' in ' '.join(parser().format_help().split())
+
+
+def test_an_iterator_that_ends_as_relstorage_does_is_read_to_its_end():
+    class Ending:
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            raise StorageStopIteration
+
+    storage = SimpleNamespace(iterator=lambda start, stop: Ending())
+    assert list(StorageSource('', storage).transactions(None, None)) == []

@@ -18,7 +18,7 @@ from ZODB.utils import p64, u64, z64
 from ZEO.config.opening import one_line
 from ZEO.data.destinations import Destination
 from ZEO.data.digests import file_digest
-from ZEO.data.history import Comparison, check_same, named, walk
+from ZEO.data.history import Comparison, check_same, lasting, named, walk
 from ZEO.data.outcome import CutShort, DataError, Different
 from ZEO.data.sources import Record, Source
 from ZEO.Exceptions import ConfigurationError
@@ -132,7 +132,8 @@ def verify(
         progress.show()
 
     with cut_short(lambda: z64):
-        compared = Comparison(source, destination, False, seen)
+        kept = lasting(source, destination, last)
+        compared = Comparison(source, destination, False, seen, kept)
         found = compared.first_difference(last)
     if found is not None:
         tid, what = found

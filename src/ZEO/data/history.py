@@ -3,17 +3,21 @@
 Enters: transactions of two sources. Leaves: whether they agree, or the first one that does not.
 Fails: :class:`~ZEO.data.outcome.Different`, which names that transaction.
 
-A storage that was packed, or that keeps no history, has fewer records than the one that it is
-compared with, or lacks a transaction: that is not a difference as long as what both have is equal.
+A storage that was packed has fewer records than the one that it is compared with, or lacks a
+transaction: that is not a difference as long as what both have is equal. One that keeps no history
+has to have the last record of every object.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 from persistent.TimeStamp import TimeStamp
+from ZODB.fsIndex import fsIndex
+from ZODB.utils import u64
 
 from ZEO.data.outcome import Different
 from ZEO.data.sources import Source
@@ -31,17 +35,52 @@ class Fingerprint(NamedTuple):
     records: dict[bytes, bytes]  # oid -> a digest of the record
 
 
-def fingerprint(transaction: Any, seen: Callable[[Any], None] = lambda record: None) -> Fingerprint:
+_NO_TEXTS = (b'', b'', b'')
+
+
+def fingerprint(
+    transaction: Any,
+    seen: Callable[[Any], None] = lambda record: None,
+    lasting: Lasting | None = None,
+) -> Fingerprint:
     """Return the fingerprint of a transaction, whose records are read.
 
-    :param seen: is called with each record.
+    :param seen: is called with each record that is in it.
+    :param lasting: which records are in it, without texts; all by default.
     """
     texts = transaction.user, transaction.description, transaction.extension_bytes
     records = {}
     for record in transaction:
-        seen(record)
-        records[record.oid] = digest(record.data)
-    return Fingerprint(transaction.tid, texts, records)
+        if lasting is None or lasting.has(record):
+            seen(record)
+            records[record.oid] = digest(record.data)
+    return Fingerprint(transaction.tid, _NO_TEXTS if lasting else texts, records)
+
+
+class Lasting:
+    """What a storage without history keeps: the last record of each object.
+
+    :param stop: the last transaction that counts.
+    """
+
+    def __init__(self, source: Source, stop: bytes) -> None:
+        self._last = fsIndex()  # oid -> the number of its last transaction
+        self._tids = array('Q')  # number of a transaction -> its tid
+        for transaction in source.transactions(None, stop):
+            for record in transaction:
+                self._last[record.oid] = len(self._tids)
+            self._tids.append(u64(transaction.tid))
+
+    def has(self, record: Any) -> bool:
+        """Return whether it keeps a record: those that delete an object go with it."""
+        number = self._last.get(record.oid)
+        is_last = number is not None and self._tids[number] == u64(record.tid)
+        return is_last and record.data is not None
+
+
+def lasting(source: Source, destination: Source, stop: bytes) -> Lasting | None:
+    """Return which records a destination has kept; None if it keeps all."""
+    return None if destination.keeps_history() else Lasting(source, stop)
 
 
 def digest(data: bytes | None) -> bytes:
@@ -89,6 +128,7 @@ class Comparison:
     :param strict: whether a transaction that only `other` has is a difference; else `one` may have
         been packed since.
     :param seen: is called with each record of the first.
+    :param kept: what of the first the other has kept; all by default.
     """
 
     def __init__(
@@ -97,8 +137,10 @@ class Comparison:
         other: Source,
         strict: bool,
         seen: Callable[[Any], None] = lambda record: None,
+        kept: Lasting | None = None,
     ) -> None:
         self._one, self._other, self._strict, self._seen = one, other, strict, seen
+        self._kept = kept
         self.same = 0  # transactions that are equal
         self.gone = 0  # transactions that only the second has
 
@@ -117,14 +159,31 @@ class Comparison:
                 b = next(right, None)
                 continue
             assert a is not None
-            if b is None or a.tid < b.tid:
-                return a.tid, f'{self._other.name} does not have it'
-            what = difference(fingerprint(a, self._seen), fingerprint(b))
+            what = self._difference(a, b if b is not None and a.tid == b.tid else None)
             if what is not None:
                 return a.tid, what
-            self.same += 1
-            a, b = next(left, None), next(right, None)
+            b = next(right, None) if b is not None and a.tid == b.tid else b
+            a = next(left, None)
         return None
+
+    def _difference(self, a: Any, b: Any) -> str | None:
+        """Return what is different in a transaction.
+
+        :param b: what the other has; None for nothing.
+        """
+        found = fingerprint(a, self._seen, self._kept)
+        if b is None:
+            is_kept = self._kept is None or found.records
+            return f'{self._other.name} does not have it' if is_kept else None
+        wanted = fingerprint(b)
+        if self._kept is not None:
+            wanted = wanted._replace(texts=_NO_TEXTS)
+        what = difference(found, wanted)
+        lost = found.records.keys() - wanted.records
+        if what is None and lost:
+            what = f'{self._other.name} does not have object {min(lost).hex()} in it'
+        self.same += 1
+        return what
 
 
 def check_same(source: Source, destination: Source, last: bytes) -> None:
@@ -138,7 +197,11 @@ def check_same(source: Source, destination: Source, last: bytes) -> None:
     """
     if _same_ends(source, destination, last):
         return
-    found = Comparison(source, destination, strict=True).first_difference(last)
+    kept = lasting(source, destination, last)
+    strict = source.keeps_history() and kept is None
+    found = Comparison(source, destination, strict, kept=kept).first_difference(last)
+    if found is None and not strict:  # objects of the last transaction have changed since
+        return
     tid, what = found or (last, f'{source.name} does not have it')
     raise Different(
         f'{destination.name} does not hold the beginning of {source.name}: they differ in '
@@ -161,6 +224,8 @@ def _agree(source: Source, destination: Source, tid: bytes, may_be_gone: bool) -
     found, wanted = only(source, tid), only(destination, tid)
     if found is None:
         return may_be_gone
+    if wanted is not None and not destination.keeps_history():
+        wanted = wanted._replace(texts=found.texts)
     return wanted is not None and difference(found, wanted) is None
 
 

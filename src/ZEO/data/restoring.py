@@ -130,6 +130,9 @@ class BackupSource:
     def release(self, path: str) -> None:
         """It stays."""
 
+    def keeps_history(self) -> bool:
+        return True
+
     def size(self) -> int:
         return self._set.size
 

@@ -50,6 +50,11 @@ class Source(Protocol):
     def release(self, path: str) -> None:
         """The file of a blob is not needed any more."""
 
+    def keeps_history(self) -> bool:
+        """Return whether it has all revisions that no pack has removed; else it has the last one of
+        each object, and no texts of transactions.
+        """
+
     def size(self) -> int:
         """Return about how many bytes there are; 0 if that is not known."""
 
@@ -114,6 +119,9 @@ class FileSource:
     def release(self, path: str) -> None:
         """It stays: it is the blob itself."""
 
+    def keeps_history(self) -> bool:
+        return True
+
     def size(self) -> int:
         return os.path.getsize(self.path)
 
@@ -139,7 +147,10 @@ class StorageSource:
     def transactions(self, start: bytes | None, stop: bytes | None) -> Iterator[Any]:
         found = self.storage.iterator(start, stop)
         try:
-            yield from found
+            # not `yield from`, in which Python crashes at the end of RelStorage's iterators: they
+            # raise ZODB's StorageStopIteration, which has no place for a value
+            for transaction in found:  # noqa: UP028
+                yield transaction
         finally:
             close = getattr(found, 'close', None)
             if close is not None:
@@ -154,6 +165,10 @@ class StorageSource:
     def release(self, path: str) -> None:
         if self._private is not None:
             os.unlink(path)
+
+    def keeps_history(self) -> bool:
+        supports = getattr(self.storage, 'supportsUndo', None)
+        return supports is not None and bool(supports())
 
     def size(self) -> int:
         return self.storage.getSize()
