@@ -10,29 +10,18 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ZODB.POSException import POSError
 
-from ZEO.commands.options import (
-    Parser,
-    add_login,
-    add_tls,
-    login_options,
-    output,
-    positive_seconds,
-    tls_options,
-)
+from ZEO.commands import reaching
+from ZEO.commands.options import LONGEST_LINE, Parser, output
 from ZEO.config.opening import one_line
 from ZEO.data.outcome import IMPOSSIBLE, DataError
 from ZEO.data.targets import FORMS, WAIT, Way
 from ZEO.progress import Progress
 from ZEO.wire.quoting import cleaned
-
-#: Characters of a line that is printed.
-_LONGEST_LINE = 2000
 
 #: What the help of each of them says about names of databases.
 NAMES = (
@@ -56,15 +45,7 @@ def add_reaching(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '-q', '--quiet', action='store_true', help='show no progress and no summary'
     )
-    parser.add_argument(
-        '--timeout',
-        metavar='SECONDS',
-        type=positive_seconds,
-        default=WAIT,
-        help='how long to wait for a server that does not answer; the default is 30',
-    )
-    add_tls(parser)
-    add_login(parser)
+    reaching.add_reaching(parser, WAIT, 'how long to wait for a server that does not answer')
 
 
 def way(options: Any, label: str) -> Way:
@@ -73,7 +54,8 @@ def way(options: Any, label: str) -> Way:
     :param label: what their logs call this client.
     :raises ConfigurationError: when a file cannot be used.
     """
-    return Way(tls_options(options), login_options(options), options.timeout, label)
+    found = reaching.reaching(options)
+    return Way(found.tls, found.login, found.timeout, label)
 
 
 def progress(options: Any, what: str, total: int = 0) -> Progress:
@@ -84,12 +66,7 @@ def progress(options: Any, what: str, total: int = 0) -> Progress:
 def report(options: Any, line: str) -> None:
     """Print a line of the summary."""
     if not options.quiet:
-        print(cleaned(line, _LONGEST_LINE), flush=True)
-
-
-def warn(parser: Parser, line: str) -> None:
-    """Print a line about what is wrong."""
-    print(f'{parser.prog}: {cleaned(line, _LONGEST_LINE)}', file=sys.stderr, flush=True)
+        print(cleaned(line, LONGEST_LINE), flush=True)
 
 
 def run(parser: Parser, act: Callable[[Any], int], args: Sequence[str] | None) -> int:
@@ -108,11 +85,11 @@ def _act(parser: Parser, act: Callable[[Any], int], options: Any) -> int:
         with output():
             return act(options)
     except DataError as error:
-        warn(parser, ' '.join(str(error).split()))
+        parser.warn(' '.join(str(error).split()))
         return error.exit_status
     except (POSError, OSError) as error:
-        warn(parser, one_line(error))
+        parser.warn(one_line(error))
         return IMPOSSIBLE
     except KeyboardInterrupt:
-        warn(parser, 'interrupted: what is done so far is whole, and the same command goes on')
+        parser.warn('interrupted: what is done so far is whole, and the same command goes on')
         return 128 + signal.SIGINT

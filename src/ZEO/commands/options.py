@@ -18,10 +18,14 @@ from typing import Any, NoReturn
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.tls import SSLContext, client_context
 from ZEO.version import version
+from ZEO.wire.quoting import cleaned
 from ZEO.wire.scram import checked_name
 
 #: The exit status of a command line that makes no sense.
 WRONG_USAGE = 2
+
+#: Characters of a line that is printed.
+LONGEST_LINE = 2000
 
 #: Characters that are read of a file with a password; a longer line is not one.
 _LONGEST_PASSWORD = 2000
@@ -63,6 +67,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigurationError(f'{message}; see {self.prog} --help')
+
+    def warn(self, line: str) -> None:
+        """Print a line about what is wrong, which may be what a server has sent."""
+        print(f'{self.prog}: {cleaned(line, LONGEST_LINE)}', file=sys.stderr, flush=True)
 
     def run(self, act: Callable[[Any], int], args: Sequence[str] | None) -> int:
         """Do what a command line says; return the exit status.

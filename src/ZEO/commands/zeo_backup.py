@@ -21,7 +21,6 @@ from ZEO.commands.data_switches import (
     progress,
     report,
     run,
-    warn,
     way,
 )
 from ZEO.commands.options import Parser, program
@@ -96,7 +95,7 @@ def _backup(made: Parser, options: Any) -> int:
         for line in summary(directory, done, shown):
             report(options, line)
         for line in done.missing:
-            warn(made, line)
+            made.warn(line)
         status = WRONG if done.missing else DONE
         if options.verify:
             status = max(status, verify_backup(made, options, directory))

@@ -11,17 +11,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ZEO.commands.options import (
-    Parser,
-    add_login,
-    add_tls,
-    login_options,
-    output,
-    positive_seconds,
-    program,
-    tls_options,
-)
+from ZEO.commands.options import Parser, output, program
 from ZEO.commands.probing import NoAnswer, ask, parse, probe
+from ZEO.commands.reaching import FORMS, add_reaching, reaching
 from ZEO.net.addresses import show
 from ZEO.wire.quoting import cleaned
 
@@ -53,44 +45,27 @@ def parser() -> Parser:
 
 def add_server(made: Parser) -> None:
     """Add the switches that name a server and its storage."""
-    made.add_argument(
-        'address',
-        metavar='ADDRESS',
-        help='HOST:PORT, [IPV6]:PORT, PORT on this machine, or the path of a Unix socket, which '
-        'has at least one slash',
-    )
+    made.add_argument('address', metavar='ADDRESS', help=FORMS)
     made.add_argument(
         '-S',
         '--storage',
         metavar='NAME',
         help='the storage; without it all that the server shows, or with --username storage 1',
     )
-    made.add_argument(
-        '--timeout',
-        metavar='SECONDS',
-        type=positive_seconds,
-        default=TIMEOUT,
-        help='how long the server may take to answer; the default is 10',
-    )
-    add_tls(made)
-    add_login(made)
+    add_reaching(made, TIMEOUT, 'how long the server may take to answer')
 
 
 class Server:
     """A server, as a command line names it."""
 
     def __init__(self, options: Any) -> None:
-        self.address = parse(options.address)
-        self._timeout, self._tls = options.timeout, tls_options(options)
-        login = login_options(options)
-        named = login['username'] is not None
-        self._login = (login['username'], login['password']) if named else None
-        self._storage = options.storage or ('1' if named else None)
+        self.address, self._reaching = parse(options.address), reaching(options)
+        self._storage = options.storage or ('1' if self._reaching.user else None)
 
     @property
     def reached(self) -> dict[str, Any]:
         """The keyword arguments of functions that ask it."""
-        return {'timeout': self._timeout, 'login': self._login, **self._tls}
+        return {'timeout': self._reaching.timeout, **self._reaching.of_probe}
 
     def storages(self) -> list[str]:
         """Return the names of the storages that are meant.
@@ -99,7 +74,7 @@ class Server:
         """
         if self._storage is not None:
             return [self._storage]
-        return sorted(probe(self.address, self._timeout, **self._tls))
+        return sorted(probe(self.address, self._reaching.timeout, **self._reaching.tls))
 
     def status(self) -> dict[str, dict[str, Any]]:
         """Return what it says of each storage.
@@ -131,7 +106,7 @@ def _clients(made: Parser, options: Any) -> int:
             for name, figures in server.status().items()
         }
     except NoAnswer as error:
-        print(f'{made.prog}: {show(server.address)}: {cleaned(str(error), 2000)}', file=sys.stderr)
+        made.warn(f'{show(server.address)}: {error}')
         return NO_ANSWER
     with output():
         if options.json:

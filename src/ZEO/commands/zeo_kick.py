@@ -67,12 +67,9 @@ def _kick(made: Parser, options: Any) -> int:
                     print(cleaned(f'ended: {address}, a client of storage {name}', 2000))
             if not ended:
                 status = NOT_THERE
-                print(
-                    f'{made.prog}: there is no client {cleaned(client)}: zeo clients lists them',
-                    file=sys.stderr,
-                )
+                made.warn(f'there is no client {cleaned(client)}: zeo clients lists them')
     except NoAnswer as error:
-        print(f'{made.prog}: {show(server.address)}: {cleaned(str(error), 2000)}', file=sys.stderr)
+        made.warn(f'{show(server.address)}: {error}')
         return NO_ANSWER
     return status
 

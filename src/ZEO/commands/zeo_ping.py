@@ -12,17 +12,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ZEO.commands.options import (
-    Parser,
-    add_login,
-    add_tls,
-    login_options,
-    output,
-    positive_seconds,
-    program,
-    tls_options,
-)
+from ZEO.commands.options import Parser, output, positive_seconds, program
 from ZEO.commands.probing import NoAnswer, Rejected, ask, parse, probe
+from ZEO.commands.reaching import FORMS, Reaching, add_reaching, reaching
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import show
 from ZEO.net.system import REAL
@@ -44,12 +36,7 @@ def parser() -> Parser:
         'answer, 3 when nothing was tried, since the command line is wrong.',
     )
     add = made.add_argument
-    add(
-        'address',
-        metavar='ADDRESS',
-        help='HOST:PORT, [IPV6]:PORT, PORT on this machine, or the path of a Unix socket, which '
-        'has at least one slash',
-    )
+    add('address', metavar='ADDRESS', help=FORMS)
     add(
         '-S',
         '--storage',
@@ -63,16 +50,8 @@ def parser() -> Parser:
         type=positive_seconds,
         help='try again until it accepts clients, for at most this time',
     )
-    add(
-        '--timeout',
-        metavar='SECONDS',
-        type=positive_seconds,
-        default=TIMEOUT,
-        help='how long it may take to answer once; the default is 3',
-    )
     add('-q', '--quiet', action='store_true', help='print nothing')
-    add_tls(made)
-    add_login(made)
+    add_reaching(made, TIMEOUT, 'how long it may take to answer once')
     return made
 
 
@@ -85,18 +64,17 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         return _ping(made.parse_args(sys.argv[1:] if args is None else list(args)))
     except ConfigurationError as error:
-        print(f'{made.prog}: {error}', file=sys.stderr)
+        made.warn(str(error))
         return NOT_TRIED
 
 
 def _ping(options: Any) -> int:
-    address, tls, login = parse(options.address), tls_options(options), login_options(options)
-    user = None if login['username'] is None else (login['username'], login['password'])
-    storage = options.storage or ('1' if user else None)
+    address, way = parse(options.address), reaching(options)
+    storage = options.storage or ('1' if way.user else None)
     end = REAL.now() + (options.wait or 0.0)
     while True:
         began = REAL.now()
-        status, text = _once(address, storage, user, options.timeout, tls)
+        status, text = _once(address, storage, way)
         if status == ACCEPTS or REAL.now() + PAUSE >= end:
             break
         time.sleep(max(0.0, PAUSE - (REAL.now() - began)))
@@ -106,19 +84,13 @@ def _ping(options: Any) -> int:
     return status
 
 
-def _once(
-    address: Any,
-    storage: str | None,
-    login: tuple[str, str] | None,
-    timeout: float,
-    tls: dict[str, Any],
-) -> tuple[int, str]:
+def _once(address: Any, storage: str | None, way: Reaching) -> tuple[int, str]:
     """Ask once; return the exit status, and what it means."""
     try:
         if storage is None:
-            figures = probe(address, timeout, **tls)
+            figures = probe(address, way.timeout, **way.tls)
         else:
-            figures = {storage: ask(address, storage, timeout, login=login, **tls)}
+            figures = {storage: ask(address, storage, way.timeout, **way.of_probe)}
     except Rejected as error:
         return REJECTS, f'does not accept clients: {error}'
     except NoAnswer as error:

@@ -12,21 +12,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ZEO.commands.options import (
-    Parser,
-    add_login,
-    add_tls,
-    login_options,
-    output,
-    positive_seconds,
-    program,
-    tls_options,
-)
+from ZEO.commands.options import Parser, output, program
 from ZEO.commands.probing import NoAnswer, Refused, ask, parse, promote
+from ZEO.commands.reaching import FORMS, Reaching, add_reaching, reaching
 from ZEO.net.addresses import show
 from ZEO.wire.quoting import cleaned
-
-_NAME = 'zeo promote'
 
 #: The exit statuses of a follower that is not promoted, and of a server that does not answer.
 REFUSED, NO_ANSWER = 1, 2
@@ -60,7 +50,7 @@ class Refusal(Exception):
 def parser() -> Parser:
     """Return what reads the command line."""
     made = Parser(
-        program(_NAME),
+        program('zeo promote'),
         description="""Make a follower the primary: it ends following and takes writes. Of several,
         the one that has the newest transaction is taken, and all of them have to answer.""",
         epilog="""The exit status is 0 when it is the primary, also if it was before; 1 when it must
@@ -71,8 +61,7 @@ def parser() -> Parser:
         'addresses',
         metavar='ADDRESS',
         nargs='+',
-        help='of a follower: HOST:PORT, [IPV6]:PORT, PORT on this machine, or the path of a Unix '
-        'socket, which has at least one slash',
+        help=f'of a follower: {FORMS}',
     )
     add('-S', '--storage', metavar='NAME', default='1', help='the storage; the default is 1')
     add(
@@ -81,15 +70,7 @@ def parser() -> Parser:
         help='promote it although its primary is there, or it has not everything, or it does not '
         'follow',
     )
-    add(
-        '--timeout',
-        metavar='SECONDS',
-        type=positive_seconds,
-        default=TIMEOUT,
-        help='how long a server may take to answer; the default is 90',
-    )
-    add_tls(made)
-    add_login(made)
+    add_reaching(made, TIMEOUT)
     return made
 
 
@@ -98,21 +79,22 @@ def main(args: Sequence[str] | None = None) -> int:
 
     :param args: the command line without the command's name; the process's own by default.
     """
-    return parser().run(_promote, args)
+    made = parser()
+    return made.run(lambda options: _promote(made, options), args)
 
 
-def _promote(options: Any) -> int:
-    addresses, user = [parse(text) for text in options.addresses], login_options(options)
-    login = (user['username'], user['password']) if user['username'] is not None else None
-    way = {'login': login, **tls_options(options)}
+def _promote(made: Parser, options: Any) -> int:
+    addresses, way = [parse(text) for text in options.addresses], reaching(options)
     try:
-        asked = [_ask(address, options, way) for address in addresses]
+        asked = [_ask(address, options.storage, way) for address in addresses]
         chosen = _choose(asked, options.force)
-        tid = promote(chosen.address, options.storage, options.timeout, **way)
+        tid = promote(chosen.address, options.storage, way.timeout, **way.of_probe)
     except NoAnswer as error:
-        return _failed(str(error), REFUSED if isinstance(error, Refused) else NO_ANSWER)
+        made.warn(str(error))
+        return REFUSED if isinstance(error, Refused) else NO_ANSWER
     except Refusal as error:
-        return _failed(str(error), REFUSED)
+        made.warn(str(error))
+        return REFUSED
     with output():
         print(
             f'{show(chosen.address)}: storage {cleaned(options.storage)} is the primary, its last '
@@ -121,14 +103,9 @@ def _promote(options: Any) -> int:
     return 0
 
 
-def _failed(text: str, status: int) -> int:
-    print(f'{program(_NAME)}: {cleaned(text, 2000)}', file=sys.stderr)
-    return status
-
-
-def _ask(address: Any, options: Any, way: dict[str, Any]) -> Asked:
+def _ask(address: Any, storage: str, way: Reaching) -> Asked:
     try:
-        status = ask(address, options.storage, options.timeout, **way)
+        status = ask(address, storage, way.timeout, **way.of_probe)
     except NoAnswer as error:
         raise NoAnswer(f'{show(address)}: {error}') from None
     replica = status.get('replica')
@@ -137,8 +114,7 @@ def _ask(address: Any, options: Any, way: dict[str, Any]) -> Asked:
         replica = {'state': 'fenced', **fence}
     if not isinstance(replica, dict):
         raise Refusal(
-            f'{show(address)}: storage {options.storage} is not a replica, so there is nothing to '
-            'promote'
+            f'{show(address)}: storage {storage} is not a replica, so there is nothing to promote'
         )
     return Asked(address, replica, str(status.get('last-transaction', '')))
 

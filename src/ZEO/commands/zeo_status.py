@@ -9,21 +9,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from persistent.TimeStamp import TimeStamp
 
-from ZEO.commands.options import (
-    Parser,
-    add_login,
-    add_tls,
-    login_options,
-    output,
-    positive_seconds,
-    program,
-    tls_options,
-)
+from ZEO.commands.options import LONGEST_LINE, Parser, output, program
 from ZEO.commands.probing import LABEL, TIMEOUT, NoAnswer, ask, parse, probe
+from ZEO.commands.reaching import FORMS, Reaching, add_reaching, reaching
 from ZEO.net.addresses import show
 from ZEO.net.system import REAL
 from ZEO.serving.moments import iso, lasted, size
@@ -61,9 +53,6 @@ _HIDDEN = ('timeout-thread-is-alive', 'clients', 'followers', 'slow', 'errors', 
 
 #: Older names of figures, which are kept for monitoring programs, and the better ones.
 _SAME = {'start': 'serving-since', 'pack-start': 'packing-since'}
-
-#: Characters of a line that is printed.
-_LONGEST_LINE = 2000
 
 #: Figures that consist of several, which are shown in one line.
 _PARTS = ('replica', 'replicas', 'fence')
@@ -188,22 +177,9 @@ def parser() -> Parser:
         description="""Show the status of storage servers.
         The exit status is 0 when all of them answer, else 2.""",
     )
-    made.add_argument(
-        'addresses',
-        metavar='ADDRESS',
-        nargs='+',
-        help='HOST:PORT, [IPV6]:PORT, PORT on this machine, or the path of a Unix '
-        'socket, which has at least one slash',
-    )
+    made.add_argument('addresses', metavar='ADDRESS', nargs='+', help=FORMS)
     made.add_argument(
         '--json', action='store_true', help='print one JSON object: address, storage, figures'
-    )
-    made.add_argument(
-        '--timeout',
-        metavar='SECONDS',
-        type=positive_seconds,
-        default=TIMEOUT,
-        help='how long a server may take to answer; the default is 10',
     )
     made.add_argument(
         '--storage',
@@ -212,8 +188,7 @@ def parser() -> Parser:
         help='show this storage; may be repeated. Without it that is every storage that the server '
         'shows to anyone, or with --username storage 1',
     )
-    add_tls(made)
-    add_login(made)
+    add_reaching(made, TIMEOUT)
     return made
 
 
@@ -222,33 +197,20 @@ def main(args: Sequence[str] | None = None) -> int:
 
     :param args: the command line without the command's name; the process's own by default.
     """
-    return parser().run(_show, args)
+    made = parser()
+    return made.run(lambda options: _show(made, options), args)
 
 
-class Way(NamedTuple):
-    """How servers are asked, and for what."""
-
-    timeout: float  # seconds
-    tls: dict[str, Any]
-    login: tuple[str, str] | None  # a user and its password
-    storages: list[str]  # that are to be shown; every one that the server shows if there is none
-
-
-def _show(options: Any) -> int:
-    addresses, user = [parse(text) for text in options.addresses], login_options(options)
-    login = (user['username'], user['password']) if user['username'] is not None else None
-    named = options.storage or (['1'] if login else [])
-    way = Way(options.timeout, tls_options(options), login, named)
+def _show(made: Parser, options: Any) -> int:
+    addresses, way = [parse(text) for text in options.addresses], reaching(options)
+    named = options.storage or (['1'] if way.user else [])
     found, failed = {}, False
     for address in addresses:
         try:
-            shown = found[show(address)] = _everything(address, way)
-            failed = failed or not shown.keys() >= set(way.storages)
+            shown = found[show(address)] = _everything(made, address, named, way)
+            failed = failed or not shown.keys() >= set(named)
         except NoAnswer as error:
-            print(
-                f'{program(LABEL)}: {show(address)}: {cleaned(str(error), _LONGEST_LINE)}',
-                file=sys.stderr,
-            )
+            made.warn(f'{show(address)}: {error}')
             failed = True
     with output():
         if options.json:
@@ -258,23 +220,24 @@ def _show(options: Any) -> int:
     return NO_ANSWER if failed else 0
 
 
-def _everything(address: Any, way: Way) -> dict[str, dict[str, Any]]:
-    """Return the figures of each storage: those for anyone, and those for registered clients."""
+def _everything(
+    made: Parser, address: Any, named: list[str], way: Reaching
+) -> dict[str, dict[str, Any]]:
+    """Return the figures of each storage: those for anyone, and those for registered clients.
+
+    :param named: the storages that are to be shown; every one that the server shows if empty.
+    """
     deadline = REAL.now() + way.timeout
     storages = probe(address, way.timeout, **way.tls)
-    for name in way.storages or list(storages):
+    for name in named or list(storages):
         try:
             left = deadline - REAL.now()
-            known = ask(address, name, left, login=way.login, **way.tls) if left > 0 else {}
+            known = ask(address, name, left, **way.of_probe) if left > 0 else {}
         except NoAnswer as error:
-            print(
-                f'{program(LABEL)}: {show(address)}: no details of storage {cleaned(name)}: '
-                f'{cleaned(str(error), _LONGEST_LINE)}',
-                file=sys.stderr,
-            )
+            made.warn(f'{show(address)}: no details of storage {cleaned(name)}: {error}')
             continue
         _add(storages.setdefault(name, {}), known)
-    return {name: storages[name] for name in way.storages or storages if name in storages}
+    return {name: storages[name] for name in named or storages if name in storages}
 
 
 def _add(figures: dict[str, Any], known: dict[str, Any]) -> None:
@@ -308,7 +271,7 @@ def _described(how: Callable[..., Any], figures: dict[str, Any], *args: Any) -> 
 
 def _print_line(line: str) -> None:
     """Print what a server has sent, which may hold what a terminal would obey."""
-    print(cleaned(line, _LONGEST_LINE))
+    print(cleaned(line, LONGEST_LINE))
 
 
 if __name__ == '__main__':

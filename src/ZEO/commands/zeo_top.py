@@ -239,7 +239,7 @@ def _top(made: Parser, options: Any) -> int:
     try:
         look = Look(server.status(), REAL.now())
     except NoAnswer as error:
-        print(f'{made.prog}: {address}: {cleaned(str(error), 2000)}', file=sys.stderr)
+        made.warn(f'{address}: {error}')
         return NO_ANSWER
     with output(), _screen() as screen:
         number = 0

@@ -20,7 +20,6 @@ from ZEO.commands.data_switches import (
     progress,
     report,
     run,
-    warn,
     way,
 )
 from ZEO.commands.options import Parser, program
@@ -78,7 +77,7 @@ def _verify(made: Parser, options: Any) -> int:
         with progress(options, 'verify', passes(source)) as shown, cut_short(lambda: bytes(8)):
             found = Verification(source, shown, blobs, options.history).run()
     for line in found.findings.lines():
-        warn(made, line)
+        made.warn(line)
     for line in lines(source, found, shown.seconds, blobs):
         report(options, line)
     return WRONG if found.findings else DONE
@@ -92,7 +91,7 @@ def verify_backup(made: Parser, options: Any, directory: str) -> int:
     with progress(options, 'verify', sum(one.size for one in manifest.sets)) as shown:
         found = restoring.verify(manifest, shown)
     for line in found.lines():
-        warn(made, line)
+        made.warn(line)
     for one in manifest.sets:
         report(options, f'{directory}: {set_line(one)}')
     report(options, f'{directory}: {_faults(found)}, verified in {lasted(shown.seconds)}')
