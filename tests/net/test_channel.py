@@ -4,6 +4,7 @@ is told once.
 
 import select
 import socket
+import tracemalloc
 
 import pytest
 
@@ -312,6 +313,23 @@ def test_what_goes_to_many_is_taken_up_where_the_socket_was_full(setup):
     for start in range(0, len(sent), 600):
         one.channel.push_now(sent[start : start + 600])
     assert waiting_in(one.channel)
+    assert one.read() == sent
+
+
+def test_one_large_piece_for_many_is_not_copied_and_gives_way_to_the_others(setup):
+    ends = socket.socketpair()
+    one = setup(limit=10_000_000, ends=ends)
+    ends[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_000_000)
+    sent = b''.join(b'%08d' % number for number in range(200_000))
+    tracemalloc.start()
+    one.channel.push_now(sent)
+    copied = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert copied < 100_000
+    at_once = one.channel.bytes_sent
+    assert 0 < at_once < len(sent) / 4
+    one.turn(1)
+    assert one.channel.bytes_sent < len(sent) / 2
     assert one.read() == sent
 
 

@@ -34,6 +34,11 @@ STREAM_AHEAD = 512 * 1024
 #: Sends in a row, after which the other connections are served.
 _SENDS = 16
 
+#: Bytes of one piece that the client did not ask for, such as the invalidation of a huge commit,
+#: after which the other connections are served: it goes to all clients at once, and copying it into
+#: the buffers of 200 sockets takes 10 ms with this, and ten times that with what they hold.
+_PART = 128 * 1024
+
 
 class Channel:
     """One accepted connection."""
@@ -104,7 +109,7 @@ class Channel:
 
     # Sending.
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | memoryview) -> None:
         """Send `data` after everything sent before, when the messages that arrived are handled."""
         if self.is_closed:
             return
@@ -114,7 +119,7 @@ class Channel:
             self._flush_due = True
             self._loop.soon(self._flush)
 
-    def push(self, data: bytes) -> None:
+    def push(self, data: bytes | memoryview) -> None:
         """Send `data` that the client did not ask for; close the stream if too much of it waits."""
         self._unsolicited += len(data)
         if self._unsolicited > self._output_limit:
@@ -139,7 +144,7 @@ class Channel:
                 self._flush()
             return
         try:
-            count = self._socket.send(data)
+            count = self._socket.send(data if len(data) <= _PART else memoryview(data)[:_PART])
         except (BlockingIOError, InterruptedError):
             count = 0
         except OSError as error:  # also where it is closed
@@ -147,7 +152,7 @@ class Channel:
             return
         self.bytes_sent += count
         if count < len(data):
-            self.push(data[count:])
+            self.push(memoryview(data)[count:])  # of the one that all clients are sent
 
     def stream(self, chunks: Iterator[bytes]) -> None:
         """Send the chunks of an iterator as the client reads them; several iterators take turns."""
@@ -209,7 +214,10 @@ class Channel:
             out.popleft()
             return True
         try:
-            count = self._socket.send(offered)
+            if size > _PART and self._unsolicited:
+                count = self._socket.send(memoryview(offered)[:_PART])
+            else:
+                count = self._socket.send(offered)
         except (BlockingIOError, InterruptedError):
             return False
         self._pending -= count

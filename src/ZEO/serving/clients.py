@@ -11,6 +11,7 @@ from typing import Any
 
 from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
+from ZEO.wire.big_invalidation import BigInvalidation
 from ZEO.wire.frames import frame
 
 
@@ -43,6 +44,10 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
         """How many bytes all clients were sent, also those that are gone."""
         return self._sent_of_gone + sum(channel.bytes_sent for _, channel in self.values())
 
+    def protocols(self) -> set[bytes]:
+        """Return the protocols that they speak."""
+        return {protocol for protocol, _ in tuple(self.values())}
+
     def left(self, peer: Any) -> None:
         """A client is gone; harmless when it was not there."""
         found = self.pop(peer, None)
@@ -57,7 +62,20 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
 
         A client that cannot be sent it is closed: it does not know what it may keep.
         """
-        encoded: dict[bytes, bytes] = {}
+        self._send(but, name, args, {})
+
+    def send_big(self, but: Any, tid: bytes, announced: BigInvalidation) -> None:
+        """The same for the invalidation of a commit that changed very many objects."""
+        encoded = {
+            protocol: data
+            for protocol in self.protocols()
+            if (data := announced.frame(protocol, tid)) is not None
+        }
+        self._send(but, 'invalidateTransaction', (tid, announced.oids), encoded)
+
+    def _send(
+        self, but: Any, name: str, args: tuple[Any, ...], encoded: dict[bytes, bytes]
+    ) -> None:
         for peer, (protocol, channel) in tuple(self.items()):
             # a client that turns out to be gone leaves this very table
             if peer is not but:
@@ -71,11 +89,15 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
 
     def send_to(self, peers: Iterable[Any], name: str, *args: Any) -> None:
         """The same to these clients only."""
+        encoded: dict[bytes, bytes] = {}
         for peer in peers:
-            _, channel = self.get(peer, (b'', None))
+            protocol, channel = self.get(peer, (b'', None))
             if channel is not None:
                 try:
-                    channel.push_now(frame(peer.codec.send(name, args)))
+                    data = encoded.get(protocol)
+                    if data is None:
+                        data = encoded[protocol] = frame(peer.codec.send(name, args))
+                    channel.push_now(data)
                 except Exception as error:
                     self._not_sent(channel, error)
 

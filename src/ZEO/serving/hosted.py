@@ -33,6 +33,7 @@ from ZEO.serving.sizes import Sizes
 from ZEO.serving.slow import SlowLog
 from ZEO.serving.stats import Stats
 from ZEO.serving.status import figures
+from ZEO.wire.big_invalidation import BigInvalidation
 
 log = logging.getLogger('ZEO.StorageServer')
 
@@ -118,13 +119,24 @@ class HostedStorage:
         newest = self.invalidations.newest
         return newest if last is not None and newest > last else last
 
-    def committed(self, committer: Any, tid: bytes, oids: list[bytes]) -> None:
+    def committed(
+        self,
+        committer: Any,
+        tid: bytes,
+        oids: list[bytes],
+        announced: BigInvalidation | None = None,
+    ) -> None:
         """Note a transaction, which is permanent, and send the invalidation to every client but
         `committer`; nothing is raised.
+
+        :param announced: that invalidation, where it has been encoded before.
         """
         self._note(tid, oids)
         self.stats.invalidations += len(self.peers) - (committer in self.peers)
-        self.peers.send(committer, 'invalidateTransaction', tid, oids)
+        if announced is None:
+            self.peers.send(committer, 'invalidateTransaction', tid, oids)
+        else:
+            self.peers.send_big(committer, tid, announced)
 
     def acknowledged(self, committer: Any, tid: bytes, oids: list[bytes]) -> None:
         """The same for a transaction that followers have: they were sent the invalidation

@@ -13,7 +13,7 @@ may: before, it would read the old record again, and have the same conflict.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -247,7 +247,7 @@ class AwaitingBackend(FileBackend):
 
     # Changes.
 
-    def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
+    def changed(self, tid: bytes, oids: Collection[bytes]) -> None:
         if tid > self._waiting.seen:  # else it was noted when it became permanent
             self._waiting.seen = tid
             super().changed(tid, oids)

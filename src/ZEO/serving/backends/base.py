@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any, Protocol
 
@@ -249,7 +249,7 @@ class Backend(ABC):
         return False
 
     @abstractmethod
-    def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
+    def changed(self, tid: bytes, oids: Collection[bytes]) -> None:
         """Take note of a transaction, before clients are sent its invalidation."""
 
     @abstractmethod

@@ -6,7 +6,7 @@ long or a commit during a pack: those are given to threads. Fails: with what the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any
 
@@ -143,7 +143,7 @@ class LocalBackend(Backend):
 
     # Changes.
 
-    def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
+    def changed(self, tid: bytes, oids: Collection[bytes]) -> None:
         """No record is kept."""
 
     def forget_records(self, tid: bytes | None = None) -> None:
@@ -187,7 +187,7 @@ class FileBackend(LocalBackend):
             self.forget_records()
         return super()._finish(transaction)
 
-    def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
+    def changed(self, tid: bytes, oids: Collection[bytes]) -> None:
         self.records.changed(tid, oids)
 
     def forget_records(self, tid: bytes | None = None) -> None:

@@ -10,7 +10,7 @@ passed them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -239,7 +239,7 @@ class MvccBackend(Backend):
 
     # Changes.
 
-    def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
+    def changed(self, tid: bytes, oids: Collection[bytes]) -> None:
         self._view.advance(tid, oids)
         self.records.changed(tid, oids)
 

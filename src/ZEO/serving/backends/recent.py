@@ -12,7 +12,7 @@ are forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from ZODB.FileStorage import FileStorage
@@ -24,6 +24,10 @@ _LARGEST = 16
 
 #: Bytes that a record takes besides its data.
 _OVERHEAD = 200
+
+#: Objects that one transaction has changed, past which all records are forgotten: to look for each
+#: would hold the loop for more than 20 ms.
+_MANY = 100_000
 
 
 def keeps_to_itself(storage: Any) -> bool:
@@ -67,8 +71,11 @@ class Records:
                 self.keep(oid, found)
         return found
 
-    def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
+    def changed(self, tid: bytes, oids: Collection[bytes]) -> None:
         """These have new revisions, or none any more, by the transaction `tid`."""
+        if len(oids) > _MANY:
+            self.clear()
+            return
         for oid in oids:
             self._old.pop(oid, None)
             gone = self._young.pop(oid, None)
@@ -130,6 +137,6 @@ class RecentRecords(Records):
             self.clear()
             self._last = last
 
-    def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
+    def changed(self, tid: bytes, oids: Collection[bytes]) -> None:
         self._last = tid
         super().changed(tid, oids)

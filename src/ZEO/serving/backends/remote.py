@@ -6,7 +6,7 @@ raises; StorageError where no thread can be started.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ZODB.POSException import POSError
@@ -130,7 +130,7 @@ class RemoteBackend(Backend):
     def is_catching_up(self) -> bool:
         return self._upstream.is_catching_up
 
-    def changed(self, tid: bytes, oids: Iterable[bytes]) -> None:
+    def changed(self, tid: bytes, oids: Collection[bytes]) -> None:
         self._loads.changed(oids)
 
     def forget_records(self, tid: bytes | None = None) -> None:

@@ -264,7 +264,7 @@ class Finishing(Phase):
 
     def finished(self, commit: Commit, tid: bytes) -> None:
         hosted = commit.hosted
-        hosted.committed(commit.peer, tid, list(commit.changed))
+        hosted.committed(commit.peer, tid, commit.oids(), commit.announced)
         hosted.stats.commits += 1
         hosted.stats.stores += len(commit.changed)
         commit.phase = ENDED
@@ -297,9 +297,7 @@ class Permanent(Phase):
     def finished(self, commit: Commit, tid: bytes) -> None:
         hosted = commit.hosted
         # a client that was sent an error does not know what it has changed
-        hosted.acknowledged(
-            commit.peer if commit.error is None else None, tid, list(commit.changed)
-        )
+        hosted.acknowledged(commit.peer if commit.error is None else None, tid, commit.oids())
         hosted.stats.commits += 1
         hosted.stats.stores += len(commit.changed)
         commit.phase = ENDED

@@ -20,6 +20,7 @@ from ZEO.serving.commit.phases import COLLECTING, PREPARING, Phase
 from ZEO.serving.commit.times import Times
 from ZEO.serving.later import Later
 from ZEO.serving.tids import check_tid
+from ZEO.wire.big_invalidation import MANY, BigInvalidation
 from ZEO.wire.quoting import explained
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Commit:
         self.changed: dict[bytes, None] = {}  # the oids for the invalidation, in order
         self.new_serials: dict[bytes, None] = {}  # oids whose data is not what the client sent
         self.conflicts: list[dict[str, Any]] = []  # what the client is to resolve
+        # what other clients are sent of the changes, where it takes long to encode
+        self.announced: BigInvalidation | None = None
         self._status = status
         self._resolves = resolves
         self._timer: Any = None  # of the commit timeout, while the lock is held
@@ -179,12 +182,19 @@ class Commit:
                 return
         if not self.conflicts:
             self.note_new_serials(storage.tpc_vote(self.transaction))
+            if len(self.changed) > MANY:
+                self.announced = BigInvalidation(self.changed, self.hosted.peers.protocols())
+                yield from self.announced.steps()
 
     def given(self) -> tuple[Any, ...]:
         """The optional arguments of tpc_begin that matter: not every storage knows them."""
         if self._status != ' ':
             return self.tid, self._status
         return () if self.tid is None else (self.tid,)
+
+    def oids(self) -> list[bytes]:
+        """Return what it has changed."""
+        return list(self.changed) if self.announced is None else self.announced.oids
 
     def note_new_serials(self, voted: Any) -> None:
         """Note what tpc_vote returns: the objects whose data is not what the client sent."""
