@@ -159,7 +159,7 @@ def test_blobs_are_not_lost_silently(here, capsys):
     assert zeo.main(['copy', 'a.fs', 'b.fs']) == 2
     assert '--to-blobs DIRECTORY, or --no-blobs' in capsys.readouterr().err
     assert zeo.main(['copy', 'a.fs', 'c.fs', '--to-blobs', 'c.blobs']) == 2
-    assert 'give its directory with --blobs' in capsys.readouterr().err
+    assert 'directory of its blobs with --blobs' in capsys.readouterr().err
     assert zeo.main(['copy', 'a.fs', 'd.fs', '--no-blobs', '--verify']) == 0
 
 

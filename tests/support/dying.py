@@ -15,6 +15,23 @@ from typing import Any
 
 from ZEO.commands import zeo
 
+#: Exit status of a child that came to its end before the step.
+_NO_STEP = 98
+
+
+def fail_at(steps: list[tuple[Any, str]], number: int, args: list[str], error: int) -> int | None:
+    """Run a command in a child in which a step fails; return its exit status, or None when there
+    was no such step.
+
+    :param error: the number of the OSError; 0 to end it by SIGKILL.
+    """
+    pid = os.fork()
+    if not pid:
+        _child(steps, number, args, error)
+    status = os.waitpid(pid, 0)[1]
+    assert os.WIFEXITED(status), status
+    return None if os.WEXITSTATUS(status) == _NO_STEP else os.WEXITSTATUS(status)
+
 
 def die_at(steps: list[tuple[Any, str]], number: int, args: list[str]) -> bool:
     """Run a command in a child that is killed at a step; return whether there was such a step.
@@ -35,7 +52,7 @@ def die_at(steps: list[tuple[Any, str]], number: int, args: list[str]) -> bool:
     return False
 
 
-def _child(steps: list[tuple[Any, str]], number: int, args: list[str]) -> None:
+def _child(steps: list[tuple[Any, str]], number: int, args: list[str], error: int = 0) -> None:
     status = 99
     try:
         signal.alarm(60)
@@ -43,11 +60,15 @@ def _child(steps: list[tuple[Any, str]], number: int, args: list[str]) -> None:
 
         def step() -> None:
             if next(counter) == number:
+                if error:
+                    raise OSError(error, os.strerror(error))
                 os.kill(os.getpid(), signal.SIGKILL)
 
         for owner, name in steps:
             setattr(owner, name, _counted(getattr(owner, name), step))
         status = zeo.main(args)
+        if error and next(counter) <= number:
+            status = _NO_STEP
     finally:
         os._exit(status)
 

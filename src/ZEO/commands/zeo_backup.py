@@ -85,7 +85,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _backup(made: Parser, options: Any) -> int:
     target, directory = parse(options.target, options.blobs), options.directory
-    os.makedirs(directory, exist_ok=True)
+    os.makedirs(directory, 0o700, exist_ok=True)
     with locked(directory):
         with closing(open_source(target, way(options, 'zeo backup'))) as source:
             with progress(options, 'backup', source.size()) as shown:
@@ -94,7 +94,7 @@ def _backup(made: Parser, options: Any) -> int:
                     done = backup.run(options.full, options.keep)
         for line in summary(directory, done, shown):
             report(options, line)
-        for line in done.missing:
+        for line in done.missing.lines():
             made.warn(line)
         status = WRONG if done.missing else DONE
         if options.verify:

@@ -12,11 +12,20 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from ZEO.commands.data_switches import NAMES, STATUSES, add_reaching, progress, report, run, way
+from ZEO.commands.data_switches import (
+    NAMES,
+    STATUSES,
+    add_reaching,
+    progress,
+    report,
+    run,
+    way,
+)
 from ZEO.commands.options import Parser, program
 from ZEO.data import copying
 from ZEO.data.destinations import Destination
 from ZEO.data.history import named
+from ZEO.data.outcome import DONE, WRONG, Findings
 from ZEO.data.sources import Source
 from ZEO.data.targets import open_destination, open_source, parse
 from ZEO.progress import Progress
@@ -38,6 +47,12 @@ def parser() -> Parser:
         'destination', metavar='DST', help='the database to write: empty, or an earlier copy'
     )
     add_blobs(made)
+    made.add_argument(
+        '--skip-lost-blobs',
+        action='store_true',
+        help='go on where a blob of SRC has no file: its record is copied, it is named, and the '
+        'exit status is 1',
+    )
     made.add_argument(
         '--verify', action='store_true', help='compare everything afterwards, blobs included'
     )
@@ -63,23 +78,32 @@ def main(args: Sequence[str] | None = None) -> int:
 
     :param args: the command line without the command's name; the process's own by default.
     """
-    return run(parser(), _copy, args)
+    made = parser()
+    return run(made, lambda options: _copy(made, options), args)
 
 
-def _copy(options: Any) -> int:
+def _copy(made: Parser, options: Any) -> int:
     reached = way(options, 'zeo copy')
     source, target = (
         parse(options.source, options.blobs),
         parse(options.destination, options.to_blobs),
     )
     with closing(open_source(source, reached)) as opened:
+        opened.lost = Findings() if options.skip_lost_blobs else None
         with closing(open_destination(target, reached)) as destination:
             with progress(options, 'copy', opened.size()) as shown:
                 done = copying.copy(opened, destination, shown, None, not options.no_blobs)
             report(options, summary(destination.name, done, shown))
             if options.verify:
                 verify(options, opened, destination, done.last)
-    return 0
+        return name_lost(made, opened)
+
+
+def name_lost(made: Parser, source: Source) -> int:
+    """Print which blobs were left out, since they have no file; return the exit status."""
+    for line in source.lost.lines() if source.lost else ():
+        made.warn(line)
+    return WRONG if source.lost else DONE
 
 
 def summary(name: str, done: copying.Copied, shown: Progress) -> str:

@@ -16,11 +16,11 @@ from typing import Any
 
 from ZEO.commands.data_switches import NAMES, STATUSES, add_reaching, progress, report, run, way
 from ZEO.commands.options import Parser, program
-from ZEO.commands.zeo_copy import summary, verify
+from ZEO.commands.zeo_copy import name_lost, summary, verify
 from ZEO.data import copying
 from ZEO.data.digests import sync_directory
 from ZEO.data.manifest import is_backup, load, locked
-from ZEO.data.outcome import DataError
+from ZEO.data.outcome import DataError, Findings
 from ZEO.data.repozo import RepozoSource, is_repozo
 from ZEO.data.restoring import BackupSource, choose, moment
 from ZEO.data.sources import Source
@@ -69,10 +69,11 @@ def main(args: Sequence[str] | None = None) -> int:
 
     :param args: the command line without the command's name; the process's own by default.
     """
-    return run(parser(), _restore, args)
+    made = parser()
+    return run(made, lambda options: _restore(made, options), args)
 
 
-def _restore(options: Any) -> int:
+def _restore(made: Parser, options: Any) -> int:
     at = None if options.at is None else moment(options.at)
     target = parse(options.destination, options.to_blobs)
     with _source(options, at, target) as source, _unfinished(target) as begun:
@@ -83,7 +84,7 @@ def _restore(options: Any) -> int:
             report(options, summary(target.name, done, shown))
             if options.verify:
                 verify(options, source, destination, done.last)
-    return 0
+        return name_lost(made, source)
 
 
 @contextmanager
@@ -92,12 +93,13 @@ def _source(options: Any, at: bytes | None, target: Target) -> Iterator[Source]:
     if is_backup(directory):
         if options.blobs is not None:
             raise DataError(f'{directory} has its own blobs: leave --blobs out')
-        with locked(directory):
+        with locked(directory, reads=True):
             manifest = load(directory)
             yield BackupSource(manifest, choose(manifest, at), at)
     elif is_repozo(directory):
         beside = None if target.path is None else os.path.dirname(os.path.abspath(target.path))
         with closing(RepozoSource(directory, at, options.blobs, beside)) as source:
+            source.lost = None if options.blobs is None else Findings()
             yield source
     else:
         raise DataError(
@@ -122,6 +124,8 @@ def _unfinished(target: Target) -> Iterator[Target]:
     if target.blobs and _has_blobs(target.blobs) and not os.path.exists(beside):
         raise DataError(f'{target.blobs} has blobs in it: give an empty directory with --to-blobs')
     yield replace(target, path=beside)
+    if os.path.exists(path):  # a server was started meanwhile
+        raise DataError(f'{path} exists now: what was restored is in {beside}')
     os.rename(f'{beside}.index', f'{path}.index')
     os.rename(beside, path)
     for ending in '.lock', '.tmp':

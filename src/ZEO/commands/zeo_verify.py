@@ -69,7 +69,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _verify(made: Parser, options: Any) -> int:
     if os.path.isdir(options.target):
-        with locked(options.target):
+        with locked(options.target, reads=True):
             return verify_backup(made, options, options.target)
     target = parse(options.target, options.blobs)
     with closing(open_source(target, way(options, 'zeo verify'))) as source:

@@ -7,12 +7,17 @@ is the same file, so that it takes its space once. Fails: OSError where the disk
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
-from ZEO.data.digests import copy_digest, file_digest
+from ZEO.data.digests import copy_digest, create, file_digest, sync_directory
 from ZEO.data.outcome import Different
+from ZEO.files import remove_if_there
 
 #: The directory in that of a set.
 DIRECTORY = 'blobs'
+
+#: A file that is being written.
+BESIDE = 'blob.tmp'
 
 
 def path_of(directory: str, oid: bytes, tid: bytes, digest: str) -> str:
@@ -37,7 +42,7 @@ def find(directory: str, oid: bytes, tid: bytes) -> tuple[str, str] | None:
     except FileNotFoundError:
         return None
     for name in names:
-        if name.startswith(start) and not name.endswith('.tmp'):
+        if name.startswith(start):
             return os.path.join(_directory(directory, oid), name), name[len(start) :]
     return None
 
@@ -85,10 +90,22 @@ def take(directory: str, earlier: str | None, oid: bytes, tid: bytes) -> tuple[i
 def put(directory: str, oid: bytes, tid: bytes, source: str) -> tuple[int, str]:
     """Copy a blob's file into a set; return its size and digest."""
     os.makedirs(_directory(directory, oid), exist_ok=True)
-    beside = os.path.join(_directory(directory, oid), f'{oid.hex()}-{tid.hex()}.tmp')
-    with open(beside, 'wb') as file:
+    beside = os.path.join(directory, BESIDE)  # where the next backup removes it after a kill
+    remove_if_there(beside)
+    with open(create(beside), 'wb') as file:
         size, digest = copy_digest(source, file)
         file.flush()
         os.fsync(file.fileno())
     os.rename(beside, path_of(directory, oid, tid, digest))
     return size, digest
+
+
+def sync(directory: str, oids: Iterable[bytes]) -> None:
+    """Have the names of the files of some blobs reach the disk.
+
+    :param directory: of the set.
+    """
+    places = {_directory(directory, oid) for oid in oids}
+    above = {os.path.dirname(place) for place in places}
+    for place in places | above | {os.path.dirname(one) for one in above}:
+        sync_directory(place)

@@ -21,17 +21,21 @@ from typing import Any
 from ZODB.utils import z64
 
 from ZEO.data import backupblobs
+from ZEO.data.blobfiles import MISSING
 from ZEO.data.copying import after
 from ZEO.data.digests import sync_directory
 from ZEO.data.history import fingerprint, named, walk
 from ZEO.data.manifest import LOCK, NAME, OLD, Manifest, Mark, Part, Set, is_backup, load
-from ZEO.data.outcome import DataError
+from ZEO.data.outcome import CutShort, DataError, Findings
 from ZEO.data.parts import PartWriter
 from ZEO.data.sources import FileSource, Record, Source
 from ZEO.net.system import REAL, System
 from ZEO.progress import Progress
 from ZEO.serving.moments import iso
 from ZEO.wire.guarded import is_blob
+
+#: Packs that may come while one backup is made: each begins it anew.
+_MOST_PACKS = 5
 
 #: Bytes of records after which a part is finished: what a backup that is stopped does again.
 PART_BYTES = 256 * 2**20
@@ -44,7 +48,7 @@ class Made:
     full: bool
     why: str  # a full one is made
     set: Set
-    missing: list[str] = field(default_factory=list)  # blobs without a file
+    missing: Findings = field(default_factory=Findings)  # blobs without a file
     removed: list[str] = field(default_factory=list)  # sets that were not to be kept
 
 
@@ -69,7 +73,10 @@ class Backup:
         self._part_bytes, self._system = part_bytes, system
         self._manifest = load(directory) if is_backup(directory) else Manifest(directory)
         self._earlier: str | None = None  # the directory of the set before
-        self._missing: list[tuple[bytes, bytes]] = []
+        # blobs of the part that is being written, without a file: tid -> oids
+        self._missing: dict[bytes, set[bytes]] = {}
+        self._lost = Findings()
+        self._blobs: set[bytes] = set()  # oids of those in the part that is being written
         self.last = z64  # the last transaction that is safe
 
     def run(self, full: bool, keep: int | None) -> Made:
@@ -78,11 +85,24 @@ class Backup:
         :param full: make a full one, whatever is there.
         :param keep: how many sets that are whole stay; all by default.
         :raises DataError: when blobs are to be backed up, and are not known.
+        :raises CutShort: when the source is packed again and again.
         """
-        clean(self._manifest)
-        self.last = self._manifest.sets[-1].last_tid if self._manifest.sets else z64
-        stop = self._source.last_tid()
         why = 'as asked for' if full else self._why_full()
+        for _ in range(_MOST_PACKS):
+            try:
+                done = self._run(why)
+                break
+            except _Packed:
+                why = f'{self._source.name} was packed meanwhile'
+        else:
+            raise CutShort(f'{why}, {_MOST_PACKS} times: run the same command again')
+        if keep is not None:
+            done.removed = forget(self._manifest, keep)
+        return done
+
+    def _run(self, why: str) -> Made:
+        clean(self._manifest)
+        stop, self._lost = self._source.last_tid(), Findings()
         made = self._new_set() if why else self._manifest.sets[-1]
         if len(self._manifest.sets) > 1:
             self._earlier = self._manifest.path(self._manifest.sets[-2].name)
@@ -91,9 +111,7 @@ class Backup:
         self._write(made, stop)
         made.whole = True
         self._manifest.save()
-        done.missing = self._really_missing()
-        if keep is not None:
-            done.removed = forget(self._manifest, keep)
+        done.missing = self._lost
         return done
 
     def _why_full(self) -> str:
@@ -101,6 +119,13 @@ class Backup:
         if not self._manifest.sets:
             return 'the first'
         last = self._manifest.sets[-1]
+        self.last = last.last_tid
+        if last.blobs != self._with_blobs:
+            return 'the last one has no blobs' if self._with_blobs else 'the last one has blobs'
+        for part in last.parts:
+            path = self._manifest.path(last.name, part.file)
+            if not os.path.isfile(path) or os.path.getsize(path) != part.size:
+                return f'{path} is missing or damaged'
         if last.last is None:
             return ''  # it has nothing yet
         if not self._has(last.last):
@@ -127,8 +152,8 @@ class Backup:
         while os.path.exists(self._manifest.path(name)):
             number += 1
             name = f'{base}-{number}'
-        made = Set(name, self._source.name)
-        os.mkdir(self._manifest.path(name))
+        made = Set(name, self._source.name, blobs=self._with_blobs)
+        os.mkdir(self._manifest.path(name), 0o700)
         sets = self._manifest.sets
         if sets and not sets[-1].whole:  # it will not become so any more
             sets.pop()
@@ -151,6 +176,7 @@ class Backup:
                 self._finish(part, made)
                 part = None
         finally:
+            self._missing.clear()
             if part is not None:
                 part.drop()
 
@@ -173,6 +199,7 @@ class Backup:
         if self._with_blobs and is_blob(record.data):
             blob = self._blob(self._manifest.path(made.name), record.oid, record.tid)
             if blob is not None:
+                self._blobs.add(record.oid)
                 part.blob(*blob)
                 self._progress.blob(blob[0])
 
@@ -186,16 +213,23 @@ class Backup:
                 'to leave them out'
             )
         path = self._source.blob(oid, tid)
-        if path is None:
-            self._missing.append((oid, tid))
-            return None
-        found = backupblobs.put(directory, oid, tid, path)
-        self._source.release(path)
-        return found
+        if path is not None:
+            try:
+                found = backupblobs.put(directory, oid, tid, path)
+                self._source.release(path)
+                return found
+            except FileNotFoundError:
+                if os.path.exists(path):
+                    raise
+        self._missing.setdefault(tid, set()).add(oid)
+        return None
 
     def _finish(self, part: PartWriter, made: Set) -> None:
+        self._look_for_pack(part)
         digest = part.finish()
         directory = self._manifest.path(made.name)
+        backupblobs.sync(directory, self._blobs)
+        self._blobs.clear()
         sync_directory(directory)
         made.parts.append(
             Part(
@@ -214,19 +248,29 @@ class Backup:
         self._manifest.save()
         self.last = part.last
 
-    def _really_missing(self) -> list[str]:
-        """Return a text for each blob without a file whose record is still there: others were
-        removed by a pack meanwhile.
+    def _look_for_pack(self, part: PartWriter) -> None:
+        """Note which blobs of a part have no file.
+
+        :raises _Packed: when the record of one is gone as well.
         """
-        return [
-            f'blob {oid.hex()} of {named(tid)} has no file'
-            for oid, tid in self._missing
-            if any(
-                record.oid == oid
-                for transaction in self._source.transactions(tid, tid)
-                for record in transaction
-            )
-        ]
+        if not self._missing:
+            return
+        for transaction in self._source.transactions(part.first, part.last):
+            wanted = self._missing.pop(transaction.tid, None)
+            if wanted is None:
+                continue
+            for oid in sorted(wanted & {record.oid for record in transaction}):
+                wanted.remove(oid)
+                text = f'blob {oid.hex()} of {named(transaction.tid)} has no file'
+                self._lost.add(MISSING, text)
+            if wanted:
+                raise _Packed
+        if self._missing:
+            raise _Packed
+
+
+class _Packed(Exception):
+    """The source was packed while a part was written, which has records that are gone."""
 
 
 def hashed(transaction: Any, seen: Callable[[Any], None]) -> Mark:
@@ -246,12 +290,16 @@ def clean(manifest: Manifest) -> None:
 
     :raises DataError: when the directory has other things in it.
     """
-    os.makedirs(manifest.directory, exist_ok=True)
+    os.makedirs(manifest.directory, 0o700, exist_ok=True)
     known = {one.name: one for one in manifest.sets}
     for name in os.listdir(manifest.directory):
         path = manifest.path(name)
         if name in (NAME, OLD, LOCK, f'{NAME}.tmp'):
             continue
+        if os.path.islink(path):  # what is behind it is not this command's
+            raise DataError(
+                f'{path} is a symbolic link: put what it leads to in its place, or remove it'
+            )
         if name in known:
             _clean_set(path, known[name])
         elif _is_left(path):
@@ -273,7 +321,8 @@ def _clean_set(path: str, known: Set) -> None:
 def _is_left(path: str) -> bool:
     """Return whether a directory can only be a set that was begun, or forgotten."""
     return os.path.isdir(path) and all(
-        name == backupblobs.DIRECTORY or name.startswith('part-') for name in os.listdir(path)
+        name in (backupblobs.DIRECTORY, backupblobs.BESIDE) or name.startswith('part-')
+        for name in os.listdir(path)
     )
 
 

@@ -15,9 +15,10 @@ from typing import Any
 
 from ZODB.interfaces import IBlobStorageRestoreable
 
+from ZEO.data.blobfiles import MISSING
 from ZEO.data.history import named
 from ZEO.data.outcome import DataError
-from ZEO.data.sources import Record, Source, StorageSource
+from ZEO.data.sources import FileSource, Record, Source, StorageSource
 from ZEO.leftovers import prefix, remove_leftovers
 from ZEO.net.system import REAL
 from ZEO.serving.filestorage import file_storages, take_last_whole_transaction
@@ -80,19 +81,22 @@ class Destination(StorageSource):
 
     def _write(self, transaction: Any, record: Record, source: Source, blob: bool) -> int:
         """Write one record; return the size of its blob."""
-        if not blob:
+        file = self._blob_file(record, source) if blob else None
+        if file is None:
             self.storage.restore(
                 record.oid, record.tid, record.data, '', record.data_txn, transaction
             )
             return 0
-        path, size = self._blob_file(record, source)
+        path, size = file
         self.storage.restoreBlob(
             record.oid, record.tid, record.data, path, record.data_txn, transaction
         )
         return size
 
-    def _blob_file(self, record: Record, source: Source) -> tuple[str, int]:
-        """Return a file of this storage with a copy of a blob, and its size."""
+    def _blob_file(self, record: Record, source: Source) -> tuple[str, int] | None:
+        """Return a file of this storage with a copy of a blob, and its size; None for one that is
+        left out, since it has no file.
+        """
         if not self._takes_blobs():
             raise DataError(
                 f'{source.name} has blobs, and {self.name} has no directory for them: give '
@@ -100,11 +104,11 @@ class Destination(StorageSource):
             )
         path = source.blob(record.oid, record.tid)
         if path is None:
-            raise DataError(
-                f'{source.name} has no file for the blob {record.oid.hex()} of '
-                f'{named(record.tid)}: give its directory with --blobs, or --no-blobs to leave '
-                'blobs out'
-            )
+            text = f'blob {record.oid.hex()} of {named(record.tid)}'
+            if source.lost is None:
+                raise DataError(f'{source.name} has no file for the {text}: {_advice(source)}')
+            source.lost.add(MISSING, f'{self.name}: {text} has no file')
+            return None
         fd, copy = tempfile.mkstemp('.tmp', prefix(_KIND), self.storage.temporaryDirectory())
         with os.fdopen(fd, 'wb') as target, open(path, 'rb') as file:
             shutil.copyfileobj(file, target, _AT_ONCE)
@@ -117,3 +121,9 @@ class Destination(StorageSource):
     def length(self) -> int:
         """Return how many objects it has, as far as it knows."""
         return len(self.storage)
+
+
+def _advice(source: Source) -> str:
+    if isinstance(source, FileSource) and source.blobs is None:
+        return 'give the directory of its blobs with --blobs, or --no-blobs to leave blobs out'
+    return 'give --skip-lost-blobs to copy everything else'

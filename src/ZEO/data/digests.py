@@ -14,15 +14,28 @@ from typing import Any, BinaryIO
 _AT_ONCE = 1 << 20
 
 
+def _at_once(path: str, flags: int) -> int:
+    """Open a file; a FIFO is as empty, instead of waiting for its other end."""
+    return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
+
+
+def create(path: str) -> int:
+    """Return a descriptor of a new file, which only its owner may read: records are secret.
+
+    :raises FileExistsError: when there is anything of that name, also a symbolic link.
+    """
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, 'O_CLOEXEC', 0), 0o600)
+
+
 def file_digest(path: str) -> tuple[int, str]:
     """Return the size of a file, and its SHA-256 in hexadecimal digits."""
-    with open(path, 'rb', buffering=0) as file:
+    with open(path, 'rb', buffering=0, opener=_at_once) as file:
         return _copied(file, None)
 
 
 def copy_digest(path: str, target: BinaryIO) -> tuple[int, str]:
     """Copy a file into an open one; return its size and its SHA-256."""
-    with open(path, 'rb', buffering=0) as file:
+    with open(path, 'rb', buffering=0, opener=_at_once) as file:
         return _copied(file, target)
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from persistent.TimeStamp import TimeStamp
 from ZODB.fsIndex import fsIndex
-from ZODB.utils import u64
+from ZODB.utils import p64, u64
 
 from ZEO.data.outcome import Different
 from ZEO.data.sources import Source
@@ -234,11 +234,12 @@ def walk(source: Source, start: bytes | None, stop: bytes) -> Iterator[Any]:
 
     :raises Different: when one does not.
     """
-    last = start or b''
+    last = b'' if start is None else p64(max(u64(start) - 1, 0))
     for transaction in source.transactions(start, stop):
-        if transaction.tid < last:
+        if transaction.tid <= last:
             raise Different(
-                f'{source.name}: {named(transaction.tid)} comes after {named(last)}, which is later'
+                f'{source.name}: {named(transaction.tid)} comes after {named(last)}, which is not '
+                'earlier: zeo verify says more'
             )
         last = transaction.tid
         yield transaction

@@ -15,11 +15,13 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any, BinaryIO
 
 from ZODB.utils import z64
 
+from ZEO.data.digests import create
 from ZEO.data.outcome import Different
 from ZEO.data.sources import Record
 from ZEO.files import remove_if_there
@@ -43,7 +45,7 @@ class PartWriter:
 
     def __init__(self, path: str) -> None:
         self.path, self._beside = path, f'{path}.tmp'
-        self._file: BinaryIO = open(self._beside, 'wb', _BUFFER)
+        self._file: BinaryIO = open(create(self._beside), 'wb', _BUFFER)
         self._hash = sha256()
         self.size = self.transactions = self.records = self.blobs = self.blob_bytes = 0
         self.first = self.last = z64
@@ -93,8 +95,9 @@ class PartWriter:
 
     def drop(self) -> None:
         """Give it up."""
-        self._file.close()
         remove_if_there(self._beside)
+        with suppress(OSError):  # the disk is full, and it writes what it still has
+            self._file.close()
 
 
 class BackedUp:
@@ -102,8 +105,10 @@ class BackedUp:
 
     def __init__(self, part: PartReader, head: tuple[Any, ...], texts: list[bytes]) -> None:
         self._part = part
-        self.tid, self.status = head[0], head[1].decode('ascii')
+        self.tid, self.status = head[0], head[1].decode('latin-1')
         self.user, self.description, self.extension_bytes = texts
+        # oid and tid of a blob -> size and SHA-256; of those that have a file
+        self.blobs: dict[tuple[bytes, bytes], tuple[int, str]] = {}
         self.read = False  # whether all of its records were
 
     @property
@@ -112,7 +117,9 @@ class BackedUp:
         return extension(self.extension_bytes)[0]
 
     def __iter__(self) -> Iterator[Record]:
-        for record, _ in self.with_blobs():
+        for record, blob in self.with_blobs():
+            if blob is not None:
+                self.blobs[record.oid, record.tid] = blob
             yield record
 
     def with_blobs(self) -> Iterator[tuple[Record, tuple[int, str] | None]]:
@@ -130,6 +137,7 @@ class PartReader:
     def __init__(self, path: str) -> None:
         self.path = path
         self._file: BinaryIO = open(path, 'rb', _BUFFER)
+        self._size = os.fstat(self._file.fileno()).st_size
         if self._file.read(len(MAGIC)) != MAGIC:
             self.close()
             raise Different(f'{path} is not a part of a backup, or it is damaged')
@@ -146,6 +154,8 @@ class PartReader:
         """
         while (kind := self._kind()) == b'T':
             head = _TRANSACTION.unpack(self._read(_TRANSACTION.size))
+            if head[1] not in b' pu':
+                raise self._damaged()
             found = BackedUp(self, head, [self._read(length) for length in head[2:]])
             yield found
             for _ in found:
@@ -158,7 +168,7 @@ class PartReader:
         kind = self._kind()
         while kind == b'R':
             oid, tid, behind, length = _RECORD.unpack(self._read(_RECORD.size))
-            data = None if length < 0 else self._read(length)
+            data = None if length == -1 else self._read(length)
             record = Record(oid, tid, data, None if behind == z64 else behind)
             kind, blob = self._kind(), None
             if kind == b'B':
@@ -177,6 +187,9 @@ class PartReader:
         return kind or self._read(1)
 
     def _read(self, length: int) -> bytes:
+        is_large = not 0 <= length <= _BUFFER
+        if is_large and not 0 <= length <= self._size - self._file.tell():
+            raise self._damaged()  # before memory is taken for it
         found = self._file.read(length)
         if len(found) < length:
             raise self._damaged()

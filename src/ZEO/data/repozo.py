@@ -72,7 +72,7 @@ def _checksums(directory: str, full: str) -> dict[str, tuple[int, str]]:
     try:
         with open(path, encoding='utf-8') as file:
             for line in file:
-                name, start, end, digest = line.split()
+                name, start, end, digest = line.rsplit(maxsplit=3)  # a path has spaces
                 found[os.path.basename(name)] = int(end) - int(start), digest
     except FileNotFoundError:
         raise Different(f'{path} is missing, which has the checksums of {full}') from None

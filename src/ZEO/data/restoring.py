@@ -86,6 +86,8 @@ class BackupSource:
         self._set, self._at = chosen, at
         self.directory = manifest.path(chosen.name)
         self._checked: set[str] = set()  # parts whose checksum is right
+        self._current: BackedUp | None = None  # the transaction that is read
+        self.lost: Findings | None = Findings()
 
     def last_tid(self) -> bytes:
         last = self._set.last_tid
@@ -107,6 +109,7 @@ class BackupSource:
                 continue
             for transaction in self._part(part):
                 if begin <= transaction.tid.hex() <= end:
+                    self._current = transaction
                     yield transaction
 
     def _part(self, part: Part) -> Iterator[BackedUp]:
@@ -121,11 +124,14 @@ class BackupSource:
             reader.close()
 
     def blob(self, oid: bytes, tid: bytes) -> str | None:
-        found = backupblobs.find(self.directory, oid, tid)
-        if found is None:
+        found = None if self._current is None else self._current.blobs.get((oid, tid))
+        if found is None and not self._set.blobs:
+            raise DataError(f'{self.name} was made without blobs: give --no-blobs')
+        if found is None:  # it had no file when it was backed up
             return None
-        backupblobs.check(*found)
-        return found[0]
+        path = backupblobs.path_of(self.directory, oid, tid, found[1])
+        backupblobs.check(path, found[1])
+        return path
 
     def release(self, path: str) -> None:
         """It stays."""

@@ -17,6 +17,7 @@ from ZODB.POSException import POSKeyError, Unsupported
 from ZODB.utils import z64
 
 from ZEO.data.datafile import DataFile, Header, tid_of_last
+from ZEO.data.outcome import Findings
 from ZEO.wire.guarded import extension
 
 
@@ -35,6 +36,7 @@ class Source(Protocol):
     """
 
     name: str  # for people
+    lost: Findings | None  # blobs without a file that are left out; None: such a blob is an error
 
     def last_tid(self) -> bytes:
         """Return the tid of the last transaction; zeros if there is none."""
@@ -92,6 +94,7 @@ class FileSource:
 
     def __init__(self, path: str, blobs: str | None = None) -> None:
         self.name = self.path = path
+        self.lost: Findings | None = None
         self.blobs = blobs
         self._helper = None if blobs is None else FilesystemHelper(blobs)
         DataFile(path).close()  # so that an error comes at once
@@ -140,6 +143,7 @@ class StorageSource:
     def __init__(self, name: str, storage: Any, private: str | None = None) -> None:
         self.name, self.storage = name, storage
         self._private = private
+        self.lost: Findings | None = None
 
     def last_tid(self) -> bytes:
         return self.storage.lastTransaction() or z64
