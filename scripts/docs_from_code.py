@@ -69,6 +69,7 @@ VALUES = {
 MODULES = {
     'zeo': 'ZEO',
     'zeo-certs': 'ZEO.commands.zeo_certs',
+    'zeo-bench': 'ZEO.commands.zeo_bench',
     'zeo-backup': 'ZEO.commands.zeo_backup',
     'zeo-check': 'ZEO.commands.zeo_check',
     'zeo-ping': 'ZEO.commands.zeo_ping',

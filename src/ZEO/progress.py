@@ -6,8 +6,9 @@ they go: a program whose terminal is gone works on.
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from ZEO.net.system import REAL, System
 from ZEO.serving.moments import lasted, size
@@ -15,11 +16,99 @@ from ZEO.serving.moments import lasted, size
 #: Seconds between two lines: on a terminal, where they replace each other, and elsewhere.
 ON_TERMINAL, ELSEWHERE = 0.2, 10.0
 
+#: Characters in a line of a terminal that does not say it.
+_USUAL_COLUMNS = 80
+
+#: What a ``with`` block gets.
+Self = TypeVar('Self', bound='Shown')
+
 #: Seconds after which a rate is worth something.
 _SOON = 1.0
 
 
-class Progress:
+class Shown:
+    """A line that changes on a terminal, else a line now and then.
+
+    :param quiet: whether to show nothing.
+    """
+
+    def __init__(
+        self, quiet: bool = False, file: TextIO | None = None, system: System = REAL
+    ) -> None:
+        self._quiet = quiet
+        self._file = sys.stderr if file is None else file
+        self._system = system
+        self._terminal = self._file is not None and self._file.isatty()
+        self._began = self._shown = system.now()
+        self._width = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return self._system.now() - self._began
+
+    def show(self) -> None:
+        """Show how far it is, if that has not been done just now."""
+        pause = ON_TERMINAL if self._terminal else ELSEWHERE
+        if not self._quiet and self._system.now() - self._shown >= pause:
+            self._shown = self._system.now()
+            self._print(self.line())
+
+    def line(self) -> str:
+        """Return how far it is."""
+        raise NotImplementedError
+
+    def _print(self, line: str) -> None:
+        if self._terminal:
+            line = line[: self._columns() - 1]  # a longer one would stay when it is replaced
+            width, self._width = self._width, len(line)
+            line = f'\r{line.ljust(width)}'
+        try:
+            self._file.write(line if self._terminal else f'{line}\n')
+            self._file.flush()
+        except (OSError, ValueError):  # the terminal is gone, or standard error is closed
+            self._quiet = True
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._file.fileno()).columns or _USUAL_COLUMNS
+        except (OSError, ValueError):  # it is gone, or only says that it is one
+            return _USUAL_COLUMNS
+
+    def close(self) -> None:
+        """Remove the line from a terminal."""
+        if self._terminal and self._width:
+            self._print('')
+            self._print('')
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+class Doing(Shown):
+    """Shows what is being done, as a text that somebody else makes.
+
+    :param quiet: whether to show nothing.
+    """
+
+    text = ''
+
+    def line(self) -> str:
+        """Return what is being done."""
+        return self.text
+
+    def update(self, text: str) -> None:
+        """Something else is being done; a terminal shows it at once."""
+        self.text = text
+        if self._terminal:
+            self._shown = float('-inf')
+        self.show()
+
+
+class Progress(Shown):
     """Shows how far a piece of work is.
 
     :param what: is done, such as "copy".
@@ -35,18 +124,9 @@ class Progress:
         file: TextIO | None = None,
         system: System = REAL,
     ) -> None:
-        self._what, self.total, self._quiet = what, total, quiet
-        self._file = sys.stderr if file is None else file
-        self._system = system
-        self._terminal = self._file is not None and self._file.isatty()
-        self._began = self._shown = system.now()
-        self._width = 0
+        super().__init__(quiet, file, system)
+        self._what, self.total = what, total
         self.transactions = self.records = self.blobs = self.bytes = 0
-
-    @property
-    def seconds(self) -> float:
-        """How long it has taken so far."""
-        return self._system.now() - self._began
 
     def record(self, data: bytes | None) -> None:
         """One record more."""
@@ -64,13 +144,6 @@ class Progress:
         """One transaction more."""
         self.transactions += 1
         self.show()
-
-    def show(self) -> None:
-        """Show how far it is, if that has not been done just now."""
-        pause = ON_TERMINAL if self._terminal else ELSEWHERE
-        if not self._quiet and self._system.now() - self._shown >= pause:
-            self._shown = self._system.now()
-            self._print(self.line())
 
     def line(self) -> str:
         """Return how far it is."""
@@ -91,25 +164,3 @@ class Progress:
         return (
             f'{self.transactions} transactions, {self.records} records{blobs}, {size(self.bytes)}'
         )
-
-    def _print(self, line: str) -> None:
-        if self._terminal:
-            width, self._width = self._width, len(line)
-            line = f'\r{line.ljust(width)}'
-        try:
-            self._file.write(line if self._terminal else f'{line}\n')
-            self._file.flush()
-        except (OSError, ValueError):  # the terminal is gone, or standard error is closed
-            self._quiet = True
-
-    def close(self) -> None:
-        """Remove the line from a terminal."""
-        if self._terminal and self._width:
-            self._print('')
-            self._print('')
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()

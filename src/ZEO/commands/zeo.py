@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command('status', 'ZEO.commands.zeo_status', 'show what servers do'),
         Command('ping', 'ZEO.commands.zeo_ping', 'ask a server whether it accepts clients'),
         Command('top', 'ZEO.commands.zeo_top', 'show what a server does, second by second'),
+        Command('bench', 'ZEO.commands.zeo_bench', 'measure how fast loads and commits are'),
         Command('promote', 'ZEO.commands.zeo_promote', 'make a follower the primary'),
         Command('pack', 'ZEO.commands.zeopack', 'remove what is old from storages'),
         Command(
