@@ -18,6 +18,9 @@ from .servers import Server, open_client
 from .zodb_names import z64
 
 SPARE_FILES = 100  # descriptors a process needs for other things than its connections
+#: What a load may take of the server's CPU where many ask at once.
+BUSY = (Target(0.6, False), Target(1.1, False, against='busy-1'))
+
 WARM_UP_CONNECTIONS = 100  # before memory is measured: imports and pools of the first connections
 
 
@@ -167,25 +170,49 @@ def idle(connections: int) -> Metrics:
         )
         for count in (1, 10, 100, 1000)
     ),
+    *(
+        Row(
+            f'busy-{count}',
+            f'loads by {count:,} busy connections, server CPU of each',
+            {'connections': count, 'count': 2000, 'seconds': 1.0, 'processes': processes},
+            {'connections': min(count, 20), **FEW},
+            'server_us',
+            'µs',
+            targets,
+        )
+        for count, processes, targets in (
+            (1, 1, ()),
+            *((count, 4, BUSY) for count in (10, 100, 1000)),
+        )
+    ),
 )
-def raw_load(connections: int, count: int, seconds: float, size: int = 1024) -> Metrics:
-    """Loads by many connections, each with one request under way: how cost grows with clients."""
+def raw_load(
+    connections: int, count: int, seconds: float, size: int = 1024, processes: int = 1
+) -> Metrics:
+    """Loads by many connections, each with one request under way: how cost grows with clients.
+
+    One process that has them all is what limits both servers; with several the server is.
+    """
     allow_files(connections)
     fill_file(count, size)
     with Server() as server:
-        parameters = {
-            'connections': connections,
-            'seconds': seconds,
-            'objects': count,
-            'size': size,
-        }
-        with Crew('raw_loaders', server.address, [parameters]) as crew:
+        parameters = [
+            {
+                'connections': connections // processes + (index < connections % processes),
+                'seconds': seconds,
+                'objects': count,
+                'size': size,
+            }
+            for index in range(processes)
+        ]
+        with Crew('raw_loaders', server.address, parameters) as crew:
             meter = Meter(server.pid)
             with meter:
                 crew.go()
-                result = crew.results()[0]
+                results = crew.results()
+    loaded = sum(result['count'] for result in results)
     return {
-        'rate': result['count'] / result['seconds'],
-        'count': result['count'],
-        'server_us': meter.server / result['count'] * 1e6,
+        'rate': sum(result['count'] / result['seconds'] for result in results),
+        'count': loaded,
+        'server_us': meter.server / loaded * 1e6,
     }

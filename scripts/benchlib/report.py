@@ -93,8 +93,9 @@ def _verdicts(results: Results, row: Row, quick: bool) -> list[tuple[Target, flo
         if target.against == PEER:
             others = _figures(results, row, quick, PEER, metric)
         else:
-            limit = by_name[target.against]
-            others = _figures(results, limit, quick, LIMIT, limit.metric)
+            other = by_name[target.against]
+            side = LIMIT if other.limit else OURS
+            others = _figures(results, other, quick, side, other.metric)
         ratio = ratio_of(ours, others)
         if ratio is not None:
             verdicts.append((target, ratio, target.met(ratio)))

@@ -37,9 +37,20 @@ def test_every_row_has_its_own_name_and_a_job():
     assert {r.job for r in ROWS} <= set(JOBS)
 
 
-def test_targets_refer_to_the_peer_or_to_a_limit():
-    limits = {r.name for r in ROWS if r.limit}
-    assert {t.against for r in ROWS for t in r.targets} <= limits | {PEER}
+def test_targets_refer_to_the_peer_or_to_another_row():
+    others = {r.name for r in ROWS}
+    assert {t.against for r in ROWS for t in r.targets} <= others | {PEER}
+
+
+def test_a_target_may_compare_two_figures_of_ours():
+    rows = [r for r in select('busy-10') if r.name != 'busy-10'] + select('busy-10')[-1:]
+    results = {
+        r.key(False): {OURS: [{'server_us': us}], PEER: [{'server_us': 40.0}]}
+        for r, us in zip(rows, (20.0, 21.0), strict=True)
+    }
+    *_, line = report.make_lines(rows, results, False)
+    assert [round(ratio, 3) for _, ratio, _ in line.verdicts] == [0.525, 1.05]
+    assert all(met for *_, met in line.verdicts)
 
 
 def test_rows_that_share_a_job_allow_it_the_same_rounds_and_time():
