@@ -7,17 +7,20 @@ from hypothesis import strategies as st
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire import answer_templates, pickles
-from ZEO.wire.messages import REPLY, PickleCodec, checked
+from ZEO.wire.messages import REPLY, EchoedId, PickleCodec, checked
 
 numbers = st.one_of(st.integers(0, 2**31 - 1), st.sampled_from([0, 255, 256, 2**16 - 1, 2**16]))
 results = st.one_of(st.none(), st.just([]), st.binary(min_size=8, max_size=8))
+sizes = st.one_of(
+    numbers, st.integers(2**31, 2**47 - 1), st.sampled_from([2**31, 2**39 - 1, 2**39])
+)
 messages = st.one_of(
     st.tuples(numbers, st.just(0), st.just(REPLY), results),
     st.tuples(
         st.just(0),
         st.just(True),
         st.just('info'),
-        st.builds(lambda length, size: ({'length': length, 'size': size},), numbers, numbers),
+        st.builds(lambda length, size: ({'length': length, 'size': size},), numbers, sizes),
     ),
 )
 
@@ -53,6 +56,23 @@ def test_what_was_changed_on_the_way_is_read_so_or_not_at_all(message, draw):
         assert same(found, plainly(bytes(data)))
 
 
+@given(
+    numbers,
+    st.one_of(results, st.binary(), st.lists(st.binary(), max_size=2), st.integers()),
+)
+def test_an_answer_is_written_as_the_pickler_writes_it(number, result):
+    codec, opcodes = PickleCodec(), EchoedId(pickles.dumps(number)[2:-1])
+    assert codec.reply(opcodes, result) == codec.reply(number, result)
+
+
+@given(st.one_of(sizes, st.integers()), st.one_of(sizes, st.integers()))
+def test_sizes_are_written_as_the_pickler_writes_them(length, size):
+    codec, info = PickleCodec(), {'length': length, 'size': size}
+    assert codec.info(info) == codec.send('info', (info,))
+    info = {'size': size, 'length': length}
+    assert codec.info(info) == codec.send('info', (info,))
+
+
 def test_other_messages_are_left_to_the_unpickler():
     codec = PickleCodec()
     for message in (
@@ -63,6 +83,7 @@ def test_other_messages_are_left_to_the_unpickler():
         (0, True, 'info', ({'size': 1, 'length': 2},)),
         (0, True, 'info', ({'length': 1, 'size': 2, 'packed': True},)),
         (0, True, 'info', ({'length': 1, 'size': -2},)),
+        (0, True, 'info', ({'length': 1, 'size': 2**47},)),
     ):
         data = pickles.dumps(message)
         assert answer_templates.read(data) is None

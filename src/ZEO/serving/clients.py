@@ -108,7 +108,7 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
     def send_info(self, peer: Any, info: dict[str, Any]) -> None:
         """Send figures to one client; one that cannot be sent them does without."""
         try:
-            peer.push(frame(peer.codec.send('info', (info,))))
+            peer.push(frame(peer.codec.info(info)))
         except Exception as error:
             self._report('a client could not be sent the size', error)
 

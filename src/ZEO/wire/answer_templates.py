@@ -1,10 +1,11 @@
 """Templates of a server's shortest messages: answers to vote, tpc_finish and ping, and sizes.
 
-Enters: the bytes of a message. Leaves: the message, if it has one of the forms that servers of this
-package send; None for all others, which are left to the unpickler. Fails: never.
+Enters: the parts of a message, or its bytes. Leaves: exactly the bytes that a pickler makes, or the
+message, if it has one of these forms; None for all others, which are left to the pickler. Fails:
+never.
 
 A client gets three of these in each transaction; a template spares it the walk over the pickle and
-the unpickler.
+the unpickler, and the server two picklers and an unpickler for the id of the call.
 """
 
 from __future__ import annotations
@@ -13,21 +14,64 @@ import re
 from typing import Any
 
 #: No message that is read here is longer, in bytes.
-LONGEST = 51
+LONGEST = 57
 
 _REPLY = re.compile(
     rb'\x80\x03\((?:K(.)|M(..)|J(...[\0-\x7f]))K\0X\x06\0\0\0\.reply(?:C\x08(.{8})|(\])|N)t\.',
     re.DOTALL,
 )
 
+#: A number from 2 GB to 512 GB, or to 128 TB, as most sizes of files are.
+_LARGE = rb'\x8a(?:\x05(.{4}[\0-\x7f])|\x06(.{5}[\0-\x7f]))'
+
 _INFO = re.compile(
     rb'\x80\x03\(K\0\x88X\x04\0\0\0info\}\('
     rb'X\x06\0\0\0length(?:K(.)|M(..)|J(...[\0-\x7f]))'
-    rb'X\x04\0\0\0size(?:K(.)|M(..)|J(...[\0-\x7f]))u\x85t\.',
+    rb'X\x04\0\0\0size(?:K(.)|M(..)|J(...[\0-\x7f])|' + _LARGE + rb')u\x85t\.',
     re.DOTALL,
 )
 
+_REPLY_TID = b'\x80\x03(%bK\0X\6\0\0\0.replyC\x08%bt.'
+_REPLY_NOTHING = b'\x80\x03(%bK\0X\6\0\0\0.replyNt.'
+_REPLY_NO_OIDS = b'\x80\x03(%bK\0X\6\0\0\0.reply]t.'
+_SIZES = b'\x80\x03(K\0\x88X\4\0\0\0info}(X\6\0\0\0length%bX\4\0\0\0size%bu\x85t.'
+_LENGTH_AND_SIZE = ['length', 'size']
+
 _number = int.from_bytes
+
+
+def reply(message_id: bytes, result: Any) -> bytes | None:
+    """Return the answer to a call.
+
+    :param message_id: as its opcodes.
+    """
+    if type(result) is bytes and len(result) == 8:
+        return _REPLY_TID % (message_id, result)
+    if result is None:
+        return _REPLY_NOTHING % message_id
+    if result == [] and type(result) is list:
+        return _REPLY_NO_OIDS % message_id
+    return None
+
+
+def info(figures: dict[str, Any]) -> bytes | None:
+    """Return the message ``info``, if it says the number of objects of a storage and its bytes."""
+    if [*figures] != _LENGTH_AND_SIZE:
+        return None
+    length, size = figures.values()
+    if type(length) is int is type(size) and 0 <= length < 2**31 and 0 <= size < 2**47:
+        return _SIZES % (_opcode(length), _opcode(size))
+    return None
+
+
+def _opcode(number: int) -> bytes:
+    """Return the opcode of a number, as the pickler chooses it."""
+    if number < 2**16:
+        return b'K%c' % number if number < 256 else b'M' + number.to_bytes(2, 'little')
+    if number < 2**31:
+        return b'J' + number.to_bytes(4, 'little')
+    width = 5 if number < 2**39 else 6
+    return b'\x8a%c%b' % (width, number.to_bytes(width, 'little'))
 
 
 def read(message: bytes | bytearray) -> tuple[int, int, str, Any] | None:
@@ -42,6 +86,6 @@ def read(message: bytes | bytearray) -> tuple[int, int, str, Any] | None:
         return None
     byte, short, long, *size = found.groups()
     info = {'length': _number(byte or short or long, 'little')}
-    byte, short, long = size
-    info['size'] = _number(byte or short or long, 'little')
+    byte, short, long, five, six = size
+    info['size'] = _number(byte or short or long or five or six, 'little')
     return 0, True, 'info', (info,)

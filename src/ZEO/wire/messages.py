@@ -69,6 +69,9 @@ class Codec(Protocol):
     def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
         """Return the frame of ``call(message_id, 'loadBefore', (oid, tid))``, on the hot path."""
 
+    def info(self, figures: dict[str, Any]) -> bytes:
+        """Return the message ``send('info', (figures,))``, as after each commit."""
+
     def reply(self, message_id: Any, result: Any) -> bytes:
         """Return the answer to the call with this id."""
 
@@ -173,7 +176,14 @@ class PickleCodec:
             self.call(message_id, 'loadBefore', (oid, tid))
         )
 
+    def info(self, figures: dict[str, Any]) -> bytes:
+        return answer_templates.info(figures) or self.send('info', (figures,))
+
     def reply(self, message_id: Any, result: Any) -> bytes:
+        if type(message_id) is EchoedId:
+            short = answer_templates.reply(message_id, result)
+            if short is not None:
+                return short
         return pickles.dumps((self._plain(message_id), 0, REPLY, result))
 
     def loaded(
@@ -264,6 +274,9 @@ class MsgpackCodec:
         return packed_templates.load(message_id, oid, tid) or frame(
             self.call(message_id, 'loadBefore', (oid, tid))
         )
+
+    def info(self, figures: dict[str, Any]) -> bytes:
+        return self.send('info', (figures,))
 
     def reply(self, message_id: Any, result: Any) -> bytes:
         return self._pack((self._plain(message_id), 0, REPLY, result))
