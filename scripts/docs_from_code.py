@@ -48,6 +48,7 @@ VALUES = {
     'positive': 'number',
     'percentage': 'percent',
     'preference': 'word',
+    'read_ahead': '``network``, ``always`` or ``off``',
     'bind_address': 'address',
     'monitor_address': 'address',
     'rule': 'rule',

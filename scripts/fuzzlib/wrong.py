@@ -28,6 +28,7 @@ ARGUMENTS = {
     'getInvalidations': 'tid',
     'loadBefore': 'oid tid',
     'loadSerial': 'oid tid',
+    'used_ahead': 'oids',
     'getTid': 'oid',
     'history': 'oid number',
     'undoLog': 'number number',

@@ -99,6 +99,8 @@ class ClientStorage(ConflictResolvingStorage):
         whichever it is.
     :param prefer_wait: seconds for which a commit waits for the follower to have it, before reads
         move to the primary (1).
+    :param read_ahead: whether the server may send records that it expects to be asked for next,
+        which saves round trips.
     :param system: the clock and the threads, for tests.
     :raises ClientDisconnected: with `wait`, when no server answers in time.
     :raises ClientStorageError: when the server does not serve that storage.
@@ -144,6 +146,7 @@ class ClientStorage(ConflictResolvingStorage):
         timeout: float | None = None,
         prefer: str | None = None,
         prefer_wait: float | None = None,
+        read_ahead: bool | None = True,
         system: System = REAL,
     ) -> None:
         given = locals()  # each argument by its name
@@ -422,11 +425,17 @@ class ClientStorage(ConflictResolvingStorage):
             return found
         if found is None and self._prefetched.pending and self._prefetched.wait_for(oid, tid):
             found = self._cache.loadBefore(oid, tid)
-        if found is not None and tid > self._state.covered:  # it may have ended by now
+        state = self._state
+        ahead = state.ahead
+        if found is None and (oid in ahead.staged or oid in ahead.expected):
+            if ahead.bring(oid, self._server.connection):
+                found = self._cache.loadBefore(oid, tid)
+        if found is not None and tid > state.covered:  # it may have ended by now
             self._catch_up()
             found = self._cache.loadBefore(oid, tid)
         if found is None:
-            state = self._state
+            if ahead.used:
+                ahead.report(self._server.connection)
             return self._server.load_before(oid, tid, lambda result: state.loaded(oid, result))
         return found
 

@@ -42,6 +42,7 @@ from ZEO.serving.limits import Limits
 from ZEO.serving.monitor.monitor import Monitor
 from ZEO.serving.options import ServingOptions, replicas
 from ZEO.serving.peer import Service
+from ZEO.serving.read_ahead.shared import NETWORK, checked
 from ZEO.serving.reception import Reception
 from ZEO.serving.resolve import DEFAULT_MODULES, ConflictPolicy
 from ZEO.serving.slow import SlowTimes
@@ -81,6 +82,8 @@ class StorageServer:
     :param replica_timeout_action: ``'warn'`` to go on without them then; ``'refuse'`` to refuse
         commits until they are back.
     :param fence: serve read-only until this number of followers follow the server.
+    :param read_ahead: which clients are sent records before they ask for them: ``'network'``, those
+        that have not connected over a Unix socket; ``'always'``, all; ``'off'``, none.
     :param slow: from when on commits, loads and packs have a line in the log.
     :param monitor_address: one address or several, as `addr`, for figures over HTTP.
     :raises ConfigurationError: when it cannot listen, or something to serve is not a storage.
@@ -111,6 +114,7 @@ class StorageServer:
         fence: int = 0,
         slow: SlowTimes = SlowTimes(),
         monitor_address: object = None,
+        read_ahead: str = NETWORK,
     ) -> None:
         if not storages:
             raise ConfigurationError('there is no storage to serve')
@@ -141,6 +145,7 @@ class StorageServer:
             replicas(wait_for_replicas, replica_timeout, replica_timeout_action, fence),
             rules,
             slow,
+            checked(read_ahead),
             limits,
         )
         self._host(options, access, ssl)

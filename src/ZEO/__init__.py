@@ -74,6 +74,7 @@ def client(
     timeout: float | None = None,
     prefer: str | None = None,
     prefer_wait: float | None = None,
+    read_ahead: bool | None = True,
 ) -> ClientStorage:
     """Return a storage that a server serves.
 

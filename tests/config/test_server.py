@@ -37,6 +37,7 @@ def test_a_bare_section_leaves_the_defaults():
         'replica_timeout': 10.0,
         'replica_timeout_action': 'warn',
         'fence': 0,
+        'read_ahead': 'network',
         'slow': SlowTimes(),
         'limits': Limits(),
         'conflict_modules': list(DEFAULT_MODULES),
@@ -61,6 +62,7 @@ def test_every_key_arrives_as_an_option(tmp_path):
         'replica-timeout 1m',
         'replica-timeout-action refuse',
         'fence 1',
+        'read-ahead always',
         'conflict-module shop.basket',
         'conflict-module Products',
         'max-connections 5',
@@ -91,6 +93,7 @@ def test_every_key_arrives_as_an_option(tmp_path):
         'replica_timeout': 60.0,
         'replica_timeout_action': 'refuse',
         'fence': 1,
+        'read_ahead': 'always',
         'conflict_modules': [*DEFAULT_MODULES, 'shop.basket', 'Products'],
         'slow': SlowTimes(commit=250, load=0, pack=3600),
         'limits': Limits(

@@ -151,6 +151,7 @@ CALLS = {
     'iterator_batch': (iterating, lambda chain, before: (before,)),
     'iterator_record_start': (at_first, lambda chain, before: before),
     'iterator_record_next': (over_records, lambda chain, before: (before,)),
+    'used_ahead': ([oid(1)],),
     'iterator_gc': (iterating, lambda chain, before: ([before],)),
     'sendBlob': (nowhere_else, lambda chain, before: (oid(4), chain.blob)),
     'follow': ('a follower',),

@@ -314,6 +314,7 @@ class Attacker:
             'sendBlob': [(one, tid) for one in oids for tid in tids[-2:]],
             'pack': [(4e9, True)],
             'load_many': [(oids, NEWEST)],
+            'used_ahead': [(oids,)],
             'iterator_batch': [(1,)],
             'new_oids': [(), (5,)],
             'set_client_label': [('label',)],

@@ -25,6 +25,7 @@ def test_the_protocol_is_complete():
     assert {
         'invalidateTransaction',
         'info',
+        'readAhead',
         'receiveBlobStart',
         'receiveBlobChunk',
         'receiveBlobStop',

@@ -65,6 +65,12 @@ def parser() -> Parser:
         help='where to show figures over HTTP: PORT of this machine, HOST:PORT, or a path',
     )
     add(
+        '--read-ahead',
+        metavar='WHICH',
+        help='which clients are sent records before they ask for them: network, those that have '
+        'not connected over a Unix socket, which is the default, always or off',
+    )
+    add(
         '-P',
         '--profile',
         metavar='FILE',
@@ -116,6 +122,10 @@ def settings_of(switches: argparse.Namespace) -> Settings:
         found.options['monitor_address'] = [
             _converted('-m', datatypes.monitor_address, switches.monitor)
         ]
+    if switches.read_ahead is not None:
+        found.options['read_ahead'] = _converted(
+            '--read-ahead', datatypes.read_ahead, switches.read_ahead
+        )
     found.pid_file = _pid_file(switches.pid_file) or found.pid_file or _default_pid_file()
     found.check()
     return found

@@ -61,6 +61,7 @@ class Options:
     log_format: str = 'text'
     log_level: int = logging.WARNING
     monitor: list[Address] = field(default_factory=list)
+    read_ahead: str | None = None
 
     @property
     def addresses(self) -> list[Address]:
@@ -75,7 +76,8 @@ class Options:
 
     def served_with(self) -> dict[str, Any]:
         """Return keyword arguments of StorageServer, but for its defaults."""
-        return {'monitor_address': self.monitor} if self.monitor else {}
+        given = {'monitor_address': self.monitor, 'read_ahead': self.read_ahead}
+        return {name: value for name, value in given.items() if value}
 
 
 def parser() -> Parser:
@@ -139,6 +141,13 @@ def parser() -> Parser:
         type=_read_by(datatypes.monitor_address),
         help='where to show figures over HTTP: PORT of this machine, HOST:PORT, or a path; may be '
         'repeated',
+    )
+    add(
+        '--read-ahead',
+        metavar='WHICH',
+        type=_read_by(datatypes.read_ahead),
+        help='which clients are sent records before they ask for them: network, those that have '
+        'not connected over a Unix socket, which is the default, always or off',
     )
     add('--help', action='help', help='show this text and exit, as without any argument')
     return made

@@ -58,6 +58,7 @@ class ZEOOptions:
     replica_timeout_action: str = 'warn'
     fence: int = 0
     monitor_address: Any = None
+    read_ahead: str = 'network'
 
     def __init__(self) -> None:
         self.args: list[str] = []  # the command line

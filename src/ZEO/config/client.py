@@ -41,6 +41,7 @@ _OPTIONAL = (
     'timeout',
     'prefer',
     'prefer_wait',
+    'read_ahead',
     'username',
     'password',
     'realm',

@@ -15,6 +15,7 @@ from ZEO.net.addresses import Address
 from ZEO.net.tls import DYNAMIC, SIGNED
 from ZEO.serving.access.rules import Rule
 from ZEO.serving.access.rules import rule as read_rule
+from ZEO.serving.read_ahead.shared import VALUES as READ_AHEAD
 
 _UNITS = {'': 1.0, 's': 1.0, 'm': 60.0, 'h': 3600.0, 'd': 86400.0}
 
@@ -88,6 +89,13 @@ def preference(text: str) -> str:
     """Return which servers a client prefers to read from."""
     if text not in PREFERENCES:
         raise ValueError(f'{text!r} is not a preference: give one of {", ".join(PREFERENCES)}')
+    return text
+
+
+def read_ahead(text: str) -> str:
+    """Return which clients are sent records before they ask for them."""
+    if text not in READ_AHEAD:
+        raise ValueError(f'{text!r} is not a choice: give one of {", ".join(READ_AHEAD)}')
     return text
 
 

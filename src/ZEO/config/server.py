@@ -212,6 +212,7 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
         'replica_timeout',
         'replica_timeout_action',
         'fence',
+        'read_ahead',
     ):
         options[name] = getattr(zeo, name)
     if zeo.monitor_address:

@@ -29,7 +29,7 @@ from ZEO.link.state import ClientState
 from ZEO.net import stream
 from ZEO.net.addresses import Address, show
 from ZEO.net.system import Empty, System
-from ZEO.wire.extensions import EXTENSIONS, MESSAGE_SIZE, OF_CLIENTS
+from ZEO.wire.extensions import EXTENSIONS, MESSAGE_SIZE, OF_CLIENTS, READ_AHEAD
 
 log = logging.getLogger('ZEO.ClientStorage')
 
@@ -315,12 +315,17 @@ def introduce(registered: Registered, wanted: Registration) -> dict[str, Any]:
     info = connection.call('get_info', ())
     connection.largest = min(connection.largest, info.get(MESSAGE_SIZE) or connection.largest)
     connection.read_only = registered.read_only
-    _send_label(connection, wanted.label, info)
+    _send_label(connection, wanted, info)
     return info
 
 
-def _send_label(connection: Connection, label: str, info: dict[str, Any]) -> None:
-    abilities = [name for name in OF_CLIENTS if name in info.get(EXTENSIONS, ())]
+def _send_label(connection: Connection, wanted: Registration, info: dict[str, Any]) -> None:
+    label = wanted.label
+    abilities = [
+        name
+        for name in OF_CLIENTS
+        if name in info.get(EXTENSIONS, ()) and (name != READ_AHEAD or wanted.read_ahead)
+    ]
     if abilities:
         label += '\n' + ' '.join(abilities)
     if label:

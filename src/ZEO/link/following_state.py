@@ -158,6 +158,7 @@ class FollowingState(ClientState):
 
     def _commit_own(self, own: Own, tid: bytes, oids: list[bytes]) -> None:
         is_latest = not self.has_passed(tid)
+        self.ahead.forget([*oids, *own.records])
         for oid in oids:
             self.cache.invalidate(oid, tid)
         for oid, data in own.records.items():

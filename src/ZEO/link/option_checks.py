@@ -73,7 +73,7 @@ _CHECKS: _Checks = {
     ),
     **_all(
         'wait read_only read_only_fallback shared_blob_dir server_sync drop_cache_rather_verify '
-        'drop_cache_if_older wait_for_server_on_startup',
+        'drop_cache_if_older wait_for_server_on_startup read_ahead',
         _is_flag,
         'give True or False',
     ),

@@ -63,6 +63,7 @@ class Registration:
     :param name: what the application calls this storage.
     :param credentials: the user whose password it proves before; None for no user.
     :param purpose: what this link is for, where a client has several.
+    :param read_ahead: whether the server may send records that were not asked for.
     """
 
     storage: str
@@ -78,6 +79,7 @@ class Registration:
     name: str = ''
     credentials: Credentials | None = None
     purpose: str = ''
+    read_ahead: bool = False
 
     @property
     def who(self) -> str:
@@ -241,6 +243,7 @@ def _registration(given: Mapping[str, Any], storage: str, name: str) -> Registra
         timeout=given['timeout'],
         name=name,
         credentials=_credentials(given['username'], given['password']),
+        read_ahead=given['read_ahead'] is not False,
     )
 
 

@@ -78,5 +78,7 @@ def _to_write(wanted: ClientOptions) -> ClientOptions:
     """The same client in the log, as the one that writes; it registers with primaries only."""
     return dataclasses.replace(
         wanted,
-        registration=dataclasses.replace(wanted.registration, fallback=False, purpose='writing'),
+        registration=dataclasses.replace(
+            wanted.registration, fallback=False, purpose='writing', read_ahead=False
+        ),
     )

@@ -20,6 +20,7 @@ from ZODB.utils import z64
 from ZEO.cache.protocol import Cache
 from ZEO.Exceptions import ProtocolError
 from ZEO.link.held import HeldMessages
+from ZEO.link.read_ahead import ReadAhead
 from ZEO.locks import under
 from ZEO.net.system import REAL, System
 from ZEO.wire import shapes
@@ -49,6 +50,7 @@ class ClientState:
 
     def __init__(self, cache: Cache, system: System = REAL) -> None:
         self.cache = cache
+        self.ahead = ReadAhead(cache, system)  # what came without being asked for
         self.database: Any = NullDatabase()  # set by registerDB
         # the last transaction that was applied
         self.last_tid: bytes | None = cache.getLastTid()
@@ -80,6 +82,8 @@ class ClientState:
         """
         if name == 'invalidateTransaction':
             self._on_invalidation(*shapes.invalidation(args))
+        elif name == 'readAhead':
+            self.ahead.arrived(*shapes.ahead(args))
         elif name == 'info':
             self._on_info(shapes.news(args))
         elif name in OF_SERVER and self.blob_arrived is not None:
@@ -128,6 +132,7 @@ class ClientState:
         # ended what this one stores.
         is_latest = self.last_tid is None or tid > self.last_tid
         for oid, data in changes:
+            self.ahead.forget((oid,))
             self.cache.invalidate(oid, tid)
             if data is not None and is_latest:
                 self.cache.store(oid, tid, None, data)
@@ -159,6 +164,7 @@ class ClientState:
             self._invalidate(tid, oids)
 
     def _invalidate(self, tid: bytes, oids: list[bytes]) -> None:
+        self.ahead.forget(oids)  # first, see there
         for oid in oids:
             self.cache.invalidate(oid, tid)
         self.database.invalidate(tid, oids)
@@ -176,12 +182,14 @@ class ClientState:
     def after_fork(self) -> None:
         """In a forked child: have a lock that no thread of the parent holds."""
         self._committing = self._system.reentrant_lock()
+        self.ahead.start_afresh()
 
     # The cache check on connect.
 
     def hold(self) -> None:
         """A cache check begins: hold invalidations back until :meth:`release`."""
         self.on_check(True)
+        self.ahead.clear()  # nothing of another connection is under way any more
         self._held = HeldMessages()
 
     def catch_up(self, tid: bytes, oids: list[bytes]) -> None:

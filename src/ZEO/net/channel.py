@@ -107,6 +107,11 @@ class Channel:
             or bool(self._held)
         )
 
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait to be sent."""
+        return self._pending
+
     # Sending.
 
     def send(self, data: bytes | memoryview) -> None:

@@ -24,6 +24,8 @@ from ZEO.wire.messages import EchoedId, Message
 from ZEO.wire.quoting import explained
 from ZEO.wire.session import ServerSession
 
+Found = tuple[bytes, bytes, Any]  # data, tid, end tid or None
+
 
 class Streamed:
     """An answer of many messages; `chunks` makes them, given the id of the call."""
@@ -92,7 +94,7 @@ class Answers:
         self.answer(message_id, method, result)
 
     def loading(
-        self, load_now: Callable[[bytes, bytes], tuple[bytes, bytes, Any] | None]
+        self, load_now: Callable[[bytes, bytes], Found | None]
     ) -> Callable[[Message], None]:
         """Return what makes and answers a loadBefore, which most calls are.
 
@@ -124,6 +126,33 @@ class Answers:
             # As in dispatch: whatever a storage may raise is the answer.
             except BaseException as error:
                 self.fail(message_id, method, error)
+
+        return load
+
+    def loading_ahead(
+        self,
+        load_now: Callable[[bytes, bytes], Found | None],
+        loaded: Callable[[bytes, Found], None],
+    ) -> Callable[[Message], None]:
+        """Return the same for a client that is sent more than it asks for.
+
+        :param loaded: is called behind an answer with the oid and the record that was found.
+        """
+        found: Found | None = None
+
+        def noting(oid: bytes, tid: bytes) -> Found | None:
+            nonlocal found
+            found = load_now(oid, tid)
+            return found
+
+        answer = self.loading(noting)
+
+        def load(message: Message) -> None:
+            nonlocal found
+            found = None
+            answer(message)
+            if found is not None:
+                loaded(message[3][0], found)
 
         return load
 

@@ -28,6 +28,7 @@ from ZEO.serving.oids import GivenOut
 from ZEO.serving.options import ServingOptions
 from ZEO.serving.packing import Packs
 from ZEO.serving.promotion import Promotion
+from ZEO.serving.read_ahead.shared import SharedAhead
 from ZEO.serving.roles import RoleWatch
 from ZEO.serving.sizes import Sizes
 from ZEO.serving.slow import SlowLog
@@ -72,6 +73,7 @@ class HostedStorage:
         self.stats = Stats(loop.system.wall_clock(), loop.system.now())
         self.slow = SlowLog(name, options.slow, loop.system.wall_clock)
         self.packs = Packs(self)
+        self.read_ahead = SharedAhead(options.read_ahead, self.backend.load_now is not None)
         self.promotion = Promotion(self, options.read_only)
         self.peers = Clients(name, loop)
         self.followers = Followers(name, loop)

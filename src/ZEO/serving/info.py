@@ -16,6 +16,7 @@ from ZEO.wire.extensions import (
     FOLLOWS,
     MESSAGE_SIZE,
     PRIMARY,
+    READ_AHEAD,
     REPLICA,
     ROLE,
     WHOLE,
@@ -29,6 +30,8 @@ def info(hosted: HostedStorage) -> dict[str, Any]:
     """Return what ``get_info`` answers."""
     storage = hosted.storage
     without = hosted.backend.without_extensions
+    if not hosted.read_ahead.is_on:
+        without |= {READ_AHEAD}
     return {
         **hosted.sizes.now(),
         'name': _name(hosted),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.limits import Limits
+from ZEO.serving.read_ahead.shared import NETWORK
 from ZEO.serving.resolve import ConflictPolicy
 from ZEO.serving.slow import SlowTimes
 
@@ -74,6 +75,10 @@ class ServingOptions:
 
     #: From when on something is slow.
     slow: SlowTimes = SlowTimes()
+
+    #: Which clients are sent records before they ask for them, one of
+    #: :data:`ZEO.serving.read_ahead.shared.VALUES`.
+    read_ahead: str = NETWORK
 
     #: What a client may cost.
     limits: Limits = Limits()

@@ -31,6 +31,7 @@ from ZEO.serving.calls.session import Unregistered
 from ZEO.serving.dispatch import dispatch
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.intake import Intake
+from ZEO.serving.read_ahead.ahead import Ahead
 from ZEO.serving.visits import Visit, how_served
 from ZEO.wire.calls import OF_CLIENT
 from ZEO.wire.messages import Codec, Message
@@ -88,6 +89,8 @@ class Peer:
         )
         self.user: str | None = None  # who has proved to know its secret
         self._identity: Identity | None = None  # once it was asked for
+        self._address = address
+        self._ahead: Ahead | None = None  # what it is sent without asking
         self._channel = open_channel(self)
         self.tls_binding = self._channel.tls_binding
         self.answers = Answers(self, session, self._channel, service.loop)
@@ -253,6 +256,8 @@ class Peer:
             hosted = self._stage.hosted
             hosted.peers.left(self)
             attempt(partial(hosted.backend.forget, self))
+        if self._ahead is not None:
+            self._ahead.close()
         self._stage.close()
         self._gone(self)
 
@@ -303,6 +308,28 @@ class Peer:
         if self.is_restricted:
             how += f', with the right {right} as {self.identity}'
         self.visit = Visit(self, hosted.name, read_only, how, service.loop)
+
+    def takes_ahead(self) -> None:
+        """The client takes records that it has not asked for."""
+        hosted = self.hosted
+        load = None if hosted is None else hosted.backend.load_now
+        if hosted is None or load is None or self._ahead is not None:
+            return
+        if hosted.read_ahead.is_for(self._address):
+            self._ahead = Ahead(
+                hosted.read_ahead,
+                load,
+                hosted.invalidations,
+                self._channel,
+                self.codec,
+                self._service.loop,
+            )
+            self._load = self.answers.loading_ahead(load, self._ahead.loaded)
+
+    def used_ahead(self, oids: list[bytes]) -> None:
+        """The client has used records that it had not asked for."""
+        if self._ahead is not None:
+            self._ahead.used(oids)
 
     def labelled(self) -> None:
         """The client has sent its label."""

@@ -36,6 +36,7 @@ def figures(hosted: HostedStorage) -> dict[str, Any]:
         'last-transaction': last.hex() if last else '',
         'connections': len(hosted.peers),
         'pack-progress': pack_progress(hosted),
+        'read-ahead': hosted.read_ahead.figures.report(),
         **_replication(hosted, last),
         **_replica(hosted),
     }

@@ -62,8 +62,8 @@ def _row(name: str, does: str, answer: str, waits: str, kinds: str = '') -> Meth
 
 #: What a client may send: the name; what it does; whether it is answered, and whether the answer
 #: goes first; how it waits; its arguments, of the kinds of :mod:`ZEO.wire.arguments`. Those that
-#: belong to :mod:`ZEO.wire.extensions` are load_many, iterator_batch, restoreBlob..., follow,
-#: replicated and promote; only commands call kick.
+#: belong to :mod:`ZEO.wire.extensions` are load_many, used_ahead, iterator_batch, restoreBlob...,
+#: follow, replicated and promote; only commands call kick.
 OF_CLIENT: dict[str, Method] = _table("""
     scram_first                     controls    answered -       short_text
     scram_final                     controls    answered -       short_text
@@ -76,6 +76,7 @@ OF_CLIENT: dict[str, Method] = _table("""
     getInvalidations                reads       answered itself  tid
     loadBefore                      reads       first    itself  oid tid
     load_many                       reads       first    itself  oids tid
+    used_ahead                      reads       -        -       oids
     loadSerial                      reads       answered worker  oid tid
     getTid                          reads       answered worker  oid
     history                         reads       answered itself  oid count
@@ -118,5 +119,5 @@ OF_CLIENT: dict[str, Method] = _table("""
 
 #: What a server may send besides replies; none is answered.
 OF_SERVER = frozenset(
-    'invalidateTransaction info receiveBlobStart receiveBlobChunk receiveBlobStop'.split()
+    'invalidateTransaction info readAhead receiveBlobStart receiveBlobChunk receiveBlobStop'.split()
 )

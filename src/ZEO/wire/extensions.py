@@ -41,6 +41,11 @@ FOLLOWERS = 'followers'
 #: break in their label, that they leave by themselves.
 STOPPING = 'stopping'
 
+#: After the answer to a load the server sends records that the client will want next
+#: (``readAhead``), to those clients that say, with this same word behind a line break in their
+#: label, that they take them; they say which of those they have used (``used_ahead``).
+READ_AHEAD = 'records_ahead'
+
 #: All that a server of this package can do.
 ALL = (
     BATCHES,
@@ -51,10 +56,11 @@ ALL = (
     BLOB_LENGTH,
     FOLLOWERS,
     STOPPING,
+    READ_AHEAD,
 )
 
 #: What a client says, behind a line break in its label, that it can do.
-OF_CLIENTS = (RESOLVES, STOPPING)
+OF_CLIENTS = (RESOLVES, STOPPING, READ_AHEAD)
 
 #: The key of get_info for the largest message that the server accepts, in bytes.
 MESSAGE_SIZE = 'max-message-size'

@@ -305,6 +305,21 @@ def invalidation(args: Any) -> tuple[bytes, list[bytes]]:
     raise ProtocolError('the server sent an invalidateTransaction that is not a tid and oids')
 
 
+def ahead(args: Any) -> tuple[list[Any], list[bytes]]:
+    """Return the records of a readAhead, each with its oid and tid, and the oids that follow.
+
+    :raises ProtocolError: when these are not its arguments.
+    """
+    if (
+        type(args) in _LISTS
+        and len(args) == 2
+        and _are_rows(args[0], are_ids, _of(bytes), are_ids)
+        and are_ids(args[1])
+    ):
+        return args[0], args[1]
+    raise ProtocolError('the server sent a readAhead that is not records and oids')
+
+
 def news(args: Any) -> dict[str, Any]:
     """Return the dictionary of an `info`.
 

@@ -48,6 +48,12 @@ class Client(Protocol):
     def account(self) -> Account:
         """What its transactions hold."""
 
+    def takes_ahead(self) -> None:
+        """The client takes records that it has not asked for."""
+
+    def used_ahead(self, oids: list[bytes]) -> None:
+        """The client has used records that it had not asked for."""
+
     def labelled(self) -> None:
         """The client has said what it calls itself."""
 

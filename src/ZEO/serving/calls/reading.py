@@ -59,6 +59,10 @@ class ReadingCalls(Family):
         """
         return self._hosted.backend.load_many(oids, tid, self._client) if oids else []
 
+    def used_ahead(self, oids: list[bytes]) -> None:
+        """The client has used these of the records that it was sent without asking."""
+        self._client.used_ahead(oids)
+
     def loadSerial(self, oid: bytes, tid: bytes) -> bytes:
         return self._hosted.backend.load_serial(oid, tid, self._client)
 

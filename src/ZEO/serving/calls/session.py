@@ -22,7 +22,7 @@ from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Later, after
 from ZEO.serving.status import details
 from ZEO.wire.calls import Method
-from ZEO.wire.extensions import RESOLVES, STOPPING
+from ZEO.wire.extensions import READ_AHEAD, RESOLVES, STOPPING
 from ZEO.wire.quoting import LABEL, cleaned, quoted
 
 #: Denials of storages on one connection: each takes a look at all rules for all storages.
@@ -182,6 +182,8 @@ class SessionCalls(Family):
         client.label = cleaned(label, LABEL)
         client.resolves = client.resolves or RESOLVES in abilities.split()
         client.leaves = STOPPING in abilities.split()
+        if READ_AHEAD in abilities.split():
+            client.takes_ahead()
         client.labelled()
 
 
