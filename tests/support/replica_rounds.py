@@ -8,6 +8,7 @@ come in between.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import signal
@@ -56,6 +57,8 @@ class Rounds:
         self.packed = False  # either side, since the follower's file was begun
         self.packed_here = z64  # up to where the follower was
         self.ended = threading.Event()
+        self.write_on = threading.Event()  # cleared while histories are compared
+        self.write_on.set()
         self.commits = 0
         self.writers = [
             threading.Thread(target=self.write, args=(seed * 100 + number,), daemon=True)
@@ -109,6 +112,7 @@ class Rounds:
                 continue
             with contextlib.suppress(Exception):
                 while not self.ended.is_set():
+                    self.write_on.wait(LONG)
                     try:
                         self.write_one(db, chooser)
                     except Exception:  # a conflict, a lost connection: what is done is done
@@ -136,7 +140,8 @@ class Rounds:
             elif what < 0.4:
                 tree.pop(key, None)
             elif what < 0.45:
-                connection.root()['big'] = chooser.randbytes(chooser.choice((3_000_000, 10)))
+                large = 3_000_000 if chooser.random() < 0.1 else 10_000
+                connection.root()['big'] = chooser.randbytes(large)
             elif what < 0.5:
                 tree['many'] = PersistentMapping(
                     {n: PersistentMapping(n=chooser.randbytes(50)) for n in range(500)}
@@ -234,7 +239,12 @@ class Rounds:
         for fault in faults:
             time.sleep(self.chooser.random() * 0.3)
             fault()
-            self.check_prefix()
+            if self.chooser.random() < 0.8:  # what has to be compared should not grow for long
+                self.write_on.clear()
+            try:
+                self.check_prefix()
+            finally:
+                self.write_on.set()
 
     def anew(self) -> None:
         """Have the follower begin from nothing."""
@@ -329,6 +339,9 @@ class Rounds:
                 break
             self.round(number)
             done += 1
+            if done % 10 == 0:
+                size = os.path.getsize(self.path('primary.fs')) >> 20
+                print(f'{done} rounds, {self.commits} commits, {size} MB', flush=True)
         self.catch_up()
         return done
 
@@ -370,6 +383,7 @@ def main() -> None:
     rounds = int(sys.argv[1])
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(10**6)
     print(f'seed {seed}', flush=True)
+    logging.disable(logging.ERROR)  # each kill is reported by each writer
     directory = tempfile.mkdtemp(prefix='zeo-rounds-')
     one = Rounds(directory, seed)
     began = time.monotonic()
