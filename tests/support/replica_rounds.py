@@ -239,7 +239,7 @@ class Rounds:
         for fault in faults:
             time.sleep(self.chooser.random() * 0.3)
             fault()
-            if self.chooser.random() < 0.8:  # what has to be compared should not grow for long
+            if self.chooser.random() < 0.6:  # what has to be compared should not grow for long
                 self.write_on.clear()
             try:
                 self.check_prefix()

@@ -63,6 +63,12 @@ class PooledStorage:
     def __bool__(self) -> bool:
         return True
 
+    @property
+    def keeps_history(self) -> bool:
+        """Whether transactions stay as they were when others change the same objects."""
+        adapter = self._instances.adapter
+        return adapter is None or bool(adapter.keep_history)
+
     def loadBlob(self, oid: bytes, serial: bytes) -> str:
         """Return the path of a blob's file.
 
@@ -72,8 +78,7 @@ class PooledStorage:
         try:
             return self._borrowed('loadBlob', oid, serial)
         except AssertionError:  # RelStorage expects that there is one
-            adapter = self._instances.adapter
-            if adapter is None or adapter.keep_history:
+            if self.keeps_history:
                 raise POSKeyError(oid) from None
             raise ReadConflictError(oid=oid) from None
 

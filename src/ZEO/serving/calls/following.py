@@ -2,10 +2,13 @@
 
 Enters: the client's calls. Leaves: the registry of followers; a storage that is writable. Fails:
 ProtocolError for an acknowledgement that makes no sense; ReadOnlyError for a server that is to stay
-read-only; StorageError for a storage that is not a replica.
+read-only; StorageError for a storage that is not a replica; Unsupported for one that cannot be
+followed.
 """
 
 from __future__ import annotations
+
+from ZODB.POSException import Unsupported
 
 from ZEO.serving.access.rules import Right
 from ZEO.serving.calls.family import Family
@@ -19,6 +22,12 @@ class FollowingCalls(Family):
     def follow(self, label: str) -> bytes:
         """Say that this client copies the storage; return the last transaction that there is."""
         hosted, client = self._hosted, self._client
+        if not getattr(hosted.storage, 'keeps_history', True):
+            raise Unsupported(
+                f'the storage {hosted.name} keeps no history (keep-history false) and cannot be '
+                'followed: a replica needs each transaction as it was. Start several servers in '
+                'front of its database instead, or copy it by zeo copy'
+            )
         # one that may only read must not make others believe that their commits are safe
         counts = client.right(hosted.name) >= Right.WRITE
         hosted.followers.join(client, cleaned(label, LABEL), counts)
