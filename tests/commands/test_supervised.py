@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from types import SimpleNamespace
 
 import pytest
 from ZODB.utils import z64
@@ -13,7 +14,9 @@ from ZODB.utils import z64
 from support.processes import PATIENCE, Process, free_port
 from support.scripted import RawClient
 from support.sides import SOURCES
+from ZEO.commands.watching import SHORTEST, Watching
 from ZEO.Exceptions import ConfigurationError
+from ZEO.net import notifications
 from ZEO.net.activation import join, take
 from ZEO.net.notifications import Supervisor
 
@@ -175,6 +178,76 @@ def test_without_a_supervisor_nothing_is_sent():
 
 def test_a_supervisor_that_is_gone_is_no_failure(short):
     Supervisor({'NOTIFY_SOCKET': f'{short}/nothing'}).send('READY=1')
+
+
+def test_a_supervisor_that_takes_nothing_does_not_hold_the_loop(short):
+    full = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    full.bind(f'{short}/full')
+    supervisor = Supervisor({'NOTIFY_SOCKET': f'{short}/full', 'WATCHDOG_USEC': '1000000'})
+    waits = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out, full:
+        out.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                out.sendto(b'x', f'{short}/full')
+        real = notifications.socket.socket.settimeout
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                notifications.socket.socket,
+                'settimeout',
+                lambda made, seconds: (waits.append(seconds), real(made, seconds)),
+            )
+            server = SimpleNamespace(hosted={}, is_stopping=False, later=lambda *args: None)
+            Watching(server, supervisor)._look_again()
+    assert waits == [0, 0]
+
+
+def test_a_look_that_fails_is_not_the_last(short):
+    looks = []
+
+    class Failing(dict):
+        def values(self):
+            raise MemoryError
+
+    server = SimpleNamespace(
+        hosted={}, is_stopping=False, later=lambda seconds, look: looks.append(look)
+    )
+    Watching(server, Supervisor({'NOTIFY_SOCKET': short, 'WATCHDOG_USEC': '1000000'})).begin()
+    server.hosted = Failing()
+    with pytest.raises(MemoryError):
+        looks.pop()()
+    assert looks
+
+
+@pytest.mark.parametrize('text', ['0', '-5', '9' * 5000, '٣' * 7, 'x', '1e6'])
+def test_a_watchdog_that_is_not_a_number_is_none(short, text):
+    assert Supervisor({'NOTIFY_SOCKET': short, 'WATCHDOG_USEC': text}).watchdog == 0
+
+
+def test_a_watchdog_of_microseconds_does_not_keep_the_loop_busy(short):
+    pauses = []
+    server = SimpleNamespace(
+        hosted={}, is_stopping=False, later=lambda seconds, look: pauses.append(seconds)
+    )
+    Watching(server, Supervisor({'NOTIFY_SOCKET': short, 'WATCHDOG_USEC': '1'})).begin()
+    assert pauses == [SHORTEST]
+
+
+@pytest.mark.parametrize('address', ['@', 'vsock:2:1234', 'relative', '/' + 'x' * 500, '\udc80'])
+def test_an_address_that_is_none_is_no_failure(address):
+    supervisor = Supervisor({'NOTIFY_SOCKET': address})
+    supervisor.send('READY=1')
+    supervisor.status('a\nWATCHDOG=1')
+
+
+def test_a_status_is_one_line(systemd):
+    Supervisor({'NOTIFY_SOCKET': systemd.address}).status('serving a\nMAINPID=1\r to all')
+    systemd.hears('STATUS=serving a MAINPID=1 to all')
+
+
+def test_numbers_of_sockets_that_are_too_large_are_none():
+    assert take({'LISTEN_PID': '9' * 5000, 'LISTEN_FDS': '1'}) == []
+    assert take({'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '9' * 5000}) == []
 
 
 def test_a_watchdog_of_another_process_is_not_fed(short):

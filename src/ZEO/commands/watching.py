@@ -19,6 +19,9 @@ log = logging.getLogger('ZEO.runzeo')
 #: Seconds between two looks: what is slow is slow for a second, unless configured otherwise.
 TICK = 1.0
 
+#: Seconds between two looks at least: a watchdog in microseconds must not keep the loop busy.
+SHORTEST = 0.02
+
 #: Seconds between two texts about the server for the supervisor.
 STATUS = 10.0
 
@@ -29,7 +32,8 @@ class Watching:
     def __init__(self, server: StorageServer, supervisor: Supervisor) -> None:
         self._server = server
         self._supervisor = supervisor
-        self._tick = min(TICK, supervisor.watchdog / 3) if supervisor.watchdog else TICK
+        wanted = supervisor.watchdog / 3 if supervisor.watchdog else TICK
+        self._tick = min(TICK, max(SHORTEST, wanted))
         self._due = 0.0  # when the next look is
         self._status_due = 0.0  # when the next text is
 
@@ -41,16 +45,22 @@ class Watching:
 
     def _look_again(self) -> None:
         now = REAL.now()
+        self._due = now + self._tick
+        self._server.later(self._tick, self._look)  # first, whatever the rest raises
         if self._supervisor.watchdog:
-            self._supervisor.send('WATCHDOG=1')
+            self._supervisor.send('WATCHDOG=1', patience=0)
         if self._supervisor.listens and now >= self._status_due and not self._server.is_stopping:
             self._status_due = now + STATUS
-            self._supervisor.status(self._text())
-        self._due = now + self._tick
-        self._server.later(self._tick, self._look)
+            self._supervisor.status(self._text(), patience=0)
 
     def _look(self) -> None:
-        late = REAL.now() - self._due
+        try:
+            self._note_delay(REAL.now() - self._due)
+        finally:
+            self._look_again()
+
+    def _note_delay(self, late: float) -> None:
+        """Note that the loop was late, where that is slow."""
         logs = [hosted.slow for hosted in self._server.hosted.values()]
         concerned = [slow for slow in logs if 0 < slow.times.load <= late]
         for slow in concerned:
@@ -61,7 +71,6 @@ class Watching:
                 'took that time',
                 lasted(late),
             )
-        self._look_again()
 
     def _text(self) -> str:
         clients = sum(len(hosted.peers) for hosted in self._server.hosted.values())

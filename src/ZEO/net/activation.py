@@ -18,6 +18,7 @@ from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import Address, absolute, bound
+from ZEO.net.notifications import number
 
 #: The descriptor of the first socket.
 FIRST = 3
@@ -51,11 +52,11 @@ def take(environ: MutableMapping[str, str]) -> list[InheritedSocket]:
     :raises ConfigurationError: when one of them cannot be listened on.
     """
     said = [environ.pop(name, '') for name in _VARIABLES]
-    if not said[0].isdecimal() or int(said[0]) != os.getpid():  # of a process before this one
+    if number(said[0]) != os.getpid():  # of a process before this one
         return []
-    count = min(int(said[1]), MOST) if said[1].isdecimal() else 0
+    count = min(number(said[1]), MOST)
     names = said[2].split(':') + [''] * count
-    return [_listening(FIRST + number, names[number]) for number in range(count)]
+    return [_listening(FIRST + place, names[place]) for place in range(count)]
 
 
 def _listening(fd: int, name: str) -> InheritedSocket:
