@@ -37,11 +37,13 @@ EXTRAS = {
         'msgpack',
         'prometheus_client',  # reads what a server shows to Prometheus
         'psycopg2-binary',
+        'pyte',  # a terminal, as a person sees it
         'pytest >= 7.4',
         'pytest-timeout',
         'pytest-xdist',
         'pyyaml',  # reads the rules of alerts
         'requests',
+        'rich',
         'shtab',
         'setuptools >= 77.0.3',  # builds a wheel to test
         'trustme',

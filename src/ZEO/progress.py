@@ -39,6 +39,7 @@ class Shown:
         self._file = sys.stderr if file is None else file
         self._system = system
         self._terminal = self._file is not None and self._file.isatty()
+        self._pause = ON_TERMINAL if self._terminal else ELSEWHERE
         self._began = self._shown = system.now()
         self._width = 0
 
@@ -47,10 +48,13 @@ class Shown:
         """How long it has taken so far."""
         return self._system.now() - self._began
 
+    def is_due(self) -> bool:
+        """Return whether the line has not been shown just now."""
+        return not self._quiet and self._system.now() - self._shown >= self._pause
+
     def show(self) -> None:
         """Show how far it is, if that has not been done just now."""
-        pause = ON_TERMINAL if self._terminal else ELSEWHERE
-        if not self._quiet and self._system.now() - self._shown >= pause:
+        if self.is_due():
             self._shown = self._system.now()
             self._print(self.line())
 
@@ -92,20 +96,26 @@ class Doing(Shown):
     """Shows what is being done, as a text that somebody else makes.
 
     :param quiet: whether to show nothing.
+    :param on_terminal: seconds between two texts that are taken on a terminal.
+    :param elsewhere: the same elsewhere.
     """
 
-    text = ''
+    def __init__(
+        self, quiet: bool = False, on_terminal: float = 0.0, elsewhere: float = ELSEWHERE
+    ) -> None:
+        super().__init__(quiet)
+        self._pause = on_terminal if self._terminal else elsewhere
+        self._text = ''
 
     def line(self) -> str:
         """Return what is being done."""
-        return self.text
+        return self._text
 
     def update(self, text: str) -> None:
-        """Something else is being done; a terminal shows it at once."""
-        self.text = text
-        if self._terminal:
-            self._shown = float('-inf')
-        self.show()
+        """Something else is being done."""
+        self._text = text
+        if text:
+            self.show()
 
 
 class Progress(Shown):

@@ -12,7 +12,7 @@ import transaction
 from ZODB.blob import Blob
 
 import ZEO
-from ZEO.commands import zeopack
+from ZEO.commands import packs
 from ZEO.commands.zeopack import main, pack_time, parser, targets
 from ZEO.Exceptions import ConfigurationError
 
@@ -180,7 +180,7 @@ def test_the_reason_is_printed_when_no_server_is_there(tmp_path, monkeypatch, ca
         f'zeopack: storage 1 of {path}: no connection within 0.1 s: '
         f'{path}: No such file or directory\n'
     )
-    monkeypatch.setattr(zeopack, 'PATIENCE', 0.05)
+    monkeypatch.setattr(packs, 'PATIENCE', 0.05)
     assert main(['-u', path, '--timeout', '0.2']) == 1
     first, second = capsys.readouterr().err.splitlines()
     assert first == (
@@ -192,7 +192,7 @@ def test_the_reason_is_printed_when_no_server_is_there(tmp_path, monkeypatch, ca
 
 def test_a_server_that_comes_late(tmp_path, monkeypatch, capsys):
     path = str(tmp_path / 's')
-    monkeypatch.setattr(zeopack, 'PATIENCE', 0.05)
+    monkeypatch.setattr(packs, 'PATIENCE', 0.05)
     ended = []
     thread = threading.Thread(target=lambda: ended.append(main(['-u', path])), daemon=True)
     thread.start()

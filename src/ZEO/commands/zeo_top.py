@@ -7,6 +7,7 @@ not answer at the start; later it says so, and asks again.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -194,8 +195,8 @@ class Terminal:
     """A terminal, without colours."""
 
     def show(self, lines: list[str]) -> None:
-        drawn = ''.join(f'{line}{_CLEAR_LINE}\n' for line in lines)
-        print(f'{_HOME}{drawn}{_CLEAR_REST}', end='', flush=True)
+        drawn = f'{_CLEAR_LINE}\n'.join(fitted(lines, *shutil.get_terminal_size()))
+        print(f'{_HOME}{drawn}{_CLEAR_LINE}{_CLEAR_REST}', end='', flush=True)
 
 
 class Rich:
@@ -205,10 +206,19 @@ class Rich:
         self._live, self._text = live, text
 
     def show(self, lines: list[str]) -> None:
-        text = self._text()
-        for line in lines:
+        columns, rows = self._live.console.size
+        text = self._text(no_wrap=True, overflow='ellipsis')
+        for line in fitted(lines, columns, rows):
             text.append(f'{line}\n', style=_style(line))
         self._live.update(text, refresh=True)
+
+
+def fitted(lines: list[str], columns: int, rows: int) -> list[str]:
+    """Return lines of which none is wrapped, and that are not more than the terminal has."""
+    shown = lines if len(lines) <= rows else lines[: rows - 1]
+    found = [line if len(line) <= columns else f'{line[: columns - 1]}…' for line in shown]
+    more = len(lines) - len(shown)
+    return [*found, f'… {more} more lines: make the window higher'[:columns]] if more else found
 
 
 def _style(line: str) -> str:

@@ -13,42 +13,14 @@ import platform
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-from ZODB.POSException import POSError
-
-from ZEO.commands.options import (
-    Parser,
-    add_login,
-    add_tls,
-    login_options,
-    output,
-    positive_seconds,
-    program,
-    tls_options,
-)
+from ZEO.commands.options import Parser, output, program
+from ZEO.commands.packs import NAME, WAIT, Job, Target, pack_all
 from ZEO.commands.probing import parse
-from ZEO.Exceptions import ClientDisconnected, ConfigurationError
-from ZEO.net.addresses import show
+from ZEO.commands.reaching import add_reaching, reaching
+from ZEO.Exceptions import ConfigurationError
 from ZEO.net.system import REAL
-from ZEO.serving.moments import iso, lasted, size
-from ZEO.wire.quoting import cleaned
-
-_NAME = 'zeopack'
-
-#: Seconds to wait for a server by default, and after how many of them the reason is printed.
-WAIT, PATIENCE = 30.0, 1.0
-
-
-class Target(NamedTuple):
-    """One storage to pack."""
-
-    addresses: tuple[Any, ...]  # of one server, any of which may reach it
-    storage: str
-
-    def __str__(self) -> str:
-        return f'storage {self.storage} of {show(self.addresses[0])}'
-
 
 # The command line.
 
@@ -56,9 +28,9 @@ class Target(NamedTuple):
 def parser() -> Parser:
     """Return what reads the command line."""
     made = Parser(
-        program(_NAME),
+        program(NAME),
         add_help=False,
-        usage=f'{program(_NAME)} [options] [[HOST]:PORT[:STORAGE] | PORT ...]',
+        usage=f'{program(NAME)} [options] [[HOST]:PORT[:STORAGE] | PORT ...]',
         description="""Pack storages of servers: remove what is old and no longer
                   needed. Blobs that are still needed stay. Without a STORAGE it is 1.""",
     )
@@ -67,11 +39,12 @@ def parser() -> Parser:
     add('--help', action='help', help='show this help message and exit')
     add('-q', '--quiet', action='store_true', help='print errors only')
     add(
-        '--timeout',
-        metavar='SECONDS',
-        type=positive_seconds,
-        default=WAIT,
-        help='how long to wait for a server that does not answer; the default is 30',
+        '--at-once',
+        metavar='N',
+        type=_positive,
+        default=1,
+        help='pack storages of this number of servers at the same time; the default is 1. '
+        'Storages of one server are packed one after the other',
     )
     add(
         '-d',
@@ -87,8 +60,7 @@ def parser() -> Parser:
         help='keep what is newer than this time of the day; the default is now',
     )
     _add_servers(made)
-    add_tls(made)
-    add_login(made)
+    add_reaching(made, WAIT, 'how long to wait for a server that does not answer')
     return made
 
 
@@ -114,6 +86,12 @@ def _add_servers(made: Parser) -> None:
         default='1',
         help='the storage, for -p and -U; the default is 1',
     )
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) < 1000):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number from 1 to 999')
+    return int(text)
 
 
 def days(text: str) -> float:
@@ -182,89 +160,6 @@ def pack_time(clock: str | None, days: float, now: float) -> float:
     return (at - timedelta(days=days)).timestamp()
 
 
-# Packing.
-
-
-class Job(NamedTuple):
-    """What is to be done with each storage."""
-
-    time: float  # to pack to, in seconds since the epoch
-    tls: dict[str, Any]  # ``ssl`` and ``server_hostname`` as the switches say
-    timeout: float = WAIT  # seconds to wait for a server
-    login: dict[str, Any] = {}  # ``username`` and ``password``, if the switches give them
-
-
-def pack(target: Target, job: Job) -> str:
-    """Pack one storage and wait until that is done; return a line about it.
-
-    :raises POSError: when it fails, or the server cannot be reached.
-    """
-    storage = _opened(target, job)
-    try:
-        began, before = REAL.now(), storage.getSize()
-        storage.pack(job.time, wait=True)
-        return (
-            f'{target}: packed to {iso(job.time)} in {lasted(REAL.now() - began)}, '
-            f'from {size(before)} to {size(storage.getSize())}'
-        )
-    finally:
-        storage.close()
-
-
-def _opened(target: Target, job: Job) -> Any:
-    """Return a client of the storage; print the reason if that takes long."""
-    if job.timeout <= PATIENCE:
-        return _client(target, job, job.timeout)
-    try:
-        return _client(target, job, PATIENCE)
-    except ClientDisconnected as error:
-        reason = str(error).partition(': ')[2] or str(error)
-        print(
-            f'{program(_NAME)}: {target}: no connection yet, waiting for up to '
-            f'{job.timeout:g} s: {reason}',
-            file=sys.stderr,
-            flush=True,
-        )
-    return _client(target, job, job.timeout - PATIENCE)
-
-
-def _client(target: Target, job: Job, wait: float) -> Any:
-    from ZEO.ClientStorage import ClientStorage
-
-    # Read-only, since a read-only server can be packed as well.
-    return ClientStorage(
-        list(target.addresses),
-        target.storage,
-        cache_size=2**20,
-        read_only=True,
-        wait_timeout=wait,
-        client_label='zeopack',
-        ssl=job.tls['ssl'],
-        ssl_server_hostname=job.tls['server_hostname'],
-        **job.login,
-    )
-
-
-def pack_all(wanted: list[Target], job: Job, quiet: bool = False) -> int:
-    """Pack storages one after the other, and print a line about each.
-
-    :param quiet: print only what goes wrong.
-    :returns: how many could not be packed.
-    """
-    failed = 0
-    for target in wanted:
-        try:
-            line = pack(target, job)
-        except (POSError, ValueError, OSError) as error:
-            text = cleaned(' '.join(str(error).split()), 2000) or type(error).__name__
-            print(f'{program(_NAME)}: {target}: {text}', file=sys.stderr)
-            failed += 1
-        else:
-            if not quiet:
-                print(line, flush=True)
-    return failed
-
-
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status.
 
@@ -280,9 +175,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _pack(options: Any) -> int:
     time = pack_time(options.time, options.days, REAL.wall_clock())
-    job = Job(time, tls_options(options), options.timeout, login_options(options))
+    job = Job(time, reaching(options), options.at_once, options.quiet)
     with output():
-        return 1 if pack_all(targets(options), job, options.quiet) else 0
+        return 1 if pack_all(targets(options), job) else 0
 
 
 if __name__ == '__main__':
