@@ -1,9 +1,12 @@
 """Requests of HTTP: what is one, what is refused, and how much may come."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ZEO.serving.monitor.monitor import _json
 from ZEO.serving.monitor.requests import MOST_BYTES, MOST_HEADERS, Refused, Requests
 from ZEO.serving.monitor.responses import preferred
 
@@ -104,3 +107,10 @@ def test_which_form_of_text_is_preferred(accept, kind):
     (request,) = read(lines.encode())
     found = preferred(request, ('text/plain', 'application/openmetrics-text'))
     assert found.startswith(kind)
+
+
+def test_parts_of_an_answer_are_one_dict_and_none_is_made_at_once_with_another():
+    parts = [{'a': {'ü"\n': 1}, 'l': []}, {'l': [1, {'b': None}]}, {'l': [2], 'n': None}]
+    *pauses, answer = _json(iter(parts))
+    assert pauses == [None] * 3
+    assert json.loads(answer.body) == {'a': {'ü"\n': 1}, 'l': [1, {'b': None}, 2], 'n': None}

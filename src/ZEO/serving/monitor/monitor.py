@@ -205,14 +205,23 @@ class Monitor:
 
 
 def _json(parts: Iterator[dict[str, Any]]) -> Answering:
-    """Make an answer of the parts of one dict; what is a list in several of them is joined."""
-    found: dict[str, Any] = {}
+    """Make an answer of the parts of one dict; what is a list in several of them is joined.
+
+    Each part becomes text by itself: all storages together may have megabytes.
+    """
+    found: dict[str, str] = {}
+    lists: dict[str, list[str]] = {}
     for part in parts:
         for key, value in part.items():
-            if isinstance(value, list) and key in found:
-                found[key] += value
+            if isinstance(value, list):
+                lists.setdefault(key, []).extend(map(_dumped, value))
             else:
-                found[key] = value
+                found[key] = _dumped(value)
         yield None
-    body = json.dumps(found, default=str).encode('utf-8', 'replace')
-    yield responses.Response(200, body, responses.JSON)
+    found.update((key, f'[{", ".join(texts)}]') for key, texts in lists.items())
+    text = ', '.join(f'{_dumped(key)}: {value}' for key, value in found.items())
+    yield responses.Response(200, f'{{{text}}}'.encode('utf-8', 'replace'), responses.JSON)
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, default=str)
