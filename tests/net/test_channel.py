@@ -280,6 +280,42 @@ def test_large_answers_do_not_count_as_pushes(setup):
     assert len(one.read()) == 1_000_001
 
 
+def test_the_answer_to_all_that_has_come_leaves_at_once(setup):
+    one = setup()
+    one.channel.answer(b'answer')
+    assert one.there.recv(100) == b'answer'  # the loop did not run
+    assert one.channel.bytes_sent == 6
+    assert not waiting_in(one.channel)
+
+
+def test_an_answer_keeps_its_place(setup):
+    one = setup()
+    one.channel.push(b'first')
+    one.channel.answer(b' second')
+    one.channel.stream(iter([b' third']))
+    one.channel.answer(b' fourth')
+    assert one.read() == b'first second fourth third'
+
+
+def test_answers_are_taken_up_where_the_socket_was_full(setup):
+    one = setup()
+    one.owner.on_message = lambda message: one.channel.answer(message * 4)
+    asked = [b'%06d' % number for number in range(20_000)]
+    frames, received = b''.join(map(frame, asked)), b''
+    while frames or one.channel.unsent or len(received) < 24 * len(asked):
+        frames = frames[one.fill(frames[:5000]) :]
+        received += one.read()
+    assert received == b''.join(message * 4 for message in asked)
+
+
+def test_an_answer_meets_one_who_has_gone(setup):
+    one = setup()
+    one.there.close()
+    one.channel.answer(b'answer')
+    one.channel.answer(b'another')
+    assert one.owner.reasons == ['the connection broke: Broken pipe']
+
+
 def test_what_goes_to_many_leaves_at_once(setup):
     one = setup()
     one.channel.push_now(b'news')

@@ -1,10 +1,12 @@
 """The answer to a load is read by one pattern; the plain way, by an unpickler, reads the same."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire import pickles, templates
+from ZEO.wire.frames import LARGE, frame
 from ZEO.wire.messages import REPLY, PickleCodec, checked
 
 ids = st.binary(min_size=8, max_size=8)
@@ -51,3 +53,11 @@ def test_what_was_changed_on_the_way_is_read_so_or_not_at_all(number, record, ti
             assert found == PickleCodec().decode(bytes(data))
         except ProtocolError:
             raise AssertionError('the template took what the codec refuses') from None
+
+
+@pytest.mark.parametrize('end', [None, bytes(8)])
+@pytest.mark.parametrize('size', [0, 255, 256, LARGE - 1, LARGE, 100_000])
+def test_an_answer_of_any_size_is_written_as_the_pickler_writes_it(size, end):
+    pieces = templates.loaded(b'J\1\2\3\4', bytes(size), bytes(8), end)
+    assert b''.join(pieces) == frame(PickleCodec().reply(0x04030201, (bytes(size), bytes(8), end)))
+    assert (len(pieces) == 1) == (size < LARGE)

@@ -94,7 +94,7 @@ class Answers:
         self.answer(message_id, method, result)
 
     def loading(
-        self, load_now: Callable[[bytes, bytes], Found | None]
+        self, load_now: Callable[[bytes, bytes], Found | None], alone: bool = False
     ) -> Callable[[Message], None]:
         """Return what makes and answers a loadBefore, which most calls are.
 
@@ -102,9 +102,11 @@ class Answers:
         instead of five, with half of the bytecodes: a fifth of what a server does for a load.
 
         :param load_now: the storage's loadBefore.
+        :param alone: whether it is for a call that came alone, so that nothing follows its answer.
         """
         client, channel, codec = self._client, self._channel, self._session.codec
         method = OF_CLIENT['loadBefore']
+        send_one = channel.answer if alone else channel.send
 
         def load(message: Message) -> None:
             message_id, _, _, args = message
@@ -119,8 +121,12 @@ class Answers:
                 if found is None:
                     channel.send(frame(codec.reply(message_id, None)))
                 else:
-                    for piece in codec.loaded(message_id, *found):
-                        channel.send(piece)
+                    pieces = codec.loaded(message_id, *found)
+                    if len(pieces) == 1:
+                        send_one(pieces[0])
+                    else:
+                        for piece in pieces:
+                            channel.send(piece)
             except ENDS:
                 raise
             # As in dispatch: whatever a storage may raise is the answer.

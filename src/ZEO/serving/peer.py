@@ -84,6 +84,8 @@ class Peer:
         self.calls: dict[str, Call] = {}
         #: What answers loadBefore at once; None before register, and for a storage on a network.
         self._load: Callable[[Message], None] | None = None
+        #: The same for one that comes alone.
+        self._load_one: Callable[[Message], None] | None = None
         self._stage: Unregistered | Registered = Unregistered(
             self, service.storages, service.passwords
         )
@@ -218,8 +220,8 @@ class Peer:
         """
         if type(messages) is tuple:  # one message: most often it is all that has come
             (message,) = messages
-            if message[2] == 'loadBefore' and self._load is not None and not message[1]:
-                self._load(message)
+            if message[2] == 'loadBefore' and self._load_one is not None and not message[1]:
+                self._load_one(message)
             else:
                 dispatch(self, message)
             return True
@@ -299,6 +301,7 @@ class Peer:
         self._stage = Registered(self, hosted, service.loop, read_only, right)
         if hosted.backend.load_now is not None:
             self._load = self.answers.loading(hosted.backend.load_now)
+            self._load_one = self.answers.loading(hosted.backend.load_now, alone=True)
         hosted.peers[self] = self.codec.name, channel
         hosted.stats.connections += 1
         self._session.registered()
@@ -324,7 +327,7 @@ class Peer:
                 self.codec,
                 self._service.loop,
             )
-            self._load = self.answers.loading_ahead(load, self._ahead.loaded)
+            self._load = self._load_one = self.answers.loading_ahead(load, self._ahead.loaded)
 
     def used_ahead(self, oids: list[bytes]) -> None:
         """The client has used records that it had not asked for."""

@@ -42,6 +42,8 @@ _IS_STORE = re.compile(
 _IS_STORE_END = re.compile(rb'(?:K(.)|M(..)|J(...[\0-\x7f]))tt\.', re.DOTALL)
 
 _pack_long = Struct('<cI').pack
+_begin_loaded = Struct('>I3s').pack
+_count_loaded = Struct('<14sI').pack
 _number = int.from_bytes
 
 
@@ -66,6 +68,10 @@ def loaded(message_id: bytes, data: bytes, tid: bytes, end: bytes | None) -> Seq
     :param message_id: as its opcodes.
     """
     size = len(data)
+    if end is None and 256 <= size < LARGE:  # as mostly, in half of the steps
+        begin = _begin_loaded(_LOADED + 6 + len(message_id) + size, b'\x80\x03(')
+        reply = _count_loaded(b'K\0X\6\0\0\0.replyB', size)
+        return (b''.join((begin, message_id, reply, data, b'C\x08', tid, b'N\x87t.')),)
     counted = _counted(size)
     ended = b'N' if end is None else b'C\x08' + end
     frame_size = SIZE.pack(_LOADED + len(message_id) + len(counted) + size + len(ended))
