@@ -10,11 +10,12 @@ import time
 import pytest
 from persistent.mapping import PersistentMapping
 from ZODB.blob import Blob
+from ZODB.fsIndex import fsIndex
 from ZODB.MappingStorage import MappingStorage
 
 from support.processes import wait_until
 from support.replicas import LONG, wait_for, wait_for_state
-from ZEO.replica import group, state_file, unfinished
+from ZEO.replica import group, state_file, storage, unfinished
 
 
 def committed(db, **values):
@@ -55,6 +56,59 @@ def test_a_full_disk_is_reported_and_following_goes_on_when_there_is_space(
     is_full.clear()
     wait_for(replica, tid)
     assert site.same_files()
+
+
+@pytest.mark.parametrize('what', ['the state', 'a blob', 'the directory of a blob'])
+def test_following_goes_on_when_there_is_space_for(site, primary, monkeypatch, what):
+    tid = committed(primary.db, blob=Blob(b'some' * 1000))
+    module, name = {
+        'the state': (state_file, 'write'),
+        'a blob': (storage, 'rename_or_copy_blob'),
+        'the directory of a blob': (storage, 'sync_directory'),
+    }[what]
+    write, refused = getattr(module, name), []
+
+    def full(*args):
+        # the state is written once when the replica is opened
+        if len(refused) < (3 if what == 'the state' else 2):
+            refused.append(args)
+            if what != 'the state' or len(refused) > 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(*args)
+
+    monkeypatch.setattr(module, name, full)
+    replica = site.replica(primary.addr)
+    wait_until(lambda: 'No space left' in (replica.replica_status()['error'] or ''), LONG)
+    wait_for(replica, tid)
+    wait_until(lambda: replica.replica_status()['whole'], LONG)
+    wait_for(replica, committed(primary.db, blob=Blob(b'other')))
+    assert site.same_files()
+
+
+def test_a_full_disk_at_the_end_costs_the_index_only(site, primary, monkeypatch):
+    replica = site.replica(primary.addr)
+    assert replica.wait_until_following(LONG)
+
+    def full(index, position, path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fsIndex, 'save', full)
+        replica.close()
+    replica = site.replica(primary.addr)
+    wait_for(replica, committed(primary.db, b=2))
+    assert site.same_files()
+
+
+def test_a_full_disk_at_the_start_is_an_error_and_leaves_the_file_free(site, primary, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(state_file, 'write', full)
+        with pytest.raises(OSError, match='No space left'):
+            site.replica(primary.addr)
+    wait_for(site.replica(primary.addr), primary.db.storage.lastTransaction())
 
 
 @pytest.mark.parametrize('part', [0.001, 0.3, 0.8, 0.999])

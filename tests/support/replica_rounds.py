@@ -22,6 +22,7 @@ import transaction
 import ZODB
 from BTrees.OOBTree import OOBTree
 from persistent.mapping import PersistentMapping
+from persistent.TimeStamp import TimeStamp
 from ZODB.blob import Blob
 from ZODB.FileStorage.FileStorage import FileIterator
 from ZODB.utils import z64
@@ -291,7 +292,9 @@ class Rounds:
         on_primary = self.chooser.random() < 0.7
         self.packed = True
         if not on_primary:
-            self.packed_here = max(self.known, default=z64)
+            # also of what has been committed since then
+            made = TimeStamp(*time.gmtime(until)[:5], until % 60).raw()
+            self.packed_here = max(made, *self.known)
         address = self.primary_address if on_primary else self.follower_address
         client = None
         try:

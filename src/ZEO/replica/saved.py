@@ -82,5 +82,10 @@ def _save_blob(storage: Any, record: Any, path: str) -> None:
     saved.getPathForOID(record.oid, create=True)
     target = saved.getBlobFilename(record.oid, record.tid)
     if not os.path.exists(target):
-        shutil.copy2(source, target + '.tmp')
+        with open(source, 'rb') as file, open(target + '.tmp', 'wb') as copy:
+            shutil.copyfileobj(file, copy)
+            copy.flush()
+            os.fsync(copy.fileno())  # the replica's own goes next
+        shutil.copystat(source, target + '.tmp')
         os.replace(target + '.tmp', target)
+        sync_directory(target)
