@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +23,9 @@ from ZEO.net.notifications import Supervisor
 
 #: As sh: the descriptor that is passed becomes number 3, and the process id is announced.
 ACTIVATED = 'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=zeo exec "$@" 3<&0 </dev/null'
+
+#: The same with a second one.
+BOTH = 'LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES={} exec "$@" 3<&0 4<&1 </dev/null >/dev/null'
 
 
 class Systemd:
@@ -126,6 +130,36 @@ def test_a_configured_address_is_listened_on_beside_it(start, short, tmp_path):
     assert serves(other)
     process.stop()
     assert os.path.exists(path) and not os.path.exists(other)
+
+
+@pytest.mark.parametrize('classic', [False, True])
+def test_a_socket_called_monitor_is_for_figures(start, short, tmp_path, classic):
+    path, conf = f'{short}/s', tmp_path / 'zeo.conf'
+    conf.write_text('<zeo>\n</zeo>\n<mappingstorage>\n</mappingstorage>\n')
+    command = ['-m', 'ZEO.start', 'data.fs'] if classic else ['-m', 'ZEO.runzeo', '-C', str(conf)]
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket() as figures:
+        listener.bind(path)
+        listener.listen()
+        figures.bind(('127.0.0.1', 0))
+        figures.listen()
+        shell = BOTH.format('zeo@main.socket:monitor')
+        command = ['sh', '-c', shell, 'sh', sys.executable, *command]
+        process = start(command, stdin=listener, stdout=figures)
+        url = 'http://{}:{}/readyz'.format(*figures.getsockname())
+    assert serves(path)
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+        assert answer.read() == b'ready\n'
+    assert process.stop() == 0
+
+
+def test_a_socket_for_figures_is_not_one_for_clients(start, short):
+    shell = ACTIVATED.replace('=zeo', '=monitor')
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f'{short}/s')
+        listener.listen()
+        command = ['sh', '-c', shell, 'sh', sys.executable, '-m', 'ZEO.start', 'data.fs']
+        status, _, errors = start(command, stdin=listener).end()
+    assert status == 2 and 'no address to listen on' in errors
 
 
 def test_without_a_socket_an_address_is_needed(start):

@@ -19,7 +19,7 @@ from ZEO.commands.signals import Handler, Signals
 from ZEO.commands.watching import Watching
 from ZEO.config.server import STOP_TIME, check_addresses, listen
 from ZEO.config.storages import close_all
-from ZEO.net.activation import inherited, join
+from ZEO.net.activation import for_monitor, inherited, join
 from ZEO.net.addresses import show
 from ZEO.net.notifications import Supervisor
 from ZEO.serving import descriptors
@@ -139,6 +139,8 @@ class ServerProcess:
         :raises ConfigurationError: when that cannot be.
         """
         options = self.options.served_with()
+        monitors = join(options.get('monitor_address') or (), for_monitor())
+        options['monitor_address'] = monitors or None
         use_all_files(options.get('limits', Limits()))
         # what a storage on a network has changed last may be long in coming
         with self._signals.interruptible():

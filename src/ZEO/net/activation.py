@@ -23,6 +23,9 @@ from ZEO.net.notifications import number
 #: The descriptor of the first socket.
 FIRST = 3
 
+#: What the supervisor calls those that show figures over HTTP: FileDescriptorName= of their unit.
+MONITOR = 'monitor'
+
 #: Sockets that are taken at most: a unit file has a few.
 MOST = 100
 
@@ -36,12 +39,24 @@ class InheritedSocket(socket.socket):
     name = ''
 
 
-@lru_cache(maxsize=1)
 def inherited() -> tuple[InheritedSocket, ...]:
-    """Return the sockets that this process was started with, each time the same.
+    """Return the sockets for clients that this process was started with, each time the same.
 
     :raises ConfigurationError: when one of them cannot be listened on.
     """
+    return tuple(one for one in _inherited() if one.name != MONITOR)
+
+
+def for_monitor() -> tuple[InheritedSocket, ...]:
+    """Return the sockets for figures over HTTP that this process was started with, likewise.
+
+    :raises ConfigurationError: when one of them cannot be listened on.
+    """
+    return tuple(one for one in _inherited() if one.name == MONITOR)
+
+
+@lru_cache(maxsize=1)
+def _inherited() -> tuple[InheritedSocket, ...]:
     return tuple(take(os.environ))
 
 
