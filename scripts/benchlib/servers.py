@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ CONFIGURATION = """\
 
 STORAGES = {
     'file': f'<filestorage 1>\n  path {DATA_FILE}\n</filestorage>',
+    'grouped': f'<grouped-filestorage 1>\n  path {DATA_FILE}\n</grouped-filestorage>',
     'blob': f'<filestorage 1>\n  path {DATA_FILE}\n  blob-dir blobs\n</filestorage>',
     'memory': '<mappingstorage 1>\n</mappingstorage>',
 }
@@ -54,6 +56,13 @@ class ServerFailed(Exception):
     """The server did not start, or ended by itself."""
 
 
+def _has_grouped() -> bool:
+    try:
+        return find_spec('ZEO.serving.grouped') is not None
+    except ImportError:
+        return False
+
+
 def make_certificate() -> None:
     """Make cert.pem and key.pem in the working directory."""
     command = (
@@ -67,11 +76,20 @@ def make_certificate() -> None:
 class Server:
     """``python -m ZEO.runzeo -C FILE`` in the working directory; a context manager.
 
-    kind: 'file', 'blob' (a FileStorage with blobs) or 'memory'; transport: 'unix', 'tcp' or 'tls'.
+    kind: 'file', 'grouped' (a FileStorage that syncs transactions of several clients at once, where
+    this implementation has it), 'blob' (a FileStorage with blobs) or 'memory'; transport: 'unix',
+    'tcp' or 'tls'; sync_seconds: what each sync of a file takes longer than here, as on another
+    disk.
     """
 
-    def __init__(self, kind: str = 'file', transport: str = 'unix'):
+    def __init__(self, kind: str = 'file', transport: str = 'unix', sync_seconds: float = 0.0):
         here = os.getcwd()
+        if kind == 'grouped' and not _has_grouped():
+            kind = 'file'
+        program = ['-m', 'ZEO.runzeo']
+        if sync_seconds:
+            program = [str(Path(__file__).with_name('slow_disk.py')), str(sync_seconds)]
+        self._command = [sys.executable, *program, '-C', 'server.conf']
         self.address: Address = f'{here}/z' if transport == 'unix' else ('127.0.0.1', free_port())
         text = self.address if isinstance(self.address, str) else '{}:{}'.format(*self.address)
         self._tls = transport == 'tls'
@@ -86,9 +104,7 @@ class Server:
         """Start it and wait until it greets; return the seconds that took."""
         begin = time.perf_counter()
         with open('server.out', 'ab') as out:
-            self.process = Process(
-                [sys.executable, '-m', 'ZEO.runzeo', '-C', 'server.conf'], stdout=out, stderr=out
-            )
+            self.process = Process(self._command, stdout=out, stderr=out)
         try:
             self.process.wait_until(self._greets, START_TIMEOUT, pause=0.002)
         except ProcessFailed:

@@ -64,7 +64,10 @@ class ClassicServer(ServerProcess):
     def open_storages(self) -> None:
         """Open the storages with the user's rights."""
         with self._signals.interruptible(), self._user.for_a_while():
-            self.storages = open_storages(self.options.storages, self.options.file_name)
+            options = self.options
+            self.storages = open_storages(
+                options.storages, options.file_name, grouped=not options.no_group_commit
+            )
 
     def create_server(self) -> None:
         """Listen, and become the user."""

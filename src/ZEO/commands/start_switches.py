@@ -62,6 +62,7 @@ class Options:
     log_level: int = logging.WARNING
     monitor: list[Address] = field(default_factory=list)
     read_ahead: str | None = None
+    no_group_commit: bool = False
 
     @property
     def addresses(self) -> list[Address]:
@@ -148,6 +149,12 @@ def parser() -> Parser:
         type=_read_by(datatypes.read_ahead),
         help='which clients are sent records before they ask for them: network, those that have '
         'not connected over a Unix socket, which is the default, always or off',
+    )
+    add(
+        '--no-group-commit',
+        action='store_true',
+        help='sync FILE once for each transaction, instead of once for those of several clients '
+        'that commit at the same time',
     )
     add('--help', action='help', help='show this text and exit, as without any argument')
     return made

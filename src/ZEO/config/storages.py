@@ -25,6 +25,7 @@ from ZODB.interfaces import IStorage
 from ZEO.config.opening import one_line, open_and_log, start_error
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.crash_safety import mend
+from ZEO.serving.grouped import GroupedFileStorage
 from ZEO.serving.hosted import NEEDED
 
 log = logging.getLogger('ZEO.hosting')
@@ -58,12 +59,15 @@ class StorageSpec:
         return cls(name, module, attribute)
 
 
-def open_storages(specs: Iterable[str], file_name: str | None = None) -> dict[str, Any]:
+def open_storages(
+    specs: Iterable[str], file_name: str | None = None, grouped: bool = False
+) -> dict[str, Any]:
     """Return the storages to serve, by name.
 
     :param specs: the values of the ``-S`` switches.
     :param file_name: the file of a FileStorage to serve as ``1`` besides them; without it and
         without specs that is :func:`default_file`.
+    :param grouped: whether that is one in which one sync may make several transactions permanent.
     :raises ConfigurationError: when something is wrong with one of them.
     """
     parsed = [StorageSpec.parse(text) for text in specs]
@@ -82,7 +86,9 @@ def open_storages(specs: Iterable[str], file_name: str | None = None) -> dict[st
         _refuse_shared(storages)
         if file_name is not None:
             storages[DEFAULT_NAME] = open_and_log(
-                DEFAULT_NAME, f'FileStorage {file_name}', lambda: open_file(file_name)
+                DEFAULT_NAME,
+                f'FileStorage {file_name}',
+                lambda: open_file(file_name, grouped=grouped),
             )
     except BaseException:
         close_all([*storages.values(), *modules.storages()])
@@ -96,10 +102,11 @@ def default_file(environ: Mapping[str, str] = os.environ) -> str:
     return os.path.join(home, 'var', 'Data.fs') if home else 'Data.fs'
 
 
-def open_file(file_name: str, blob_dir: str | None = None) -> FileStorage:
+def open_file(file_name: str, blob_dir: str | None = None, grouped: bool = False) -> FileStorage:
     """Return an open FileStorage; its file is created if it is missing, its directory is not.
 
     :param blob_dir: the directory of its blobs, which is created if it is missing.
+    :param grouped: whether one sync may make several transactions permanent.
     :raises ConfigurationError: when it cannot be opened.
     """
     directory = os.path.dirname(os.path.abspath(file_name))
@@ -109,7 +116,8 @@ def open_file(file_name: str, blob_dir: str | None = None) -> FileStorage:
         )
     with _reported(lambda error: f'cannot open {file_name}'):
         mend(file_name)
-        return FileStorage(file_name, blob_dir=blob_dir)
+        kind = GroupedFileStorage if grouped else FileStorage
+        return kind(file_name, blob_dir=blob_dir)
 
 
 def close_all(storages: Iterable[Any]) -> None:

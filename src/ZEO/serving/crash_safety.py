@@ -142,12 +142,22 @@ def _save_index(storage: FileStorage) -> None:
     """
     if storage._is_read_only:  # a replica that refuses writes has an index all the same
         return
-    path = storage.__name__ + '.index'
-    temporary = path + '.index_tmp'
+    temporary = _new_index(storage)
     storage._index.save(storage._pos, temporary)
     sync(temporary)
-    os.replace(temporary, path)
+    may_replace = getattr(storage, 'index_may_replace', None)
+    if may_replace is None or may_replace():
+        replace_index(storage)
+
+
+def replace_index(storage: FileStorage) -> None:
+    """Put an index that was saved into the place of the former one."""
+    os.replace(_new_index(storage), storage.__name__ + '.index')
     storage._saved += 1
+
+
+def _new_index(storage: FileStorage) -> str:
+    return storage.__name__ + '.index.index_tmp'
 
 
 def sync_directory(path: str) -> None:

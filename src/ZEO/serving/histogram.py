@@ -1,7 +1,7 @@
-"""How often something has taken how long.
+"""How often something has taken how long, or was how large.
 
-Enters: durations in seconds. Leaves: their number and sum, and how many were no longer than each of
-some bounds. Fails: never.
+Enters: durations in seconds, or other numbers. Leaves: their count and sum, and how many were no
+longer than each of some bounds. Fails: never.
 """
 
 from __future__ import annotations
@@ -15,18 +15,22 @@ BOUNDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30
 
 
 class Histogram:
-    """Durations of one kind."""
+    """Durations of one kind, or other numbers.
 
-    __slots__ = ('sum', 'counts')
+    :param bounds: in ascending order.
+    """
 
-    def __init__(self) -> None:
-        self.sum = 0.0  # seconds
+    __slots__ = ('bounds', 'counts', 'sum')
+
+    def __init__(self, bounds: tuple[float, ...] = BOUNDS) -> None:
+        self.bounds = bounds
+        self.sum = 0.0
         #: How many were longer than a bound and not than the next one.
-        self.counts = [0] * (len(BOUNDS) + 1)
+        self.counts = [0] * (len(bounds) + 1)
 
     def add(self, seconds: float) -> None:
         """Count one more."""
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.counts[bisect_left(self.bounds, seconds)] += 1
         self.sum += seconds
 
     @property
@@ -36,4 +40,4 @@ class Histogram:
 
     def up_to(self) -> Iterator[tuple[float, int]]:
         """Yield each bound with the number of those that were no longer; the last is infinite."""
-        return zip((*BOUNDS, float('inf')), accumulate(self.counts), strict=True)
+        return zip((*self.bounds, float('inf')), accumulate(self.counts), strict=True)

@@ -1,12 +1,14 @@
-"""The last commit in a FileStorage's file, of which a power failure may have kept a part.
+"""The last commits in a FileStorage's file, of which a power failure may have kept parts.
 
-Enters: the path of a FileStorage that is not open. Leaves: a file without that commit, if something
-of it is missing; what there was is kept beside it. Fails: OSError where the disk does.
+Enters: the path of a FileStorage that is not open. Leaves: a file without the first of them of
+which something is missing, and what is behind it; what there was is kept beside it. Fails: OSError
+where the disk does.
 
 A commit is acknowledged when all of it is on the disk. If the power fails before that, any of its
 sectors may be missing, in any order, and zeros are in their place: FileStorage may take the rest
-for a whole commit, or refuse to open the file. Nothing is cut off but what is behind the last whole
-commit, and only if sectors of it hold nothing but zeros and something there cannot be right.
+for a whole commit, or refuse to open the file. A GroupedFileStorage syncs several commits at once,
+so it may be any of the last ones. Nothing is cut off but what one sync would have made permanent,
+and only if sectors of it hold nothing but zeros and something there cannot be right.
 
 What is missing within a long text of a record cannot be told from zeros that were stored.
 """
@@ -31,6 +33,10 @@ _SECTOR = 512  # bytes that a disk writes as a whole, or not at all
 _START = len(packed_version)
 _AT_ONCE = 1 << 20  # bytes copied at once
 
+#: Commits, and their bytes, that are not synced at a time; a single one may have more bytes. Each
+#: start of a server reads them.
+MOST_TRANSACTIONS, MOST_BYTES = 256, 16 << 20
+
 
 def cut(path: str) -> None:
     """Cut off a torn commit at the end of the file at `path`.
@@ -43,7 +49,8 @@ def cut(path: str) -> None:
             _look_at_start(file, size)
             return
         file.seek(0)
-        begin = _torn(file, size) if file.read(_START) == packed_version else None
+        is_one = file.read(_START) == packed_version
+        begin = _torn(file, size, _indexed(path)) if is_one else None
         if begin is None:
             return
         aside = _keep(file, path, begin)
@@ -51,8 +58,8 @@ def cut(path: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     log.error(
-        'the last commit in %s, %d bytes from byte %d on, is not whole: the power failed before it '
-        'was acknowledged; it was moved to %s',
+        'the end of %s, %d bytes from byte %d on, is not whole: the power failed before it was '
+        'acknowledged; it was moved to %s',
         path,
         size - begin,
         begin,
@@ -68,23 +75,86 @@ def _look_at_start(file: BinaryIO, size: int) -> None:
         file.truncate(0)
 
 
-def _torn(file: BinaryIO, size: int) -> int | None:
-    """Return where a torn commit begins, or None."""
+def _indexed(path: str) -> int | None:
+    """Return where the commits end that an index knows, all of which were on the disk before it;
+    None where there is none.
+    """
+    try:
+        with open(path + '.index', 'rb') as file:
+            numbers = (arg for code, arg, _ in genops(file.read(32)) if code.name != 'PROTO')
+            return next((number for number in numbers if type(number) is int), None)
+    except Exception:  # genops raises whatever it comes to
+        return None
+
+
+def _torn(file: BinaryIO, size: int, indexed: int | None) -> int | None:
+    """Return where the first torn commit begins, or None.
+
+    :param indexed: a place up to which nothing is torn.
+    """
     if size < _START + TRANS_HDR_LEN:
         return None  # FileStorage itself cuts that off
-    file.seek(size - 8)
-    begin = size - 8 - u64(file.read(8))
-    if begin >= _START and _end_of(file, begin, size) == size:
-        lost = _lost(file, begin, size)
-        return begin if lost and not _may_be_whole(file, begin, lost) else None
-    begin = _first_broken(file, size)
+    last, is_sound = _last_ones(file, size, indexed)
+    broken = size
+    if not is_sound:
+        broken = _first_broken(file, size)
+        last, _ = _last_ones(file, broken, indexed)
+    for begin, end in last:
+        lost = _lost(file, begin, end)
+        if lost and not _may_be_whole(file, begin, lost):
+            return begin
+    return broken if broken < size and _is_torn(file, broken, size) else None
+
+
+def _last_ones(file: BinaryIO, end: int, indexed: int | None) -> tuple[list[tuple[int, int]], bool]:
+    """Return where the commits in front of `end` begin and end that may not have been synced, the
+    oldest first; and whether all of them have a header and an end that are right.
+
+    :param indexed: a place in front of which everything was synced.
+    """
+    found: list[tuple[int, int]] = []
+    stop, last = end, b'\xff' * 8
+    while stop > _START and len(found) < MOST_TRANSACTIONS:
+        if found and indexed in (stop, end):
+            break
+        file.seek(stop - 8)
+        begin = stop - 8 - u64(file.read(8))
+        if found and end - begin > MOST_BYTES:
+            break
+        if begin < _START or _end_of(file, begin, stop) != stop:
+            return found[::-1], False
+        file.seek(begin)
+        tid = file.read(8)
+        if tid >= last:  # of a clock that was set back long ago
+            break
+        found.append((begin, stop))
+        stop, last = begin, tid
+    return found[::-1], True
+
+
+def _is_torn(file: BinaryIO, begin: int, size: int) -> bool:
+    """Return whether a commit that cannot be right is torn, and not damaged otherwise."""
     lost = _lost(file, begin, size)
     header = _header(file, begin)
     if not lost or header is None or header[2] == b'c' or begin + header[1] + 8 > size:
-        return None  # nothing is torn, or FileStorage itself cuts it off
-    # Else it is damage of another kind: neither this commit nor the end of the file can be read.
-    is_last = lost[0] < begin + TRANS_HDR_LEN or begin + header[1] + 8 == size
-    return begin if is_last else None
+        return False  # nothing is torn, or FileStorage itself cuts it off
+    # Else, if it is damage of another kind, neither it nor the end of the file can be read.
+    return lost[0] < begin + TRANS_HDR_LEN or _is_one_group(file, begin, size)
+
+
+def _is_one_group(file: BinaryIO, begin: int, size: int) -> bool:
+    """Return whether what begins there, with a header that is right, may all be unsynced."""
+    at = begin
+    for number in range(MOST_TRANSACTIONS):
+        header = _header(file, at)
+        if header is None or header[2] not in b' pu' or header[1] < TRANS_HDR_LEN:
+            return True  # the rest cannot be told apart, or was not finished
+        at += header[1] + 8
+        if number and at - begin > MOST_BYTES:
+            return False
+        if at >= size:
+            return True
+    return False
 
 
 def _header(file: BinaryIO, begin: int) -> tuple[bytes, int, bytes, int, int, int] | None:

@@ -53,6 +53,7 @@ MODULES = (
     'ZEO.serving.crash_safety',
     'ZEO.serving.descriptors',
     'ZEO.serving.filestorage',
+    'ZEO.serving.grouped',
     'ZEO.serving.status',
     'ZEO.serving.torn_commit',
     'ZODB.BaseStorage',

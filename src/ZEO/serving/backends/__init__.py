@@ -12,6 +12,7 @@ from typing import Any
 from ZEO.net.loop import Loop
 from ZEO.serving.backends.awaiting import AwaitingBackend, AwaitingReplicaBackend
 from ZEO.serving.backends.base import Backend
+from ZEO.serving.backends.grouping import AwaitingGroupBackend, GroupBackend
 from ZEO.serving.backends.instances import is_mvcc
 from ZEO.serving.backends.local import FileBackend, LocalBackend
 from ZEO.serving.backends.mvcc import MvccBackend
@@ -19,6 +20,7 @@ from ZEO.serving.backends.recent import keeps_to_itself
 from ZEO.serving.backends.remote import RemoteBackend
 from ZEO.serving.backends.replica import ReplicaBackend, WrappedReplicaBackend, replica_within
 from ZEO.serving.filestorage import storages_within
+from ZEO.serving.grouped import GroupedFileStorage
 from ZEO.serving.later import Workers
 from ZEO.serving.options import ServingOptions
 
@@ -43,6 +45,9 @@ def backend_for(
     if is_mvcc(storage):
         return MvccBackend(name, storage, loop, workers, options)
     replica = replica_within(storage)
+    if isinstance(storage, GroupedFileStorage) and not storage.isReadOnly():
+        group = AwaitingGroupBackend if options.replicas.wait_for else GroupBackend
+        return group(name, storage, loop, workers, options)
     if options.replicas.wait_for and keeps_to_itself(storage):
         awaiting = AwaitingBackend if replica is None else AwaitingReplicaBackend
         return awaiting(name, storage, loop, workers, options)

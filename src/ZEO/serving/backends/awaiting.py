@@ -4,32 +4,25 @@ Enters: as :class:`~ZEO.serving.backends.base.Backend`; what followers acknowled
 answers to commits, in the order of the tids; until then no client but a follower sees what they
 have changed. Fails: as its kind does; when too few followers acknowledge in time, as
 ``replica-timeout-action`` says.
-
-The commit lock is given back when a transaction is permanent here, so that many wait for one
-acknowledgement. A client that runs into a change that it may not see yet gets the conflict when it
-may: before, it would read the old record again, and have the same conflict.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from persistent.TimeStamp import TimeStamp
 from transaction.interfaces import TransientError
-from ZODB.POSException import ConflictError
-from ZODB.utils import p64, u64, z64
+from ZODB.utils import z64
 
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.net.loop import Loop
-from ZEO.serving.backends.base import Committing, Found
-from ZEO.serving.backends.local import FileBackend
+from ZEO.serving.backends.base import Committing
+from ZEO.serving.backends.hiding import HidingBackend
 from ZEO.serving.backends.replica import WrappedReplicaBackend
-from ZEO.serving.backends.seen import SeenStorage
-from ZEO.serving.backends.unacknowledged import Unacknowledged, Waiting
-from ZEO.serving.later import Client, Later, Workers
+from ZEO.serving.backends.unacknowledged import Unacknowledged
+from ZEO.serving.later import Later, Workers
 from ZEO.serving.moments import lasted
 from ZEO.serving.options import ServingOptions
 
@@ -44,7 +37,7 @@ log = logging.getLogger('ZEO.StorageServer')
 CLOSE = 1.0
 
 
-class AwaitingBackend(FileBackend):
+class AwaitingBackend(HidingBackend):
     """A FileStorage with followers that are waited for.
 
     :param options: of all storages of the server.
@@ -53,23 +46,14 @@ class AwaitingBackend(FileBackend):
     def __init__(
         self, name: str, storage: Any, loop: Loop, workers: Workers, options: ServingOptions
     ) -> None:
-        super().__init__(name, storage, loop, workers, options.limits)
+        super().__init__(name, storage, loop, workers, options)
         self._rules = options.replicas
-        self._waiting = Waiting(storage.lastTransaction() or z64)
-        self._load_whole = self.load_now
-        self.load_now = self._load_seen
-        self.seen = SeenStorage(storage, self._waiting, self._load_seen)
-        #: Conflicts with what may not be seen yet: up to when, and the votes that they fail.
-        self._conflicts: list[tuple[bytes, Later, BaseException]] = []
         self._timer: Any = None  # of the transaction that waits longest
         self._missing_since: float | None = None  # when too few followers have answered in time
 
     def attach(self, followers: Followers, clients: Clients) -> None:
         super().attach(followers, clients)
         followers.watchers.append(self._acknowledged)
-
-    def awaits(self, client: Any) -> bool:
-        return any(entry.commit.peer is client for entry in self._waiting.unanswered())
 
     def replication(self) -> dict[str, Any]:
         missing = self._missing_since
@@ -79,24 +63,6 @@ class AwaitingBackend(FileBackend):
             'timeout-action': 'refuse' if self._rules.refuse else 'warn',
             'missing-for': None if missing is None else round(self._loop.system.now() - missing, 1),
         }
-
-    # Reading.
-
-    def _load_seen(self, oid: bytes, tid: bytes) -> Found | None:
-        waiting = self._waiting
-        if oid not in waiting.changed:
-            return self._load_whole(oid, tid)
-        seen = waiting.seen
-        found = self._storage.loadBefore(oid, min(tid, p64(u64(seen) + 1)))
-        if found is not None and found[2] is not None and found[2] > seen:
-            return found[0], found[1], None
-        return found
-
-    def iterate(self, start: bytes | None, stop: bytes | None, client: Client) -> Any:
-        if client not in self._followers:
-            seen = self._waiting.seen
-            stop = seen if stop is None else min(stop, seen)
-        return super().iterate(start, stop, client)
 
     # Committing.
 
@@ -128,30 +94,24 @@ class AwaitingBackend(FileBackend):
         except BaseException as error:
             commit.phase.failed(commit, error)
             raise
-        return self._permanent(commit, tid)
+        entry = self._hold(commit, tid, is_synced=True)
+        self._to_followers([entry])
+        return entry.answer
 
-    def _permanent(self, commit: Committing, tid: bytes) -> Later:
-        """A transaction is on disk here; have followers fetch it."""
-        answer, oids = Later(), list(commit.changed)
+    def _to_followers(self, entries: list[Unacknowledged]) -> None:
+        """These are on disk here; have followers fetch them."""
         until = self._loop.system.now() + self._rules.timeout
-        attempt = self._loop.attempt
-        attempt(partial(self.records.changed, tid, oids))
-        self._waiting.add(Unacknowledged(tid, oids, commit, answer, until))
-        attempt(partial(commit.phase.permanent, commit))
-        # they fetch it before other clients see it
-        self._clients.send_to(tuple(self._followers), 'invalidateTransaction', tid, oids)
+        for entry in entries:
+            entry.until = until
+            # they fetch it before other clients see it
+            self._clients.send_to(
+                tuple(self._followers), 'invalidateTransaction', entry.tid, entry.oids
+            )
+            self._loop.attempt(partial(entry.commit.phase.permanent, entry.commit))
         self._watch()
-        return answer
 
-    def fail_vote(self, answer: Later, error: BaseException) -> None:
-        if (
-            isinstance(error, ConflictError)
-            and error.oid in self._waiting.changed
-            and self._missing_since is None
-        ):
-            self._conflicts.append((self._waiting.last, answer, error))
-        else:
-            answer.fail(error)
+    def _is_seen_soon(self) -> bool:
+        return self._missing_since is None
 
     # What becomes of transactions that wait.
 
@@ -173,23 +133,6 @@ class AwaitingBackend(FileBackend):
         if have >= last:
             return True
         return have > z64 and TimeStamp(last).timeTime() - TimeStamp(have).timeTime() < CLOSE
-
-    def _show(self, upto: bytes) -> None:
-        """Clients may see transactions up to this one."""
-        attempt = self._loop.attempt
-        while (entry := self._waiting.take(upto)) is not None:
-            attempt(partial(entry.commit.phase.finished, entry.commit, entry.tid))
-            attempt(partial(entry.answer.answer, entry.tid))
-        if self._conflicts:
-            self._fail_votes(self._waiting.seen)
-
-    def _fail_votes(self, upto: bytes) -> None:
-        """Answer the votes whose conflicts are with transactions up to this one."""
-        conflicts = self._conflicts
-        self._conflicts = [one for one in conflicts if one[0] > upto]
-        for last, answer, error in conflicts:
-            if last <= upto:
-                self._loop.attempt(partial(answer.fail, error))
 
     def _watch(self) -> None:
         """Look again when the first one has waited for too long."""
@@ -236,21 +179,12 @@ class AwaitingBackend(FileBackend):
         for entry in self._waiting.unanswered():
             if entry.until > now:
                 break
-            entry.is_answered = True
             error = ClientDisconnected(
                 f'it is not known whether transaction {entry.tid.hex()} will stay: it is on the '
                 f'disk of this server, and {self._situation()}; look for what it has changed '
                 'before you try again (wait-for-replicas)'
             )
-            self._loop.attempt(partial(entry.commit.phase.failed, entry.commit, error))
-            self._loop.attempt(partial(entry.answer.fail, error))
-
-    # Changes.
-
-    def changed(self, tid: bytes, oids: Collection[bytes]) -> None:
-        if tid > self._waiting.seen:  # else it was noted when it became permanent
-            self._waiting.seen = tid
-            super().changed(tid, oids)
+            self._outcome_unknown(entry, error)
 
 
 class AwaitingReplicaBackend(WrappedReplicaBackend, AwaitingBackend):

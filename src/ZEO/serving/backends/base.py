@@ -31,11 +31,16 @@ class Committing(Protocol):
 
     transaction: Any
     peer: Any  # the client
+    hosted: Any  # the storage as it is served
+    answer: Later  # to its vote
     changed: dict[bytes, None]  # the objects that it changes
     is_begun: bool  # whether it has to be aborted in the storage
 
     #: Its methods `prepared`, `failed` and `finished` are called with what happens in the storage.
     phase: Any
+
+    def oids(self) -> list[bytes]:
+        """Return what it has changed."""
 
     def steps(self) -> Iterator[None]:
         """Give the storage everything, a bit between two yields, and have it vote."""
@@ -117,7 +122,7 @@ class Backend(ABC):
         self._followers, self._clients = followers, clients
 
     def awaits(self, client: Any) -> bool:
-        """Return whether a commit of this client is permanent, and waits for followers."""
+        """Return whether a commit of this client is written, and waits for a sync or followers."""
         return False
 
     def replication(self) -> dict[str, Any] | None:
@@ -220,6 +225,10 @@ class Backend(ABC):
         else:
             over(None)
         return None
+
+    def hand_over(self, commit: Committing, conflicts: list[Any]) -> None:
+        """Answer a vote with the conflicts that the client is to resolve."""
+        commit.answer.answer(conflicts)
 
     def fail_vote(self, answer: Later, error: BaseException) -> None:
         """Answer a vote with the error of a transaction that is over."""

@@ -1,4 +1,4 @@
-"""A storage as clients may see it: without the transactions that too few followers have yet.
+"""A storage as clients may see it: without the transactions that are hidden.
 
 Enters: calls that read, or pack. Leaves: what the storage returns, up to the last transaction that
 may be seen. Fails: with what the storage raises.
@@ -42,7 +42,9 @@ class SeenStorage:
         return len(self._storage)
 
     def lastTransaction(self) -> bytes:
-        return self._waiting.seen
+        # in this order: what is written meanwhile is hidden before it is the last one
+        last = self._storage.lastTransaction()
+        return min(last, self._waiting.limit)
 
     def getTid(self, oid: bytes) -> bytes:
         return self._current(oid)[1]
@@ -54,12 +56,12 @@ class SeenStorage:
         return found
 
     def iterator(self, start: bytes | None = None, stop: bytes | None = None) -> Any:
-        seen = self._waiting.seen
+        seen = self.lastTransaction()
         return self._storage.iterator(start, seen if stop is None else min(stop, seen))
 
     def history(self, oid: bytes, size: int = 1) -> list[Any]:
-        seen, more = self._waiting.seen, len(self._waiting)
-        found = self._storage.history(oid, size=size + more)
+        found = self._storage.history(oid, size=size + 1 + len(self._waiting))
+        seen = self._waiting.limit
         return [entry for entry in found if entry['tid'] <= seen][:size]
 
     def undoLog(self, first: int = 0, last: int = -20, filter: Any = None) -> list[Any]:
@@ -69,13 +71,13 @@ class SeenStorage:
         return self._without_hidden(self._storage.undoInfo(first, last, specification))
 
     def _without_hidden(self, found: list[Any]) -> list[Any]:
-        seen = self._waiting.seen
+        seen = self._waiting.limit
         return [entry for entry in found if base64.decodebytes(entry['id'] + b'\n') <= seen]
 
     def record_iternext(self, next: Any = None) -> Any:
         while True:
             oid, tid, data, next = self._storage.record_iternext(next)
-            if tid <= self._waiting.seen:
+            if tid <= self._waiting.limit:
                 return oid, tid, data, next
             found = self.loadBefore(oid, maxtid)
             if found is not None:
@@ -85,7 +87,7 @@ class SeenStorage:
 
     def pack(self, time: float, references: Any) -> None:
         """Pack to a time, but not so far that a record goes which clients see as current."""
-        seen = self._waiting.seen
-        if seen > z64:
+        seen = self._waiting.limit
+        if z64 < seen < maxtid:
             time = min(time, TimeStamp(seen).timeTime())
         self._storage.pack(time, references)

@@ -1,13 +1,16 @@
-"""Transactions that are permanent in the primary's storage, and that too few followers have yet.
+"""Transactions that the storage has written, and that clients may not see yet.
 
-Enters: each one, in the order of the tids. Leaves: those that followers have by now, and what the
-clients may see meanwhile. Fails: never. The loop's thread changes it; any thread may read `seen`.
+Enters: each one, in the order of the tids; that it is on the disk. Leaves: those that may be seen
+by now, and what the clients may see meanwhile. Fails: never. The loop's thread changes it; any
+thread may read `seen`.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass
+
+from ZODB.utils import maxtid
 
 from ZEO.serving.backends.base import Committing
 from ZEO.serving.later import Later
@@ -21,8 +24,9 @@ class Unacknowledged:
     oids: list[bytes]  # what it has changed
     commit: Committing
     answer: Later  # to the client that has committed it
-    until: float  # when it has waited for too long, by the clock that never goes back
+    until: float = 0.0  # when it has waited for too long, by the clock that never goes back
     is_answered: bool = False  # whether the client was sent that the outcome is not known
+    is_synced: bool = True  # whether it is on the disk
 
 
 class Waiting:
@@ -37,6 +41,8 @@ class Waiting:
         self._entries: deque[Unacknowledged] = deque()
         #: Objects that those that wait have changed, and how often; asked by every load.
         self.changed: Counter[bytes] = Counter()
+        #: Whether the storage writes one at this moment.
+        self.is_writing = False
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -46,23 +52,56 @@ class Waiting:
         """The last transaction, whoever may see it."""
         return self._entries[-1].tid if self._entries else self.seen
 
+    @property
+    def limit(self) -> bytes:
+        """The last transaction that clients may see; that is any, where all is shown."""
+        return self.seen if self._entries or self.is_writing else maxtid
+
+    @property
+    def synced(self) -> bytes:
+        """The last transaction that is on the disk; that is any, where all is."""
+        if not self.is_writing and all(entry.is_synced for entry in self._entries):
+            return maxtid
+        return max([self.seen, *(entry.tid for entry in self._entries if entry.is_synced)])
+
+    def has(self, client: object) -> bool:
+        """Return whether one of these is a client's, which waits for the answer."""
+        return any(entry.commit.peer is client and not entry.is_answered for entry in self._entries)
+
     def unanswered(self) -> list[Unacknowledged]:
-        """Return those whose clients wait for the answer, the oldest first."""
-        return [entry for entry in self._entries if not entry.is_answered]
+        """Return those on the disk whose clients wait for the answer, the oldest first."""
+        return [entry for entry in self._entries if entry.is_synced and not entry.is_answered]
+
+    def unsynced(self) -> list[Unacknowledged]:
+        """Return those that are not on the disk, the oldest first."""
+        return [entry for entry in self._entries if not entry.is_synced]
 
     def add(self, entry: Unacknowledged) -> None:
-        """One more is permanent."""
+        """One more is written."""
         self._entries.append(entry)
         self.changed.update(entry.oids)
 
     def take(self, tid: bytes) -> Unacknowledged | None:
-        """Take the first if it is not after `tid`: clients may see it from now on."""
-        if not self._entries or self._entries[0].tid > tid:
+        """Take the first if it is on the disk and not after `tid`: clients may see it from now
+        on.
+        """
+        if not self._entries or self._entries[0].tid > tid or not self._entries[0].is_synced:
             return None
         entry = self._entries.popleft()
         self.seen = max(self.seen, entry.tid)
+        self._forget(entry)
+        return entry
+
+    def drop_unsynced(self) -> list[Unacknowledged]:
+        """Take those that are not on the disk, and never will be."""
+        dropped = self.unsynced()
+        self._entries = deque(entry for entry in self._entries if entry.is_synced)
+        for entry in dropped:
+            self._forget(entry)
+        return dropped
+
+    def _forget(self, entry: Unacknowledged) -> None:
         for oid in entry.oids:
             self.changed[oid] -= 1
             if not self.changed[oid]:
                 del self.changed[oid]
-        return entry

@@ -7,12 +7,13 @@ sense in a phase raises StorageTransactionError, or the error that has ended the
     Collecting -> Waiting -> Preparing -> Voted -> Finishing ---------> Ended
         |                     |  ^   |                 |                  ^
         v                     v  |   v                 v                  |
-     Failing               Resolving Stopping       Permanent ------------+
+     Failing               Resolving Stopping    Written, Permanent ------+
 
-Every phase but Finishing and Permanent may also end at once. The client resolves conflicts in
+Every phase but the last three may also end at once. The client resolves conflicts in
 Resolving: it stores again and votes again. In Failing an operation has failed, and the vote will
 say so. In Stopping the storage is still at work, though the transaction will be aborted. In
-Permanent the storage has it, and followers are waited for.
+Written the storage has it, and it is lost if the sync fails that is waited for. In Permanent the
+disk has it, and followers are waited for.
 
 A phase holds nothing, so that there is one object of each; what it works on is the
 :class:`~ZEO.serving.commit.state.Commit`.
@@ -89,8 +90,14 @@ class Phase:
     def prepared(self, commit: Commit) -> None:
         """The storage has taken all operations."""
 
+    def written(self, commit: Commit) -> None:
+        """The storage has it, but clients may not see it yet."""
+
     def permanent(self, commit: Commit) -> None:
-        """The storage has made it permanent, but clients may not see it yet."""
+        """It is permanent, but clients may not see it yet."""
+
+    def lost(self, commit: Commit, error: BaseException) -> None:
+        """The storage had it, and will not have it."""
 
     def finished(self, commit: Commit, tid: bytes) -> None:
         """The storage has made it permanent, and clients may see it."""
@@ -189,7 +196,7 @@ class Preparing(Phase):
         if commit.conflicts:
             conflicts, commit.conflicts = commit.conflicts, []
             commit.phase = RESOLVING
-            commit.answer.answer(conflicts)
+            commit.hosted.backend.hand_over(commit, conflicts)
         else:
             commit.phase = VOTED
             commit.times.voted = commit.now()
@@ -270,8 +277,8 @@ class Finishing(Phase):
         commit.phase = ENDED
         commit.release()
 
-    def permanent(self, commit: Commit) -> None:
-        commit.phase = PERMANENT
+    def written(self, commit: Commit) -> None:
+        commit.phase = WRITTEN
         commit.release()
 
     def failed(self, commit: Commit, error: BaseException) -> None:
@@ -286,13 +293,18 @@ class Finishing(Phase):
         _end(commit, error)
 
 
-class Permanent(Phase):
-    """The storage has it, and the next transaction has the lock; followers are waited for."""
+class Written(Phase):
+    """The storage has it, and the next transaction has the lock; a sync of its file is waited
+    for.
+    """
 
-    name = 'waiting for followers'
+    name = 'waiting for a sync'
 
     def abort(self, commit: Commit) -> None:
         pass
+
+    def permanent(self, commit: Commit) -> None:
+        commit.phase = PERMANENT
 
     def finished(self, commit: Commit, tid: bytes) -> None:
         hosted = commit.hosted
@@ -302,14 +314,25 @@ class Permanent(Phase):
         hosted.stats.stores += len(commit.changed)
         commit.phase = ENDED
 
+    def lost(self, commit: Commit, error: BaseException) -> None:
+        commit.phase = ENDED
+        commit.error = error
+        commit.hosted.stats.aborts += 1
+
     def failed(self, commit: Commit, error: BaseException) -> None:
         commit.error = error
         commit.peer.report(
             logging.ERROR,
-            'transactions that too few followers have',
+            'transactions whose outcome is not known',
             'the outcome of a commit is not known: %s',
             explained(error),
         )
+
+
+class Permanent(Written):
+    """The disk has it; followers are waited for."""
+
+    name = 'waiting for followers'
 
 
 class Ended(Phase):
@@ -372,5 +395,6 @@ STOPPING = Stopping()
 RESOLVING = Resolving()
 VOTED = Voted()
 FINISHING = Finishing()
+WRITTEN = Written()
 PERMANENT = Permanent()
 ENDED = Ended()

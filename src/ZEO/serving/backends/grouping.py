@@ -1,0 +1,273 @@
+"""A FileStorage of which one sync makes the transactions of several clients permanent.
+
+Enters: as :class:`~ZEO.serving.backends.base.Backend`. Leaves: the answers to commits, in the order
+of the tids, when a sync has made them permanent; until then neither clients nor followers see what
+they have changed. Fails: as its kind does; after a sync that has failed, each transaction that
+waited for it, and each later one.
+
+While a thread syncs the file, the loop has the storage write what was voted for since, each
+transaction behind the one before; the next sync is for all of them. Where a client commits alone,
+or a sync takes less time than telling a thread, the loop syncs itself, as for any FileStorage.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from transaction.interfaces import TransientError
+from ZODB.utils import maxtid
+
+from ZEO.Exceptions import ClientDisconnected
+from ZEO.net.loop import ENDS, Loop
+from ZEO.serving.backends.awaiting import AwaitingBackend
+from ZEO.serving.backends.base import Committing
+from ZEO.serving.backends.hiding import HidingBackend
+from ZEO.serving.backends.unacknowledged import Unacknowledged
+from ZEO.serving.later import Later, Workers
+from ZEO.serving.options import ServingOptions
+from ZEO.serving.syncing import Syncing
+from ZEO.serving.torn_commit import MOST_BYTES, MOST_TRANSACTIONS
+
+log = logging.getLogger('ZEO.StorageServer')
+
+#: Seconds of a sync from which on a thread does it: telling one takes a tenth of that.
+WORTH_A_THREAD = 0.0005
+
+#: Seconds that a sync may take before its clients hear that the outcome is not known.
+LONGEST_SYNC = 60.0
+
+#: Objects of a transaction from which on it is synced alone: what it replaces is kept until then.
+MOST_OBJECTS = 10_000
+
+
+class GroupBackend(HidingBackend):
+    """A :class:`~ZEO.serving.grouped.GroupedFileStorage`.
+
+    :param options: of all storages of the server.
+    """
+
+    def __init__(
+        self, name: str, storage: Any, loop: Loop, workers: Workers, options: ServingOptions
+    ) -> None:
+        super().__init__(name, storage, loop, workers, options)
+        self.syncing = Syncing(loop, storage, self._synced, self._sync_failed)
+        self._unsynced: list[tuple[bytes, int]] = []  # tids and bytes of what is written
+        #: A transaction for which there is no room before the next sync.
+        self._postponed: tuple[Committing, Later] | None = None
+        #: What waits until all that is written now is on the disk.
+        self._after_sync: list[tuple[bytes, Callable[[], None]]] = []
+        self._timer: Any = None  # of the sync that runs
+        self._is_late = False
+
+    @property
+    def trouble(self) -> str | None:
+        failure = self._storage.failure
+        return None if failure is None else f'a sync of its file has failed: {failure}'
+
+    def close(self) -> None:
+        self.syncing.close()
+        super().close()
+
+    # Committing.
+
+    def prepare(self, commit: Committing) -> None:
+        if self._is_late:
+            commit.phase.failed(commit, self._refused())
+        else:
+            super().prepare(commit)
+
+    def _refused(self) -> TransientError:
+        return TransientError(
+            f'the storage {self._name!r} takes no commits now: its disk has not finished a sync '
+            f'within {LONGEST_SYNC:g} s; try again later'
+        )
+
+    def hand_over(self, commit: Committing, conflicts: list[Any]) -> None:
+        if not self._unsynced:
+            commit.answer.answer(conflicts)
+            return
+        # the client reads what it conflicts with
+        self._after_sync.append((self._waiting.last, partial(commit.answer.answer, conflicts)))
+
+    def finish(self, commit: Committing) -> bytes | Later:
+        if self._is_late:
+            error = self._refused()
+            commit.phase.failed(commit, error)
+            raise error
+        if self._has_room(commit):
+            return self._write(commit) if self._is_shared(commit) else self._alone(commit)
+        answer = Later()
+        self._postponed = commit, answer
+        return answer
+
+    def _has_room(self, commit: Committing) -> bool:
+        """Return whether a crash of the machine could be told from damage with this one, too."""
+        unsynced = self._unsynced
+        if not unsynced:
+            return True
+        if len(commit.changed) > MOST_OBJECTS or len(unsynced) >= MOST_TRANSACTIONS:
+            return False
+        return sum(size for _, size in unsynced) + self._storage.voted_size <= MOST_BYTES
+
+    def _is_shared(self, commit: Committing) -> bool:
+        """Return whether others may share the sync of this one."""
+        if self._unsynced:
+            return True
+        if len(commit.changed) > MOST_OBJECTS:
+            return False
+        if self._storage.dirty_oids:  # files of blobs take their time
+            return True
+        typical = self.syncing.typical
+        is_slow = typical is None or typical > WORTH_A_THREAD
+        return is_slow and commit.hosted.stats.active_txns > 1
+
+    def _alone(self, commit: Committing) -> bytes | Later:
+        """Write and sync one, in this thread."""
+        now = self._loop.system.now
+        began = now()
+        answer = super().finish(commit)
+        self.syncing.note(now() - began, 1)
+        return answer
+
+    def _write(self, commit: Committing) -> Later:
+        """Write one; have it synced with others."""
+        size = self._storage.voted_size
+        self._storage.postpone_sync(commit.transaction)
+        self._waiting.is_writing = True
+        try:
+            tid = self._finish(commit.transaction)
+            entry = self._hold(commit, tid, is_synced=False)
+        except BaseException as error:
+            commit.phase.failed(commit, error)
+            raise
+        finally:
+            self._waiting.is_writing = False
+        self._unsynced.append((tid, size))
+        if not self.syncing.is_busy:
+            self._sync()
+        return entry.answer
+
+    def _sync(self) -> None:
+        """Begin to sync what is written."""
+        self._timer = self._loop.later(LONGEST_SYNC, self._sync_is_late)
+        try:
+            self.syncing.start()
+        except ENDS:
+            raise
+        except BaseException as error:  # there are no more threads: the loop waits for the disk
+            log.warning('storage %s: no thread can be started to sync it: %s', self._name, error)
+            self.syncing.last_seconds = None
+            try:
+                last = self._storage.sync()
+            except BaseException as failure:
+                self._sync_failed(failure)
+            else:
+                self._synced(last)
+
+    # What becomes of a sync.
+
+    def _synced(self, last: bytes) -> None:
+        """The disk has all transactions up to this one."""
+        self._over()
+        number = sum(tid <= last for tid, _ in self._unsynced)
+        if self.syncing.last_seconds is not None:
+            self.syncing.note(self.syncing.last_seconds, number)
+        del self._unsynced[:number]
+        entries = [entry for entry in self._waiting.unsynced() if entry.tid <= last]
+        for entry in entries:
+            entry.is_synced = True
+        if self._is_late:
+            self._is_late = False
+            log.warning('storage %s: the disk has finished the sync, commits go on', self._name)
+        if self._unsynced:
+            self._sync()
+        self._loop.attempt(partial(self._on_disk, entries, last))
+        postponed = self._postponed
+        if postponed is not None and self._has_room(postponed[0]):
+            self._postponed = None
+            self._finish_postponed(*postponed)
+        after, self._after_sync = self._after_sync, []
+        for upto, do in after:
+            if upto <= last:
+                self._loop.attempt(do)
+            else:
+                self._after_sync.append((upto, do))
+
+    def _over(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_disk(self, entries: list[Unacknowledged], last: bytes) -> None:
+        """These are permanent: followers and clients may see them."""
+        for entry in entries:
+            if self._followers:
+                self._clients.send_to(
+                    tuple(self._followers), 'invalidateTransaction', entry.tid, entry.oids
+                )
+        self._show(last)
+
+    def _finish_postponed(self, commit: Committing, answer: Later) -> None:
+        try:
+            found = self._write(commit) if self._is_shared(commit) else self._alone(commit)
+        except ENDS:
+            raise
+        except BaseException as error:  # the answer to the client, which its phase has reported
+            answer.fail(error)
+        else:
+            if isinstance(found, Later):
+                found.then(answer.answer, answer.fail)
+            else:
+                answer.answer(found)
+
+    def _sync_failed(self, error: BaseException) -> None:
+        """Nothing that was not synced is in the storage any more."""
+        self._over()
+        self._unsynced.clear()
+        self._loop.attempt(self.forget_records)
+        for entry in self._waiting.drop_unsynced():
+            self._loop.attempt(partial(entry.commit.phase.lost, entry.commit, error))
+            self._loop.attempt(partial(entry.answer.fail, error))
+        postponed, self._postponed = self._postponed, None
+        if postponed is not None:
+            self._finish_postponed(*postponed)  # which the storage refuses
+        self._after_sync.clear()
+        self._fail_votes(maxtid)
+
+    def _sync_is_late(self) -> None:
+        """The disk has not finished a sync in time."""
+        self._timer = None
+        self._is_late = True
+        log.error(
+            'storage %s: the disk has not finished a sync within %s s: commits are refused until '
+            'it has',
+            self._name,
+            LONGEST_SYNC,
+        )
+        for entry in self._waiting.unsynced():
+            error = ClientDisconnected(
+                f'it is not known whether transaction {entry.tid.hex()} will stay: the disk of the '
+                'server is at work on it for too long; look for what it has changed before you try '
+                'again'
+            )
+            self._outcome_unknown(entry, error)
+        postponed, self._postponed = self._postponed, None
+        if postponed is not None:
+            commit, answer = postponed
+            refused = self._refused()
+            self._loop.attempt(partial(commit.phase.failed, commit, refused))
+            answer.fail(refused)
+
+
+class AwaitingGroupBackend(GroupBackend, AwaitingBackend):
+    """The same with followers that are waited for, once the disk has a transaction."""
+
+    def _on_disk(self, entries: list[Unacknowledged], last: bytes) -> None:
+        self._to_followers(entries)
+        if self._missing_since is not None and not self._rules.refuse:
+            self._show(last)
+        else:
+            self._acknowledged()

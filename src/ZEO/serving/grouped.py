@@ -1,0 +1,242 @@
+"""A FileStorage that can make several transactions permanent with one sync of its file.
+
+Enters: calls of a storage; transactions that are to be written, and synced later. Leaves: the bytes
+that FileStorage writes for the same transactions. Fails: as FileStorage does; after a sync that has
+failed, every later transaction with StorageError.
+
+A transaction that is only written is in the file and in the index, so that the next one conflicts
+with it, or undoes it. The server hides it from clients until a sync has made it permanent. The file
+is synced to its end, so what a crash takes is always the end: of the transactions since the last
+sync, some first ones may be left (:mod:`ZEO.serving.torn_commit` cuts off what is not whole).
+
+After a sync that has failed it is not known what the disk holds of the transactions since the one
+before, and the system takes their pages for written: another sync would succeed, with nothing
+behind it. So they are cut off, in the file as well as in memory, and no other transaction begins
+before the file was opened again. Everything before them can still be read.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from ZODB.blob import remove_committed
+from ZODB.FileStorage import FileStorage
+from ZODB.POSException import StorageError
+
+from ZEO.Exceptions import ClientDisconnected
+from ZEO.serving.crash_safety import replace_index, sync_directory
+
+log = logging.getLogger('ZEO.StorageServer')
+
+
+@dataclass(slots=True)
+class _Written:
+    """A transaction that is not synced, and what was there before it."""
+
+    tid: bytes
+    begin: int  # where in the file
+    last: bytes  # the transaction before it
+    places: list[tuple[bytes, int | None]]  # of records of the same objects
+    blobs: list[tuple[bytes, bytes]]  # oid and tid of the blobs that it has stored
+
+
+class GroupedFileStorage(FileStorage):
+    """A FileStorage for many that commit at the same time; its arguments are those of FileStorage.
+
+    Each call does what it does in FileStorage. A server that asks for it
+    (:meth:`postpone_sync`, :meth:`sync`) has one sync for several transactions. Files of blobs are
+    synced before the transactions that have stored them.
+    """
+
+    #: The error of the sync after which nothing is committed any more.
+    failure: BaseException | None = None
+
+    #: Whether nothing of what was not synced is left on the disk, if a sync has failed.
+    is_cut = False
+
+    _pos: int
+    _ltid: bytes
+    _unsynced: Any = None  # the transaction that is to be written only
+    _index_waits = False  # whether a saved index has what is not synced
+
+    def _initIndex(self, index: Any, tindex: Any) -> None:
+        super()._initIndex(index, tindex)
+        #: What is not synced; none of the file that a pack has just put into the place of the old.
+        self._written: deque[_Written] = deque()
+
+    # Committing.
+
+    def tpc_begin(self, transaction: Any, tid: bytes | None = None, status: str = ' ') -> None:
+        self._check()
+        super().tpc_begin(transaction, tid, status)
+
+    def tpc_vote(self, transaction: Any) -> Any:
+        with self._lock:
+            self._check()
+            return super().tpc_vote(transaction)
+
+    def postpone_sync(self, transaction: Any) -> None:
+        """Have tpc_finish only write this transaction, which was voted for. It is permanent when a
+        :meth:`sync` returns that began afterwards.
+        """
+        self._unsynced = transaction
+
+    @property
+    def voted_size(self) -> int:
+        """Bytes of the transaction that was voted for."""
+        return self._nextpos - self._pos
+
+    def _finish(self, tid: bytes, u: bytes, d: bytes, e: bytes) -> None:
+        self._check()
+        is_synced = self._unsynced is not self._transaction
+        self._unsynced = None
+        try:
+            self._file.seek(self._pos + 16)
+            self._file.write(self._tstatus.encode('ascii'))
+            self._file.flush()
+            if is_synced:
+                self._sync_blobs(self.dirty_oids)
+                os.fsync(self._file.fileno())
+        except BaseException as error:
+            self._fail(error)
+            if isinstance(error, OSError):
+                raise self.outcome() from error
+            raise
+        if is_synced:
+            self._written.clear()
+        else:
+            places = [(oid, self._index.get(oid)) for oid in self._tindex]
+            self._written.append(_Written(tid, self._pos, self._ltid, places, self.dirty_oids))
+        self._pos = self._nextpos
+        self._index.update(self._tindex)
+        self._ltid = tid
+        self._blob_tpc_finish()
+
+    # Syncing.
+
+    def sync(self) -> bytes:
+        """Have everything that is written on the disk, from any thread; return the last tid there.
+
+        :raises StorageError: when the disk fails: nothing of what was not synced is committed.
+        :raises ClientDisconnected: when it fails, and this is not known.
+        """
+        with self._lock:
+            self._check()
+            written, last = self._written, self._ltid
+            blobs = [blob for one in written for blob in one.blobs]
+            fd = os.dup(self._file.fileno())
+        try:
+            self._sync_blobs(blobs)
+            os.fsync(fd)
+        except OSError as error:
+            with self._files.write_lock(), self._lock:
+                if self._written is written:
+                    self._fail(error)
+                    raise self.outcome() from error
+            # a pack has put a file in place that has them all, and was synced before
+            sync_directory(self._file_name)
+        finally:
+            os.close(fd)
+        with self._lock:
+            while written and written[0].tid <= last:
+                written.popleft()
+        return last
+
+    def _sync_blobs(self, blobs: list[tuple[bytes, bytes]]) -> None:
+        for oid, tid in blobs:
+            path = self.fshelper.getBlobFilename(oid, tid)
+            fd = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            sync_directory(path)
+
+    def outcome(self) -> BaseException:
+        """Return the error for a transaction that was not synced, after a sync has failed."""
+        if self.is_cut:
+            return StorageError(
+                f'the disk of the storage has failed ({self.failure}): nothing of this transaction '
+                'was committed, and the storage takes no others until its server has started again'
+            )
+        return ClientDisconnected(
+            f'the disk of the storage has failed ({self.failure}), and it is not known whether '
+            'this transaction will be there after the next start of the server: look for what it '
+            'has changed before you try again'
+        )
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise StorageError(
+                f'the storage takes no transactions: a sync of {self._file_name} has failed '
+                f'({self.failure}); look after the disk, then start the server again'
+            )
+
+    def _fail(self, error: BaseException) -> None:
+        """What was not synced was never there; with all locks held."""
+        self.failure = error
+        self._blob_tpc_abort()
+        lost = len(self._written)
+        while self._written:
+            self._take_back(self._written.pop())
+        self._nextpos = 0
+        self._files.empty()
+        try:
+            self._file.raw.truncate(self._pos)  # first, to have space for what the buffer holds
+            self._file.seek(self._pos)
+            self._file.truncate()
+            os.fsync(self._file.fileno())
+            self.is_cut = True
+        except (OSError, ValueError):  # the disk is gone, or the file is closed
+            pass
+        log.critical(
+            '%s could not be synced (%s): %d earlier transactions that were not acknowledged yet '
+            'are given up, %s; nothing is committed until the server has started again',
+            self._file_name,
+            error,
+            lost,
+            'and were cut off'
+            if self.is_cut
+            else f'but could not be cut off: what is behind byte {self._pos} may be damaged',
+        )
+
+    def _take_back(self, one: _Written) -> None:
+        self._pos, self._ltid = one.begin, one.last
+        for oid, place in one.places:
+            if place is None:
+                del self._index[oid]
+            else:
+                self._index[oid] = place
+        for oid, tid in one.blobs:
+            path = self.fshelper.getBlobFilename(oid, tid)
+            if os.path.exists(path):
+                remove_committed(path)
+
+    # Indexes, and the end.
+
+    def index_may_replace(self) -> bool:
+        """Return whether an index that was just saved may replace the former one: what it names is
+        on the disk.
+        """
+        self._index_waits = bool(self._written)
+        return not self._written
+
+    def pack(self, t: float, referencesf: Any, gc: bool | None = None) -> None:
+        super().pack(t, referencesf, gc)
+        if self._index_waits:
+            self._index_waits = False
+            self.sync()
+            replace_index(self)
+
+    def close(self) -> None:
+        """Close, after a last sync of what is written."""
+        if self._written and self.failure is None:
+            try:
+                self.sync()
+            except (StorageError, ClientDisconnected, ValueError):  # which the log has
+                pass
+        super().close()

@@ -1,0 +1,333 @@
+"""One sync makes the transactions of several clients permanent: before, they are not seen."""
+
+import errno
+import os
+import shutil
+import tempfile
+import threading
+
+import pytest
+from ZODB.Connection import TransactionMetaData
+from ZODB.FileStorage import FileStorage
+from ZODB.POSException import StorageError
+from ZODB.utils import maxtid, p64, z64
+
+from server.conftest import Service
+from server.test_wait_for_replicas import Follower, finishing, voted
+from support.processes import wait_until
+from support.scripted import PATIENCE
+from ZEO.serving.backends import grouping
+from ZEO.serving.grouped import GroupedFileStorage
+
+OID, OTHER = p64(1), p64(2)
+
+
+class Disk(GroupedFileStorage):
+    """Its syncs in the thread wait until the test lets them go on, or fail."""
+
+    def __init__(self, *args, **options):
+        self.begun, self.may_end = threading.Semaphore(0), threading.Semaphore(0)
+        super().__init__(*args, **options)
+
+    def _sync_blobs(self, blobs):
+        if threading.current_thread().name == 'ZEO sync':
+            self.begun.release()
+            assert self.may_end.acquire(timeout=PATIENCE)
+        super()._sync_blobs(blobs)
+
+    def finish_sync(self):
+        """Let the sync end that has begun."""
+        assert self.begun.acquire(timeout=PATIENCE)
+        self.may_end.release()
+
+    def close(self):
+        self.may_end.release(100)
+        super().close()
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """A function that starts a server with such a disk, and a client in a transaction."""
+    services, folder = [], tempfile.mkdtemp(prefix='zeo-', dir='/tmp')
+
+    def start(**options):
+        storage = Disk(str(tmp_path / 'Data.fs'), blob_dir=str(tmp_path / 'blobs'))
+        services.append(Service(folder, storage, options))
+        services[-1].client().begin(1, (p64(1000), z64, b'never finished'))
+        wait_until(lambda: services[-1].hosted.stats.active_txns == 1)
+        return services[-1]
+
+    yield start
+    for service in services:
+        service.storage.may_end.release(100)
+        service.close()
+    shutil.rmtree(folder)
+
+
+def failing(monkeypatch, number=errno.EIO, times=1):
+    """Have syncs fail."""
+    left, fsync = [None] * times, os.fsync
+
+    def fail(fd):
+        if left:
+            left.pop()
+            raise OSError(number, os.strerror(number))
+        fsync(fd)
+
+    monkeypatch.setattr(os, 'fsync', fail)
+
+
+def test_a_commit_is_answered_and_seen_when_it_is_synced(serve):
+    service = serve()
+    client, reader = service.client(), service.client()
+    before = reader.call('lastTransaction')
+    finish = finishing(client, 1, (OID, z64, b'new'))
+    assert service.storage.begun.acquire(timeout=PATIENCE)
+    assert service.storage.lastTransaction() > before == reader.call('lastTransaction')
+    assert reader.call('loadBefore', OID, maxtid) is None
+    assert service.client().last == before
+    assert not any(name == 'invalidateTransaction' for name, _ in reader.told)
+    service.storage.may_end.release()
+    tid = client.answer(finish)
+    assert tid == reader.call('lastTransaction')
+    assert ('invalidateTransaction', (tid, [OID])) in reader.told
+    assert reader.call('loadBefore', OID, maxtid)[:2] == (b'new', tid)
+
+
+def test_the_next_ones_are_written_meanwhile_and_share_a_sync(serve):
+    service = serve()
+    client, reader = service.client(), service.client()
+    finishes = [finishing(client, n, (p64(n), z64, b'data')) for n in range(1, 7)]
+    wait_until(lambda: len(service.hosted.backend._waiting) == 6)
+    assert service.hosted.lock.holder is None
+    service.storage.finish_sync()
+    service.storage.finish_sync()
+    tids = [client.answer(finish) for finish in finishes]
+    assert tids == sorted(tids)
+    reader.call('ping')
+    assert [args[0] for name, args in reader.told if name == 'invalidateTransaction'] == tids
+    assert service.hosted.backend.syncing.shared.sum == 6
+    assert service.hosted.backend.syncing.count == 2
+
+
+def test_no_call_shows_what_is_not_synced(serve):
+    service = serve()
+    client, reader = service.client(), service.client()
+    finish = finishing(client, 1, (OID, z64, b'old'))
+    service.storage.finish_sync()
+    old = client.answer(finish)
+    finishing(client, 2, (OID, old, b'new'), (OTHER, z64, b'other'))
+    assert service.storage.begun.acquire(timeout=PATIENCE)
+    assert reader.call('loadBefore', OID, maxtid) == (b'old', old, None)
+    assert reader.call('load_many', [OID, OTHER], maxtid) == [(b'old', old, None), None]
+    assert reader.call('getTid', OID) == old
+    assert [entry['tid'] for entry in reader.call('history', OID, 5)] == [old]
+    assert len(reader.call('undoLog', 0, 5)) == len(reader.call('undoInfo', 0, -5)) == 1
+    assert reader.call('record_iternext', None)[:3] == (OID, old, b'old')
+    assert service.client().last == old == reader.call('lastTransaction')
+    assert reader.call('getInvalidations', old) == (old, [])
+    for one in (reader, Follower(service)):
+        number = one.call('iterator_start', None, None)
+        transactions, ended = one.call('iterator_batch', number)
+        assert [transaction[0][0] for transaction in transactions] == [old] and ended
+
+
+def test_a_follower_hears_of_it_when_it_is_synced_and_others_when_the_follower_has_it(serve):
+    service = serve(wait_for_replicas=1, replica_timeout=PATIENCE)
+    follower, client, reader = Follower(service), service.client(), service.client()
+    finish = finishing(client, 1, (OID, z64, b'new'))
+    assert service.storage.begun.acquire(timeout=PATIENCE)
+    follower.call('ping')
+    assert not any(name == 'invalidateTransaction' for name, _ in follower.told)
+    service.storage.may_end.release()
+    tid = follower.noticed()
+    assert reader.call('lastTransaction') < tid
+    follower.acknowledge(tid)
+    assert client.answer(finish) == tid
+
+
+def test_a_follower_that_is_not_waited_for_hears_of_it(serve):
+    service = serve()
+    follower, client = Follower(service), service.client()
+    finish = finishing(client, 1, (OID, z64, b'new'))
+    service.storage.finish_sync()
+    assert follower.noticed() == client.answer(finish)
+
+
+def test_a_conflict_with_what_is_not_synced_is_told_when_it_is(serve):
+    service = serve()
+    client, other = service.client(), service.client()
+    finish = finishing(client, 1, (OID, z64, b'1'))
+    assert service.storage.begun.acquire(timeout=PATIENCE)
+    other.begin(1, (OID, z64, b'2'))
+    vote = other.ask('vote', 1)
+    other.call('ping')
+    service.storage.may_end.release()
+    with pytest.raises(LookupError, match='ConflictError'):
+        other.answer(vote)
+    assert ('invalidateTransaction', (client.answer(finish), [OID])) in other.told
+
+
+@pytest.mark.parametrize('number', [errno.EIO, errno.ENOSPC])
+def test_a_failed_sync_commits_none_of_those_that_wait_and_nothing_after(
+    serve, monkeypatch, number
+):
+    service = serve()
+    client, reader = service.client(), service.client()
+    finish = finishing(client, 1, (OID, z64, b'old'))
+    service.storage.finish_sync()
+    old = client.answer(finish)
+    size = service.storage.getSize()
+    finishes = [finishing(client, 2, (OID, old, b'new')), finishing(client, 3, (OTHER, z64, b'x'))]
+    voted(client, 4, (p64(4), z64, b'voted'))
+    client.begin(5, (p64(5), z64, b'to vote'))
+    vote = client.ask('vote', 5)
+    client.call('ping')
+    failing(monkeypatch, number)
+    service.storage.finish_sync()
+    for finish in finishes:
+        with pytest.raises(LookupError, match='StorageError.*nothing of this transaction'):
+            client.answer(finish)
+    with pytest.raises(LookupError, match=r'StorageError.*takes no transactions.*start the server'):
+        client.call('tpc_finish', 4)
+    with pytest.raises(LookupError, match=r'StorageError.*takes no transactions.*start the server'):
+        client.answer(vote)
+    assert os.path.getsize(service.storage.getName()) == size
+    assert reader.call('loadBefore', OID, maxtid) == (b'old', old, None)
+    with pytest.raises(LookupError, match='POSKeyError'):
+        reader.call('loadBefore', OTHER, maxtid)
+    assert reader.call('lastTransaction') == old
+    assert 'a sync of its file has failed' in service.hosted.status()['error']
+    assert service.hosted.lock.holder is None
+
+
+def test_it_is_not_known_what_has_become_of_them_where_the_disk_is_gone(serve, monkeypatch):
+    service = serve()
+    client = service.client()
+    finish = finishing(client, 1, (OID, z64, b'new'))
+    failing(monkeypatch, times=100)
+    service.storage.finish_sync()
+    with pytest.raises(LookupError, match='ClientDisconnected.*not known'):
+        client.answer(finish)
+
+
+def test_a_sync_that_does_not_end_leaves_no_client_waiting(serve, monkeypatch, caplog):
+    monkeypatch.setattr(grouping, 'LONGEST_SYNC', 0.1)
+    service = serve()
+    client, reader = service.client(), service.client()
+    finish = finishing(client, 1, (OID, z64, b'new'))
+    with pytest.raises(LookupError, match='ClientDisconnected.*not known'):
+        client.answer(finish)
+    client.begin(2, (OTHER, z64, b'x'))
+    with pytest.raises(LookupError, match='TransientError.*try again later'):
+        client.call('vote', 2)
+    service.storage.finish_sync()
+    wait_until(lambda: reader.call('loadBefore', OID, maxtid) is not None)
+    client.call('ping')
+    assert any(name == 'invalidateTransaction' for name, _ in client.told)
+    assert 'commits go on' in caplog.text
+
+
+def test_what_has_no_room_waits_for_the_sync_with_the_lock(serve, monkeypatch):
+    monkeypatch.setattr(grouping, 'MOST_TRANSACTIONS', 2)
+    service = serve()
+    client = service.client()
+    finishes = [finishing(client, n, (p64(n), z64, b'data')) for n in range(1, 4)]
+    wait_until(lambda: service.hosted.backend._postponed is not None)
+    assert service.hosted.lock.holder is not None
+    service.storage.finish_sync()
+    service.storage.finish_sync()
+    tids = [client.answer(finish) for finish in finishes]
+    assert tids == sorted(tids)
+
+
+def test_a_client_alone_is_synced_in_the_loop(tmp_path):
+    folder = tempfile.mkdtemp(prefix='zeo-', dir='/tmp')
+    service = Service(folder, Disk(str(tmp_path / 'Data.fs')), {})
+    client = service.client()
+    client.commit(1, (OID, z64, b'1'))
+    assert service.hosted.backend.syncing.count == 1
+    assert not service.storage.begun.acquire(blocking=False)
+    service.close()
+    shutil.rmtree(folder)
+
+
+def test_a_server_that_is_closed_has_synced_what_is_written(serve):
+    service = serve()
+    finishing(service.client(), 1, (OID, z64, b'1'))
+    wait_until(lambda: len(service.hosted.backend._waiting) == 1)
+    service.server.close()
+    assert FileStorage(service.storage.getName(), read_only=True).loadBefore(OID, maxtid)
+
+
+def test_what_is_undone_packed_or_has_a_blob_is_grouped_as_well(serve, tmp_path):
+    service = serve()
+    storage = service.storage
+    storage.may_end.release(100)
+    client = service.client()
+    first = client.commit(1, (z64, z64, b'(cpersistent.mapping\nPersistentMapping\nq\x01.}.'))
+    second = client.commit(2, (z64, first, b'(cpersistent.mapping\nPersistentMapping\nq\x01.}q\2.'))
+    undo = client.call('undoLog', 0, 1)[0]['id']
+    client.begin(3)
+    client.tell('undoa', undo, 3)
+    client.call('vote', 3)
+    third = client.call('tpc_finish', 3)
+    found = client.call('loadBefore', z64, maxtid)
+    assert first < second < third == found[1]
+    client.call('pack', 2e9, True)
+    assert client.call('loadBefore', z64, maxtid) == found
+    assert client.commit(4, (OTHER, z64, b'after the pack')) > third
+
+
+class Plain:
+    """Commits the same to any FileStorage."""
+
+    def __init__(self, storage):
+        self.storage = storage
+        self.serials = {}
+
+    def commit(self, number, *oids, grouped=False):
+        meta = TransactionMetaData('user', f'number {number}')
+        storage = self.storage
+        storage.tpc_begin(meta, p64(0x03E0000000000000 + number))
+        for oid in oids:
+            storage.store(oid, self.serials.get(oid, z64), b'data %d' % number * 50, '', meta)
+            self.serials[oid] = storage._tid
+        storage.tpc_vote(meta)
+        if grouped:
+            storage.postpone_sync(meta)
+        storage.tpc_finish(meta)
+
+
+def test_the_file_is_equal_to_that_of_a_file_storage(tmp_path):
+    plain = Plain(FileStorage(str(tmp_path / 'plain.fs')))
+    grouped = Plain(GroupedFileStorage(str(tmp_path / 'grouped.fs')))
+    for number in range(1, 40):
+        oids = {p64(number % 5), p64(number % 7), p64(number)}
+        plain.commit(number, *sorted(oids))
+        grouped.commit(number, *sorted(oids), grouped=number % 4)
+        if not number % 6:
+            grouped.storage.sync()
+    plain.storage.close(), grouped.storage.close()
+    assert (tmp_path / 'plain.fs').read_bytes() == (tmp_path / 'grouped.fs').read_bytes()
+    assert (tmp_path / 'plain.fs.index').read_bytes() == (
+        tmp_path / 'grouped.fs.index'
+    ).read_bytes()
+
+
+def test_a_file_storage_whose_sync_fails_is_as_it_was_before(tmp_path, monkeypatch):
+    """The class by itself, as a database has it."""
+    storage = Plain(GroupedFileStorage(str(tmp_path / 'Data.fs'), blob_dir=str(tmp_path / 'b')))
+    storage.commit(1, OID)
+    storage.commit(2, OID, OTHER, grouped=True)
+    failing(monkeypatch)
+    with pytest.raises(StorageError, match='nothing of this transaction was committed'):
+        storage.commit(3, OTHER)
+    assert storage.storage.loadBefore(OID, maxtid)[0] == b'data 1' * 50
+    assert OTHER not in storage.storage._index
+    with pytest.raises(StorageError, match='takes no transactions'):
+        storage.commit(4, OTHER)
+    storage.storage.close()
+    again = FileStorage(str(tmp_path / 'Data.fs'))
+    assert len(list(again.iterator())) == 1
+    again.close()
