@@ -84,7 +84,7 @@ class ClassicServer(ServerProcess):
             note = " (this machine only; -h '' listens on every network)" if local else ''
             print(f'Listening on {show(address)}{note}', flush=True)
         for name, storage in self.server.storages.items():
-            kind = type(storage).__name__
+            kind = getattr(storage, 'shown_as', type(storage).__name__)
             print(f'Serving storage {name}: {kind} {storage.getName()}', flush=True)
         super().loop_forever()
 

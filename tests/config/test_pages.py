@@ -90,7 +90,7 @@ def test_every_section_and_command_has_its_place():
             re.M,
         )
     )
-    assert named == {'zeo', 'access', 'ssl', 'clientstorage', 'replica'}
+    assert named == {'zeo', 'access', 'ssl', 'clientstorage', 'grouped-filestorage', 'replica'}
     setup = (TOP / 'setup.py').read_text()
     commands = (DOCS / 'operating' / 'commands.rst').read_text()
     for command in re.findall(r"[\"'](\S+) = ZEO\.", setup):

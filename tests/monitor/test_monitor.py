@@ -17,6 +17,7 @@ from ZODB.MappingStorage import MappingStorage
 import ZEO
 from support.processes import free_ports, wait_until
 from ZEO.Exceptions import ConfigurationError
+from ZEO.serving.grouped import GroupedFileStorage
 from ZEO.serving.monitor.exposition import OPEN_METRICS
 from ZEO.serving.monitor.of_replication import REPLICATION
 from ZEO.serving.monitor.of_server import SERVER
@@ -61,7 +62,7 @@ def work(client):
 
 def test_prometheus_reads_all_metrics_in_both_forms(monitored, tmp_path):
     server = monitored(
-        {'main': FileStorage(str(tmp_path / 'Data.fs')), 'odd"\\\n': MappingStorage()}
+        {'main': GroupedFileStorage(str(tmp_path / 'Data.fs')), 'odd"\\\n': MappingStorage()}
     )
     work(server.client())
     answer = server.get('/metrics', f'Accept: {OPEN_METRICS}; version=1.0.0')

@@ -97,11 +97,12 @@ def test_a_commit_is_answered_and_seen_when_it_is_synced(serve):
 def test_the_next_ones_are_written_meanwhile_and_share_a_sync(serve):
     service = serve()
     client, reader = service.client(), service.client()
-    finishes = [finishing(client, n, (p64(n), z64, b'data')) for n in range(1, 7)]
+    finishes = [finishing(client, 1, (OID, z64, b'data'))]
+    assert service.storage.begun.acquire(timeout=PATIENCE)
+    finishes += [finishing(client, n, (p64(n), z64, b'data')) for n in range(2, 7)]
     wait_until(lambda: len(service.hosted.backend._waiting) == 6)
     assert service.hosted.lock.holder is None
-    service.storage.finish_sync()
-    service.storage.finish_sync()
+    service.storage.may_end.release(2)
     tids = [client.answer(finish) for finish in finishes]
     assert tids == sorted(tids)
     reader.call('ping')
@@ -235,8 +236,7 @@ def test_what_has_no_room_waits_for_the_sync_with_the_lock(serve, monkeypatch):
     finishes = [finishing(client, n, (p64(n), z64, b'data')) for n in range(1, 4)]
     wait_until(lambda: service.hosted.backend._postponed is not None)
     assert service.hosted.lock.holder is not None
-    service.storage.finish_sync()
-    service.storage.finish_sync()
+    service.storage.may_end.release(len(finishes))
     tids = [client.answer(finish) for finish in finishes]
     assert tids == sorted(tids)
 

@@ -52,6 +52,9 @@ class GroupedFileStorage(FileStorage):
     synced before the transactions that have stored them.
     """
 
+    #: What start.py calls it.
+    shown_as = 'FileStorage'
+
     #: The error of the sync after which nothing is committed any more.
     failure: BaseException | None = None
 
@@ -128,28 +131,42 @@ class GroupedFileStorage(FileStorage):
             self._check()
             written, last = self._written, self._ltid
             blobs = [blob for one in written for blob in one.blobs]
-            fd = os.dup(self._file.fileno())
         try:
             self._sync_blobs(blobs)
-            os.fsync(fd)
-        except OSError as error:
+            self._sync_file()
+        except BaseException as error:  # which is raised again as what it means
             with self._files.write_lock(), self._lock:
                 if self._written is written:
                     self._fail(error)
                     raise self.outcome() from error
             # a pack has put a file in place that has them all, and was synced before
             sync_directory(self._file_name)
-        finally:
-            os.close(fd)
         with self._lock:
             while written and written[0].tid <= last:
                 written.popleft()
         return last
 
+    def _sync_file(self) -> None:
+        """Sync a copy of the descriptor, without a lock: a pack may close the file meanwhile."""
+        with self._lock:
+            try:
+                fd = os.dup(self._file.fileno())
+            except OSError:  # there are no more descriptors: others wait
+                os.fsync(self._file.fileno())
+                return
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
     def _sync_blobs(self, blobs: list[tuple[bytes, bytes]]) -> None:
         for oid, tid in blobs:
             path = self.fshelper.getBlobFilename(oid, tid)
-            fd = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))
+            try:
+                fd = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))
+            except OSError as error:  # there are no more descriptors: the disk has not failed
+                log.warning('the blob file %s could not be opened to sync it: %s', path, error)
+                continue
             try:
                 os.fsync(fd)
             finally:

@@ -19,6 +19,7 @@ from ZEO.net.loop import ENDS, Loop
 from ZEO.serving import blobs
 from ZEO.serving.backends.recent import Records
 from ZEO.serving.later import Client, Later, Workers
+from ZEO.serving.syncing import Syncing
 
 #: What loadBefore returns: data, its tid, the tid of the next revision or None.
 Found = tuple[bytes, bytes, Any]
@@ -79,6 +80,12 @@ class Backend(ABC):
 
     #: The last transactions, the oldest first, where the backend has read them anyway.
     recent_changes: list[tuple[bytes, list[bytes]]] | None = None
+
+    #: What is wrong where there is :attr:`trouble`.
+    trouble_with = 'its database, or its own server, is away'
+
+    #: The syncs of a FileStorage for several transactions; else None.
+    syncing: Syncing | None = None
 
     #: The records that clients have loaded last, where they are kept.
     records: Records | None = None

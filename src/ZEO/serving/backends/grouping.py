@@ -49,6 +49,9 @@ class GroupBackend(HidingBackend):
     :param options: of all storages of the server.
     """
 
+    trouble_with = 'nothing can be committed'
+    syncing: Syncing
+
     def __init__(
         self, name: str, storage: Any, loop: Loop, workers: Workers, options: ServingOptions
     ) -> None:

@@ -16,7 +16,7 @@ def problem_of(hosted: HostedStorage) -> str | None:
     """Return why a storage cannot be used by clients now; None where it can."""
     trouble = hosted.backend.trouble
     if trouble is not None:
-        return f'its database, or its own server, is away: {trouble}'
+        return f'{hosted.backend.trouble_with}: {trouble}'
     status = hosted.backend.replica_status
     return None if status is None else _behind(status())
 

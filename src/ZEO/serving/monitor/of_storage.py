@@ -42,6 +42,16 @@ def _misses(hosted: HostedStorage) -> int | None:
     return None if records is None else records.missed
 
 
+def _seconds_of_syncs(hosted: HostedStorage) -> Histogram | None:
+    syncing = hosted.backend.syncing
+    return None if syncing is None else syncing.seconds
+
+
+def _shared_syncs(hosted: HostedStorage) -> Histogram | None:
+    syncing = hosted.backend.syncing
+    return None if syncing is None else syncing.shared
+
+
 def _size(key: str) -> Callable[[HostedStorage], Any]:
     return lambda hosted: hosted.sizes.known()[key]
 
@@ -179,6 +189,18 @@ STORAGE: tuple[Family, ...] = (
         'client, until the client finishes; finish, until it is permanent.',
         _phases,
         'phase',
+    ),
+    Family(
+        'zeo_sync_seconds',
+        HISTOGRAM,
+        'How long each sync of the file took, where one may be for several transactions.',
+        _seconds_of_syncs,
+    ),
+    Family(
+        'zeo_sync_transactions',
+        HISTOGRAM,
+        'How many transactions each sync of the file has made permanent.',
+        _shared_syncs,
     ),
     Family(
         'zeo_invalidation_messages',
