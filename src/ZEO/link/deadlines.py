@@ -45,6 +45,7 @@ class Deadlines:
     ) -> None:
         self._limit = time_limit('', limit)
         self._long_limit = time_limit('pack', limit)
+        self._first_sleep = TICK if self._limit is None else min(self._limit, TICK)
         self._ask = ask
         self._end = end
         self._system = system
@@ -64,10 +65,13 @@ class Deadlines:
         :param heard: when the server sent something last.
         """
         now = self._system.now()
+        if now - heard > self.ask_after:
+            self._check_silence(now, heard)
+        limit = waiting.limit
         if waiting.since is None:
             waiting.since = now
-        self._check_silence(now, heard)
-        limit = waiting.limit
+            if limit is None:  # as most calls, which are answered before they look again
+                return self._first_sleep
         if limit is None:
             is_long = waiting.name in _AS_LONG_AS_IT_TAKES
             limit = self._long_limit if is_long else self._limit

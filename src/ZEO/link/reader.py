@@ -110,7 +110,7 @@ class Reader:
                             continue
                     # In place of `under`, which would be one more call for each answer.
                     with self.lock: has_come = self._take()  # noqa: E701  # fmt: skip
-                    if not has_come or waiting.since is not None:
+                    if not (has_come and (waiting.done or waiting.since is None)):
                         self._tick(waiting)
             finally:
                 self._leave(waiting)
