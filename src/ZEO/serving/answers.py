@@ -59,6 +59,10 @@ class Answers:
         """Answer a call with what it has returned."""
         kind = type(result)
         if kind is Later:
+            outcome = result.outcome
+            if outcome is not None and outcome[0]:  # as that of a vote that did not wait
+                self.answer(message_id, method, outcome[1])
+                return
             result.then(
                 partial(self._answer_later, message_id, method, result, self._loop.system.now()),
                 partial(self.fail, message_id, method),

@@ -6,7 +6,7 @@ longer than each of some bounds. Fails: never.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
 
@@ -32,6 +32,17 @@ class Histogram:
         """Count one more."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.sum += seconds
+
+    def add_all(self, durations: list[float]) -> None:
+        """Count several, which takes less time than one by one."""
+        durations.sort()
+        before = 0
+        for place, bound in enumerate(BOUNDS):
+            up_to = bisect_right(durations, bound, before)
+            self.counts[place] += up_to - before
+            before = up_to
+        self.counts[-1] += len(durations) - before
+        self.sum += sum(durations)
 
     @property
     def count(self) -> int:

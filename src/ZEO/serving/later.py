@@ -33,6 +33,11 @@ class Later:
         self._failed: Callable[[BaseException], None] | None = None
         self._outcome: tuple[bool, Any] | None = None
 
+    @property
+    def outcome(self) -> tuple[bool, Any] | None:
+        """Whether it was answered and not failed, and with what; None while that is not known."""
+        return self._outcome
+
     def then(
         self, answered: Callable[[Any], None], failed: Callable[[BaseException], None]
     ) -> None:
