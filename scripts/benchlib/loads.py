@@ -313,6 +313,7 @@ def iterate(count: int, seconds: float, batch: int = 10, size: int = 1024) -> Me
         'copy a database to the server, per record',
         {'count': 5000, 'direction': 'up'},
         {'count': 500},
+        targets=(Target(4),),
     ),
 )
 def copy(count: int, direction: str, batch: int = 10, size: int = 1024) -> Metrics:

@@ -50,6 +50,7 @@ ARGUMENTS = {
     'vote': 'txn',
     'tpc_finish': 'txn',
     'tpc_abort': 'txn',
+    'commit_after': 'txn txn',
     'tpc_begin': 'txn data data extension tid text',
     'storea': 'oid tid data txn',
     'restorea': 'oid tid data tid txn',

@@ -26,6 +26,7 @@ from ZEO.link.cached_blobs import open_blobs
 from ZEO.link.caches import open_cache
 from ZEO.link.connection import Connection
 from ZEO.link.connector import Connected
+from ZEO.link.copying import Copy
 from ZEO.link.iterators import StorageIterator
 from ZEO.link.oids import Oids
 from ZEO.link.options import CACHE_SIZE, BlobOptions, ClientOptions, addresses_of
@@ -36,7 +37,7 @@ from ZEO.link.provided import provided
 from ZEO.link.state import NullDatabase
 from ZEO.net.addresses import show
 from ZEO.net.system import REAL, System
-from ZEO.wire.extensions import BATCHES, BLOB_LENGTH, EXTENSIONS, RESTORE_BLOB
+from ZEO.wire.extensions import BATCHES, BLOB_LENGTH, COMMIT_AFTER, EXTENSIONS, RESTORE_BLOB
 
 __all__ = ['ClientStorage']
 
@@ -733,9 +734,15 @@ class ClientStorage(ConflictResolvingStorage):
 
         :param other: the storage, which is iterated over.
         :raises ReadOnlyError: when this storage can only be read.
-        :raises ClientDisconnected: when the connection is lost.
+        :raises ClientDisconnected: when the connection is lost. What has come to the server by then
+            is a first part of the transactions.
+        :raises Exception: what the server's storage says against a transaction; none behind it is
+            copied then.
         """
-        copyTransactionsFromTo(other, self)
+        if COMMIT_AFTER in self._commits.abilities and self._server is self._primary:
+            Copy(self._commits, self._blobs).run(other, self)
+        else:
+            copyTransactionsFromTo(other, self)
 
     def _check_writable(self) -> None:
         if self.isReadOnly():

@@ -163,6 +163,7 @@ CALLS = {
     'vote': (begun, lambda chain, before: (TXN,)),
     'tpc_finish': (voted, lambda chain, before: (TXN,)),
     'tpc_abort': (voted, lambda chain, before: (TXN,)),
+    'commit_after': (begun, lambda chain, before: (TXN, None)),
     'tpc_begin': (TXN, b'', b'', {}, None, ' '),
     'storea': (begun, lambda chain, before: (oid(50), z64, b'data', TXN)),
     'restorea': (begun, lambda chain, before: (oid(50), z64, b'data', None, TXN)),

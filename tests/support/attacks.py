@@ -326,6 +326,7 @@ class Attacker:
             'vote': [(txn,)],
             'tpc_finish': [(txn,)],
             'tpc_abort': [(txn,)],
+            'commit_after': [(txn, None), (txn, txn)],
             'tpc_begin': [(txn, junk, junk, junk, None, ' ')],
             'storea': [(oids[-1], tids[-1], junk, txn)],
             'restorea': [(oids[-1], tids[-1], junk, None, txn)],

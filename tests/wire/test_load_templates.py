@@ -61,3 +61,25 @@ def test_an_answer_of_any_size_is_written_as_the_pickler_writes_it(size, end):
     pieces = templates.loaded(b'J\1\2\3\4', bytes(size), bytes(8), end)
     assert b''.join(pieces) == frame(PickleCodec().reply(0x04030201, (bytes(size), bytes(8), end)))
     assert (len(pieces) == 1) == (size < LARGE)
+
+
+@given(ids, ids, records, st.none() | ids, numbers)
+def test_a_copied_record_is_sent_and_read_as_the_pickler_does(oid, serial, record, previous, txn):
+    args = oid, serial, record, previous, txn
+    data = templates.restore(*args)
+    assert pickles.loads(data) == (0, True, 'restorea', args)
+    assert templates.read_restore(data) == args
+    short = pickles.dumps((0, True, 'restorea', args))
+    assert templates.read_restore(short) == args
+    assert PickleCodec().decode_request(short)[1:] == (True, 'restorea', args)
+    assert PickleCodec().send('restorea', args) == data
+
+
+@given(ids, records, st.data())
+def test_a_copied_record_that_was_changed_on_the_way_is_read_so_or_not_at_all(oid, record, draw):
+    data = bytearray(templates.restore(oid, oid, record, None, 7))
+    place = draw.draw(st.integers(0, len(data) - 1))
+    data[place] = draw.draw(st.integers(0, 255))
+    found = templates.read_restore(bytes(data))
+    if found is not None:
+        assert pickles.loads(bytes(data)) == (0, True, 'restorea', found)

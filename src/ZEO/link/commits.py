@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import count
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from ZEO.link.buffer import CommitBuffer
 from ZEO.link.connection import Connection
 from ZEO.link.link import Link
 from ZEO.link.metadata import metadata
+from ZEO.link.waiting import PendingCall
 from ZEO.net.system import System
 from ZEO.wire.extensions import MULTI_COMMIT
 from ZEO.wire.faults import conflict
@@ -225,25 +227,33 @@ class Commits:
         buffer.connection.send('storea', (oid, committed, merged, buffer.txn_id))
         buffer.store(oid, merged)
 
+    def commit_after(self, transaction: Any, after: Any) -> PendingCall:
+        """Have the server vote on a transaction and finish it, and do not wait for that.
+
+        :param after: what the server calls the transaction without which it is not to be
+            committed, or None.
+        :returns: what waits for the tid; the transaction is over for this client.
+        """
+        buffer = self.find(transaction)
+        try:
+            return buffer.connection.begin(
+                'commit_after',
+                (buffer.txn_id, after),
+                partial(self._apply, buffer, lambda tid: None),
+            )
+        except BaseException as error:
+            _end_if_interrupted(buffer, error, 'commit_after')
+            raise
+        finally:
+            self._forget(buffer)
+
     def finish(self, transaction: Any, callback: Callable[[bytes], Any]) -> bytes:
         """Commit; returns the tid."""
         buffer = self.find(transaction)
-
-        def applied(tid: bytes) -> bytes:
-            try:
-                self._state.committed(
-                    tid, buffer.changes(), lambda tid: self._call_back(callback, tid)
-                )
-            except Exception as error:
-                # the transaction is committed; the next connection finds out what changed
-                log.exception(
-                    'transaction %s is committed, but could not be applied here', tid.hex()
-                )
-                buffer.connection.lose(f'a commit could not be applied: {error}', error)
-            return tid
-
         try:
-            return buffer.connection.call('tpc_finish', (buffer.txn_id,), applied)
+            return buffer.connection.call(
+                'tpc_finish', (buffer.txn_id,), partial(self._apply, buffer, callback)
+            )
         except ProtocolError as error:
             # committed, most likely, but with which tid? The next connection finds out
             buffer.connection.lose(str(error), error)
@@ -253,6 +263,16 @@ class Commits:
             raise
         finally:
             self._forget(buffer)
+
+    def _apply(self, buffer: CommitBuffer, callback: Callable[[bytes], Any], tid: bytes) -> bytes:
+        """The server has committed a transaction; returns the tid."""
+        try:
+            self._state.committed(tid, buffer.changes(), lambda tid: self._call_back(callback, tid))
+        except Exception as error:
+            # the transaction is committed; the next connection finds out what changed
+            log.exception('transaction %s is committed, but could not be applied here', tid.hex())
+            buffer.connection.lose(f'a commit could not be applied: {error}', error)
+        return tid
 
     def _call_back(self, callback: Callable[[bytes], Any], tid: bytes) -> None:
         """Call the callback of tpc_finish; the transaction is committed, whatever goes wrong there.

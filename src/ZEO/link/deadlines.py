@@ -20,7 +20,7 @@ TIME_LIMIT = 300.0
 
 #: Calls that take as long as the database is large, or wait for the commits of other clients:
 #: without a limit by default.
-_AS_LONG_AS_IT_TAKES = frozenset(('pack', 'vote'))
+_AS_LONG_AS_IT_TAKES = frozenset(('pack', 'vote', 'commit_after'))
 
 #: Seconds without a message from the server, while a call waits for it, after which it is asked for
 #: a sign of life; and after which it is given up. A healthy server answers a ping at once, whatever

@@ -63,7 +63,7 @@ def _row(name: str, does: str, answer: str, waits: str, kinds: str = '') -> Meth
 #: What a client may send: the name; what it does; whether it is answered, and whether the answer
 #: goes first; how it waits; its arguments, of the kinds of :mod:`ZEO.wire.arguments`. Those that
 #: belong to :mod:`ZEO.wire.extensions` are load_many, used_ahead, iterator_batch, restoreBlob...,
-#: follow, replicated and promote; only commands call kick.
+#: commit_after, follow, replicated and promote; only commands call kick.
 OF_CLIENT: dict[str, Method] = _table("""
     scram_first                     controls    answered -       short_text
     scram_final                     controls    answered -       short_text
@@ -111,6 +111,7 @@ OF_CLIENT: dict[str, Method] = _table("""
     vote                            writes      answered itself  any
     tpc_finish                      writes      answered itself  any
     tpc_abort                       writes      answered itself  any
+    commit_after                    writes      answered itself  any any?
 """)  # noqa: E501
 
 # A call that never waits needs only what the server knows itself: a storage on another server

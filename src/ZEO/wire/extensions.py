@@ -28,6 +28,9 @@ EXTENSION_BYTES = 'extension_bytes'
 #: restoreBlobEnd and restoreBlobShared.
 RESTORE_BLOB = 'restore_blob'
 
+#: commit_after: many transactions are committed one after the other, without a round trip for each.
+COMMIT_AFTER = 'chained_commits'
+
 #: A third argument of sendBlob asks for the blob's length in front of it.
 BLOB_LENGTH = 'blob_length'
 
@@ -53,6 +56,7 @@ ALL = (
     RESOLVES,
     EXTENSION_BYTES,
     RESTORE_BLOB,
+    COMMIT_AFTER,
     BLOB_LENGTH,
     FOLLOWERS,
     STOPPING,

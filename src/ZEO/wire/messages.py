@@ -152,6 +152,10 @@ class PickleCodec:
                 store = templates.read_store(data)
                 if store is not None:
                     return FROM_TEMPLATE, True, 'storea', store
+            elif data.startswith(templates.RESTORE):
+                restore = templates.read_restore(data)
+                if restore is not None:
+                    return FROM_TEMPLATE, True, 'restorea', restore
             found = transaction_templates.read(data)
             if found is not None:
                 opcodes, name, args = found
@@ -169,7 +173,11 @@ class PickleCodec:
         return pickles.dumps((message_id, False, name, args))
 
     def send(self, name: str, args: tuple[Any, ...]) -> bytes:
-        return (name == 'storea' and templates.store(*args)) or pickles.dumps((0, True, name, args))
+        return (
+            (name == 'storea' and templates.store(*args))
+            or (name == 'restorea' and templates.restore(*args))
+            or pickles.dumps((0, True, name, args))
+        )
 
     def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
         return templates.load(message_id, oid, tid) or frame(

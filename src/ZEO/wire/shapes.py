@@ -271,6 +271,7 @@ ANSWERS: dict[str, Check | None] = {
     'new_oids': _are_new_oids,
     'vote': _is_vote,
     'tpc_finish': is_tid,
+    'commit_after': is_tid,
     **dict.fromkeys('ping sendBlob pack tpc_abort'.split()),
 }
 

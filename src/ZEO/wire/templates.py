@@ -1,4 +1,4 @@
-"""The most frequent messages, written and read as templates: loadBefore, its answer, and storea.
+"""The most frequent messages as templates: loadBefore, its answer, storea and restorea.
 
 Enters: the parts of a message, or its bytes. Leaves: exactly the bytes that a pickler makes, or the
 parts; None for all other messages, which are left to the pickler. Fails: never.
@@ -40,6 +40,14 @@ _IS_STORE = re.compile(
     rb'\x80\x03\(K\0\x88X\x06\0\0\0storea\(C\x08(.{8})C\x08(.{8})(?:B(.{4})|C(.))', re.DOTALL
 )
 _IS_STORE_END = re.compile(rb'(?:K(.)|M(..)|J(...[\0-\x7f]))tt\.', re.DOTALL)
+
+#: How every restorea begins, of which a copy of a database consists.
+RESTORE = b'\x80\x03(K\0\x88X\x08\0\0\0restorea(C\x08'
+_RESTORE = RESTORE + b'%bC\x08%b%b'
+_IS_RESTORE = re.compile(
+    rb'\x80\x03\(K\0\x88X\x08\0\0\0restorea\(C\x08(.{8})C\x08(.{8})(?:B(.{4})|C(.))', re.DOTALL
+)
+_IS_RESTORE_END = re.compile(rb'(?:N|C\x08(.{8}))(?:K(.)|M(..)|J(...[\0-\x7f]))tt\.', re.DOTALL)
 
 _pack_long = Struct('<cI').pack
 _begin_loaded = Struct('>I3s').pack
@@ -138,6 +146,43 @@ def read_store(message: bytes) -> tuple[bytes, bytes, bytes, int] | None:
     if end is None:
         return None
     return oid, serial, message[start:stop], int.from_bytes(end[end.lastindex], 'little')  # type: ignore[index]
+
+
+def restore(
+    oid: bytes, serial: bytes, data: bytes | None, previous: bytes | None, txn_id: int
+) -> bytes | None:
+    """Return the message of a restorea."""
+    if not (
+        type(oid) is type(serial) is type(data) is bytes
+        and len(oid) == len(serial) == 8
+        and (previous is None or (type(previous) is bytes and len(previous) == 8))
+        and type(txn_id) is int
+        and 0 <= txn_id < 2**31
+    ):
+        return None
+    return b''.join(
+        (
+            _RESTORE % (oid, serial, _counted(len(data))),
+            data,
+            b'N' if previous is None else b'C\x08' + previous,
+            _STORE_END % txn_id.to_bytes(4, 'little'),
+        )
+    )
+
+
+def read_restore(message: bytes) -> tuple[bytes, bytes, bytes, bytes | None, int] | None:
+    """Return the oid, serial, data, earlier transaction and transaction id of a restorea."""
+    found = _IS_RESTORE.match(message)
+    if found is None:
+        return None
+    oid, serial, long, short = found.groups()
+    start = found.end()
+    stop = start + _count(long, short)
+    end = _IS_RESTORE_END.fullmatch(message, stop)
+    if end is None:
+        return None
+    number = int.from_bytes(end[end.lastindex], 'little')  # type: ignore[index]
+    return oid, serial, message[start:stop], end[1], number
 
 
 def _counted(size: int) -> bytes:

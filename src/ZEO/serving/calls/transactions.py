@@ -14,6 +14,7 @@ from typing import Any
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.loop import Loop
 from ZEO.serving.account import size_of
+from ZEO.serving.calls.chained import Chain, Steps
 from ZEO.serving.calls.family import Client, Family
 from ZEO.serving.commit import Commit
 from ZEO.serving.commit.operations import (
@@ -43,6 +44,7 @@ class TransactionCalls(Family):
         super().__init__(client, hosted, loop)
         self.open = Transactions(client.account, hosted.limits)
         self._commits = self.open.commits
+        self._chain = Chain(Steps(self.vote, self.tpc_finish, self.tpc_abort))
         #: Called when a transaction is over and no other one is open.
         self.none_left: Callable[[], None] | None = None
 
@@ -122,6 +124,18 @@ class TransactionCalls(Family):
             if isinstance(tid, Later)
             else self._finished(txn_id, tid)
         )
+
+    def commit_after(self, txn_id: Any, after: Any = None) -> Later:
+        """Vote and finish, if the transaction `after` was finished; any number of these may be
+        under way.
+        """
+        most = 2 * self._hosted.limits.transactions
+        if len(self._chain) >= most:
+            raise ProtocolError(
+                f'client has {most} transactions wait to be committed, and may have half of that '
+                'open (max-transactions)'
+            )
+        return self._chain.add(txn_id, after)
 
     def _finished_later(self, txn_id: Any, tid: Later) -> Later:
         answer = Later()
