@@ -13,9 +13,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain_metrics
 from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
+from ZODB.tests.MVCCMappingStorage import MVCCMappingStorage
 
 import ZEO
 from support.processes import free_ports, wait_until
+from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.grouped import GroupedFileStorage
 from ZEO.serving.monitor.exposition import OPEN_METRICS
@@ -25,7 +27,12 @@ from ZEO.serving.monitor.of_storage import STORAGE
 from ZEO.StorageServer import Access, Limits
 
 #: Metrics that a server has only at times.
-AT_TIMES = {'zeo_denied', 'zeo_pack_progress_ratio', 'zeo_last_pack_timestamp_seconds'}
+AT_TIMES = {
+    'zeo_denied',
+    'zeo_pack_progress_ratio',
+    'zeo_last_pack_timestamp_seconds',
+    'zeo_view_age_seconds',
+}
 
 
 def samples(families):
@@ -83,6 +90,22 @@ def test_prometheus_reads_all_metrics_in_both_forms(monitored, tmp_path):
     plain = samples(plain_metrics(answer.text))
     assert plain.keys() >= {(family.full_name,) for family in SERVER if family.kind == 'gauge'}
     assert plain['zeo_commits_total', 'main'] == 2
+
+
+def test_metrics_say_how_late_what_was_committed_elsewhere_is(monitored):
+    """A server in front of another one, and of a database that others commit to."""
+    upstream = monitored()
+    behind = ClientStorage(upstream.server.addr, 'main', wait_timeout=30)
+    downstream = monitored({'main': behind, 'view': MVCCMappingStorage()})
+    count = 'zeo_foreign_transaction_delay_seconds_count', 'main'
+    assert metrics(downstream)[count] == 0
+    work(upstream.client())
+    wait_until(lambda: metrics(downstream)[count] == 2)
+    found = metrics(downstream)
+    assert 0 <= found['zeo_foreign_transaction_delay_seconds_sum', 'main'] < 60
+    assert ('zeo_view_age_seconds', 'main') not in found
+    assert 0 <= found['zeo_view_age_seconds', 'view'] < 60
+    assert metrics(upstream)[count] == 0
 
 
 def test_metrics_count_what_happens(monitored, tmp_path):

@@ -181,6 +181,7 @@ class HostedStorage:
             self._reconnected()
         else:
             self.committed(None, tid, oids)
+            self.stats.heard(tid, self.loop.system.wall_clock())
 
     def _reconnected(self) -> None:
         self.peers.close_all('the storage has another connection to its own server')

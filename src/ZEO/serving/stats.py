@@ -10,6 +10,8 @@ from time import ctime
 from typing import Any
 
 from ZEO.serving.commit.times import Durations
+from ZEO.serving.histogram import Histogram
+from ZEO.serving.moments import time_of
 
 
 class Stats:
@@ -25,6 +27,7 @@ class Stats:
         self.conflicts = 0
         self.conflicts_resolved = 0
         self.durations = Durations()  # of what commits spend their time with
+        self.delays = Histogram()  # of transactions of others, until clients were sent them
         self.connections = 0  # clients that have registered
         self.invalidations = 0  # messages to clients about what others have committed
         # when the commit lock was taken, seconds since the epoch
@@ -33,6 +36,13 @@ class Stats:
         self.packed_at: float | None = None  # when the last pack has ended, whatever came of it
         # what clients of this server were denied, by kind; shared by its storages
         self.denied: Mapping[str, int] = {}
+
+    def heard(self, tid: bytes, now: float) -> None:
+        """Clients were sent a transaction that others have committed, elsewhere.
+
+        :param now: seconds since the epoch.
+        """
+        self.delays.add(max(0.0, now - (time_of(tid) or now)))
 
     def report(self) -> dict[str, Any]:
         """Return the figures by the names that monitoring programs know."""

@@ -149,6 +149,12 @@ class Backend(ABC):
         """Close the storage, and end what runs for it."""
         self._storage.close()
 
+    def view_age(self) -> float | None:
+        """Return how many seconds ago the storage was last asked what others have committed; None
+        where it says that by itself.
+        """
+        return None
+
     def queues(self) -> dict[str, int]:
         """Return how much waits for threads, by what it is."""
         return {'calls': self._workers.waiting}

@@ -79,6 +79,7 @@ class Follower:
         self.trouble: BaseException | None = None
         self._away_since = 0.0
         self._asked_at: float | None = None  # when the poll began that is under way
+        self._polled_at = loop.system.now()  # when the last poll began that was answered
         self._last = last  # used by the thread
 
     def start(self) -> None:
@@ -107,6 +108,10 @@ class Follower:
         since = self._away_since if self.trouble is not None else self._asked_at
         return self._loop.system.now() - since if since is not None and self.is_away() else 0.0
 
+    def view_age(self) -> float:
+        """Return how many seconds ago it was known what had been committed by then."""
+        return max(0.0, self._loop.system.now() - self._polled_at)
+
     def close(self, seconds: float) -> None:
         """End the thread, unless the database does not answer."""
         self._queue.put(None)
@@ -121,9 +126,10 @@ class Follower:
             if requests is None:
                 self._changes.close()
                 return
-            self._asked_at = self._loop.system.now()
+            self._asked_at = began = self._loop.system.now()
             try:
                 self._poll(requests)
+                self._polled_at = began
             # the thread's boundary: whatever the database fails with, it is asked again
             except BaseException as error:
                 self._loop.from_thread(partial(self._failed, requests, error))

@@ -153,6 +153,9 @@ class MvccBackend(Backend):
             f'the database of storage {self._name!r} is not available: {self.trouble}'
         )
 
+    def view_age(self) -> float | None:
+        return self._follower.view_age()
+
     def queues(self) -> dict[str, int]:
         return {
             **super().queues(),

@@ -209,6 +209,21 @@ STORAGE: tuple[Family, ...] = (
         lambda hosted: hosted.stats.invalidations,
     ),
     Family(
+        'zeo_foreign_transaction_delay_seconds',
+        HISTOGRAM,
+        'Of transactions that were committed elsewhere (in an SQL database, at the server that '
+        'this one is a client of, at the primary): from their time to the message to the clients. '
+        'The clocks of both machines are compared.',
+        lambda hosted: hosted.stats.delays,
+    ),
+    Family(
+        'zeo_view_age_seconds',
+        GAUGE,
+        'Of an SQL database: how long ago it was last asked, and has said, what was committed '
+        'elsewhere; with notify every commit is heard in between.',
+        lambda hosted: hosted.backend.view_age(),
+    ),
+    Family(
         'zeo_invalidation_queue_transactions',
         GAUGE,
         'Transactions that are remembered for clients that come back (invalidation-queue-size).',

@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+"""Measure what metrics cost a server: its processor time for a load and a commit, with and without.
+
+Two servers run side by side. One is as it is, with a monitor. The other runs a copy of the source
+in which nothing is counted or timed. Short rounds of the same work go to one and the other in turn;
+what is compared is the processor time of the servers, which other work on the machine changes
+little, round by round. Then the monitor is asked for /metrics: what that takes is the same however
+much the server has to do.
+
+    python scripts/bench_metrics.py             400 rounds: a minute on a quiet machine
+    python scripts/bench_metrics.py --quick     does it run?
+
+The exit status is 1 when the overhead is above the limit (2 per cent).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+TOP = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TOP / 'scripts'), str(TOP / 'tests'), str(TOP / 'src')]
+
+from benchlib.meters import process_cpu  # noqa: E402
+from benchlib.records import after, commit, fill, load_all, make_record, oids_from  # noqa: E402
+
+from support.processes import Process, free_port, listens  # noqa: E402
+from ZEO.ClientStorage import ClientStorage  # noqa: E402
+
+#: The share of a server's processor time that metrics may take.
+LIMIT = 0.02
+
+#: Objects and their size, and a cache that keeps so few of them that every load goes to the server.
+OBJECTS, SIZE, CACHE = 2000, 1024, 100_000
+
+#: Operations in one round: some milliseconds of processor time.
+LOADS, COMMITS = 500, 50
+
+#: Questions to the monitor, and the seconds between two in a usual configuration of Prometheus.
+QUESTIONS, ASK_EVERY = 20, 15.0
+
+_COUNTED = '        hosted.stats.commits += 1\n        hosted.stats.stores += len(commit.changed)\n'
+
+#: What counts and times, by file: the text, and what stands there instead.
+REMOVED: dict[str, list[tuple[str, str]]] = {
+    'serving/answers.py': [('            client.loads += 1\n', '')],
+    'serving/backends/local.py': [('        client.loads += 1\n', '')],
+    'net/channel.py': [
+        ('        self.bytes_sent += count\n', ''),
+        ('        self.bytes_received += count\n', ''),
+    ],
+    'serving/commit/phases.py': [
+        (_COUNTED, ''),
+        ('        commit.times.asked = commit.now()\n', ''),
+        ('            commit.times.voted = commit.now()\n', ''),
+        ('        commit.times.finishing = commit.now()\n', ''),
+    ],
+    'serving/commit/state.py': [
+        ('        hosted.stats.active_txns += 1\n', ''),
+        ('        hosted.stats.active_txns -= 1\n', ''),
+        ('        hosted.stats.lock_since = hosted.loop.system.wall_clock()\n', ''),
+        ('        self.times.granted = self.now()\n', ''),
+        ('        now = self.now()\n        hosted.stats.durations.add(self.times, now)\n', ''),
+        ('        hosted.slow.commit(self, now)\n', ''),
+        (
+            '        self.times = Times(self.now())  # of its phases\n',
+            '        self.times = Times()\n',
+        ),
+    ],
+    'serving/hosted.py': [
+        (
+            '        self.stats.invalidations += len(self.peers) - (committer in self.peers)\n',
+            '',
+        ),
+    ],
+}
+
+
+class Changed(Exception):
+    """The source is not as this script knows it."""
+
+
+def without_metrics(target: Path) -> Path:
+    """Copy the source, and take out what counts and times; return what to put on the path.
+
+    :raises Changed: when a text is not there any more.
+    """
+    ignored = shutil.ignore_patterns('__pycache__', '*.egg-info')
+    shutil.copytree(TOP / 'src', target, ignore=ignored)
+    for name, changes in REMOVED.items():
+        path = target / 'ZEO' / name
+        text = path.read_text(encoding='utf-8')
+        for old, new in changes:
+            if f'\n{old}' not in text:  # whole lines
+                raise Changed(f'{name} has no {old.strip()!r} any more: correct REMOVED')
+            text = text.replace(f'\n{old}', f'\n{new}')
+        path.write_text(text, encoding='utf-8')
+    return target
+
+
+class Side:
+    """One of the two servers, and its client."""
+
+    def __init__(self, directory: Path, source: Path, monitor: int | None) -> None:
+        directory.mkdir()
+        self.metrics = f'http://127.0.0.1:{monitor}/metrics'
+        self._stack = ExitStack()
+        address = str(directory / 's')
+        shown = '' if monitor is None else f'monitor-address {monitor}\n'
+        (directory / 'zeo.conf').write_text(
+            f'<zeo>\naddress {address}\n{shown}</zeo>\n'
+            f'<filestorage>\npath {directory}/Data.fs\n</filestorage>\n'
+        )
+        self._server = Process(
+            [sys.executable, '-m', 'ZEO.runzeo', '-C', directory / 'zeo.conf'],
+            env={'PYTHONPATH': str(source)},
+            cwd=directory,
+        )
+        self._stack.callback(self._server.stop)
+        self._server.wait_until(lambda: listens(address))
+        self._client = ClientStorage(address, cache_size=CACHE)
+        self._stack.callback(self._client.close)
+        self._oids, self._data = oids_from(1, OBJECTS), make_record(SIZE)
+        self._serials = dict.fromkeys(
+            self._oids, fill(self._client, self._oids, self._data, OBJECTS)
+        )
+        self._next = 0
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def cost(self, work: Callable[[Side], int]) -> float:
+        """Return the server's processor time for one of the operations that `work` does."""
+        before = process_cpu(self._server.pid)
+        count = work(self)
+        return (process_cpu(self._server.pid) - before) / count
+
+    def load(self) -> int:
+        """Load objects that are not in the cache."""
+        load_all(self._client, self._some(LOADS), after(self._client))
+        return LOADS
+
+    def question(self) -> int:
+        """Ask the monitor."""
+        for _ in range(QUESTIONS):
+            with urllib.request.urlopen(self.metrics, timeout=60) as answer:
+                answer.read()
+        return QUESTIONS
+
+    def commit(self) -> int:
+        """Commit one object after the other."""
+        for oid in self._some(COMMITS):
+            self._serials[oid] = commit(self._client, [oid], self._serials[oid], self._data)
+        return COMMITS
+
+    def _some(self, count: int) -> list[bytes]:
+        first, self._next = self._next, (self._next + count) % OBJECTS
+        return self._oids[first : first + count]
+
+
+def compare(one: Side, other: Side, work: Any, rounds: int) -> tuple[list[float], list[float]]:
+    """Return what `work` costs the two, round by round, in turn."""
+    costs: tuple[list[float], list[float]] = [], []
+    for number in range(rounds):
+        both = [(one, costs[0]), (other, costs[1])]
+        for side, found in both if number % 2 else reversed(both):
+            found.append(side.cost(work))
+    return costs
+
+
+def report(name: str, costs: tuple[list[float], list[float]]) -> float:
+    """Print what was measured; return the overhead.
+
+    The median is that of the ratios of all rounds, and the error that of a median.
+    """
+    ratios = [one / other for one, other in zip(*costs, strict=True)]
+    quarter, median, three = statistics.quantiles(ratios, n=4)
+    error = 1.25 * (three - quarter) / 1.35 / len(ratios) ** 0.5
+    one, other = (statistics.median(found) * 1e6 for found in costs)
+    print(
+        f'{name:8} {one:7.1f} us with, {other:7.1f} us without: '
+        f'{100 * (median - 1):+.2f} % (+- {100 * error:.2f} %)'
+    )
+    return median - 1
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('--rounds', type=int, default=400, metavar='N')
+    parser.add_argument('--quick', action='store_true', help='a few rounds, and no limit')
+    options = parser.parse_args()
+    rounds = 4 if options.quick else options.rounds
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix='zeo-', dir='/tmp') as directory, ExitStack() as stack:
+        place = Path(directory)
+        sides = []
+        for name, source, monitor in [
+            ('with', TOP / 'src', port),
+            ('without', without_metrics(place / 'src'), None),
+        ]:
+            sides.append(Side(place / name, source, monitor))
+            stack.callback(sides[-1].close)
+        began = time.monotonic()
+        found = []
+        for name, work in ('load', Side.load), ('commit', Side.commit):
+            compare(*sides, work, 2)  # to warm up
+            found.append(report(name, compare(*sides, work, rounds)))
+        asked = sides[0].cost(Side.question)
+        print(
+            f'/metrics {1000 * asked:.2f} ms, {100 * asked / ASK_EVERY:.3f} % of the time when it '
+            f'is asked every {ASK_EVERY:g} s'
+        )
+        print(f'{rounds} rounds each in {time.monotonic() - began:.0f} s')
+    return int(max(found) > LIMIT and not options.quick)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
