@@ -16,6 +16,7 @@ from support.processes import wait_until
 from support.sides import OURS
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
+from ZEO.serving import stopping
 from ZEO.StorageServer import StorageServer
 
 #: Seconds that a server gives its clients here: no test waits for them to be over.
@@ -87,6 +88,21 @@ def commit(client, oid, serial=z64):
     client.store(oid, serial, b'data', '', meta)
     client.tpc_vote(meta)
     return client.tpc_finish(meta)
+
+
+@pytest.mark.parametrize('part', ['_commits', '_follows'])
+def test_it_ends_although_a_look_at_its_clients_fails(run, raw, monkeypatch, part):
+    running = run()
+    raw(running.server)
+    looks = []
+
+    def failing(peer):
+        looks.append(peer)
+        raise MemoryError
+
+    monkeypatch.setattr(stopping, part, failing)
+    running.server.drain(0.2)
+    assert running.ends() and looks
 
 
 def test_without_clients_it_ends_at_once(run):

@@ -41,38 +41,46 @@ class Stopping:
         self._loop = loop
         self._peers = peers
         self._seconds = seconds
-        self._until = loop.system.now() + seconds
         self._done = done
+        self._is_over = False
 
     def begin(self) -> None:
         """Tell those clients that it concerns, and wait for the others' commits."""
+        # first, whatever the rest raises
+        self._loop.later(self._seconds, self._end)
+        self._loop.later(0, self._look)
         if self._peers:
             log.info('%d connections have %s s to end', len(self._peers), f'{self._seconds:g}')
         for peer in list(self._peers):
             if peer.leaves and peer.hosted is not None and not _follows(peer):
                 peer.hosted.peers.send_info(peer, {STOPPING: self._seconds})
-        self._look()
 
     def _look(self) -> None:
+        if self._is_over:
+            return
+        self._loop.later(LOOK_AGAIN, self._look)
         followers = [peer for peer in self._peers if _follows(peer)]
-        for peer in self._peers.difference(followers):
-            if not peer.leaves and not _commits(peer):
+        for peer in list(self._peers):
+            if not (_follows(peer) or peer.leaves or _commits(peer)):
                 peer.close_when_sent(_REASON)
         if len(followers) == len(self._peers):  # commits may have waited for them until now
             for peer in followers:
                 if _has_all(peer, self._seconds):
                     peer.close_when_sent(_REASON)
         if not self._peers:
-            self._done()
-        elif self._loop.system.now() > self._until:
+            self._end()
+
+    def _end(self) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._peers:
             log.warning(
                 '%d connections are ended: after %s s they are still in use',
                 len(self._peers),
                 f'{self._seconds:g}',
             )
-            self._done()
-        else:
-            self._loop.later(LOOK_AGAIN, self._look)
+        self._done()
 
 
 def _commits(peer: Peer) -> bool:

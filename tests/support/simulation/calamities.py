@@ -9,6 +9,8 @@ them at :func:`calm`. Fails: never.
 - ``cut A B SECONDS``: nothing gets through between A and B
 - ``pause A SECONDS``: SIGSTOP, then SIGCONT
 - ``crash A SECONDS kill|crash``: A is killed, or its machine loses its power; it starts again later
+- ``stop A SECONDS BACK``: server A ends in order, with SECONDS for its clients, and starts again
+  BACK seconds later
 - ``clock A SECONDS``: the wall clock jumps
 - ``fail A DOOR ERROR AFTER TIMES``: calls to the outside fail
 - ``latency SECONDS SECONDS``: the network is slow for a while
@@ -96,6 +98,9 @@ class Calamities:
         disk.kill() if how == 'kill' else disk.crash(self._world.random)
         self._cast.crashed(name)
         self._world.later(seconds, self._cast.restart, name)
+
+    def _stop(self, name: str, seconds: float, back: float) -> None:
+        self._cast.stop(name, seconds, back)
 
     def _clock(self, name: str, seconds: float) -> None:
         self._cast.processes[name].jump_clock(seconds)

@@ -70,6 +70,8 @@ class Cast:
         self._working = 0  # lives of clients that have not done their steps
         self._starting: set[str] = set()  # whose they are
         self._fan: Any = None  # its storage
+        self._served: dict[str, StorageServer] = {}  # servers that run
+        self._back: dict[str, float] = {}  # after how many seconds one that ends is started again
         self._packed = ''
         self._reasons = self._find_reasons()
         self._expected = expected_errors(*self._reasons)
@@ -161,8 +163,20 @@ class Cast:
         else:
             self._start_client(next(one for one in self.plan.clients if one.name == name))
 
+    def stop(self, name: str, seconds: float, back: float) -> None:
+        """Have a server end in order.
+
+        :param seconds: for its clients.
+        :param back: seconds after which it is started again.
+        """
+        process, served = self.processes[name], self._served.get(name)
+        if served is not None and not process.dead:
+            self._back[name] = back
+            process.start(served.drain, 'signal', seconds, daemon=True)
+
     def crashed(self, name: str) -> None:
         """A process was killed: what it was at has no end."""
+        self._served.pop(name, None)
         client = self._clients.pop(name, None)
         if client is not None:
             self._packed = max(self._packed, client.packed)
@@ -194,6 +208,8 @@ class Cast:
         """Run a server; where a fault has it fail at the start, start it again."""
         try:
             serve(process)
+            self.counts['stopped'] += 1
+            self.world.later(self._back.pop(name, 0.0), self._start_again, process, name)
         except (CorruptedError, CorruptedTransactionError) as error:
             # as an operator does whose machine has lost its power within a commit
             cut_off(process.disk)
@@ -216,7 +232,9 @@ class Cast:
     def _serve(self, process: Any) -> None:
         options = {'system': process.system, **self.plan.server}
         mend(DATA)
-        StorageServer(PORTS['server'], {'1': FileStorage(DATA)}, **options).serve_forever()
+        self._run_server(
+            'server', StorageServer(PORTS['server'], {'1': FileStorage(DATA)}, **options)
+        )
 
     def _fan_out(self, process: Any) -> None:
         options = {'system': process.system, **(self.plan.fan or {})}
@@ -231,7 +249,13 @@ class Cast:
             system=process.system,
         )
         self._fan = storage
-        StorageServer(PORTS['fan'], {'1': storage}, **options).serve_forever()
+        self._run_server('fan', StorageServer(PORTS['fan'], {'1': storage}, **options))
+
+    def _run_server(self, name: str, server: StorageServer) -> None:
+        self._served[name] = server
+        server.serve_forever()
+        self._served.pop(name, None)
+        server.close()
 
     # Clients.
 

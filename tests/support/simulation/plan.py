@@ -131,6 +131,7 @@ class _Maker:
             plan.faults.append(self._fault(plan))
         self._of_disks(plan)
         self._of_connections(plan)
+        self._of_stops(plan)
         if plan.fan is not None:
             plan.fan['cache_size'] = Random(f'fan {self._seed}').choice((2_000, 1_000_000))
         plan.faults.sort(key=lambda fault: fault[0])
@@ -311,6 +312,20 @@ class _Maker:
             # often it stands still while it connects again, and the others go on
             stop = 8 * plan.latency * random.random() if random.random() < 0.6 else 0.0
             plan.faults.append([0.3 * random.random(), 'flaky', name, pause, count, stop])
+
+    def _of_stops(self, plan: Plan) -> None:
+        """Have a server end in order in some plans, perhaps with little time for its clients."""
+        random = Random(f'stop {self._seed}')
+        if random.random() < 0.15:
+            name = random.choice(
+                ('server', 'server', 'fan') if plan.fan is not None else ('server',)
+            )
+            time = random.choice((0.02, 0.1, 0.5)) * random.random()
+            for _ in range(random.randint(1, 2)):
+                seconds = random.choice((0.0, 0.01, 0.3, 5.0, 5.0))
+                back = random.choice((0.0, 0.3, 3.0))
+                plan.faults.append([time, 'stop', name, seconds, back])
+                time += seconds + back + random.random()
 
     def _failing(self, time: float, process: str) -> list[Any]:
         random = self._random
