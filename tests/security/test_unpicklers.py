@@ -72,6 +72,7 @@ KNOWN = {
         '.extension',
     ): 'of transactions that hold a dictionary; all others are read from their bytes',
     ('serving/doors', 'TransactionMetaData'): 'the base of a class whose extension is guarded',
+    ('serving/index_saving', 'pickle'): 'a pickler, of numbers and places',
     ('serving/resolve', '_compat'): 'a pickler',
     ('serving/resolve', 'tryToResolveConflict'): 'what is replaced',
     ('serving/allowed', 'import_module'): 'modules that the operator names, or BTrees',

@@ -20,6 +20,7 @@ from ZEO.serving.contention import Contention
 from ZEO.serving.database import Database
 from ZEO.serving.fence import Fence
 from ZEO.serving.followers import Followers
+from ZEO.serving.index_saving import IndexSaver
 from ZEO.serving.info import info, role
 from ZEO.serving.invalidations import Invalidations
 from ZEO.serving.later import Workers
@@ -101,6 +102,7 @@ class HostedStorage:
             self.backend.recent_changes,
         )
         RoleWatch(self)
+        self._indexes = IndexSaver(filestorage.file_storages(storage), loop, self.backend)
 
     def info(self) -> dict[str, Any]:
         """Return what get_info answers."""
@@ -195,6 +197,7 @@ class HostedStorage:
     def close(self) -> None:
         """Close the storage."""
         began = self.loop.system.now()
+        self._indexes.close()
         self.backend.close()
         log.info('storage %s is closed after %s', self.name, lasted(self.loop.system.now() - began))
 
