@@ -139,7 +139,16 @@ def prefetches(setting, client):
     return prefetch
 
 
-SCENARIOS = [loads, commits, aborts, invalidations, prefetches]
+def leavings(setting, client):
+    def leave():
+        setting.send_away()
+        client.sync()
+        setting.commit(client, OIDS[:1])
+
+    return leave
+
+
+SCENARIOS = [loads, commits, aborts, invalidations, prefetches, leavings]
 
 
 @everywhere
@@ -243,7 +252,7 @@ def test_the_database_is_right_after_a_strike(setting, step):
 @everywhere
 @on_both
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
-@pytest.mark.parametrize('name', ['ZEO connector', 'ZEO watcher'])
+@pytest.mark.parametrize('name', ['ZEO connector', 'ZEO watcher', 'ZEO leaving a server'])
 def test_a_client_survives_a_strike_at_a_thread_of_its_own(setting, name, step):
     """The one that connects, and the one that reads while no call does."""
     client = setting.open()
@@ -252,7 +261,10 @@ def test_a_client_survives_a_strike_at_a_thread_of_its_own(setting, name, step):
         idle(client)
         striking = ThreadStriker(point, name)
         with striking:
-            connection.lose('a test')
+            if name == 'ZEO leaving a server':
+                setting.send_away()
+            else:
+                connection.lose('a test')
             patiently(client.ping)
             setting.commit(setting.other, OIDS[:2])
             until = time.monotonic() + 0.2

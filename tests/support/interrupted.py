@@ -15,6 +15,7 @@ from support.inside import cache_of
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.StorageServer import StorageServer
+from ZEO.wire.extensions import STOPPING
 
 #: Seconds after which something hangs.
 PATIENCE = 15.0
@@ -68,6 +69,18 @@ class Setting:
         except BaseException:
             client.tpc_abort(metadata)
             raise
+
+    def send_away(self):
+        """Tell all clients that the server stops, as one that is about to stop does."""
+        peers, sent = self.server.hosted['1'].peers, threading.Event()
+
+        def send():
+            for peer in list(peers):
+                peers.send_info(peer, {STOPPING: PATIENCE / 10})
+            sent.set()
+
+        self.server.post(send)
+        assert sent.wait(PATIENCE)
 
     def serial(self, oid):
         found = self.storage.loadBefore(oid, maxtid) if oid in self.storage._index else None

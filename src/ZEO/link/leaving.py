@@ -80,14 +80,13 @@ class Leaving:
 
     def _leave(self, connection: Connection) -> None:
         """In a thread of its own."""
-        reason = f'{connection.where}: the server stops'
         try:
             self._wait_while(connection, lambda: self.is_committing(connection))
-            self._link.on_lost(connection, reason)
+            self._link.on_lost(connection, _reason(connection))
             connection.call_no_more()
             self._wait_while(connection, connection.has_calls)
         finally:
-            connection.lose(reason)
+            connection.lose(_reason(connection))
 
     def to_begin(self) -> Connection:
         """Return a connection for what takes several calls, after waiting for one whose server is
@@ -102,10 +101,17 @@ class Leaving:
         return connection
 
     def wait(self, connection: Connection | None) -> None:
-        """Wait while a connection is being left, if it is."""
+        """Wait while a connection is being left, if it is; it has ended then."""
         if connection is not None and connection.is_stopping:
             self._wait_while(connection, lambda: True)
+            connection.lose(
+                _reason(connection)
+            )  # if the thread that leaves it has not come to that
 
     def _wait_while(self, connection: Connection, condition: Callable[[], bool]) -> None:
         while connection.lost is None and self._system.now() < self._until and condition():
             self._system.sleep(LOOK_AGAIN)
+
+
+def _reason(connection: Connection) -> str:
+    return f'{connection.where}: the server stops'
