@@ -14,6 +14,7 @@ import sys
 from html import escape
 from math import log
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 TOP = Path(__file__).resolve().parent.parent
@@ -50,6 +51,16 @@ CHOSEN = {
 }
 
 
+#: What the page on tuning compares with a read from the cache in memory, and what it calls it.
+COSTS = {
+    'hit-memory': "the client's cache, in memory",
+    'hit-disk': "the client's cache, in a file",
+    'load-unix': 'the server, by a Unix socket',
+    'load-tcp': 'the server, by TCP on one machine',
+    'load-tls': 'the server, by TLS on one machine',
+}
+
+
 def times_better(line: Line) -> float:
     """Return how many times better than ZEO 6: of rates the ratio, of times its reciprocal."""
     assert line.ratio
@@ -78,6 +89,35 @@ def summary(lines: list[Line]) -> str:
             f'     - {times_better(line):.1f}',
         ]
     return '\n'.join([*text, ''])
+
+
+def costs(results: dict[str, Any]) -> str:
+    """Return how many times as long a read takes from one place as from another: ratios, which
+    depend less on the machine than times do.
+    """
+    rates = {
+        row.name: median(run['rate'] for run in results[row.key(False)]['ours'] if 'rate' in run)
+        for row in ROWS
+        if row.name in COSTS
+    }
+    first = rates['hit-memory']
+    return '\n'.join(
+        [
+            '.. Written by scripts/performance_page.py; changes made by hand are lost.',
+            '',
+            '.. list-table::',
+            '   :header-rows: 1',
+            '   :widths: 60 40',
+            '',
+            '   * - An object of 1 KB is read from',
+            '     - time, as a multiple',
+            *(
+                f'   * - {title}\n     - {float(f"{first / rates[name]:.2g}"):g}'
+                for name, title in COSTS.items()
+            ),
+            '',
+        ]
+    )
 
 
 # Pixels of the picture: the height of a line, the place of the bars, and how long ×10 is.
@@ -138,6 +178,7 @@ def files() -> dict[str, str]:
         'performance-table.inc': report.as_rst(lines, stored['facts']),
         'performance-summary.inc': summary(chosen),
         'performance.svg': picture(chosen),
+        'tuning-costs.inc': costs(stored['results']),
     }
 
 
