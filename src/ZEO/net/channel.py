@@ -43,6 +43,32 @@ _PART = 128 * 1024
 class Channel:
     """One accepted connection."""
 
+    # One piece of memory instead of two: where a thousand are sent to in turn, each is far away.
+    __slots__ = (
+        '_loop',
+        '_socket',
+        '_session',
+        '_owner',
+        '_output_limit',
+        '_unread',
+        '_counted',
+        '_tls',
+        '_out',
+        '_pending',
+        '_unsolicited',
+        '_streams',
+        '_events',
+        '_flush_due',
+        '_last_words',
+        '_held',
+        '_kept',
+        '_turn_due',
+        'is_closed',
+        'bytes_received',
+        'bytes_sent',
+        '__weakref__',
+    )
+
     def __init__(
         self,
         loop: Loop,
