@@ -30,6 +30,7 @@ from support.simulation.world import World
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected, ClientStorageError
 from ZEO.serving.crash_safety import mend
+from ZEO.serving.grouped import GroupedFileStorage
 from ZEO.StorageServer import StorageServer
 
 #: Where the servers listen.
@@ -232,9 +233,17 @@ class Cast:
     def _serve(self, process: Any) -> None:
         options = {'system': process.system, **self.plan.server}
         mend(DATA)
-        self._run_server(
-            'server', StorageServer(PORTS['server'], {'1': FileStorage(DATA)}, **options)
-        )
+        storage = FileStorage(DATA) if self.plan.sync is None else self._grouped(process)
+        self._run_server('server', StorageServer(PORTS['server'], {'1': storage}, **options))
+
+    def _grouped(self, process: Any) -> GroupedFileStorage:
+        """Open a storage for which syncs are slow enough to be shared."""
+        storage, most, rng = GroupedFileStorage(DATA), self.plan.sync or 0.0, self.world.random
+        faults = process.disk.faults
+        faults.sleep = process.system.sleep
+        faults.sync_time = lambda: most * rng.random()
+        self.counts['grouped'] += 1
+        return storage
 
     def _fan_out(self, process: Any) -> None:
         options = {'system': process.system, **(self.plan.fan or {})}

@@ -255,8 +255,11 @@ class Disk(Names):
 
     def sync(self, inode: Inode) -> None:
         """Have what a file holds, or what a directory names, on the disk for certain."""
+        synced = {id(change) for change in inode.log}
+        if self.faults.sync_time is not None and self.faults.sleep is not None:
+            self.faults.sleep(self.faults.sync_time())
         self._change('fsync')
-        inode.log.clear()
+        inode.log = [change for change in inode.log if id(change) not in synced]
         self._names_are_safe(inode)
         self._done()
 

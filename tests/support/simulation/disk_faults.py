@@ -27,6 +27,8 @@ class Faults:
     failing: dict[int, int] = field(default_factory=dict)  # number of the call: errno
     delay: Callable[[str], float] | None = None  # seconds that a call takes
     sleep: Callable[[float], None] | None = None  # waits for them
+    #: returns the seconds that a sync takes: what is written meanwhile is not synced
+    sync_time: Callable[[], float] | None = None
     #: the change after which the power is cut; 0: never
     last_change: int = 0
     #: bytes that are written of the change that would come next, if that is a write

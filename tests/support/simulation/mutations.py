@@ -303,6 +303,28 @@ MUTATIONS = [
         '                skip_oids(one, self._loop.system)\n',
         '                pass\n',
     ),
+    Mutation(
+        'answer-before-sync',
+        'a transaction is shown and answered before it is synced',
+        'serving.backends.grouping',
+        '        return entry.answer\n',
+        '        entry.is_synced = True\n        self._show(tid)\n        return entry.answer\n',
+    ),
+    Mutation(
+        'invalidation-before-sync',
+        'an invalidation is sent before its transaction is synced, and may be read',
+        'serving.backends.grouping',
+        '        self._unsynced.append((tid, size))\n',
+        "        self._clients.send(commit.peer, 'invalidateTransaction', tid, entry.oids)\n"
+        '        self._unsynced.append((tid, size))\n',
+    ),
+    Mutation(
+        'synced-too-far',
+        'a sync is taken for one of what was written while it ran',
+        'serving.grouped',
+        '            written, last = self._written, self._ltid\n',
+        "            written, last = self._written, b'\\xff' * 8\n",
+    ),
 ]
 
 BY_NAME = {mutation.name: mutation for mutation in MUTATIONS}

@@ -55,6 +55,8 @@ class Plan:
     :param switches: the share of calls to the outside at which another thread may go on.
     :param pieces: the share of sends and receives that are cut into pieces.
     :param preempted: the share of statements before which another thread may go on.
+    :param sync: seconds of a sync of the server's disk, at most, where its storage is one in which
+        a sync is for several transactions; None: it is another one.
     """
 
     seed: int
@@ -66,6 +68,7 @@ class Plan:
     switches: float = 0.02
     pieces: float = 0.02
     preempted: float = 0.0
+    sync: float | None = None
 
     @classmethod
     def of_seed(cls, seed: int) -> Plan:
@@ -134,6 +137,9 @@ class _Maker:
         self._of_stops(plan)
         if plan.fan is not None:
             plan.fan['cache_size'] = Random(f'fan {self._seed}').choice((2_000, 1_000_000))
+        grouped = Random(f'grouped {self._seed}')
+        if grouped.random() < 0.5:
+            plan.sync = grouped.choice((0.005, 0.05, 0.3))
         plan.faults.sort(key=lambda fault: fault[0])
         return plan
 

@@ -6,8 +6,9 @@ they have changed. Fails: as its kind does; after a sync that has failed, each t
 waited for it, and each later one.
 
 While a thread syncs the file, the loop has the storage write what was voted for since, each
-transaction behind the one before; the next sync is for all of them. Where a client commits alone,
-or a sync takes less time than telling a thread, the loop syncs itself, as for any FileStorage.
+transaction behind the one before; the next sync is for all of them. Where a client is alone,
+or a sync takes hardly more time than telling a thread, the loop syncs itself, as for any
+FileStorage.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ log = logging.getLogger('ZEO.StorageServer')
 
 #: Seconds of a sync from which on a thread does it: telling one takes a tenth of that.
 WORTH_A_THREAD = 0.0005
+
+#: Seconds of a sync from which on it would hold up other clients that only read.
+HOLDS_UP_OTHERS = 0.002
 
 #: Seconds that a sync may take before its clients hear that the outcome is not known.
 LONGEST_SYNC = 60.0
@@ -123,9 +127,12 @@ class GroupBackend(HidingBackend):
             return False
         if self._storage.dirty_oids:  # files of blobs take their time
             return True
-        typical = self.syncing.typical
-        is_slow = typical is None or typical > WORTH_A_THREAD
-        return is_slow and commit.hosted.stats.active_txns > 1
+        typical, hosted = self.syncing.typical, commit.hosted
+        if typical is None:
+            return hosted.stats.active_txns > 1
+        if typical > HOLDS_UP_OTHERS and len(hosted.peers) > 1:
+            return True
+        return typical > WORTH_A_THREAD and hosted.stats.active_txns > 1
 
     def _alone(self, commit: Committing) -> bytes | Later:
         """Write and sync one, in this thread."""
