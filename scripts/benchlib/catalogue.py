@@ -12,7 +12,17 @@ from .registry import JOBS, LIMIT, OURS, PEER, ROLES, ROWS, Row, Target
 __all__ = ['JOBS', 'LIMIT', 'OURS', 'PEER', 'ROLES', 'ROWS', 'Row', 'Target', 'select']
 
 #: The modules that register jobs and roles, in the order in which the table shows their rows.
-MODULES = ('limits', 'loads', 'commits', 'fleet', 'bulk', 'lifecycle', 'zodblevel', 'rawclient')
+MODULES = (
+    'limits',
+    'loads',
+    'commits',
+    'fleet',
+    'bulk',
+    'lifecycle',
+    'zodblevel',
+    'ahead',
+    'rawclient',
+)
 
 for module in MODULES:
     import_module(f'.{module}', __package__)

@@ -7,6 +7,7 @@ text is the last line of the server's log.
 
 from __future__ import annotations
 
+import inspect
 import os
 import ssl
 import subprocess
@@ -26,6 +27,7 @@ START_TIMEOUT = 60.0
 CONFIGURATION = """\
 <zeo>
   address {address}
+  {keys}
   {ssl}
 </zeo>
 {storage}
@@ -63,6 +65,19 @@ def _has_grouped() -> bool:
         return False
 
 
+def understands(option: str) -> bool:
+    """Return whether clients and servers of this implementation have an option."""
+    from ZEO.ClientStorage import ClientStorage
+
+    return option in inspect.signature(ClientStorage.__init__).parameters
+
+
+def _lines(keys: dict[str, str]) -> str:
+    return '\n  '.join(
+        f'{key} {value}' for key, value in keys.items() if understands(key.replace('-', '_'))
+    )
+
+
 def make_certificate() -> None:
     """Make cert.pem and key.pem in the working directory."""
     command = (
@@ -79,10 +94,16 @@ class Server:
     kind: 'file', 'grouped' (a FileStorage that syncs transactions of several clients at once, where
     this implementation has it), 'blob' (a FileStorage with blobs) or 'memory'; transport: 'unix',
     'tcp' or 'tls'; sync_seconds: what each sync of a file takes longer than here, as on another
-    disk.
+    disk; keys: more keys of its configuration, for this implementation.
     """
 
-    def __init__(self, kind: str = 'file', transport: str = 'unix', sync_seconds: float = 0.0):
+    def __init__(
+        self,
+        kind: str = 'file',
+        transport: str = 'unix',
+        sync_seconds: float = 0.0,
+        keys: dict[str, str] | None = None,
+    ):
         here = os.getcwd()
         if kind == 'grouped' and not _has_grouped():
             kind = 'file'
@@ -96,7 +117,12 @@ class Server:
         if self._tls:
             make_certificate()
         Path('server.conf').write_text(
-            CONFIGURATION.format(address=text, storage=STORAGES[kind], ssl=SSL if self._tls else '')
+            CONFIGURATION.format(
+                address=text,
+                storage=STORAGES[kind],
+                ssl=SSL if self._tls else '',
+                keys=_lines(keys or {}),
+            )
         )
         self.process: Process | None = None
 
@@ -163,7 +189,13 @@ class Server:
 
 
 def open_client(address: Address, cache_size: int = 20_000_000, **options: Any) -> Any:
-    """Return a connected ClientStorage; `options` as its constructor takes them."""
+    """Return a connected ClientStorage; `options` as its constructor takes them.
+
+    Without read-ahead, where they do not ask for it: other rows show what a load costs.
+    """
     from ZEO.ClientStorage import ClientStorage
+
+    if understands('read_ahead'):
+        options.setdefault('read_ahead', False)
 
     return ClientStorage(address, cache_size=cache_size, wait_timeout=30, **options)

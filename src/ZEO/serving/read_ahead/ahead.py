@@ -23,7 +23,7 @@ from ZODB.utils import maxtid, z64
 from ZEO.net.channel import Channel
 from ZEO.net.loop import ENDS, Loop
 from ZEO.serving.invalidations import Invalidations
-from ZEO.serving.read_ahead.candidates import Candidates
+from ZEO.serving.read_ahead.candidates import Candidates, Group
 from ZEO.serving.read_ahead.sent import Sent
 from ZEO.serving.read_ahead.shared import SharedAhead
 from ZEO.serving.read_ahead.window import ROOM, Window
@@ -33,9 +33,9 @@ from ZEO.wire.messages import Codec
 
 Found = tuple[bytes, bytes, Any]  # data, tid, end tid or None
 
-#: Objects that a client wants, after which it is not likely to want what follows one that it was
-#: sent before and has not used.
-_DEEP_LIFE = 64
+#: Objects that a client wants, after which it is not likely to want what follows one that it has
+#: wanted before; and what follows one that it was sent before and has not used.
+_LIFE, _DEEP_LIFE = 12, 8
 
 #: Oids that are named at a time, and bytes of records in one message.
 _AT_ONCE, _MESSAGE = 64, 32 * 1024
@@ -76,11 +76,13 @@ class Ahead:
         self._as_of = invalidations.newest  # the last transaction that _sent takes into account
         self._last: bytes | None = None  # what the client has loaded last
         # what follows what the client has, the likeliest first; and what follows what it was sent
-        self._candidates = Candidates()
+        self._candidates = Candidates(_LIFE)
         self._deeper = Candidates(_DEEP_LIFE)
         self._step = 0  # how many objects the client has wanted
-        self._coming: deque[bytes] = deque()  # what was named, and not sent yet
+        self._coming: deque[tuple[bytes, Group]] = deque()  # what was named, and not sent yet
         self._due = False  # whether the loop will call _push
+        self._room = 0  # records for which there is room behind the last load
+        self._bytes_left = 0.0  # that may be sent before the client wants another object
         shared.figures.clients += 1
 
     def close(self) -> None:
@@ -102,12 +104,17 @@ class Ahead:
         self._follow(oid)
         if end is not None:  # not what it would load from a later snapshot
             return
-        if sent.add(oid) and not window.used(oid):
-            sent.forget_near(oid)
-            sent.add(oid)
+        if sent.add(oid):
+            group = window.used(oid)
+            if group is None:
+                sent.forget_near(oid)
+                sent.add(oid)
+            else:
+                self._likely(group)
         self._add_first(oid, data)
+        self._room, self._bytes_left = ROOM, window.bytes_left(True)
         if not self._coming:
-            self._name(ROOM)
+            self._name()
 
     def used(self, oids: Iterable[bytes]) -> None:
         """The client has used what it was sent: go on from there."""
@@ -115,12 +122,15 @@ class Ahead:
         if self._as_of != self._invalidations.newest:
             self._catch_up()
         for oid in oids:
-            if window.used(oid):
+            group = window.used(oid)
+            if group is not None:
                 self._follow(oid)
+                self._likely(group)
                 found = self._read(oid)
                 if found is not None:
                     self._add_first(oid, found[0])
         window.grow()
+        self._bytes_left = max(self._bytes_left, window.bytes_left(False))
         # a load may come right behind this, and is not to be sent twice
         self._push_soon()
 
@@ -151,35 +161,42 @@ class Ahead:
     def _add_first(self, oid: bytes, data: bytes) -> None:
         self._candidates.put(self._step, self._next(oid, data))
 
-    def _choose(self, least: int = 0) -> list[bytes]:
+    def _likely(self, group: Group) -> None:
+        """One of a group was used: the others are likely as well."""
+        group.used += 1
+        self._deeper.used(self._step, group)
+        self._candidates.used(self._step, group)
+
+    def _choose(self) -> list[tuple[bytes, Group]]:
         """Take as many candidates as there is room for."""
         window = self._window
-        room = min(_AT_ONCE, window.room(least))
+        room = min(_AT_ONCE, window.room(self._room)) if self._bytes_left > 0 else 0
         chosen = self._take(self._candidates, room)
         if len(chosen) < room:
-            deeper = self._take(self._deeper, min(room - len(chosen), window.room_deep()))
+            deeper = self._take(self._deeper, min(room - len(chosen), window.deep))
             window.take_deep(len(deeper))
             chosen += deeper
+        self._room = max(0, self._room - len(chosen))
         return chosen
 
-    def _take(self, candidates: Candidates, most: int) -> list[bytes]:
-        sent = self._sent
-        chosen: list[bytes] = []
+    def _take(self, candidates: Candidates, most: int) -> list[tuple[bytes, Group]]:
+        sent, step, share = self._sent, self._step, self._window.share
+        chosen: list[tuple[bytes, Group]] = []
         while len(chosen) < most:
-            oid = candidates.take(self._step)
-            if oid is None:
+            found = candidates.take(step, share)
+            if found is None:
                 break
-            if not sent.add(oid):
-                chosen.append(oid)
+            if not sent.add(found[0]):
+                chosen.append(found)
         return chosen
 
     # Sending.
 
-    def _name(self, least: int) -> None:
+    def _name(self) -> None:
         """Say what will be sent, and send it when all that arrived was answered."""
         if self._channel.unsent > _BACKLOG:
             return
-        chosen = self._choose(least)
+        chosen = self._choose()
         if chosen:
             self._send([], chosen)
             self._coming.extend(chosen)
@@ -214,27 +231,30 @@ class Ahead:
         now = self._loop.system.now
         size, until = 0, now() + _TURN
         records: list[tuple[bytes, bytes, bytes]] = []
-        following: list[bytes] = []
         while coming and size < _MESSAGE:
-            oid = coming.popleft()
-            found = self._read(oid)
+            oid, group = coming.popleft()
+            over = self._bytes_left <= 0
+            found = None if over else self._read(oid)
             if found is None or len(found[0]) > _LARGE:
                 records.append((oid, b'', z64))
+                if over:
+                    self._sent.discard((oid,))
             else:
                 data, tid, _ = found
                 records.append((oid, data, tid))
                 size += len(data)
-                window.sent(oid, len(data))
-                following += self._next(oid, data)
+                self._bytes_left -= len(data)
+                window.sent(oid, len(data), group)
+                self._deeper.put(self._step, self._next(oid, data))
             if now() > until:
                 break
-        self._deeper.put(self._step, following)
         return records
 
     def _give_up(self) -> None:
         """Tell the client not to wait for what was named."""
-        self._sent.discard(self._coming)
-        records = [(oid, b'', z64) for oid in self._coming]
+        oids = [oid for oid, _ in self._coming]
+        self._sent.discard(oids)
+        records = [(oid, b'', z64) for oid in oids]
         self._coming.clear()
         if records:
             self._send(records, [])
@@ -249,5 +269,8 @@ class Ahead:
             return None
         return found if found is not None and found[2] is None else None
 
-    def _send(self, records: list[tuple[bytes, bytes, bytes]], named: list[bytes]) -> None:
-        self._channel.send(frame(self._codec.send('readAhead', (records, named))))
+    def _send(
+        self, records: list[tuple[bytes, bytes, bytes]], named: list[tuple[bytes, Group]]
+    ) -> None:
+        message = records, [oid for oid, _ in named]
+        self._channel.send(frame(self._codec.send('readAhead', message)))

@@ -1,55 +1,74 @@
 """What a client may want next, for when there is room to send it.
 
-Enters: oids, those that one object leads to at a time. Leaves: oids, the likeliest first. Fails:
-never; what is too much is forgotten, and is found again where it is needed.
+Enters: oids, those that one object leads to at a time; which of them were used. Leaves: oids, the
+likeliest first. Fails: never; what is too much is forgotten, and is found again where it is needed.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-#: Objects that are kept: more than a client is sent in one go.
-_MOST = 1000
+#: Groups that are kept, and objects in one of them: more than a client is sent in one go.
+_MOST_GROUPS, _MOST = 64, 500
+
+#: Objects of a group that may be sent for each that was used.
+_FOR_USED = 2
+
+
+class Group:
+    """What one object leads to.
+
+    :param step: how many objects the client had wanted by then, or when the last of it was used.
+    """
+
+    __slots__ = ('given', 'oids', 'step', 'used')
+
+    def __init__(self, step: int, oids: list[bytes]) -> None:
+        self.step = step
+        self.oids = deque(oids[:_MOST])
+        self.given = 0  # how many of them were sent
+        self.used = 0  # and of those, used
 
 
 class Candidates:
-    """Those of one client; what was found last goes first.
+    """Those of one client; what was found or used last goes first.
 
-    :param life: after how many steps of the client they are not likely any more.
+    :param life: for how many steps of the client they are likely, from when they were found, or one
+        of them was used.
     """
 
-    def __init__(self, life: float = float('inf')) -> None:
+    def __init__(self, life: int) -> None:
         self._life = life
-        self._groups: deque[tuple[int, deque[bytes]]] = deque()  # each with the step of its time
-        self._count = 0
+        self._groups: deque[Group] = deque()
 
     def put(self, step: int, oids: list[bytes]) -> None:
-        """Take more, in their order, before all others."""
+        """Take what an object leads to, before all others."""
         if oids:
-            self._groups.appendleft((step, deque(oids)))
-            self._count += len(oids)
-            while self._count > _MOST:
-                _, last = self._groups[-1]
-                last.pop()
-                self._count -= 1
-                if not last:
-                    self._groups.pop()
+            self._groups.appendleft(Group(step, oids))
+            if len(self._groups) > _MOST_GROUPS:
+                self._groups.pop()
 
-    def take(self, step: int) -> bytes | None:
-        """Return the likeliest, which is not kept any more; None when there is none."""
-        while self._groups:
-            since, group = self._groups[0]
-            if group and step - since <= self._life:
-                self._count -= 1
-                return group.popleft()
-            self._count -= len(group)
-            self._groups.popleft()
+    def used(self, step: int, group: Group) -> None:
+        """One of a group was used: the others are likely as well."""
+        group.step = step
+        if group.oids and group in self._groups:
+            self._groups.remove(group)
+            self._groups.appendleft(group)
+
+    def take(self, step: int, most: int) -> tuple[bytes, Group] | None:
+        """Return the likeliest, which is not kept any more; None when there is none.
+
+        :param most: how many of a group may be sent before any of it was used.
+        """
+        groups = self._groups
+        while groups and (not groups[-1].oids or step - groups[-1].step > self._life):
+            groups.pop()
+        for group in groups:
+            if group.oids and group.given < most + _FOR_USED * group.used:
+                group.given += 1
+                return group.oids.popleft(), group
         return None
 
     def clear(self) -> None:
         """Forget all."""
         self._groups.clear()
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count

@@ -6,28 +6,38 @@ be sent now. Fails: never, whatever a client says: it can only say it of records
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 from ZEO.serving.read_ahead.figures import Figures
 
 #: Records under way at the beginning, and at least and at most.
 _FIRST, _LEAST, _MOST = 64, 4, 512
 
-#: Records for which there is room behind each load, whatever has not been used.
-ROOM = 8
+#: Of what one object leads to, the records that may be sent before one of them was used: at least
+#: the first number, and the second share of the records under way.
+_LEAST_SHARE, _SHARE_OF_ONE = 8, 4
+
+#: Records for which there is room behind each load, whatever is under way.
+ROOM = 16
 
 #: Records that may be sent because of others that were not used yet: at the beginning; one more for
 #: so many loads, and for each that is used so many; at most a share of the records under way.
 _DEEP, _LOADS_FOR_ONE, _FOR_USED, _DEEP_SHARE = 16, 2, 2, 4
 
 #: Bytes under way at most: so many and a share of those that were of use lately, but never more
-#: than the third.
-_FIRST_BYTES, _BYTES_SHARE, _MOST_BYTES = 48 * 1024, 0.5, 1024 * 1024
+#: than the third; the fourth more behind a load.
+_FIRST_BYTES, _BYTES_SHARE, _MOST_BYTES, _ROOM_BYTES = 32 * 1024, 0.5, 1024 * 1024, 16 * 1024
 
-#: Loads after which a record that was not used by then counts as unused.
+#: Objects that the client wants, after which a record that it has not used is not under way any
+#: more: it leaves its place to likelier ones, such as those that follow what was wanted since.
+_RECENT = 24
+
+#: Loads after which a record that was not used by then counts as sent in vain.
 _PATIENCE = 48
 
 #: Records whose use is known, by which the share is judged the first time, and after which older
 #: ones count for half.
-_ENOUGH, _MEMORY = 32, 256
+_ENOUGH, _MEMORY = 64, 256
 
 #: The share of used records below which nothing more is sent, and above which more is.
 _BAD, _GOOD = 0.25, 0.75
@@ -35,11 +45,26 @@ _BAD, _GOOD = 0.25, 0.75
 #: Loads until it is tried again; after each failure twice as many, up to the second number.
 _PAUSE, _LONGEST_PAUSE = 1_000, 64_000
 
-#: Bytes that may be sent in vain: so many, and a share of those that were of use.
-_FREE_BYTES, _SHARE = 48 * 1024, 0.3
+#: Bytes of records that are not used, and not under way any more: so many, and a share of those
+#: that were of use.
+_FREE_BYTES, _SHARE = 64 * 1024, 0.3
 
 #: Useful bytes after which older ones count for half, so that a good past does not pay for ever.
 _BYTE_MEMORY = 8 * 1024 * 1024
+
+
+class _Unused(NamedTuple):
+    """A record that was sent and not used yet.
+
+    :param steps: how many objects the client had wanted when it was sent.
+    :param loads: how many it had asked for.
+    :param group: what it was sent with.
+    """
+
+    steps: int
+    loads: int
+    size: int
+    group: Any
 
 
 class Window:
@@ -48,85 +73,87 @@ class Window:
     def __init__(self, figures: Figures) -> None:
         self._figures = figures
         self.size = _FIRST
-        self._unused: dict[bytes, tuple[int, int]] = {}  # oid -> loads when it was sent, its bytes
-        self._bytes = 0  # of those
-        self._loads = 0
+        self._recent: dict[bytes, _Unused] = {}  # under way
+        self._old: dict[bytes, _Unused] = {}
+        self._recent_bytes = self._old_bytes = 0
+        self._steps = 0  # objects that the client has wanted
+        self._loads = 0  # objects that it has asked for
         self._used = self._wasted = 0  # records, lately
         self._useful = 0.0  # bytes of answers and used records
-        self._vain = 0.0  # bytes of unused records
+        self._vain = 0.0  # bytes of records that were sent in vain
         self._pause = _PAUSE
         self._deep = float(_DEEP)  # how many more may be sent because of others that were not used
-        self.open_at = 0  # the number of the load from which on anything is sent
+        self._open_at = 0  # the number of the load from which on anything is sent
 
     @property
     def is_open(self) -> bool:
         """Whether this client is sent anything now."""
-        return self._loads >= self.open_at
+        return self._loads >= self._open_at
 
-    def room(self, least: int = 0) -> int:
+    @property
+    def share(self) -> int:
+        """How many of what one object leads to may be sent before any of it was used."""
+        return max(_LEAST_SHARE, self.size // _SHARE_OF_ONE)
+
+    def room(self, left: int) -> int:
         """Return how many more records may be sent now.
 
-        :param least: if there are bytes for any.
+        :param left: of the room behind the last load.
         """
-        useful = self._useful
-        if (
-            self._vain > _FREE_BYTES + _SHARE * useful
-            or self._bytes > _FIRST_BYTES + _BYTES_SHARE * useful
-            or self._bytes > _MOST_BYTES
-        ):
+        if self._vain + self._old_bytes > _FREE_BYTES + _SHARE * self._useful:
             return 0
-        return max(least, self.size - len(self._unused))
+        if self._recent_bytes > self._most_bytes():
+            return left
+        return max(left, self.size - len(self._recent))
 
-    def room_deep(self) -> int:
-        """Return how many of those may be sent because of others that were not used yet."""
-        return min(int(self._deep), self.room())
+    def bytes_left(self, behind_load: bool) -> float:
+        """Return how many bytes more may be sent now; behind a load always a few."""
+        left = self._most_bytes() - self._recent_bytes
+        return max(left, _ROOM_BYTES) if behind_load else left
+
+    def _most_bytes(self) -> float:
+        return min(_MOST_BYTES, _FIRST_BYTES + _BYTES_SHARE * self._useful)
+
+    @property
+    def deep(self) -> int:
+        """How many more may be sent because of others that were not used yet."""
+        return int(self._deep)
 
     def take_deep(self, count: int) -> None:
         """So many were."""
         self._deep -= count
 
+    # What happens.
+
     def loaded(self, size: int) -> None:
         """The client has asked for a record of that many bytes."""
         self._loads += 1
         self._gain(1 / _LOADS_FOR_ONE)
-        self._count_useful(size)
-        unused, oldest_wanted = self._unused, self._loads - _PATIENCE
-        while unused:
-            oid = next(iter(unused))
-            sent_at, bytes_ = unused[oid]
-            if sent_at >= oldest_wanted:
-                break
-            del unused[oid]
-            self._bytes -= bytes_
-            self._vain += bytes_
-            self._wasted += 1
-            self._figures.wasted += 1
+        self._step(size)
+        self._give_up()
         if self._used + self._wasted >= _ENOUGH:
             self._judge()
 
-    def sent(self, oid: bytes, size: int) -> None:
+    def sent(self, oid: bytes, size: int, group: Any) -> None:
         """The client is sent a record that it has not asked for."""
-        before = self._unused.pop(oid, None)
-        if before is not None:
-            self._bytes -= before[1]
-        self._unused[oid] = self._loads, size
-        self._bytes += size
+        self._take(oid)
+        self._recent[oid] = _Unused(self._steps, self._loads, size, group)
+        self._recent_bytes += size
         self._figures.sent += 1
         self._figures.bytes += size
 
-    def used(self, oid: bytes) -> bool:
-        """The client has used a record, or asked for it all the same; return whether it was sent
-        it, and has not said so before.
+    def used(self, oid: bytes) -> Any:
+        """The client has used a record, or asked for it all the same; return what it was sent with,
+        or None where it was not sent it, or has said so before.
         """
-        found = self._unused.pop(oid, None)
+        found = self._take(oid)
         if found is None:
-            return False
-        self._bytes -= found[1]
-        self._count_useful(found[1])
+            return None
+        self._step(found.size)
         self._used += 1
         self._gain(_FOR_USED)
         self._figures.used += 1
-        return True
+        return found.group
 
     def grow(self) -> None:
         """Judge by what was used lately, after a report."""
@@ -134,14 +161,48 @@ class Window:
         if known >= self.size / 2 and self._used >= _GOOD * known:
             self.size = min(_MOST, 2 * self.size)
 
-    def _gain(self, more: float) -> None:
-        self._deep = min(self._deep + more, max(_DEEP, self.size / _DEEP_SHARE))
+    def _take(self, oid: bytes) -> _Unused | None:
+        """Return a record that was not used yet, which is forgotten."""
+        found = self._recent.pop(oid, None)
+        if found is not None:
+            self._recent_bytes -= found.size
+            return found
+        found = self._old.pop(oid, None)
+        if found is not None:
+            self._old_bytes -= found.size
+        return found
 
-    def _count_useful(self, size: int) -> None:
+    def _step(self, size: int) -> None:
+        """The client has wanted a record of that many bytes."""
+        self._steps += 1
         self._useful += size
         if self._useful > _BYTE_MEMORY:
             self._useful /= 2
             self._vain /= 2
+        recent, limit = self._recent, self._steps - _RECENT
+        while recent:
+            oid = next(iter(recent))
+            if recent[oid].steps >= limit:
+                break
+            unused = self._old[oid] = recent.pop(oid)
+            self._recent_bytes -= unused.size
+            self._old_bytes += unused.size
+
+    def _give_up(self) -> None:
+        """Count what was not used in time as sent in vain."""
+        old, limit = self._old, self._loads - _PATIENCE
+        while old:
+            oid = next(iter(old))
+            if old[oid].loads >= limit and len(old) <= _MOST:
+                break
+            size = old.pop(oid).size
+            self._old_bytes -= size
+            self._vain += size
+            self._wasted += 1
+            self._figures.wasted += 1
+
+    def _gain(self, more: float) -> None:
+        self._deep = min(self._deep + more, max(_DEEP, self.size / _DEEP_SHARE))
 
     def _judge(self) -> None:
         known = self._used + self._wasted
@@ -156,7 +217,7 @@ class Window:
 
     def _close(self) -> None:
         """Send nothing for a while."""
-        self.open_at = self._loads + self._pause
+        self._open_at = self._loads + self._pause
         self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
         self.size = _LEAST
         self._used = self._wasted = 0
