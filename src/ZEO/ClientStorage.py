@@ -429,8 +429,8 @@ class ClientStorage(ConflictResolvingStorage):
         state = self._state
         ahead = state.ahead
         if found is None and (oid in ahead.staged or oid in ahead.expected):
-            if ahead.bring(oid, self._server.connection):
-                found = self._cache.loadBefore(oid, tid)
+            ahead.bring(oid, self._server.connection)
+            found = self._cache.loadBefore(oid, tid)
         if found is not None and tid > state.covered:  # it may have ended by now
             self._catch_up()
             found = self._cache.loadBefore(oid, tid)

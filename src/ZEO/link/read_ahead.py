@@ -129,48 +129,42 @@ class ReadAhead:
 
     # What the application wants.
 
-    def bring(self, oid: bytes, connection: Connection | None) -> bool:
-        """Have a record in the cache, if it has come or is under way; return whether it is there.
+    def bring(self, oid: bytes, connection: Connection | None) -> None:
+        """Have a record in the cache, if it has come or is under way.
 
         :param connection: on which it comes.
         """
-        if oid not in self.staged and not self._wait_for(oid, connection):
-            return False
-        if not under(self._lock, self._use, oid):
-            return False
-        if len(self.used) >= _REPORT and (
-            len(self.used) >= _ENOUGH or len(self.used) >= len(self.staged)
-        ):
+        if oid not in self.staged:
+            self._wait_for(oid, connection)
+        under(self._lock, self._use, oid)
+        used = len(self.used)
+        if used >= _REPORT and (used >= _ENOUGH or used >= len(self.staged)):
             self.report(connection, now=True)
-        return True
 
-    def _use(self, oid: bytes) -> bool:
+    def _use(self, oid: bytes) -> None:
         found = self.staged.get(oid)
-        if found is None:
-            return False
-        data, tid = found
-        self._cache.store(oid, tid, None, data)
-        self._remove(oid)
-        self.used.append(oid)
-        self.taken += 1
-        return True
+        if found is not None:  # else another thread has it in the cache by now
+            data, tid = found
+            self._cache.store(oid, tid, None, data)
+            self._remove(oid)
+            self.used.append(oid)
+            self.taken += 1
 
-    def _wait_for(self, oid: bytes, connection: Connection | None) -> bool:
-        """Wait for what was announced; return whether it has come."""
+    def _wait_for(self, oid: bytes, connection: Connection | None) -> None:
+        """Wait for what was announced."""
         if connection is None:
-            return False
+            return
         if self.used:
             self.report(connection)
         waiting = self._waiting.setdefault(oid, SharedWaiting('readAhead'))
-        if oid not in self.expected:
+        if oid not in self.expected:  # it has come in between
             self._waiting.pop(oid, None)
-            waiting.done = True  # it has come in between
+            waiting.done = True
         try:
             connection.flush()
             connection.finish_waiting(waiting)
         except ClientStorageError:  # asking for it will show it
-            return False
-        return oid in self.staged
+            pass
 
     def report(self, connection: Connection | None, now: bool = False) -> None:
         """Tell the server what was used, so that it sends more of that, and less of the rest.

@@ -84,6 +84,22 @@ MUTATIONS = [
         'if self.last_tid is None:',
     ),
     Mutation(
+        'read-ahead-behind-an-invalidation',
+        'an invalidation does not reach the records that were sent ahead and wait',
+        'link.state',
+        '        self.ahead.forget(oids)  # first, see there\n',
+        '',
+    ),
+    Mutation(
+        'read-ahead-of-the-past',
+        'a record that is sent ahead is read some time before it is sent',
+        'serving.read_ahead.ahead',
+        '        self._channel.send(frame(self._codec.send(',
+        '        later = self._channel.send if not records else lambda data: (\n'
+        '            self._loop.later(0.01, lambda: self._channel.send(data)))\n'
+        '        later(frame(self._codec.send(',
+    ),
+    Mutation(
         'queue-off-by-one',
         'the answer to getInvalidations leaves the newest transaction out',
         'serving.invalidations',

@@ -105,7 +105,7 @@ class Ahead:
         if end is not None:  # not what it would load from a later snapshot
             return
         if sent.add(oid):
-            group = window.used(oid)
+            group = window.asked(oid)
             if group is None:
                 sent.forget_near(oid)
                 sent.add(oid)

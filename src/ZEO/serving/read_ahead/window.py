@@ -136,15 +136,17 @@ class Window:
 
     def sent(self, oid: bytes, size: int, group: Any) -> None:
         """The client is sent a record that it has not asked for."""
-        self._take(oid)
+        before = self._take(oid)
+        if before is not None:  # it was lost
+            self._waste(before.size)
         self._recent[oid] = _Unused(self._steps, self._loads, size, group)
         self._recent_bytes += size
         self._figures.sent += 1
         self._figures.bytes += size
 
     def used(self, oid: bytes) -> Any:
-        """The client has used a record, or asked for it all the same; return what it was sent with,
-        or None where it was not sent it, or has said so before.
+        """The client has used a record; return what it was sent with, or None where it was not sent
+        it, or has said so before.
         """
         found = self._take(oid)
         if found is None:
@@ -153,6 +155,14 @@ class Window:
         self._used += 1
         self._gain(_FOR_USED)
         self._figures.used += 1
+        return found.group
+
+    def asked(self, oid: bytes) -> Any:
+        """The client has asked for a record although it was sent it; return the same."""
+        found = self._take(oid)
+        if found is None:
+            return None
+        self._waste(found.size)
         return found.group
 
     def grow(self) -> None:
@@ -197,9 +207,12 @@ class Window:
                 break
             size = old.pop(oid).size
             self._old_bytes -= size
-            self._vain += size
-            self._wasted += 1
-            self._figures.wasted += 1
+            self._waste(size)
+
+    def _waste(self, size: int) -> None:
+        self._vain += size
+        self._wasted += 1
+        self._figures.wasted += 1
 
     def _gain(self, more: float) -> None:
         self._deep = min(self._deep + more, max(_DEEP, self.size / _DEEP_SHARE))

@@ -1,0 +1,308 @@
+"""A server sends a client what it will ask for next, in bounds, and stops when it is not used."""
+
+import random
+import time
+
+import pytest
+import transaction
+import ZODB
+from BTrees.IOBTree import IOBTree
+from persistent.mapping import PersistentMapping
+from ZODB.MappingStorage import MappingStorage
+from ZODB.utils import maxtid, p64, u64, z64
+
+from support.scripted import RawClient
+from ZEO.Exceptions import ConfigurationError
+from ZEO.serving.read_ahead.candidates import Candidates
+from ZEO.serving.read_ahead.figures import Figures
+from ZEO.serving.read_ahead.learnt import Learnt
+from ZEO.serving.read_ahead.sent import Sent
+from ZEO.serving.read_ahead.window import Window
+from ZEO.StorageServer import StorageServer
+from ZEO.wire import guarded
+from ZEO.wire.likely_references import likely_references
+
+PAGES = 300
+
+
+@pytest.fixture
+def storage():
+    """A storage with pages in a BTree, each of which has an object of its own."""
+    storage = MappingStorage()
+    db = ZODB.DB(storage)
+    with db.transaction() as connection:
+        connection.root.pages = pages = IOBTree()
+        for number in range(PAGES):
+            pages[number] = page = PersistentMapping(text='x' * 300)
+            page['more'] = PersistentMapping(number=number)
+    return storage
+
+
+def walk(client):
+    """Look at every page; return how many there are."""
+    db = ZODB.DB(client)
+    with db.transaction() as connection:
+        return sum(page['more']['number'] == n for n, page in connection.root.pages.items())
+
+
+@pytest.fixture
+def open_client(storage, serving, clients):
+    def open_client(read_ahead='always', takes=True):
+        server = serving(storage, read_ahead=read_ahead)
+        return clients(server.addr, read_ahead=takes), server.hosted['1']
+
+    return open_client
+
+
+def test_a_walk_takes_a_fifth_of_the_loads(open_client):
+    client, hosted = open_client()
+    assert walk(client) == PAGES
+    figures = hosted.status()['read-ahead']
+    assert hosted.status()['loads'] < 2 * PAGES / 5
+    assert figures['sent'] >= figures['used'] > PAGES and figures['clients'] == 1
+    assert state(client).taken > PAGES
+
+
+def state(client):
+    return client._state.ahead
+
+
+@pytest.mark.parametrize(
+    'read_ahead, options', [('off', {}), ('network', {}), ('always', {'takes': False})]
+)
+def test_nothing_is_sent_where_it_is_switched_off_or_over_a_unix_socket(
+    open_client, read_ahead, options
+):
+    client, hosted = open_client(read_ahead, **options)
+    assert walk(client) == PAGES
+    assert hosted.status()['read-ahead']['sent'] == 0
+    assert hosted.status()['loads'] > 2 * PAGES
+
+
+def test_clients_over_a_network_have_it_by_default(storage, serving, clients):
+    server = serving(storage, ('127.0.0.1', 0))
+    assert walk(clients(server.addr)) == PAGES
+    assert server.hosted['1'].status()['read-ahead']['used'] > PAGES
+
+
+def test_another_value_is_an_error(storage, sockets):
+    with pytest.raises(ConfigurationError, match="read_ahead is 'yes': give one of network, "):
+        StorageServer(sockets(), {'1': storage}, read_ahead='yes')
+
+
+def test_a_client_that_reads_while_others_commit_sees_every_change(open_client, clients):
+    client, _ = open_client()
+    db = ZODB.DB(client)
+    other = ZODB.DB(clients(client._server.addresses[0]))
+    choose = random.Random(5)
+    for turn in range(6):
+        with other.transaction() as connection:
+            page = connection.root.pages[choose.randrange(PAGES)]
+            page['more']['number'] = page['text'] = f'turn {turn}'
+        db.cacheMinimize()
+        client._cache.clear()
+        transaction.begin()
+        client.ping()
+        connection = db.open()
+        texts = {page['text'] for page in connection.root.pages.values()}
+        assert f'turn {turn}' in texts
+        connection.close()
+
+
+# A client that does nothing by itself.
+
+
+class Reader:
+    """Takes records ahead; says what it has used when the test does."""
+
+    def __init__(self, server):
+        self.raw = RawClient(server.addr)
+        self.raw.tell('set_client_label', 'reader\nrecords_ahead')
+        self.sent = {}
+        self.named = set()
+        self.bytes = 0
+
+    def load(self, oid):
+        """Load an object, and take all that comes."""
+        number = self.raw.ask('loadBefore', oid, maxtid)
+        end = self.raw.ask('ping')
+        while True:
+            message_id, _, name, args = self.raw.next()
+            if name == 'readAhead':
+                self._take(*args)
+            elif message_id == end:
+                if not self.named:
+                    return
+                end = self.raw.ask('ping')
+            else:
+                assert message_id == number or name in ('info', 'invalidateTransaction')
+
+    def _take(self, records, following):
+        for oid, data, _ in records:
+            self.named.discard(oid)
+            if data:
+                assert oid not in self.sent
+                self.sent[oid] = data
+                self.bytes += len(data)
+        self.named.update(following)
+
+
+@pytest.fixture
+def reader(storage, serving):
+    made = []
+
+    def make():
+        server = serving(storage, read_ahead='always')
+        made.append(Reader(server))
+        return made[-1], server.hosted['1']
+
+    yield make
+    for one in made:
+        one.raw.close()
+
+
+def oids_of(storage):
+    return sorted({record.oid for txn in storage.iterator() for record in txn})
+
+
+def test_nothing_is_sent_twice(reader, storage):
+    one, _ = reader()
+    for oid in oids_of(storage)[:100]:
+        if oid not in one.sent:
+            one.load(oid)
+    assert one.sent
+
+
+def test_what_has_changed_is_sent_again(reader, storage, metadata):
+    one, hosted = reader()
+    one.load(z64)
+    changed = next(iter(one.sent))
+    client = RawClient(one.raw.stream.getpeername())
+    found = client.call('loadBefore', changed, maxtid)
+    client.commit(1, (changed, found[1], found[0]))
+    client.close()
+    del one.sent[changed]
+    one.load(z64)
+    assert changed in one.sent
+
+
+def test_a_client_that_uses_nothing_is_sent_no_more_after_a_while(reader):
+    one, hosted = reader()
+    for _ in range(200):  # as if it had lost all that it was sent
+        one.sent.clear()
+        one.load(z64)
+    figures = hosted.status()['read-ahead']
+    assert figures['stopped'] == 1 and figures['used'] == 0 < figures['wasted']
+    assert one.bytes < 400_000
+    one.sent.clear()
+    one.load(z64)
+    assert not one.sent
+
+
+def test_what_a_client_says_of_records_that_it_was_not_sent_changes_nothing(reader, storage):
+    one, hosted = reader()
+    for _ in range(20):
+        one.raw.tell('used_ahead', [p64(number) for number in range(1000)])
+    one.load(z64)
+    for _ in range(20):
+        one.raw.tell('used_ahead', list(one.sent) * 5)
+    one.raw.call('ping')
+    figures = hosted.status()['read-ahead']
+    assert figures['used'] <= figures['sent'] <= len(oids_of(storage))
+
+
+def test_a_plain_client_is_sent_nothing(storage, serving):
+    server = serving(storage, read_ahead='always')
+    plain = RawClient(server.addr)
+    number = plain.ask('loadBefore', z64, maxtid)
+    end = plain.ask('ping')
+    assert [plain.next()[0] for _ in range(2)] == [number, end]
+    plain.tell('used_ahead', [z64])
+    plain.call('ping')
+    plain.close()
+
+
+def test_large_records_and_missing_objects_are_not_sent_but_named_ones_are_followed_up(serving):
+    storage = MappingStorage()
+    db = ZODB.DB(storage)
+    with db.transaction() as connection:
+        for name in 'abc':
+            connection.root()[name] = PersistentMapping(text='x' * (100_000 if name == 'b' else 9))
+    server = serving(storage, read_ahead='always')
+    one = Reader(server)
+    one.load(z64)
+    assert len(one.sent) == 2 and not one.named
+    one.raw.close()
+
+
+# Its parts.
+
+
+def test_the_fast_search_finds_what_the_careful_one_finds(storage):
+    for txn in storage.iterator():
+        for record in txn:
+            careful = list(dict.fromkeys(guarded.references(record.data)))
+            assert likely_references(record.data) == careful
+
+
+def test_the_search_is_bounded_and_never_fails():
+    choose = random.Random(3)
+    for _ in range(200):
+        likely_references(choose.randbytes(choose.randrange(500)))
+    for hostile in (b'\x08aaaaaaaac' * 100_000, b'.z' + b'x' * 50, b'\x08' * 10**6):
+        begin = time.thread_time()
+        likely_references(hostile)
+        assert time.thread_time() - begin < 5  # milliseconds, in truth
+
+
+def test_a_client_has_a_bounded_memory_of_what_it_was_sent():
+    sent = Sent()
+    assert not sent.add(p64(5)) and sent.add(p64(5)) and p64(5) in sent and p64(6) not in sent
+    sent.discard([p64(5), p64(10**9)])
+    assert p64(5) not in sent
+    for number in range(1000):
+        sent.add(p64(number * 4096))
+    assert len(sent) <= 32 * 1024
+    assert p64(999 * 4096) in sent and p64(4096) not in sent
+    sent.forget_near(p64(999 * 4096 + 1))
+    assert p64(999 * 4096) not in sent
+
+
+def test_the_table_of_what_follows_is_bounded_and_keeps_the_last():
+    learnt = Learnt(10)
+    for following in (1, 2, 3, 4, 2):
+        learnt.learn(p64(0), p64(following))
+    assert [u64(oid) for oid in learnt.after(p64(0))] == [2, 4, 3]
+    for number in range(1, 100):
+        learnt.learn(p64(number), p64(number + 1))
+    assert len(learnt) <= 20 and learnt.after(p64(0)) == ()
+
+
+def test_candidates_age_and_are_taken_while_some_of_them_are_used():
+    candidates = Candidates(5)
+    candidates.put(0, [p64(number) for number in range(10)])
+    taken = [candidates.take(0, 3) for _ in range(4)]
+    assert [u64(found[0]) for found in taken[:3]] == [0, 1, 2] and taken[3] is None
+    group = taken[0][1]
+    group.used += 1
+    candidates.used(4, group)
+    assert u64(candidates.take(9, 3)[0]) == 3
+    assert candidates.take(10, 3) is None
+
+
+def test_a_window_never_has_more_under_way_than_it_should():
+    choose = random.Random(1)
+    window = Window(Figures())
+    sent, left = [], 0
+    for number in range(5_000):
+        window.loaded(choose.randrange(2000))
+        room = min(window.room(0), 64)
+        for one in range(room):
+            if window.bytes_left(False) > 0:
+                window.sent(p64(number * 100 + one), choose.randrange(5000), None)
+                sent.append(p64(number * 100 + one))
+        if sent and choose.random() < 0.3:
+            window.used(sent.pop())
+        left = max(left, window._recent_bytes + window._old_bytes)
+        assert len(window._recent) <= 512 and len(window._old) <= 513
+    assert left < 3 * 2**20
