@@ -85,8 +85,16 @@ class Listener:
                     self._name,
                     explained(error),
                 )
-        else:
+            return
+        try:
             self._loop.from_thread(partial(self._watch, connection))
+        except BaseException:  # no memory: what is not watched is not heard
+            self._give_up(connection)
+            raise
+
+    def _give_up(self, connection: Any) -> None:
+        self._connection = None
+        connection.close()
 
     def _opened(self) -> Any:
         connections = getattr(self._adapter, 'connmanager', None)
@@ -110,10 +118,17 @@ class Listener:
     # In the loop's thread.
 
     def _watch(self, connection: Any) -> None:
+        file = None
+        try:
+            file = _File(os.dup(connection.fileno()))
+            self._loop.add(file, READ, lambda events: self._ready(connection, file))
+        except BaseException:  # no descriptor or memory is left: later, and until then it is polled
+            if file is not None:
+                file.close()
+            self._give_up(connection)
+            raise
         self._warned = False
         log.info('storage %s: listening to its database', self._name)
-        file = _File(os.dup(connection.fileno()))
-        self._loop.add(file, READ, lambda events: self._ready(connection, file))
 
     def _ready(self, connection: Any, file: _File) -> None:
         try:
@@ -121,8 +136,7 @@ class Listener:
         except Exception:  # the connection is lost, as polls will say if others are
             self._loop.remove(file)
             file.close()
-            connection.close()
-            self._connection = None
+            self._give_up(connection)
         else:
             if not connection.notifies:
                 return
