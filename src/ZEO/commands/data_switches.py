@@ -16,10 +16,10 @@ from typing import Any
 from ZODB.POSException import POSError
 
 from ZEO.commands import reaching
-from ZEO.commands.options import LONGEST_LINE, Parser, output
+from ZEO.commands.options import LONGEST_LINE, Parser, output, program
 from ZEO.config.opening import one_line
 from ZEO.data.outcome import IMPOSSIBLE, DataError
-from ZEO.data.targets import FORMS, WAIT, Way
+from ZEO.data.targets import WAIT, Way
 from ZEO.progress import Progress
 from ZEO.wire.quoting import cleaned
 
@@ -37,7 +37,25 @@ STATUSES = (
     'could not be done, 3 when it was cut short and the same command goes on.'
 )
 
-__all__ = ['FORMS', 'NAMES', 'STATUSES', 'add_reaching', 'progress', 'report', 'run', 'way']
+
+def parser(name: str, description: str) -> Parser:
+    """Return what reads the command line of one of them.
+
+    :param name: what it is called, such as ``zeo copy``.
+    :param description: for its help, which says how databases are named as well.
+    """
+    return Parser(program(name), description=description, epilog=f'{NAMES} {STATUSES}')
+
+
+def add_blobs(parser: argparse.ArgumentParser, without: str) -> None:
+    """Add the switches for the blobs of a database that is only read.
+
+    :param without: what it means to leave them out.
+    """
+    parser.add_argument(
+        '--blobs', metavar='DIRECTORY', help='the blob directory, if TARGET is a file'
+    )
+    parser.add_argument('--no-blobs', action='store_true', help=without)
 
 
 def add_reaching(parser: argparse.ArgumentParser) -> None:

@@ -14,16 +14,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from ZEO.commands.data_switches import (
-    NAMES,
-    STATUSES,
-    add_reaching,
-    progress,
-    report,
-    run,
-    way,
-)
-from ZEO.commands.options import Parser, program
+from ZEO.commands import data_switches as switches
+from ZEO.commands.options import Parser
 from ZEO.commands.zeo_verify import verify_backup
 from ZEO.data.backups import Backup, Made
 from ZEO.data.copying import cut_short
@@ -37,20 +29,16 @@ from ZEO.serving.moments import lasted, size
 
 def parser() -> Parser:
     """Return what reads the command line."""
-    made = Parser(
-        program('zeo backup'),
-        description='Back up a database into a directory, with blobs, while it is in use: '
+    made = switches.parser(
+        'zeo backup',
+        'Back up a database into a directory, with blobs, while it is in use: '
         'everything the first time, and after a pack; else what has come since. The backup holds '
         'what was committed when the command began. It can be stopped at any moment: what the '
         'directory held before stays valid, and the next backup goes on.',
-        epilog=f'{NAMES} {STATUSES}',
     )
     made.add_argument('target', metavar='TARGET', help='the database')
     made.add_argument('directory', metavar='DIR', help='the directory; it is made if it is missing')
-    made.add_argument(
-        '--blobs', metavar='DIRECTORY', help='the blob directory, if TARGET is a file'
-    )
-    made.add_argument('--no-blobs', action='store_true', help='leave the files of blobs out')
+    switches.add_blobs(made, 'leave the files of blobs out')
     made.add_argument('--full', action='store_true', help='back everything up again')
     made.add_argument(
         '--keep',
@@ -64,7 +52,7 @@ def parser() -> Parser:
         action='store_true',
         help='read the whole backup afterwards, and compare it with its checksums',
     )
-    add_reaching(made)
+    switches.add_reaching(made)
     return made
 
 
@@ -80,20 +68,20 @@ def main(args: Sequence[str] | None = None) -> int:
     :param args: the command line without the command's name; the process's own by default.
     """
     made = parser()
-    return run(made, lambda options: _backup(made, options), args)
+    return switches.run(made, lambda options: _backup(made, options), args)
 
 
 def _backup(made: Parser, options: Any) -> int:
     target, directory = parse(options.target, options.blobs), options.directory
     os.makedirs(directory, 0o700, exist_ok=True)
     with locked(directory):
-        with closing(open_source(target, way(options, 'zeo backup'))) as source:
-            with progress(options, 'backup', source.size()) as shown:
+        with closing(open_source(target, switches.way(options, 'zeo backup'))) as source:
+            with switches.progress(options, 'backup', source.size()) as shown:
                 backup = Backup(source, directory, shown, not options.no_blobs)
                 with cut_short(lambda: backup.last):
                     done = backup.run(options.full, options.keep)
         for line in summary(directory, done, shown):
-            report(options, line)
+            switches.report(options, line)
         for line in done.missing.lines():
             made.warn(line)
         status = WRONG if done.missing else DONE

@@ -12,16 +12,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from ZEO.commands.data_switches import (
-    NAMES,
-    STATUSES,
-    add_reaching,
-    progress,
-    report,
-    run,
-    way,
-)
-from ZEO.commands.options import Parser, program
+from ZEO.commands import data_switches as switches
+from ZEO.commands.options import Parser
 from ZEO.data import copying
 from ZEO.data.destinations import Destination
 from ZEO.data.history import named
@@ -34,13 +26,12 @@ from ZEO.serving.moments import lasted
 
 def parser() -> Parser:
     """Return what reads the command line."""
-    made = Parser(
-        program('zeo copy'),
-        description='Copy all transactions of a database into another one, with their blobs: '
+    made = switches.parser(
+        'zeo copy',
+        'Copy all transactions of a database into another one, with their blobs: '
         'records, texts and extensions, undos, deleted objects. If the destination holds the '
         'beginning of the source already, only what is missing is copied; a copy that was '
         'stopped in any way goes on. What is committed meanwhile is for the next copy.',
-        epilog=f'{NAMES} {STATUSES}',
     )
     made.add_argument('source', metavar='SRC', help='the database to read')
     made.add_argument(
@@ -56,7 +47,7 @@ def parser() -> Parser:
     made.add_argument(
         '--verify', action='store_true', help='compare everything afterwards, blobs included'
     )
-    add_reaching(made)
+    switches.add_reaching(made)
     return made
 
 
@@ -79,11 +70,11 @@ def main(args: Sequence[str] | None = None) -> int:
     :param args: the command line without the command's name; the process's own by default.
     """
     made = parser()
-    return run(made, lambda options: _copy(made, options), args)
+    return switches.run(made, lambda options: _copy(made, options), args)
 
 
 def _copy(made: Parser, options: Any) -> int:
-    reached = way(options, 'zeo copy')
+    reached = switches.way(options, 'zeo copy')
     source, target = (
         parse(options.source, options.blobs),
         parse(options.destination, options.to_blobs),
@@ -91,9 +82,9 @@ def _copy(made: Parser, options: Any) -> int:
     with closing(open_source(source, reached)) as opened:
         opened.lost = Findings() if options.skip_lost_blobs else None
         with closing(open_destination(target, reached)) as destination:
-            with progress(options, 'copy', opened.size()) as shown:
+            with switches.progress(options, 'copy', opened.size()) as shown:
                 done = copying.copy(opened, destination, shown, None, not options.no_blobs)
-            report(options, summary(destination.name, done, shown))
+            switches.report(options, summary(destination.name, done, shown))
             if options.verify:
                 verify(options, opened, destination, done.last)
         return name_lost(made, opened)
@@ -118,10 +109,10 @@ def verify(options: Any, source: Source, destination: Destination, last: bytes) 
 
     :raises Different: when it is not.
     """
-    with progress(options, 'verify', source.size()) as shown:
+    with switches.progress(options, 'verify', source.size()) as shown:
         found = copying.verify(source, destination, last, shown, not options.no_blobs)
     gone = f'; {found.gone} are no longer in {source.name}' if found.gone else ''
-    report(
+    switches.report(
         options,
         f'{destination.name}: verified: {found.same} transactions are the same{gone}'
         + (f', {shown.blobs} blobs' if shown.blobs else ''),

@@ -14,8 +14,8 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from ZEO.commands.data_switches import NAMES, STATUSES, add_reaching, progress, report, run, way
-from ZEO.commands.options import Parser, program
+from ZEO.commands import data_switches as switches
+from ZEO.commands.options import Parser
 from ZEO.commands.zeo_copy import name_lost, summary, verify
 from ZEO.data import copying
 from ZEO.data.digests import sync_directory
@@ -33,12 +33,11 @@ UNFINISHED = '.restoring'
 
 def parser() -> Parser:
     """Return what reads the command line."""
-    made = Parser(
-        program('zeo restore'),
-        description='Make a database of a backup, of zeo backup or of repozo. Nothing is '
+    made = switches.parser(
+        'zeo restore',
+        'Make a database of a backup, of zeo backup or of repozo. Nothing is '
         'overwritten: the database has to be empty, or one that this command has begun to restore. '
         'Every file of the backup is compared with its checksum before it is used.',
-        epilog=f'{NAMES} {STATUSES}',
     )
     made.add_argument('directory', metavar='DIR', help='the directory of the backup')
     made.add_argument('destination', metavar='DST', help='the database to write')
@@ -60,7 +59,7 @@ def parser() -> Parser:
     made.add_argument(
         '--verify', action='store_true', help='compare everything with the backup afterwards'
     )
-    add_reaching(made)
+    switches.add_reaching(made)
     return made
 
 
@@ -70,18 +69,18 @@ def main(args: Sequence[str] | None = None) -> int:
     :param args: the command line without the command's name; the process's own by default.
     """
     made = parser()
-    return run(made, lambda options: _restore(made, options), args)
+    return switches.run(made, lambda options: _restore(made, options), args)
 
 
 def _restore(made: Parser, options: Any) -> int:
     at = None if options.at is None else moment(options.at)
     target = parse(options.destination, options.to_blobs)
     with _source(options, at, target) as source, _unfinished(target) as begun:
-        with closing(open_destination(begun, way(options, 'zeo restore'))) as destination:
+        with closing(open_destination(begun, switches.way(options, 'zeo restore'))) as destination:
             destination.name = target.name
-            with progress(options, 'restore', source.size()) as shown:
+            with switches.progress(options, 'restore', source.size()) as shown:
                 done = copying.copy(source, destination, shown, None, not options.no_blobs)
-            report(options, summary(target.name, done, shown))
+            switches.report(options, summary(target.name, done, shown))
             if options.verify:
                 verify(options, source, destination, done.last)
         return name_lost(made, source)

@@ -13,16 +13,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from ZEO.commands.data_switches import (
-    NAMES,
-    STATUSES,
-    add_reaching,
-    progress,
-    report,
-    run,
-    way,
-)
-from ZEO.commands.options import Parser, program
+from ZEO.commands import data_switches as switches
+from ZEO.commands.options import Parser
 from ZEO.data import restoring
 from ZEO.data.copying import cut_short
 from ZEO.data.history import named
@@ -36,25 +28,21 @@ from ZEO.serving.moments import lasted, size
 
 def parser() -> Parser:
     """Return what reads the command line."""
-    made = Parser(
-        program('zeo verify'),
-        description='Verify a database: the structure of a file and its index, the order of '
+    made = switches.parser(
+        'zeo verify',
+        'Verify a database: the structure of a file and its index, the order of '
         'transactions, that every object can be read and every reference leads to an object, that '
         'every blob has its file, and every file in the blob directory its blob. Objects are read '
         'without running any code. Objects that nothing leads to are counted.',
-        epilog=f'{NAMES} {STATUSES}',
     )
     made.add_argument('target', metavar='TARGET', help='the database, or the directory of a backup')
-    made.add_argument(
-        '--blobs', metavar='DIRECTORY', help='the blob directory, if TARGET is a file'
-    )
-    made.add_argument('--no-blobs', action='store_true', help='do not look at the files of blobs')
+    switches.add_blobs(made, 'do not look at the files of blobs')
     made.add_argument(
         '--history',
         action='store_true',
         help='read every revision of every object, not only the last ones',
     )
-    add_reaching(made)
+    switches.add_reaching(made)
     return made
 
 
@@ -64,7 +52,7 @@ def main(args: Sequence[str] | None = None) -> int:
     :param args: the command line without the command's name; the process's own by default.
     """
     made = parser()
-    return run(made, lambda options: _verify(made, options), args)
+    return switches.run(made, lambda options: _verify(made, options), args)
 
 
 def _verify(made: Parser, options: Any) -> int:
@@ -72,14 +60,17 @@ def _verify(made: Parser, options: Any) -> int:
         with locked(options.target, reads=True):
             return verify_backup(made, options, options.target)
     target = parse(options.target, options.blobs)
-    with closing(open_source(target, way(options, 'zeo verify'))) as source:
+    with closing(open_source(target, switches.way(options, 'zeo verify'))) as source:
         blobs = not (options.no_blobs or blobs_unknown(source))
-        with progress(options, 'verify', passes(source)) as shown, cut_short(lambda: bytes(8)):
+        with (
+            switches.progress(options, 'verify', passes(source)) as shown,
+            cut_short(lambda: bytes(8)),
+        ):
             found = Verification(source, shown, blobs, options.history).run()
     for line in found.findings.lines():
         made.warn(line)
     for line in lines(source, found, shown.seconds, blobs):
-        report(options, line)
+        switches.report(options, line)
     return WRONG if found.findings else DONE
 
 
@@ -88,13 +79,13 @@ def verify_backup(made: Parser, options: Any, directory: str) -> int:
     manifest = load(directory)
     if os.path.exists(manifest.path(OLD)):
         load(directory, OLD)
-    with progress(options, 'verify', sum(one.size for one in manifest.sets)) as shown:
+    with switches.progress(options, 'verify', sum(one.size for one in manifest.sets)) as shown:
         found = restoring.verify(manifest, shown)
     for line in found.lines():
         made.warn(line)
     for one in manifest.sets:
-        report(options, f'{directory}: {set_line(one)}')
-    report(options, f'{directory}: {_faults(found)}, verified in {lasted(shown.seconds)}')
+        switches.report(options, f'{directory}: {set_line(one)}')
+    switches.report(options, f'{directory}: {_faults(found)}, verified in {lasted(shown.seconds)}')
     return WRONG if found else DONE
 
 
