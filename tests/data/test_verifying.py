@@ -155,6 +155,10 @@ def test_an_index_that_differs_from_the_file_is_noticed(here, capsys):
         file.write(b'junk')
     status, _, err = verify(capsys, *FILE)
     assert status == 1 and 'a.fs.index cannot be read' in err
+    with open('a.fs.index', 'wb') as file:
+        file.write(b'cos\nmkdir\n(S"struck"\ntR.')
+    status, _, err = verify(capsys, *FILE)
+    assert status == 1 and 'a.fs.index cannot be read' in err and not os.path.exists('struck')
     os.unlink('a.fs.index')
     assert verify(capsys, *FILE)[0] == 0
 

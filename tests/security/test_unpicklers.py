@@ -80,6 +80,8 @@ KNOWN = {
         'data/references',
         'referencesf',
     ): 'of a command, for records in which is_tame has found nothing that it would run',
+    ('data/structure', 'pickle'): 'of a command, for the index of a file; it knows no class',
+    ('data/structure', 'Unpickler'): 'the same',
     ('serving/database', 'referencesf'): 'guarded by serving/doors',
     ('serving/commit/state', 'TransactionMetaData'): 'an annotation',
     ('commands/zeo', 'import_module'): 'modules of this package, from a table',
