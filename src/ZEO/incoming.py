@@ -27,7 +27,7 @@ class IncomingFile:
         except OSError as error:
             self.error = error
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | memoryview) -> None:
         """Append a chunk."""
         if self.error is None and self._file is not None:
             try:

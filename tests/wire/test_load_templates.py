@@ -83,3 +83,22 @@ def test_a_copied_record_that_was_changed_on_the_way_is_read_so_or_not_at_all(oi
     found = templates.read_restore(bytes(data))
     if found is not None:
         assert pickles.loads(bytes(data)) == (0, True, 'restorea', found)
+
+
+@given(st.integers(0, 600).flatmap(lambda size: st.binary(min_size=size, max_size=size)))
+def test_part_of_a_blob_is_sent_and_read_as_the_pickler_does(data):
+    plain = pickles.dumps((0, True, 'storeBlobChunk', (data,)))
+    assert b''.join(PickleCodec().chunk(data)) == frame(plain)
+    message = PickleCodec().decode_request(plain)
+    assert message[1:3] == (True, 'storeBlobChunk')
+    assert bytes(message[3][0]) == data
+
+
+@given(st.binary(min_size=256, max_size=400), st.data())
+def test_part_of_a_blob_that_was_changed_on_the_way_is_read_so_or_not_at_all(chunk, draw):
+    data = bytearray(pickles.dumps((0, True, 'storeBlobChunk', (chunk,))))
+    place = draw.draw(st.integers(len(templates.CHUNK), len(data) - 1))
+    data[place] = draw.draw(st.integers(0, 255))
+    found = templates.read_chunk(bytes(data))
+    if found is not None:
+        assert pickles.loads(bytes(data)) == (0, True, 'storeBlobChunk', (bytes(found[0]),))

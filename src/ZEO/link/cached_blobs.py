@@ -67,7 +67,7 @@ class CachedBlobs(BlobStore):
         with self._uploading, open(path, 'rb') as file:
             connection.send('storeBlobStart', ())
             while chunk := file.read(max(1, min(CHUNK_SIZE, connection.largest - ENVELOPE))):
-                connection.send('storeBlobChunk', (chunk,))
+                connection.send_chunk(chunk)
             connection.send(f'{call}End', (*record, buffer.txn_id))
 
     def committed(self, blobs: list[tuple[bytes, str]], tid: bytes) -> None:

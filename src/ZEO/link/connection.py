@@ -140,6 +140,10 @@ class Connection:
             raise too_large(name, len(message), self.largest, self.where)
         self._outbox.put(framed(message))
 
+    def send_chunk(self, data: bytes) -> None:
+        """Send part of a blob, which is not copied; no larger than a frame can be."""
+        self._outbox.put(self._session.codec.chunk(data))
+
     def leave(self, name: str, args: tuple[Any, ...]) -> None:
         """The same, and never send it by itself; may be called by the garbage collector, in the
         middle of anything.

@@ -39,11 +39,11 @@ class Uploads:
         self.discard()
         self._file = IncomingFile(self._storage.temporaryDirectory(), prefix())
 
-    def add(self, chunk: bytes) -> None:
+    def add(self, chunk: bytes | memoryview) -> None:
         """Add the next chunk of it."""
         if self._file is None:
             raise ProtocolError('client sent a chunk of a blob that it had not started')
-        if not isinstance(chunk, bytes):
+        if not isinstance(chunk, (bytes, memoryview)):
             raise ProtocolError('client sent a chunk of a blob that is not bytes')
         if self._error is not None or self._file.error is not None:
             return

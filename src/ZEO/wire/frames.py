@@ -99,7 +99,7 @@ class FrameReader:
         if not self._rest and count - 4 == SIZE.unpack_from(scratch)[0] <= self.limit:
             # exactly one frame, the most frequent case
             return [scratch[4:count].tobytes()]
-        return self._split(self._rest + scratch[:count].tobytes())
+        return self._split(b''.join((self._rest, scratch[:count])))  # one copy
 
     def drop(self) -> None:
         """Free the memory of an incomplete frame: the stream has ended, but this object may not."""

@@ -25,7 +25,7 @@ from ZEO.wire import (
     transaction_templates,
 )
 from ZEO.wire.checks import MAX_PARTS, SHORT
-from ZEO.wire.frames import frame
+from ZEO.wire.frames import frame, framed
 from ZEO.wire.plain import is_plain
 from ZEO.wire.quoting import cleaned
 
@@ -65,6 +65,9 @@ class Codec(Protocol):
 
     def send(self, name: str, args: tuple[Any, ...]) -> bytes:
         """Return the message that calls `name` one way."""
+
+    def chunk(self, data: bytes) -> Sequence[bytes]:
+        """Return the frame that brings part of a blob, in pieces."""
 
     def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
         """Return the frame of ``call(message_id, 'loadBefore', (oid, tid))``, on the hot path."""
@@ -152,6 +155,10 @@ class PickleCodec:
                 store = templates.read_store(data)
                 if store is not None:
                     return FROM_TEMPLATE, True, 'storea', store
+            elif data.startswith(templates.CHUNK):
+                chunk = templates.read_chunk(data)
+                if chunk is not None:
+                    return FROM_TEMPLATE, True, 'storeBlobChunk', chunk
             elif data.startswith(templates.RESTORE):
                 restore = templates.read_restore(data)
                 if restore is not None:
@@ -178,6 +185,9 @@ class PickleCodec:
             or (name == 'restorea' and templates.restore(*args))
             or pickles.dumps((0, True, name, args))
         )
+
+    def chunk(self, data: bytes) -> Sequence[bytes]:
+        return templates.chunk(data) or (frame(self.send('storeBlobChunk', (data,))),)
 
     def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
         return templates.load(message_id, oid, tid) or frame(
@@ -277,6 +287,9 @@ class MsgpackCodec:
 
     def send(self, name: str, args: tuple[Any, ...]) -> bytes:
         return self._pack((0, True, name, args))
+
+    def chunk(self, data: bytes) -> Sequence[bytes]:
+        return framed(self.send('storeBlobChunk', (data,)))
 
     def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
         return packed_templates.load(message_id, oid, tid) or frame(

@@ -41,6 +41,10 @@ _IS_STORE = re.compile(
 )
 _IS_STORE_END = re.compile(rb'(?:K(.)|M(..)|J(...[\0-\x7f]))tt\.', re.DOTALL)
 
+#: How every storeBlobChunk begins and ends, but for the smallest.
+CHUNK = b'\x80\x03(K\0\x88X\x0e\0\0\0storeBlobChunkB'
+_CHUNK_END = b'\x85t.'
+
 #: How every restorea begins, of which a copy of a database consists.
 RESTORE = b'\x80\x03(K\0\x88X\x08\0\0\0restorea(C\x08'
 _RESTORE = RESTORE + b'%bC\x08%b%b'
@@ -183,6 +187,22 @@ def read_restore(message: bytes) -> tuple[bytes, bytes, bytes, bytes | None, int
         return None
     number = int.from_bytes(end[end.lastindex], 'little')  # type: ignore[index]
     return oid, serial, message[start:stop], end[1], number
+
+
+def chunk(data: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Return the frame of a storeBlobChunk, in pieces: the chunk is not copied."""
+    size = len(data)
+    if size < 256:
+        return None
+    frame_size = SIZE.pack(len(CHUNK) + 4 + size + len(_CHUNK_END))
+    return frame_size + CHUNK + size.to_bytes(4, 'little'), data, _CHUNK_END
+
+
+def read_chunk(message: bytes) -> tuple[memoryview] | None:
+    """Return the arguments of a storeBlobChunk; the chunk is a view on the message."""
+    start = len(CHUNK) + 4
+    stop = start + _number(message[len(CHUNK) : start], 'little')
+    return (memoryview(message)[start:stop],) if message[stop:] == _CHUNK_END else None
 
 
 def _counted(size: int) -> bytes:

@@ -69,7 +69,7 @@ class StoringBlobs(Family):
             raise ProtocolError('client sent a blob outside of a transaction')
         self._uploads.start()
 
-    def storeBlobChunk(self, chunk: bytes) -> None:
+    def storeBlobChunk(self, chunk: bytes | memoryview) -> None:
         self._uploads.add(chunk)
 
     def storeBlobEnd(self, oid: bytes, serial: Any, data: bytes, txn_id: Any) -> None:
