@@ -40,6 +40,13 @@ WORTH_A_THREAD = 0.0005
 #: Seconds of a sync from which on it would hold up other clients that only read.
 HOLDS_UP_OTHERS = 0.002
 
+#: Parts of a sync's time for which the next one waits for clients that were just answered: without
+#: it, half of them would always be written while the sync for the others runs.
+GATHERING = 0.3
+
+#: Seconds of that at most.
+LONGEST_GATHERING = 0.1
+
 #: Seconds that a sync may take before its clients hear that the outcome is not known.
 LONGEST_SYNC = 60.0
 
@@ -66,6 +73,9 @@ class GroupBackend(HidingBackend):
         self._postponed: tuple[Committing, Later] | None = None
         #: What waits until all that is written now is on the disk.
         self._after_sync: list[tuple[bytes, Callable[[], None]]] = []
+        self._expected = 1  # transactions that the next sync waits for
+        self._most_gathered = 1  # which came in time before
+        self._gathering: Any = None  # the timer of that
         self._timer: Any = None  # of the sync that runs
         self._is_late = False
 
@@ -106,6 +116,7 @@ class GroupBackend(HidingBackend):
             raise error
         if self._has_room(commit):
             return self._write(commit) if self._is_shared(commit) else self._alone(commit)
+        self._gathered()
         answer = Later()
         self._postponed = commit, answer
         return answer
@@ -156,12 +167,35 @@ class GroupBackend(HidingBackend):
         finally:
             self._waiting.is_writing = False
         self._unsynced.append((tid, size))
-        if not self.syncing.is_busy:
-            self._sync()
+        self._gather()
         return entry.answer
+
+    def _gather(self) -> None:
+        """Begin the next sync when as much is written for it as may be expected soon."""
+        if self.syncing.is_busy or not self._unsynced:
+            return
+        if len(self._unsynced) >= self._expected:
+            self._most_gathered = min(2 * self._most_gathered, MOST_TRANSACTIONS)
+            self._sync()
+        elif self._gathering is None:
+            wait = min(GATHERING * (self.syncing.typical or 0.0), LONGEST_GATHERING)
+            self._gathering = self._loop.later(wait, self._gathered)
+
+    def _gathered(self) -> None:
+        """Begin the next sync with what there is, if it was waiting for more."""
+        if self._stop_gathering() and self._unsynced and not self.syncing.is_busy:
+            self._most_gathered = len(self._unsynced)
+            self._sync()
+
+    def _stop_gathering(self) -> bool:
+        timer, self._gathering = self._gathering, None
+        if timer is not None:
+            timer.cancel()
+        return timer is not None
 
     def _sync(self) -> None:
         """Begin to sync what is written."""
+        self._stop_gathering()
         self._timer = self._loop.later(LONGEST_SYNC, self._sync_is_late)
         try:
             self.syncing.start()
@@ -192,8 +226,8 @@ class GroupBackend(HidingBackend):
         if self._is_late:
             self._is_late = False
             log.warning('storage %s: the disk has finished the sync, commits go on', self._name)
-        if self._unsynced:
-            self._sync()
+        self._expected = min(number + len(self._unsynced), self._most_gathered)
+        self._gather()
         self._loop.attempt(partial(self._on_disk, entries, last))
         postponed = self._postponed
         if postponed is not None and self._has_room(postponed[0]):
