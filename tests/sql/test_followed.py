@@ -22,6 +22,7 @@ def test_it_follows_where_history_is_kept_and_says_so_where_it_is_not(
         in_time(lambda: replica.lastTransaction() == last or replica.replica_status()['error'])
         if not sql.keeps_history:
             error = replica.replica_status()['error']
+            assert replica.replica_status()['state'] == 'refused'
             assert 'keeps no history (keep-history false) and cannot be followed' in error
             assert replica.lastTransaction() < last
             return

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from ZODB.POSException import Unsupported
 from ZODB.utils import z64
 
 from ZEO.ClientStorage import ClientStorage
@@ -19,6 +20,7 @@ from ZEO.link.connection import Connection
 from ZEO.link.iterators import StorageIterator, Transaction
 from ZEO.link.waiting import News
 from ZEO.net.system import System
+from ZEO.replica.errors import NotFollowed
 from ZEO.wire.extensions import BATCHES, FOLLOWERS, WHOLE
 
 #: Records of a transaction in one part, where the server does not send them in batches.
@@ -147,9 +149,15 @@ class Primary:
         return self._client.getSize()
 
     def follow(self, label: str) -> None:
-        """Say that this client follows, where the server keeps account of that."""
+        """Say that this client follows, where the server keeps account of that.
+
+        :raises NotFollowed: when its storage cannot be followed.
+        """
         if FOLLOWERS in self._client.abilities():
-            self.call('follow', label)
+            try:
+                self.call('follow', label)
+            except Unsupported as error:
+                raise NotFollowed(f'{self.where}: {error}') from error
 
     def replicated(self, tid: bytes) -> None:
         """Say that all transactions up to this one are on the disk."""
