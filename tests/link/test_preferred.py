@@ -183,12 +183,12 @@ def test_the_callback_of_a_commit_is_called_once_before_other_threads_see_it(ser
     if ahead:
         finish = servers.primary.hosted.committed
 
-        def committed(committer, tid, oids):
+        def committed(committer, tid, oids, *big):
             copied = threading.Thread(target=servers.copy)
             copied.start()
             copied.join(20)
             until(lambda: client._state.last_tid == tid)
-            finish(committer, tid, oids)
+            finish(committer, tid, oids, *big)
 
         servers.primary.hosted.committed = committed
     else:
@@ -358,8 +358,8 @@ def test_a_commit_whose_answer_was_lost_is_seen_after_the_next_connection(server
     client.tpc_vote(metadata)
     committed = servers.primary.hosted.committed
 
-    def gone(committer, tid, oids):
-        committed(committer, tid, oids)
+    def gone(committer, tid, oids, *big):
+        committed(committer, tid, oids, *big)
         servers.primary.hosted.peers.close_all('a test')
 
     servers.primary.hosted.committed = gone
