@@ -7,6 +7,7 @@ import tempfile
 import threading
 
 import pytest
+from ZODB.config import storageFromString
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
 from ZODB.POSException import StorageError
@@ -16,6 +17,8 @@ from server.conftest import Service
 from server.test_wait_for_replicas import Follower, finishing, voted
 from support.processes import wait_until
 from support.scripted import PATIENCE
+from ZEO.commands.start_switches import parse
+from ZEO.config.storages import open_storages
 from ZEO.serving.backends import grouping
 from ZEO.serving.grouped import GroupedFileStorage
 
@@ -331,3 +334,48 @@ def test_a_file_storage_whose_sync_fails_is_as_it_was_before(tmp_path, monkeypat
     again = FileStorage(str(tmp_path / 'Data.fs'))
     assert len(list(again.iterator())) == 1
     again.close()
+
+
+def test_a_conflict_that_the_client_resolves_is_handed_over_when_it_can_be_read(serve):
+    service = serve(client_conflict_resolution=True)
+    client, other = service.client(), service.client()
+    finish = finishing(client, 1, (OID, z64, b'old'))
+    service.storage.finish_sync()
+    old = client.answer(finish)
+    finish = finishing(client, 2, (OID, old, b'1'))
+    assert service.storage.begun.acquire(timeout=PATIENCE)
+    other.begin(1, (OID, old, b'2'))
+    vote = other.ask('vote', 1)
+    other.call('ping')
+    service.storage.may_end.release()
+    new = client.answer(finish)
+    (conflict,) = other.answer(vote)
+    assert conflict['oid'] == OID and conflict['serials'] == (new, old)
+
+
+def test_the_section_has_the_keys_of_a_file_storage(tmp_path):
+    text = f"""
+    %import ZEO
+    <grouped-filestorage>
+      path {tmp_path}/Data.fs
+      blob-dir {tmp_path}/blobs
+      pack-keep-old off
+      quota 1MB
+      packer ZODB.FileStorage.FileStorage:FileStorage.packer
+    </grouped-filestorage>
+    """
+    storage = storageFromString(text)
+    assert type(storage) is GroupedFileStorage
+    assert storage._quota == 1 << 20 and not storage.pack_keep_old and storage.blob_dir
+    assert storage.packer is FileStorage.packer
+    storage.close()
+
+
+@pytest.mark.parametrize('grouped', [True, False])
+def test_start_groups_unless_it_is_told_not_to(tmp_path, grouped):
+    switches = [] if grouped else ['--no-group-commit']
+    options = parse(['-p', '0', *switches, str(tmp_path / 'Data.fs')])
+    assert options.no_group_commit is not grouped
+    opened = open_storages([], options.file_name, grouped=not options.no_group_commit)
+    assert isinstance(opened['1'], GroupedFileStorage) is grouped
+    opened['1'].close()

@@ -31,6 +31,6 @@ class GroupedFileStorageSection(ZODB.config.FileStorage):
         config = self.config
         options: dict[str, Any] = {name: getattr(config, name) for name in _PLAIN}
         if config.packer:
-            module, name = config.packer.replace(':', '.').rsplit('.', 1)
+            module, name = config.packer.rsplit(':' if ':' in config.packer else '.', 1)
             options['packer'] = attrgetter(name)(import_module(module))
         return GroupedFileStorage(config.path, **options)
