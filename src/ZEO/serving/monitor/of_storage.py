@@ -37,6 +37,11 @@ def _kept(number: int) -> Callable[[HostedStorage], int | None]:
     return of
 
 
+def _ahead(hosted: HostedStorage) -> dict[str, int]:
+    figures = hosted.read_ahead.figures
+    return {'sent': figures.sent, 'used': figures.used, 'wasted': figures.wasted}
+
+
 def _misses(hosted: HostedStorage) -> int | None:
     records = hosted.backend.records
     return None if records is None else records.missed
@@ -108,6 +113,19 @@ STORAGE: tuple[Family, ...] = (
         COUNTER,
         'Objects that clients have loaded.',
         lambda hosted: hosted.peers.loads,
+    ),
+    Family(
+        'zeo_read_ahead_records',
+        COUNTER,
+        'Records that clients were sent before they asked for them; used, or not used in time.',
+        _ahead,
+        'outcome',
+    ),
+    Family(
+        'zeo_read_ahead_bytes',
+        COUNTER,
+        'Bytes of these records.',
+        lambda hosted: hosted.read_ahead.figures.bytes,
     ),
     Family(
         'zeo_record_cache_misses',

@@ -94,11 +94,13 @@ class Ahead:
 
     def loaded(self, oid: bytes, found: Found) -> None:
         """The client was sent the answer to a load; name what will follow it."""
-        data, _, end = found
-        window, sent = self._window, self._sent
-        window.loaded(len(data))
-        if not window.is_open:
+        window = self._window
+        if window.closed:
+            window.closed -= 1
             return
+        data, _, end = found
+        sent = self._sent
+        window.loaded(len(data))
         if self._as_of != self._invalidations.newest:
             self._catch_up()
         self._follow(oid)
@@ -213,7 +215,7 @@ class Ahead:
         coming, channel = self._coming, self._channel
         if channel.is_closed:
             return
-        if channel.unsent > _BACKLOG or not self._window.is_open:
+        if channel.unsent > _BACKLOG or self._window.closed:
             self._give_up()
             return
         records = self._records()

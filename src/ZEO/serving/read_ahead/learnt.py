@@ -1,7 +1,9 @@
 """What clients have loaded after an object the last times, for all clients of a storage.
 
 Enters: pairs of oids, one loaded after the other by the same client. Leaves: the oids that followed
-one, the last first. Fails: never.
+one more than once, the last first. Fails: never.
+
+What has followed once may have done so by chance, as where objects are loaded at random.
 """
 
 from __future__ import annotations
@@ -9,8 +11,8 @@ from __future__ import annotations
 #: Objects in each of the two tables: about 3 MB for both.
 _MOST = 8192
 
-#: Followers of one object that are remembered.
-_FOLLOWERS = 3
+#: Followers of one object that are remembered, of those that have followed it more than once.
+_FOLLOWERS = 2
 
 
 class Learnt:
@@ -22,12 +24,13 @@ class Learnt:
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
+        # the oid that has followed last, and those that have done so more than once
         self._young: dict[bytes, tuple[bytes, ...]] = {}
         self._old: dict[bytes, tuple[bytes, ...]] = {}
 
     def after(self, oid: bytes) -> tuple[bytes, ...]:
-        """Return what was loaded after an object, the last first."""
-        return self._young.get(oid) or self._old.get(oid, ())
+        """Return what was loaded after an object more than once, the last first."""
+        return (self._young.get(oid) or self._old.get(oid, ()))[1:]
 
     def learn(self, oid: bytes, following: bytes) -> None:
         """One object was loaded after another."""
@@ -36,11 +39,11 @@ class Learnt:
             known = self._old.pop(oid, ())
             if len(self._young) >= self._most:
                 self._young, self._old = {}, self._young
-        if known and known[0] == following:
-            self._young[oid] = known
-        else:
-            others = [one for one in known if one != following]
-            self._young[oid] = (following, *others[: _FOLLOWERS - 1])
+        often = known[1:]
+        if following in known:
+            others = [one for one in often if one != following]
+            often = (following, *others[: _FOLLOWERS - 1])
+        self._young[oid] = (following, *often)
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)

@@ -45,6 +45,10 @@ _BAD, _GOOD = 0.25, 0.75
 #: Loads until it is tried again; after each failure twice as many, up to the second number.
 _PAUSE, _LONGEST_PAUSE = 1_000, 64_000
 
+#: Loads in a row without a used record, after which nothing is looked for during the first pause:
+#: nothing follows from what such a client loads, and the look takes a tenth of a load's time.
+_DRY = 200
+
 #: Bytes of records that are not used, and not under way any more: so many, and a share of those
 #: that were of use.
 _FREE_BYTES, _SHARE = 64 * 1024, 0.3
@@ -79,16 +83,12 @@ class Window:
         self._steps = 0  # objects that the client has wanted
         self._loads = 0  # objects that it has asked for
         self._used = self._wasted = 0  # records, lately
+        self._dry = 0  # loads since a record was used
         self._useful = 0.0  # bytes of answers and used records
         self._vain = 0.0  # bytes of records that were sent in vain
         self._pause = _PAUSE
         self._deep = float(_DEEP)  # how many more may be sent because of others that were not used
-        self._open_at = 0  # the number of the load from which on anything is sent
-
-    @property
-    def is_open(self) -> bool:
-        """Whether this client is sent anything now."""
-        return self._loads >= self._open_at
+        self.closed = 0  # loads until anything is sent again
 
     @property
     def share(self) -> int:
@@ -128,11 +128,14 @@ class Window:
     def loaded(self, size: int) -> None:
         """The client has asked for a record of that many bytes."""
         self._loads += 1
+        self._dry += 1
         self._gain(1 / _LOADS_FOR_ONE)
         self._step(size)
         self._give_up()
         if self._used + self._wasted >= _ENOUGH:
             self._judge()
+        elif self._dry > _DRY:
+            self._dry, self.closed = 0, _PAUSE
 
     def sent(self, oid: bytes, size: int, group: Any) -> None:
         """The client is sent a record that it has not asked for."""
@@ -153,6 +156,7 @@ class Window:
             return None
         self._step(found.size)
         self._used += 1
+        self._dry = 0
         self._gain(_FOR_USED)
         self._figures.used += 1
         return found.group
@@ -230,7 +234,7 @@ class Window:
 
     def _close(self) -> None:
         """Send nothing for a while."""
-        self._open_at = self._loads + self._pause
+        self.closed = self._pause
         self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
         self.size = _LEAST
         self._used = self._wasted = 0
