@@ -10,14 +10,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'scripts'))
 
-from cache_lab.policies import Lru, Ring, S3Fifo  # noqa: E402
+from cache_lab.policies import Adaptive, Lru, Ring, S3Fifo  # noqa: E402
 from cache_lab.workloads import WORKLOADS  # noqa: E402
 from cache_policies import table, text_plot  # noqa: E402
 
 from ZEO.cache.simulate import Clock, hit_rate  # noqa: E402
 
 
-@pytest.mark.parametrize('policy', [Ring, Lru, Clock, S3Fifo])
+@pytest.mark.parametrize('policy', [Ring, Lru, Clock, S3Fifo, Adaptive])
 def test_all_hits_when_everything_fits(policy):
     model = policy(10_000)
     assert [model.access(oid, 10) for oid in [1, 2, 3, 1, 2, 3]] == [False] * 3 + [True] * 3
@@ -26,7 +26,8 @@ def test_all_hits_when_everything_fits(policy):
 
 
 @pytest.mark.parametrize(
-    ('policy', 'kept'), [(Ring, False), (Lru, True), (Clock, True), (S3Fifo, True)]
+    ('policy', 'kept'),
+    [(Ring, False), (Lru, True), (Clock, True), (S3Fifo, True), (Adaptive, True)],
 )
 def test_what_is_used_stays(policy, kept):
     model = policy(1000)
@@ -35,6 +36,15 @@ def test_what_is_used_stays(policy, kept):
         model.access(1000 + oid, 100)
         hits += model.access(1, 100) and oid > 20
     assert (hits == 979) is kept
+
+
+@pytest.mark.parametrize('name', sorted(WORKLOADS))
+def test_the_adaptive_one_is_never_far_below_the_best(name):
+    accesses = [(oid, 10) for oid in WORKLOADS[name](20_000, 2000, random.Random(1))]
+    for share in 0.05, 0.5:
+        capacity = int(20_000 * share)
+        best = max(hit_rate(policy(capacity), accesses) for policy in (Clock, Lru, S3Fifo))
+        assert hit_rate(Adaptive(capacity), accesses) > best - 0.015
 
 
 @pytest.mark.parametrize('name', sorted(WORKLOADS))
