@@ -90,6 +90,7 @@ KNOWN = {
     ('config/storages', 'import_module'): 'what an operator wrote behind -S',
     ('config/replica', 'import_module'): 'what an operator wrote as packer',
     ('replica/storage', 'referencesf'): 'an argument of pack, which it passes on',
+    ('serving/grouped', 'referencesf'): 'an argument of pack, which it passes on',
     (
         'serving/commit/operations',
         'marshal',
