@@ -89,6 +89,7 @@ KNOWN = {
     ('commands/profiling', 'marshal'): 'writes a profile of the server; it reads nothing',
     ('config/storages', 'import_module'): 'what an operator wrote behind -S',
     ('config/replica', 'import_module'): 'what an operator wrote as packer',
+    ('config/grouped', 'import_module'): 'the same',
     ('replica/storage', 'referencesf'): 'an argument of pack, which it passes on',
     ('serving/grouped', 'referencesf'): 'an argument of pack, which it passes on',
     (
