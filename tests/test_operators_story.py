@@ -77,9 +77,10 @@ def test_install_serve_back_up_stop_restore_verify_and_serve_elsewhere(operator)
     old, new = free_ports(2)
     server = operator.serve('here', old)
     (operator.directory / 'program.py').write_text(PROGRAM)
-    programs = [operator.start('python', 'program.py', name, old, new) for name in ('one', 'two')]
-    for program in programs:
-        goes_on(program)
+    programs = []
+    for name in 'one', 'two':
+        programs.append(operator.start('python', 'program.py', name, old, new))
+        goes_on(programs[-1])  # the first one makes the root object of the database
     assert re.search(
         r'storage 1: 2 clients, .* [1-9]\d* commits/s',
         operator.zeo('top', old, '-n2', '--every=.5'),

@@ -53,6 +53,8 @@ CLIENT_PACKAGES = {'link', 'cache'}
 
 #: (module, name) -> why no byte of a client gets to an unpickler there.
 KNOWN = {
+    ('commands/bench_worker', 'pickle'): 'it makes records of its own, and reads none',
+    ('commands/bench_worker', 'TransactionMetaData'): 'it makes metadata of its own',
     ('__init__', 'DB'): 'of the front door, for clients',
     ('databases', 'DB'): 'the same',
     (

@@ -717,7 +717,8 @@ class ServingMachine(RuleBasedStateMachine):
         self.unwired.loop.close()
         assert [name for name in os.listdir(self.folder) if name.startswith('zeo-')] == []
         del gone, hosted, self.hosted, self.storage, self.unwired
-        assert _open_files() == self.files
+        # some that were open before, of other tests, may be gone by now
+        assert _open_files() <= self.files
 
 
 def _is_empty(account: Any) -> bool:

@@ -179,9 +179,12 @@ class Unwired:
         return self.loop._timeout(None) == 0.0
 
     def timers(self) -> int:
-        """Return how many timers run, besides those of lines for the log."""
+        """Return how many timers run, besides those of lines for the log, and that which looks at
+        the index as long as a storage is served.
+        """
         return sum(
-            timer.function is not None and 'Reports' not in repr(timer.function)
+            timer.function is not None
+            and not any(name in repr(timer.function) for name in ('Reports', 'IndexSaver'))
             for _, _, timer in self.loop._timers
         )
 
