@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import shutil
 import signal
@@ -20,6 +22,7 @@ from support.processes import Process
 from ZEO.commands import zeo
 from ZEO.commands.zeo_copy import parser
 from ZEO.data.sources import StorageSource
+from ZEO.serving.grouped import GroupedFileStorage
 
 
 @pytest.fixture
@@ -45,6 +48,44 @@ def test_a_file_is_copied_with_its_blobs_to_the_byte(here, capsys):
     copied, verified = capsys.readouterr().out.splitlines()
     assert copied.startswith('b.fs: 9 transactions') and '5 blobs' in copied
     assert verified == 'b.fs: verified: 9 transactions are the same, 5 blobs'
+
+
+def test_many_transactions_have_one_sync_and_no_more_than_a_start_can_tell_from_damage(
+    here, monkeypatch
+):
+    sync, syncs = GroupedFileStorage.sync, []
+    monkeypatch.setattr(
+        GroupedFileStorage, 'sync', lambda self: syncs.append(len(self._written)) or sync(self)
+    )
+    monkeypatch.setattr('ZEO.data.destinations.MOST_TRANSACTIONS', 4)
+    assert zeo.main(FILES) == 0
+    assert syncs == [4, 4, 1] and same()
+
+
+def test_a_disk_that_fails_ends_the_copy_with_what_it_has_and_the_next_one_goes_on(
+    here, monkeypatch, capsys
+):
+    monkeypatch.setattr('ZEO.data.destinations.MOST_TRANSACTIONS', 4)
+    fsync, number = os.fsync, itertools.count()
+    with monkeypatch.context() as patched:
+        patched.setattr(GroupedFileStorage, '_sync_blobs', lambda self, blobs: None)
+        sync = GroupedFileStorage.sync
+
+        def second_fails(self):
+            if next(number) == 1:
+                patched.setattr(os, 'fsync', failing)
+            return sync(self)
+
+        def failing(fd):
+            patched.setattr(os, 'fsync', fsync)
+            raise OSError(errno.EIO, 'the disk is broken')
+
+        patched.setattr(GroupedFileStorage, 'sync', second_fails)
+        assert zeo.main(FILES) == 3
+    fourth = content_of('a.fs', 'a.blobs')[3][0]
+    assert f'done up to transaction {fourth.hex()}' in capsys.readouterr().err
+    assert content_of('b.fs', 'b.blobs')[-1][0] == fourth
+    assert zeo.main([*FILES, '--verify']) == 0 and same()
 
 
 def test_the_copy_goes_on_with_what_is_new(here, capsys):

@@ -59,10 +59,17 @@ def copy(
                 'empty destination'
             )
         seen = Seen(progress)
-        for transaction in walk(source, after(before), end):
-            destination.write(transaction, source, seen, blobs)
-            last = transaction.tid
-            progress.transaction()
+        try:
+            for transaction in walk(source, after(before), end):
+                destination.write(transaction, source, seen, blobs)
+                last = transaction.tid
+                progress.transaction()
+        finally:
+            try:
+                destination.settle()
+            except BaseException:
+                last = destination.last_tid()  # some were given up
+                raise
     return Copied(before, last)
 
 

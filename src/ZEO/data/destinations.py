@@ -22,6 +22,8 @@ from ZEO.data.sources import FileSource, Record, Source, StorageSource
 from ZEO.leftovers import prefix, remove_leftovers
 from ZEO.net.system import REAL
 from ZEO.serving.filestorage import file_storages, take_last_whole_transaction
+from ZEO.serving.grouped import GroupedFileStorage
+from ZEO.serving.torn_commit import MOST_BYTES, MOST_TRANSACTIONS
 from ZEO.wire.guarded import is_blob
 
 #: How the names of blob files begin that are on their way into a storage.
@@ -47,6 +49,7 @@ class Destination(StorageSource):
                 f'{name} cannot take transactions of another storage: {type(storage).__name__} '
                 'has no method "restore"'
             )
+        self._unsynced: list[int] = []  # bytes of the transactions since the last sync
         if self._takes_blobs():
             remove_leftovers(storage.temporaryDirectory(), (_KIND,), REAL.wall_clock())
 
@@ -56,7 +59,7 @@ class Destination(StorageSource):
     def write(
         self, transaction: Any, source: Source, seen: Callable[[Any, int], None], blobs: bool
     ) -> None:
-        """Commit a transaction of a source.
+        """Commit a transaction of a source; it may be lost in a crash until :meth:`settle`.
 
         :param seen: is called with each record, and the size of its blob.
         :param blobs: whether blobs are copied; else only their records are.
@@ -68,10 +71,33 @@ class Destination(StorageSource):
                 size = self._write(transaction, record, source, blobs and is_blob(record.data))
                 seen(record, size)
             storage.tpc_vote(transaction)
+            self._may_wait(transaction)
             storage.tpc_finish(transaction)
         except BaseException:
             self._abort(transaction)
             raise
+
+    def _may_wait(self, transaction: Any) -> None:
+        """Have one sync for many transactions, but for no more than can be told from damage when
+        the next start looks at what a crash has left.
+        """
+        storage, unsynced = self.storage, self._unsynced
+        if isinstance(storage, GroupedFileStorage):
+            size = storage.voted_size
+            if len(unsynced) >= MOST_TRANSACTIONS or sum(unsynced) + size > MOST_BYTES:
+                self.settle()
+            if size <= MOST_BYTES:
+                storage.postpone_sync(transaction)
+                unsynced.append(size)
+
+    def settle(self) -> None:
+        """Have all that is written on the disk.
+
+        :raises StorageError: when the disk fails.
+        """
+        if self._unsynced:
+            self.storage.sync()
+            self._unsynced.clear()
 
     def _abort(self, transaction: Any) -> None:
         try:

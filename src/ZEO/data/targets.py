@@ -197,9 +197,7 @@ def _existing(directory: str | None) -> str | None:
 
 
 def _file(target: Target) -> Any:
-    if target.blobs is None:
-        return open_file(str(target.path))
-    return open_file(str(target.path), target.blobs)
+    return open_file(str(target.path), target.blobs, grouped=True)
 
 
 def _client(target: Target, way: Way, private: str, read_only: bool) -> Any:
