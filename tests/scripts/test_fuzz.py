@@ -122,7 +122,7 @@ def test_a_short_attack_on_every_server_harms_nobody_else(tmp_path):
             sys.executable,
             str(ROOT / 'scripts' / 'fuzz.py'),
             '--minutes',
-            '0.2',
+            '0.1',
             '--latency',
             '20',
             '--keep',

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from bisect import bisect_left
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,7 +155,6 @@ class ServingMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         logging.disable(logging.CRITICAL)
-        self.files = _open_files()
         self.folder = tempfile.mkdtemp(prefix='zeo-', dir=FOLDER)
         self.former_tempdir, tempfile.tempdir = tempfile.tempdir, self.folder
         self.committed: list[Committed] = []
@@ -717,16 +717,20 @@ class ServingMachine(RuleBasedStateMachine):
         self.unwired.loop.close()
         assert [name for name in os.listdir(self.folder) if name.startswith('zeo-')] == []
         del gone, hosted, self.hosted, self.storage, self.unwired
-        # some that were open before, of other tests, may be gone by now
-        assert _open_files() <= self.files
+        assert _open_files(self.folder) == []
 
 
 def _is_empty(account: Any) -> bool:
     return not (account.operations or account.memory or account.records or account.blobs)
 
 
-def _open_files() -> int:
-    return len(os.listdir('/proc/self/fd')) if os.path.isdir('/proc/self/fd') else 0
+def _open_files(folder: str) -> list[str]:
+    """Return the names of the files in a directory that this process has open."""
+    found = []
+    for number in os.listdir('/proc/self/fd') if os.path.isdir('/proc/self/fd') else ():
+        with suppress(OSError):  # of another thread, and closed meanwhile
+            found.append(os.readlink(f'/proc/self/fd/{number}'))
+    return [name for name in found if name.startswith(folder + '/')]
 
 
 _SETTINGS = settings(

@@ -43,7 +43,8 @@ def storages_within(storage: Any) -> Iterator[Any]:
             yield one
             found += [
                 value
-                for value in getattr(one, '__dict__', {}).values()
+                # a copy: another server's thread may be at work on it
+                for value in list(getattr(one, '__dict__', {}).values())
                 if hasattr(type(value), 'loadBefore')
             ]
 

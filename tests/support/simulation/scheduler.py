@@ -85,7 +85,8 @@ class Scheduler:
     def door(self, kind: str) -> None:
         """The calling thread is about to call the outside: another one may go on first."""
         thread = self.current
-        if thread is None:  # what sets up the world
+        # what sets up the world, or a thread that is not of it and has met its network
+        if thread is None or get_ident() != self._ident:
             return
         if thread.process.dead:
             raise Killed
@@ -97,9 +98,10 @@ class Scheduler:
 
     def statement(self) -> None:
         """The calling thread is about to execute a statement: another one may go on first."""
-        self._statements -= 1
-        if self._statements < 0 and self.current is not None and get_ident() == self._ident:
-            self._be_interrupted(self.current)
+        if get_ident() == self._ident:
+            self._statements -= 1
+            if self._statements < 0 and self.current is not None:
+                self._be_interrupted(self.current)
 
     def _be_interrupted(self, thread: Thread) -> None:
         if thread.process.dead:

@@ -214,7 +214,7 @@ def _within(storage: Any) -> tuple[str, Any]:
     """Return what a wrapper is wrapped around, and under which name; a storage that is not one has
     none.
     """
-    for name, inner in getattr(storage, '__dict__', {}).items():
+    for name, inner in list(getattr(storage, '__dict__', {}).items()):
         if hasattr(inner, 'loadBefore') and IMVCCStorage.providedBy(inner):
             return name, inner
     return '', None
@@ -224,7 +224,7 @@ def _wrapped_again(wrapper: Any, name: str, inner: Any, instance: Any) -> Any:
     # not copy.copy, which asks a wrapper that is empty yet for what it passes on
     again = object.__new__(type(wrapper))
     vars(again).update(vars(wrapper))
-    for attribute, value in vars(wrapper).items():
+    for attribute, value in list(vars(wrapper).items()):
         if getattr(value, '__self__', None) is inner:  # a method that the wrapper has copied
             # a reader has less than an instance
             setattr(again, attribute, getattr(instance, value.__name__, None))
