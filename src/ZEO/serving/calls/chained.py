@@ -72,10 +72,7 @@ class Chain:
     def _begin(self, link: _Link) -> None:
         self._is_busy = True
         try:
-            if link.after is not None and link.after != self._last:
-                raise StorageTransactionError(
-                    'this transaction is not committed, since the one before it was not'
-                )
+            self._check(link)
             vote = self._steps.vote(link.txn_id)
         except ENDS:
             raise
@@ -84,8 +81,15 @@ class Chain:
         else:
             vote.then(partial(self._voted, link), partial(self._failed, link))
 
+    def _check(self, link: _Link) -> None:
+        if link.after is not None and link.after != self._last:
+            raise StorageTransactionError(
+                'this transaction is not committed, since the one before it was not'
+            )
+
     def _voted(self, link: _Link, answer: Any) -> None:
         try:
+            self._check(link)  # again: the one before may have failed at its end meanwhile
             if any(isinstance(part, dict) for part in answer):
                 raise ConflictError(
                     'this transaction has a conflict that only its client could resolve'
