@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ZODB.MappingStorage import MappingStorage
 
 from support.simulation.plan import Plan
 from support.simulation.simulate import run
@@ -59,6 +60,15 @@ def test_a_plan_has_one_history_whatever_the_process():
 def test_histories_of_one_process_do_not_depend_on_each_other():
     lines = [list(run(Plan.of_seed(seed)).history.lines()) for seed in (5, 6, 5)]
     assert lines[0] == lines[2] != lines[1]
+
+
+def test_real_threads_have_no_part_in_a_history(serving, clients):
+    """As those that other tests leave behind."""
+    before = list(run(Plan.of_seed(5)).history.lines())
+    for _ in range(3):
+        clients(serving(MappingStorage()).addr)
+    clients('/nowhere/socket', wait=False)
+    assert list(run(Plan.of_seed(5)).history.lines()) == before
 
 
 SCRIPT = str(Path(TESTS).parent / 'scripts' / 'simulate.py')

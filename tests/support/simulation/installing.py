@@ -95,16 +95,14 @@ def install(world: Any) -> Callable[[], None]:
 
 
 def _replacements(world: Any) -> Iterator[tuple[Any, str, Any]]:
-    sockets = _sockets(world)
-    yield ZEO.net.loop, 'socket', sockets
-    yield ZEO.net.addresses, 'socket', sockets
-    yield ZEO.net.acceptor, 'os', _Files(world)
-    yield ZEO.net.loop, 'new_poller', lambda: Epoll(world.scheduler, world.current_process())
-    yield ZEO.net.stream, '_poll_of', lambda raw, events: _poll_of(world, raw, events)
+    for module, name, value, original in _of_the_product(world):
+        yield module, name, _Divided(world.scheduler, value, original)
+    yield ZEO.net.loop, 'new_poller', _divided(world, _new_poller, ZEO.net.loop.new_poller)
+    yield ZEO.net.stream, '_poll_of', _divided(world, _poll_of, ZEO.net.stream._poll_of)
     clock = _Clock(world)
     for module in _CLOCKS:
         yield module, 'time', clock
-    threads = _threads(world)
+    threads = _Divided(world.scheduler, _threads(world), threading)
     for module in _LOCKERS:
         yield module, 'threading', threads
     for name in ('Lock', 'RLock', 'Condition'):
@@ -115,6 +113,41 @@ def _replacements(world: Any) -> Iterator[tuple[Any, str, Any]]:
     yield transaction._transaction, 'traceback', SimpleNamespace(**_NO_TRACEBACKS)
     for module in _SETS:
         yield module, 'set', OrderedSet
+
+
+def _of_the_product(world: Any) -> Iterator[tuple[Any, str, Any, Any]]:
+    sockets = _sockets(world)
+    yield ZEO.net.loop, 'socket', sockets, socket
+    yield ZEO.net.addresses, 'socket', sockets, socket
+    yield ZEO.net.acceptor, 'os', _Files(world), os
+
+
+class _Divided:
+    """Stands for a module: simulated threads find the world, real ones, which other tests have left
+    behind, the module itself.
+    """
+
+    def __init__(self, scheduler: Any, simulated: Any, original: Any) -> None:
+        self._scheduler = scheduler
+        self._simulated, self._original = simulated, original
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original if self._scheduler.is_foreign else self._simulated, name)
+
+
+def _divided(world: Any, simulated: Any, original: Any) -> Callable[..., Any]:
+    """Return the same for a function; the simulated one is given the world as well."""
+
+    def call(*arguments: Any) -> Any:
+        if world.scheduler.is_foreign:
+            return original(*arguments)
+        return simulated(world, *arguments)
+
+    return call
+
+
+def _new_poller(world: Any) -> Epoll:
+    return Epoll(world.scheduler, world.current_process())
 
 
 def _sockets(world: Any) -> Any:

@@ -48,7 +48,7 @@ class Scheduler:
         self.now = BEGINNING
         self.numbers = count(1)
         self.steps = 0
-        self.current: Thread | None = None
+        self._running: Thread | None = None
         self.unfinished = 0  # threads that are not daemons
         self.errors: list[tuple[Thread, BaseException]] = []  # of threads that ended by one
         self.faults: Any = None  # asked at every door
@@ -63,7 +63,17 @@ class Scheduler:
         self._statements = self._preemption.next()
         self._strikes = 0  # exceptions that have not struck yet
         self.hub = getcurrent()  # of what makes the world, and runs it
-        self._ident = get_ident()  # threads that an earlier test left behind are not simulated
+        self._ident = get_ident()
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the caller is a real thread, which another test has left behind."""
+        return get_ident() != self._ident
+
+    @property
+    def current(self) -> Thread | None:
+        """The simulated thread that calls; None for what sets up the world."""
+        return self._running if get_ident() == self._ident else None
 
     # For threads.
 
@@ -85,8 +95,7 @@ class Scheduler:
     def door(self, kind: str) -> None:
         """The calling thread is about to call the outside: another one may go on first."""
         thread = self.current
-        # what sets up the world, or a thread that is not of it and has met its network
-        if thread is None or get_ident() != self._ident:
+        if thread is None:  # what sets up the world
             return
         if thread.process.dead:
             raise Killed
@@ -100,8 +109,8 @@ class Scheduler:
         """The calling thread is about to execute a statement: another one may go on first."""
         if get_ident() == self._ident:
             self._statements -= 1
-            if self._statements < 0 and self.current is not None:
-                self._be_interrupted(self.current)
+            if self._statements < 0 and self._running is not None:
+                self._be_interrupted(self._running)
 
     def _be_interrupted(self, thread: Thread) -> None:
         if thread.process.dead:
@@ -260,11 +269,11 @@ class Scheduler:
         self.now += STEP
         if self.trace is not None:
             self.trace.append((self.steps, self.now, thread.ident, thread.name))
-        self.current = thread
+        self._running = thread
         try:
             thread.greenlet.switch()
         finally:
-            self.current = None
+            self._running = None
 
     def _pass_time(self, until: float) -> None:
         """Go to the time of the next timer, since no thread can run."""
@@ -302,11 +311,11 @@ class Scheduler:
         self._timers.clear()
         self._ready.clear()
         for thread in list(self.threads):
-            self.current = thread
+            self._running = thread
             try:
                 thread.greenlet.throw(Killed)
             finally:
-                self.current = None
+                self._running = None
         self.threads.clear()
 
 
