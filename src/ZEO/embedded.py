@@ -198,8 +198,9 @@ def _answer(process: subprocess.Popen[bytes], question: bytes, patience: float) 
     """
     assert process.stdin is not None and process.stdout is not None
     watchdog = threading.Timer(patience, process.kill)
-    watchdog.start()
+    watchdog.daemon = True  # else a signal right behind its start has the exit wait for it
     try:
+        watchdog.start()
         process.stdin.write(question + b'\n')
         process.stdin.flush()
         return process.stdout.readline()

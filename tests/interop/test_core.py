@@ -96,7 +96,7 @@ def test_load_and_store(pair):
 
 def test_new_oids_do_not_collide(pair):
     """The server gives every oid to one client only."""
-    given = [agent.call('call', method='new_oid') for _ in range(150) for agent in pair]
+    given = [agent.call('call', method='new_oid') for _ in range(40) for agent in pair]
     assert len(set(given)) == len(given)
 
 

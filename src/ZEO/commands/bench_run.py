@@ -94,8 +94,9 @@ class Worker:
         """
         assert self._process.stdout is not None
         watchdog = threading.Timer(seconds + _PATIENCE, self._process.kill)
-        watchdog.start()
+        watchdog.daemon = True  # else a signal right behind its start has the exit wait for it
         try:
+            watchdog.start()
             line = self._process.stdout.readline()
         finally:
             watchdog.cancel()
