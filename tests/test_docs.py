@@ -37,9 +37,14 @@ def reader(tmp_path):
         server.kill()
 
 
-@pytest.mark.smoke
 @pytest.mark.timeout(150)  # the page on security starts a dozen processes
-@pytest.mark.parametrize('page', PAGES)
+@pytest.mark.parametrize(
+    'page',
+    [
+        pytest.param(page, marks=pytest.mark.smoke if page.startswith('start/') else ())
+        for page in PAGES
+    ],
+)
 def test_page(page, reader):
     reader.follow((TOP / 'docs' / page).read_text(encoding='utf-8'))
     assert set(reader.leave()) <= {0}
