@@ -353,6 +353,25 @@ def test_a_conflict_that_the_client_resolves_is_handed_over_when_it_can_be_read(
     assert conflict['oid'] == OID and conflict['serials'] == (new, old)
 
 
+def test_a_conflict_with_what_a_failed_sync_has_lost_is_refused_at_once(serve, monkeypatch):
+    service = serve(client_conflict_resolution=True)
+    client, other = service.client(), service.client()
+    finish = finishing(client, 1, (OID, z64, b'old'))
+    service.storage.finish_sync()
+    old = client.answer(finish)
+    finish = finishing(client, 2, (OID, old, b'1'))
+    assert service.storage.begun.acquire(timeout=PATIENCE)
+    other.begin(1, (OID, old, b'2'))
+    vote = other.ask('vote', 1)
+    other.call('ping')
+    failing(monkeypatch)
+    service.storage.may_end.release()
+    with pytest.raises(LookupError, match='nothing of this transaction'):
+        client.answer(finish)
+    with pytest.raises(LookupError, match=r'StorageError.*nothing of this transaction'):
+        other.answer(vote)
+
+
 def test_the_section_has_the_keys_of_a_file_storage(tmp_path):
     text = f"""
     %import ZEO

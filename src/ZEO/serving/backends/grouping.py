@@ -14,11 +14,11 @@ FileStorage.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from transaction.interfaces import TransientError
+from ZODB.POSException import StorageError
 from ZODB.utils import maxtid
 
 from ZEO.Exceptions import ClientDisconnected
@@ -71,8 +71,8 @@ class GroupBackend(HidingBackend):
         self._unsynced: list[tuple[bytes, int]] = []  # tids and bytes of what is written
         #: A transaction for which there is no room before the next sync.
         self._postponed: tuple[Committing, Later] | None = None
-        #: What waits until all that is written now is on the disk.
-        self._after_sync: list[tuple[bytes, Callable[[], None]]] = []
+        #: Answers to votes, with conflicts, that wait until all that is written now is on the disk.
+        self._after_sync: list[tuple[bytes, Later, list[Any]]] = []
         self._expected = 1  # transactions that the next sync waits for
         self._most_gathered = 1  # which came in time before
         self._gathering: Any = None  # the timer of that
@@ -107,7 +107,7 @@ class GroupBackend(HidingBackend):
             commit.answer.answer(conflicts)
             return
         # the client reads what it conflicts with
-        self._after_sync.append((self._waiting.last, partial(commit.answer.answer, conflicts)))
+        self._after_sync.append((self._waiting.last, commit.answer, conflicts))
 
     def finish(self, commit: Committing) -> bytes | Later:
         if self._is_late:
@@ -234,11 +234,11 @@ class GroupBackend(HidingBackend):
             self._postponed = None
             self._finish_postponed(*postponed)
         after, self._after_sync = self._after_sync, []
-        for upto, do in after:
+        for upto, vote, conflicts in after:
             if upto <= last:
-                self._loop.attempt(do)
+                self._loop.attempt(partial(vote.answer, conflicts))
             else:
-                self._after_sync.append((upto, do))
+                self._after_sync.append((upto, vote, conflicts))
 
     def _over(self) -> None:
         if self._timer is not None:
@@ -278,7 +278,10 @@ class GroupBackend(HidingBackend):
         postponed, self._postponed = self._postponed, None
         if postponed is not None:
             self._finish_postponed(*postponed)  # which the storage refuses
-        self._after_sync.clear()
+        votes, self._after_sync = self._after_sync, []
+        for _, vote, _ in votes:
+            refused = StorageError(f'nothing of this transaction was committed: {self.trouble}')
+            self._loop.attempt(partial(vote.fail, refused))
         self._fail_votes(maxtid)
 
     def _sync_is_late(self) -> None:
