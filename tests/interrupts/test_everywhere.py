@@ -252,7 +252,9 @@ def test_the_database_is_right_after_a_strike(setting, step):
 @everywhere
 @on_both
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
-@pytest.mark.parametrize('name', ['ZEO connector', 'ZEO watcher', 'ZEO leaving a server'])
+@pytest.mark.parametrize(
+    'name', ['ZEO connector', 'ZEO connecting to', 'ZEO watcher', 'ZEO leaving a server']
+)
 def test_a_client_survives_a_strike_at_a_thread_of_its_own(setting, name, step):
     """The one that connects, and the one that reads while no call does."""
     client = setting.open()

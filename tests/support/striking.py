@@ -89,7 +89,7 @@ class Striker:
 class ThreadStriker(Striker):
     """Strikes a thread that the client starts itself.
 
-    Within a `with` it is waiting for threads of that name.
+    Within a `with` it is waiting for threads whose names begin so.
     """
 
     def __init__(self, point: int, name: str) -> None:
@@ -104,6 +104,6 @@ class ThreadStriker(Striker):
         threading.settrace(None)  # type: ignore[arg-type]
 
     def trace(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if threading.current_thread().name != self._name:
+        if not threading.current_thread().name.startswith(self._name):
             return None
         return super().trace(frame, event, argument)

@@ -15,6 +15,7 @@ import struct
 import subprocess
 import termios
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pyte
@@ -77,14 +78,24 @@ class Terminal(threading.Thread):
 
     def wait_for(self, pattern: str, patience: float = PATIENCE) -> list[str]:
         """Return the lines of the screen, as soon as a pattern is in one of them."""
+        return self.wait_until(
+            lambda lines: any(re.search(pattern, line) for line in lines), repr(pattern), patience
+        )
+
+    def wait_until(
+        self, shown: Callable[[list[str]], bool], what: str, patience: float = PATIENCE
+    ) -> list[str]:
+        """Return the lines of the screen, as soon as they are what is awaited: what is printed at
+        once may come in pieces.
+        """
         found: list[str] = []
 
-        def shown() -> bool:
+        def seen() -> bool:
             found[:] = [line.rstrip() for line in self._screen.display]
-            return any(re.search(pattern, line) for line in found)
+            return shown(found)
 
         with self._changed:
-            assert self._changed.wait_for(shown, patience), f'no {pattern!r} in {found}'
+            assert self._changed.wait_for(seen, patience), f'no {what} in {found}'
         return found
 
     def end(self, number: int | None = None) -> int:

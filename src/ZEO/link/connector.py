@@ -41,6 +41,9 @@ GREETING = 8.0
 #: looking up the name takes too long.
 LONGEST = 60.0
 
+#: Seconds between two looks whether the threads that connect are still there.
+LOOK_AGAIN = 1.0
+
 
 class Unreachable(Exception):
     """No server is usable now; later one may be."""
@@ -127,6 +130,7 @@ class ConnectRound:
         self._system = system
         self._greetings = system.queue()  # of connections, and errors
         self._awaited = 0  # addresses of which nothing was heard yet
+        self._connecting: list[Any] = []  # the threads
         self._read_only: list[Connection] = []  # may do for reading, if there is no better one
         self._errors: list[BaseException] = []
 
@@ -177,9 +181,13 @@ class ConnectRound:
         for address in addresses:
             self._awaited += 1
             try:
-                self._system.spawn(f'ZEO connecting to {show(address)}', self._greet, address)
+                thread = self._system.spawn(
+                    f'ZEO connecting to {show(address)}', self._greet, address
+                )
             except RuntimeError:  # no thread can be started: one address after the other, then
                 self._greet(address)
+            else:
+                self._connecting.append(thread)
 
     def _greet(self, address: Address) -> None:
         """Connect and wait for the greeting, in a thread of its own."""
@@ -212,9 +220,9 @@ class ConnectRound:
         """Yield connections in the order in which their servers greet."""
         while self._awaited:
             try:
-                result = self._greetings.get(timeout=self._longest())
-            except Empty:
-                self._errors.append(OSError(f'no connection to any address within {LONGEST:.0f} s'))
+                result = self._next()
+            except Empty as error:
+                self._errors.append(OSError(str(error)))
                 return
             self._awaited -= 1
             if isinstance(result, BaseException):
@@ -223,6 +231,23 @@ class ConnectRound:
                 discard(result)
             else:
                 yield result
+
+    def _next(self) -> Connection | BaseException:
+        """Wait for the next connection, or the next error.
+
+        :raises Empty: when there is none in time, or the threads were torn away.
+        """
+        until = self._system.now() + self._longest()
+        while True:
+            left = until - self._system.now()
+            at_work = any(thread.is_alive() for thread in self._connecting)
+            try:  # where none is at work, all that they leave is there
+                return self._greetings.get(timeout=max(0.0, min(left, LOOK_AGAIN * at_work)))
+            except Empty:
+                if not at_work:
+                    raise Empty('connecting was interrupted') from None
+                if left <= 0:
+                    raise Empty(f'no connection to any address within {LONGEST:.0f} s') from None
 
     def _longest(self) -> float:
         """Return for how many seconds to wait for the next one."""
