@@ -1,11 +1,14 @@
 """Puts the tests' helpers on the path, has Hypothesis judge what the code does, not how fast the
-machine is, and lets Ctrl-C work in the processes that tests start.
+machine is, lets Ctrl-C work in the processes that tests start, and finds tests that slow down those
+after them.
 """
 
+import os
 import signal
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -22,3 +25,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=sys.platform == 'linux')
+def _as_fast_as_before():
+    """A test leaves the thread that runs all tests its priority and its processors."""
+    before = _share()
+    yield
+    assert _share() == before
+
+
+def _share():
+    return os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from ZEO.net import green
 from ZEO.net.interpreter_sharing import GIVE_WAY, NICER, InterpreterSharing
 from ZEO.net.system import REAL, System
 
@@ -89,6 +90,20 @@ def test_a_thread_that_computes_shares_the_loops_processor_and_goes_second():
     assert len(confined) == 1 and confined <= usual
     assert seen == [(confined, min(mine + NICER, 19))]
     assert (os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)) == (usual, mine)
+
+
+def test_a_greenlet_leaves_the_priority_of_all_others_as_it_is(monkeypatch):
+    monkeypatch.setattr(green, 'are_threads_green', lambda: True)
+    before, seen = os.getpriority(os.PRIO_PROCESS, 0), []
+
+    def computing():
+        REAL.lower_priority(1)
+        seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+
+    thread = threading.Thread(target=computing)
+    thread.start()
+    thread.join(10)
+    assert seen == [before]
 
 
 @pytest.mark.parametrize('processors', [{10**5}, set()])

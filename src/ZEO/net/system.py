@@ -94,7 +94,8 @@ class System:
 
         :param by: what to add to its nice value.
         """
-        if sys.platform != 'linux':  # elsewhere threads have no priority of their own
+        # elsewhere threads have no priority of their own, and greenlets have that of all
+        if sys.platform != 'linux' or green.are_threads_green():
             return
         try:
             os.setpriority(
