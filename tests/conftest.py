@@ -1,11 +1,13 @@
 """Puts the tests' helpers on the path, has Hypothesis judge what the code does, not how fast the
-machine is, lets Ctrl-C work in the processes that tests start, and finds tests that slow down those
-after them.
+machine is, lets Ctrl-C work in the processes that tests start, finds tests that slow down those
+after them, and says what all threads were at when a test has failed.
 """
 
 import os
 import signal
 import sys
+import threading
+import traceback
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,19 @@ def _as_fast_as_before():
 
 def _share():
     return os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Say what all threads are at when a test has failed: what hangs may never be seen again."""
+    report = (yield).get_result()
+    if report.failed and report.when == 'call':
+        report.sections.append(('Threads', '\n'.join(_threads())))
+
+
+def _threads():
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():
+        if ident != threading.get_ident():
+            yield f'{names.get(ident, "?")}:'
+            yield ''.join(traceback.format_stack(frame, -8)).rstrip()
