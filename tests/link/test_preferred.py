@@ -13,8 +13,8 @@ from ZODB.Connection import TransactionMetaData
 from ZODB.POSException import ConflictError, ReadConflictError, ReadOnlyError
 from ZODB.utils import maxtid, p64, u64
 
-from support.followed import Followed, commit, serial_of, until
-from support.inside import cache_of, link_of, primary_link_of
+from support.followed import PATIENCE, Followed, commit, serial_of, until
+from support.inside import cache_of, link_of, primary_link_of, state_of
 from ZEO.Exceptions import ClientDisconnected, StaleServerError
 
 A, B = map(p64, (101, 102))
@@ -199,10 +199,14 @@ def test_the_callback_of_a_commit_is_called_once_before_other_threads_see_it(ser
 
 
 def test_what_a_client_commits_is_in_its_cache_as_current(servers):
-    servers.follow(0.02)
-    client = servers.open(prefer_wait=10)
-    tid = commit(client, A, data=b'second')
-    assert cache_of(client).load(A) == (b'second', tid)
+    """Where the primary's answer is there before the follower has the transaction."""
+    client, tids = servers.open(prefer_wait=PATIENCE), []
+    thread = threading.Thread(target=lambda: tids.append(commit(client, A, data=b'second')))
+    thread.start()
+    until(lambda: state_of(client)._own)
+    servers.follow()
+    thread.join(PATIENCE)
+    assert cache_of(client).load(A) == (b'second', *tids)
 
 
 def test_a_record_that_the_server_has_merged_is_not_kept_as_it_was_stored(servers):

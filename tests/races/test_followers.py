@@ -184,7 +184,7 @@ def test_no_client_sees_a_wrong_object(servers, seed, seconds):
     for process in processes:
         print(process.number, process.committed, process.unknown, process.refused)
         assert not process.errors, process.errors
-    assert sum(process.committed for process in processes) > 10 * seconds
+    assert all(process.committed for process in processes)
     check(servers, servers.primary.storage, processes)
 
 

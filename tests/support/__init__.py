@@ -10,6 +10,7 @@
 - :mod:`support.scripted`: a server and a client that send what a test says, byte for byte.
 - :mod:`support.stress`: rounds of everything that happens to processes, wires and disks.
 - :mod:`support.forker`: clients that fork.
+- :mod:`support.struck_by_chance`: a client in whose threads exceptions strike at any moment.
 - :mod:`support.pages`: pages of the documentation, typed in as they stand.
 - :mod:`support.postgres`: a PostgreSQL of the tests' own.
 - :mod:`support.suites`: ZODB's doctest suites as pytest parameters.
