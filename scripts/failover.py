@@ -265,6 +265,8 @@ def run(site: Site, kills: int, writers: int, seed: int, seconds: float) -> str:
     for number in range(writers):
         site.start(f'writer{number}', lambda number=number: write(site, f'writer{number}', number))  # type: ignore[misc]
     site.start('reader', lambda: read(site, 'reader', writers))
+    # one that has nothing could not tell the old primary from another database
+    until('nothing is committed', lambda: _acknowledged(site))
     primary, follower = 'a', 'b'
     killed, end = 0, time.monotonic() + seconds
     while killed < kills and time.monotonic() < end:
@@ -278,6 +280,10 @@ def run(site: Site, kills: int, writers: int, seed: int, seconds: float) -> str:
         site.serve(follower, primary)
         until('the old primary does not follow', lambda: _follows(site, follower))  # noqa: B023
     return _end(site, primary, killed, writers)
+
+
+def _acknowledged(site: Site) -> bool:
+    return any('"acknowledged"' in _text(path) for path in glob.glob(site.path('writer*.notes')))
 
 
 def _follows(site: Site, name: str) -> bool:
@@ -328,8 +334,12 @@ def _end(site: Site, primary: str, kills: int, writers: int) -> str:
 
 
 def _last_line(path: str) -> str:
+    return ''.join(_text(path).splitlines()[-1:]).strip()
+
+
+def _text(path: str) -> str:
     with open(path) as file:
-        return ''.join(file.readlines()[-1:]).strip()
+        return file.read()
 
 
 def _texts(path: str) -> set[tuple[str, str]]:
