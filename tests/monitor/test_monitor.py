@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from decimal import Decimal
 
 import pytest
 import transaction
@@ -21,6 +22,7 @@ from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.grouped import GroupedFileStorage
 from ZEO.serving.monitor.exposition import OPEN_METRICS
+from ZEO.serving.monitor.last_lines import LastLines
 from ZEO.serving.monitor.of_replication import REPLICATION
 from ZEO.serving.monitor.of_server import SERVER
 from ZEO.serving.monitor.of_storage import STORAGE
@@ -164,6 +166,26 @@ def test_a_metric_that_fails_is_left_out_and_the_others_are_not(monitored, caplo
     storage.fails = False
 
 
+def test_a_size_that_is_not_a_number_is_left_out(monitored):
+    class Odd(MappingStorage):
+        def getSize(self):
+            return Decimal(5)
+
+    found = metrics(monitored({'main': Odd()}))  # which the parser reads
+    assert ('zeo_storage_size_bytes', 'main') not in found
+    assert found['zeo_storage_objects', 'main'] == 0
+
+
+def test_the_last_lines_are_a_copy_since_threads_add_to_them():
+    lines = LastLines()
+    record = logging.makeLogRecord({'msg': 'one', 'levelno': logging.ERROR})
+    lines.emit(record)
+    for line in lines.last():
+        assert line.text == 'one'
+        lines.emit(record)  # as another thread may
+    assert len(lines.last()) == 2
+
+
 # Health.
 
 
@@ -173,7 +195,7 @@ def test_health_and_readiness(monitored):
         answer = server.get(path)
         assert (answer.status, answer.text) == (200, text)
     backend = server.server.hosted['main'].backend
-    backend.__class__ = type('Away', (type(backend),), {'trouble': 'it does not answer'})
+    backend.__class__ = type('Away', (type(backend),), {'trouble': 'no answer: a\udcff'})
     answer = server.get('/readyz')
     assert answer.status == 503
     assert answer.text.startswith('not ready\nstorage main: its database')

@@ -1,6 +1,8 @@
 """Requests of HTTP: what is one, what is refused, and how much may come."""
 
+import contextlib
 import json
+import signal
 
 import pytest
 from hypothesis import given
@@ -81,6 +83,36 @@ def test_what_is_refused(data, status):
 def test_nothing_is_read_after_a_refused_request():
     found = read(GOOD + b'nonsense\r\n\r\n' + GOOD, GOOD)
     assert [isinstance(one, Refused) for one in found] == [False, True]
+
+
+def test_a_header_of_blanks_does_not_keep_the_loop():
+    blanks = b' \t' * (MOST_BYTES // 2 - 20)
+    with ending_after(30):
+        (found,) = read(b'GET / HTTP/1.1\r\nHost:' + blanks + b'\x00\r\n\r\n')
+        assert found.status == 400
+        (found,) = read(b'GET / HTTP/1.1\r\nHost:' + blanks + b'a b' + b' \r\n\r\n')
+        assert found.headers == {'host': 'a b'}
+
+
+@contextlib.contextmanager
+def ending_after(seconds):
+    """Have this test fail after a time, also within a regular expression."""
+
+    def too_long(number, frame):
+        pytest.fail(f'it took more than {seconds} s')
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_addresses_in_a_query_stay_there():
+    (request,) = read(b'GET /a?b=http://c/d HTTP/1.1\r\nHost: x\r\n\r\n')
+    assert (request.path, request.query) == ('/a', 'b=http://c/d')
 
 
 @given(st.binary(max_size=300))

@@ -99,7 +99,12 @@ def _text(value: str) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number as both forms write it."""
+    """Return a number as both forms write it.
+
+    :raises TypeError: for what is not one, such as the size that a storage of another kind says.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f'{value!r} is not a number')
     if value == float('inf'):
         return '+Inf'
     return repr(value)

@@ -35,7 +35,7 @@ class LastLines(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._logger = logging.getLogger('ZEO')
-        self.lines: deque[Line] = deque(maxlen=MOST_LINES)
+        self._lines: deque[Line] = deque(maxlen=MOST_LINES)
         self.counts: Counter[str] = Counter(dict.fromkeys(LEVELS.values(), 0))
 
     def open(self) -> None:
@@ -47,6 +47,10 @@ class LastLines(logging.Handler):
         self._logger.removeHandler(self)
         super().close()
 
+    def last(self) -> list[Line]:
+        """Return the last lines, the oldest first. Threads may log meanwhile, so it is a copy."""
+        return list(self._lines)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line; called with the handler's lock held."""
         level = LEVELS[logging.ERROR if record.levelno >= logging.ERROR else logging.WARNING]
@@ -54,7 +58,7 @@ class LastLines(logging.Handler):
         if str(getattr(record, 'kind', '')).startswith('slow '):  # shown with its storage
             return
         text = cleaned(_first_line(record), MOST_CHARACTERS)
-        self.lines.append(Line(self.counts.total(), iso(record.created), level, text))
+        self._lines.append(Line(self.counts.total(), iso(record.created), level, text))
 
 
 def _first_line(record: logging.LogRecord) -> Any:

@@ -41,9 +41,8 @@ def live(server: Watched, viewer: Viewer, since: int) -> Iterator[dict[str, Any]
     for hosted in server.storages.values():
         yield {'storages': [_storage(hosted, viewer)]}
     yield {'history': list(server.history.since(since))}
-    yield {
-        'lines': [line._asdict() for line in server.lines.lines] if viewer.may_see_lines else None
-    }
+    lines = server.lines.last() if viewer.may_see_lines else None
+    yield {'lines': None if lines is None else [line._asdict() for line in lines]}
 
 
 def status(server: Watched, viewer: Viewer) -> Iterator[dict[str, Any]]:

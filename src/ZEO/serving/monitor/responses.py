@@ -51,7 +51,8 @@ class Response(NamedTuple):
 
 def text(status: int, line: str, more: str = '') -> Response:
     """Return an answer of one line."""
-    return Response(status, f'{line}\n'.encode(), more=more)
+    # names of storages and errors of files may have half of a pair of UTF-16 in them
+    return Response(status, f'{line}\n'.encode('utf-8', 'replace'), more=more)
 
 
 def encoded(response: Response, now: float, with_body: bool, stays: bool) -> bytes:
