@@ -155,6 +155,10 @@ class Progress(Shown):
         self.transactions += 1
         self.show()
 
+    def begin_anew(self) -> None:
+        """What was done has to be done again."""
+        self.transactions = self.records = self.blobs = self.bytes = 0
+
     def line(self) -> str:
         """Return how far it is."""
         seconds = self.seconds

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 
 import pytest
@@ -21,7 +22,7 @@ from ZODB.POSException import ConflictError
 import ZEO
 from support.databases import build, content_of
 from support.dying import die_at
-from support.processes import Process
+from support.processes import Process, free_ports
 from ZEO.commands import zeo
 from ZEO.data import backups, digests, parts, restoring
 from ZEO.data.backups import Backup
@@ -156,7 +157,9 @@ def test_a_moment_is_restored_by_tid_and_by_time(here):
     assert zeo.main([*RESTORE, '--at', '2001-01-01']) == 2
 
 
-@pytest.mark.parametrize('text', ['yesterday', '040d', '2026-13-01', 'x' * 16])
+@pytest.mark.parametrize(
+    'text', ['yesterday', '040d', '2026-13-01', 'x' * 16, '1800-01-01', '9999-12-31T23:59-05:00']
+)
 def test_what_is_not_a_moment_is_refused(text, here, capsys):
     zeo.main(BACKUP)
     assert zeo.main([*RESTORE, '--at', text]) == 2
@@ -194,8 +197,30 @@ def test_a_server_is_backed_up_and_restored_to_another(here):
 def test_a_directory_with_other_things_is_refused(here, capsys):
     assert zeo.main(['backup', 'a.fs', 'a.blobs', '--no-blobs']) == 2
     assert 'give a directory of its own' in capsys.readouterr().err
+    os.unlink('a.blobs/zeo-backup.lock')
     assert zeo.main(['verify', 'a.blobs']) == zeo.main(['restore', 'a.blobs', 'c.fs']) == 2
     assert 'is not a backup' in capsys.readouterr().err
+    assert not os.path.exists('a.blobs/zeo-backup.lock')
+
+
+def test_only_sets_of_a_backup_are_removed_from_its_directory(here, capsys):
+    os.makedirs('bk/lost+found')
+    os.makedirs('bk/20261126T175247/blobs')  # which a killed backup has left
+    assert zeo.main(BACKUP) == 0
+    assert os.path.isdir('bk/lost+found') and not os.path.exists('bk/20261126T175247')
+    os.mkdir('bk/empty')
+    assert zeo.main(BACKUP) == 2
+    assert 'bk has empty in it, which is not of a backup' in capsys.readouterr().err
+    assert os.path.isdir('bk/empty')
+
+
+def test_a_server_that_is_not_there_leaves_no_directory(here, monkeypatch):
+    monkeypatch.setattr(tempfile, 'tempdir', str(here))
+    before = os.listdir()
+    assert zeo.main(['verify', '--timeout', '0.2', f'{here}/nothing.socket']) == 2
+    nowhere = f'127.0.0.1:{free_ports(1)[0]}/1'
+    assert zeo.main(['verify', '--timeout', '0.2', nowhere]) == 2
+    assert os.listdir() == before
 
 
 def test_two_backups_at_once_are_refused(here, capsys):

@@ -82,13 +82,15 @@ def test_a_disk_that_fails_anywhere_leaves_what_was_there(here, seed, error, eve
         number += every
 
 
-def test_a_pack_while_it_runs_leaves_no_record_without_its_blob(here, monkeypatch, capsys):
-    """The file that it reads is the old one, and the blobs are removed."""
-    real, packed = FileSource.blob, []
+@pytest.mark.parametrize('before', [0, 2])
+def test_a_pack_while_it_runs_leaves_no_record_without_its_blob(here, monkeypatch, capsys, before):
+    """The file that it reads is the old one, and the blobs are removed, some of which it has."""
+    build('a.fs', 'a.blobs', 3)
+    real, asked = FileSource.blob, []
 
     def blob(source, oid, tid):
-        if not packed:
-            packed.append(1)
+        asked.append(oid)
+        if len(asked) == before + 1:
             db = ZODB.DB(FileStorage('a.fs', blob_dir='a.blobs'))
             db.pack()
             db.close()

@@ -57,6 +57,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _verify(made: Parser, options: Any) -> int:
     if os.path.isdir(options.target):
+        load(options.target)  # before a lock is put into a directory of other things
         with locked(options.target, reads=True):
             return verify_backup(made, options, options.target)
     target = parse(options.target, options.blobs)

@@ -25,7 +25,7 @@ from ZEO.data.blobfiles import MISSING
 from ZEO.data.copying import after
 from ZEO.data.digests import sync_directory
 from ZEO.data.history import fingerprint, named, walk
-from ZEO.data.manifest import LOCK, NAME, OLD, Manifest, Mark, Part, Set, is_backup, load
+from ZEO.data.manifest import LOCK, NAME, OLD, SET_NAME, Manifest, Mark, Part, Set, is_backup, load
 from ZEO.data.outcome import CutShort, DataError, Findings
 from ZEO.data.parts import PartWriter
 from ZEO.data.sources import FileSource, Record, Source
@@ -36,6 +36,9 @@ from ZEO.wire.guarded import is_blob
 
 #: Packs that may come while one backup is made: each begins it anew.
 _MOST_PACKS = 5
+
+#: What the root of a file system has, which may be the directory of a backup.
+_OF_FILE_SYSTEM = 'lost+found'
 
 #: Bytes of records after which a part is finished: what a backup that is stopped does again.
 PART_BYTES = 256 * 2**20
@@ -94,6 +97,7 @@ class Backup:
                 break
             except _Packed:
                 why = f'{self._source.name} was packed meanwhile'
+                self._progress.begin_anew()
         else:
             raise CutShort(f'{why}, {_MOST_PACKS} times: run the same command again')
         if keep is not None:
@@ -177,6 +181,7 @@ class Backup:
                 part = None
         finally:
             self._missing.clear()
+            self._blobs.clear()
             if part is not None:
                 part.drop()
 
@@ -294,7 +299,7 @@ def clean(manifest: Manifest) -> None:
     known = {one.name: one for one in manifest.sets}
     for name in os.listdir(manifest.directory):
         path = manifest.path(name)
-        if name in (NAME, OLD, LOCK, f'{NAME}.tmp'):
+        if name in (NAME, OLD, LOCK, f'{NAME}.tmp', _OF_FILE_SYSTEM):
             continue
         if os.path.islink(path):  # what is behind it is not this command's
             raise DataError(
@@ -302,7 +307,7 @@ def clean(manifest: Manifest) -> None:
             )
         if name in known:
             _clean_set(path, known[name])
-        elif _is_left(path):
+        elif SET_NAME.fullmatch(name) and _is_left(path):
             shutil.rmtree(path)
         else:
             raise DataError(

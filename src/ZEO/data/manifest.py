@@ -36,7 +36,7 @@ LOCK = 'zeo-backup.lock'
 FORMAT = 1
 
 #: Names that sets and parts have: none leads out of the directory.
-_SET, _PART = re.compile(r'\d{8}T\d{6}(?:-\d{1,9})?'), re.compile(r'part-\d{5,9}\.zeo')
+SET_NAME, _PART = re.compile(r'\d{8}T\d{6}(?:-\d{1,9})?'), re.compile(r'part-\d{5,9}\.zeo')
 
 _TID, _SHA256 = re.compile(r'[0-9a-f]{16}'), re.compile(r'[0-9a-f]{64}')
 
@@ -173,7 +173,7 @@ def _set(found: dict[str, Any]) -> Set:
         for name in ('unpacked', 'last')
     }
     made = _typed(Set(**{**found, **marks, 'parts': [_part(Part(**it)) for it in found['parts']]}))
-    _matches(_SET, made.name)
+    _matches(SET_NAME, made.name)
     _matches(_TID, made.packed)
     tids = [tid for part in made.parts for tid in (part.first, part.last)]
     _require(tids == sorted(tids), f'the parts of {made.name} are not in order')

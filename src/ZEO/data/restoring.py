@@ -40,14 +40,14 @@ def moment(text: str) -> bytes:
         pass
     try:
         at = datetime.fromisoformat(text.replace('Z', '+00:00'))
-    except ValueError:
+        at = (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+        seconds = at.second + at.microsecond / 1e6
+        return TimeStamp(at.year, at.month, at.day, at.hour, at.minute, seconds).raw()
+    except (ValueError, OverflowError):  # also for a year before 1900
         raise ConfigurationError(
             f'{text!r} is not a moment: give a time such as 2026-11-26T03:30:00, in UTC, or the '
             '16 hexadecimal digits of a transaction'
         ) from None
-    at = (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
-    seconds = at.second + at.microsecond / 1e6
-    return TimeStamp(at.year, at.month, at.day, at.hour, at.minute, seconds).raw()
 
 
 def choose(manifest: Manifest, at: bytes | None) -> Set:
@@ -94,12 +94,11 @@ class BackupSource:
         if self._at is None or self._at >= last:
             return last
         found = z64
-        for part in self._set.parts:  # the last one that is not later
-            if bytes.fromhex(part.first) <= self._at:
-                for transaction in self._part(part):
-                    if transaction.tid > self._at:
-                        break
-                    found = transaction.tid
+        begun = [part for part in self._set.parts if bytes.fromhex(part.first) <= self._at]
+        for transaction in self._part(begun[-1]) if begun else ():
+            if transaction.tid > self._at:
+                break
+            found = transaction.tid
         return found
 
     def transactions(self, start: bytes | None, stop: bytes | None) -> Iterator[BackedUp]:

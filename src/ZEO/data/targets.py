@@ -8,6 +8,7 @@ write to. Fails: :class:`~ZEO.Exceptions.ConfigurationError` for a text that nam
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import tempfile
 from dataclasses import dataclass, field
@@ -217,7 +218,7 @@ def _client(target: Target, way: Way, private: str, read_only: bool) -> Any:
             **way.login,
         )
     except BaseException:
-        os.rmdir(private) if not os.listdir(private) else None
+        shutil.rmtree(private, ignore_errors=True)
         raise
 
 
