@@ -11,6 +11,7 @@ import trustme
 
 import ZEO
 from support.probed import FIGURES, Stand
+from ZEO.commands import zeo
 from ZEO.commands.probing import NoAnswer, parse, probe
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.system import REAL
@@ -69,6 +70,12 @@ def test_a_silent_server_is_reported_in_time():
     with Stand(b'', greeting=None) as stand:
         with pytest.raises(NoAnswer, match='no answer within 0.2 seconds'):
             probe(stand.address, timeout=0.2)
+
+
+def test_a_ping_that_waits_tries_no_longer_than_it_may(capsys):
+    with Stand(b'', greeting=None) as stand:
+        assert zeo.main(['ping', stand.text, '--wait', '0.2', '--timeout', '30']) == 2
+    assert 'no response: no answer within 0.2 seconds' in capsys.readouterr().out
 
 
 def test_a_server_that_trickles_is_reported_in_time(monkeypatch):

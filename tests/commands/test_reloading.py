@@ -17,6 +17,7 @@ from ZEO.commands.probing import probe
 from ZEO.commands.reloading import Reloading
 from ZEO.Exceptions import AuthError, ClientDisconnected
 from ZEO.net.notifications import Supervisor
+from ZEO.net.system import REAL
 
 SOURCES = str(Path(ZEO.__file__).parent.parent)
 ME = f'unix-user {os.getuid()}'
@@ -199,6 +200,37 @@ def test_a_signal_before_the_service_is_not_lost(tmp_path):
     assert posted == [begin, 'passwords']
 
 
+@pytest.mark.parametrize('fails', ['the thread', 'what was read'])
+def test_a_supervisor_is_told_the_end_whatever_fails(fails, monkeypatch, tmp_path):
+    sent, posted = [], []
+
+    class Server:
+        def post(self, function):
+            posted.append(function)
+
+        def reload_passwords(self):
+            pass
+
+    class Told(Supervisor):
+        def send(self, *messages, patience=0.0):
+            sent.extend(messages)
+
+    def spawn(name, function, *args):
+        if fails == 'the thread':
+            raise RuntimeError('no thread')
+
+    monkeypatch.setattr(REAL, 'spawn', spawn)
+    reloading = Reloading(Told({}))
+    reloading.watch(Server(), str(tmp_path / 'zeo.conf'))
+    reloading.signalled()
+    posted.pop()()
+    if fails == 'what was read':
+        assert sent[0] == 'RELOADING=1' and 'READY=1' not in sent
+        with pytest.raises(ZeroDivisionError):
+            reloading._done(lambda: 1 / 0)
+    assert sent[-1] == 'READY=1'
+
+
 READ_AGAIN = 'the configuration was read again: '
 
 
@@ -227,6 +259,12 @@ def test_what_needs_a_restart_is_said(server):
     assert line.endswith(
         'only a restart can change: invalidation-queue-size, log-format, read-only'
     )
+    server.write(f'{ME} write', text='invalidation-queue-size 7\nread-only on')
+    line = server.hang_up('only a restart can change: ')  # as long as it is so
+    assert line.endswith('only a restart can change: invalidation-queue-size, read-only')
+    server.write(f'{ME} write', text='stop-time 2')
+    server.hang_up('stop-time: 2 (was 5)')
+    assert server.errors.seen.count('only a restart can change') == 2
 
 
 def test_the_level_of_the_log_is_changed(server, tmp_path):

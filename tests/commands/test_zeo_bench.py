@@ -13,7 +13,7 @@ from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import p64, z64
 
 from support.processes import Process
-from ZEO.commands import zeo
+from ZEO.commands import bench_run, zeo
 from ZEO.commands.bench_run import SHARES, Load, summary
 from ZEO.commands.bench_worker import answers
 from ZEO.commands.zeo_bench import _TLS, table
@@ -89,6 +89,29 @@ def test_a_storage_with_data_is_not_empty(serving, oid):
 def test_a_storage_that_is_not_served_is_an_error(serving, sockets):
     assert 'other' in answered(str(serving(MappingStorage()).addr), 'other')[0]['error']
     assert 'no connection' in answered(sockets())[0]['error']
+
+
+def test_a_process_waits_for_a_server_as_long_as_it_may(monkeypatch):
+    given = []
+
+    class Waiting:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def do(self, name, seconds=0.0, **arguments):
+            given.append((name, seconds))
+            if name == 'know':
+                raise bench_run.BenchFailed('enough')
+            return {}
+
+    monkeypatch.setattr(bench_run, 'Worker', Waiting)
+    place = bench_run.Place('/socket', '1', {}, {'wait_timeout': 90.0})
+    with pytest.raises(bench_run.BenchFailed, match='enough'):
+        bench_run.run(place, Load(1.0, 2, 1000), lambda text: None)
+    assert given.count(('client', 90.0)) == 2
 
 
 def test_what_cannot_be_measured_ends_with_one_line(capsys):

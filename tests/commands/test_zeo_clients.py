@@ -141,6 +141,7 @@ def test_kick_needs_the_right_of_an_administrator(serving, sockets, clients, cap
 
 def test_top_prints_lines_where_there_is_no_terminal(served, clients, capsys):
     clients(served, client_label='one').ping()
+    assert zeo.main(['top', served, '-n', '-1']) == 2
     assert zeo.main(['top', served, '--every', '0.1', '-n', '2']) == 0
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 2 and all('storage 1: 1 clients, 0 loads/s' in one for one in printed)

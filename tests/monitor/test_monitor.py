@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -376,6 +377,17 @@ def test_one_connection_too_many_closes_the_one_that_was_idle_longest(monitored)
     assert fourth.get('/healthz').status == 200
     assert second.answer() is None
     assert first.get('/healthz').status == 200
+
+
+def test_its_limits_are_those_that_were_read_last(monitored):
+    patient = Limits(monitor_time=300)
+    server = monitored(limits=patient)
+    first = server.connect()
+    assert first.get('/healthz').status == 200
+    fewer = replace(patient, monitor_connections=1)
+    server.call(lambda: server.server.use_limits(fewer) or True)
+    assert server.connect().get('/healthz').status == 200
+    assert first.answer() is None
 
 
 @pytest.mark.parametrize('data', [b'', b'GET / HTTP/1.1\r\nHost: loc'])

@@ -1,5 +1,7 @@
 """Several servers in front of one PostgreSQL, and a client that uses it without a server."""
 
+import contextlib
+import socket
 import threading
 import time
 
@@ -11,7 +13,7 @@ from ZODB.tests.MinPO import MinPO
 from ZODB.utils import p64, z64
 
 from support.history import committed
-from ZEO.commands import zeo
+from ZEO.commands import zeo, zeo_notify
 from ZEO.serving.backends import follow
 
 
@@ -158,6 +160,11 @@ def test_a_server_that_listens_hears_of_commits_at_once(
     client, told = clients(server.addr), database()
     client.registerDB(told)
     in_time(lambda: 'there is no trigger for it' in caplog.text)
+    with contextlib.closing(sql.cluster.connect(sql.name)) as other:
+        other.cursor().execute('begin; lock table object_state in share mode')
+        monkeypatch.setattr(zeo_notify, 'LOCK_TIME', 100)
+        assert zeo.main(['notify', sql.cluster.dsn(sql.name)]) == 2
+        assert 'lock timeout' in capsys.readouterr().err
     assert zeo.main(['notify', sql.cluster.dsn(sql.name)]) == 0
     in_time(lambda: 'listening to its database' in caplog.text)
     follower = server.hosted['1'].backend._follower
@@ -178,3 +185,11 @@ def test_the_command_prints_its_statements_or_says_what_is_wrong(capsys):
     assert 'create trigger zeo_notify' in capsys.readouterr().out
     assert zeo.main(['notify', 'host=/nowhere']) == 2
     assert capsys.readouterr().err.startswith('zeo notify: the database refuses: ')
+
+
+def test_the_command_does_not_wait_for_a_database_that_does_not_answer(capsys, monkeypatch):
+    monkeypatch.setattr(zeo_notify, 'CONNECT_TIME', 2)  # the shortest that libpq takes
+    with socket.create_server(('127.0.0.1', 0)) as silent:
+        host, port = silent.getsockname()
+        assert zeo.main(['notify', f'host={host} port={port} user=nobody']) == 2
+    assert 'timeout expired' in capsys.readouterr().err

@@ -107,13 +107,14 @@ class Worker:
             raise BenchFailed(found['error'])
         return found
 
-    def do(self, name: str, **arguments: Any) -> dict[str, Any]:
+    def do(self, name: str, seconds: float = 0.0, **arguments: Any) -> dict[str, Any]:
         """Have it do a job, and return what came of it.
 
+        :param seconds: that it may take, beyond those for every job.
         :raises BenchFailed: when it fails.
         """
         self.begin(name, **arguments)
-        return self.end()
+        return self.end(seconds)
 
     def __enter__(self) -> Worker:
         return self
@@ -159,11 +160,11 @@ def run(
         workers = [stack.enter_context(Worker()) for _ in range(load.clients)]
         cache = 4 * load.objects * (load.size + 200) + 2**20
         arguments = dict(zip(('address', 'storage', 'tls', 'options'), place, strict=True))
-        first = workers[0]
-        first.do('client', cache_size=cache, **arguments)
+        first, wait = workers[0], place.options.get('wait_timeout', 0.0)
+        first.do('client', wait, cache_size=cache, **arguments)
         first.do('empty')
         for worker in workers[1:]:
-            worker.do('client', cache_size=cache, **arguments)
+            worker.do('client', wait, cache_size=cache, **arguments)
         doing('storing objects')
         found = first.do('fill', count=load.objects, size=load.size)
         for worker in workers:

@@ -31,7 +31,8 @@ class Reloaded:
 
     def __init__(self, server: StorageServer, settings: Settings) -> None:
         self._server = server
-        self._settings = settings
+        self._settings = settings  # as read last
+        self._started = settings
 
     @property
     def stop_time(self) -> float:
@@ -45,7 +46,7 @@ class Reloaded:
         """
         before, self._settings = self._settings, now
         changed = [*_levels(now), *self._limits(before, now), *self._times(before, now)]
-        restart = sorted(_need_restart(before, now))
+        restart = sorted(_need_restart(self._started, now))
         return changed, restart
 
     def _limits(self, before: Settings, now: Settings) -> Iterator[str]:

@@ -90,6 +90,7 @@ class Reloading:
             REAL.spawn('ZEO reading rules', self._read, self._url)
         except RuntimeError as error:
             _failed(error)
+            self._supervisor.send('READY=1')
         else:
             self._reading = True
 
@@ -109,12 +110,14 @@ class Reloading:
 
     def _done(self, use: Callable[[], None]) -> None:
         self._reading = False
-        use()
-        if self._again:
-            self._again = False
-            self._begin()
-        else:
-            self._supervisor.send('READY=1')
+        try:
+            use()
+        finally:  # whatever is wrong: a supervisor waits for the end
+            if self._again:
+                self._again = False
+                self._begin()
+            else:
+                self._supervisor.send('READY=1')
 
     def _use(self, access: Access | None, restricted: bool, tls: SSLContext | None) -> None:
         server = self._server

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -37,7 +38,7 @@ HANDLERS = {
 }
 
 
-class ServerProcess:
+class ServerProcess(ABC):
     """The life of a server's process, with a method for each step.
 
     :param options: has ``addresses``, ``pid_file``, ``profile`` and ``served_with()``, and perhaps
@@ -115,7 +116,7 @@ class ServerProcess:
         check_addresses(self.addresses)
         check_profile(self.options.profile)
 
-    def clear_socket(self) -> None:
+    def clear_socket(self) -> None:  # noqa: B027 - a step for those who override it
         """Remove the socket file of a killed server; :meth:`check_socket` has done so."""
 
     def make_pidfile(self) -> None:
@@ -126,12 +127,12 @@ class ServerProcess:
         if self.options.pid_file:
             self._pid_file = PidFile(self.options.pid_file)
 
+    @abstractmethod
     def open_storages(self) -> None:
         """Open the storages.
 
         :raises ConfigurationError: when one cannot be opened.
         """
-        raise NotImplementedError
 
     def create_server(self) -> None:
         """Listen.

@@ -110,7 +110,7 @@ def _clients(made: Parser, options: Any) -> int:
         return NO_ANSWER
     with output():
         if options.json:
-            print(json.dumps(found, indent=2, sort_keys=True))
+            print(json.dumps(found, indent=2, sort_keys=True, default=str))
         else:
             for name, entries in found.items():
                 for line in lines(name, entries):

@@ -9,10 +9,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from ZEO.commands.options import Parser
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.backends.listen import INSTALL, REMOVE
+
+#: Seconds to wait for a database that does not answer, unless DSN says ``connect_timeout``.
+CONNECT_TIME = 10
+
+#: Milliseconds to wait for a lock of the table: commits wait behind who waits for it.
+LOCK_TIME = 10_000
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -43,13 +50,19 @@ def _act(options: argparse.Namespace) -> int:
         return 0
     try:
         import psycopg2
+        from psycopg2.extensions import parse_dsn
     except ImportError:
         raise ConfigurationError('psycopg2 is not installed: pip install psycopg2-binary') from None
     try:
-        connection = psycopg2.connect(options.dsn)
+        connection = psycopg2.connect(**_in_time(parse_dsn(options.dsn)))
         with connection, connection.cursor() as cursor:
+            cursor.execute(f'set local lock_timeout = {LOCK_TIME}')
             cursor.execute(statements)
         connection.close()
     except psycopg2.Error as error:
         raise ConfigurationError(f'the database refuses: {" ".join(str(error).split())}') from error
     return 0
+
+
+def _in_time(dsn: dict[str, Any]) -> dict[str, Any]:
+    return {'connect_timeout': CONNECT_TIME, **dsn}

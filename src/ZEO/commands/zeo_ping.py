@@ -74,7 +74,9 @@ def _ping(options: Any) -> int:
     end = REAL.now() + (options.wait or 0.0)
     while True:
         began = REAL.now()
-        status, text = _once(address, storage, way)
+        # a try must not outlive the time to wait by much
+        limit = way.timeout if options.wait is None else round(max(PAUSE, end - began), 1)
+        status, text = _once(address, storage, way._replace(timeout=min(way.timeout, limit)))
         if status == ACCEPTS or REAL.now() + PAUSE >= end:
             break
         time.sleep(max(0.0, PAUSE - (REAL.now() - began)))

@@ -214,7 +214,7 @@ def _show(made: Parser, options: Any) -> int:
             failed = True
     with output():
         if options.json:
-            print(json.dumps(found, indent=2, sort_keys=True))
+            print(json.dumps(found, indent=2, sort_keys=True, default=str))
         else:
             _print(found)
     return NO_ANSWER if failed else 0

@@ -7,6 +7,7 @@ not answer at the start; later it says so, and asks again.
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
 import time
@@ -52,9 +53,19 @@ def parser() -> Parser:
         help='how often to look; the default is 2',
     )
     made.add_argument(
-        '-n', '--count', metavar='N', type=int, default=0, help='end after this number of looks'
+        '-n',
+        '--count',
+        metavar='N',
+        type=_count,
+        help='end after this number of looks',
     )
     return made
+
+
+def _count(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text[:9]):
+        return int(text[:9])
+    raise argparse.ArgumentTypeError(f'{text!r} is not a number above zero')
 
 
 def main(args: Sequence[str] | None = None) -> int:

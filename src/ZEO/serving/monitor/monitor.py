@@ -25,6 +25,7 @@ from ZEO.net.output import Unread
 from ZEO.net.unix_sockets import FileRights
 from ZEO.serving import descriptors
 from ZEO.serving.access.identity import identity_of
+from ZEO.serving.limits import Limits
 from ZEO.serving.monitor import exposition, live, page, responses
 from ZEO.serving.monitor.connection import Answering, Connection
 from ZEO.serving.monitor.health import problems_of
@@ -50,7 +51,6 @@ class Monitor:
         self, service: Service, reception: Reception, is_stopping: Callable[[], bool]
     ) -> None:
         self._loop = service.loop
-        self._limits = reception.limits
         self._server = Watched(
             service,
             reception,
@@ -71,6 +71,10 @@ class Monitor:
             '/status.json': self._status,
             '/live.json': self._live,
         }
+
+    @property
+    def _limits(self) -> Limits:
+        return self._server.limits  # which may be others after SIGHUP
 
     @property
     def addresses(self) -> list[Address]:
