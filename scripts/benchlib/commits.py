@@ -43,7 +43,11 @@ def commit_in_process(objects: int, seconds: float, size: int = 1024) -> Metrics
 
 
 def _row(kind: str, objects: int, targets: tuple[Target, ...]) -> Row:
-    where = {'file': 'FileStorage', 'memory': 'in-memory storage'}[kind]
+    where = {
+        'file': 'FileStorage',
+        'grouped': 'FileStorage with group commit',
+        'memory': 'in-memory storage',
+    }[kind]
     return Row(
         f'commit-{objects}-{kind}',
         f'commit of {objects}, {where}',
@@ -72,6 +76,7 @@ def _row(kind: str, objects: int, targets: tuple[Target, ...]) -> Row:
     _row('memory', 100, (Target(5),)),
     _row('memory', 1000, ()),
     _row('file', 1, (Target(0.8, against='bare-commit-1'),)),
+    _row('grouped', 1, (Target(0.8, against='bare-commit-1'),)),
     _row('file', 10, ()),
     _row('file', 100, ()),
     _row('file', 1000, ()),

@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ZODB.blob import remove_committed
-from ZODB.FileStorage import FileStorage
 from ZODB.POSException import StorageError
 
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.serving.crash_safety import replace_index, sync_directory
+from ZEO.serving.few_calls import FewCallsFileStorage
 
 log = logging.getLogger('ZEO.StorageServer')
 
@@ -44,7 +44,7 @@ class _Written:
     blobs: list[tuple[bytes, bytes]]  # oid and tid of the blobs that it has stored
 
 
-class GroupedFileStorage(FileStorage):
+class GroupedFileStorage(FewCallsFileStorage):
     """A FileStorage for many that commit at the same time; its arguments are those of FileStorage.
 
     Each call does what it does in FileStorage. A server that asks for it
@@ -61,7 +61,6 @@ class GroupedFileStorage(FileStorage):
     #: Whether nothing of what was not synced is left on the disk, if a sync has failed.
     is_cut = False
 
-    _pos: int
     _ltid: bytes
     _unsynced: Any = None  # the transaction that is to be written only
     _index_waits = False  # whether a saved index has what is not synced
@@ -117,6 +116,7 @@ class GroupedFileStorage(FileStorage):
         self._pos = self._nextpos
         self._index.update(self._tindex)
         self._ltid = tid
+        self._note_tids()
         self._blob_tpc_finish()
 
     # Syncing.

@@ -52,6 +52,7 @@ MODULES = (
     'ZEO.serving.commit.log',
     'ZEO.serving.crash_safety',
     'ZEO.serving.descriptors',
+    'ZEO.serving.few_calls',
     'ZEO.serving.filestorage',
     'ZEO.serving.grouped',
     'ZEO.serving.status',
