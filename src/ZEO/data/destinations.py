@@ -50,6 +50,8 @@ class Destination(StorageSource):
                 'has no method "restore"'
             )
         self._unsynced: list[int] = []  # bytes of the transactions since the last sync
+        if isinstance(storage, GroupedFileStorage):
+            storage.system = REAL
         if self._takes_blobs():
             remove_leftovers(storage.temporaryDirectory(), (_KIND,), REAL.wall_clock())
 

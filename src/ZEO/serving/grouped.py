@@ -27,10 +27,15 @@ from ZODB.blob import remove_committed
 from ZODB.POSException import StorageError
 
 from ZEO.Exceptions import ClientDisconnected
+from ZEO.net.system import System
+from ZEO.serving.blob_syncs import sync_files
 from ZEO.serving.crash_safety import replace_index, sync_directory
 from ZEO.serving.few_calls import FewCallsFileStorage
 
 log = logging.getLogger('ZEO.StorageServer')
+
+#: Blobs of a transaction, and bytes of each, that take hardly longer to sync than records.
+FEW_BLOBS, SMALL_BLOB = 2, 100_000
 
 
 @dataclass(slots=True)
@@ -57,6 +62,9 @@ class GroupedFileStorage(FewCallsFileStorage):
 
     #: The error of the sync after which nothing is committed any more.
     failure: BaseException | None = None
+
+    #: Starts threads in which files of blobs are synced; None: the thread that calls does it.
+    system: System | None = None
 
     #: Whether nothing of what was not synced is left on the disk, if a sync has failed.
     is_cut = False
@@ -160,18 +168,18 @@ class GroupedFileStorage(FewCallsFileStorage):
             os.close(fd)
 
     def _sync_blobs(self, blobs: list[tuple[bytes, bytes]]) -> None:
-        for oid, tid in blobs:
-            path = self.fshelper.getBlobFilename(oid, tid)
-            try:
-                fd = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))
-            except OSError as error:  # there are no more descriptors: the disk has not failed
-                log.warning('the blob file %s could not be opened to sync it: %s', path, error)
-                continue
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            sync_directory(path)
+        if blobs:
+            sync_files((self.fshelper.getBlobFilename(*blob) for blob in blobs), self.system)
+
+    def has_large_blobs(self) -> bool:
+        """Return whether the transaction that was voted for has blobs that take long to sync."""
+        if len(self.dirty_oids) > FEW_BLOBS:
+            return True
+        try:
+            paths = (self.fshelper.getBlobFilename(*blob) for blob in self.dirty_oids)
+            return any(os.path.getsize(path) > SMALL_BLOB for path in paths)
+        except OSError:  # it is not known
+            return True
 
     def outcome(self) -> BaseException:
         """Return the error for a transaction that was not synced, after a sync has failed."""

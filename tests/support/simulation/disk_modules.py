@@ -48,6 +48,7 @@ MODULES = (
     'ZEO.link.cached_blobs',
     'ZEO.link.caches',
     'ZEO.link.directories',
+    'ZEO.serving.blob_syncs',
     'ZEO.serving.blobs',
     'ZEO.serving.commit.log',
     'ZEO.serving.crash_safety',

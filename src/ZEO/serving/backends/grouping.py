@@ -67,6 +67,7 @@ class GroupBackend(HidingBackend):
         self, name: str, storage: Any, loop: Loop, workers: Workers, options: ServingOptions
     ) -> None:
         super().__init__(name, storage, loop, workers, options)
+        storage.system = loop.system
         self.syncing = Syncing(loop, storage, self._synced, self._sync_failed)
         self._unsynced: list[tuple[bytes, int]] = []  # tids and bytes of what is written
         #: A transaction for which there is no room before the next sync.
@@ -136,7 +137,7 @@ class GroupBackend(HidingBackend):
             return True
         if len(commit.changed) > MOST_OBJECTS:
             return False
-        if self._storage.dirty_oids:  # files of blobs take their time
+        if self._storage.has_large_blobs():
             return True
         typical, hosted = self.syncing.typical, commit.hosted
         if typical is None:
