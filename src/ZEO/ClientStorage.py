@@ -739,10 +739,22 @@ class ClientStorage(ConflictResolvingStorage):
         :raises Exception: what the server's storage says against a transaction; none behind it is
             copied then.
         """
-        if COMMIT_AFTER in self._commits.abilities and self._server is self._primary:
-            Copy(self._commits, self._blobs).run(other, self)
-        else:
+        copy = self.begin_copy(keeps_blobs=True)
+        if copy is None:
             copyTransactionsFromTo(other, self)
+        else:
+            copy.run(other, self)
+
+    def begin_copy(self, keeps_blobs: bool) -> Copy | None:
+        """Return what commits transactions of another storage without a wait for each; None where
+        this client or its server cannot do that.
+
+        :param keeps_blobs: whether this client keeps the files of blobs that it has sent.
+        """
+        is_able = self._commits.abilities.issuperset((COMMIT_AFTER, RESTORE_BLOB))
+        if is_able and self._server is self._primary:
+            return Copy(self._commits, self._blobs, keeps_blobs)
+        return None
 
     def _check_writable(self) -> None:
         if self.isReadOnly():

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -22,7 +23,9 @@ from support.processes import Process
 from ZEO.commands import zeo
 from ZEO.commands.zeo_copy import parser
 from ZEO.data.sources import StorageSource
+from ZEO.link.connection import Connection
 from ZEO.serving.grouped import GroupedFileStorage
+from ZEO.wire import extensions
 
 
 @pytest.fixture
@@ -310,3 +313,62 @@ def test_an_iterator_that_ends_as_relstorage_does_is_read_to_its_end():
 
     storage = SimpleNamespace(iterator=lambda start, stop: Ending())
     assert list(StorageSource('', storage).transactions(None, None)) == []
+
+
+def called(monkeypatch):
+    """Return the names of the calls that clients wait for, from now on."""
+    names, call = [], Connection.call
+
+    def noted(self, name, *args):
+        names.append(name)
+        return call(self, name, *args)
+
+    monkeypatch.setattr(Connection, 'call', noted)
+    return names
+
+
+def test_a_copy_to_a_server_waits_for_no_transaction_and_keeps_no_blob(server, here, monkeypatch):
+    names, close, kept = called(monkeypatch), StorageSource.close, []
+
+    def looking(self):
+        kept.extend(path for path in Path(self._private).rglob('*.blob'))
+        close(self)
+
+    monkeypatch.setattr(StorageSource, 'close', looking)
+    assert zeo.main(['copy', 'a.fs', f'{server[1]}/1', '--blobs', 'a.blobs', '-q']) == 0
+    assert same('c.fs', 'c.blobs')
+    assert not {'vote', 'tpc_finish'} & set(names)
+    assert not kept
+
+
+def test_a_copy_to_a_server_that_cannot_be_sent_many_at_once_waits_for_each(
+    server, here, monkeypatch
+):
+    able = tuple(one for one in extensions.ALL if one != extensions.COMMIT_AFTER)
+    monkeypatch.setattr(extensions, 'ALL', able)
+    names = called(monkeypatch)
+    assert zeo.main(['copy', 'a.fs', f'{server[1]}/1', '--blobs', 'a.blobs', '-q']) == 0
+    assert same('c.fs', 'c.blobs') and names.count('vote') == 9
+
+
+@pytest.mark.parametrize('number', [2, 9, 20])
+def test_a_server_that_fails_ends_the_copy_with_what_it_has_and_the_next_one_goes_on(
+    server, here, monkeypatch, capsys, number
+):
+    restore, count = FileStorage.restore, itertools.count()
+
+    def failing(self, *args):
+        if next(count) == number:
+            raise OSError(errno.ENOSPC, 'the disk is full')
+        return restore(self, *args)
+
+    args = ['copy', 'a.fs', f'{server[1]}/1', '--blobs', 'a.blobs']
+    with monkeypatch.context() as patched:
+        patched.setattr(FileStorage, 'restore', failing)
+        assert zeo.main(args) == 3
+    said = capsys.readouterr().err
+    there = content_of('c.fs', 'c.blobs')
+    assert 'the disk is full' in said and said.count('\n') == 1
+    assert f'done up to transaction {there[-1][0].hex()}' in said
+    assert there == content_of('a.fs', 'a.blobs')[: len(there)]
+    assert zeo.main([*args, '--verify']) == 0 and same('c.fs', 'c.blobs')

@@ -6,6 +6,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.utils import z64
 
 from support.databases import build, content_of
+from support.processes import wait_until
 from support.scripted import oid
 from ZEO.wire import extensions
 
@@ -138,3 +139,27 @@ def test_a_connection_that_is_lost_ends_the_copy_without_a_hole(source, serving,
         client.copyTransactionsFrom(Cut())
     there = tids(target)
     assert there == tids(source)[: len(there)]
+
+
+def test_what_another_server_was_sent_is_settled_before_more_is_sent(
+    source, serving, clients, tmp_path
+):
+    target = FileStorage(str(tmp_path / 'target.fs'))
+    client = clients(serving(target).addr)
+    connection = client._server.connection
+
+    sent = tids(source)[:130]
+
+    class Reconnecting:
+        def iterator(self):
+            for number, transaction in enumerate(source.iterator()):
+                if number == 130:
+                    wait_until(lambda: target.lastTransaction() == sent[-1])
+                    client.ping()  # everything was answered, and the next comes elsewhere
+                    connection.lose('the test says so')
+                    client._server.wait()
+                yield transaction
+
+    client.copyTransactionsFrom(Reconnecting())
+    assert client._server.connection is not connection
+    assert tids(target) == tids(source)

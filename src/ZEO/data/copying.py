@@ -48,8 +48,8 @@ def copy(
     :raises Different: when the destination holds something else.
     :raises CutShort: when the source or the destination goes away.
     """
-    with cut_short(lambda: last):
-        before = last = destination.last_tid()
+    with cut_short(lambda: destination.reached):
+        before = destination.reached = destination.last_tid()
         end = source.last_tid()
         end = end if stop is None else min(end, stop)
         _check(source, destination, before, end)
@@ -62,15 +62,10 @@ def copy(
         try:
             for transaction in walk(source, after(before), end):
                 destination.write(transaction, source, seen, blobs)
-                last = transaction.tid
                 progress.transaction()
         finally:
-            try:
-                destination.settle()
-            except BaseException:
-                last = destination.last_tid()  # some were given up
-                raise
-    return Copied(before, last)
+            destination.settle()
+    return Copied(before, destination.reached)
 
 
 def _check(source: Source, destination: Destination, before: bytes, end: bytes) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ZODB.interfaces import IBlobStorageRestoreable
+from ZODB.utils import z64
 
 from ZEO.data.blobfiles import MISSING
 from ZEO.data.history import named
@@ -49,6 +50,9 @@ class Destination(StorageSource):
                 f'{name} cannot take transactions of another storage: {type(storage).__name__} '
                 'has no method "restore"'
             )
+        #: The last transaction that is known to be there, as far as this has written any.
+        self.reached = z64
+        self._last = z64  # that was written
         self._unsynced: list[int] = []  # bytes of the transactions since the last sync
         if isinstance(storage, GroupedFileStorage):
             storage.system = REAL
@@ -72,12 +76,18 @@ class Destination(StorageSource):
             for record in transaction:
                 size = self._write(transaction, record, source, blobs and is_blob(record.data))
                 seen(record, size)
-            storage.tpc_vote(transaction)
-            self._may_wait(transaction)
-            storage.tpc_finish(transaction)
+            self._commit(transaction)
         except BaseException:
             self._abort(transaction)
             raise
+
+    def _commit(self, transaction: Any) -> None:
+        self.storage.tpc_vote(transaction)
+        self._may_wait(transaction)
+        self.storage.tpc_finish(transaction)
+        self._last = transaction.tid
+        if not self._unsynced:
+            self.reached = self._last
 
     def _may_wait(self, transaction: Any) -> None:
         """Have one sync for many transactions, but for no more than can be told from damage when
@@ -98,8 +108,13 @@ class Destination(StorageSource):
         :raises StorageError: when the disk fails.
         """
         if self._unsynced:
-            self.storage.sync()
+            try:
+                self.storage.sync()
+            except BaseException:
+                self.reached = self.last_tid()  # some were given up
+                raise
             self._unsynced.clear()
+            self.reached = self._last
 
     def _abort(self, transaction: Any) -> None:
         try:
@@ -109,22 +124,26 @@ class Destination(StorageSource):
 
     def _write(self, transaction: Any, record: Record, source: Source, blob: bool) -> int:
         """Write one record; return the size of its blob."""
-        file = self._blob_file(record, source) if blob else None
-        if file is None:
-            self.storage.restore(
-                record.oid, record.tid, record.data, '', record.data_txn, transaction
-            )
+        path = self._blob_file(record, source) if blob else None
+        if path is None:
+            self._restore(transaction, record)
             return 0
-        path, size = file
-        self.storage.restoreBlob(
-            record.oid, record.tid, record.data, path, record.data_txn, transaction
-        )
+        size = os.path.getsize(path)
+        self._restore_blob(transaction, record, path)
+        source.release(path)
         return size
 
-    def _blob_file(self, record: Record, source: Source) -> tuple[str, int] | None:
-        """Return a file of this storage with a copy of a blob, and its size; None for one that is
-        left out, since it has no file.
-        """
+    def _restore(self, transaction: Any, record: Record) -> None:
+        self.storage.restore(record.oid, record.tid, record.data, '', record.data_txn, transaction)
+
+    def _restore_blob(self, transaction: Any, record: Record, path: str) -> None:
+        """Write a record and a copy of its blob's file."""
+        self.storage.restoreBlob(
+            record.oid, record.tid, record.data, self._copied(path), record.data_txn, transaction
+        )
+
+    def _blob_file(self, record: Record, source: Source) -> str | None:
+        """Return the source's file of a blob; None for one that is left out, since it has none."""
         if not self._takes_blobs():
             raise DataError(
                 f'{source.name} has blobs, and {self.name} has no directory for them: give '
@@ -136,19 +155,78 @@ class Destination(StorageSource):
             if source.lost is None:
                 raise DataError(f'{source.name} has no file for the {text}: {_advice(source)}')
             source.lost.add(MISSING, f'{self.name}: {text} has no file')
-            return None
+        return path
+
+    def _copied(self, path: str) -> str:
+        """Return a file of this storage with a copy of a blob."""
         fd, copy = tempfile.mkstemp('.tmp', prefix(_KIND), self.storage.temporaryDirectory())
         with os.fdopen(fd, 'wb') as target, open(path, 'rb') as file:
             shutil.copyfileobj(file, target, _AT_ONCE)
-            size = target.tell()
             target.flush()
-            os.fsync(fd)
-        source.release(path)
-        return copy, size
+            if not isinstance(self.storage, GroupedFileStorage):  # which does that itself, later
+                os.fsync(fd)
+        return copy
 
     def length(self) -> int:
         """Return how many objects it has, as far as it knows."""
         return len(self.storage)
+
+
+class ServerDestination(Destination):
+    """A client of a server that commits many transactions without a wait for each.
+
+    :param copy: what commits them.
+    """
+
+    def __init__(self, name: str, storage: Any, copy: Any, private: str | None = None) -> None:
+        super().__init__(name, storage, private)
+        self._copy = copy
+        self._records = self._in_blobs = 0  # bytes of the transaction
+
+    def _restore(self, transaction: Any, record: Record) -> None:
+        self._records += len(record.data or b'')
+        super()._restore(transaction, record)
+
+    def _restore_blob(self, transaction: Any, record: Record, path: str) -> None:
+        self._records += len(record.data or b'')
+        self._in_blobs += os.path.getsize(path)
+        self._copy.send_blob(
+            transaction, path, record.oid, record.tid, record.data, record.data_txn
+        )
+
+    def _commit(self, transaction: Any) -> None:
+        records, blobs = self._records, self._in_blobs
+        self._records = self._in_blobs = 0
+        try:
+            self._copy.sent(transaction, records, blobs)
+        finally:
+            self._note()
+
+    def settle(self) -> None:
+        """Have all that was sent committed.
+
+        :raises Exception: the error of the first one that was not.
+        """
+        try:
+            self._copy.settle()
+        finally:
+            self._note()
+
+    def _note(self) -> None:
+        if self._copy.reached is not None:
+            self.reached = self._copy.reached
+
+
+def destination(name: str, storage: Any, private: str | None = None) -> Destination:
+    """Return what writes to an open storage; the parameters are those of :class:`Destination`.
+
+    :raises DataError: when it cannot take transactions of another storage.
+    """
+    begin = getattr(storage, 'begin_copy', None)
+    copy = None if begin is None else begin(keeps_blobs=False)
+    if copy is None:
+        return Destination(name, storage, private)
+    return ServerDestination(name, storage, copy, private)
 
 
 def _advice(source: Source) -> str:

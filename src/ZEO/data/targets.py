@@ -22,7 +22,7 @@ from ZEO.config.loading import load
 from ZEO.config.opening import one_line
 from ZEO.config.server import StorageFactory
 from ZEO.config.storages import DEFAULT_NAME, open_file
-from ZEO.data.destinations import Destination
+from ZEO.data.destinations import Destination, destination
 from ZEO.data.outcome import DataError
 from ZEO.data.sources import FileSource, Source, StorageSource
 from ZEO.Exceptions import ConfigurationError
@@ -170,11 +170,11 @@ def open_destination(target: Target, way: Way) -> Destination:
     """
     with _explained(target):
         if target.path is not None:
-            return Destination(target.name, _file(target))
+            return destination(target.name, _file(target))
         if target.address is not None:
             private = tempfile.mkdtemp(prefix='zeo-blobs-')
-            return Destination(target.name, _client(target, way, private, False), private)
-        return Destination(target.name, StorageFactory(target.storage, _section(target)).open())
+            return destination(target.name, _client(target, way, private, False), private)
+        return destination(target.name, StorageFactory(target.storage, _section(target)).open())
 
 
 class _explained:

@@ -10,6 +10,7 @@ A client without the server's directory has a cache: :mod:`ZEO.link.cached_blobs
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from typing import Any, NoReturn
@@ -89,6 +90,20 @@ class BlobStore(ABC):
         taken = self._take(oid, path)
         buffer.blobs.append((oid, taken))
         self._send(buffer, call, taken, (oid, serial, data, *previous))
+
+    def send_copy(
+        self, buffer: CommitBuffer, call: str, path: str, record: tuple[Any, ...]
+    ) -> None:
+        """Send a blob and its record; the file stays.
+
+        :param record: what comes before the file in the call, the oid first.
+        """
+        with open(path, 'rb') as file:
+            fd, copy = tempfile.mkstemp('.tmp', prefix('store'), self._folder(record[0]))
+            buffer.blobs.append((record[0], copy))
+            with os.fdopen(fd, 'wb') as target:
+                shutil.copyfileobj(file, target)
+        self._send(buffer, call, copy, record)
 
     def _take(self, oid: bytes, path: str) -> str:
         """Move a file to where it belongs to this client alone; return its path there."""

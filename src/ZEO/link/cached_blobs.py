@@ -70,6 +70,15 @@ class CachedBlobs(BlobStore):
                 connection.send_chunk(chunk)
             connection.send(f'{call}End', (*record, buffer.txn_id))
 
+    def send_copy(
+        self, buffer: CommitBuffer, call: str, path: str, record: tuple[Any, ...]
+    ) -> None:
+        """Send a blob and its record; the file stays, and none comes into the cache.
+
+        :param record: what comes before the file in the call.
+        """
+        self._send(buffer, call, path, record)
+
     def committed(self, blobs: list[tuple[bytes, str]], tid: bytes) -> None:
         """The files of a transaction are in the database: keep them as if they had been fetched.
 
