@@ -128,6 +128,7 @@ class StorageServer:
         self.limits = limits
         self._protocol = messages.codec(b'M5' if msgpack else b'Z5').name
         self._loop = Loop(system, limits.turn)
+        self._loop.reports.lines.open()
         self._acceptors: list[Acceptor] = []
         self._ended = system.event()  # set while no thread runs the loop
         self._ended.set()
@@ -312,6 +313,7 @@ class StorageServer:
                 hosted.close()
             except Exception:  # the others are to be closed all the same
                 log.exception('the storage %s failed to close', hosted.name)
+        self._loop.reports.lines.close()
         notify(Closed(self))
 
     def _open(self, addr: object, rights: FileRights) -> None:

@@ -21,9 +21,9 @@ import ZEO
 from support.processes import free_ports, wait_until
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ConfigurationError
+from ZEO.net.last_lines import LastLines
 from ZEO.serving.grouped import GroupedFileStorage
 from ZEO.serving.monitor.exposition import OPEN_METRICS
-from ZEO.serving.monitor.last_lines import LastLines
 from ZEO.serving.monitor.of_replication import REPLICATION
 from ZEO.serving.monitor.of_server import SERVER
 from ZEO.serving.monitor.of_storage import STORAGE
@@ -180,10 +180,10 @@ def test_a_size_that_is_not_a_number_is_left_out(monitored):
 def test_the_last_lines_are_a_copy_since_threads_add_to_them():
     lines = LastLines()
     record = logging.makeLogRecord({'msg': 'one', 'levelno': logging.ERROR})
-    lines.emit(record)
+    lines.take(record)
     for line in lines.last():
         assert line.text == 'one'
-        lines.emit(record)  # as another thread may
+        lines.take(record)  # as another thread may
     assert len(lines.last()) == 2
 
 
@@ -338,6 +338,21 @@ def test_the_status_is_that_of_the_status_call(monitored):
     shown, told = server.json('/status.json')['main'], client.server_status()
     assert shown.keys() == told.keys()
     assert shown['clients'] == told['clients'] and shown['clients'][0]['label'] == 'a <b> & "c"'
+
+
+@pytest.mark.parametrize('right', ['read', 'admin'])
+def test_the_log_is_shown_to_who_administers_every_storage(monitored, right):
+    storages = {'a': MappingStorage(), 'b': MappingStorage()}
+    rules = Access.of({'a': ['anyone admin'], 'b': [f'anyone {right}']})
+    server = monitored(storages, access=rules)
+    logging.getLogger('ZEO.test').error('on purpose')
+    lines = [
+        server.json('/status.json')['a']['errors'],
+        server.client('a').server_status()['errors'],
+    ]
+    shown = [server.json('/live.json')['lines'] or [], *lines]
+    found = [any(line['text'] == 'on purpose' for line in one) for one in shown]
+    assert found == [right == 'admin'] * 3
 
 
 def test_what_clients_do_is_shown(monitored):

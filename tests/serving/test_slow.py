@@ -1,7 +1,12 @@
 """What takes long has a line that says where the time went, and is kept for the status."""
 
+import gc
+import logging
+import subprocess
+import sys
 import threading
 import time
+import weakref
 
 import pytest
 from ZODB.Connection import TransactionMetaData
@@ -11,6 +16,7 @@ from ZODB.tests.StorageTestBase import zodb_pickle
 from ZODB.utils import p64, z64
 
 from support.processes import wait_until
+from ZEO.net.last_lines import LastLines
 from ZEO.serving.access.access import Access
 from ZEO.serving.commit.times import Times
 from ZEO.serving.slow import KEPT, SlowLog, SlowTimes
@@ -123,3 +129,35 @@ def test_who_may_only_read_does_not_learn_what_others_do(serving, clients):
     server = serving(Slow(), access=Access.of(['anyone read']))
     status = clients(server.addr, read_only=True).server_status()
     assert status['errors'] == status['slow'] == []
+
+
+# The log.
+
+
+def test_the_status_has_what_any_part_has_logged_in_any_thread(served):
+    _, client = served(commit=0)
+    thread = threading.Thread(target=logging.getLogger('ZEO.x').warning, args=('of a thread',))
+    thread.start()
+    thread.join()
+    (line,) = client.server_status()['errors']
+    assert (line['level'], line['text']) == ('WARNING', 'of a thread')
+
+
+def test_a_server_that_is_gone_without_its_end_is_sent_no_more_lines():
+    lines = LastLines()
+    lines.open()
+    known = weakref.ref(lines)
+    del lines
+    gc.collect()
+    assert known() is None
+
+
+def test_a_program_without_logging_sees_warnings_as_without_a_server():
+    told = (
+        'import logging, ZEO; _, stop = ZEO.server(threaded=True); '
+        'logging.getLogger("ZEO.x").warning("shown"); '
+        'logging.getLogger("ZEO").addHandler(logging.NullHandler()); '
+        'logging.getLogger("ZEO.x").warning("hidden"); stop()'
+    )
+    found = subprocess.run([sys.executable, '-c', told], capture_output=True, text=True, timeout=60)
+    assert 'shown' in found.stderr and 'hidden' not in found.stderr

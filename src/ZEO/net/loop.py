@@ -94,7 +94,7 @@ class Loop:
         # other threads that want the interpreter
         self.sharing = InterpreterSharing(system)
         # log lines that peers can cause at will
-        self.reports = Reports(self.later, system.wall_clock)
+        self.reports = Reports(self.later)
         # a heap; the number keeps equal times comparable
         self._timers: list[tuple[float, int, Timer]] = []
         self._cancelled = 0  # how many of them will not be called

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from ZEO.net.system import REAL
+from ZEO.net.last_lines import LastLines
 from ZEO.wire.quoting import cleaned, explained
 
 log = logging.getLogger('ZEO.StorageServer')
@@ -42,17 +41,6 @@ _LINE = 1000
 
 _OTHERS = 'others'
 
-#: Lines of level WARNING and above that are kept for the status, the last ones.
-KEPT = 50
-
-
-class Line(NamedTuple):
-    """A line that was written."""
-
-    when: float  # seconds since the epoch
-    level: int
-    text: str
-
 
 class Reports:
     """The lines that were written and those that were only counted.
@@ -60,16 +48,9 @@ class Reports:
     :param later: calls a function after a number of seconds.
     """
 
-    def __init__(
-        self,
-        later: Callable[[float, Callable[[], None]], Any],
-        wall_clock: Callable[[], float] = REAL.wall_clock,
-    ) -> None:
+    def __init__(self, later: Callable[[float, Callable[[], None]], Any]) -> None:
         self._later = later
-        self._wall_clock = wall_clock
-        #: The last lines of level WARNING and above, the oldest first; what was slow has an entry
-        #: in the status anyway.
-        self.errors: deque[Line] = deque(maxlen=KEPT)
+        self.lines = LastLines()  # of the log, also those that others have written
         # (kind, source) -> lines in this window
         self._from_one: dict[tuple[str, str], int] = {}
         # kind -> lines that were written in it
@@ -89,8 +70,6 @@ class Reports:
         try:
             if self._may_write(kind, source, level):
                 line = _line(text, args)
-                if level >= logging.WARNING and not kind.startswith('slow '):
-                    self.errors.append(Line(self._wall_clock(), level, line))
                 log.log(level, '%s', line, extra={'kind': kind, 'source': source})
         except Exception:  # no memory, no disk: logging never ends what it reports on
             pass
@@ -102,7 +81,6 @@ class Reports:
         try:
             if self._may_write(kind, source, logging.ERROR):
                 line = f'{source}: {kind}: {explained(error)}'
-                self.errors.append(Line(self._wall_clock(), logging.ERROR, line))
                 log.error('%s', f'{line}\n{_places(error)}', extra={'kind': kind, 'source': source})
         except Exception:  # as in write
             pass

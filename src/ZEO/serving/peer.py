@@ -137,6 +137,11 @@ class Peer:
             raise ProtocolError('client proved who it is after register')
         self.user, self._identity = user, None
 
+    @property
+    def may_see_lines(self) -> bool:
+        """Whether it may read the log, which is about clients of every storage."""
+        return all(self.right(name) is Right.ADMIN for name in self._service.storages)
+
     def right(self, storage: str) -> Right:
         """Return what the client may do with the storage of that name, if there is one."""
         access = self._service.access

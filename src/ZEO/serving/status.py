@@ -89,12 +89,17 @@ def pack_progress(hosted: HostedStorage) -> float | None:
 
 
 def details(
-    hosted: HostedStorage, with_identities: bool, most_clients: int | None = None
+    hosted: HostedStorage,
+    with_identities: bool,
+    with_lines: bool,
+    most_clients: int | None = None,
 ) -> dict[str, Any]:
     """Return what ``server_status`` answers.
 
-    :param with_identities: whether it says who the clients are, what was slow for whom, and what
-        has gone wrong, as for an administrator.
+    :param with_identities: whether it says who the clients are, and what was slow for whom, as for
+        an administrator.
+    :param with_lines: whether it has the last errors and warnings, which are about clients of every
+        storage.
     :param most_clients: how many clients it lists; None: :data:`MOST_CLIENTS`.
     """
     most_clients = MOST_CLIENTS if most_clients is None else most_clients
@@ -109,7 +114,7 @@ def details(
         'memory': system.resident_memory(),
         'lock-holder': _holder(hosted),
         'slow': hosted.slow.entries() if with_identities else [],
-        'errors': _errors(hosted) if with_identities else [],
+        'errors': _errors(hosted) if with_lines else [],
         'clients': _clients(hosted, with_identities, most_clients),
     }
 
@@ -129,7 +134,7 @@ def _errors(hosted: HostedStorage) -> list[dict[str, str]]:
     """Return the last errors and warnings of the server, the newest first."""
     return [
         {'time': iso(line.when), 'level': logging.getLevelName(line.level), 'text': line.text}
-        for line in reversed(hosted.loop.reports.errors)
+        for line in reversed(hosted.loop.reports.lines.last())
     ]
 
 

@@ -62,6 +62,10 @@ class Client(Protocol):
         """Who the client is, as far as that is proved."""
 
     @property
+    def may_see_lines(self) -> bool:
+        """Whether it may read the log, which is about clients of every storage."""
+
+    @property
     def is_restricted(self) -> bool:
         """Whether there are rules that say what it may do."""
 

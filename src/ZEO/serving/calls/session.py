@@ -151,8 +151,8 @@ class SessionCalls(Family):
 
     def server_status(self) -> dict[str, Any]:
         """Return the figures of the service."""
-        hosted = self._hosted
-        return details(hosted, self._client.right(hosted.name) is Right.ADMIN)
+        hosted, client = self._hosted, self._client
+        return details(hosted, client.right(hosted.name) is Right.ADMIN, client.may_see_lines)
 
     def kick(self, which: str) -> list[str]:
         """End the connections of other clients of this storage; return their addresses.

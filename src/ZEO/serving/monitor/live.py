@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from ZEO.net.last_lines import LEVELS, Line
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.moments import iso, time_of
 from ZEO.serving.monitor import process
@@ -25,6 +26,9 @@ from ZEO.version import version
 #: Clients of a storage that are shown, those that have or want the commit lock first: 20 KB. The
 #: page is renewed every few seconds.
 MOST_CLIENTS = 100
+
+#: Characters that are shown of a line of the log.
+MOST_CHARACTERS = 300
 
 #: Clients that are named which wait for the commit lock.
 MOST_WAITING = 10
@@ -41,15 +45,14 @@ def live(server: Watched, viewer: Viewer, since: int) -> Iterator[dict[str, Any]
     for hosted in server.storages.values():
         yield {'storages': [_storage(hosted, viewer)]}
     yield {'history': list(server.history.since(since))}
-    lines = server.lines.last() if viewer.may_see_lines else None
-    yield {'lines': None if lines is None else [line._asdict() for line in lines]}
+    yield {'lines': [*map(_line, server.lines.last())] if viewer.may_see_lines else None}
 
 
 def status(server: Watched, viewer: Viewer) -> Iterator[dict[str, Any]]:
     """Yield for each storage what ``server_status`` answers; what may not be seen is left out."""
     for name, hosted in server.storages.items():
         if viewer.may_see_clients(name):
-            yield {name: details(hosted, viewer.may_see_identities(name))}
+            yield {name: details(hosted, viewer.may_see_identities(name), viewer.may_see_lines)}
         else:
             shown = figures(hosted)
             shown.pop('followers', None)  # who they are
@@ -83,7 +86,7 @@ def _server(server: Watched) -> dict[str, Any]:
 
 def _storage(hosted: HostedStorage, viewer: Viewer) -> dict[str, Any]:
     may_see = viewer.may_see_clients(hosted.name)
-    status = details(hosted, viewer.may_see_identities(hosted.name), MOST_CLIENTS * may_see)
+    status = details(hosted, viewer.may_see_identities(hosted.name), False, MOST_CLIENTS * may_see)
     clients = status.pop('clients')
     status.pop('errors')  # lines of the log are shown once, for the whole server
     if not may_see:
@@ -104,6 +107,11 @@ def _storage(hosted: HostedStorage, viewer: Viewer) -> dict[str, Any]:
         'lock-waiting': _waiting(hosted) if may_see else None,
         'clients': _with_what_they_do(hosted, clients, viewer) if may_see else None,
     }
+
+
+def _line(line: Line) -> dict[str, Any]:
+    level, text = LEVELS[line.level], line.text[:MOST_CHARACTERS]
+    return {'number': line.number, 'at': iso(line.when), 'level': level, 'text': text}
 
 
 def _iso(moment: float | None) -> str | None:

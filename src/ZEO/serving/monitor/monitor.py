@@ -30,7 +30,6 @@ from ZEO.serving.monitor import exposition, live, page, responses
 from ZEO.serving.monitor.connection import Answering, Connection
 from ZEO.serving.monitor.health import problems_of
 from ZEO.serving.monitor.history import History
-from ZEO.serving.monitor.last_lines import LastLines
 from ZEO.serving.monitor.requests import Request, Requests
 from ZEO.serving.monitor.watched import Viewer, Watched
 from ZEO.serving.peer import Service
@@ -56,7 +55,6 @@ class Monitor:
             reception,
             is_stopping,
             History(service.loop, service.storages),
-            LastLines(),
         )
         self._acceptors: list[Acceptor] = []
         self._unread = Unread(_SHARED_OUTPUT)
@@ -98,7 +96,6 @@ class Monitor:
             for listener in listeners:
                 self._open(listener)
         if self._acceptors:
-            self._server.lines.open()
             self._server.history.start()
 
     def _open(self, listener: Any) -> None:
@@ -126,7 +123,6 @@ class Monitor:
             connection.channel.close('the server stops')
         if self._acceptors:
             self._server.history.stop()
-            self._server.lines.close()
 
     def _accepted(self, is_local: bool, stream: Any, where: object) -> None:
         if len(self._connections) >= self._limits.monitor_connections:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ZEO.net.last_lines import LastLines
 from ZEO.net.loop import Loop
 from ZEO.serving.access.identity import Identity
 from ZEO.serving.access.rules import Right
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.limits import Limits
 from ZEO.serving.monitor.history import History
-from ZEO.serving.monitor.last_lines import LastLines
 from ZEO.serving.peer import Service
 from ZEO.serving.reception import Reception
 
@@ -30,7 +30,6 @@ class Watched:
     reception: Reception
     is_stopping: Callable[[], bool]
     history: History
-    lines: LastLines
 
     @property
     def storages(self) -> Mapping[str, HostedStorage]:
@@ -51,6 +50,11 @@ class Watched:
     def unread(self) -> int:
         """How many bytes wait for clients that do not read them."""
         return self.reception.unread.total
+
+    @property
+    def lines(self) -> LastLines:
+        """The last lines of the log."""
+        return self.loop.reports.lines
 
     @property
     def loop(self) -> Loop:
