@@ -233,6 +233,12 @@ def test_a_primary_and_its_follower_say_how_far_it_is(monitored, tmp_path):
     assert found['zeo_replica_copied_transactions_total', 'main'] == 2
     wait_until(lambda: metrics(primary).get(('zeo_follower_lag_transactions', 'main')) == 0)
     assert metrics(primary)['zeo_followers', 'main'] == 1
+    late = 'zeo_foreign_transaction_delay_seconds_{}', 'main'
+    count, total = (late[0].format(what) for what in ('count', 'sum'))
+    before = metrics(follower)
+    work(primary.client())
+    wait_until(lambda: metrics(follower)[count, 'main'] == before[count, 'main'] + 1)
+    assert 0 <= metrics(follower)[total, 'main'] - before[total, 'main'] < 60
     shown = follower.json('/live.json')['storages'][0]
     assert shown['replica']['state'] == 'following'
     assert primary.json('/live.json')['storages'][0]['followers'][0]['lag-transactions'] == 0

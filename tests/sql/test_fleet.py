@@ -72,9 +72,11 @@ def test_what_one_commits_the_clients_of_the_others_see(sql, serving, clients, o
 
 def test_a_client_reports_the_changes_of_others_in_their_order(sql, serving, clients, database):
     direct = sql.open()
-    client = clients(serving(sql.open(), poll_interval=0.02).addr)
-    told = database()
+    server = serving(sql.open(), poll_interval=0.02)
+    client, told = clients(server.addr), database()
     client.registerDB(told)
+    delays = server.hosted['1'].stats.delays  # which the metrics show
+    before = delays.count
     tids = [tid for n in range(1, 6) for tid in committed(direct, [p64(n), p64(9)])]
     in_time(lambda: client.ping() or client.lastTransaction() == tids[-1])
     expected = [(tid, [p64(n), p64(9)]) for n, tid in enumerate(tids, 1)]
@@ -85,6 +87,8 @@ def test_a_client_reports_the_changes_of_others_in_their_order(sql, serving, cli
         assert [entry[0] for entry in told.log] == [tid for tid, _ in found]
         assert p64(9) in told.log[0][1] and p64(9) in told.log[-1][1]
         assert all(oids[0] in entry[1] for (_, oids), entry in zip(found, told.log, strict=True))
+    in_time(lambda: delays.count - before == len(told.log))
+    assert 0 <= delays.sum < 60
     direct.close()
 
 
