@@ -22,7 +22,7 @@ from ZODB.POSException import ConflictError
 import ZEO
 from support.databases import build, content_of
 from support.dying import die_at
-from support.processes import Process, free_ports
+from support.processes import Process, free_ports, wait_until
 from ZEO.commands import zeo
 from ZEO.data import backups, digests, parts, restoring
 from ZEO.data.backups import Backup
@@ -192,6 +192,53 @@ def test_a_server_is_backed_up_and_restored_to_another(here):
         stop()
         stop_other()
     assert content_of('c.fs', 'c.blobs') == original()
+
+
+@pytest.fixture
+def two(here):
+    """A server, its follower, and a section of a configuration that names both."""
+    conf = '<filestorage>\npath a.fs\nblob-dir a.blobs\n</filestorage>'
+    first, stop_first = ZEO.server(storage_conf=conf, threaded=True)
+    server = f'server 127.0.0.1:{first[1]}'
+    conf = f'%import ZEO\n<replica>\n{server}\npath r.fs\nblob-dir r.blobs\n</replica>'
+    second, stop_second = ZEO.server(storage_conf=conf, threaded=True)
+    servers = ''.join(f'server 127.0.0.1:{address[1]}\n' for address in (first, second))
+    (here / 'two.conf').write_text(
+        f'%import ZEO\n<clientstorage>\n{servers}read-only true\nblob-dir cache\nwait-timeout 20\n'
+        '</clientstorage>\n'
+    )
+    whole = original()[-1][0]
+    with ZEO.client(second, read_only=True) as client:
+        wait_until(lambda: client.lastTransaction() == whole)
+    yield second, stop_first
+    stop_second()
+    stop_first()
+
+
+@pytest.mark.parametrize('at', [1, 9])
+def test_a_backup_goes_on_at_the_next_server_when_one_goes(two, at, monkeypatch, capsys):
+    follower, stop_first = two
+    began, real, wanted = [], parts.PartWriter.begin, original()
+
+    def begin(part, transaction):
+        real(part, transaction)
+        began.append(transaction)
+        if len(began) == at:
+            stop_first()
+
+    monkeypatch.setattr(parts.PartWriter, 'begin', begin)
+    command = ['backup', 'two.conf#1', 'bk']
+    if zeo.main(command) != 0:  # it says that the same command goes on
+        assert 'the same command goes on from there' in capsys.readouterr().err
+        assert zeo.main(command) == 0
+    assert len(began) >= at
+    assert restored() == wanted
+    assert zeo.main(['promote', f'127.0.0.1:{follower[1]}', '--force']) == 0
+    with ZEO.DB(follower) as db, db.transaction() as connection:
+        connection.root()['later'] = 1
+    capsys.readouterr()
+    assert zeo.main([*command, '--verify']) == 0
+    assert 'what is new: 1 transactions' in capsys.readouterr().out
 
 
 def test_a_directory_with_other_things_is_refused(here, capsys):
