@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from typing import Any
 
 from .meters import Meter, Metrics
@@ -41,6 +42,25 @@ def _blob_row(direction: str) -> Row:
         rounds=2,
         timeout=300,
     )
+
+
+def _small_rows() -> list[Row]:
+    return [
+        Row(
+            f'blobs-up{suffix}',
+            f'blobs of 10 kB, {at_once} in a transaction{text}',
+            {'kind': kind, 'at_once': at_once, 'transactions': transactions},
+            {'transactions': 3},
+            targets=(Target(1),),
+            timeout=300,
+        )
+        for suffix, text, kind, at_once, transactions in (
+            ('', '', 'blob', 1, 100),
+            ('-20', '', 'blob', 20, 10),
+            ('-synced', ', synced', 'grouped-blob', 1, 100),
+            ('-20-synced', ', synced', 'grouped-blob', 20, 10),
+        )
+    ]
 
 
 def _megabytes(meter: Meter, megabytes: int, repeats: int) -> Metrics:
@@ -91,9 +111,14 @@ def _write_file(path: str, megabytes: int) -> None:
 
 
 def _store_blob(storage: Any, path: str) -> bytes:
+    return _store_blobs(storage, {OID: path})
+
+
+def _store_blobs(storage: Any, paths: dict[bytes, str]) -> bytes:
     transaction = TransactionMetaData()
     storage.tpc_begin(transaction)
-    storage.storeBlob(OID, z64, b'a record of a blob' * 6, path, '', transaction)
+    for oid, path in paths.items():
+        storage.storeBlob(oid, z64, b'a record of a blob' * 6, path, '', transaction)
     storage.tpc_vote(transaction)
     return storage.tpc_finish(transaction)
 
@@ -112,6 +137,35 @@ def blob_up(megabytes: int) -> Metrics:
         expect('size of the blob', stored, megabytes * MEGABYTE)
         storage.close()
         return _megabytes(meter, megabytes, 1)
+
+
+@workload(*_small_rows())
+def blobs_up(kind: str, at_once: int, transactions: int) -> Metrics:
+    """Commit small blobs, new objects, through a client without a shared directory; per blob.
+
+    A FileStorage, as that of ZEO 6, syncs its own file only. Those that are called
+    synced are on the disk with a server that groups commits; the peer, which has none, does what it
+    does in the other rows.
+    """
+    data = os.urandom(10_000)
+    with Server(kind) as server:
+        storage = open_client(server.address, blob_dir='client-blobs')
+        meter = Meter(server.pid)
+        oids = iter(oids_from(1, at_once * (transactions + 3)))
+        for number in range(transactions + 3):
+            paths = {}
+            for oid in islice(oids, at_once):
+                paths[oid] = os.path.join(storage.temporaryDirectory(), oid.hex())
+                with open(paths[oid], 'wb') as file:
+                    file.write(data)
+            if number < 3:  # warm up
+                _store_blobs(storage, paths)
+                continue
+            with meter:
+                tid = _store_blobs(storage, paths)
+        expect('size of the last blob', os.path.getsize(storage.loadBlob(oid, tid)), len(data))
+        storage.close()
+        return meter.per_operation(at_once * transactions)
 
 
 @workload(_blob_row('down'))

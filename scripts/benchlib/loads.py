@@ -315,18 +315,28 @@ def iterate(count: int, seconds: float, batch: int = 10, size: int = 1024) -> Me
         {'count': 500},
         targets=(Target(4),),
     ),
+    Row(
+        'copy-up-grouped',
+        'copy a database to a server that groups commits, per record',
+        {'count': 5000, 'direction': 'up', 'kind': 'grouped'},
+        {'count': 500},
+        targets=(Target(4),),
+    ),
 )
-def copy(count: int, direction: str, batch: int = 10, size: int = 1024) -> Metrics:
+def copy(
+    count: int, direction: str, batch: int = 10, size: int = 1024, kind: str = 'file'
+) -> Metrics:
     """Copy a whole database with copyTransactionsFrom, 'down' from the server or 'up'; per record.
 
-    Both ends are FileStorages; their fsync calls, one per transaction, are part of the work.
+    Both ends are FileStorages; their fsync calls, one per transaction unless the server groups
+    commits, are part of the work.
     """
     other = FileStorage('other.fs', create=True)
     if direction == 'down':
         fill_file(count, size, batch)
     else:
         fill(other, oids_from(1, count), make_record(size), batch)
-    with Server() as server:
+    with Server(kind) as server:
         storage = open_client(server.address)
         source, target = (storage, other) if direction == 'down' else (other, storage)
         meter = Meter(server.pid)

@@ -43,8 +43,14 @@ STORAGES = {
     'file': f'<filestorage 1>\n  path {DATA_FILE}\n</filestorage>',
     'grouped': f'<grouped-filestorage 1>\n  path {DATA_FILE}\n</grouped-filestorage>',
     'blob': f'<filestorage 1>\n  path {DATA_FILE}\n  blob-dir blobs\n</filestorage>',
+    'grouped-blob': (
+        f'<grouped-filestorage 1>\n  path {DATA_FILE}\n  blob-dir blobs\n</grouped-filestorage>'
+    ),
     'memory': '<mappingstorage 1>\n</mappingstorage>',
 }
+
+#: What implementations serve that have no storage in which transactions share a sync.
+_PLAIN = {'grouped': 'file', 'grouped-blob': 'blob'}
 
 #: Both sides show the same certificate, which signs itself, and accept no other.
 SSL = """<ssl>
@@ -92,9 +98,9 @@ class Server:
     """``python -m ZEO.runzeo -C FILE`` in the working directory; a context manager.
 
     kind: 'file', 'grouped' (a FileStorage that syncs transactions of several clients at once, where
-    this implementation has it), 'blob' (a FileStorage with blobs) or 'memory'; transport: 'unix',
-    'tcp' or 'tls'; sync_seconds: what each sync of a file takes longer than here, as on another
-    disk; keys: more keys of its configuration, for this implementation.
+    this implementation has it), 'blob' and 'grouped-blob' (both with blobs) or 'memory'; transport:
+    'unix', 'tcp' or 'tls'; sync_seconds: what each sync of a file takes longer than here, as on
+    another disk; keys: more keys of its configuration, for this implementation.
     """
 
     def __init__(
@@ -105,8 +111,8 @@ class Server:
         keys: dict[str, str] | None = None,
     ):
         here = os.getcwd()
-        if kind == 'grouped' and not _has_grouped():
-            kind = 'file'
+        if kind in _PLAIN and not _has_grouped():
+            kind = _PLAIN[kind]
         program = ['-m', 'ZEO.runzeo']
         if sync_seconds:
             program = [str(Path(__file__).with_name('slow_disk.py')), str(sync_seconds)]

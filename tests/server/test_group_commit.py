@@ -244,15 +244,61 @@ def test_what_has_no_room_waits_for_the_sync_with_the_lock(serve, monkeypatch):
     assert tids == sorted(tids)
 
 
-def test_a_client_alone_is_synced_in_the_loop(tmp_path):
+@pytest.fixture
+def alone(tmp_path):
+    """A server with such a disk, and its only client."""
     folder = tempfile.mkdtemp(prefix='zeo-', dir='/tmp')
     service = Service(folder, Disk(str(tmp_path / 'Data.fs')), {})
-    client = service.client()
+    yield service, service.client()
+    service.storage.may_end.release(100)
+    service.close()
+    shutil.rmtree(folder)
+
+
+def test_a_client_alone_is_synced_in_the_loop(alone):
+    service, client = alone
     client.commit(1, (OID, z64, b'1'))
     assert service.hosted.backend.syncing.count == 1
     assert not service.storage.begun.acquire(blocking=False)
-    service.close()
-    shutil.rmtree(folder)
+
+
+def chained(client, first, last):
+    """Have a client commit transactions, each after the one before; the numbers of the calls."""
+    asked = []
+    for number in range(first, last):
+        client.begin(number, (p64(number), z64, b'data'))
+        asked.append(client.ask('commit_after', number, number - 1 if number > 1 else None))
+    return asked
+
+
+def test_what_a_client_commits_without_waiting_shares_a_sync(alone):
+    service, client = alone
+    asked = chained(client, 1, 2)
+    assert service.storage.begun.acquire(timeout=PATIENCE)
+    asked += chained(client, 2, 9)
+    wait_until(lambda: len(service.hosted.backend._waiting) == 8)
+    assert client.call('lastTransaction') == z64
+    service.storage.may_end.release(2)
+    tids = [client.answer(one) for one in asked]
+    assert tids == sorted(set(tids))
+    assert service.hosted.backend.syncing.count == 2
+
+
+def test_a_failed_sync_commits_none_of_what_a_client_has_chained(alone, monkeypatch):
+    service, client = alone
+    before = service.storage.getSize()
+    asked = chained(client, 1, 6)
+    assert service.storage.begun.acquire(timeout=PATIENCE)
+    wait_until(lambda: len(service.hosted.backend._waiting) == 5)
+    failing(monkeypatch)
+    service.storage.may_end.release()
+    for first, last in ((1, 6), (6, 8)):
+        for one in asked or chained(client, first, last):
+            with pytest.raises(LookupError, match='StorageError|StorageTransactionError'):
+                client.answer(one)
+        asked = []
+    assert service.storage.getSize() == before and client.call('lastTransaction') == z64
+    assert service.hosted.lock.holder is None and not service.hosted.stats.active_txns
 
 
 def test_a_server_that_is_closed_has_synced_what_is_written(serve):

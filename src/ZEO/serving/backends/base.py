@@ -36,6 +36,7 @@ class Committing(Protocol):
     answer: Later  # to its vote
     changed: dict[bytes, None]  # the objects that it changes
     is_begun: bool  # whether it has to be aborted in the storage
+    is_chained: bool  # whether its client has sent, or sends, the next one without a wait for it
 
     #: Its methods `prepared`, `failed` and `finished` are called with what happens in the storage.
     phase: Any

@@ -137,7 +137,7 @@ class GroupBackend(HidingBackend):
             return True
         if len(commit.changed) > MOST_OBJECTS:
             return False
-        if self._storage.has_large_blobs():
+        if commit.is_chained or self._storage.has_large_blobs():
             return True
         typical, hosted = self.syncing.typical, commit.hosted
         if typical is None:

@@ -44,7 +44,7 @@ class TransactionCalls(Family):
         super().__init__(client, hosted, loop)
         self.open = Transactions(client.account, hosted.limits)
         self._commits = self.open.commits
-        self._chain = Chain(Steps(self.vote, self.tpc_finish, self.tpc_abort))
+        self._chain = Chain(Steps(self._vote_chained, self.tpc_finish, self.tpc_abort))
         #: Called when a transaction is over and no other one is open.
         self.none_left: Callable[[], None] | None = None
 
@@ -136,6 +136,11 @@ class TransactionCalls(Family):
                 'open (max-transactions)'
             )
         return self._chain.add(txn_id, after)
+
+    def _vote_chained(self, txn_id: Any) -> Later:
+        commit = self.open.find(txn_id)
+        commit.is_chained = True
+        return commit.phase.vote(commit)
 
     def _finished_later(self, txn_id: Any, tid: Later) -> Later:
         answer = Later()

@@ -37,6 +37,9 @@ class Commit:
     :param resolves: whether the client resolves conflicts that the server can't.
     """
 
+    #: Whether its client does not wait for it before it sends the next one.
+    is_chained = False
+
     def __init__(
         self,
         hosted: HostedStorage,
