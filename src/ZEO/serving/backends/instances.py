@@ -16,7 +16,7 @@ from typing import Any
 from transaction.interfaces import TransientError
 from ZODB.interfaces import IMVCCStorage
 from ZODB.POSException import ConflictError, POSError, POSKeyError
-from ZODB.utils import load_current, z64
+from ZODB.utils import load_current, maxtid, z64
 
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.net.loop import Loop
@@ -252,6 +252,8 @@ def read(instance: Any, oid: bytes, tid: bytes) -> tuple[bytes, bytes, Any] | No
     try:
         data, serial = load(oid) if load is not None else load_current(instance, oid)
     except KeyError:  # there may be an older revision
+        if tid == maxtid:
+            raise
         return instance.loadBefore(oid, tid)
     return (data, serial, None) if serial < tid else instance.loadBefore(oid, tid)
 

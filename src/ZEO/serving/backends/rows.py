@@ -29,6 +29,7 @@ class RowReader:
         self._open: tuple[Any, Any] | None = None  # connection, cursor
         self._last = z64
         self._found: dict[bytes, tuple[bytes, bytes]] = {}
+        self._sought: set[bytes] = set()  # what is in _found, if it is there at all
 
     @property
     def connection(self) -> Any:
@@ -49,12 +50,14 @@ class RowReader:
     def prefetch(self, oids: Iterable[bytes]) -> None:
         """Fetch current records with one query."""
         assert self._open is not None
-        numbers = [u64(oid) for oid in oids]
+        sought = set(oids)
+        numbers = [u64(oid) for oid in sought]
         self._found = {
             p64(int(oid)): (bytes(state), p64(int(tid)))
             for oid, state, tid in self._adapter.mover.load_currents(self._open[1], numbers)
             if state is not None
         }
+        self._sought = sought
 
     def load(self, oid: bytes, version: str = '') -> tuple[bytes, bytes]:
         """Return the current record of an object, and its tid."""
@@ -62,6 +65,8 @@ class RowReader:
         found = self._found.get(oid)
         if found is not None:
             return found
+        if oid in self._sought:
+            raise POSKeyError(oid)
         state, tid = self._adapter.mover.load_current(self._open[1], u64(oid))
         if state is None:
             raise POSKeyError(oid)
@@ -84,7 +89,7 @@ class RowReader:
 
     def afterCompletion(self) -> None:
         """End the snapshot."""
-        self._found = {}
+        self._found, self._sought = {}, set()
         if self._open is not None and not self._adapter.connmanager.rollback_quietly(*self._open):
             self._open = None
 
