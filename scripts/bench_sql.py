@@ -3,7 +3,7 @@
 
     python scripts/bench_sql.py                     everything (some ten minutes)
     python scripts/bench_sql.py --quick             small sizes: does it run?
-    python scripts/bench_sql.py --only loads,hang   some of: loads, commits, fleet, delay, hang
+    python scripts/bench_sql.py --only loads,hang   of loads, walks, commits, fleet, delay, hang
 
 Needs PostgreSQL, RelStorage and psycopg2 (``pip install -e .[test,relstorage]``).  It starts a
 PostgreSQL of its own, which does not wait for a disk, as its servers and clients do not either.
@@ -34,6 +34,8 @@ from benchlib.environments import machine  # noqa: E402
 from benchlib.meters import percentile, process_cpu  # noqa: E402
 from benchlib.records import fill, make_record, oids_from  # noqa: E402
 from benchlib.sqlchild import SIZE  # noqa: E402
+from benchlib.zodb_names import ZODB, PersistentMapping  # noqa: E402
+from BTrees.IOBTree import IOBTree  # noqa: E402
 
 from support.children import SideProcess  # noqa: E402
 from support.commands import ServerCommand  # noqa: E402
@@ -84,7 +86,7 @@ class Bench:
         self.section = cluster.section(self.database, True)
         storage = cluster.open(self.database, True)
         fill(storage, oids_from(1, self.objects), make_record(SIZE))
-        storage.close()
+        self._make_pages(storage)
         self.figures: Figures = defaultdict(list)
         self._count = 0
 
@@ -167,6 +169,24 @@ class Bench:
             self.run(servers, self._specs('cold', servers, 1), 'cold load, one server')
             self.run([], self._specs('warm', [], 1), 'warm load, direct')
             self.run(servers, self._specs('warm', servers, 1), 'warm load, one server')
+
+    def walks(self) -> None:
+        """One client walks through pages that nothing has cached."""
+        pages = {'work': 'walk', 'count': self.objects // 2}
+        self.run([], [{**pages, 'section': self.section}], 'page of a cold walk, direct')
+        for name, ahead in (('', True), (' without read-ahead', False)):
+            with self.servers(1) as servers:
+                spec = {**pages, 'address': servers[0].address, 'cache': 10**8, 'read ahead': ahead}
+                self.run(servers, [spec], f'page of a cold walk, one server{name}')
+
+    def _make_pages(self, storage: Any) -> None:
+        database = ZODB.DB(storage)
+        with database.transaction() as connection:
+            connection.root.pages = pages = IOBTree()
+            for number in range(self.objects // 2):
+                pages[number] = page = PersistentMapping(text='x' * (SIZE - 200))
+                page['more'] = PersistentMapping(number=number)
+        database.close()
 
     def single_commits(self) -> None:
         """One client commits."""
@@ -259,6 +279,7 @@ class Bench:
 
 PARTS = {
     'loads': Bench.loads,
+    'walks': Bench.walks,
     'commits': Bench.single_commits,
     'fleet': Bench.fleet,
     'delay': Bench.delay,

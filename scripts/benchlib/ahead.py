@@ -157,6 +157,40 @@ def walk(
         return metrics
 
 
+@workload(
+    _row(
+        'read-ahead-second-server',
+        'walk a site of pages cold, through a second server, which is 1 ms away from the first',
+        (Target(1 / 2, False),),
+        what='pages',
+    ),
+    _row(
+        'no-read-ahead-second-server',
+        'the same, without read-ahead',
+        what='pages',
+        read_ahead='off',
+    ),
+    _row(
+        'read-ahead-second-server-warm',
+        'the same, as another client has done before',
+        what='pages',
+        walks=2,
+    ),
+)
+def walk_through_second(what: str, delay: float, read_ahead: str, walks: int = 1) -> Metrics:
+    """The same for a client of a second server, which is a client of the first one."""
+    make, look, count = WHAT[what]
+    make()
+    keys = {'read-ahead': read_ahead}
+    with Server('file', 'tcp', keys=keys) as first:
+        assert not isinstance(first.address, str)
+        with Away(first.address, delay) as away:
+            with Server('second', 'unix', keys=keys, first=away.address) as second:
+                for _ in range(walks):
+                    metrics = _measured(second, second.address, look, count)
+    return {**metrics, 'bytes': away.bytes}
+
+
 def _walk(server: Server, delay: float, look: Any, count: int) -> Metrics:
     if not delay or isinstance(server.address, str):
         return _measured(server, server.address, look, count)

@@ -47,6 +47,7 @@ STORAGES = {
         f'<grouped-filestorage 1>\n  path {DATA_FILE}\n  blob-dir blobs\n</grouped-filestorage>'
     ),
     'memory': '<mappingstorage 1>\n</mappingstorage>',
+    'second': '<zeoclient 1>\n  server {first}\n  cache-size 100MB\n</zeoclient>',
 }
 
 #: What implementations serve that have no storage in which transactions share a sync.
@@ -78,6 +79,11 @@ def understands(option: str) -> bool:
     return option in inspect.signature(ClientStorage.__init__).parameters
 
 
+def as_text(address: Address) -> str:
+    """Return an address as a configuration has it."""
+    return address if isinstance(address, str) else '{}:{}'.format(*address)
+
+
 def _lines(keys: dict[str, str]) -> str:
     return '\n  '.join(
         f'{key} {value}' for key, value in keys.items() if understands(key.replace('-', '_'))
@@ -98,9 +104,10 @@ class Server:
     """``python -m ZEO.runzeo -C FILE`` in the working directory; a context manager.
 
     kind: 'file', 'grouped' (a FileStorage that syncs transactions of several clients at once, where
-    this implementation has it), 'blob' and 'grouped-blob' (both with blobs) or 'memory'; transport:
-    'unix', 'tcp' or 'tls'; sync_seconds: what each sync of a file takes longer than here, as on
-    another disk; keys: more keys of its configuration, for this implementation.
+    this implementation has it), 'blob' and 'grouped-blob' (both with blobs), 'memory', or 'second'
+    (a client of another server, whose address is `first`); transport: 'unix', 'tcp' or 'tls';
+    sync_seconds: what each sync of a file takes longer than here, as on another disk; keys: more
+    keys of its configuration, for this implementation.
     """
 
     def __init__(
@@ -109,6 +116,7 @@ class Server:
         transport: str = 'unix',
         sync_seconds: float = 0.0,
         keys: dict[str, str] | None = None,
+        first: Address | None = None,
     ):
         here = os.getcwd()
         if kind in _PLAIN and not _has_grouped():
@@ -118,14 +126,14 @@ class Server:
             program = [str(Path(__file__).with_name('slow_disk.py')), str(sync_seconds)]
         self._command = [sys.executable, *program, '-C', 'server.conf']
         self.address: Address = f'{here}/z' if transport == 'unix' else ('127.0.0.1', free_port())
-        text = self.address if isinstance(self.address, str) else '{}:{}'.format(*self.address)
+        text = as_text(self.address)
         self._tls = transport == 'tls'
         if self._tls:
             make_certificate()
         Path('server.conf').write_text(
             CONFIGURATION.format(
                 address=text,
-                storage=STORAGES[kind],
+                storage=STORAGES[kind].format(first=as_text(first)) if first else STORAGES[kind],
                 ssl=SSL if self._tls else '',
                 keys=_lines(keys or {}),
             )

@@ -18,7 +18,7 @@ from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
 
 from .records import commit, expect, make_record, oids_from
-from .zodb_names import z64
+from .zodb_names import ZODB, z64
 
 #: Bytes of a record.
 SIZE = 1000
@@ -27,10 +27,17 @@ SIZE = 1000
 def opened(spec: dict[str, Any]) -> tuple[Any, Callable[[], object]]:
     """Return a storage, and what ZODB calls at the beginning of a transaction."""
     if 'section' in spec:
-        storage = storageFromString(spec['section']).new_instance()
+        storage = storageFromString(spec['section'])
+        if spec['work'] == 'walk':  # ZODB makes the instances
+            return storage, lambda: None
+        storage = storage.new_instance()
         return storage, storage.poll_invalidations
     storage = ClientStorage(
-        spec['address'], spec.get('storage', '1'), cache_size=0, wait_timeout=60
+        spec['address'],
+        spec.get('storage', '1'),
+        cache_size=spec.get('cache', 0),
+        wait_timeout=60,
+        read_ahead=spec['work'] == 'walk' and spec['read ahead'],
     )
     return storage, lambda: None
 
@@ -73,6 +80,24 @@ def tries(storage: Any, spec: dict[str, Any]) -> Iterator[None]:
             except ClientDisconnected:
                 time.sleep(0.05)
             yield
+
+
+def walk(storage: Any, spec: dict[str, Any]) -> dict[str, Any]:
+    """Look at every page of a tree with ZODB, each of which refers to another object."""
+    database = ZODB.DB(storage)
+    connection = database.open()
+    print('ready', flush=True)
+    sys.stdin.readline()
+    each: list[float] = []
+    before = start = time.perf_counter()
+    for number, page in connection.root.pages.items():
+        expect('number of a page', page['more']['number'], number)
+        now = time.perf_counter()
+        each.append(now - before)
+        before = now
+    expect('pages', len(each), spec['count'])
+    connection.close()
+    return {'count': len(each), 'seconds': before - start, 'each': each}
 
 
 WORK = {'cold': cold_loads, 'warm': warm_loads, 'commit': commits, 'tries': tries}
@@ -150,7 +175,7 @@ def main(text: str) -> None:
     """Work, and print the figures."""
     spec = json.loads(text)
     storage, begin = opened(spec)
-    others = {'listen': listen, 'commit times': commit_times}
+    others = {'listen': listen, 'commit times': commit_times, 'walk': walk}
     if spec['work'] in others:
         result = others[spec['work']](storage, spec)
     else:
