@@ -440,6 +440,49 @@ class ClientStorage(ConflictResolvingStorage):
             return self._server.load_before(oid, tid, lambda result: state.loaded(oid, result))
         return found
 
+    def cached(self, oid: bytes) -> tuple[bytes, bytes, None] | None:
+        """Return the current revision of an object where the cache has it; ask no server.
+
+        :param oid: the object.
+        :returns: as :meth:`loadBefore`; it may be newer than :meth:`lastTransaction`.
+        """
+        found = self._cache.loadBefore(oid, maxtid)
+        return None if found is None or found[2] is not None else (found[0], found[1], None)
+
+    def comes_ahead(self, oid: bytes) -> bool:
+        """Return whether the server sends an object that it was not asked for, or has sent it, and
+        it is not in the cache yet.
+
+        :param oid: the object.
+        """
+        ahead = self._state.ahead
+        return oid in ahead.staged or oid in ahead.expected
+
+    def bring_ahead(self, oids: Iterable[bytes]) -> None:
+        """Have such objects in the cache, for others who may use them; wait for those that are
+        under way.
+
+        :param oids: the objects.
+        """
+        for oid in oids:
+            if self.comes_ahead(oid):
+                self._state.ahead.bring_unused(oid, self._server.connection)
+
+    def used_ahead(self, oids: Iterable[bytes]) -> None:
+        """Tell the server that others have used such objects, so that it sends more of them.
+
+        :param oids: the objects; those that :meth:`bring_ahead` has not brought do not count.
+        """
+        self._state.ahead.used_by_others(oids, self._server.connection)
+
+    def read_ahead_status(self) -> dict[str, int]:
+        """Return what came of the records that the server has sent without being asked.
+
+        :returns: ``came``, ``used``, ``wasted`` (they have changed, or there was no room, before
+            they were used) and ``waiting``: numbers of records, since the storage was opened.
+        """
+        return self._state.ahead.status()
+
     def load(self, oid: bytes, version: str = '') -> tuple[bytes, bytes]:
         """Return ``(data, tid)`` of the current revision of an object.
 

@@ -83,7 +83,8 @@ class StorageServer:
         commits until they are back.
     :param fence: serve read-only until this number of followers follow the server.
     :param read_ahead: which clients are sent records before they ask for them: ``'network'``, those
-        that have not connected over a Unix socket; ``'always'``, all; ``'off'``, none.
+        that have not connected over a Unix socket, and all of a storage in an SQL database or on
+        another server; ``'always'``, all; ``'off'``, none.
     :param slow: from when on commits, loads and packs have a line in the log.
     :param monitor_address: one address or several, as `addr`, for figures over HTTP.
     :raises ConfigurationError: when it cannot listen, or something to serve is not a storage.

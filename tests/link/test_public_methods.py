@@ -27,6 +27,11 @@ QUIET = {
     'registerDB',
     'close',
     'prefetch',
+    'cached',
+    'comes_ahead',
+    'bring_ahead',
+    'used_ahead',
+    'read_ahead_status',
     'tpc_abort',
     'tpc_transaction',
 }

@@ -61,6 +61,13 @@ class ReadAhead:
         self._lock = self._system.lock()
         self._empty()
 
+    def status(self) -> dict[str, int]:
+        """Return figures, by the names that :meth:`ClientStorage.read_ahead_status` has."""
+        waiting = len(self.staged) + len(self._passed_on)
+        # the others may be a moment older: they are read without the lock
+        wasted = max(0, self.came - self.taken - waiting)
+        return {'came': self.came, 'used': self.taken, 'wasted': wasted, 'waiting': waiting}
+
     def _empty(self) -> None:
         #: Records that have come, and what was announced and has not come.
         self.staged: dict[bytes, tuple[bytes, bytes]] = {}  # oid -> data, tid
@@ -68,6 +75,8 @@ class ReadAhead:
         #: Oids of records that were used, which the server was not told yet.
         self.used: list[bytes] = []
         self._bytes = 0  # of the staged records
+        #: What is in the cache for others, who have not used it yet; the oldest first.
+        self._passed_on: dict[bytes, None] = {}
         self._waiting: dict[bytes, SharedWaiting] = {}  # by the oid that threads wait for
 
     # What arrives.
@@ -137,18 +146,51 @@ class ReadAhead:
         if oid not in self.staged:
             self._wait_for(oid, connection)
         under(self._lock, self._use, oid)
+        self._report_enough(connection)
+
+    def bring_unused(self, oid: bytes, connection: Connection | None) -> None:
+        """Have a record in the cache for others, who say later that they have used it."""
+        if oid not in self.staged:
+            self._wait_for(oid, connection)
+        under(self._lock, self._pass_on, oid)
+
+    def used_by_others(self, oids: Iterable[bytes], connection: Connection | None) -> None:
+        """Others have used these, or they are others' records altogether."""
+        under(self._lock, self._note_used, oids)
+        self._report_enough(connection)
+
+    def _report_enough(self, connection: Connection | None) -> None:
         used = len(self.used)
-        if used >= _REPORT and (used >= _ENOUGH or used >= len(self.staged)):
+        if used >= _REPORT and (used >= _ENOUGH or used >= len(self.staged) + len(self._passed_on)):
             self.report(connection, now=True)
 
     def _use(self, oid: bytes) -> None:
-        found = self.staged.get(oid)
-        if found is not None:  # else another thread has it in the cache by now
-            data, tid = found
-            self._cache.store(oid, tid, None, data)
-            self._remove(oid)
+        if self._move(oid):
             self.used.append(oid)
             self.taken += 1
+
+    def _pass_on(self, oid: bytes) -> None:
+        if self._move(oid):
+            self._passed_on[oid] = None
+            if len(self._passed_on) > _MOST_RECORDS:
+                del self._passed_on[next(iter(self._passed_on))]
+
+    def _note_used(self, oids: Iterable[bytes]) -> None:
+        for oid in oids:
+            if oid in self._passed_on:
+                del self._passed_on[oid]
+                self.used.append(oid)
+                self.taken += 1
+
+    def _move(self, oid: bytes) -> bool:
+        """Move a record into the cache; return whether another thread has not done so before."""
+        found = self.staged.get(oid)
+        if found is None:
+            return False
+        data, tid = found
+        self._cache.store(oid, tid, None, data)
+        self._remove(oid)
+        return True
 
     def _wait_for(self, oid: bytes, connection: Connection | None) -> None:
         """Wait for what was announced."""

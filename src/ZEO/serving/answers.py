@@ -166,6 +166,50 @@ class Answers:
 
         return load
 
+    def loading_later(
+        self,
+        load: Callable[[bytes, bytes, Any], Found | None | Later],
+        asks: Callable[[bytes], None],
+        loaded: Callable[[bytes, Found, bool], None],
+    ) -> Callable[[Message], None]:
+        """Return the same where the record may come later.
+
+        :param load: the storage's loadBefore, for a client.
+        :param asks: is called before that, with the oid.
+        """
+        client, method = self._client, OF_CLIENT['loadBefore']
+        now = self._loop.system.now
+
+        def later(message: Message, answer: Later, asked: float, found: Found | None) -> None:
+            self._answer_later(message[0], method, answer, asked, found)
+            if found is not None and not self._channel.is_closed:
+                loaded(message[3][0], found, True)
+
+        def run(message: Message) -> None:
+            message_id, _, _, args = message
+            try:
+                if type(message_id) is not EchoedId:
+                    method.arguments.check(args)
+                oid, tid = args
+                asks(oid)
+                found = load(oid, tid, client)
+            except ENDS:
+                raise
+            # As in dispatch: whatever a storage may raise is the answer.
+            except BaseException as error:
+                self.fail(message_id, method, error)
+                return
+            if isinstance(found, Later):
+                found.then(
+                    partial(later, message, found, now()), partial(self.fail, message_id, method)
+                )
+                return
+            self.answer(message_id, method, found)
+            if found is not None:
+                loaded(oid, found, True)
+
+        return run
+
     def fail(self, message_id: Any, method: Method, error: BaseException) -> None:
         """Answer a call with what it has raised."""
         error = clear(error)

@@ -74,7 +74,9 @@ class HostedStorage:
         self.stats = Stats(loop.system.wall_clock(), loop.system.now())
         self.slow = SlowLog(name, options.slow, loop.system.wall_clock)
         self.packs = Packs(self)
-        self.read_ahead = SharedAhead(options.read_ahead, self.backend.load_now is not None)
+        self.read_ahead = SharedAhead(
+            options.read_ahead, self.backend.reads_ahead, self.backend.is_on_network
+        )
         self.promotion = Promotion(self, options.read_only)
         self.peers = Clients(name, loop)
         self.followers = Followers(name, loop)

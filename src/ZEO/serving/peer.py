@@ -320,19 +320,22 @@ class Peer:
     def takes_ahead(self) -> None:
         """The client takes records that it has not asked for."""
         hosted = self.hosted
-        load = None if hosted is None else hosted.backend.load_now
-        if hosted is None or load is None or self._ahead is not None:
+        if hosted is None or self._ahead or not hosted.read_ahead.is_for(self._address):
             return
-        if hosted.read_ahead.is_for(self._address):
-            self._ahead = Ahead(
-                hosted.read_ahead,
-                load,
-                hosted.invalidations,
-                self._channel,
-                self.codec,
-                self._service.loop,
-            )
-            self._load = self._load_one = self.answers.loading_ahead(load, self._ahead.loaded)
+        backend, answers = hosted.backend, self.answers
+        self._ahead = ahead = Ahead(
+            hosted.read_ahead,
+            backend.source(self),
+            hosted.invalidations,
+            self._channel,
+            self.codec,
+            self._service.loop,
+        )
+        if backend.load_now is None:
+            load = answers.loading_later(backend.load, ahead.asks, ahead.loaded)
+        else:
+            load = answers.loading_ahead(backend.load_now, ahead.loaded)
+        self._load = self._load_one = load
 
     def used_ahead(self, oids: list[bytes]) -> None:
         """The client has used records that it had not asked for."""

@@ -100,6 +100,22 @@ MUTATIONS = [
         '        later(frame(self._codec.send(',
     ),
     Mutation(
+        'read-ahead-of-an-old-snapshot',
+        'a record that a database was asked for ahead is kept though it has changed meanwhile',
+        'serving.backends.guesses',
+        '        if not view.is_behind(oid, snapshot):\n',
+        '        if snapshot:\n',
+        'tests/serving/test_read_ahead_far.py',
+    ),
+    Mutation(
+        'read-ahead-of-an-old-cache',
+        'a second server sends ahead what was in its cache some time before',
+        'serving.backends.cached',
+        '        found = self._storage.cached(oid)\n',
+        "        seen = vars(self).setdefault('seen', {})\n"
+        '        found = seen[oid] = seen.get(oid) or self._storage.cached(oid)\n',
+    ),
+    Mutation(
         'queue-off-by-one',
         'the answer to getInvalidations leaves the newest transaction out',
         'serving.invalidations',

@@ -19,6 +19,7 @@ from ZEO.net.loop import ENDS, Loop
 from ZEO.serving import blobs
 from ZEO.serving.backends.recent import Records
 from ZEO.serving.later import Client, Later, Workers
+from ZEO.serving.read_ahead.source import LocalSource, Source
 from ZEO.serving.syncing import Syncing
 
 #: What loadBefore returns: data, its tid, the tid of the next revision or None.
@@ -207,6 +208,21 @@ class Backend(ABC):
     def size(self) -> int | None:
         """Return the storage's size in bytes; None where that is not known at once."""
         return None
+
+    @property
+    def is_on_network(self) -> bool:
+        """Whether a load may wait for a network."""
+        return self.load_now is None
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether there is a :meth:`source`."""
+        return self.load_now is not None
+
+    def source(self, client: Client) -> Source:
+        """Return where records come from that a client has not asked for."""
+        assert self.load_now is not None
+        return LocalSource(self.load_now)
 
     # Committing.
 

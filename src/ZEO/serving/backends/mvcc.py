@@ -32,6 +32,7 @@ from ZEO.serving.backends.view import View
 from ZEO.serving.backends.writers import Writers
 from ZEO.serving.later import Client, Later, Workers
 from ZEO.serving.options import ServingOptions
+from ZEO.serving.read_ahead.source import Source
 from ZEO.wire.quoting import explained
 
 #: Seconds that a call waits until everything is reported that was committed before.
@@ -116,6 +117,23 @@ class MvccBackend(Backend):
         self._check_database()
         client.loads += len(oids)
         return self._readers.load(oids, tid, client, False)
+
+    @property
+    def reads_ahead(self) -> bool:
+        return True
+
+    def source(self, client: Client) -> Source:
+        return _Ahead(self, client)
+
+    def guess(self, oids: list[bytes], client: Client, over: Callable[[], None]) -> None:
+        """Read the current records of objects into memory, if the database has time for it.
+
+        :param over: called after that.
+        """
+        if self._follower.is_away():
+            over()
+        else:
+            self._readers.guesses.add(oids, client, over)
 
     def load_serial(self, oid: bytes, serial: bytes, client: Reader) -> bytes:
         client.loads += 1
@@ -250,3 +268,23 @@ class MvccBackend(Backend):
         if tid is not None:
             self._view.pass_blindly(tid)
         self.records.clear()
+
+
+class _Ahead:
+    """The records in memory, for a client that has not asked for them."""
+
+    is_choosy, fetches = False, True
+
+    def __init__(self, backend: MvccBackend, client: Client) -> None:
+        self._backend = backend
+        self._client = client
+        self.at_hand = backend.records.find
+
+    def may_come(self, oid: bytes) -> bool:
+        return True
+
+    def fetch(self, oids: list[bytes], over: Callable[[], None]) -> None:
+        self._backend.guess(oids, self._client, over)
+
+    def used(self, oids: list[bytes]) -> None:
+        """Nothing follows from that."""

@@ -13,9 +13,11 @@ from ZODB.POSException import POSError
 
 from ZEO.net.loop import Loop
 from ZEO.serving.backends.base import Backend, Committing, Reader
+from ZEO.serving.backends.cached import CachedSource, can_show_cache
 from ZEO.serving.backends.loads import RemoteLoads
 from ZEO.serving.backends.upstream import Upstream
 from ZEO.serving.later import Client, Later, Workers
+from ZEO.serving.read_ahead.source import Source
 from ZEO.wire.extensions import BATCHES
 
 
@@ -40,6 +42,7 @@ class RemoteBackend(Backend):
         self.waiting_threads = workers
         self._loads = RemoteLoads(storage, workers)
         self._upstream = Upstream(storage, loop, workers, reconnected)
+        self._told: bytes | None = None  # the last transaction that clients were sent
 
     @property
     def trouble(self) -> str | None:
@@ -52,6 +55,19 @@ class RemoteBackend(Backend):
     def load_many(self, oids: list[bytes], tid: bytes, client: Reader) -> Later:
         client.loads += 1
         return self._loads.load_first(oids, tid, client)
+
+    @property
+    def reads_ahead(self) -> bool:
+        return can_show_cache(self._storage)
+
+    def source(self, client: Client) -> Source:
+        return CachedSource(self._storage, self._workers, client, self.told)
+
+    def told(self) -> bytes:
+        """Return the last transaction that clients were sent."""
+        if self._told is None:  # those that there are were told it when they connected
+            self._told = self._storage.lastTransaction()
+        return self._told
 
     def iterate(self, start: bytes | None, stop: bytes | None, client: Client) -> Any:
         return self._storage.iterator(start, stop)
@@ -131,7 +147,9 @@ class RemoteBackend(Backend):
         return self._upstream.is_catching_up
 
     def changed(self, tid: bytes, oids: Collection[bytes]) -> None:
+        self._told = max(tid, self._told or tid)
         self._loads.changed(oids)
 
     def forget_records(self, tid: bytes | None = None) -> None:
-        """No record is kept."""
+        """No record is kept here."""
+        self._told = None

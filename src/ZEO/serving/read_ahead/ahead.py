@@ -8,6 +8,9 @@ What is sent is the current revision at its place in the stream, as it is in an 
 and sent in one go in the loop's thread, and what changes it later is sent later. Nothing is read in
 the way of an answer, but for the look at what a record refers to, which takes microseconds.
 
+Of a storage that is on a network, other threads fetch what is not at hand, one fetch at a time for
+a client. What has come is then read like everything else: what has changed meanwhile is not there.
+
 An oid that was named is always followed up: by the record, or by an empty one where it does not
 come, since the client waits for it instead of asking.
 """
@@ -15,23 +18,24 @@ come, since the client waits for it instead of asking.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
-from ZODB.utils import maxtid, z64
+from ZODB.utils import z64
 
 from ZEO.net.channel import Channel
-from ZEO.net.loop import ENDS, Loop
+from ZEO.net.loop import Loop
 from ZEO.serving.invalidations import Invalidations
 from ZEO.serving.read_ahead.candidates import Candidates, Group
 from ZEO.serving.read_ahead.sent import Sent
 from ZEO.serving.read_ahead.shared import SharedAhead
+from ZEO.serving.read_ahead.source import Found, Source
 from ZEO.serving.read_ahead.window import ROOM, Window
 from ZEO.wire.frames import frame
 from ZEO.wire.likely_references import likely_references
 from ZEO.wire.messages import Codec
 
-Found = tuple[bytes, bytes, Any]  # data, tid, end tid or None
+Named = tuple[bytes, Group]
 
 #: Objects that a client wants, after which it is not likely to want what follows one that it has
 #: wanted before; and what follows one that it was sent before and has not used.
@@ -49,24 +53,31 @@ _BACKLOG = 64 * 1024
 #: Seconds of reading, after which the other clients are served.
 _TURN = 0.001
 
+#: Seconds after which what was fetched is given up: a client that waits for it asks for it then.
+_LONGEST_FETCH = 0.5
+
+#: Likely objects of which it is looked whether they could be sent, for each that there is room for.
+_LOOKS = 4
+
 
 class Ahead:
     """The read-ahead of one client.
 
-    :param load_now: the storage's loadBefore.
+    :param source: where the records come from.
     """
 
     def __init__(
         self,
         shared: SharedAhead,
-        load_now: Callable[[bytes, bytes], Found | None],
+        source: Source,
         invalidations: Invalidations,
         channel: Channel,
         codec: Codec,
         loop: Loop,
     ) -> None:
         self._shared = shared
-        self._load_now = load_now
+        self._source = source
+        self._read = source.at_hand
         self._invalidations = invalidations
         self._channel = channel
         self._codec = codec
@@ -79,7 +90,10 @@ class Ahead:
         self._candidates = Candidates(_LIFE)
         self._deeper = Candidates(_DEEP_LIFE)
         self._step = 0  # how many objects the client has wanted
-        self._coming: deque[tuple[bytes, Group]] = deque()  # what was named, and not sent yet
+        self._coming: deque[Named] = deque()  # what was named, and not sent yet
+        self._fetching: list[Named] = []  # what was named, and is being fetched
+        self._timer: Any = None  # of that
+        self._fetched: set[bytes] = set()  # of _coming, what is not fetched once more
         self._due = False  # whether the loop will call _push
         self._room = 0  # records for which there is room behind the last load
         self._bytes_left = 0.0  # that may be sent before the client wants another object
@@ -89,11 +103,25 @@ class Ahead:
         """The client is gone."""
         self._shared.figures.clients -= 1
         self._coming.clear()
+        self._fetching = []
 
     # What the client does.
 
-    def loaded(self, oid: bytes, found: Found) -> None:
-        """The client was sent the answer to a load; name what will follow it."""
+    def asks(self, oid: bytes) -> None:
+        """The client asks for an object, and will be answered later."""
+        if self._window.closed:
+            return
+        if self._as_of != self._invalidations.newest:
+            self._catch_up()
+        if self._sent.add(oid):
+            self._asks_again(oid)
+            self._source.used([oid])
+
+    def loaded(self, oid: bytes, found: Found, announced: bool = False) -> None:
+        """The client was sent the answer to a load; name what will follow it.
+
+        :param announced: whether :meth:`asks` was called.
+        """
         window = self._window
         if window.closed:
             window.closed -= 1
@@ -105,24 +133,31 @@ class Ahead:
             self._catch_up()
         self._follow(oid)
         if end is not None:  # not what it would load from a later snapshot
+            if announced:
+                sent.discard((oid,))
             return
-        if sent.add(oid):
-            group = window.asked(oid)
-            if group is None:
-                sent.forget_near(oid)
-                sent.add(oid)
-            else:
-                self._likely(group)
+        if not announced and sent.add(oid):
+            self._asks_again(oid)
         self._add_first(oid, data)
         self._room, self._bytes_left = ROOM, window.bytes_left(True)
-        if not self._coming:
+        if not self._coming and not self._fetching:
             self._name()
 
-    def used(self, oids: Iterable[bytes]) -> None:
+    def _asks_again(self, oid: bytes) -> None:
+        """The client has asked for what it was sent, or has had."""
+        group = self._window.asked(oid)
+        if group is None:
+            self._sent.forget_near(oid)
+            self._sent.add(oid)
+        else:
+            self._likely(group)
+
+    def used(self, oids: list[bytes]) -> None:
         """The client has used what it was sent: go on from there."""
         window = self._window
         if self._as_of != self._invalidations.newest:
             self._catch_up()
+        most = self._step + _LIFE // 2
         for oid in oids:
             group = window.used(oid)
             if group is not None:
@@ -131,6 +166,8 @@ class Ahead:
                 found = self._read(oid)
                 if found is not None:
                     self._add_first(oid, found[0])
+        self._step = min(self._step, most)
+        self._source.used(oids)
         window.grow()
         self._bytes_left = max(self._bytes_left, window.bytes_left(False))
         # a load may come right behind this, and is not to be sent twice
@@ -169,7 +206,7 @@ class Ahead:
         self._deeper.used(self._step, group)
         self._candidates.used(self._step, group)
 
-    def _choose(self) -> list[tuple[bytes, Group]]:
+    def _choose(self) -> list[Named]:
         """Take as many candidates as there is room for."""
         window = self._window
         room = min(_AT_ONCE, window.room(self._room)) if self._bytes_left > 0 else 0
@@ -181,15 +218,23 @@ class Ahead:
         self._room = max(0, self._room - len(chosen))
         return chosen
 
-    def _take(self, candidates: Candidates, most: int) -> list[tuple[bytes, Group]]:
+    def _take(self, candidates: Candidates, most: int) -> list[Named]:
         sent, step, share = self._sent, self._step, self._window.share
-        chosen: list[tuple[bytes, Group]] = []
-        while len(chosen) < most:
+        may_come = self._source.may_come if self._source.is_choosy else None
+        chosen: list[Named] = []
+        skipped: list[Named] = []
+        while len(chosen) < most and len(skipped) < _LOOKS * most:
             found = candidates.take(step, share)
             if found is None:
                 break
-            if not sent.add(found[0]):
+            oid = found[0]
+            if may_come is not None and oid not in sent and not may_come(oid):
+                skipped.append(found)
+            elif not sent.add(oid):
                 chosen.append(found)
+            else:  # it has been asked for
+                found[1].given -= 1
+        candidates.give_back(skipped)
         return chosen
 
     # Sending.
@@ -218,39 +263,48 @@ class Ahead:
         if channel.unsent > _BACKLOG or self._window.closed:
             self._give_up()
             return
-        records = self._records()
-        named = [] if coming else self._choose()
+        records, missing = self._records()
+        named = [] if coming or missing or self._fetching else self._choose()
         if records or named:
             self._send(records, named)
         coming.extend(named)
-        if coming:
+        if missing:
+            self._fetch(missing)
+        if coming and not self._due and not self._is_stuck():
             self._due = True
             self._loop.next_turn(self._push)
 
-    def _records(self) -> list[tuple[bytes, bytes, bytes]]:
-        """Read the next of what was named, and take what that refers to for later."""
-        coming, window = self._coming, self._window
+    def _records(self) -> tuple[list[tuple[bytes, bytes, bytes]], list[Named]]:
+        """Read the next of what was named, and take what that refers to for later; return that, and
+        what has to be fetched.
+        """
+        coming, fetched = self._coming, self._fetched
         now = self._loop.system.now
         size, until = 0, now() + _TURN
         records: list[tuple[bytes, bytes, bytes]] = []
-        while coming and size < _MESSAGE:
+        missing: list[Named] = []
+        while coming and size < _MESSAGE and not self._is_stuck():
             oid, group = coming.popleft()
             over = self._bytes_left <= 0
             found = None if over else self._read(oid)
-            if found is None or len(found[0]) > _LARGE:
+            if found is None and not over and self._may_fetch(oid):
+                missing.append((oid, group))
+            elif found is None or len(found[0]) > _LARGE:
                 records.append((oid, b'', z64))
-                if over:
+                if over or found is not None or self._source.fetches:  # else there is none
                     self._sent.discard((oid,))
             else:
-                data, tid, _ = found
-                records.append((oid, data, tid))
-                size += len(data)
-                self._bytes_left -= len(data)
-                window.sent(oid, len(data), group)
-                self._deeper.put(self._step, self._next(oid, data))
+                records.append((oid, *found[:2]))
+                size += len(found[0])
+                self._bytes_left -= len(found[0])
+                self._window.sent(oid, len(found[0]), group)
+            fetched.discard(oid)
             if now() > until:
                 break
-        return records
+        for oid, data, _ in reversed(records):  # what follows the first is likelier
+            if data:
+                self._deeper.put(self._step, self._next(oid, data))
+        return records, missing
 
     def _give_up(self) -> None:
         """Tell the client not to wait for what was named."""
@@ -258,21 +312,36 @@ class Ahead:
         self._sent.discard(oids)
         records = [(oid, b'', z64) for oid in oids]
         self._coming.clear()
+        self._fetched.clear()
         if records:
             self._send(records, [])
 
-    def _read(self, oid: bytes) -> Found | None:
-        """Return the current record of an object; None if it cannot be read."""
-        try:
-            found = self._load_now(oid, maxtid)
-        except ENDS:
-            raise
-        except BaseException:  # the client has not asked for it, and gets the error when it does
-            return None
-        return found if found is not None and found[2] is None else None
+    # Fetching.
 
-    def _send(
-        self, records: list[tuple[bytes, bytes, bytes]], named: list[tuple[bytes, Group]]
-    ) -> None:
+    def _may_fetch(self, oid: bytes) -> bool:
+        return oid not in self._fetched and self._source.fetches
+
+    def _is_stuck(self) -> bool:
+        """Whether the next record has to be fetched, and others are being fetched."""
+        if not self._fetching or self._coming[0][0] in self._fetched:
+            return False
+        return self._read(self._coming[0][0]) is None
+
+    def _fetch(self, missing: list[Named]) -> None:
+        self._fetching = missing
+        over = partial(self._have_come, missing)
+        self._timer = self._loop.later(_LONGEST_FETCH, over)
+        self._source.fetch([oid for oid, _ in missing], over)
+
+    def _have_come(self, fetched: list[Named]) -> None:
+        """Send what was being fetched, as far as it has come, before all else."""
+        if self._fetching is fetched:  # else it was given up before
+            self._fetching = []
+            self._timer.cancel()
+            self._fetched.update(oid for oid, _ in fetched)
+            self._coming.extendleft(reversed(fetched))
+            self._push_soon()
+
+    def _send(self, records: list[tuple[bytes, bytes, bytes]], named: list[Named]) -> None:
         message = records, [oid for oid, _ in named]
         self._channel.send(frame(self._codec.send('readAhead', message)))

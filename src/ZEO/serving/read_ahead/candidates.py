@@ -69,6 +69,12 @@ class Candidates:
                 return group.oids.popleft(), group
         return None
 
+    def give_back(self, taken: list[tuple[bytes, Group]]) -> None:
+        """Keep some that were taken after all, in their order."""
+        for oid, group in reversed(taken):
+            group.given -= 1
+            group.oids.appendleft(oid)
+
     def clear(self) -> None:
         """Forget all."""
         self._groups.clear()

@@ -10,7 +10,8 @@ from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.read_ahead.figures import Figures
 from ZEO.serving.read_ahead.learnt import Learnt
 
-#: The values of the key `read-ahead`: clients over a network only; all of them; none.
+#: The values of the key `read-ahead`: clients over a network only, or where the storage is on one;
+#: all of them; none.
 NETWORK, ALWAYS, OFF = 'network', 'always', 'off'
 
 VALUES = NETWORK, ALWAYS, OFF
@@ -30,18 +31,20 @@ class SharedAhead:
     """That of one storage.
 
     :param which: to which clients something is sent ahead, one of :data:`VALUES`.
-    :param possible: whether the storage answers loads at once.
+    :param possible: whether there is where records come from.
+    :param far: whether the storage is on a network itself.
     """
 
-    def __init__(self, which: str, possible: bool) -> None:
+    def __init__(self, which: str, possible: bool, far: bool = False) -> None:
         self.is_on = possible and which != OFF
-        self._always = which == ALWAYS
+        self._always = which == ALWAYS or far
         self.learnt = Learnt()
         self.figures = Figures()
 
     def is_for(self, address: object) -> bool:
         """Return whether it is for a client at that address.
 
-        Over a Unix socket asking again takes less time than to find out what to send.
+        Over a Unix socket asking again takes less time than to find out what to send, unless the
+        server has to ask as well.
         """
         return self.is_on and (self._always or isinstance(address, tuple))
