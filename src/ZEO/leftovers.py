@@ -1,4 +1,4 @@
-"""Temporary files whose names say which process has made them.
+"""Temporary files and directories whose names say which process has made them.
 
 Enters: a kind of temporary file; a directory, which several processes may share, also on other
 machines. Leaves: how the names of new ones begin; at a start, the removal of those whose owner is
@@ -7,6 +7,9 @@ gone. Fails: never; what cannot be removed stays.
 A process of this machine and of this container is gone when no process has its number and began at
 the same time. For files of others, and for files that do not name an owner,
 only their age counts. What is not a regular file of this user stays.
+
+A directory is removed by the next process that makes one like it there, once its owner is gone;
+those of other machines and containers, and of the time before the machine's start, stay.
 """
 
 from __future__ import annotations
@@ -14,7 +17,10 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import stat
+import tempfile
+from contextlib import suppress
 from functools import cache
 from zlib import crc32
 
@@ -60,11 +66,40 @@ def remove_leftovers(directory: str, kinds: tuple[str, ...], now: float) -> tupl
     return files, size
 
 
+def make_directory(kind: str, parent: str | None = None) -> str:
+    """Make a temporary directory, whose name says its owner, and remove those that killed processes
+    have left beside it.
+
+    :param kind: how its name begins.
+    :param parent: where to make it; where Python makes temporary files by default.
+    :returns: its path.
+    """
+    parent = tempfile.gettempdir() if parent is None else parent
+    of_kind = re.compile(rf'{kind}-{_scope()}-(\d+)-(\d+)-[^-]*')
+    with suppress(OSError):  # it may be one that cannot be listed, or is missing, as mkdtemp says
+        for name in os.listdir(parent):
+            found = of_kind.fullmatch(name)
+            if found is not None and _began(int(found[1])) != int(found[2]):
+                _remove_directory(os.path.join(parent, name))
+    return tempfile.mkdtemp(prefix=prefix(kind), dir=parent)
+
+
+def _remove_directory(path: str) -> None:
+    try:
+        status = os.lstat(path)
+    except OSError:  # another process has removed it
+        return
+    if stat.S_ISDIR(status.st_mode) and _is_own(status):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def _is_ours(status: os.stat_result) -> bool:
     """Whether it is a regular file of this user."""
-    return stat.S_ISREG(status.st_mode) and (
-        not hasattr(os, 'geteuid') or status.st_uid == os.geteuid()
-    )
+    return stat.S_ISREG(status.st_mode) and _is_own(status)
+
+
+def _is_own(status: os.stat_result) -> bool:
+    return not hasattr(os, 'geteuid') or status.st_uid == os.geteuid()
 
 
 def _is_left(name: re.Match[str], changed: float, now: float) -> bool:

@@ -24,7 +24,7 @@ from support.databases import build, content_of
 from support.dying import die_at
 from support.processes import Process, free_ports, wait_until
 from ZEO.commands import zeo
-from ZEO.data import backups, digests, parts, restoring
+from ZEO.data import backupblobs, backups, digests, parts, restoring
 from ZEO.data.backups import Backup
 from ZEO.data.history import named
 from ZEO.data.manifest import NAME, Manifest, load
@@ -192,6 +192,21 @@ def test_a_server_is_backed_up_and_restored_to_another(here):
         stop()
         stop_other()
     assert content_of('c.fs', 'c.blobs') == original()
+
+
+def test_what_a_killed_command_has_left_is_removed_by_the_next(here, monkeypatch):
+    os.mkdir('temporary')
+    monkeypatch.setattr(tempfile, 'tempdir', str(here / 'temporary'))
+    conf = '<filestorage>\npath a.fs\nblob-dir a.blobs\n</filestorage>'
+    address, stop = ZEO.server(storage_conf=conf)
+    try:
+        command = ['backup', f'127.0.0.1:{address[1]}', 'bk', '-q']
+        assert die_at([(backupblobs, 'put')], 1, command)
+        assert len(os.listdir('temporary')) == 1
+        assert zeo.main(command) == 0
+        assert os.listdir('temporary') == []
+    finally:
+        stop()
 
 
 @pytest.fixture

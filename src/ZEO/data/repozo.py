@@ -11,7 +11,6 @@ import gzip
 import os
 import re
 import shutil
-import tempfile
 import zlib
 from datetime import datetime, timezone
 from hashlib import md5
@@ -21,6 +20,7 @@ from persistent.TimeStamp import TimeStamp
 
 from ZEO.data.outcome import DataError, Different
 from ZEO.data.sources import FileSource
+from ZEO.leftovers import make_directory
 
 _FILE = re.compile(r'(\d{4}(?:-\d\d){5})\.(fs|fsz|deltafs|deltafsz)')
 
@@ -95,7 +95,7 @@ class RepozoSource(FileSource):
         self, directory: str, at: bytes | None, blobs: str | None, temporary: str | None = None
     ) -> None:
         self._at = at
-        self._private = tempfile.mkdtemp(prefix='zeo-repozo-', dir=temporary)
+        self._private = make_directory('zeo-repozo', temporary)
         try:
             path = os.path.join(self._private, 'Data.fs')
             put_together(directory, chain(directory, at), path)

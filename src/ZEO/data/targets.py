@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import tempfile
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -26,7 +25,11 @@ from ZEO.data.destinations import Destination, destination
 from ZEO.data.outcome import DataError
 from ZEO.data.sources import FileSource, Source, StorageSource
 from ZEO.Exceptions import ConfigurationError
+from ZEO.leftovers import make_directory
 from ZEO.net.addresses import Address, show
+
+#: How the names of directories begin in which clients keep blobs.
+_PRIVATE = 'zeo-blobs'
 
 #: Bytes of a client's cache: nothing is read twice.
 _CACHE = 2**20
@@ -153,7 +156,7 @@ def open_source(target: Target, way: Way, directory: str | None = None) -> Sourc
         if target.path is not None:
             return FileSource(target.path, _existing(target.blobs))
         if target.address is not None:
-            private = tempfile.mkdtemp(prefix='zeo-blobs-', dir=directory)
+            private = make_directory(_PRIVATE, directory)
             return StorageSource(target.name, _client(target, way, private, True), private)
         section = _section(target)
         if isinstance(section, ZODB.config.FileStorage):  # a server may have it open
@@ -172,7 +175,7 @@ def open_destination(target: Target, way: Way) -> Destination:
         if target.path is not None:
             return destination(target.name, _file(target))
         if target.address is not None:
-            private = tempfile.mkdtemp(prefix='zeo-blobs-')
+            private = make_directory(_PRIVATE)
             return destination(target.name, _client(target, way, private, False), private)
         return destination(target.name, StorageFactory(target.storage, _section(target)).open())
 
