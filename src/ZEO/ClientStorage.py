@@ -37,7 +37,14 @@ from ZEO.link.provided import provided
 from ZEO.link.state import NullDatabase
 from ZEO.net.addresses import show
 from ZEO.net.system import REAL, System
-from ZEO.wire.extensions import BATCHES, BLOB_LENGTH, COMMIT_AFTER, EXTENSIONS, RESTORE_BLOB
+from ZEO.wire.extensions import (
+    BATCHES,
+    BLOB_LENGTH,
+    COMMIT_AFTER,
+    EXTENSIONS,
+    HISTORY,
+    RESTORE_BLOB,
+)
 
 __all__ = ['ClientStorage']
 
@@ -300,6 +307,11 @@ class ClientStorage(ConflictResolvingStorage):
     def supportsUndo(self) -> bool:
         """Return whether transactions can be undone; False before the first connection."""
         return bool(self._state.info.get('supportsUndo', False))
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether older revisions stay until a pack, as far as the server has said."""
+        return bool(self._state.info.get(HISTORY, True))
 
     def isReadOnly(self) -> bool:
         """Return whether the storage can only be read now.

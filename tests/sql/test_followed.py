@@ -34,6 +34,22 @@ def test_it_follows_where_history_is_kept_and_says_so_where_it_is_not(
         replica.close()
 
 
+def test_a_server_in_front_of_one_without_history_cannot_be_followed_either(
+    sql, serving, clients, tmp_path
+):
+    upstream = serving(sql.open())
+    commit(clients(upstream.addr))
+    between = serving(clients(upstream.addr))
+    replica = Replica([between.addr], str(tmp_path / 'r.fs'))
+    try:
+        last = upstream.hosted['1'].last_transaction()
+        in_time(lambda: replica.lastTransaction() == last or replica.replica_status()['error'])
+        assert (replica.replica_status()['state'] == 'refused') is not sql.keeps_history
+        assert (replica.lastTransaction() == last) is sql.keeps_history
+    finally:
+        replica.close()
+
+
 def commit(client):
     """Commit something."""
     database = ZODB.DB(client)

@@ -14,6 +14,7 @@ from ZEO.wire import extensions
 from ZEO.wire.extensions import (
     EXTENSIONS,
     FOLLOWS,
+    HISTORY,
     MESSAGE_SIZE,
     PRIMARY,
     READ_AHEAD,
@@ -40,6 +41,7 @@ def info(hosted: HostedStorage) -> dict[str, Any]:
         'interfaces': blobs.interfaces(storage),
         MESSAGE_SIZE: hosted.limits.message_size,
         EXTENSIONS: tuple(name for name in extensions.ALL if name not in without),
+        **({} if getattr(storage, 'keeps_history', True) else {HISTORY: False}),
         **role(hosted),
     }
 

@@ -82,6 +82,10 @@ FOLLOWS = 'follows'
 #: a database of long ago.
 WHOLE = 'whole'
 
+#: The key of get_info for whether a storage keeps the history of its objects, without which it
+#: cannot be followed; absent where it does.
+HISTORY = 'keeps-history'
+
 #: The key of an ``info`` message that says that a pack is done.
 PACKED = 'packed'
 
