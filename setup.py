@@ -6,9 +6,6 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).resolve().parent
 
-#: Where the documentation is published; the links of README.rst begin with it.
-DOCUMENTATION = 'https://zeo.example.org/'
-
 #: Everything that is imported without a fallback.
 REQUIRED = [
     'BTrees',
@@ -86,12 +83,7 @@ setup(
     long_description_content_type='text/x-rst',
     license_expression='MIT',
     license_files=['LICENSE'],
-    url=DOCUMENTATION,
-    project_urls={
-        'Documentation': DOCUMENTATION,
-        'Changes': DOCUMENTATION + 'reference/changes.html',
-        'ZODB': 'https://zodb.org',
-    },
+    project_urls={'ZODB': 'https://zodb.org'},
     keywords='database zodb zeo server client cache',
     classifiers=[
         'Development Status :: 3 - Alpha',
