@@ -13,8 +13,9 @@ from typing import Any
 
 from ZEO.commands.options import Parser, program
 from ZEO.config import datatypes
+from ZEO.config.factories import FileStorage, StorageFactory
 from ZEO.config.loading import load
-from ZEO.config.server import FileStorage, Settings, StorageFactory, settings
+from ZEO.config.server import Settings, settings
 from ZEO.config.storages import DEFAULT_NAME
 from ZEO.Exceptions import ConfigurationError
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ZEO.commands.options import Parser, output, program
+from ZEO.config.factories import StorageFactory
 from ZEO.config.loading import load
-from ZEO.config.server import Settings, StorageFactory, settings
+from ZEO.config.server import Settings, settings
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import Address, show
 from ZEO.net.tls import asks_for_certificates

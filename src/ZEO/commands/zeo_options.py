@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ZEO.commands.runzeo_switches import read, settings_of
-from ZEO.config.server import STOP_TIME, Settings, StorageFactory
+from ZEO.config.factories import StorageFactory
+from ZEO.config.server import STOP_TIME, Settings
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.activation import inherited
 from ZEO.net.addresses import Address, parse_all

@@ -8,16 +8,15 @@ Enters: ZConfig's configuration object, and what the command line overrides. Lea
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-import ZODB.config
-
+from ZEO.config.factories import StorageFactory
 from ZEO.config.loading import at, place_of, wrong
-from ZEO.config.opening import one_line, open_and_log, start_error
-from ZEO.config.storages import DEFAULT_NAME, close_all, open_file
+from ZEO.config.opening import one_line, start_error
+from ZEO.config.storages import DEFAULT_NAME, close_all
 from ZEO.config.tls import TlsSection
 from ZEO.Exceptions import ConfigurationError, Unavailable
 from ZEO.net import addresses
@@ -28,7 +27,6 @@ from ZEO.net.unix_sockets import FileRights
 from ZEO.serving.access import secrets_file
 from ZEO.serving.access.access import Access, Section
 from ZEO.serving.access.checks import Situation, check_restricted, check_rules, effective
-from ZEO.serving.crash_safety import mend
 from ZEO.serving.limits import KEYS, Limits
 from ZEO.serving.resolve import DEFAULT_MODULES
 from ZEO.serving.slow import SlowTimes
@@ -44,70 +42,6 @@ OLD_KEYS = {
     'authentication_database': 'use password-file, or TLS with client certificates',
     'authentication_realm': 'use password-file, or TLS with client certificates',
 }
-
-
-class StorageFactory:
-    """Opens one storage of a configuration.
-
-    :param name: the name that clients ask for.
-    :param section: has ``open()``, and perhaps ``config`` with the keys.
-    """
-
-    def __init__(self, name: str, section: Any) -> None:
-        self.name = name
-        self.config = getattr(section, 'config', section)
-        self._section = section
-
-    @property
-    def kind(self) -> str:
-        """What its section is called, in words of code, such as ``FileStorage``."""
-        return type(self._section).__name__
-
-    def open(self) -> Any:
-        """Return the storage.
-
-        :raises ConfigurationError: when it cannot be opened, whatever its class raises.
-        """
-        return open_and_log(self.name, self.kind, self._open)
-
-    def _open(self) -> Any:
-        try:
-            for path in _data_files(self._section):
-                mend(path)
-            return self._section.open()
-        except ConfigurationError as error:
-            if place_of(self._section) is None:  # of -f, whose text is complete
-                raise
-            raise self._failed(error) from error
-        except Exception as error:  # of a storage of any kind; it ends the start
-            raise self._failed(error) from error
-
-    def _failed(self, error: Exception) -> ConfigurationError:
-        text = f'cannot open storage {self.name!r}: {one_line(error)}'
-        return start_error(at(self._section, text), error)
-
-
-def _data_files(section: Any) -> Iterator[str]:
-    """Yield the paths of the FileStorages that a section opens for writing, however deep."""
-    config: Any = getattr(section, 'config', None)
-    if isinstance(section, ZODB.config.FileStorage) and not (config.read_only or config.create):
-        yield config.path
-    if hasattr(config, 'getSectionAttributes'):
-        for name in config.getSectionAttributes():
-            value = getattr(config, name)
-            for one in value if isinstance(value, list) else [value]:
-                yield from _data_files(one)
-
-
-class FileStorage:
-    """A storage section as ``runzeo -f`` means it."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def open(self) -> Any:
-        """Return the storage."""
-        return open_file(self.path)
 
 
 @dataclass

@@ -17,9 +17,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import ZODB.config
 
 from ZEO.config import datatypes
+from ZEO.config.factories import StorageFactory
 from ZEO.config.loading import load
 from ZEO.config.opening import one_line
-from ZEO.config.server import StorageFactory
 from ZEO.config.storages import DEFAULT_NAME, open_file
 from ZEO.data.destinations import Destination, destination
 from ZEO.data.outcome import DataError

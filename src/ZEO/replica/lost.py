@@ -15,7 +15,9 @@ from typing import Any
 
 from persistent.TimeStamp import TimeStamp
 from ZODB.blob import remove_committed
+from ZODB.FileStorage.FileStorage import read_index
 
+from ZEO.files import remove_if_there
 from ZEO.replica.errors import NotFollowed
 from ZEO.replica.ours import Ours, Place
 from ZEO.replica.primary import Primary
@@ -57,11 +59,31 @@ def give_up(
         path,
     )
     files = _blobs(storage, ours, places)
-    storage.run_finish(lambda: storage.cut(places[0].begin))
+    storage.run_finish(lambda: _cut(storage, places[0].begin))
     for file in files:
         if os.path.exists(file):
             remove_committed(file)
     storage.lost_transactions = []
+
+
+def _cut(storage: Any, end: int) -> None:
+    """Remove all transactions from a place in the file of a replica on.
+
+    :param end: where the first of them begins.
+    """
+    remove_if_there(storage._file_name + '.index')
+    with storage._commit_lock, storage._files.write_lock(), storage._lock:
+        storage._files.empty()
+        storage._file.truncate(end)
+        os.fsync(storage._file.fileno())
+        index, temporary = storage._newIndexes()
+        storage._pos, storage._oid, storage._ltid = read_index(
+            storage._file, storage._file_name, index, temporary
+        )
+        storage._initIndex(index, temporary)
+        storage._ts = TimeStamp(storage._ltid)
+    if storage._database is not None:
+        storage._database.invalidateCache()
 
 
 def _blobs(storage: Any, ours: Ours, places: list[Place]) -> list[str]:

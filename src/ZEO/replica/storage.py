@@ -16,11 +16,9 @@ from typing import Any
 
 from ZODB.blob import remove_committed, rename_or_copy_blob
 from ZODB.FileStorage import FileStorage
-from ZODB.FileStorage.FileStorage import read_index
 from ZODB.POSException import ReadOnlyError, StorageError
 from ZODB.TimeStamp import TimeStamp
 
-from ZEO.files import remove_if_there
 from ZEO.net.system import REAL, System
 from ZEO.replica import state_file
 from ZEO.replica.following import Following
@@ -336,22 +334,3 @@ class Replica(FileStorage):
                     remove_committed(path)
             self._groups_blobs.clear()
             self._commit_lock.release()
-
-    def cut(self, end: int) -> None:
-        """Remove all transactions from a place in the file on.
-
-        :param end: where the first of them begins.
-        """
-        remove_if_there(self._file_name + '.index')
-        with self._commit_lock, self._files.write_lock(), self._lock:
-            self._files.empty()
-            self._file.truncate(end)
-            os.fsync(self._file.fileno())
-            index, temporary = self._newIndexes()
-            self._pos, self._oid, self._ltid = read_index(
-                self._file, self._file_name, index, temporary
-            )
-            self._initIndex(index, temporary)
-            self._ts = TimeStamp(self._ltid)
-        if self._database is not None:
-            self._database.invalidateCache()
