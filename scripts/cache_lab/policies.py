@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from ZEO.cache.simulate import Clock, Policy
+from ZEO.cache.simulate import Adaptive, Policy
+
+_MOST_USES = 3  # hits that are counted, as the two bits of the cache's index do
 
 
 class Ring:
@@ -47,6 +49,53 @@ class Lru(Ring):
         if hit:
             self._sizes.move_to_end(oid)
         return hit
+
+
+class Clock:
+    """A hand goes round: a record used since it last passed is kept for another round.
+
+    :param capacity: bytes.
+    :param limit: how many hits are counted, each worth one more round.
+    """
+
+    def __init__(self, capacity: int, limit: int = _MOST_USES) -> None:
+        self._capacity = capacity
+        self._limit = limit
+        self._used = 0
+        self._sizes: OrderedDict[int, int] = OrderedDict()  # in the order the hand will meet them
+        self._uses: dict[int, int] = {}  # hits since the hand last passed, at most the limit
+
+    def access(self, oid: int, size: int) -> bool:
+        """See :class:`Policy`."""
+        if oid in self._sizes:
+            self._uses[oid] = min(self._uses[oid] + 1, self._limit)
+            return True
+        self.add(oid, size)
+        return False
+
+    def add(self, oid: int, size: int) -> None:
+        """Store a record that is not there, at the expense of others."""
+        while self._sizes and self._used + size > self._capacity:
+            self._pass_one()
+        self._sizes[oid] = size
+        self._uses[oid] = 0
+        self._used += size
+
+    def __contains__(self, oid: int) -> bool:
+        return oid in self._sizes
+
+    def forget(self, oid: int) -> None:
+        """See :class:`Policy`."""
+        self._used -= self._sizes.pop(oid, 0)
+        self._uses.pop(oid, None)
+
+    def _pass_one(self) -> None:
+        oid = next(iter(self._sizes))
+        if self._uses[oid]:
+            self._uses[oid] -= 1
+            self._sizes.move_to_end(oid)
+        else:
+            self.forget(oid)
 
 
 class S3Fifo:
@@ -107,92 +156,10 @@ class S3Fifo:
             self._ghosts_used -= self._ghosts.popitem(last=False)[1]
 
 
-class Adaptive:
-    """S3-FIFO whose small queue has the size that its mistakes ask for.
-
-    A record that was filtered out and comes back shows that the small queue is too short; one that
-    main has given up and comes back, that it is too long. Both go to main, which is a clock.
-
-    :param capacity: bytes.
-    """
-
-    #: The small queue's share of the space, at least and at most, and the part of a record's size
-    #: by which each mistake changes it.
-    LOW, HIGH, STEP = 0.05, 0.9, 0.5
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._target = capacity * self.LOW  # bytes of the small queue
-        self._uses: dict[int, int] = {}  # of all that is there
-        self._small, self._main = _Queue(), _Queue()
-        self._filtered, self._given_up = _Queue(), _Queue()  # names of what was there
-
-    def access(self, oid: int, size: int) -> bool:
-        """See :class:`Policy`."""
-        if oid in self._uses:
-            self._uses[oid] = min(self._uses[oid] + 1, 3)
-            return True
-        if oid in self._filtered:
-            self._filtered.take(oid)
-            self._move(size * max(1, self._given_up.used / (self._filtered.used + size)))
-            self._main.add(oid, size)
-        elif oid in self._given_up:
-            self._given_up.take(oid)
-            self._move(-size * max(1, self._filtered.used / (self._given_up.used + size)))
-            self._main.add(oid, size)
-        else:
-            self._small.add(oid, size)
-        self._uses[oid] = 0
-        while self._small.used + self._main.used > self._capacity:
-            self._evict()
-        return False
-
-    def forget(self, oid: int) -> None:
-        """See :class:`Policy`."""
-        if self._uses.pop(oid, None) is not None:
-            (self._small if oid in self._small else self._main).take(oid)
-
-    def _move(self, step: float) -> None:
-        low, high = self._capacity * self.LOW, self._capacity * self.HIGH
-        self._target = min(high, max(low, self._target + step * self.STEP))
-
-    def _evict(self) -> None:
-        from_small = bool(self._small) and (self._small.used > self._target or not self._main)
-        queue = self._small if from_small else self._main
-        oid = next(iter(queue))
-        size = queue.take(oid)
-        if self._uses[oid]:
-            self._uses[oid] = 0 if from_small else self._uses[oid] - 1
-            self._main.add(oid, size)
-            return
-        del self._uses[oid]
-        names = self._filtered if from_small else self._given_up
-        names.add(oid, size)
-        while names.used > self._capacity:
-            names.take(next(iter(names)))
-
-
-class _Queue(OrderedDict[int, int]):
-    """Sizes of records, the oldest first."""
-
-    used = 0  # bytes
-
-    def add(self, oid: int, size: int) -> None:
-        """Put a record behind the others."""
-        self[oid] = size
-        self.used += size
-
-    def take(self, oid: int) -> int:
-        """Remove a record; return its size."""
-        size = self.pop(oid)
-        self.used -= size
-        return size
-
-
 POLICIES: dict[str, Callable[[int], Policy]] = {
-    'clock': Clock,  # what a cache file does
+    'clock': Clock,
     'ring': Ring,
     'lru': Lru,
     's3-fifo': S3Fifo,
-    'adaptive': Adaptive,
+    'adaptive': Adaptive,  # what a client cache does
 }

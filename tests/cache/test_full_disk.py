@@ -10,7 +10,7 @@ from ZODB.utils import p64
 
 from support.cache_files import SIZE, fill, leave, warnings
 from support.cache_stream import Stream, wrong_records
-from support.inside import ring_of
+from support.inside import regions_of
 from ZEO.cache import ClientCache, cache_file, format, opening, resizing
 from ZEO.cache.inspection import inspect
 from ZEO.cache.ring import NotStored
@@ -188,7 +188,7 @@ def test_index_that_cannot_be_saved_costs_a_scan_only(path, monkeypatch):
     fill(cache, 500)
     cache.setLastTid(p64(1))
     with monkeypatch.context() as patch:
-        patch.setattr(ring_of(cache), 'place', _no_room)
+        patch.setattr(regions_of(cache), 'place_index', _no_room)
         cache.close()
     # closed properly: another boot does not matter
     monkeypatch.setattr(opening, 'boot_id', lambda: b'2' * 16)

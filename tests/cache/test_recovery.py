@@ -7,7 +7,7 @@ import pytest
 from ZODB.utils import p64
 
 from support.cache_files import SIZE, fill, leave, warnings
-from support.inside import record_index, revisions_of, ring_of
+from support.inside import record_index, regions_of, revisions_of
 from ZEO.cache import ClientCache, cache_file, format, opening, recovery
 from ZEO.cache.index import PLACE_SHIFT
 from ZEO.cache.inspection import inspect
@@ -140,11 +140,12 @@ def test_no_record_is_left_behind_the_last_one(path):
     cache = ClientCache(path, 10_000)
     for i in range(500):
         cache.store(p64(i), p64(1), None, b'x' * (i * 37 % 900))
-        ring = ring_of(cache)
+        regions = regions_of(cache)
         with open(path, 'rb') as file:
-            file.seek(ring.hand * format.UNIT)
-            gap = file.read((ring.gap_end - ring.hand) * format.UNIT)
-            assert format.RECORD_MAGIC not in gap
+            for ring in regions.small, regions.main:
+                file.seek(ring.hand * format.UNIT)
+                gap = file.read((ring.gap_end - ring.hand) * format.UNIT)
+                assert format.RECORD_MAGIC not in gap
             file.seek(0)
             records = file.read().count(format.RECORD_MAGIC)
         assert records == len(cache)

@@ -10,11 +10,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'scripts'))
 
-from cache_lab.policies import Adaptive, Lru, Ring, S3Fifo  # noqa: E402
+from cache_lab.policies import Clock, Lru, Ring, S3Fifo  # noqa: E402
 from cache_lab.workloads import WORKLOADS  # noqa: E402
 from cache_policies import table, text_plot  # noqa: E402
 
-from ZEO.cache.simulate import Clock, hit_rate  # noqa: E402
+from ZEO.cache.simulate import Adaptive, hit_rate  # noqa: E402
 
 
 @pytest.mark.parametrize('policy', [Ring, Lru, Clock, S3Fifo, Adaptive])

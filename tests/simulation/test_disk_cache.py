@@ -8,7 +8,7 @@ import random
 import pytest
 
 from support.cache_stream import Stream, wrong_records
-from support.inside import ring_of
+from support.inside import regions_of
 from support.simulation.crash_runs import crashes, kills
 from ZEO.cache import ClientCache, cache_file, revisions
 
@@ -93,7 +93,7 @@ def test_after_a_crash_it_holds_nothing_wrong():
 def test_it_goes_on_when_more_revisions_leave_than_were_counted():
     """A crash may have changed records behind a saved index."""
     cache = ClientCache(None, SIZE)
-    ring_of(cache).closed_units = -1
+    regions_of(cache).main.closed_units = -1
     cache.setLastTid(b'\0' * 7 + b'\1')
     assert cache.is_usable
     cache.close()

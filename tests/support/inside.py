@@ -49,9 +49,9 @@ def revisions_of(cache):
     return cache._revisions
 
 
-def ring_of(cache):
-    """Return the ring of a cache file, which gives out places."""
-    return revisions_of(cache)._ring
+def regions_of(cache):
+    """Return the regions of a cache file, which give out places."""
+    return revisions_of(cache)._regions
 
 
 def primary_link_of(client):

@@ -9,7 +9,7 @@ guess.
     0      header     magic, format version, size of the file, storage identity, CRC. Written once.
     2048   state      } written in turn, so that a torn write leaves the one before;
     3072   state      } the valid one with the higher sequence number counts
-    4096   the ring   records and gaps, each starting at a multiple of UNIT bytes, without holes
+    4096   records and gaps, each starting at a multiple of UNIT bytes, without holes
 
 A record has two CRCs. One covers oid, tid and data, which never change; it is what a hit checks.
 The other covers the 40 bytes before the data, in which the end tid is written when the revision
@@ -55,6 +55,12 @@ _GAP = struct.Struct('<4sIQ')  # magic, CRC, units
 unpack_hit = struct.Struct('<8x8sII8s8s').unpack_from
 
 _STATE = struct.Struct('<Q8sII16sQQQQQIQQQ')
+_CRC = struct.Struct('<I')
+# Behind the state and its CRC, with another CRC that begins with that one. A release that keeps one
+# region neither reads nor writes it, so that it is void when that has written a state.
+_REGIONS = struct.Struct('<QQQQQ')
+_REGIONS_PLACE = _STATE.size + _CRC.size
+STATE_LENGTH = _REGIONS_PLACE + _REGIONS.size + _CRC.size
 _FLAG_TID, _FLAG_CLEAN = 1, 2
 
 
@@ -134,6 +140,11 @@ class State:
     hits: int = 0  # loads answered, since the file was made
     misses: int = 0
     stores: int = 0
+    small_hand: int = 0  # units; the same as above in the region for new records
+    small_gap_end: int = 0
+    small_end: int = 0  # units; where that region ends; 0: not known
+    small_closed_units: int = 0
+    small_target: int = 0  # units; how large it is to be
 
 
 def pack_state(state: State) -> bytes:
@@ -144,21 +155,33 @@ def pack_state(state: State) -> bytes:
         state.gap_end, state.closed_units, state.index_at, state.index_length, state.index_crc,
         state.hits, state.misses, state.stores,
     )  # fmt: skip
-    return packed + struct.pack('<I', crc32(packed))
+    crc = crc32(packed)
+    regions = _REGIONS.pack(
+        state.small_hand, state.small_gap_end, state.small_end, state.small_closed_units,
+        state.small_target,
+    )  # fmt: skip
+    return b''.join((packed, _CRC.pack(crc), regions, _CRC.pack(crc32(regions, crc))))
 
 
 def parse_state(packed: bytes) -> State | None:
     """Return the state in these bytes, or None if their CRC is wrong."""
     if len(packed) < _STATE.size + 4:
         return None
-    if packed[_STATE.size : _STATE.size + 4] != struct.pack('<I', crc32(packed[: _STATE.size])):
+    crc = crc32(packed[: _STATE.size])
+    if packed[_STATE.size : _REGIONS_PLACE] != _CRC.pack(crc):
         return None
     sequence, tid, flags, *rest = _STATE.unpack_from(packed)
     last_tid = tid if flags & _FLAG_TID else None
+    rest += _parse_regions(packed[_REGIONS_PLACE:], crc)
     return State(sequence, last_tid, bool(flags & _FLAG_CLEAN), *rest)
 
 
-STATE_LENGTH = _STATE.size + 4
+def _parse_regions(packed: bytes, crc: int) -> tuple[int, ...]:
+    """Return where the small region is, or nothing if that is not known."""
+    regions = packed[: _REGIONS.size]
+    if packed[_REGIONS.size :] != _CRC.pack(crc32(regions, crc)):
+        return ()  # another release has written this state, and not this part of it
+    return _REGIONS.unpack(regions)
 
 
 # Records and gaps.

@@ -5,9 +5,10 @@ is valid. Leaves: the revision asked for, or None. Fails: never; a record too la
 not kept. A thread that an exception strikes within a change leaves an empty cache, since after half
 a change stale data might be served.
 
-Eviction is second chance: records leave in the order in which they came, revisions that are not
-current before all others; a current record that was used since its last turn is put back at the end
-instead. A hit therefore only adds its oid to a set, and takes no lock.
+Revisions that are not current leave before all others. Current ones wait in two queues, one for
+what is new and the main one; what was used since its last turn goes to the end of the main one, the
+others leave (`cache.admission` says what goes to which, and how long they are). A hit therefore
+only adds its oid to a set, and takes no lock.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ZEO.cache.admission import FILTERED, GIVEN_UP, Admission
+from ZEO.cache.eviction_queue import EvictionQueue
 from ZEO.locks import under
 
 #: Bytes that a record takes besides its data: oid, tid, tuple, headers of bytes, dictionary slots.
@@ -34,8 +37,9 @@ class MemoryCache:
         self.size = size
         self._lock = threading.Lock()  # taken by everything that changes something
         # oid: (data, tid, None), as loadBefore returns it
-        self._current: OrderedDict[bytes, tuple[bytes, bytes, None]] = OrderedDict()
+        self._current: dict[bytes, tuple[bytes, bytes, None]] = {}
         self._touched: set[bytes] = set()  # oids hit since eviction last looked at them
+        self._start_queues()
         # (oid, tid): (data, tid, end tid), oldest first; and the tids there are for one oid,
         # sorted: a counter that is written all the time may have thousands
         self._closed: OrderedDict[tuple[bytes, bytes], tuple[bytes, bytes, bytes]] = OrderedDict()
@@ -108,6 +112,12 @@ class MemoryCache:
 
     # With the lock held.
 
+    def _start_queues(self) -> None:
+        # of the oids in _current
+        self._small, self._main = EvictionQueue(), EvictionQueue()
+        self._in_main: set[bytes] = set()
+        self._admission = Admission(self.size)
+
     def _change(self, change: Callable[..., None], *args: Any) -> None:
         """Make a whole change, or forget everything; an empty cache is valid up to any tid."""
         try:
@@ -118,8 +128,9 @@ class MemoryCache:
 
     def _forget_all(self) -> None:
         # Whole dictionaries at a time: a reader sees one or the other.
-        self._current, self._closed, self._closed_tids = OrderedDict(), OrderedDict(), {}
+        self._current, self._closed, self._closed_tids = {}, OrderedDict(), {}
         self._touched = set()
+        self._start_queues()
         self._used = 0
 
     def _held(self) -> list[tuple[bytes, bytes, bytes | None]]:
@@ -187,13 +198,35 @@ class MemoryCache:
 
     def _add_current(self, oid: bytes, data: bytes, tid: bytes) -> None:
         self._current[oid] = data, tid, None
-        self._used += len(data) + RECORD_OVERHEAD
+        length = len(data) + RECORD_OVERHEAD
+        self._used += length
+        if self._admission.names and self._admission.returns(int.from_bytes(oid, 'big'), length):
+            self._to_main(oid, length)
+        else:
+            self._small.order.append(oid)
+            self._small.used += length
+
+    def _to_main(self, oid: bytes, length: int) -> None:
+        self._in_main.add(oid)
+        self._main.order.append(oid)
+        self._main.used += length
 
     def _drop_current(self, oid: bytes) -> None:
-        dropped = self._current.pop(oid, None)
+        if oid in self._current:
+            (self._main if oid in self._in_main else self._small).leave(oid)
+            self._forget_current(oid)
+
+    def _forget_current(self, oid: bytes) -> int:
+        """Forget a record that is in no queue any more; return its bytes."""
+        length = len(self._current.pop(oid)[0]) + RECORD_OVERHEAD
         self._touched.discard(oid)
-        if dropped is not None:
-            self._used -= len(dropped[0]) + RECORD_OVERHEAD
+        self._used -= length
+        if oid in self._in_main:
+            self._in_main.discard(oid)
+            self._main.used -= length
+        else:
+            self._small.used -= length
+        return length
 
     def _add_closed(self, oid: bytes, tid: bytes, end_tid: bytes, data: bytes) -> None:
         if (oid, tid) in self._closed:
@@ -216,10 +249,24 @@ class MemoryCache:
             self._drop_closed(*next(iter(self._closed)))
         chances = len(self._current)  # other threads go on touching: every record gets one at most
         while self._used > self.size and self._current:
-            oid = next(iter(self._current))
             chances -= 1
-            if oid in self._touched and chances > 0:
-                self._touched.discard(oid)
-                self._current.move_to_end(oid)
+            self._pass_one(chances > 0)
+
+    def _pass_one(self, has_chance: bool) -> None:
+        """Put the record whose turn it is to the end of the main queue, or drop it."""
+        is_long = self._small.used > self._admission.target or not self._main
+        queue = self._small if is_long and self._small else self._main
+        oid = queue.pop()
+        assert oid is not None
+        if has_chance and oid in self._touched:
+            self._touched.discard(oid)
+            if queue is self._main:
+                queue.order.append(oid)
             else:
-                self._drop_current(oid)
+                length = len(self._current[oid][0]) + RECORD_OVERHEAD
+                queue.used -= length
+                self._to_main(oid, length)
+        else:
+            why = FILTERED if queue is self._small else GIVEN_UP
+            length = self._forget_current(oid)
+            self._admission.left(int.from_bytes(oid, 'big'), length, why, len(self._current))

@@ -1,4 +1,4 @@
-"""What makes up an open cache file: the file, its index, its ring.
+"""What makes up an open cache file: the file, its index, its regions.
 
 Enters: an open file. Leaves: an empty cache whose three parts agree with each other. Fails:
 OSError when the file cannot be written.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ZEO.cache import format
 from ZEO.cache.cache_file import CacheFile
 from ZEO.cache.index import Index
-from ZEO.cache.ring import Ring
+from ZEO.cache.regions import Regions
 
 MIN_SIZE = 2 * format.RING_START  # bytes; header and a ring of one page
 
@@ -22,13 +22,13 @@ class OpenCache:
 
     file: CacheFile
     index: Index
-    ring: Ring
+    regions: Regions
 
     @classmethod
     def of_empty(cls, file: CacheFile) -> OpenCache:
         """Return the cache in a file that holds no records."""
         index = Index()
-        return cls(file, index, Ring(file, index))
+        return cls(file, index, Regions(file, index))
 
 
 def create(file: CacheFile, size: int, identity: str) -> OpenCache:

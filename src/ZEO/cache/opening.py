@@ -1,9 +1,9 @@
 """Opening a cache file: as it was closed, recovered after a crash, resized, or emptied.
 
-Enters: a path, a size, an identity. Leaves: file, index and ring that agree with each other.  What
-is wrong with a file is logged, once, and then the cache starts empty. Fails: ClientStorageError
-when the file cannot be opened, or plainly is not a cache but a user's data; OSError when it cannot
-be written.
+Enters: a path, a size, an identity. Leaves: file, index and regions that agree with each other.
+What is wrong with a file is logged, once, and then the cache starts empty. Fails:
+ClientStorageError when the file cannot be opened, or plainly is not a cache but a user's data;
+OSError when it cannot be written.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ZEO.cache.index import Index
 from ZEO.cache.open_cache import MIN_SIZE, OpenCache, create
 from ZEO.cache.ownership import open_cache_file
 from ZEO.cache.recovery import recover
+from ZEO.cache.regions import Regions
 from ZEO.cache.resizing import remove_half_made, resized_if_possible
-from ZEO.cache.ring import Ring
 
 log = logging.getLogger('ZEO.cache')
 
@@ -58,7 +58,7 @@ def _mark_open(cache: OpenCache) -> None:
     state.clean = False
     state.index_at = 0
     state.boot = boot_id()
-    cache.ring.save()
+    cache.regions.save()
     cache.file.write_state(both=True)
 
 
@@ -80,7 +80,7 @@ def _load(file: CacheFile, identity: str) -> OpenCache | None:
             os.ftruncate(file.fd, size)
         index.clear()
         recover(file, index)
-    return OpenCache(file, index, Ring(file, index))
+    return OpenCache(file, index, Regions(file, index))
 
 
 def check_usable(file: CacheFile, size: int, owner: bytes, identity: str) -> None:

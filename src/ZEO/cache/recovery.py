@@ -39,24 +39,48 @@ def recover(file: CacheFile, index: Index) -> None:
     :param index: empty.
     :raises OSError: when the file cannot be read or written.
     """
-    gap, gap_behind = None, None  # the first one, and the first one from where the hand was
-    last_hand = file.state.hand
-    closed_units = 0
+    state = file.state
+    small, main = _Found(file.start, state.small_hand), _Found(file.end, state.hand)
     for entry in verify(file):
+        region = small if entry.place < state.small_end else main
+        region.start = min(region.start, entry.place)
         header = entry.header
         if header is None:
             if not entry.is_gap:
                 file.write_gap(entry.place, entry.units)
-            gap = gap or entry
-            if gap_behind is None and entry.place + entry.units > last_hand:
-                gap_behind = entry
+            region.note_gap(entry)
         elif header.end != format.NO_TID:
-            closed_units += entry.units
+            region.closed_units += entry.units
             index.add_closed(int.from_bytes(header.oid, 'big'), entry.place)
         else:
             _add_current(file, index, entry, header)
-    file.state.closed_units = closed_units
-    _choose_hand(file, gap_behind or gap)
+    state.small_end = main.start  # a record or a gap begins there
+    state.small_hand, state.small_gap_end = small.gap()
+    state.hand, state.gap_end = main.gap()
+    state.small_closed_units = small.closed_units
+    state.closed_units = small.closed_units + main.closed_units
+
+
+@dataclass
+class _Found:
+    """What was found in one region."""
+
+    start: int  # units
+    last_hand: int  # units; as the file says
+    closed_units: int = 0
+    first: Entry | None = None  # the first gap
+    behind: Entry | None = None  # the first one from where the hand was
+
+    def note_gap(self, entry: Entry) -> None:
+        """Look at a gap; they come in their order."""
+        self.first = self.first or entry
+        if self.behind is None and entry.place + entry.units > self.last_hand:
+            self.behind = entry
+
+    def gap(self) -> tuple[int, int]:
+        """Return hand and end of the gap where to continue; without one, at the start."""
+        gap = self.behind or self.first
+        return (self.start, self.start) if gap is None else (gap.place, gap.place + gap.units)
 
 
 def _add_current(file: CacheFile, index: Index, entry: Entry, header: format.RecordHeader) -> None:
@@ -71,14 +95,6 @@ def _add_current(file: CacheFile, index: Index, entry: Entry, header: format.Rec
         if other is not None:
             file.write_gap(place, other.units)
     index.set(oid, entry.place << PLACE_SHIFT)
-
-
-def _choose_hand(file: CacheFile, gap: Entry | None) -> None:
-    """Continue at this gap; without one, at the start."""
-    state = file.state
-    state.hand = state.gap_end = file.start
-    if gap is not None:
-        state.hand, state.gap_end = gap.place, gap.place + gap.units
 
 
 def verify(file: CacheFile) -> Iterator[Entry]:

@@ -70,7 +70,7 @@ def _resize(cache: OpenCache, size: int, identity: str) -> OpenCache:
             _copy(cache, new, place, oid, value)
         for name in ('last_tid', 'hits', 'misses', 'stores'):
             setattr(new.file.state, name, getattr(old.state, name))
-        new.ring.save()
+        new.regions.save()
         new.file.write_state(both=True)
         os.replace(new_path, old.path)
     except BaseException:
@@ -84,11 +84,12 @@ def _resize(cache: OpenCache, size: int, identity: str) -> OpenCache:
 
 def _what_fits(cache: OpenCache, new: OpenCache) -> list[tuple[int, int, int | None]]:
     """Return (place, oid, index value or None) of what to copy, in the order of eviction."""
-    hand = cache.ring.hand
+    small, main = cache.regions.small, cache.regions.main
 
-    def turn(entry: tuple[int, int, int | None]) -> tuple[bool, bool, int]:
+    def turn(entry: tuple[int, int, int | None]) -> tuple[bool, bool, bool, int]:
         place, _, value = entry
-        return value is not None, place < hand, place
+        is_main = place >= small.end
+        return value is not None, is_main, place < (main if is_main else small).hand, place
 
     wanted: list[tuple[int, int, int | None]] = []
     wanted += [(place, oid, None) for oid, place in cache.index.closed_items()]
@@ -98,7 +99,7 @@ def _what_fits(cache: OpenCache, new: OpenCache) -> list[tuple[int, int, int | N
     fitting: list[tuple[int, int, int | None]] = []
     for entry in reversed(wanted):
         header = cache.file.read_header(entry[0])
-        if header is None or not new.ring.holds(header.length):
+        if header is None or not new.regions.holds(header.length):
             continue
         room -= header.units
         if room < 0:
@@ -116,9 +117,11 @@ def _copy(cache: OpenCache, new: OpenCache, place: int, oid: int, value: int | N
     if not format.body_checks(header, record[format.BODY :], cache.file.seed(place)):
         return
     fields = header.oid, header.tid, header.end, record[format.RECORD_HEADER :]
-    at = new.ring.place(header.units, lambda at: format.pack_record(*fields, new.file.seed(at)))
+    at = new.regions.main.place(
+        header.units, lambda at: format.pack_record(*fields, new.file.seed(at))
+    )
     if value is None:
         new.index.add_closed(oid, at)
-        new.ring.closed_units += header.units
+        new.regions.note_closed(at, header.units)
     else:
         new.index.set(oid, at << PLACE_SHIFT | value & USES)

@@ -42,13 +42,13 @@ class Revisions:
     """
 
     def __init__(self, cache: OpenCache, hot: HotRecords) -> None:
-        self._file, self._index, self._ring = cache.file, cache.index, cache.ring
+        self._file, self._index, self._regions = cache.file, cache.index, cache.regions
         self._hot = hot
-        self._ring.is_hot = hot.records.__contains__
+        self._regions.use_hot(hot.records.__contains__)
         self.salt = self._file.state.salt  # start value for CRCs
         self._mean = _FIRST_MEAN  # running mean of the length of records in bytes
         self.read_length = _LEAST_READ  # bytes that a hit should read
-        used = self._file.end - self._file.start - (self._ring.gap_end - self._ring.hand)
+        used = self._file.end - self._file.start - self._regions.free()
         if len(self._index):
             self._note_length(used * _UNIT / len(self._index), 1.0)
 
@@ -108,12 +108,12 @@ class Revisions:
             return
         if self._index.closed_count and self._has_closed(number, tid):
             return
-        if not self._ring.holds(len(data)):
+        if not self._regions.holds(len(data)):
             return
         length = format.units(len(data))
         end = end_tid or _NO_TID
-        place = self._ring.place(
-            length, lambda at: format.pack_record(oid, tid, end, data, self.salt + at)
+        place = self._regions.place(
+            length, lambda at: format.pack_record(oid, tid, end, data, self.salt + at), number
         )
         if end_tid is None:
             self._hot.discard(oid)
@@ -173,13 +173,13 @@ class Revisions:
 
     def _add_closed(self, number: int, place: int, units: int) -> None:
         self._index.add_closed(number, place)
-        self._ring.closed_units += units
+        self._regions.note_closed(place, units)
         places = self._index.closed(number)
         if len(places) > _MOST_CLOSED:
             self._drop_closed(number, min(places, key=self._tid_at))
 
     def _drop_closed(self, number: int, place: int) -> None:
-        self._ring.closed_units -= self._erase(place)
+        self._regions.note_closed(place, -self._erase(place))
         self._index.remove_closed(number, place)
 
     def _tid_at(self, place: int) -> bytes:
@@ -212,7 +212,7 @@ class Revisions:
         """Write that every invalidation up to `tid` is in the file."""
         before = self._file.state.last_tid
         self._file.state.last_tid = tid
-        self._ring.save()
+        self._regions.save()
         self._file.write_state(both=tid is None or before is None or tid < before)
 
     def clear(self) -> None:
@@ -223,7 +223,7 @@ class Revisions:
         state.last_tid = None
         state.salt = self.salt = secrets.randbits(31) + 1  # the CRCs of all records are wrong now
         self._file.write_state(both=True)
-        self._ring.reset()
+        self._regions.reset()
 
     def _note_length(self, length: float, weight: float) -> None:
         self._mean += (length - self._mean) * weight
@@ -237,16 +237,15 @@ class Revisions:
             return
         state = self._file.state
         length = 1 + -(-self._index.saved_length() // _UNIT)
-        if length * 2 <= self._file.end - self._file.start:
-            try:
-                state.index_at = self._ring.place(length, lambda at: self._pack_index(at, length))
-                self._ring.hand = state.index_at  # once it has been read, its space is free
-            except NotStored as error:  # only the next opening takes longer
-                log.info('No index in cache file %s: %s', self._file.path, error)
+        try:
+            place = self._regions.place_index(length, lambda at: self._pack_index(at, length))
+            state.index_at = place or 0
+        except NotStored as error:  # only the next opening takes longer
+            log.info('No index in cache file %s: %s', self._file.path, error)
         self._file.sync()
         state.clean = True
         state.hits, state.misses = hits, misses
-        self._ring.save()
+        self._regions.save()
         self._file.write_state()
         self._file.sync()
 

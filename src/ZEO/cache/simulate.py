@@ -1,7 +1,7 @@
 """The hit rate that a client cache of another size would have had: a trace, replayed.
 
 Enters: the events of a trace, and a size in bytes. Leaves: a hit rate, by a model of what the cache
-file keeps. Fails: never; a trace without loads has a hit rate of 0.
+keeps. Fails: never; a trace without loads has a hit rate of 0.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from ZEO.cache import format, trace
+from ZEO.cache.admission import FILTERED, GIVEN_UP, Admission
 
 Access = tuple[int, int]  # oid, size in bytes; size 0: the record has become useless
 
@@ -28,52 +29,64 @@ class Policy(Protocol):
         """Drop a record that has become useless."""
 
 
-class Clock:
-    """What a cache file does: a record used since the hand last passed it is kept for another
-    round.
+class Adaptive:
+    """What a client cache does: a small queue that filters, and a main one that is a clock.
 
     :param capacity: bytes.
-    :param limit: how many hits are counted, each worth one more round.
     """
 
-    def __init__(self, capacity: int, limit: int = _MOST_USES) -> None:
+    def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._limit = limit
-        self._used = 0
-        self._sizes: OrderedDict[int, int] = OrderedDict()  # in the order the hand will meet them
-        self._uses: dict[int, int] = {}  # hits since the hand last passed, at most the limit
+        self._admission = Admission(capacity)
+        self._uses: dict[int, int] = {}  # of all that is there
+        self._small, self._main = _Queue(), _Queue()
 
     def access(self, oid: int, size: int) -> bool:
         """See :class:`Policy`."""
-        if oid in self._sizes:
-            self._uses[oid] = min(self._uses[oid] + 1, self._limit)
+        if oid in self._uses:
+            self._uses[oid] = min(self._uses[oid] + 1, _MOST_USES)
             return True
-        self.add(oid, size)
-        return False
-
-    def add(self, oid: int, size: int) -> None:
-        """Store a record that is not there, at the expense of others."""
-        while self._sizes and self._used + size > self._capacity:
-            self._pass_one()
-        self._sizes[oid] = size
+        is_known = self._admission.returns(oid, size)
+        (self._main if is_known else self._small).add(oid, size)
         self._uses[oid] = 0
-        self._used += size
-
-    def __contains__(self, oid: int) -> bool:
-        return oid in self._sizes
+        while self._small.used + self._main.used > self._capacity:
+            self._evict()
+        return False
 
     def forget(self, oid: int) -> None:
         """See :class:`Policy`."""
-        self._used -= self._sizes.pop(oid, 0)
-        self._uses.pop(oid, None)
+        if self._uses.pop(oid, None) is not None:
+            (self._small if oid in self._small else self._main).take(oid)
 
-    def _pass_one(self) -> None:
-        oid = next(iter(self._sizes))
+    def _evict(self) -> None:
+        is_long = self._small.used > self._admission.target or not self._main
+        from_small = bool(self._small) and is_long
+        queue = self._small if from_small else self._main
+        oid = next(iter(queue))
+        size = queue.take(oid)
         if self._uses[oid]:
-            self._uses[oid] -= 1
-            self._sizes.move_to_end(oid)
-        else:
-            self.forget(oid)
+            self._uses[oid] = 0 if from_small else self._uses[oid] - 1
+            self._main.add(oid, size)
+            return
+        del self._uses[oid]
+        self._admission.left(oid, size, FILTERED if from_small else GIVEN_UP, len(self._uses))
+
+
+class _Queue(OrderedDict[int, int]):
+    """Sizes of records, the oldest first."""
+
+    used = 0  # bytes
+
+    def add(self, oid: int, size: int) -> None:
+        """Put a record behind the others."""
+        self[oid] = size
+        self.used += size
+
+    def take(self, oid: int) -> int:
+        """Remove a record; return its size."""
+        size = self.pop(oid)
+        self.used -= size
+        return size
 
 
 def accesses_of(events: Iterable[trace.Event]) -> list[Access]:

@@ -125,7 +125,7 @@ def simulated(options: argparse.Namespace) -> int:
         raise ValueError(f'{options.file} has no loads to replay')
     print(f'{"size":<12}hit rate')
     for size in options.sizes or _some_sizes(accesses):
-        rate = simulate.hit_rate(simulate.Clock(size), accesses)
+        rate = simulate.hit_rate(simulate.Adaptive(size), accesses)
         print(f'{_size_text(size):<12}{100 * rate:>7.1f}%')
     return EVERYTHING_IS_WELL
 

@@ -1,0 +1,152 @@
+"""Which records may stay in a cache: what was used, and what comes back. Pure.
+
+Enters: the names of records that leave a cache, and of those that come into it. Leaves: whether a
+record has proven itself, and how much space those take that have not. Fails: never.
+
+A new record waits in a small queue. What is used there, or comes back soon after it has left, moves
+to the main one; all else leaves at the queue's end, so that what is read once pushes out nothing
+that is read often (S3-FIFO). How small that queue is, its mistakes decide: a record that left it
+unused and comes back shows that it is too short, one that the main queue gave up and that comes
+back shows that it is too long.
+
+Of a name a hash of ten bits is kept, with its age, in two bytes for each record that the cache
+holds. A name that is lost, or taken for another, costs a load at worst.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+#: The small queue's share of the space, at least and at most, and the part of a record's size by
+#: which each mistake changes it.
+LOW, HIGH, STEP = 0.05, 0.9, 0.5
+
+FILTERED, GIVEN_UP = 0, 1  # why a record has left: unused in the small queue, or in the main one
+
+_WAYS = 4  # places in the table for one name
+_LEAST_NAMES = 64
+_TICKS_PER_WINDOW = 12  # a name's age is known to this part of the window
+_TICKS = 32  # different ages, more than a window has: a name older than that is overwritten
+_MOST_TICKS = _TICKS // 2  # in a window
+_MULTIPLIER = 0x9E3779B97F4A7C15  # spreads oids, which are mostly consecutive
+_LOW_64 = (1 << 64) - 1
+_MARK_SHIFT, _MARK = 20, (1 << 10) - 1  # ten bits of a name's hash, not all zero
+_TICK_SHIFT, _MARK_PLACE = 1, 6  # a name is mark << 6 | tick << 1 | why; 0: none
+
+
+class Window:
+    """The names that left for one reason, by age: as many as `capacity` bytes of records had.
+
+    :param capacity: of the cache, in any unit.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.used = 0  # of the records whose names are known
+        self.tick = 0
+        self._capacity = capacity
+        self._oldest = 0
+        self._used_at = [0] * _TICKS
+        self._most_at_once = max(capacity // _TICKS_PER_WINDOW, 1)
+
+    def add(self, size: int) -> int:
+        """Count a record that leaves; return its tick."""
+        at = self.tick % _TICKS
+        if self._used_at[at] >= self._most_at_once:
+            self.tick += 1
+            at = self.tick % _TICKS
+        self._used_at[at] += size
+        self.used += size
+        while self.used > self._capacity or self.tick - self._oldest >= _MOST_TICKS:
+            self._expire()
+        return at
+
+    def holds(self, at: int) -> bool:
+        """Return whether names of this tick are known still."""
+        return (self.tick - at) % _TICKS <= self.tick - self._oldest
+
+    def age(self, at: int) -> int:
+        """Return how many ticks old a name is."""
+        return (self.tick - at) % _TICKS
+
+    def take(self, at: int, size: int) -> None:
+        """Count a record that comes back."""
+        size = min(size, self._used_at[at])
+        self._used_at[at] -= size
+        self.used -= size
+
+    def _expire(self) -> None:
+        at = self._oldest % _TICKS
+        self.used -= self._used_at[at]
+        self._used_at[at] = 0
+        if self._oldest < self.tick:
+            self._oldest += 1
+
+
+class Admission:
+    """What a cache knows of the records that it does not hold.
+
+    :param capacity: what the cache holds, in any unit.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = max(capacity, 1)
+        self.aim(0)  # how much the small queue takes
+        self._windows = Window(self._capacity), Window(self._capacity)
+        self.names = array('H')  # empty while nothing has left
+
+    def aim(self, target: float) -> None:
+        """Set how much the small queue takes, within the bounds."""
+        self.target = min(self._capacity * HIGH, max(self._capacity * LOW, target))
+
+    def left(self, oid: int, size: int, why: int, held: int) -> None:
+        """Note that a record leaves the cache.
+
+        :param why: FILTERED or GIVEN_UP.
+        :param held: records that the cache holds.
+        """
+        wanted = max(held, _LEAST_NAMES)
+        if wanted > len(self.names) * 3 // 2:
+            self.names = array('H', [0]) * (wanted // _WAYS * _WAYS)
+        at, mark = self._place(oid)
+        oldest, greatest = at, -1
+        for here in range(at, at + _WAYS):
+            age = self._age(self.names[here])
+            if age > greatest:
+                oldest, greatest = here, age
+        tick = self._windows[why].add(size)
+        self.names[oldest] = mark << _MARK_PLACE | tick << _TICK_SHIFT | why
+
+    def returns(self, oid: int, size: int) -> bool:
+        """Note that a record comes in; return whether it has been here lately."""
+        if not self.names:
+            return False
+        at, mark = self._place(oid)
+        for here in range(at, at + _WAYS):
+            name = self.names[here]
+            if name >> _MARK_PLACE == mark:
+                self.names[here] = 0
+                return self._welcome(name, size)
+        return False
+
+    def _welcome(self, name: int, size: int) -> bool:
+        why, tick = name & 1, name >> _TICK_SHIFT & _TICKS - 1
+        window, other = self._windows[why], self._windows[1 - why]
+        if not window.holds(tick):
+            return False
+        window.take(tick, size)
+        step = size * max(1, other.used / (window.used + size)) * STEP
+        self.aim(self.target - step if why else self.target + step)
+        return True
+
+    def _age(self, name: int) -> int:
+        """Return the ticks since a name came, or more than any name that is known has."""
+        if not name:
+            return _TICKS
+        window, tick = self._windows[name & 1], name >> _TICK_SHIFT & _TICKS - 1
+        return window.age(tick) if window.holds(tick) else _TICKS
+
+    def _place(self, oid: int) -> tuple[int, int]:
+        """Return where in the table a name may be, and its mark."""
+        spread = oid * _MULTIPLIER & _LOW_64
+        ways = len(self.names) // _WAYS
+        return (spread * ways >> 64) * _WAYS, spread >> _MARK_SHIFT & _MARK or 1
