@@ -6,13 +6,14 @@ from pytest import approx
 
 from ZEO.serving.commit.times import AT_ONCE, Durations, Times
 from ZEO.serving.histogram import BOUNDS, Histogram
+from ZEO.serving.syncing import SHARED
 
 seconds = st.one_of(st.floats(0, 100), st.sampled_from(BOUNDS))
 
 
-@given(st.lists(seconds, max_size=30))
-def test_several_are_counted_as_one_by_one(durations):
-    together, single = Histogram(), Histogram()
+@given(st.lists(seconds, max_size=30), st.sampled_from((BOUNDS, SHARED)))
+def test_several_are_counted_as_one_by_one(durations, bounds):
+    together, single = Histogram(bounds), Histogram(bounds)
     for duration in durations:
         single.add(duration)
     together.add_all(durations)

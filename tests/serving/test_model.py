@@ -706,6 +706,8 @@ class ServingMachine(RuleBasedStateMachine):
         assert not hosted.peers and self.storage.tpc_transaction() is None
         assert all(_is_empty(far.peer.account) for far in gone if far.peer.is_registered)
         assert self.unwired.budget.used == 0
+        self.unwired.clock.time += TIMEOUT + 1  # the timer of the commit lock stays until then
+        self.unwired.settle()
         assert self.unwired.timers() == 0
         for oid in map(p64, range(OIDS)):
             found, current = self._stored(oid), self._current(oid)

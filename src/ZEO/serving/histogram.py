@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
+from typing import Any
 
 #: Seconds: from a commit in memory to the longest that a client may hold the commit lock.
 BOUNDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -33,11 +34,11 @@ class Histogram:
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.sum += seconds
 
-    def add_all(self, durations: list[float]) -> None:
+    def add_all(self, durations: list[Any]) -> None:
         """Count several, which takes less time than one by one."""
         durations.sort()
         before = 0
-        for place, bound in enumerate(BOUNDS):
+        for place, bound in enumerate(self.bounds):
             up_to = bisect_right(durations, bound, before)
             self.counts[place] += up_to - before
             before = up_to

@@ -15,6 +15,7 @@ from ZEO.net.loop import ENDS, Loop
 from ZEO.serving import filestorage
 from ZEO.serving.backends import backend_for
 from ZEO.serving.clients import Clients
+from ZEO.serving.commit.deadlines import Deadlines
 from ZEO.serving.commit.lock import CommitLock
 from ZEO.serving.contention import Contention
 from ZEO.serving.database import Database
@@ -71,6 +72,7 @@ class HostedStorage:
         seen = self.backend.seen
         self.seen = self.storage if seen is None else seen  # as clients may see it
         self.lock = CommitLock(loop.soon, Contention(self).one_more, self.backend.parallel)
+        self.deadlines = Deadlines(loop, self.lock)
         self.stats = Stats(loop.system.wall_clock(), loop.system.now())
         self.slow = SlowLog(name, options.slow, loop.system.wall_clock)
         self.packs = Packs(self)

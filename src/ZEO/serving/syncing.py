@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from ZEO.net.loop import Loop
+from ZEO.serving.commit.times import AT_ONCE
 from ZEO.serving.histogram import Histogram
 
 #: How many transactions one sync makes permanent: bounds of the histogram.
@@ -45,8 +46,10 @@ class Syncing:
         self.last_seconds: float | None = None
         #: Seconds that one takes, of late.
         self.typical: float | None = None
-        self.seconds = Histogram()
-        self.shared = Histogram(SHARED)
+        self._seconds = Histogram()
+        self._shared = Histogram(SHARED)
+        #: Seconds and transactions of syncs that are not counted yet.
+        self._new: list[tuple[float, int]] = []
 
     def start(self) -> None:
         """Begin a sync of what is written.
@@ -67,10 +70,28 @@ class Syncing:
     def note(self, seconds: float, transactions: int) -> None:
         """Note a sync, wherever it was done."""
         self.count += 1
-        self.seconds.add(seconds)
-        self.shared.add(transactions)
+        self._new.append((seconds, transactions))
+        if len(self._new) >= AT_ONCE:
+            self._add_new()
         typical = self.typical
         self.typical = seconds if typical is None else _MEMORY * typical + (1 - _MEMORY) * seconds
+
+    @property
+    def seconds(self) -> Histogram:
+        """How long syncs have taken."""
+        self._add_new()
+        return self._seconds
+
+    @property
+    def shared(self) -> Histogram:
+        """How many transactions each has made permanent."""
+        self._add_new()
+        return self._shared
+
+    def _add_new(self) -> None:
+        new, self._new = self._new, []
+        self._seconds.add_all([seconds for seconds, _ in new])
+        self._shared.add_all([transactions for _, transactions in new])
 
     def close(self) -> None:
         """End the thread, after a sync that it may be at."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ZODB.Connection import TransactionMetaData
@@ -69,7 +70,7 @@ class Commit:
         self.announced: BigInvalidation | None = None
         self._status = status
         self._resolves = resolves
-        self._timer: Any = None  # of the commit timeout, while the lock is held
+        self.until = inf  # when it has held the commit lock for too long
         self._handed_over = 0  # bytes of records that conflicts were handed over with
         self._files: list[str] = []  # files of blobs that the storage did not take yet
         self._files_size = 0  # bytes that they have on the client's account
@@ -85,7 +86,8 @@ class Commit:
         """The commit lock is held by this transaction."""
         self.phase.lock_granted(self)
 
-    def _timed_out(self) -> None:
+    def timed_out(self) -> None:
+        """It has held the commit lock for too long."""
         hosted = self.hosted
         timeout = hosted.transaction_timeout
         self.peer.report(
@@ -132,15 +134,13 @@ class Commit:
         """The time for holding the commit lock begins."""
         hosted = self.hosted
         hosted.stats.lock_since = hosted.loop.system.wall_clock()
-        self.times.granted = self.now()
+        granted = self.times.granted = self.now()
         if hosted.transaction_timeout is not None:
-            self._timer = hosted.loop.later(hosted.transaction_timeout, self._timed_out)
+            hosted.deadlines.begin(self, granted + hosted.transaction_timeout)
 
     def release(self) -> None:
         """Give back what it holds; the next transaction gets the lock even if the rest fails."""
         hosted = self.hosted
-        if self._timer is not None:
-            self._timer.cancel()
         if hosted.lock.holder is self:
             hosted.stats.lock_since = None
         hosted.stats.active_txns -= 1
