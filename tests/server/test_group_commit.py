@@ -444,3 +444,112 @@ def test_start_groups_unless_it_is_told_not_to(tmp_path, grouped):
     opened = open_storages([], options.file_name, grouped=not options.no_group_commit)
     assert isinstance(opened['1'], GroupedFileStorage) is grouped
     opened['1'].close()
+
+
+def sync_is_late(service):
+    """Have the server find that a sync takes too long, without the wait."""
+    service.hosted.loop.from_thread(service.hosted.backend._sync_is_late)
+
+
+def test_what_waits_for_room_is_refused_when_the_sync_does_not_end(serve, monkeypatch):
+    monkeypatch.setattr(grouping, 'MOST_TRANSACTIONS', 2)
+    service = serve()
+    client = service.client()
+    finishes = [finishing(client, n, (p64(n), z64, b'data')) for n in range(1, 4)]
+    wait_until(lambda: service.hosted.backend._postponed is not None)
+    sync_is_late(service)
+    for finish in finishes[:2]:
+        with pytest.raises(LookupError, match='ClientDisconnected.*not known'):
+            client.answer(finish)
+    with pytest.raises(LookupError, match='TransientError.*try again later'):
+        client.answer(finishes[2])
+    service.storage.may_end.release(100)
+    wait_until(lambda: not service.hosted.backend._is_late)
+    assert client.commit(4, (p64(4), z64, b'data'))
+    assert [oid in service.storage._index for oid in map(p64, range(1, 5))] == [1, 1, 0, 1]
+
+
+def test_what_was_voted_for_before_is_refused_then_as_well(serve):
+    service = serve()
+    client = service.client()
+    first = finishing(client, 1, (OID, z64, b'1'))
+    voted(client, 2, (OTHER, z64, b'2'))
+    sync_is_late(service)
+    with pytest.raises(LookupError, match='ClientDisconnected.*not known'):
+        client.answer(first)
+    with pytest.raises(LookupError, match='TransientError.*try again later'):
+        client.call('tpc_finish', 2)
+    assert service.hosted.lock.holder is None
+
+
+def without_threads(service, monkeypatch, times):
+    """Have no thread be started for a while."""
+    left, spawn = [None] * times, type(service.hosted.loop.system).spawn
+
+    def fail(system, name, *args):
+        if left and name == 'ZEO sync':
+            left.pop()
+            raise RuntimeError("can't start new thread")
+        return spawn(system, name, *args)
+
+    monkeypatch.setattr(type(service.hosted.loop.system), 'spawn', fail)
+
+
+def test_where_no_thread_can_be_started_the_loop_syncs_and_later_a_thread(
+    serve, monkeypatch, caplog
+):
+    service = serve()
+    client, reader = service.client(), service.client()
+    without_threads(service, monkeypatch, times=2)
+    for number in (1, 2):
+        tid = client.commit(number, (p64(number), z64, b'data'))
+        assert reader.call('loadBefore', p64(number), maxtid) == (b'data', tid, None)
+    assert not service.storage.begun.acquire(blocking=False)  # no thread has begun
+    assert 'no thread can be started to sync it' in caplog.text
+    finish = finishing(client, 3, (p64(3), z64, b'data'))
+    service.storage.finish_sync()
+    assert client.answer(finish) > tid
+
+
+def test_a_sync_that_fails_in_the_loop_commits_nothing(serve, monkeypatch):
+    service = serve()
+    client, reader = service.client(), service.client()
+    without_threads(service, monkeypatch, times=1)
+    failing(monkeypatch)
+    finish = finishing(client, 1, (OID, z64, b'lost'))
+    with pytest.raises(LookupError, match='StorageError.*nothing of this transaction'):
+        client.answer(finish)
+    with pytest.raises(LookupError, match='POSKeyError'):
+        reader.call('loadBefore', OID, maxtid)
+
+
+@pytest.mark.parametrize('grouped', [True, False], ids=['several', 'alone'])
+def test_blobs_are_on_the_disk_before_the_transactions_that_have_stored_them(
+    tmp_path, monkeypatch, grouped
+):
+    storage = GroupedFileStorage(str(tmp_path / 'Data.fs'), blob_dir=str(tmp_path / 'blobs'))
+    synced, fsync = [], os.fsync
+
+    def note(fd):
+        synced.append(os.fstat(fd).st_ino)
+        fsync(fd)
+
+    for number in (1, 2):
+        meta = TransactionMetaData()
+        storage.tpc_begin(meta)
+        (tmp_path / 'blob').write_bytes(b'data')
+        storage.storeBlob(p64(number), z64, b'record', str(tmp_path / 'blob'), '', meta)
+        storage.tpc_vote(meta)
+        if grouped:
+            storage.postpone_sync(meta)
+        monkeypatch.setattr(os, 'fsync', note)
+        storage.tpc_finish(meta)
+    if grouped:
+        assert synced == []
+        storage.sync()
+    files = [storage.fshelper.getBlobFilename(p64(n), storage.getTid(p64(n))) for n in (1, 2)]
+    order = [os.stat(name).st_ino for name in (*files, storage.getName())]
+    assert [one for one in synced if one in order] == (
+        order if grouped else [order[0], order[2], order[1], order[2]]
+    )
+    storage.close()
