@@ -16,7 +16,9 @@ from ZODB.utils import p64, z64
 from simulation.test_disk_filestorage import PATH, OneThread
 from support.simulation.crash_runs import crashes, kills
 from ZEO.config.storages import open_file
-from ZEO.serving import torn_commit
+from ZEO.incoming import IncomingFile
+from ZEO.net.system import System
+from ZEO.serving import blob_syncs, torn_commit
 from ZEO.serving.filestorage import Files
 
 #: Groups of each run, and objects.
@@ -112,6 +114,83 @@ def test_without_a_look_at_all_of_the_group_it_would_leave_torn_transactions(mon
     with pytest.raises(Exception):  # noqa: B017 a file that does not open, or a wrong state
         for stop in crashes(lambda: Groups(2), variants=10):
             check(stop)
+
+
+class AtOnce(System):
+    """Has what a thread does done when it is started."""
+
+    def spawn(self, name, target, *args):
+        target(*args)
+
+
+class Blobs:
+    """Transactions with blobs, most of which share a sync.
+
+    :param system: for the threads of the syncs.
+    """
+
+    COUNT = 3  # blobs of a transaction
+
+    def __init__(self, system=None, transactions=4):
+        self.system, self.transactions = system, transactions
+        self.acknowledged = {}  # the content of blobs, by oid and tid
+
+    def __call__(self):
+        storage = open_file(PATH, '/data/blobs', grouped=True)
+        Files('1', storage, SimpleNamespace(system=OneThread())).settle(False)
+        storage.system = self.system
+        written = {}
+        for number in range(self.transactions):
+            meta = TransactionMetaData()
+            storage.tpc_begin(meta)
+            for oid in map(p64, range(number * 1000, number * 1000 + self.COUNT)):
+                content = bytes([number]) * 3000
+                file = IncomingFile(storage.temporaryDirectory(), 'blob')
+                file.write(content)
+                file.close()
+                storage.storeBlob(oid, z64, b'record', file.path, '', meta)
+                written[oid, storage._tid] = content
+            storage.tpc_vote(meta)
+            if number != 1:
+                storage.postpone_sync(meta)
+            storage.tpc_finish(meta)
+            if number % 2:
+                storage.sync()
+                self.acknowledged |= written
+        storage.close()
+
+
+def check_blobs(stop):
+    """See that all blobs are whole whose transactions were acknowledged."""
+    storage = open_file(PATH, '/data/blobs', grouped=True)
+    try:
+        for (oid, tid), content in stop.program.acknowledged.items():
+            assert storage.loadSerial(oid, tid) == b'record', stop
+            with storage.openCommittedBlobFile(oid, tid) as file:
+                assert file.read() == content, stop
+    finally:
+        storage.close()
+
+
+@pytest.mark.parametrize('step', [11, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('system', [None, AtOnce()], ids=['one by one', 'together'])
+def test_blobs_of_what_was_acknowledged_are_whole_after_a_crash(system, step):
+    for stop in crashes(lambda: Blobs(system), variants=2, step=step):
+        check_blobs(stop)
+
+
+def test_without_a_sync_of_their_files_they_would_not_be(monkeypatch):
+    monkeypatch.setattr(blob_syncs, '_sync_file', lambda path: None)
+    with pytest.raises(AssertionError):
+        for stop in crashes(lambda: Blobs(), variants=3, step=11):
+            check_blobs(stop)
+
+
+def test_a_crash_while_the_directory_of_blobs_is_made_keeps_no_server_from_its_start():
+    for stop in crashes(lambda: Blobs(transactions=0), variants=3):
+        storage = open_file(PATH, '/data/blobs', grouped=True)
+        assert storage.fshelper.layout_name == 'bushy', stop
+        storage.close()
 
 
 @pytest.mark.slow

@@ -45,8 +45,8 @@ class StorageFactory:
 
     def _open(self) -> Any:
         try:
-            for path in _data_files(self._section):
-                mend(path)
+            for path, blobs in _data_files(self._section):
+                mend(path, blobs)
             return self._section.open()
         except ConfigurationError as error:
             if place_of(self._section) is None:  # of -f, whose text is complete
@@ -60,11 +60,13 @@ class StorageFactory:
         return start_error(at(self._section, text), error)
 
 
-def _data_files(section: Any) -> Iterator[str]:
-    """Yield the paths of the FileStorages that a section opens for writing, however deep."""
+def _data_files(section: Any) -> Iterator[tuple[str, str | None]]:
+    """Yield the paths of the FileStorages that a section opens for writing, however deep, and of
+    the directories of their blobs.
+    """
     config: Any = getattr(section, 'config', None)
     if isinstance(section, ZODB.config.FileStorage) and not (config.read_only or config.create):
-        yield config.path
+        yield config.path, config.blob_dir
     if hasattr(config, 'getSectionAttributes'):
         for name in config.getSectionAttributes():
             value = getattr(config, name)

@@ -115,7 +115,7 @@ def open_file(file_name: str, blob_dir: str | None = None, grouped: bool = False
             f'cannot open {file_name}: there is no directory {directory}: create it first'
         )
     with _reported(lambda error: f'cannot open {file_name}'):
-        mend(file_name)
+        mend(file_name, blob_dir)
         kind = GroupedFileStorage if grouped else FileStorage
         return kind(file_name, blob_dir=blob_dir)
 

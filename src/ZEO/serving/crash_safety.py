@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from zc.lockfile import LockError, LockFile
+from ZODB.blob import LAYOUT_MARKER
 from ZODB.FileStorage import FileStorage
 
 from ZEO.net.system import System
@@ -26,14 +27,18 @@ from ZEO.serving import torn_commit
 
 log = logging.getLogger('ZEO.StorageServer')
 
+#: How ZODB arranges the files of blobs in a new directory.
+_LAYOUT = 'bushy'
+
 #: Seconds between two syncs of what a pack writes. Commits wait for the last one.
 _SYNC_EVERY = 1.0
 
 
-def mend(path: str) -> None:
+def mend(path: str, blobs: str | None = None) -> None:
     """Before the FileStorage at `path` is opened: finish what a kill or a power failure has cut
     short.
 
+    :param blobs: the directory of its blobs.
     :raises OSError: when a file cannot be read, written or renamed.
     """
     try:
@@ -44,8 +49,22 @@ def mend(path: str) -> None:
         _finish_pack(path)
         if os.path.isfile(path):
             torn_commit.cut(path)
+        if blobs is not None:
+            _finish_blob_directory(blobs)
     finally:
         lock.close()
+
+
+def _finish_blob_directory(directory: str) -> None:
+    """Write the name of the layout into a directory of blobs, if a process was stopped while it
+    made the directory. Opening would fail, or take the directory for one of an old layout.
+    """
+    marker = os.path.join(directory, LAYOUT_MARKER)
+    if not os.path.isdir(directory) or (os.path.exists(marker) and os.path.getsize(marker)):
+        return
+    if set(os.listdir(directory)) <= {LAYOUT_MARKER, 'tmp'}:
+        with open(marker, 'w') as file:
+            file.write(_LAYOUT)
 
 
 def _finish_pack(path: str) -> None:
@@ -72,9 +91,22 @@ def make_safe(storage: FileStorage, system: System) -> None:
     storage._file.flush()  # into a file that was empty it has written its first bytes just now
     os.fsync(storage._file.fileno())
     sync_directory(storage._file_name)
+    if storage.blob_dir:
+        _sync_blob_directory(storage.blob_dir)
     storage.packer = partial(_pack, storage.packer, system)
     storage.pack = partial(_pack_or_bring_back, storage, storage.pack)
     storage._save_index = partial(_save_index, storage)
+
+
+def _sync_blob_directory(directory: str) -> None:
+    """Have what ZODB puts into a new directory of blobs on the disk: no server starts without the
+    name of the layout.
+    """
+    marker = os.path.join(directory, LAYOUT_MARKER)
+    if os.access(marker, os.W_OK):
+        sync(marker)
+    sync_directory(marker)
+    sync_directory(directory)
 
 
 def _pack_or_bring_back(

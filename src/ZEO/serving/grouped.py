@@ -109,7 +109,7 @@ class GroupedFileStorage(FewCallsFileStorage):
             self._file.write(self._tstatus.encode('ascii'))
             self._file.flush()
             if is_synced:
-                self._sync_blobs(self.dirty_oids)
+                self._sync_blobs([*self._unsynced_blobs(), *self.dirty_oids])
                 os.fsync(self._file.fileno())
         except BaseException as error:
             self._fail(error)
@@ -138,7 +138,7 @@ class GroupedFileStorage(FewCallsFileStorage):
         with self._lock:
             self._check()
             written, last = self._written, self._ltid
-            blobs = [blob for one in written for blob in one.blobs]
+            blobs = self._unsynced_blobs()
         try:
             self._sync_blobs(blobs)
             self._sync_file()
@@ -153,6 +153,9 @@ class GroupedFileStorage(FewCallsFileStorage):
             while written and written[0].tid <= last:
                 written.popleft()
         return last
+
+    def _unsynced_blobs(self) -> list[tuple[bytes, bytes]]:
+        return [blob for one in self._written for blob in one.blobs]
 
     def _sync_file(self) -> None:
         """Sync a copy of the descriptor, without a lock: a pack may close the file meanwhile."""
