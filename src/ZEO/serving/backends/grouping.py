@@ -209,6 +209,8 @@ class GroupBackend(HidingBackend):
                 last = self._storage.sync()
             except BaseException as failure:
                 self._sync_failed(failure)
+                if isinstance(failure, ENDS):
+                    raise
             else:
                 self._synced(last)
 
