@@ -99,7 +99,7 @@ KNOWN = {
         'marshal',
     ): 'a temporary file of this process, of which it has written every byte itself',
     ('net/green', 'import_module'): 'modules of Python that its callers name in their source',
-    ('net/tls', 'import_module'): 'what an operator wrote as password-function',
+    ('net/tls_contexts', 'import_module'): 'what an operator wrote as password-function',
 }
 
 
