@@ -114,37 +114,6 @@ def test_the_next_ones_are_written_meanwhile_and_share_a_sync(serve):
     assert service.hosted.backend.syncing.count == 2
 
 
-def without_threads(monkeypatch, service):
-    def start():
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(service.hosted.backend.syncing, 'start', start)
-
-
-def test_without_a_thread_the_loop_syncs_itself(serve, monkeypatch, caplog):
-    service = serve()
-    without_threads(monkeypatch, service)
-    client = service.client()
-    tid = client.answer(finishing(client, 1, (OID, z64, b'data')))
-    assert client.call('loadBefore', OID, maxtid) == (b'data', tid, None)
-    assert 'no thread can be started to sync it' in caplog.text
-    service.works()
-
-
-@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
-def test_what_ends_a_process_ends_the_loop_also_there(serve, monkeypatch):
-    service = serve()
-    without_threads(monkeypatch, service)
-
-    def ended():
-        raise SystemExit
-
-    monkeypatch.setattr(service.storage, 'sync', ended)
-    finishing(service.client(), 1, (OID, z64, b'data'))
-    service.thread.join(PATIENCE)
-    assert not service.thread.is_alive()
-
-
 def test_no_call_shows_what_is_not_synced(serve):
     service = serve()
     client, reader = service.client(), service.client()
@@ -552,6 +521,20 @@ def test_a_sync_that_fails_in_the_loop_commits_nothing(serve, monkeypatch):
         client.answer(finish)
     with pytest.raises(LookupError, match='POSKeyError'):
         reader.call('loadBefore', OID, maxtid)
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+def test_what_ends_a_process_ends_the_loop_also_while_that_syncs(serve, monkeypatch):
+    service = serve()
+    without_threads(service, monkeypatch, times=1)
+
+    def ended():
+        raise SystemExit
+
+    monkeypatch.setattr(service.storage, 'sync', ended)
+    finishing(service.client(), 1, (OID, z64, b'data'))
+    service.thread.join(PATIENCE)
+    assert not service.thread.is_alive()
 
 
 @pytest.mark.parametrize('grouped', [True, False], ids=['several', 'alone'])
