@@ -1,6 +1,7 @@
 """A server sends a client what it will ask for next, in bounds, and stops when it is not used."""
 
 import random
+import threading
 import time
 
 import pytest
@@ -8,6 +9,8 @@ import transaction
 import ZODB
 from BTrees.IOBTree import IOBTree
 from persistent.mapping import PersistentMapping
+from ZODB.blob import Blob
+from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import maxtid, p64, u64, z64
 
@@ -107,6 +110,32 @@ def test_a_client_that_reads_while_others_commit_sees_every_change(open_client, 
         texts = {page['text'] for page in connection.root.pages.values()}
         assert f'turn {turn}' in texts
         connection.close()
+
+
+def test_blobs_and_iteration_find_the_same_as_the_walk_beside_them(serving, clients, tmp_path):
+    served, own = tmp_path / 'on-server', tmp_path / 'of-client'
+    storage = FileStorage(str(tmp_path / 'Data.fs'), blob_dir=str(served))
+    db = ZODB.DB(storage)
+    with db.transaction() as connection:
+        connection.root.pages = pages = IOBTree()
+        for number in range(80):
+            pages[number] = Blob(b'blob %d' % number)
+    client = clients(serving(storage, read_ahead='always').addr, blob_dir=str(own))
+    records = {}
+    iterating = threading.Thread(
+        target=lambda: records.update((r.oid, r.data) for txn in client.iterator() for r in txn)
+    )
+    iterating.start()
+    read = {}
+    with ZODB.DB(client).transaction() as connection:
+        for number, blob in connection.root.pages.items():
+            with blob.open() as file:
+                read[number] = file.read()
+            assert client.loadBefore(blob._p_oid, maxtid)[1] == blob._p_serial
+    iterating.join(30)
+    assert read == {number: b'blob %d' % number for number in range(80)}
+    assert client.read_ahead_status()['used'] > 40
+    assert records == {oid: client.loadBefore(oid, maxtid)[0] for oid in records}
 
 
 # A client that does nothing by itself.
