@@ -44,7 +44,8 @@ class CachedSource:
         self._workers = workers
         self._client = client
         self._told = told
-        self._passed_on: set[bytes] = set()  # what was brought for this client, and is not used
+        # what was brought for this client, and is not used; the oldest first
+        self._passed_on: dict[bytes, None] = {}
 
     def at_hand(self, oid: bytes) -> Found | None:
         found = self._storage.cached(oid)
@@ -58,8 +59,10 @@ class CachedSource:
         if not coming:
             over()
             return
-        if len(self._passed_on) < _MOST_PASSED_ON:
-            self._passed_on.update(coming)
+        passed_on = self._passed_on
+        passed_on.update(dict.fromkeys(coming))
+        while len(passed_on) > _MOST_PASSED_ON:
+            del passed_on[next(iter(passed_on))]
         try:
             brought = self._workers.run(partial(self._storage.bring_ahead, coming), self._client)
         except StorageError:  # no thread
@@ -71,7 +74,8 @@ class CachedSource:
         """Have the other server know it, in another thread: it may have to be waited for."""
         passed_on = [oid for oid in oids if oid in self._passed_on]
         if passed_on:
-            self._passed_on.difference_update(passed_on)
+            for oid in passed_on:
+                self._passed_on.pop(oid, None)
             try:
                 self._workers.run(partial(self._storage.used_ahead, passed_on), self._client)
             except StorageError:  # no thread: that server sends less

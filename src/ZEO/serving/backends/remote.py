@@ -11,7 +11,7 @@ from typing import Any
 
 from ZODB.POSException import POSError
 
-from ZEO.net.loop import Loop
+from ZEO.net.loop import ENDS, Loop
 from ZEO.serving.backends.base import Backend, Committing, Reader
 from ZEO.serving.backends.cached import CachedSource, can_show_cache
 from ZEO.serving.backends.loads import RemoteLoads
@@ -42,7 +42,7 @@ class RemoteBackend(Backend):
         self.waiting_threads = workers
         self._loads = RemoteLoads(storage, workers)
         self._upstream = Upstream(storage, loop, workers, reconnected)
-        self._told: bytes | None = None  # the last transaction that clients were sent
+        self._told = b''  # the last transaction that clients were sent, as far as that is known
 
     @property
     def trouble(self) -> str | None:
@@ -61,13 +61,18 @@ class RemoteBackend(Backend):
         return can_show_cache(self._storage)
 
     def source(self, client: Client) -> Source:
-        return CachedSource(self._storage, self._workers, client, self.told)
+        if not self._told:
+            self._told = self._last()
+        return CachedSource(self._storage, self._workers, client, lambda: self._told)
 
-    def told(self) -> bytes:
-        """Return the last transaction that clients were sent."""
-        if self._told is None:  # those that there are were told it when they connected
-            self._told = self._storage.lastTransaction()
-        return self._told
+    def _last(self) -> bytes:
+        """Return what a client was told when it registered, or nothing."""
+        try:
+            return self._storage.lastTransaction()
+        except ENDS:
+            raise
+        except BaseException:  # it is not connected: nothing is sent ahead before it is
+            return b''
 
     def iterate(self, start: bytes | None, stop: bytes | None, client: Client) -> Any:
         return self._storage.iterator(start, stop)
@@ -147,9 +152,9 @@ class RemoteBackend(Backend):
         return self._upstream.is_catching_up
 
     def changed(self, tid: bytes, oids: Collection[bytes]) -> None:
-        self._told = max(tid, self._told or tid)
+        self._told = max(tid, self._told)
         self._loads.changed(oids)
 
     def forget_records(self, tid: bytes | None = None) -> None:
         """No record is kept here."""
-        self._told = None
+        self._told = b''

@@ -56,8 +56,8 @@ _TURN = 0.001
 #: Seconds after which what was fetched is given up: a client that waits for it asks for it then.
 _LONGEST_FETCH = 0.5
 
-#: Likely objects of which it is looked whether they could be sent, for each that there is room for.
-_LOOKS = 4
+#: Likely objects that cannot be sent now, after which no others are looked at (1 us for each).
+_LOOKS = 32
 
 
 class Ahead:
@@ -223,7 +223,7 @@ class Ahead:
         may_come = self._source.may_come if self._source.is_choosy else None
         chosen: list[Named] = []
         skipped: list[Named] = []
-        while len(chosen) < most and len(skipped) < _LOOKS * most:
+        while len(chosen) < most and len(skipped) < _LOOKS:
             found = candidates.take(step, share)
             if found is None:
                 break
