@@ -12,6 +12,7 @@ import random
 import sys
 from collections.abc import Sequence
 
+from cache_lab import recorded
 from cache_lab.policies import POLICIES
 from cache_lab.workloads import WORKLOADS
 
@@ -61,6 +62,8 @@ def accesses(options: argparse.Namespace) -> list[Access]:
     """Return the accesses that a command line names."""
     if options.trace:
         return accesses_of(trace.read(options.trace))
+    if options.recorded:
+        return recorded.read(str(recorded.DIRECTORY / f'{options.recorded}.xz'))
     make = WORKLOADS[options.workload]
     return [(oid, RECORD) for oid in make(options.loads, options.objects, random.Random(1))]
 
@@ -69,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     """Return what reads the command line."""
     made = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     made.add_argument('--trace', metavar='FILE', help='the trace of a cache, instead of a workload')
+    made.add_argument('--recorded', choices=recorded.names(), help='what an application has done')
     made.add_argument('--workload', choices=sorted(WORKLOADS), default='zipf')
     made.add_argument('--loads', type=int, default=LOADS)
     made.add_argument('--objects', type=int, default=OBJECTS)
@@ -82,7 +86,7 @@ def main() -> int:
     try:
         found = accesses(options)
         accessed = sum({oid: size for oid, size in found if size}.values())
-        whole = accessed if options.trace else options.objects * RECORD
+        whole = accessed if options.trace or options.recorded else options.objects * RECORD
         rates = table(found, [max(int(whole * share), 1) for share in SHARES], options.policies)
     except (OSError, ValueError) as error:
         print(f'cache_policies.py: {error}', file=sys.stderr)

@@ -70,6 +70,7 @@ def test_hit_rates_are_drawn_as_text():
     'args, words',
     [
         (['--workload', 'scan', '--loads', '2000', '--objects', '100'], 's3-fifo'),
+        (['--recorded', 'zope', '--policies', 'adaptive', 'ring'], 'adaptive'),
         (['--trace', __file__], 'is not a cache trace'),
     ],
 )

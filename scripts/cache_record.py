@@ -1,0 +1,191 @@
+#!/usr/bin/env python
+"""Record what a real application asks of its client cache, for the laboratory of eviction policies.
+
+Enters: what to record (``reports`` needs ZODB only, ``zope`` a Python with Zope), and where to put
+it. Leaves: accesses, compressed, as ``cache_policies.py
+--recorded`` reads them. Fails: with a traceback; nothing is left then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from cache_lab.recorded import write
+
+import ZEO
+from ZEO.cache import trace
+from ZEO.cache.simulate import accesses_of
+
+ZOPE_CONF = """\
+instancehome {directory}
+<zodb_db main>
+  cache-size {objects}
+  mount-point /
+  <zeoclient>
+    server {host}:{port}
+    client trace
+    var {directory}
+    cache-size 2GB
+  </zeoclient>
+</zodb_db>
+"""
+OBJECTS = 200  # in the object cache of a connection: much less than there are, as in production
+PAGES, FOLDERS = 2000, 40
+REQUESTS = 12_000
+_LINK = re.compile(rb'href="http://localhost(?::80)?(/[^"#?]*)')
+
+
+def reports(directory: Path, address: Any) -> None:
+    """Orders are taken and looked up, mostly of a few customers; reports read all of them."""
+    import transaction
+    from BTrees.OOBTree import OOBTree
+    from cache_lab.workloads import zipf
+    from persistent.mapping import PersistentMapping
+
+    db = ZEO.DB(address, client='trace', var=str(directory), cache_size=2 << 30)
+    db.setCacheSize(OBJECTS)
+    chooser = random.Random(1)
+    with db.transaction() as connection:
+        connection.root.customers = OOBTree()
+        connection.root.orders = OOBTree()
+        for number in range(3000):
+            connection.root.customers[number] = PersistentMapping(
+                name=f'customer {number}' * 5, orders=[]
+            )
+    customers = iter(zipf(20_000, 3000, chooser))
+    connection = db.open()
+    root = connection.root
+    for step in range(20_000):
+        customer = root.customers[next(customers)]
+        for order in customer['orders'][-3:]:
+            root.orders[order]['text']
+        if chooser.random() < 0.3:
+            text = 'goods ' * chooser.randrange(10, 120)
+            root.orders[step] = PersistentMapping(text=text, customer=customer['name'])
+            customer['orders'] = [*customer['orders'], step]
+        transaction.commit()
+        if step % 2000 == 1999:
+            sum(len(order['text']) for order in root.orders.values())
+        if step % 500 == 499:
+            sum(
+                len(some['orders']) for some in root.customers.values(step % 1000, step % 1000 + 99)
+            )
+    connection.close()
+    db.close()
+
+
+def zope(directory: Path, address: Any) -> None:
+    """A crawler goes through a Zope while readers come back to its favourite pages."""
+    call, app = _start(directory, address)
+    for number in range(FOLDERS):
+        app.manage_addFolder(f'folder{number}', f'Folder {number}')
+    for number in range(PAGES):
+        folder = app[f'folder{number % FOLDERS}']
+        folder.manage_addDTMLMethod(f'page{number}', f'Page {number}', _page(number))
+    app.manage_addDTMLMethod('front', 'Front', _front())
+    _commit(app)
+    _walk(call, [f'/folder{n % FOLDERS}/page{n}' for n in range(PAGES)], '/front')
+
+
+def _page(number: int) -> str:
+    links = ''.join(
+        f'<a href="<dtml-var BASE0>/folder{n % FOLDERS}/page{n}">{n}</a> '
+        for n in ((number * 7 + step) % PAGES for step in (1, 2, 3))
+    )
+    return f'<html><dtml-var title_or_id> {links} {"text " * (number % 300)}</html>'
+
+
+def _front() -> str:
+    return (
+        '<dtml-in "objectValues(\'Folder\')"><a href="<dtml-var absolute_url>/page'
+        '<dtml-var "_.str(_[\'sequence-index\'])">"><dtml-var title></a></dtml-in>'
+    )
+
+
+def _start(directory: Path, address: Any) -> tuple[Callable[[str], bytes], Any]:
+    """Start Zope in this process; return what answers the request for a path, and its root."""
+    from Zope2.Startup.run import configure_wsgi
+
+    conf = directory / 'zope.conf'
+    conf.write_text(
+        ZOPE_CONF.format(directory=directory, objects=OBJECTS, host=address[0], port=address[1])
+    )
+    (directory / 'inituser').write_text('admin:secret\n')
+    configure_wsgi(str(conf))
+    import Zope2
+    from ZPublisher.WSGIPublisher import publish_module
+
+    def call(path: str) -> bytes:
+        environ = {
+            'REQUEST_METHOD': 'GET', 'SERVER_NAME': 'localhost', 'SERVER_PORT': '80',
+            'SERVER_PROTOCOL': 'HTTP/1.1', 'PATH_INFO': path, 'SCRIPT_NAME': '',
+            'wsgi.input': BytesIO(), 'wsgi.errors': sys.stderr, 'wsgi.url_scheme': 'http',
+            'wsgi.version': (1, 0), 'wsgi.multithread': True, 'wsgi.multiprocess': False,
+            'wsgi.run_once': False,
+        }  # fmt: skip
+        return b''.join(publish_module(environ, lambda status, headers, info=None: None))
+
+    return call, Zope2.app()
+
+
+def _commit(app: Any) -> None:
+    import transaction
+
+    transaction.commit()
+    app._p_jar.close()
+
+
+def _walk(call: Callable[[str], bytes], paths: list[str], front: str) -> None:
+    from cache_lab.workloads import zipf
+
+    chooser = random.Random(1)
+    favourites = iter(zipf(REQUESTS, len(paths), chooser))
+    seen: set[str] = set()
+    queue: deque[str] = deque()
+    for step in range(REQUESTS):
+        if step % 3:
+            call(paths[next(favourites)])
+            continue
+        if not queue:  # the crawler begins anew
+            seen = {front}
+            queue.append(front)
+        for link in _LINK.findall(call(queue.popleft())):
+            path = link.decode()
+            if path not in seen:
+                seen.add(path)
+                queue.append(path)
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('what', choices=['reports', 'zope'])
+    parser.add_argument('output', help='file of accesses, such as reports.xz')
+    options = parser.parse_args()
+    os.environ['ZEO_CACHE_TRACE'] = '1'
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        address, stop = ZEO.server(str(directory / 'data.fs'))
+        try:
+            globals()[options.what](directory, address)
+        finally:
+            stop()
+        (found,) = directory.glob('*.trace')
+        accesses = accesses_of(trace.read(str(found)))
+    write(options.output, accesses)
+    print(f'{len(accesses):,} accesses, {Path(options.output).stat().st_size:,} bytes')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
