@@ -86,19 +86,7 @@ class ReadingThread:
 
         :raises StorageError: when it cannot be started.
         """
-        # a loop that looks for events instead of sleeping takes the interpreter from the thread,
-        # again and again: a load would take three times as long
-        self._loop.sharing.begin(False)
-        try:
-            self.thread.call(partial(self._serve, loads))
-        except BaseException:
-            self._loop.sharing.end(False)
-            raise
-
-    def _over(self, results: list[Any], resets: int) -> None:
-        """In the loop's thread."""
-        self._loop.sharing.end(False)
-        self._done(self, results, resets)
+        self.thread.call(partial(self._serve, loads))
 
     # In the thread.
 
@@ -112,7 +100,7 @@ class ReadingThread:
             error = self._instances.disconnected(error)
             results = [(load, error, b'') for load in loads]
         finally:
-            self._loop.from_thread(partial(self._over, results, self._resets))
+            self._loop.from_thread(partial(self._done, self, results, self._resets))
 
     def _read_all(self, loads: list[Load]) -> list[Any]:
         for is_last in (False, True):
