@@ -62,7 +62,7 @@ class ReadAhead:
         self._empty()
 
     def status(self) -> dict[str, int]:
-        """Return figures, by the names that :meth:`ClientStorage.read_ahead_status` has."""
+        """Return how many records came, were used, were wasted, and wait."""
         waiting = len(self.staged) + len(self._passed_on)
         # the others may be a moment older: they are read without the lock
         wasted = max(0, self.came - self.taken - waiting)
