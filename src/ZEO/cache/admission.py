@@ -9,8 +9,8 @@ that is read often (S3-FIFO). How small that queue is, its mistakes decide: a re
 unused and comes back shows that it is too short, one that the main queue gave up and that comes
 back shows that it is too long.
 
-Of a name a hash of ten bits is kept, with its age, in two bytes for each record that the cache
-holds. A name that is lost, or taken for another, costs a load at worst.
+Of a name a hash of ten bits is kept, with its age, in two bytes for every second record that
+the cache holds. A name that is lost, or taken for another, costs a load at worst.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from array import array
 
 #: The small queue's share of the space, at least and at most, and the part of a record's size by
 #: which each mistake changes it.
-LOW, HIGH, STEP = 0.05, 0.9, 0.5
+LOW, HIGH, STEP = 0.05, 0.9, 0.05
 
 FILTERED, GIVEN_UP = 0, 1  # why a record has left: unused in the small queue, or in the main one
 
 _WAYS = 4  # places in the table for one name
+# Records held for each place in the table. With more names, more comes back that is used only then,
+# at the next report, and is let in.
+_RECORDS_PER_NAME = 2
 _LEAST_NAMES = 64
 _TICKS_PER_WINDOW = 12  # a name's age is known to this part of the window
 _TICKS = 32  # different ages, more than a window has: a name older than that is overwritten
@@ -104,7 +107,7 @@ class Admission:
         :param why: FILTERED or GIVEN_UP.
         :param held: records that the cache holds.
         """
-        wanted = max(held, _LEAST_NAMES)
+        wanted = max(held // _RECORDS_PER_NAME, _LEAST_NAMES)
         if wanted > len(self.names) * 3 // 2:
             self.names = array('H', [0]) * (wanted // _WAYS * _WAYS)
         at, mark = self._place(oid)
