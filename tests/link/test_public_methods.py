@@ -29,6 +29,7 @@ QUIET = {
     'prefetch',
     'cached',
     'comes_ahead',
+    'begin_copy',
     'bring_ahead',
     'used_ahead',
     'read_ahead_status',
