@@ -74,7 +74,10 @@ REMOVED: dict[str, list[tuple[str, str]]] = {
         ('        hosted.stats.active_txns += 1\n', ''),
         ('        hosted.stats.active_txns -= 1\n', ''),
         ('        hosted.stats.lock_since = hosted.loop.system.wall_clock()\n', ''),
-        ('        self.times.granted = self.now()\n', ''),
+        (
+            '        granted = self.times.granted = self.now()\n',
+            '        granted = self.now()\n',
+        ),
         ('        now = self.now()\n        hosted.stats.durations.add(self.times, now)\n', ''),
         ('        hosted.slow.commit(self, now)\n', ''),
         (

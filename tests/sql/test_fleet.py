@@ -14,7 +14,7 @@ from ZODB.utils import p64, z64
 
 from support.history import committed
 from ZEO.commands import zeo, zeo_notify
-from ZEO.serving.backends import follow
+from ZEO.serving.backends import follow, listen
 
 
 @pytest.fixture
@@ -159,6 +159,7 @@ def test_a_server_that_listens_hears_of_commits_at_once(
     sql, serving, clients, database, capsys, caplog, monkeypatch
 ):
     monkeypatch.setattr(follow, 'BACKSTOP', 0.5)  # after that it finds that its connection is lost
+    monkeypatch.setattr(listen, 'AGAIN', 0.2)
     caplog.set_level('INFO')
     server = serving(sql.open(), poll_interval=0.05, notify=True)
     client, told = clients(server.addr), database()
