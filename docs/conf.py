@@ -24,6 +24,7 @@ nitpick_ignore = [
     # Seams for tests, and what only the methods named on the pages return.
     ('py:class', 'ZEO.net.system.System'),
     ('py:class', 'ZEO.link.iterators.StorageIterator'),
+    ('py:class', 'ZEO.link.copying.Copy'),
 ]
 nitpick_ignore_regex = [
     # Names of other projects; their inventories would have to be fetched at each build.
