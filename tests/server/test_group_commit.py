@@ -50,8 +50,12 @@ class Disk(GroupedFileStorage):
 
 @pytest.fixture
 def serve(tmp_path):
-    """A function that starts a server with such a disk, and a client in a transaction."""
+    """A function that starts a server with such a disk, and a client in a transaction: all syncs
+    are in the thread, also where the disk is fast.
+    """
     services, folder = [], tempfile.mkdtemp(prefix='zeo-', dir='/tmp')
+    # not by the test's own monkeypatch, which would be undone after this
+    worth, grouping.WORTH_A_THREAD = grouping.WORTH_A_THREAD, -1.0
 
     def start(**options):
         storage = Disk(str(tmp_path / 'Data.fs'), blob_dir=str(tmp_path / 'blobs'))
@@ -64,6 +68,7 @@ def serve(tmp_path):
     for service in services:
         service.storage.may_end.release(100)
         service.close()
+    grouping.WORTH_A_THREAD = worth
     shutil.rmtree(folder)
 
 
