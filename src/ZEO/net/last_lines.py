@@ -90,8 +90,11 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Give a line to all; called with the handler's lock held."""
-        for lines in list(self._listening):
-            lines.take(record)
+        try:
+            for lines in list(self._listening):
+                lines.take(record)
+        except Exception:  # no memory: who logs goes on, as with every handler
+            self.handleError(record)
         last = logging.lastResort
         if last is not None and record.levelno >= last.level and self._is_alone(record.name):
             last.handle(record)  # as without this handler, for programs that set up no logging
