@@ -203,6 +203,15 @@ class Channel:
         if count < len(data):
             self.push(memoryview(data)[count:])  # of the one that all clients are sent
 
+    def gather(self) -> None:
+        """Send what follows in one piece, at :meth:`flush` or the end of this wake-up."""
+        self.send(b'')
+
+    def flush(self) -> None:
+        """Send now what waits for the end of this wake-up, as far as the other side reads."""
+        if self._flush_due:
+            self._flush()
+
     def stream(self, chunks: Iterator[bytes]) -> None:
         """Send the chunks of an iterator as the client reads them; several iterators take turns."""
         self._streams.append(chunks)

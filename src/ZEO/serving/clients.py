@@ -11,6 +11,7 @@ from typing import Any
 
 from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
+from ZEO.serving.together import Together
 from ZEO.wire.big_invalidation import BigInvalidation
 from ZEO.wire.frames import frame
 
@@ -26,6 +27,8 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
         super().__init__()
         self._name = name
         self._loop = loop
+        #: Collects messages while several commits are shown at once.
+        self.together: Together | None = None
         # by clients that are gone: objects that they have loaded, bytes that have come and gone
         self._loads_of_gone = self._received_of_gone = self._sent_of_gone = 0
 
@@ -47,6 +50,10 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
     def protocols(self) -> set[bytes]:
         """Return the protocols that they speak."""
         return {protocol for protocol, _ in tuple(self.values())}
+
+    def channel(self, peer: Any) -> Channel | None:
+        """Return the channel of a client; None where it is gone."""
+        return self.get(peer, (b'', None))[1]
 
     def left(self, peer: Any) -> None:
         """A client is gone; harmless when it was not there."""
@@ -76,6 +83,7 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
     def _send(
         self, but: Any, name: str, args: tuple[Any, ...], encoded: dict[bytes, bytes]
     ) -> None:
+        push = Channel.push_now if self.together is None else self.together.push
         for peer, (protocol, channel) in tuple(self.items()):
             # a client that turns out to be gone leaves this very table
             if peer is not but:
@@ -83,13 +91,14 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
                     data = encoded.get(protocol)
                     if data is None:
                         data = encoded[protocol] = frame(peer.codec.send(name, args))
-                    channel.push_now(data)
+                    push(channel, data)
                 except Exception as error:
                     self._not_sent(channel, error)
 
     def send_to(self, peers: Iterable[Any], name: str, *args: Any) -> None:
         """The same to these clients only."""
         encoded: dict[bytes, bytes] = {}
+        push = Channel.push_now if self.together is None else self.together.push
         for peer in peers:
             protocol, channel = self.get(peer, (b'', None))
             if channel is not None:
@@ -97,7 +106,7 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
                     data = encoded.get(protocol)
                     if data is None:
                         data = encoded[protocol] = frame(peer.codec.send(name, args))
-                    channel.push_now(data)
+                    push(channel, data)
                 except Exception as error:
                     self._not_sent(channel, error)
 

@@ -25,6 +25,7 @@ from ZEO.serving.backends.unacknowledged import Unacknowledged
 from ZEO.serving.later import Later, Workers
 from ZEO.serving.moments import lasted
 from ZEO.serving.options import ServingOptions
+from ZEO.serving.together import Together
 
 if TYPE_CHECKING:
     from ZEO.serving.clients import Clients
@@ -101,13 +102,14 @@ class AwaitingBackend(HidingBackend):
     def _to_followers(self, entries: list[Unacknowledged]) -> None:
         """These are on disk here; have followers fetch them."""
         until = self._loop.system.now() + self._rules.timeout
-        for entry in entries:
-            entry.until = until
-            # they fetch it before other clients see it
-            self._clients.send_to(
-                tuple(self._followers), 'invalidateTransaction', entry.tid, entry.oids
-            )
-            self._loop.attempt(partial(entry.commit.phase.permanent, entry.commit))
+        with Together(self._clients):
+            for entry in entries:
+                entry.until = until
+                # they fetch it before other clients see it
+                self._clients.send_to(
+                    tuple(self._followers), 'invalidateTransaction', entry.tid, entry.oids
+                )
+                self._loop.attempt(partial(entry.commit.phase.permanent, entry.commit))
         self._watch()
 
     def _is_seen_soon(self) -> bool:

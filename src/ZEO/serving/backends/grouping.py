@@ -30,6 +30,7 @@ from ZEO.serving.backends.unacknowledged import Unacknowledged
 from ZEO.serving.later import Later, Workers
 from ZEO.serving.options import ServingOptions
 from ZEO.serving.syncing import Syncing
+from ZEO.serving.together import Together
 from ZEO.serving.torn_commit import MOST_BYTES, MOST_TRANSACTIONS
 
 log = logging.getLogger('ZEO.StorageServer')
@@ -250,11 +251,12 @@ class GroupBackend(HidingBackend):
 
     def _on_disk(self, entries: list[Unacknowledged], last: bytes) -> None:
         """These are permanent: followers and clients may see them."""
-        for entry in entries:
-            if self._followers:
-                self._clients.send_to(
-                    tuple(self._followers), 'invalidateTransaction', entry.tid, entry.oids
-                )
+        if self._followers:
+            with Together(self._clients):
+                for entry in entries:
+                    self._clients.send_to(
+                        tuple(self._followers), 'invalidateTransaction', entry.tid, entry.oids
+                    )
         self._show(last)
 
     def _finish_postponed(self, commit: Committing, answer: Later) -> None:

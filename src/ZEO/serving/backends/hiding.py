@@ -11,7 +11,7 @@ would read the old record again, and have the same conflict.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from ZEO.serving.backends.seen import SeenStorage
 from ZEO.serving.backends.unacknowledged import Unacknowledged, Waiting
 from ZEO.serving.later import Client, Later, Workers
 from ZEO.serving.options import ServingOptions
+from ZEO.serving.together import Together
 
 
 class HidingBackend(FileBackend):
@@ -94,12 +95,21 @@ class HidingBackend(FileBackend):
 
     def _show(self, upto: bytes) -> None:
         """Clients may see transactions up to this one, as far as they are on the disk."""
-        attempt = self._loop.attempt
-        while (entry := self._waiting.take(upto)) is not None:
-            attempt(partial(entry.commit.phase.finished, entry.commit, entry.tid))
-            attempt(partial(entry.answer.answer, entry.tid))
+        if self._waiting.has_several(upto):
+            with Together(self._clients) as together:
+                self._show_each(upto, together.commit_of)
+        else:
+            self._show_each(upto, None)
         if self._conflicts:
             self._fail_votes(self._waiting.seen)
+
+    def _show_each(self, upto: bytes, announce: Callable[[Any], None] | None) -> None:
+        attempt = self._loop.attempt
+        while (entry := self._waiting.take(upto)) is not None:
+            if announce is not None:
+                attempt(partial(announce, entry.commit.peer))
+            attempt(partial(entry.commit.phase.finished, entry.commit, entry.tid))
+            attempt(partial(entry.answer.answer, entry.tid))
 
     def _fail_votes(self, upto: bytes) -> None:
         """Answer the votes whose conflicts are with transactions up to this one."""

@@ -81,6 +81,11 @@ class Waiting:
         self._entries.append(entry)
         self.changed.update(entry.oids)
 
+    def has_several(self, tid: bytes) -> bool:
+        """Return whether :meth:`take` will return more than one."""
+        entries = self._entries
+        return len(entries) > 1 and entries[1].tid <= tid and entries[1].is_synced
+
     def take(self, tid: bytes) -> Unacknowledged | None:
         """Take the first if it is on the disk and not after `tid`: clients may see it from now
         on.
