@@ -2,6 +2,7 @@
 where it matters.
 """
 
+import errno
 import os
 import select
 import socket
@@ -283,7 +284,8 @@ class Ringer:
 
 
 def test_a_loop_is_woken_although_there_was_no_memory_for_that(loop, clock, monkeypatch):
-    monkeypatch.setattr(loop, '_ringer', Ringer(loop._ringer, MemoryError(), MemoryError()))
+    failures = MemoryError(), OSError(errno.ENOBUFS, 'No buffer space available')
+    monkeypatch.setattr(loop, '_ringer', Ringer(loop._ringer, *failures))
     loop.from_thread(loop.stop)
     loop.run()
     assert clock.now() > 100.1

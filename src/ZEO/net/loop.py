@@ -186,9 +186,11 @@ class Loop:
             try:
                 self._ringer.send(b'!')
                 return
-            except OSError:  # the bell is full, so it has rung; or the loop is closed
+            except BlockingIOError:  # the bell is full, so it has rung
                 return
-            except MemoryError:
+            except (OSError, MemoryError):  # the kernel may have no memory for it, too
+                if self._ringer.fileno() < 0:  # the loop is closed
+                    return
                 self.system.sleep(NO_MEMORY)
         raise MemoryError('there was no memory to wake the loop')
 

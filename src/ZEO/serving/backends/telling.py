@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
+from ZODB.utils import p64, u64
+
 from ZEO.net.loop import Loop
 from ZEO.serving.backends.base import Committing
 from ZEO.serving.backends.changes import Step
@@ -100,8 +102,8 @@ class Telling:
         """
         permanent = self._order.gone(tid)
         if permanent is not None:
-            self._answer(tid, permanent)
-            self._lost()
+            self._loop.attempt(partial(self._answer, tid, permanent))
+            self._start_anew(tid)
 
     def _answer(self, tid: bytes, permanent: _Permanent) -> None:
         permanent.commit.phase.finished(permanent.commit, tid)
@@ -118,22 +120,40 @@ class Telling:
         """It is not known what has changed."""
         log.error('storage %s: %s: the clients drop what they have cached', self._name, why)
         permanent = self._order.lost_track(last)
-        self._view.reset(last)
         for tid in permanent:
-            self._passes_late(tid)
-        self._lost()
+            self._loop.attempt(partial(self._answer, tid, self._order.gone(tid)))
+        if last in permanent:
+            self._start_anew(last)
+        else:
+            self._view.reset(last)
+            self._lost()
         self._send()
+
+    def _start_anew(self, last: bytes) -> None:
+        """Have all clients drop what they have cached, though they were sent a transaction before
+        others that they do not know.
+
+        One that has seen `last` would have no reason to, if that was the last transaction when it
+        comes back. So the view is a moment behind it.
+        """
+        self._view.reset(p64(u64(max(last, self._view.last)) + 1))
+        self._lost()
 
     def _send(self) -> None:
         """Send clients what was found, as far as it is known whose it is."""
+        late = None  # a transaction which clients take for one that they have seen
         while (following := self._order.take()) is not None:
             tid, oids, permanent = following
+            if tid <= self._view.last and (oids or permanent is not None):
+                late = tid
             if permanent is not None:
                 self._loop.attempt(partial(self._answer, tid, permanent))
             elif oids:
                 self._loop.attempt(partial(self._heard, tid, oids))
             else:
                 self._view.advance(tid, oids)
+        if late is not None:
+            self._start_anew(late)
         if self._order:
             return
         waiting, self._waiting = self._waiting, []

@@ -1,0 +1,87 @@
+"""What clients are sent when it is not known what has changed: nothing that hides the rest."""
+
+import pytest
+from ZODB.utils import p64
+
+from ZEO.serving.backends.telling import Telling
+from ZEO.serving.backends.view import View
+from ZEO.serving.later import Later
+
+A, B = p64(1), p64(2)
+T10, T11, T12, T13, T14 = (p64(number) for number in range(10, 15))
+
+
+class Loop:
+    """Keeps what is to be called later."""
+
+    def __init__(self):
+        self.timers = []
+
+    def later(self, seconds, function):
+        self.timers.append(function)
+
+    def attempt(self, function):
+        function()
+
+
+class Commit:
+    """A transaction of A, which is its own phase as well."""
+
+    changed = {A: None}
+
+    def __init__(self, telling):
+        self.phase, self.telling = self, telling
+
+    def finished(self, commit, tid):
+        self.telling._heard(tid, [A])
+
+
+@pytest.fixture
+def telling():
+    """One whose clients have seen all up to T10; `sent` is what they are sent, and where the view
+    was when they lost everything.
+    """
+    loop, view, sent = Loop(), View(T10), []
+    telling = Telling('1', loop, view, lambda met: None)
+
+    def heard(tid, oids):
+        sent.append(tid)
+        view.advance(tid, oids)
+
+    telling.to(heard, lambda: sent.append(('lost', view.last)))
+    telling.sent, telling.timers = sent, loop.timers
+    return telling
+
+
+def own(telling, tid):
+    """A transaction of this server is permanent; return what its client is answered."""
+    commit, answer, found = Commit(telling), Later(), []
+    answer.then(found.append, found.append)
+    telling.finishing(commit)
+    telling.permanent(commit, answer, tid)
+    return found
+
+
+def test_who_was_sent_the_last_transaction_learns_that_others_before_it_are_missing(telling):
+    answer = own(telling, T12)  # another server has committed T11
+    telling.lost_track(T12, 'the connection was lost')
+    assert answer == [T12]
+    # a client that has T12 asks what has changed since, and hears that it is not known
+    assert telling.sent == [T12, ('lost', T13)]
+
+
+def test_a_view_that_was_told_everything_stays_at_the_last_transaction(telling):
+    telling.lost_track(T12, 'the connection was lost')
+    assert telling.sent == [('lost', T12)]
+
+
+def test_an_answer_that_could_not_wait_hides_nothing_either(telling):
+    answer = own(telling, T12)
+    (passes_late,) = telling.timers
+    passes_late()
+    assert answer == [T12] and telling.sent == [T12, ('lost', T13)]
+    # the database answers again
+    telling.reported([(T11, [B]), (T12, [A])])
+    assert telling.sent[2:] == [T11, T12, ('lost', T14)]
+    telling.reported([(p64(20), [B])])
+    assert telling.sent[5:] == [p64(20)]
