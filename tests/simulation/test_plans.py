@@ -108,7 +108,8 @@ def test_a_history_that_is_not_right_is_kept_small(tmp_path, monkeypatch, capsys
         return outcome
 
     monkeypatch.setattr(campaign, 'run', seen)
-    options = type('', (), {'first': 0, 'histories': 9, 'jobs': 1, 'minutes': None})
+    names = {'first': 0, 'histories': 9, 'jobs': 1, 'minutes': None, 'having': None}
+    options = type('', (), names)
     options.keep, options.failures, options.tries = str(tmp_path), 1, 30
     assert campaign.main(options) == 1
     (name,) = os.listdir(tmp_path)

@@ -15,6 +15,8 @@ them at :func:`calm`. Fails: never.
 - ``fail A DOOR ERROR AFTER TIMES``: calls to the outside fail
 - ``latency SECONDS SECONDS``: the network is slow for a while
 - ``power A CHANGES SECONDS kill|crash``: the same as a crash, within a call that changes A's disk
+- ``database lost|away SECONDS``: all connections to the database are lost; or there are none for a
+  while
 - ``disk A full|error|slow|files|read-only NUMBER SECONDS``: a full disk, a call that fails, calls
   that take milliseconds, few descriptors, a file system that cannot be written to
 """
@@ -61,6 +63,7 @@ class Calamities:
         for one in self._cast.processes:
             for other in self._cast.processes:
                 world.network.heal(one, other)
+        self._come_back()
         for name, process in self._cast.processes.items():
             if process.paused is not None:
                 world.scheduler.resume(process)
@@ -117,6 +120,19 @@ class Calamities:
         disk = self._cast.disks[name]
         disk.faults.when_cut = partial(self._crash, name, seconds, how)
         disk.power_off_at(changes)
+
+    def _database(self, what: str, seconds: float) -> None:
+        database = self._cast.store.database
+        if what == 'lost':
+            database.lose()
+        else:
+            database.go()
+            self._world.later(seconds, self._come_back)
+
+    def _come_back(self) -> None:
+        database = self._cast.store.database
+        if database is not None:
+            database.come_back()
 
     def _disk(self, name: str, what: str, number: int, seconds: float) -> None:
         disk = self._cast.disks[name]

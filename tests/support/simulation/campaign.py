@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,9 @@ def main(options: Any) -> int:
     started, told = time.monotonic(), time.monotonic()
     counts: Counter[str] = Counter()
     failures: list[int] = []
-    seeds = range(options.first, options.first + options.histories)
+    seeds: Any = range(options.first, options.first + options.histories)
+    if options.having:
+        seeds = [seed for seed in seeds if Plan.of_seed(seed).has_kind(options.having)]
     for some, failed in _batches(seeds, options):
         counts.update(some)
         for seed in failed[: options.failures - len(failures)]:
@@ -49,7 +51,7 @@ def main(options: Any) -> int:
     return 1 if failures else 0
 
 
-def _batches(seeds: range, options: Any) -> Iterator[tuple[Counter[str], list[int]]]:
+def _batches(seeds: Sequence[int], options: Any) -> Iterator[tuple[Counter[str], list[int]]]:
     """Run plans; yield the counts and the seeds that have failed, some at a time."""
     until = None if options.minutes is None else time.monotonic() + 60 * options.minutes
     parts = [seeds[start : start + _AT_ONCE] for start in range(0, len(seeds), _AT_ONCE)]
@@ -70,7 +72,7 @@ def _batches(seeds: range, options: Any) -> Iterator[tuple[Counter[str], list[in
                 return
 
 
-def run_some(seeds: range) -> tuple[Counter[str], list[int]]:
+def run_some(seeds: Sequence[int]) -> tuple[Counter[str], list[int]]:
     """Run some plans; return the counts and the seeds that have failed."""
     counts: Counter[str] = Counter()
     failed = []

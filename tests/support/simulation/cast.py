@@ -10,7 +10,6 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-from ZODB.FileStorage import FileStorage
 from ZODB.FileStorage.FileStorage import CorruptedError, CorruptedTransactionError
 from ZODB.utils import p64, u64, z64
 
@@ -18,19 +17,18 @@ from support.simulation import objects
 from support.simulation.calamities import Calamities
 from support.simulation.checks import Anomaly
 from support.simulation.clients import Client, WatchedStorage, expected_errors
-from support.simulation.data_file import DATA, cut_off, write_file
+from support.simulation.data_file import cut_off
 from support.simulation.disk import Disk
 from support.simulation.disk_modules import Gone
 from support.simulation.history import CacheContents, History, Recorder, database, digest
 from support.simulation.plan import ClientPlan, Plan
 from support.simulation.scheduler import SimulationFailed
+from support.simulation.stores import store_of
 from support.simulation.system import EPOCH
 from support.simulation.workloads import Worker
 from support.simulation.world import World
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected, ClientStorageError
-from ZEO.serving.crash_safety import mend
-from ZEO.serving.grouped import GroupedFileStorage
 from ZEO.StorageServer import StorageServer
 
 #: Where the servers listen.
@@ -66,6 +64,8 @@ class Cast:
         self.history = History([objects.setup()], objects.ACCOUNTS, objects.TOTAL, objects.COUNTERS)
         self.problems: list[Anomaly] = []
         self.counts: Counter[str] = Counter()
+        self.store = store_of(plan, self.world, self.counts)
+        self.history.is_polled = plan.database is not None
         self._clients: dict[str, Client] = {}  # of the processes that live
         self._lives: Counter[str] = Counter()
         self._working = 0  # lives of clients that have not done their steps
@@ -79,7 +79,7 @@ class Cast:
 
     def _find_reasons(self) -> list[str]:
         plan = self.plan
-        found = [kind for kind in ('undo', 'pack') if plan.has(kind)]
+        found = [kind for kind in ('undo', 'pack', 'chain') if plan.has(kind)]
         if plan.fan is not None and plan.fan['read_only']:
             found.append('fallback')
         if plan.server.get('transaction_timeout'):
@@ -178,6 +178,7 @@ class Cast:
     def crashed(self, name: str) -> None:
         """A process was killed: what it was at has no end."""
         self._served.pop(name, None)
+        self.store.ended(self.processes[name])
         client = self._clients.pop(name, None)
         if client is not None:
             self._packed = max(self._packed, client.packed)
@@ -193,7 +194,7 @@ class Cast:
         if disk is None:
             disk = self.disks[name] = Disk(clock=self._disk_clock)
             if name == 'server':
-                write_file(disk, DATA, objects.image())
+                self.store.write(disk)
         process = self.processes[name] = self.world.process(name, disk)
         return process
 
@@ -219,7 +220,8 @@ class Cast:
             self.world.later(0.0, self._start_again, process, name)
         except (ClientStorageError, OSError, MemoryError, RuntimeError) as error:
             # also a server behind another one whose cache file cannot be opened
-            if 'faults' not in self._reasons and not isinstance(error, ClientDisconnected):
+            may_fail = 'faults' in self._reasons or self.faults.counts.get('database')
+            if not may_fail and not isinstance(error, ClientDisconnected):
                 raise
             self.world.note('failed to start', name, repr(error))
             self.world.later(0.0, self._start_again, process, name)
@@ -228,26 +230,28 @@ class Cast:
         if process is self.processes[name]:
             process.crash()
             process.disk.kill()
+            self.store.ended(process)
             self.world.later(1.0, self.restart, name)
 
     def _serve(self, process: Any) -> None:
-        options = {'system': process.system, **self.plan.server}
-        mend(DATA)
-        storage = FileStorage(DATA) if self.plan.sync is None else self._grouped(process)
-        self._run_server('server', StorageServer(PORTS['server'], {'1': storage}, **options))
+        self._serve_store('server', process, self.plan.server)
 
-    def _grouped(self, process: Any) -> GroupedFileStorage:
-        """Open a storage for which syncs are slow enough to be shared."""
-        storage, most, rng = GroupedFileStorage(DATA), self.plan.sync or 0.0, self.world.random
-        faults = process.disk.faults
-        faults.sleep = process.system.sleep
-        faults.sync_time = lambda: most * rng.random()
-        self.counts['grouped'] += 1
-        return storage
+    def _serve_store(self, name: str, process: Any, options: dict[str, Any]) -> None:
+        """Run a server in front of what is stored."""
+        if self.plan.database is not None:
+            options = {**options, 'poll_interval': self.plan.database['poll']}
+        storage = self.store.open(process)
+        server = StorageServer(PORTS[name], {'1': storage}, system=process.system, **options)
+        self._run_server(name, server)
 
     def _fan_out(self, process: Any) -> None:
         options = {'system': process.system, **(self.plan.fan or {})}
         file, cache_size = options.pop('file', False), options.pop('cache_size', 1_000_000)
+        if self.plan.shares_database:
+            self._serve_store(
+                'fan', process, {**self.plan.server, 'read_only': options['read_only']}
+            )
+            return
         storage = ClientStorage(
             [PORTS['server']],
             cache='/data/fan.zec' if file else None,
@@ -305,8 +309,12 @@ class Cast:
             process.system.wall_clock,
             self._expected,
             self.plan.has('pack'),
-            None if plan.through == ['server'] else self._path_of_fan,
+            None if not self._is_behind(plan) else self._path_of_fan,
         )
+
+    def _is_behind(self, plan: ClientPlan) -> bool:
+        """Return whether a client may be one of a server that is itself a client."""
+        return plan.through != ['server'] and not self.plan.shares_database
 
     def _path_of_fan(self) -> object:
         """Return the connection of the second server to the first, where pings go all the way: it
@@ -371,7 +379,7 @@ class Cast:
         contents = CacheContents(name, (cache.getLastTid() or z64).hex())
         for oid, tid, end in list(cache.contents()):
             found = cache.loadBefore(oid, p64(u64(tid) + 1))
-            if found is not None:
+            if found is not None and (found[1] == tid or not self.history.is_polled):
                 row = [oid.hex(), tid.hex(), end.hex() if end else None, digest(found[0])]
                 contents.records.append(row)
         self.history.caches.append(contents)
@@ -380,6 +388,5 @@ class Cast:
         self._note_cache(process, 'fan', self._fan)
 
     def _read_database(self, process: Any) -> None:
-        storage = FileStorage(DATA, read_only=True)
-        found = database(storage.iterator(), objects.value_of)
+        found = database(self.store.transactions(), objects.value_of)
         self.history.transactions, self.history.records = found.transactions, found.records

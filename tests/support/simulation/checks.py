@@ -115,6 +115,20 @@ def _acknowledged(history: History, attempt: Attempt, there: Transaction | None)
         yield 'wrong tid', f'{attempt} was acknowledged as {attempt.tid}, but is {there.tid}'
 
 
+def check_chains(history: History) -> Found:
+    """What may be committed only behind another transaction is not there without it."""
+    tids = {transaction.id: transaction.tid for transaction in history.transactions or ()}
+    for attempt in history.attempts:
+        if attempt.after is None or attempt.id not in tids:
+            continue
+        before = tids.get(attempt.after)
+        if before is None:
+            if not history.packed:  # else it may have gone
+                yield 'a hole in a chain', f'{attempt} is there, but not {attempt.after}'
+        elif before > tids[attempt.id]:
+            yield 'a chain out of order', f'{attempt} is in front of {attempt.after}'
+
+
 def check_contents(history: History) -> Found:
     """What is there is there as a whole, and as it was sent."""
     attempts = {attempt.id: attempt for attempt in history.attempts}
@@ -240,6 +254,7 @@ CHECKS: list[Callable[[History], Found]] = [
     check_calls,
     check_last,
     check_outcomes,
+    check_chains,
     check_contents,
     check_order,
     check_new_objects,

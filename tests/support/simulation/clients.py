@@ -162,6 +162,7 @@ _REASONS: dict[str, tuple[type[BaseException], ...]] = {
     'pack': (POSKeyError, UndoError),
     'fallback': (ReadOnlyError,),
     'timeout': (StorageTransactionError,),
+    'chain': (StorageTransactionError,),
     'faults': (OSError, MemoryError, RuntimeError, StorageError),
     'disk': (ValueError,),  # a FileStorage that has failed to finish closes its file
 }

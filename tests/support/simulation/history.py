@@ -61,6 +61,7 @@ class Attempt:
     :param tid: of its transaction.
     :param within: seconds that it may take.
     :param killed: whether its process was killed meanwhile.
+    :param after: the id of the attempt without which it must not be committed.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Attempt:
     error: str = ''
     within: float | None = None
     killed: bool = False
+    after: str | None = None
 
     def __str__(self) -> str:
         return f'{self.id} ({self.kind})'
@@ -178,6 +180,8 @@ class History:
     :param transactions: what the database holds in the end, the oldest first; None: not known.
     :param records: its revisions, [tid, digest of the data] by oid, the oldest first.
     :param packed: the database does not hold what was not current any more at this tid.
+    :param is_polled: whether a server finds out now and then what others have committed: then its
+        clients may be sent several transactions as one, and be just before one of them, or behind.
     """
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -187,6 +191,7 @@ class History:
     transactions: list[Transaction] | None = None
     records: dict[str, list[list[str]]] = field(default_factory=dict)
     packed: str = ''
+    is_polled: bool = False
     caches: list[CacheContents] = field(default_factory=list)
 
     def __post_init__(self) -> None:

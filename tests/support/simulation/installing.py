@@ -36,6 +36,7 @@ import ZEO.net.addresses
 import ZEO.net.loop
 import ZEO.net.stream
 import ZEO.net.tls_socket
+import ZEO.serving.backends.order
 import ZEO.serving.invalidations
 import ZEO.serving.reception
 import ZEO.serving.sizes
@@ -113,6 +114,7 @@ def _replacements(world: Any) -> Iterator[tuple[Any, str, Any]]:
     yield transaction._transaction, 'traceback', SimpleNamespace(**_NO_TRACEBACKS)
     for module in _SETS:
         yield module, 'set', OrderedSet
+    yield ZEO.serving.backends.order, 'frozenset', OrderedSet
 
 
 def _of_the_product(world: Any) -> Iterator[tuple[Any, str, Any, Any]]:
@@ -265,6 +267,9 @@ class OrderedSet(MutableSet[Any]):
 
     def discard(self, item: Any) -> None:
         self._items.pop(item, None)
+
+    def issuperset(self, others: Iterable[Any]) -> bool:
+        return all(one in self._items for one in others)
 
     def clear(self) -> None:
         self._items.clear()

@@ -105,7 +105,6 @@ MUTATIONS = [
         'serving.backends.guesses',
         '        if not view.is_behind(oid, snapshot):\n',
         '        if snapshot:\n',
-        'tests/serving/test_read_ahead_far.py',
     ),
     Mutation(
         'read-ahead-of-an-old-cache',
@@ -334,6 +333,21 @@ MUTATIONS = [
         'serving.filestorage',
         '                skip_oids(one, self._loop.system)\n',
         '                pass\n',
+    ),
+    Mutation(
+        'chain-with-a-hole',
+        'a chained transaction is committed though the one before it was not',
+        'serving.calls.chained',
+        '        if link.after is not None and link.after != self._last:\n',
+        '        if link.after is None and self._last is link:\n',
+    ),
+    Mutation(
+        'chain-behind-the-lost',
+        'a chained transaction is committed though the one before it has failed at its end',
+        'serving.calls.chained',
+        '        self._last = None\n        link.answer.fail(error)\n\n',
+        '        link.answer.fail(error)\n\n',
+        'tests/serving/test_chained.py',
     ),
     Mutation(
         'answer-before-sync',

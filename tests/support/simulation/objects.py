@@ -93,7 +93,7 @@ def image() -> bytes:
         storage = FileStorage(path)
         metadata = TransactionMetaData(description=SETUP.encode())
         storage.tpc_begin(metadata, SETUP_TID)
-        for oid, data in _records():
+        for oid, data in records():
             storage.store(oid, z64, data, '', metadata)
         storage.tpc_vote(metadata)
         storage.tpc_finish(metadata)
@@ -102,7 +102,8 @@ def image() -> bytes:
             return file.read()
 
 
-def _records() -> list[tuple[bytes, bytes]]:
+def records() -> list[tuple[bytes, bytes]]:
+    """Return each object of that database with its record."""
     made: dict[str, Any] = {
         key: Length() if key == 'n' else Tally() if key == 'p' else Node(key, _initial(key))
         for key in KEYS
@@ -111,6 +112,11 @@ def _records() -> list[tuple[bytes, bytes]]:
     root = PersistentMapping(made)
     found = [(z64, _dumped(root, oids))]
     return found + [(OIDS[key], _dumped(made[key], oids)) for key in KEYS]
+
+
+def record(key: str, value: Any) -> bytes:
+    """Return the record of an object without children that has a value."""
+    return _dumped(Node(key, value), {})
 
 
 def _dumped(one: Any, oids: dict[int, bytes]) -> bytes:

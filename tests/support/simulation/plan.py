@@ -23,6 +23,13 @@ Steps = list[list[Any]]
 PREEMPTED = {4: 0.005, 9: 0.05}
 
 
+#: What plans may have that a campaign can be restricted to.
+KINDS = ('database', 'grouped', 'chains')
+
+#: Steps that a simulated database does not know.
+_OF_FILES = ('undo', 'pack')
+
+
 @dataclass
 class ClientPlan:
     """One client.
@@ -55,6 +62,9 @@ class Plan:
     :param switches: the share of calls to the outside at which another thread may go on.
     :param pieces: the share of sends and receives that are cut into pieces.
     :param preempted: the share of statements before which another thread may go on.
+    :param database: of a plan whose storage is in a database: `latency` of a call in seconds, at
+        most; seconds between two polls, `poll`; `shared`: whether the second server is not a client
+        of the first, but a server of the same database. None: it is a FileStorage.
     :param sync: seconds of a sync of the server's disk, at most, where its storage is one in which
         a sync is for several transactions; None: it is another one.
     """
@@ -69,6 +79,7 @@ class Plan:
     pieces: float = 0.02
     preempted: float = 0.0
     sync: float | None = None
+    database: dict[str, Any] | None = None
 
     @classmethod
     def of_seed(cls, seed: int) -> Plan:
@@ -91,6 +102,17 @@ class Plan:
             raise ValueError(f'this is not a plan: {text[:80]}')
         clients = [ClientPlan(**one) for one in given.pop('clients', ())]
         return cls(**given, clients=clients)
+
+    @property
+    def shares_database(self) -> bool:
+        """Whether two servers have one database."""
+        return self.fan is not None and self.database is not None and self.database['shared']
+
+    def has_kind(self, kind: str) -> bool:
+        """Return whether it has something of :data:`KINDS`."""
+        if kind == 'chains':
+            return self.has('chain')
+        return (self.sync if kind == 'grouped' else self.database) is not None
 
     def has(self, *steps: str) -> bool:
         """Return whether any client does one of these steps."""
@@ -137,8 +159,10 @@ class _Maker:
         self._of_stops(plan)
         if plan.fan is not None:
             plan.fan['cache_size'] = Random(f'fan {self._seed}').choice((2_000, 1_000_000))
+        self._of_database(plan)
+        self._of_chains(plan)
         grouped = Random(f'grouped {self._seed}')
-        if grouped.random() < 0.5:
+        if grouped.random() < 0.5 and plan.database is None:
             plan.sync = grouped.choice((0.005, 0.05, 0.3))
         plan.faults.sort(key=lambda fault: fault[0])
         return plan
@@ -332,6 +356,54 @@ class _Maker:
                 back = random.choice((0.0, 0.3, 3.0))
                 plan.faults.append([time, 'stop', name, seconds, back])
                 time += seconds + back + random.random()
+
+    def _of_database(self, plan: Plan) -> None:
+        """Have the storage in a database in some plans, mostly with another server that commits
+        there as well.
+        """
+        random = Random(f'database {self._seed}')
+        if random.random() > 0.3:
+            return
+        plan.database = {
+            'latency': random.choice((0.0005, 0.005, 0.05)),
+            'poll': random.choice((0.05, 0.5, 5.0)),
+            'shared': random.random() < 0.8,
+        }
+        if plan.server['transaction_timeout'] == 0.05 and plan.database['latency'] > 0.001:
+            plan.server['transaction_timeout'] = 5
+        for client in plan.clients:
+            for life in client.lives:
+                life[:] = [[one for one in steps if one[0] not in _OF_FILES] for steps in life]
+        if plan.fan is None and random.random() < 0.6:
+            plan.fan = {'read_only': False, 'msgpack': random.random() < 0.5, 'file': False}
+            for client in plan.clients:
+                client.through = random.choice((['server'], ['fan'], ['server', 'fan']))
+        for _ in range(random.choice((0, 0, 1, 2))):
+            time = random.choice((0.02, 0.1, 0.5)) * random.random()
+            seconds = random.choice((0.01, 0.3, 3.0, 15.0))
+            plan.faults.append([time, 'database', random.choice(('lost', 'away')), seconds])
+
+    def _of_chains(self, plan: Plan) -> None:
+        """Have one more client in some plans, which does not wait for its commits."""
+        random = Random(f'chains {self._seed}')
+        if random.random() > 0.25:
+            return
+        client = ClientPlan('k', [], list(plan.clients[-1].through), random.random() < 0.3)
+        client.options = {'wait_timeout': 5, 'cache_size': 20_000 + 200_000 * client.file}
+        steps: Steps = []
+        for _ in range(random.randint(2, 5)):
+            keys = random.sample([*objects.LISTS, *objects.REGISTERS], random.randint(2, 6))
+            steps.append(['chain', random.choice((0.0, 0.0, 0.001, 0.02)), *keys])
+            steps.append(['sleep', random.choice((0.001, 0.05, 0.3))])
+        client.lives = [[steps]]
+        plan.clients.append(client)
+        for name, share in (('reset', 0.3), ('crash', 0.2)):
+            if random.random() < share:
+                time = random.choice((0.02, 0.1, 0.5)) * random.random()
+                if name == 'reset':
+                    plan.faults.append([time, name, 'k', None, random.choice((0, 300, 1000))])
+                else:
+                    plan.faults.append([time, name, 'server', 0.3, 'crash'])
 
     def _failing(self, time: float, process: str) -> list[Any]:
         random = self._random

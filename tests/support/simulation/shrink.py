@@ -91,6 +91,8 @@ def candidates(plan: Plan) -> Iterator[Plan]:
     for name, value in _SERVER.items():
         if plan.server.get(name) != value:
             yield replace(plan, server={**plan.server, name: value})
+    if plan.database is not None and not any(fault[1] == 'database' for fault in plan.faults):
+        yield replace(plan, database=None)
     if plan.sync is not None:
         yield replace(plan, sync=None)
     if plan.latency != 0.0002:

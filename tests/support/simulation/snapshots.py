@@ -136,5 +136,13 @@ def check_snapshots_exist(history: History) -> Found:
         snapshot = attempt.snapshot
         if history.transactions is None or snapshot is None or attempt.kind == 'historical':
             continue
+        if history.is_polled and not tids.isdisjoint(_beside(snapshot)):
+            continue
         if snapshot not in tids and snapshot > history.packed and snapshot != '0' * 16:
             yield 'snapshot of nothing', f'{attempt} is at {snapshot}'
+
+
+def _beside(tid: str) -> Iterator[str]:
+    """Yield the tids before and after one."""
+    for change in (-1, 1):
+        yield f'{int(tid, 16) + change:016x}'

@@ -17,6 +17,7 @@ from ZODB.POSException import POSKeyError
 from ZODB.utils import p64, u64
 
 from support.simulation import objects
+from support.simulation.chains import Chain
 from support.simulation.clients import LONGEST, Client, GivenUp, Resource
 from support.simulation.history import COMMITTED, READ, REFUSED, Attempt
 from ZEO.Exceptions import ClientDisconnected
@@ -168,6 +169,10 @@ class Worker:
             self._join(vote)
 
         self._transaction('transaction', add)
+
+    def do_chain(self, pause: float, *keys: str) -> None:
+        """Commit one change after the other, and do not wait in between."""
+        Chain(self._client, pause).run(list(keys))
 
     def do_make(self, box: str, count: int) -> None:
         """Make objects, and put them into a box."""
