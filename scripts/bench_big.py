@@ -4,6 +4,7 @@
     python scripts/bench_big.py start --objects 1000000,5000000     with and without an index
     python scripts/bench_big.py indexed --objects 50000000          with an index, mostly holes
     python scripts/bench_big.py pack --objects 300000               what clients wait meanwhile
+    python scripts/bench_big.py commit --objects 1000000            the same beside one large commit
 
 Enters: a number of objects. Leaves: files in a temporary directory, which is removed at the end; a
 line of figures for each. Fails: with the server's last words where it does not start.
@@ -16,6 +17,7 @@ since no start with an index looks there.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import pickle
 import sys
@@ -24,6 +26,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 TOP = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TOP / 'scripts'), str(TOP / 'tests')]
@@ -188,7 +191,60 @@ def measure_pack(objects: int) -> None:
         )
 
 
-MEASURES = {'start': measure_start, 'indexed': measure_indexed, 'pack': measure_pack}
+def measure_commit(objects: int) -> None:
+    """Commit all objects in one transaction, and print for how long loads of others waited, beside
+    200 connections; how long this process waits for a processor is part of that.
+    """
+    for kind in ('grouped', 'file'):
+        make_file(AT_ONCE)
+        for former in Path().glob('Data.fs.*'):
+            former.unlink()
+        servers.STORAGES['measured'] = servers.STORAGES[kind]
+        with Server('measured') as server:
+            others = [open_client(server.address) for _ in range(200)]
+            ended, waits = threading.Event(), []
+            seconds, cpu = time.perf_counter(), server.cpu()
+            writer = multiprocessing.get_context('spawn').Process(
+                target=_commit_many, args=(server.address, objects)
+            )
+            thread = threading.Thread(
+                target=lambda server=server, ended=ended, waits=waits: waits.extend(
+                    _latencies(server, 'load', ended)
+                )
+            )
+            thread.start()
+            writer.start()
+            writer.join()
+            time.sleep(3.0)  # what is left of it
+            ended.set()
+            thread.join()
+            seconds, cpu = time.perf_counter() - seconds, server.cpu() - cpu
+            for other in others:
+                other.close()
+        waits.sort()
+        print(
+            f'{objects:>11,} objects in one transaction of a {kind} storage: {seconds:.1f} s (CPU '
+            f'{cpu:.1f} s); {len(waits):,} loads beside it: median '
+            f'{waits[len(waits) // 2] * 1e3:.1f} ms, 99.9 % within '
+            f'{waits[len(waits) * 999 // 1000] * 1e3:.0f} ms, longest {waits[-1] * 1e3:.0f} ms',
+            flush=True,
+        )
+
+
+def _commit_many(address: Any, objects: int) -> None:
+    """In a process of its own: commit new objects."""
+    storage = open_client(address, cache_size=0)
+    first = 1 << 32
+    commit(storage, (p64(first + number) for number in range(objects)), z64, record())
+    storage.close()
+
+
+MEASURES = {
+    'commit': measure_commit,
+    'start': measure_start,
+    'indexed': measure_indexed,
+    'pack': measure_pack,
+}
 
 
 def main(argv: list[str]) -> None:

@@ -48,6 +48,7 @@ class Both:
         self.storages = FileStorage(str(self.paths[0])), FewCallsFileStorage(str(self.paths[1]))
         self.random = random.Random(seed)
         self.serials = {}
+        self.written_ahead = 0  # transactions
         self.made = Counter()  # calls, and whether they could be made
 
     def call(self, name, *args):
@@ -77,6 +78,18 @@ class Both:
         changed = set()
         is_good = all(self.change(meta, tid, changed) for _ in range(rng.randrange(5)))
         if is_good and rng.random() < 0.9:
+            few = self.storages[1]
+            if rng.random() < 0.5:  # as a server does
+                steps = few.voting(meta)
+                if rng.random() < 0.2:
+                    next(steps, None)
+                    self.call('tpc_abort', meta)
+                    assert not any(True for _ in steps)
+                    self.compare()
+                    return
+                for _ in steps:
+                    self.call('getTid', OID)
+                self.written_ahead += bool(few.written_ahead)
             self.call('tpc_vote', meta)
             self.compare()
             self.call('getTid', OID)  # reads next to what is not finished
@@ -119,6 +132,7 @@ class Both:
 def test_the_files_are_equal_at_each_step(tmp_path, monkeypatch, most, is_direct):
     monkeypatch.setattr(few_calls, 'MOST_IN_MEMORY', most)
     monkeypatch.setattr(few_calls, 'KEPT_IN_MEMORY', 1000)
+    monkeypatch.setattr(few_calls, 'COPIED_AT_ONCE', 700)
     if not is_direct:  # as on Windows
         monkeypatch.delattr(os, 'pwrite')
         monkeypatch.delattr(os, 'pread')
@@ -130,6 +144,7 @@ def test_the_files_are_equal_at_each_step(tmp_path, monkeypatch, most, is_direct
             both.compare()
     for name in 'store', 'restore', 'deleteObject', 'undo', 'tpc_finish', 'tpc_abort', 'pack':
         assert both.made[name, True], name
+    assert both.written_ahead
     assert both.made['store', False] and both.made['undo', False]
     for storage in both.storages:
         storage.close()

@@ -9,7 +9,8 @@ long as it is small, and written with one call. As with FileStorage it has the m
 not finished from the vote on, and loses that mark when it finishes. The tids of the records that
 were written last are remembered; that of another one is read with one call.
 
-What is unusual is left to FileStorage's own methods: large transactions, conflicts, undo.
+What is unusual is left to FileStorage's own methods: large transactions, conflicts, undo. A server
+has a large transaction written in short steps before the vote (:meth:`FewCallsFileStorage.voting`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+from collections.abc import Iterator
 from struct import Struct
 from typing import Any
 
@@ -30,6 +32,9 @@ MOST_IN_MEMORY = 1024 * 1024
 
 #: Bytes of that memory that stay from one transaction to the next.
 KEPT_IN_MEMORY = 64 * 1024
+
+#: Bytes of a large transaction that are copied at a time, which takes 1 ms.
+COPIED_AT_ONCE = 1024 * 1024
 
 #: Records whose tids are remembered, at some 150 bytes each.
 MOST_TIDS = 10_000
@@ -61,6 +66,11 @@ class FewCallsFileStorage(FileStorage):
 
     _collected: _Collected | None = None  # nothing is, where it is read-only
     _is_copied = False  # whether records may have another tid than their transaction
+    #: Whether the transaction takes long to vote for, so that :meth:`voting` is worth its call.
+    is_large = False
+
+    #: Bytes of records of a large transaction that are in the file before its vote.
+    written_ahead = 0
     _file: Any
     _oid: bytes
     _tfile: Any
@@ -91,6 +101,7 @@ class FewCallsFileStorage(FileStorage):
         collected.seek(0)
         if self._tfile is not collected:
             self._tfile = self._tfmt._file = collected
+            self.is_large, self.written_ahead = False, 0
 
     def _make_room(self, size: int) -> None:
         """See that so many bytes of the transaction may come: in the file, past the bound."""
@@ -98,6 +109,7 @@ class FewCallsFileStorage(FileStorage):
         if collected is not None and self._tfile is collected:
             end = collected.tell()
             if end + size > MOST_IN_MEMORY:
+                self.is_large = True
                 file = self._tfile = self._tfmt._file = collected.file
                 file.seek(0)
                 file.write(collected.getvalue()[:end])
@@ -154,13 +166,57 @@ class FewCallsFileStorage(FileStorage):
 
     # Writing.
 
+    def voting(self, transaction: Any) -> Iterator[None]:
+        """Write what is large of a transaction before it is voted for, in steps of a millisecond;
+        nothing may be stored any more.
+        """
+        with self._lock:
+            collected, file = self._collected, self._tfile
+            if transaction is not self._transaction or collected is None or file is collected:
+                return
+            length = file.tell()
+            file.flush()
+            size = self._thl + length
+            self._nextpos = self._pos + size + 8  # from now on, an abort cuts off what there is
+            self._write_ahead(b''.join((self._header(size), *self._ude)), self._pos)
+        done, begin = 0, self._pos + self._thl
+        while done < length:
+            with self._lock:
+                if transaction is not self._transaction:  # it was aborted
+                    return
+                data = read_at(file, min(COPIED_AT_ONCE, length - done), done)
+                if not data:
+                    raise OSError(errno.EIO, 'the temporary file of the transaction was cut')
+                self._write_ahead(data, begin + done)
+                done += len(data)
+                if done == length:
+                    self.written_ahead = length
+            yield
+
+    def _write_ahead(self, data: bytes, place: int) -> None:
+        try:
+            write_at(self._file, data, place)
+        except BaseException:
+            self._file.truncate(self._pos)
+            self._files.flush()
+            raise
+
+    def _header(self, size: int) -> bytes:
+        user, description, extension = self._ude
+        lengths = len(user), len(description), len(extension)
+        return _transaction_header(self._tid, size, b'c', *lengths)
+
     def tpc_vote(self, transaction: Any) -> Any:
         with self._lock:
             if transaction is not self._transaction:
                 raise StorageTransactionError('tpc_vote called with wrong transaction')
             collected = self._collected
             if collected is None or self._tfile is not collected:
-                return super().tpc_vote(transaction)
+                if not self.written_ahead:
+                    return super().tpc_vote(transaction)
+                size = self._thl + self.written_ahead
+                self._write_ahead(p64(size), self._pos + size)
+                return self._resolved
             length = collected.tell()
             user, description, extension = self._ude
             size = self._thl + length

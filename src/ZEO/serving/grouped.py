@@ -13,6 +13,10 @@ After a sync that has failed it is not known what the disk holds of the transact
 before, and the system takes their pages for written: another sync would succeed, with nothing
 behind it. So they are cut off, in the file as well as in memory, and no other transaction begins
 before the file was opened again. Everything before them can still be read.
+
+A transaction of very many objects is no long moment for a server: it is written in steps before its
+vote, synced by a thread before it finishes, and its places lie over the index
+(:mod:`ZEO.serving.merging_index`) until they were merged in steps as well.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +36,16 @@ from ZEO.net.system import System
 from ZEO.serving.blob_syncs import sync_files
 from ZEO.serving.crash_safety import replace_index, sync_directory
 from ZEO.serving.few_calls import FewCallsFileStorage
+from ZEO.serving.merging_index import AT_ONCE, MergingIndex
 
 log = logging.getLogger('ZEO.StorageServer')
 
 #: Blobs of a transaction, and bytes of each, that take hardly longer to sync than records.
 FEW_BLOBS, SMALL_BLOB = 2, 100_000
+
+#: Objects of a transaction from which on they are merged into the index afterwards: the index takes
+#: that many within 5 ms.
+LATER_MERGED = 5000
 
 
 @dataclass(slots=True)
@@ -66,11 +76,19 @@ class GroupedFileStorage(FewCallsFileStorage):
     #: Starts threads in which files of blobs are synced; None: the thread that calls does it.
     system: System | None = None
 
+    #: Called when there is something to :meth:`merge`, which is then to be called until it is done.
+    #: None: transactions put all places into the index before they end.
+    merge_soon: Callable[[], None] | None = None
+
     #: Whether nothing of what was not synced is left on the disk, if a sync has failed.
     is_cut = False
 
+    _index: Any
+    _index_get: Any
+    _tindex: dict[bytes, int]
     _ltid: bytes
     _unsynced: Any = None  # the transaction that is to be written only
+    _new_objects: int | None = None  # of the transaction that was voted for, if it is large
     _index_waits = False  # whether a saved index has what is not synced
 
     def _initIndex(self, index: Any, tindex: Any) -> None:
@@ -88,6 +106,23 @@ class GroupedFileStorage(FewCallsFileStorage):
         with self._lock:
             self._check()
             return super().tpc_vote(transaction)
+
+    def voting(self, transaction: Any) -> Iterator[None]:
+        """Also count how many objects are new."""
+        yield from super().voting(transaction)
+        places = self._tindex
+        if self.merge_soon is None or len(places) < LATER_MERGED:
+            return
+        oids, new, index = list(places), 0, self._index
+        for start in range(0, len(oids), AT_ONCE):
+            new += sum(oid not in index for oid in oids[start : start + AT_ONCE])
+            yield
+        if transaction is self._transaction and places is self._tindex:
+            self._new_objects = new
+
+    def _clear_temp(self) -> None:
+        super()._clear_temp()
+        self._new_objects = None
 
     def postpone_sync(self, transaction: Any) -> None:
         """Have tpc_finish only write this transaction, which was voted for. It is permanent when a
@@ -122,10 +157,35 @@ class GroupedFileStorage(FewCallsFileStorage):
             places = [(oid, self._index.get(oid)) for oid in self._tindex]
             self._written.append(_Written(tid, self._pos, self._ltid, places, self.dirty_oids))
         self._pos = self._nextpos
-        self._index.update(self._tindex)
+        if self._new_objects is not None and is_synced:
+            self._put_over(self._new_objects)
+        else:
+            self._index.update(self._tindex)
         self._ltid = tid
         self._note_tids()
         self._blob_tpc_finish()
+
+    # Merging what was put over the index.
+
+    def _put_over(self, new: int) -> None:
+        index = self._index
+        is_first = not isinstance(index, MergingIndex)
+        if is_first:
+            index = MergingIndex(index, self._lock)
+        index.push(self._tindex, new)
+        self._index, self._index_get, self._tindex = index, index.get, {}
+        if is_first and self.merge_soon is not None:
+            self.merge_soon()
+
+    def merge(self) -> bool:
+        """Merge a part of what was put over the index; return whether there is more."""
+        with self._lock:
+            index = self._index
+            if not isinstance(index, MergingIndex):
+                return False
+            if not index.merge():
+                self._index, self._index_get = index.base, index.base.get
+            return self._index is index
 
     # Syncing.
 
@@ -153,6 +213,22 @@ class GroupedFileStorage(FewCallsFileStorage):
             while written and written[0].tid <= last:
                 written.popleft()
         return last
+
+    def sync_ahead(self) -> None:
+        """Have on the disk what was written of the transaction that was voted for; in any thread.
+
+        :raises StorageError: as :meth:`sync`, when the disk fails.
+        :raises ClientDisconnected: as well.
+        """
+        self._check()
+        try:
+            self._sync_blobs(list(self.dirty_oids))
+            self._sync_file()
+        except BaseException as error:  # which is raised again as what it means
+            with self._files.write_lock(), self._lock:
+                if self.failure is None:
+                    self._fail(error)
+                raise self.outcome() from error
 
     def _unsynced_blobs(self) -> list[tuple[bytes, bytes]]:
         return [blob for one in self._written for blob in one.blobs]

@@ -29,6 +29,7 @@ from ZEO.files import remove_if_there
 from ZEO.net.loop import Loop
 from ZEO.serving.grouped import GroupedFileStorage
 from ZEO.serving.later import Later
+from ZEO.serving.merging_index import MergingIndex
 from ZEO.wire.quoting import explained
 
 log = logging.getLogger('ZEO.StorageServer')
@@ -124,12 +125,13 @@ def _saved_up_to(storage: FileStorage) -> int:
 def save(storage: FileStorage) -> bool:
     """Save the index; from any thread, while others commit.
 
-    :returns: False where there is nothing to save, or another index was saved meanwhile.
+    :returns: False where there is nothing to save, the index is not whole at this moment, or
+        another one was saved meanwhile.
     :raises OSError: when the disk fails, and whatever a sync raises.
     """
     with storage._lock:
         index, end, saved = storage._index, storage._pos, storage._saved
-        if not index._data:
+        if isinstance(index, MergingIndex) or not index._data:
             return False
         data = open(storage._file_name, 'rb')
     temporary = storage._file_name + '.index.saving_tmp'
@@ -139,13 +141,19 @@ def save(storage: FileStorage) -> bool:
         if isinstance(storage, GroupedFileStorage):
             storage.sync()  # all that the index names has to be on the disk
         with storage._lock:
-            if storage._index is not index or storage._saved != saved or storage._file.closed:
+            if _base(storage) is not index or storage._saved != saved or storage._file.closed:
                 return False
             os.replace(temporary, storage._file_name + '.index')
             storage._saved += 1
         return True
     finally:
         remove_if_there(temporary)
+
+
+def _base(storage: FileStorage) -> Any:
+    """Return the index, or the one below what is merged into it."""
+    index = storage._index
+    return index.base if isinstance(index, MergingIndex) else index
 
 
 class _Snapshot(FileStorageFormatter):
@@ -171,7 +179,8 @@ class _Snapshot(FileStorageFormatter):
             with self._storage._lock:
                 bucket = self._index._data.get(prefix)
                 places = b'' if bucket is None else bucket.toString()
-                end = self._storage._pos if self._storage._index is self._index else 0
+                # what is not merged yet has the former place, to which the new one is set back
+                end = self._storage._pos if _base(self._storage) is self._index else 0
             self._read_on(end)
             before = self._before.get(prefix)
             if before is not None:

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from transaction.interfaces import TransientError
-from ZODB.POSException import StorageError
+from ZODB.POSException import POSError, StorageError
 from ZODB.utils import maxtid
 
 from ZEO.Exceptions import ClientDisconnected
@@ -51,6 +51,9 @@ LONGEST_GATHERING = 0.1
 #: Seconds that a sync may take before its clients hear that the outcome is not known.
 LONGEST_SYNC = 60.0
 
+#: Bytes of a transaction that a thread syncs before it is finished: they take 20 ms and more.
+LARGE = 4 << 20
+
 #: Objects of a transaction from which on it is synced alone: what it replaces is kept until then.
 MOST_OBJECTS = 10_000
 
@@ -69,6 +72,7 @@ class GroupBackend(HidingBackend):
     ) -> None:
         super().__init__(name, storage, loop, workers, options)
         storage.system = loop.system
+        storage.merge_soon = partial(loop.from_thread, self._merge)
         self.syncing = Syncing(loop, storage, self._synced, self._sync_failed)
         self._unsynced: list[tuple[bytes, int]] = []  # tids and bytes of what is written
         #: A transaction for which there is no room before the next sync.
@@ -149,11 +153,34 @@ class GroupBackend(HidingBackend):
 
     def _alone(self, commit: Committing) -> bytes | Later:
         """Write and sync one, in this thread."""
+        if self._storage.written_ahead > LARGE:
+            return self._synced_ahead(commit)
         now = self._loop.system.now
         began = now()
         answer = super().finish(commit)
         self.syncing.note(now() - began, 1)
         return answer
+
+    def _synced_ahead(self, commit: Committing) -> bytes | Later:
+        """Have a thread sync what is written of a large one, then finish it."""
+        answer = Later()
+        self._storage.written_ahead = 0
+
+        def failed(error: BaseException) -> None:
+            self._loop.attempt(partial(commit.phase.failed, commit, error))
+            answer.fail(error)
+
+        try:
+            syncing = self.compute(self._storage.sync_ahead)
+        except POSError:  # there are no more threads
+            return self._alone(commit)
+        syncing.then(lambda _: self._finish_postponed(commit, answer), failed)
+        return answer
+
+    def _merge(self) -> None:
+        """Merge for a moment into the index what a large transaction has put over it."""
+        if self._storage.merge():
+            self._loop.next_turn(self._merge)
 
     def _write(self, commit: Committing) -> Later:
         """Write one; have it synced with others."""

@@ -184,6 +184,11 @@ class Commit:
             if self.phase is not PREPARING:
                 return
         if not self.conflicts:
+            if getattr(storage, 'is_large', False):  # only ours says so
+                for _ in storage.voting(self.transaction):
+                    yield
+                    if self.phase is not PREPARING:
+                        return
             self.note_new_serials(storage.tpc_vote(self.transaction))
             if len(self.changed) > MANY:
                 self.announced = BigInvalidation(self.changed, self.hosted.peers.protocols())
