@@ -55,6 +55,8 @@ class Account:
         first = limits.transactions * FIRST_SPACE  # of all transactions that it may have
         #: Bytes of records that each of its transactions may have without asking.
         self.first_space = FIRST_SPACE if first <= limits.commit_memory // 2 else 0
+        #: Bytes of memory that they take; on the account from the beginning of each to its end.
+        self.prepaid = self.first_space + FIRST_OPERATIONS * OVERHEAD if self.first_space else 0
         self._most_memory = limits.commit_memory - (first if self.first_space else 0)
         self.operations = 0  # in memory
         self.memory = 0  # bytes of their records

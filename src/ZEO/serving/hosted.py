@@ -140,7 +140,10 @@ class HostedStorage:
         :param announced: that invalidation, where it has been encoded before.
         """
         self._note(tid, oids)
-        self.stats.invalidations += len(self.peers) - (committer in self.peers)
+        others = len(self.peers) - (committer in self.peers)
+        self.stats.invalidations += others
+        if not others:
+            return
         if announced is None:
             self.peers.send(committer, 'invalidateTransaction', tid, oids)
         else:

@@ -28,15 +28,17 @@ from ZEO.serving.answers import Answers
 from ZEO.serving.calls.family import Call
 from ZEO.serving.calls.registered import Registered
 from ZEO.serving.calls.session import Unregistered
+from ZEO.serving.calls.small_commits import SmallCommits
 from ZEO.serving.dispatch import dispatch
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.intake import Intake
 from ZEO.serving.read_ahead.ahead import Ahead
 from ZEO.serving.visits import Visit, how_served
 from ZEO.wire.calls import OF_CLIENT
-from ZEO.wire.messages import Codec, Message
+from ZEO.wire.messages import Codec, EchoedId, Message
 from ZEO.wire.quoting import explained, quoted
 from ZEO.wire.session import ServerSession, status_report
+from ZEO.wire.small_commits import SMALL_COMMIT, parts
 
 
 @dataclass
@@ -86,6 +88,8 @@ class Peer:
         self._load: Callable[[Message], None] | None = None
         #: The same for one that comes alone.
         self._load_one: Callable[[Message], None] | None = None
+        #: What makes its usual commits, once there was one.
+        self._small: SmallCommits | None = None
         self._stage: Unregistered | Registered = Unregistered(
             self, service.storages, service.passwords
         )
@@ -227,6 +231,10 @@ class Peer:
             (message,) = messages
             if message[2] == 'loadBefore' and self._load_one is not None and not message[1]:
                 self._load_one(message)
+            elif message[2] is SMALL_COMMIT:
+                self._small_commit(message)
+            elif message[2] == 'tpc_finish' and self._small and type(message[0]) is EchoedId:
+                self._small.finish(message)
             else:
                 dispatch(self, message)
             return True
@@ -242,6 +250,16 @@ class Peer:
             if channel.is_full or now() > until:
                 return False
         return True
+
+    def _small_commit(self, message: Message) -> None:
+        """A transaction has come whole."""
+        small, stage = self._small, self._stage
+        if small is None and isinstance(stage, Registered):
+            small = self._small = stage.small_commits(self.answers, self._channel)
+        if small is None or not small.vote(message):
+            for part in parts(message):
+                if not self._channel.is_closed:
+                    dispatch(self, part)
 
     def probed(self) -> None:
         """Answer a monitoring program."""

@@ -50,18 +50,20 @@ class Sizes:
         return self._found if is_early else self.now()
 
     def send(self, client: Any) -> None:
-        """Send the sizes to a client; expensive ones are sent late instead of often."""
+        """Send the sizes to a client that has committed."""
+        self._clients.send_info(client, self.after_commit(client))
+
+    def after_commit(self, client: Any) -> dict[str, Any]:
+        """Return what a client is to be sent now; expensive ones are sent late instead of often."""
         if not self._next_look:
-            self._clients.send_info(client, self.now())
-            return
+            return self.now()
         wait = self._next_look - self._loop.system.now()
         if wait <= 0:
-            self._clients.send_info(client, self.now())
-            return
-        self._clients.send_info(client, self._found)
+            return self.now()
         if not self._owed:
             self._loop.later(wait, self._send_late)
         self._owed.add(client)
+        return self._found
 
     def _send_late(self) -> None:
         owed, self._owed = self._owed & self._clients.keys(), set()

@@ -61,10 +61,10 @@ class SlowLog:
 
     def commit(self, commit: Commit, now: float) -> None:
         """A transaction gives back the commit lock, or the wish for it."""
-        asked = commit.times.asked
+        asked = commit.asked
         if asked and 0 < self.times.commit <= now - asked:
-            parts = commit.times.parts(now)
-            how = 'committed' if commit.error is None and commit.times.finishing else 'given up'
+            parts = commit.parts(now)
+            how = 'committed' if commit.error is None and commit.finishing else 'given up'
             self._note('commit', commit.peer, now - asked, parts, f'{len(commit.changed)} objects')
             commit.peer.report(
                 logging.WARNING,

@@ -78,9 +78,9 @@ class Transactions:
         :param size: bytes of what it says about itself.
         """
         self.commits[txn_id] = commit
-        commit.size = OVERHEAD + size
+        commit.size, commit.prepaid = OVERHEAD + size, self._account.prepaid
         self._held += commit.size
-        self._account.keep(commit.size + commit.log.prepaid)
+        self._account.keep(commit.size + commit.prepaid)
 
     def find(self, txn_id: Any) -> Commit:
         """Return a transaction."""
@@ -97,9 +97,9 @@ class Transactions:
             commit = self.commits.pop(txn_id, None)
         except TypeError:
             return None
-        if commit is not None:
+        if commit is not None and commit.size:
             self._held -= commit.size
-            self._account.keep(-commit.size - commit.log.prepaid)
+            self._account.keep(-commit.size - commit.prepaid)
         return commit
 
     def take_all(self) -> list[Commit]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from struct import Struct
+from typing import Any
 
 from ZEO.Exceptions import ProtocolError
 
@@ -70,6 +71,10 @@ class FrameReader:
         #: Called with the bytes that a large frame is about to take, before it grows, and with 0
         #: when it is complete.
         self.watch: Callable[[int], None] | None = None
+        #: Given all that has come where that may be several frames; what it returns, unless it is
+        #: None, stands for them.
+        self.several: Callable[[bytes], Any] | None = None
+        self.found: Any = None  # what it has returned, until it is taken
 
     @property
     def arrived(self) -> int:
@@ -99,11 +104,16 @@ class FrameReader:
         if not self._rest and count - 4 == SIZE.unpack_from(scratch)[0] <= self.limit:
             # exactly one frame, the most frequent case
             return [scratch[4:count].tobytes()]
-        return self._split(b''.join((self._rest, scratch[:count])))  # one copy
+        data = b''.join((self._rest, scratch[:count]))  # one copy
+        if self.several is not None and not self._rest and count <= self.limit:
+            self.found = self.several(data)
+            if self.found is not None:
+                return []
+        return self._split(data)
 
     def drop(self) -> None:
         """Free the memory of an incomplete frame: the stream has ended, but this object may not."""
-        self._large = self._lent = self.watch = None
+        self._large = self._lent = self.watch = self.several = None
         self._rest = b''
 
     def _received_large(self, count: int) -> list[bytes | bytearray]:

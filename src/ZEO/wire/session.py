@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ZEO.Exceptions import ProtocolError
-from ZEO.wire import messages
+from ZEO.wire import messages, small_commits
 from ZEO.wire.checks import MAX_PARTS
 from ZEO.wire.frames import FrameReader, frame
 from ZEO.wire.messages import Codec, Message
@@ -84,7 +84,10 @@ class ServerSession(_Session):
         assert decode is not None
         if len(found) == 1:
             return (decode(found[0]),)
-        return map(decode, found) if found else ()
+        if found:
+            return map(decode, found)
+        together, self._frames.found = self._frames.found, None
+        return () if together is None else (together,)
 
     @property
     def arrived(self) -> int:
@@ -119,6 +122,8 @@ class ServerSession(_Session):
         message = self.codec.decode_first(data)
         if message[2] == 'register':
             self._decode = self.codec.decode_request
+            if self.codec.name == b'Z5':
+                self._frames.several = small_commits.read
         return message
 
 

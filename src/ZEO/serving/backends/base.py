@@ -45,8 +45,14 @@ class Committing(Protocol):
     def oids(self) -> list[bytes]:
         """Return what it has changed."""
 
+    #: Its stores, where they came with the vote.
+    together: list[tuple[bytes, bytes, bytes]] | None
+
     def steps(self) -> Iterator[None]:
         """Give the storage everything, a bit between two yields, and have it vote."""
+
+    def take_together(self) -> None:
+        """Do the same at once, where the stores came with the vote."""
 
 
 class Reader(Client, Protocol):
@@ -72,6 +78,9 @@ class Backend(ABC):
 
     #: Extensions of the protocol that this kind of storage does not have.
     without_extensions: frozenset[str] = frozenset()
+
+    #: Whether it takes at once what came together, see :mod:`ZEO.serving.calls.small_commits`.
+    takes_together = False
 
     #: How many transactions may be committed at a time.
     parallel = 1

@@ -14,15 +14,18 @@ from typing import Any
 from ZODB.POSException import ReadOnlyError
 
 from ZEO.Exceptions import AuthError
+from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
 from ZEO.serving.access.identity import ASK
 from ZEO.serving.access.rules import Right
+from ZEO.serving.answers import Answers
 from ZEO.serving.calls.blobs import SendingBlobs, StoringBlobs
 from ZEO.serving.calls.family import Call, Client, Family
 from ZEO.serving.calls.following import FollowingCalls
 from ZEO.serving.calls.iterating import IteratingCalls
 from ZEO.serving.calls.reading import ReadingCalls
 from ZEO.serving.calls.session import SessionCalls
+from ZEO.serving.calls.small_commits import SmallCommits
 from ZEO.serving.calls.transactions import TransactionCalls
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Later, Workers
@@ -77,6 +80,14 @@ class Registered:
         if threads is not None and method.waits is Waits.IN_WORKER:
             run = partial(_in_worker, threads, self._client, run)
         return Call(method, method.arguments.check, run)
+
+    def small_commits(self, answers: Answers, channel: Channel) -> SmallCommits | None:
+        """Return what makes the client's usual commits; None where each message has its own way."""
+        if not self.hosted.backend.takes_together or self._refusal(OF_CLIENT['vote']) is not None:
+            return None
+        calls = self._family(TransactionCalls)
+        assert isinstance(calls, TransactionCalls)
+        return SmallCommits(self._client, self.hosted, calls, answers, channel, self._loop)
 
     def close(self) -> None:
         """The client is gone: give back what its calls have left open."""

@@ -111,19 +111,26 @@ class TransactionCalls(Family):
         return commit.phase.vote(commit)
 
     def tpc_finish(self, txn_id: Any) -> Any:
+        tid = self.finish(txn_id)
+        if isinstance(tid, Later):
+            return self.finished_later(txn_id, tid)
+        return self._told(txn_id, tid)
+
+    def finish(self, txn_id: Any) -> bytes | Later:
+        """Make a transaction permanent; when it is, it is :meth:`finished`."""
         commit = self.open.find(txn_id)
         try:
-            tid = commit.phase.finish(commit)
+            return commit.phase.finish(commit)
         except BaseException:
             if commit.phase.is_over:
                 # so that no abort has to come for it, as none does from most clients
                 self._forget(txn_id)
             raise
-        return (
-            self._finished_later(txn_id, tid)
-            if isinstance(tid, Later)
-            else self._finished(txn_id, tid)
-        )
+
+    def finished(self, txn_id: Any) -> None:
+        """A transaction is permanent."""
+        self._forget(txn_id)
+        self._client.commits += 1
 
     def commit_after(self, txn_id: Any, after: Any = None) -> Later:
         """Vote and finish, if the transaction `after` was finished; any number of these may be
@@ -142,19 +149,19 @@ class TransactionCalls(Family):
         commit.is_chained = True
         return commit.phase.vote(commit)
 
-    def _finished_later(self, txn_id: Any, tid: Later) -> Later:
+    def finished_later(self, txn_id: Any, tid: Later) -> Later:
+        """Return the answer for a transaction that is permanent once `tid` is answered."""
         answer = Later()
 
         def failed(error: BaseException) -> None:
             self._forget(txn_id)
             answer.fail(error)
 
-        tid.then(lambda tid: answer.answer(self._finished(txn_id, tid)), failed)
+        tid.then(lambda tid: answer.answer(self._told(txn_id, tid)), failed)
         return answer
 
-    def _finished(self, txn_id: Any, tid: bytes) -> bytes:
-        self._forget(txn_id)
-        self._client.commits += 1
+    def _told(self, txn_id: Any, tid: bytes) -> bytes:
+        self.finished(txn_id)
         self._hosted.sizes.send(self._client)
         return tid
 

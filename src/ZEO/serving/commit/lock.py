@@ -77,6 +77,13 @@ class CommitLock:
             self._waiting.add(client, (who, granted))
             self._one_more(len(self._waiting))
 
+    def take(self, who: Any, client: Any) -> bool:
+        """Let `who` hold the lock if nothing holds it; return whether it does now."""
+        if self.holder is not None:
+            return False
+        self.holder, self._client = who, client
+        return True
+
     def release(self, who: Any, client: Any = None) -> None:
         """Take back the lock, or the wish for it; harmless where there is neither."""
         if self.holder is who:
@@ -85,6 +92,8 @@ class CommitLock:
             self._others.remove(who)
         else:
             self._waiting.remove(who if client is None else client, lambda entry: entry[0] is who)
+            return
+        if not self._waiting:
             return
         # Its next transaction may have come before those of others, but it has just had its turn.
         following = (

@@ -17,7 +17,7 @@ from itertools import chain
 from struct import Struct
 from typing import IO
 
-from ZEO.serving.account import FIRST_OPERATIONS, OVERHEAD, Account
+from ZEO.serving.account import FIRST_OPERATIONS, Account
 from ZEO.serving.commit.operations import Operation, Store, StoreBlob, described, restored
 
 #: What a log has the account give at a time, operations and bytes: asking for each costs 4 % of a
@@ -37,8 +37,6 @@ class CommitLog:
 
     def __init__(self, account: Account, first_space: int = 0) -> None:
         self._account = account
-        #: Bytes of memory that it may take without asking; they are on the account until its end.
-        self.prepaid = first_space + FIRST_OPERATIONS * OVERHEAD if first_space else 0
         self._operations: list[Operation] = []
         self._kept = 0  # how many operations the account has given memory for
         self._in_memory = 0  # the bytes of records that it has given

@@ -136,9 +136,10 @@ class Collecting(Phase):
 
     def vote(self, commit: Commit) -> Later:
         commit.phase = WAITING
-        commit.times.asked = commit.now()
+        commit.asked = commit.now()
+        answer = commit.answer
         commit.hosted.lock.acquire(commit, commit.lock_granted, commit.peer)
-        return commit.answer
+        return answer
 
 
 class Failing(Phase):
@@ -199,8 +200,9 @@ class Preparing(Phase):
             commit.hosted.backend.hand_over(commit, conflicts)
         else:
             commit.phase = VOTED
-            commit.times.voted = commit.now()
-            commit.answer.answer(list(commit.new_serials))
+            commit.voted = commit.now()
+            if commit.is_awaited:
+                commit.answer.answer(list(commit.new_serials))
 
     def failed(self, commit: Commit, error: BaseException) -> None:
         if isinstance(error, ConflictError):
@@ -254,7 +256,7 @@ class Voted(Phase):
 
     def finish(self, commit: Commit) -> bytes | Later:
         commit.phase = FINISHING
-        commit.times.finishing = commit.now()
+        commit.finishing = commit.now()
         return commit.hosted.backend.finish(commit)
 
 

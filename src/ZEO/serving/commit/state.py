@@ -7,7 +7,7 @@ held, given back at the end. Fails: with what the storage raises.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ZODB.POSException import ConflictError
 from ZEO.serving import blobs
 from ZEO.serving.commit.begin import begin
 from ZEO.serving.commit.log import CommitLog
+from ZEO.serving.commit.operations import Operation, Store
 from ZEO.serving.commit.phases import COLLECTING, PREPARING, Phase
 from ZEO.serving.commit.times import Times
 from ZEO.serving.later import Later
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from ZEO.serving.hosted import HostedStorage
 
 
-class Commit:
-    """One transaction of one client.
+class Commit(Times):
+    """One transaction of one client, with the moments of its phases.
 
     Events are methods of its phase, which are given this object: ``commit.phase.vote(commit)``.
 
@@ -38,8 +39,27 @@ class Commit:
     :param resolves: whether the client resolves conflicts that the server can't.
     """
 
+    # What few transactions have is here, so that the others need not be given it.
+
     #: Whether its client does not wait for it before it sends the next one.
     is_chained = False
+
+    phase: Phase = COLLECTING
+    error: BaseException | None = None  # why it will fail, or has ended
+    #: Bytes that it has on the client's account: without its operations, and for the first of them.
+    size = prepaid = 0
+    is_begun = False  # whether the storage knows of the transaction
+    is_voted = False  # whether an MVCC storage has voted for it
+    until = inf  # when it has held the commit lock for too long
+    #: Its stores as oid, serial and data, where they came with the vote; None once they are given.
+    together: list[tuple[bytes, bytes, bytes]] | None = None
+    # what other clients are sent of the changes, where it takes long to encode
+    announced: BigInvalidation | None = None
+    files_taken = 0  # the number of files, where it is given to its storage more than once
+    _answer: Later | None = None
+    _log: CommitLog | None = None
+    _handed_over = 0  # bytes of records that conflicts were handed over with
+    _files_size = 0  # bytes that its files have on the client's account
 
     def __init__(
         self,
@@ -54,31 +74,42 @@ class Commit:
         self.peer = peer
         self.transaction = transaction
         self.tid = tid  # one that the client has chosen
-        self.phase: Phase = COLLECTING
-        self.answer = Later()  # to the vote
-        self.now = hosted.loop.system.now
-        self.times = Times(self.now())  # of its phases
-        self.error: BaseException | None = None  # why it will fail, or has ended
-        self.log = CommitLog(peer.account, peer.account.first_space)
-        self.size = 0  # bytes that it has on the client's account, without its operations
-        self.is_begun = False  # whether the storage knows of the transaction
-        self.is_voted = False  # whether an MVCC storage has voted for it
+        self.now = now = hosted.loop.system.now
+        self.begun = now()
         self.changed: dict[bytes, None] = {}  # the oids for the invalidation, in order
         self.new_serials: dict[bytes, None] = {}  # oids whose data is not what the client sent
         self.conflicts: list[dict[str, Any]] = []  # what the client is to resolve
-        # what other clients are sent of the changes, where it takes long to encode
-        self.announced: BigInvalidation | None = None
         self._status = status
         self._resolves = resolves
-        self.until = inf  # when it has held the commit lock for too long
-        self._handed_over = 0  # bytes of records that conflicts were handed over with
         self._files: list[str] = []  # files of blobs that the storage did not take yet
-        self._files_size = 0  # bytes that they have on the client's account
         # for a transaction that is given to its storage more than once: which operations of the
-        # log lost a conflict that was resolved, and the number of files that it has taken
+        # log lost a conflict that was resolved
         self.superseded: set[int] = set()
-        self.files_taken = 0
         hosted.stats.active_txns += 1
+
+    @property
+    def answer(self) -> Later:
+        """The answer to the vote."""
+        if self._answer is None:
+            self._answer = Later()
+        return self._answer
+
+    @answer.setter
+    def answer(self, later: Later) -> None:
+        self._answer = later
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether something waits for the answer to the vote."""
+        return self._answer is not None
+
+    @property
+    def log(self) -> CommitLog:
+        """What the client wants to change."""
+        if self._log is None:
+            account = self.peer.account
+            self._log = CommitLog(account, account.first_space if self.prepaid else 0)
+        return self._log
 
     # Events, from callers that know this object only.
 
@@ -134,7 +165,7 @@ class Commit:
         """The time for holding the commit lock begins."""
         hosted = self.hosted
         hosted.stats.lock_since = hosted.loop.system.wall_clock()
-        granted = self.times.granted = self.now()
+        granted = self.granted = self.now()
         if hosted.transaction_timeout is not None:
             hosted.deadlines.begin(self, granted + hosted.transaction_timeout)
 
@@ -145,12 +176,12 @@ class Commit:
             hosted.stats.lock_since = None
         hosted.stats.active_txns -= 1
         now = self.now()
-        hosted.stats.durations.add(self.times, now)
+        hosted.stats.durations.add(self, now)
         hosted.slow.commit(self, now)
-        attempt = hosted.loop.attempt
-        attempt(self.log.close)
+        if self._log is not None:
+            hosted.loop.attempt(self._log.close)
         if self._files:
-            attempt(self.remove_files)
+            hosted.loop.attempt(self.remove_files)
         hosted.lock.release(self, self.peer)
 
     def aborted(self, reason: BaseException | None, failed: BaseException | None) -> None:
@@ -178,7 +209,7 @@ class Commit:
             self.is_begun = True
             self.hosted.files.clean_up()
             begin(storage, self.transaction, self.given())
-        for operation in self.log.drain():
+        for operation in self._operations():
             operation.apply(storage, self)
             yield
             if self.phase is not PREPARING:
@@ -193,6 +224,25 @@ class Commit:
             if len(self.changed) > MANY:
                 self.announced = BigInvalidation(self.changed, self.hosted.peers.protocols())
                 yield from self.announced.steps()
+
+    def _operations(self) -> Iterable[Operation]:
+        together, self.together = self.together, None
+        if together is not None:
+            return [Store(*one) for one in together]
+        return self.log.drain()
+
+    def take_together(self) -> None:
+        """Do the same at once, where the stores came with the vote."""
+        storage = self.hosted.storage
+        self.is_begun = True
+        self.hosted.files.clean_up()
+        begin(storage, self.transaction, ())
+        for operation in self._operations():
+            operation.apply(storage, self)
+        if not self.conflicts:
+            voted = storage.tpc_vote(self.transaction)
+            if voted:
+                self.note_new_serials(voted)
 
     def given(self) -> tuple[Any, ...]:
         """The optional arguments of tpc_begin that matter: not every storage knows them."""

@@ -15,14 +15,13 @@ AT_ONCE = 200
 class Times:
     """The moments of one transaction; 0.0 for what has not happened."""
 
-    __slots__ = ('begun', 'asked', 'granted', 'voted', 'finishing')
+    asked = 0.0  # when the client wanted the vote
+    granted = 0.0  # when the transaction held the commit lock
+    voted = 0.0  # when the storage had voted for it
+    finishing = 0.0  # when the client wanted it to be permanent
 
     def __init__(self, begun: float = 0.0) -> None:
         self.begun = begun  # when its first message came
-        self.asked = 0.0  # when the client wanted the vote
-        self.granted = 0.0  # when the transaction held the commit lock
-        self.voted = 0.0  # when the storage had voted for it
-        self.finishing = 0.0  # when the client wanted it to be permanent
 
     def parts(self, end: float) -> dict[str, float]:
         """Return the seconds of each part of a transaction that was voted on and ends now."""

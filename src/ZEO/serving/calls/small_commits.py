@@ -1,0 +1,133 @@
+"""The usual commit, straight through: a small transaction that came whole, and then its finish.
+
+Enters: a message that stands for a transaction's beginning, its stores and its vote
+(:mod:`ZEO.wire.small_commits`); a ``tpc_finish`` that came alone. Leaves: their answers, each in
+one send, that of the finish with the storage's size in front. Fails: as the calls do that it stands
+for.
+
+Where the client has no other transaction, and the commit lock is free, nothing of a transaction has
+to be kept: its records go to the storage as they have come, without a log and an account. In all
+other cases, and from the first one on where something is unusual, the way is that of each message.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ZEO.Exceptions import ProtocolError
+from ZEO.net.channel import Channel
+from ZEO.net.loop import ENDS, Loop
+from ZEO.serving.answers import Answers
+from ZEO.serving.calls.family import Client
+from ZEO.serving.calls.transactions import TransactionCalls
+from ZEO.serving.commit import Commit
+from ZEO.serving.commit.phases import PREPARING, VOTED
+from ZEO.serving.doors import Metadata
+from ZEO.serving.hosted import HostedStorage
+from ZEO.serving.later import Later
+from ZEO.wire.calls import OF_CLIENT, Method
+from ZEO.wire.frames import frame
+from ZEO.wire.messages import Message
+
+_VOTE, _FINISH = OF_CLIENT['vote'], OF_CLIENT['tpc_finish']
+
+
+class SmallCommits:
+    """Those of one client.
+
+    :param calls: of the same client, for all other transactions.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        hosted: HostedStorage,
+        calls: TransactionCalls,
+        answers: Answers,
+        channel: Channel,
+        loop: Loop,
+    ) -> None:
+        self._client = client
+        self._hosted = hosted
+        self._calls = calls
+        self._commits = calls.open.commits
+        self._answers = answers
+        self._channel = channel
+        self._loop = loop
+
+    def vote(self, message: Message) -> bool:
+        """Begin a transaction, have the storage take and vote on it, and answer.
+
+        :returns: False for one that has to go the way of each message; nothing was done then.
+        """
+        hosted, client = self._hosted, self._client
+        message_id, _, _, (number, user, description, extension, stores) = message
+        if self._commits or hosted.lock.holder is not None:
+            return False
+        commit = Commit(
+            hosted, client, Metadata(user, description, extension), None, ' ', client.resolves
+        )
+        commit.together = stores
+        commit.asked = commit.begun
+        self._commits[number] = commit
+        hosted.lock.take(commit, client)
+        try:
+            commit.start_timer()
+            commit.phase = PREPARING
+            hosted.backend.prepare(commit)
+        except (ProtocolError, *ENDS):
+            raise
+        # as in dispatch: whatever a storage may raise is the answer
+        except BaseException as error:
+            self._answers.fail(message_id, _VOTE, error)
+            return True
+        if commit.phase is VOTED and not commit.new_serials:
+            self._answer(message_id, _VOTE, [], b'')
+        else:
+            self._answer_unusual(message_id, commit)
+        return True
+
+    def _answer_unusual(self, message_id: Any, commit: Commit) -> None:
+        """A conflict, an error, or a storage that is still at work."""
+        result = list(commit.new_serials) if commit.phase is VOTED else commit.answer
+        self._answers.answer(message_id, _VOTE, result)
+
+    def finish(self, message: Message) -> None:
+        """Make a transaction permanent, and answer."""
+        message_id, calls = message[0], self._calls
+        (number,) = message[3]
+        try:
+            tid = calls.finish(number)
+        except (ProtocolError, *ENDS):
+            raise
+        # as in dispatch: whatever a storage may raise is the answer
+        except BaseException as error:
+            self._answers.fail(message_id, _FINISH, error)
+            return
+        if type(tid) is Later:
+            self._answers.answer(message_id, _FINISH, calls.finished_later(number, tid))
+            return
+        calls.finished(number)
+        self._answer(message_id, _FINISH, tid, self._size())
+
+    def _size(self) -> bytes:
+        """Return the message with the storage's size."""
+        try:
+            return frame(self._client.codec.info(self._hosted.sizes.after_commit(self._client)))
+        except Exception as error:  # the client does without
+            self._loop.reports.failed(
+                'a client could not be sent the size', self._hosted.name, error
+            )
+            return b''
+
+    def _answer(self, message_id: Any, method: Method, result: Any, before: bytes) -> None:
+        """Answer a call that came alone, with a message in front."""
+        if self._loop.has_posts:  # see Answers.answer
+            self._loop.run_posted()
+        try:
+            data = before + frame(self._client.codec.reply(message_id, result))
+        # A storage's own objects may refuse to be encoded in any way they like.
+        except Exception as error:
+            self._answers.fail(message_id, method, error)
+        else:
+            self._channel.answer(data)
