@@ -71,3 +71,19 @@ def test_a_store_comes_to_its_transaction_in_three(client):
     store = client.send('storea', p64(2), z64, b'more', 2)
     client.give(client.send('tpc_begin', 2, b'', b'', b'', None, ' ') + store)
     assert serving_calls(client, store)[:3] == ['handle', 'dispatch', 'storea']
+
+
+def test_a_small_commit_that_comes_whole_takes_few(client):
+    if client.codec.name == b'M5':
+        pytest.skip('each message of M5 has its own way')
+
+    def commit(number, serial):
+        begin = client.send('tpc_begin', number, b'user', b'what', b'', None, ' ')
+        store = client.send('storea', p64(2), serial, b'data', number)
+        return begin + store + client.call('vote', number), client.call('tpc_finish', number)
+
+    for data in commit(2, z64):
+        client.give(data)
+    vote, finish = commit(3, client.codec.decode(client.channel.sent[-1][-30:])[3])
+    assert len(serving_calls(client, vote)) <= 20
+    assert len(serving_calls(client, finish)) <= 32
