@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Record what a real application asks of its client cache, for the laboratory of eviction policies.
 
-Enters: what to record (``reports`` needs ZODB only, ``zope`` a Python with Zope), and where to put
-it. Leaves: accesses, compressed, as ``cache_policies.py
---recorded`` reads them. Fails: with a traceback; nothing is left then.
+Enters: what to record (``reports`` needs ZODB only, ``zope`` and ``plone`` a Python with it), and
+where to put it. Leaves: accesses, compressed, as ``cache_policies.py --recorded`` reads them.
+Fails: with a traceback; nothing is left then.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from cache_lab.recorded import write
+TOP = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TOP / 'scripts'), str(TOP / 'tests')]
 
-import ZEO
-from ZEO.cache import trace
-from ZEO.cache.simulate import accesses_of
+from cache_lab.recorded import write  # noqa: E402
+
+import ZEO  # noqa: E402
+from ZEO.cache import trace  # noqa: E402
+from ZEO.cache.simulate import accesses_of  # noqa: E402
 
 ZOPE_CONF = """\
 instancehome {directory}
@@ -42,6 +45,7 @@ instancehome {directory}
 OBJECTS = 200  # in the object cache of a connection: much less than there are, as in production
 PAGES, FOLDERS = 2000, 40
 REQUESTS = 12_000
+PLONE_OBJECTS, PLONE_TIMES, PLONE_REQUESTS = 1000, 3, 1800
 _LINK = re.compile(rb'href="http://localhost(?::80)?(/[^"#?]*)')
 
 
@@ -112,6 +116,28 @@ def _front() -> str:
     )
 
 
+def plone(directory: Path, address: Any) -> None:
+    """The same with a Plone, in which each page needs hundreds of objects."""
+    from benchlib.zopes import FRONT, Site
+    from cache_lab.workloads import zipf
+
+    storage = (
+        f'<zeoclient>\n server {address[0]}:{address[1]}\n client trace\n var {directory}\n'
+        ' cache-size 2GB\n</zeoclient>'
+    )
+    site = Site('plone', directory, storage, PLONE_OBJECTS)
+    site.fill(PLONE_TIMES)
+    front = FRONT['plone']
+    pages = list(site.crawl(front))
+    favourites = iter(zipf(PLONE_REQUESTS, len(pages), random.Random(1)))
+    crawler = site.crawl(front)
+    for step in range(PLONE_REQUESTS):
+        if step % 3:
+            site.get(pages[next(favourites)])
+        elif next(crawler, None) is None:
+            crawler = site.crawl(front)
+
+
 def _start(directory: Path, address: Any) -> tuple[Callable[[str], bytes], Any]:
     """Start Zope in this process; return what answers the request for a path, and its root."""
     from Zope2.Startup.run import configure_wsgi
@@ -169,7 +195,7 @@ def _walk(call: Callable[[str], bytes], paths: list[str], front: str) -> None:
 def main() -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-    parser.add_argument('what', choices=['reports', 'zope'])
+    parser.add_argument('what', choices=['reports', 'zope', 'plone'])
     parser.add_argument('output', help='file of accesses, such as reports.xz')
     options = parser.parse_args()
     os.environ['ZEO_CACHE_TRACE'] = '1'

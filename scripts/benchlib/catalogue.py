@@ -21,6 +21,7 @@ MODULES = (
     'lifecycle',
     'zodblevel',
     'ahead',
+    'site_walks',
     'rawclient',
 )
 

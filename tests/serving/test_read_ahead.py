@@ -18,8 +18,13 @@ from support.scripted import RawClient
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.read_ahead.candidates import Candidates
 from ZEO.serving.read_ahead.figures import Figures
+from ZEO.serving.read_ahead.guesses import Guesses
+from ZEO.serving.read_ahead.kinds import Kind, Kinds
 from ZEO.serving.read_ahead.learnt import Learnt
+from ZEO.serving.read_ahead.referrers import Referrers
 from ZEO.serving.read_ahead.sent import Sent
+from ZEO.serving.read_ahead.shared import SharedAhead
+from ZEO.serving.read_ahead.source import LocalSource
 from ZEO.serving.read_ahead.window import Window
 from ZEO.StorageServer import StorageServer
 from ZEO.wire import guarded
@@ -307,9 +312,77 @@ def test_the_table_of_what_follows_is_bounded_and_keeps_the_last():
     assert len(learnt) <= 20 and learnt.after(p64(0)) == ()
 
 
+def test_the_way_of_an_earlier_time_is_bounded_and_ends_where_it_began():
+    learnt = Learnt(10)
+    for number in range(5):
+        assert not learnt.learn(p64(number), p64((number + 1) % 5))
+    assert [u64(oid) for oid in learnt.way(p64(0), 3)] == [1, 2, 3]
+    assert [u64(oid) for oid in learnt.way(p64(0), 64)] == [1, 2, 3, 4, 0]
+    assert learnt.learn(p64(4), p64(0)) and learnt.way(p64(9), 3) == []
+
+
+def test_what_refers_to_an_object_is_known_of_the_last_ones_only():
+    referrers = Referrers(10)
+    for number in range(100):
+        referrers.learn(p64(number), [p64(1000 + number), p64(2000 + number)])
+        assert len(referrers) <= 22
+    assert referrers.of(p64(2099)) == p64(99) and referrers.of(p64(1000)) is None
+
+
+def test_objects_of_a_class_that_lead_to_little_are_followed_less():
+    kinds = Kinds()
+    good, bad = kinds.of(b'\x80\x03cone\nGood\nq\x01.'), kinds.of(b'\x80\x03cone\nBad\nq\x01.')
+    for _ in range(300):
+        good.sent()
+        good.used()
+        bad.sent()
+    assert (good.most(16), bad.most(16)) == (16, 1)
+    assert kinds.of(b'\x80\x03cone\nBad\nq\x01.and its state') is bad
+    for number in range(3000):
+        kinds.of(b'cone\nClass%d\n' % number)
+    assert len(kinds) <= 1024
+
+
+def test_objects_beside_two_that_are_asked_for_are_likely_long_after_their_folder(storage):
+    folder = next(oid for oid in oids_of(storage) if len(references(storage, oid)) > 25)
+    pages = references(storage, folder)
+    guesses = Guesses(SharedAhead('always', True), LocalSource(storage.loadBefore), Sent())
+    guesses.has(folder, storage.load(folder)[0])
+    guesses.step += 100
+    guesses.asked(pages[10])
+    assert guesses.take(5, 8) == []
+    guesses.asked(pages[11])
+    assert [oid for oid, _ in guesses.take(5, 8)] == pages[12:17]
+
+
+def test_who_goes_the_way_of_another_is_sent_what_that_one_wanted(storage):
+    shared = SharedAhead('always', True)
+    for count in 10, 4:
+        guesses = Guesses(shared, LocalSource(storage.loadBefore), Sent())
+        for number in range(count):
+            guesses.wanted(p64(number))
+            guesses.goes_on()
+    assert [u64(oid) for oid, _ in guesses.take(6, 99)] == [4, 5, 6, 7, 8, 9]
+
+
+def references(storage, oid):
+    return likely_references(storage.load(oid)[0])
+
+
+def test_a_record_that_is_used_late_was_not_sent_in_vain():
+    figures = Figures()
+    window = Window(figures)
+    window.sent(p64(1), 100, None)
+    for _ in range(100):
+        window.loaded(100)
+    assert figures.wasted == 1
+    group = window.used(p64(1))
+    assert (group, figures.used, figures.wasted) == (None, 1, 0)
+
+
 def test_candidates_age_and_are_taken_while_some_of_them_are_used():
     candidates = Candidates(5)
-    candidates.put(0, [p64(number) for number in range(10)])
+    candidates.put(0, [p64(number) for number in range(10)], Kind())
     taken = [candidates.take(0, 3) for _ in range(4)]
     assert [u64(found[0]) for found in taken[:3]] == [0, 1, 2] and taken[3] is None
     group = taken[0][1]

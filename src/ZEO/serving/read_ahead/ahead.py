@@ -26,26 +26,23 @@ from ZODB.utils import z64
 from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
 from ZEO.serving.invalidations import Invalidations
-from ZEO.serving.read_ahead.candidates import Candidates, Group
+from ZEO.serving.read_ahead.guesses import LIFE, Guesses, Named
 from ZEO.serving.read_ahead.sent import Sent
 from ZEO.serving.read_ahead.shared import SharedAhead
 from ZEO.serving.read_ahead.source import Found, Source
 from ZEO.serving.read_ahead.window import ROOM, Window
 from ZEO.wire.frames import frame
-from ZEO.wire.likely_references import likely_references
 from ZEO.wire.messages import Codec
-
-Named = tuple[bytes, Group]
-
-#: Objects that a client wants, after which it is not likely to want what follows one that it has
-#: wanted before; and what follows one that it was sent before and has not used.
-_LIFE, _DEEP_LIFE = 12, 8
 
 #: Oids that are named at a time, and bytes of records in one message.
 _AT_ONCE, _MESSAGE = 64, 32 * 1024
 
 #: Bytes of a record that is not sent: the client can do better things with its network.
 _LARGE = 32 * 1024
+
+#: The same of a record of a group of which none was used yet: what is sent in vain is paid for by
+#: what is not sent later.
+_LARGE_GUESS = 4 * 1024
 
 #: Bytes that wait for the client and are not sent yet, above which nothing is sent ahead.
 _BACKLOG = 64 * 1024
@@ -55,9 +52,6 @@ _TURN = 0.001
 
 #: Seconds after which what was fetched is given up: a client that waits for it asks for it then.
 _LONGEST_FETCH = 0.5
-
-#: Likely objects that cannot be sent now, after which no others are looked at (1 us for each).
-_LOOKS = 32
 
 
 class Ahead:
@@ -85,11 +79,7 @@ class Ahead:
         self._window = Window(shared.figures)
         self._sent = Sent()
         self._as_of = invalidations.newest  # the last transaction that _sent takes into account
-        self._last: bytes | None = None  # what the client has loaded last
-        # what follows what the client has, the likeliest first; and what follows what it was sent
-        self._candidates = Candidates(_LIFE)
-        self._deeper = Candidates(_DEEP_LIFE)
-        self._step = 0  # how many objects the client has wanted
+        self._guesses = Guesses(shared, source, self._sent)
         self._coming: deque[Named] = deque()  # what was named, and not sent yet
         self._fetching: list[Named] = []  # what was named, and is being fetched
         self._timer: Any = None  # of that
@@ -131,14 +121,17 @@ class Ahead:
         window.loaded(len(data))
         if self._as_of != self._invalidations.newest:
             self._catch_up()
-        self._follow(oid)
+        guesses = self._guesses
+        guesses.wanted(oid)
         if end is not None:  # not what it would load from a later snapshot
             if announced:
                 sent.discard((oid,))
             return
         if not announced and sent.add(oid):
             self._asks_again(oid)
-        self._add_first(oid, data)
+        guesses.asked(oid)
+        guesses.has(oid, data)
+        guesses.goes_on()
         self._room, self._bytes_left = ROOM, window.bytes_left(True)
         if not self._coming and not self._fetching:
             self._name()
@@ -150,34 +143,29 @@ class Ahead:
             self._sent.forget_near(oid)
             self._sent.add(oid)
         else:
-            self._likely(group)
+            self._guesses.used(group)
 
     def used(self, oids: list[bytes]) -> None:
         """The client has used what it was sent: go on from there."""
-        window = self._window
+        window, guesses = self._window, self._guesses
         if self._as_of != self._invalidations.newest:
             self._catch_up()
-        most = self._step + _LIFE // 2
+        most = guesses.step + LIFE // 2
         for oid in oids:
             group = window.used(oid)
             if group is not None:
-                self._follow(oid)
-                self._likely(group)
+                guesses.wanted(oid)
+                guesses.used(group)
                 found = self._read(oid)
                 if found is not None:
-                    self._add_first(oid, found[0])
-        self._step = min(self._step, most)
+                    guesses.has(oid, found[0])
+        guesses.step = min(guesses.step, most)
+        guesses.goes_on()
         self._source.used(oids)
         window.grow()
         self._bytes_left = max(self._bytes_left, window.bytes_left(False))
         # a load may come right behind this, and is not to be sent twice
         self._push_soon()
-
-    def _follow(self, oid: bytes) -> None:
-        if self._last is not None and self._last != oid:
-            self._shared.learnt.learn(self._last, oid)
-        self._last = oid
-        self._step += 1
 
     def _catch_up(self) -> None:
         """Forget that the client was sent what has changed since."""
@@ -189,52 +177,17 @@ class Ahead:
             self._sent.discard(changes[1])
         self._as_of = invalidations.newest
 
-    # What it will want.
-
-    def _next(self, oid: bytes, data: bytes) -> list[bytes]:
-        """Return what follows an object, and was not sent."""
-        sent = self._sent
-        likely = [*self._shared.learnt.after(oid), *likely_references(data)]
-        return [one for one in likely if one not in sent]
-
-    def _add_first(self, oid: bytes, data: bytes) -> None:
-        self._candidates.put(self._step, self._next(oid, data))
-
-    def _likely(self, group: Group) -> None:
-        """One of a group was used: the others are likely as well."""
-        group.used += 1
-        self._deeper.used(self._step, group)
-        self._candidates.used(self._step, group)
-
     def _choose(self) -> list[Named]:
         """Take as many candidates as there is room for."""
         window = self._window
         room = min(_AT_ONCE, window.room(self._room)) if self._bytes_left > 0 else 0
-        chosen = self._take(self._candidates, room)
+        chosen = self._guesses.take(room, window.share)
         if len(chosen) < room:
-            deeper = self._take(self._deeper, min(room - len(chosen), window.deep))
+            most = min(room - len(chosen), window.deep)
+            deeper = self._guesses.take_deeper(most, window.share)
             window.take_deep(len(deeper))
             chosen += deeper
         self._room = max(0, self._room - len(chosen))
-        return chosen
-
-    def _take(self, candidates: Candidates, most: int) -> list[Named]:
-        sent, step, share = self._sent, self._step, self._window.share
-        may_come = self._source.may_come if self._source.is_choosy else None
-        chosen: list[Named] = []
-        skipped: list[Named] = []
-        while len(chosen) < most and len(skipped) < _LOOKS:
-            found = candidates.take(step, share)
-            if found is None:
-                break
-            oid = found[0]
-            if may_come is not None and oid not in sent and not may_come(oid):
-                skipped.append(found)
-            elif not sent.add(oid):
-                chosen.append(found)
-            else:  # it has been asked for
-                found[1].given -= 1
-        candidates.give_back(skipped)
         return chosen
 
     # Sending.
@@ -289,7 +242,7 @@ class Ahead:
             found = None if over else self._read(oid)
             if found is None and not over and self._may_fetch(oid):
                 missing.append((oid, group))
-            elif found is None or len(found[0]) > _LARGE:
+            elif found is None or len(found[0]) > (_LARGE if group.used else _LARGE_GUESS):
                 records.append((oid, b'', z64))
                 if over or found is not None or self._source.fetches:  # else there is none
                     self._sent.discard((oid,))
@@ -298,12 +251,13 @@ class Ahead:
                 size += len(found[0])
                 self._bytes_left -= len(found[0])
                 self._window.sent(oid, len(found[0]), group)
+                group.kind.sent()
             fetched.discard(oid)
             if now() > until:
                 break
         for oid, data, _ in reversed(records):  # what follows the first is likelier
             if data:
-                self._deeper.put(self._step, self._next(oid, data))
+                self._guesses.was_sent(oid, data)
         return records, missing
 
     def _give_up(self) -> None:

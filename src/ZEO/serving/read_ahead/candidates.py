@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from ZEO.serving.read_ahead.kinds import Kind
+
 #: Groups that are kept, and objects in one of them: more than a client is sent in one go.
 _MOST_GROUPS, _MOST = 64, 500
 
@@ -19,15 +21,25 @@ class Group:
     """What one object leads to.
 
     :param step: how many objects the client had wanted by then, or when the last of it was used.
+    :param kind: that of the object.
     """
 
-    __slots__ = ('given', 'oids', 'step', 'used')
+    __slots__ = ('given', 'kind', 'oids', 'step', 'used')
 
-    def __init__(self, step: int, oids: list[bytes]) -> None:
+    def __init__(self, step: int, oids: list[bytes], kind: Kind) -> None:
         self.step = step
+        self.kind = kind
         self.oids = deque(oids[:_MOST])
         self.given = 0  # how many of them were sent
         self.used = 0  # and of those, used
+
+    def may_give(self, most: int) -> bool:
+        """Return whether one more may be sent.
+
+        :param most: how many may be before one was used, where nothing speaks against it.
+        """
+        beyond = self.given - _FOR_USED * self.used
+        return beyond < 1 or (beyond < most and beyond < self.kind.most(most))
 
 
 class Candidates:
@@ -41,10 +53,10 @@ class Candidates:
         self._life = life
         self._groups: deque[Group] = deque()
 
-    def put(self, step: int, oids: list[bytes]) -> None:
+    def put(self, step: int, oids: list[bytes], kind: Kind) -> None:
         """Take what an object leads to, before all others."""
         if oids:
-            self._groups.appendleft(Group(step, oids))
+            self._groups.appendleft(Group(step, oids, kind))
             if len(self._groups) > _MOST_GROUPS:
                 self._groups.pop()
 
@@ -64,7 +76,7 @@ class Candidates:
         while groups and (not groups[-1].oids or step - groups[-1].step > self._life):
             groups.pop()
         for group in groups:
-            if group.oids and group.given < most + _FOR_USED * group.used:
+            if group.oids and group.may_give(most):
                 group.given += 1
                 return group.oids.popleft(), group
         return None

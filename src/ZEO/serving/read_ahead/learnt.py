@@ -32,8 +32,20 @@ class Learnt:
         """Return what was loaded after an object more than once, the last first."""
         return (self._young.get(oid) or self._old.get(oid, ()))[1:]
 
-    def learn(self, oid: bytes, following: bytes) -> None:
-        """One object was loaded after another."""
+    def way(self, oid: bytes, most: int) -> list[bytes]:
+        """Return what was loaded after an object the last time, one after the other."""
+        young, old = self._young, self._old
+        found: dict[bytes, None] = {}
+        while len(found) < most:
+            known = young.get(oid) or old.get(oid)
+            if known is None or known[0] in found:
+                break
+            oid = known[0]
+            found[oid] = None
+        return list(found)
+
+    def learn(self, oid: bytes, following: bytes) -> bool:
+        """One object was loaded after another; return whether it was before."""
         known = self._young.get(oid)
         if known is None:
             known = self._old.pop(oid, ())
@@ -44,6 +56,7 @@ class Learnt:
             others = [one for one in often if one != following]
             often = (following, *others[: _FOLLOWERS - 1])
         self._young[oid] = (following, *often)
+        return following in known
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.read_ahead.figures import Figures
+from ZEO.serving.read_ahead.kinds import Kinds
 from ZEO.serving.read_ahead.learnt import Learnt
+from ZEO.serving.read_ahead.referrers import Referrers
 
 #: The values of the key `read-ahead`: clients over a network only, or where the storage is on one;
 #: all of them; none.
@@ -39,6 +41,8 @@ class SharedAhead:
         self.is_on = possible and which != OFF
         self._always = which == ALWAYS or far
         self.learnt = Learnt()
+        self.referrers = Referrers()
+        self.kinds = Kinds()
         self.figures = Figures()
 
     def is_for(self, address: object) -> bool:

@@ -6,8 +6,9 @@ be sent now. Fails: never, whatever a client says: it can only say it of records
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ZEO.serving.read_ahead.candidates import Group
 from ZEO.serving.read_ahead.figures import Figures
 
 #: Records under way at the beginning, and at least and at most.
@@ -43,7 +44,7 @@ _ENOUGH, _MEMORY = 64, 256
 _BAD, _GOOD = 0.25, 0.75
 
 #: Loads until it is tried again; after each failure twice as many, up to the second number.
-_PAUSE, _LONGEST_PAUSE = 1_000, 64_000
+_PAUSE, _LONGEST_PAUSE = 250, 64_000
 
 #: Loads in a row without a used record, after which nothing is looked for during the first pause:
 #: nothing follows from what such a client loads, and the look takes a tenth of a load's time.
@@ -68,7 +69,7 @@ class _Unused(NamedTuple):
     steps: int
     loads: int
     size: int
-    group: Any
+    group: Group | None
 
 
 class Window:
@@ -79,6 +80,7 @@ class Window:
         self.size = _FIRST
         self._recent: dict[bytes, _Unused] = {}  # under way
         self._old: dict[bytes, _Unused] = {}
+        self._late: dict[bytes, _Unused] = {}  # counted as sent in vain
         self._recent_bytes = self._old_bytes = 0
         self._steps = 0  # objects that the client has wanted
         self._loads = 0  # objects that it has asked for
@@ -137,21 +139,22 @@ class Window:
         elif self._dry > _DRY:
             self._dry, self.closed = 0, _PAUSE
 
-    def sent(self, oid: bytes, size: int, group: Any) -> None:
+    def sent(self, oid: bytes, size: int, group: Group | None) -> None:
         """The client is sent a record that it has not asked for."""
         before = self._take(oid)
         if before is not None:  # it was lost
             self._waste(before.size)
+        self._late.pop(oid, None)
         self._recent[oid] = _Unused(self._steps, self._loads, size, group)
         self._recent_bytes += size
         self._figures.sent += 1
         self._figures.bytes += size
 
-    def used(self, oid: bytes) -> Any:
+    def used(self, oid: bytes) -> Group | None:
         """The client has used a record; return what it was sent with, or None where it was not sent
         it, or has said so before.
         """
-        found = self._take(oid)
+        found = self._take(oid) or self._take_late(oid)
         if found is None:
             return None
         self._step(found.size)
@@ -161,7 +164,7 @@ class Window:
         self._figures.used += 1
         return found.group
 
-    def asked(self, oid: bytes) -> Any:
+    def asked(self, oid: bytes) -> Group | None:
         """The client has asked for a record although it was sent it; return the same."""
         found = self._take(oid)
         if found is None:
@@ -174,6 +177,7 @@ class Window:
         known = self._used + self._wasted
         if known >= self.size / 2 and self._used >= _GOOD * known:
             self.size = min(_MOST, 2 * self.size)
+            self._pause = _PAUSE
 
     def _take(self, oid: bytes) -> _Unused | None:
         """Return a record that was not used yet, which is forgotten."""
@@ -184,6 +188,15 @@ class Window:
         found = self._old.pop(oid, None)
         if found is not None:
             self._old_bytes -= found.size
+        return found
+
+    def _take_late(self, oid: bytes) -> _Unused | None:
+        """The same for one that was counted as sent in vain, which it was not."""
+        found = self._late.pop(oid, None)
+        if found is not None:
+            self._vain = max(0.0, self._vain - found.size)
+            self._wasted = max(0, self._wasted - 1)
+            self._figures.wasted -= 1
         return found
 
     def _step(self, size: int) -> None:
@@ -209,9 +222,11 @@ class Window:
             oid = next(iter(old))
             if old[oid].loads >= limit and len(old) <= _MOST:
                 break
-            size = old.pop(oid).size
-            self._old_bytes -= size
-            self._waste(size)
+            unused = self._late[oid] = old.pop(oid)
+            self._old_bytes -= unused.size
+            self._waste(unused.size)
+        while len(self._late) > _MOST:
+            del self._late[next(iter(self._late))]
 
     def _waste(self, size: int) -> None:
         self._vain += size
