@@ -8,8 +8,8 @@ To put a million places into FileStorage's own index takes 1.5 s, for which all 
 So they stay in the dictionary in which they were collected, and lie over the index; what is asked
 for is looked up there first. Bit by bit they move to the index below, and this object is done.
 
-Any thread may look up. An object is always in the layer or below, since it is put there before it
-is taken away here. All else happens under the lock of the storage.
+Any thread may look up. An object is always in a layer or below, since a layer stays as it is until
+all of it is there. All else happens under the lock of the storage.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ class MergingIndex:
     def __init__(self, base: Any, lock: Any) -> None:
         self.base = base
         self._lock = lock
-        self._layers: tuple[dict[bytes, int], ...] = ()  # the oldest first
+        # the oldest first, of which the first one changes no more
+        self._layers: tuple[dict[bytes, int], ...] = ()
+        self._moving: Iterator[tuple[bytes, int]] | None = None  # what is left of that
+        self._gone: list[dict[bytes, int]] = []  # layers that are below, and are emptied in steps
         self._added = 0  # objects in layers that are not in the base
 
     def push(self, places: dict[bytes, int], new: int) -> None:
@@ -49,29 +52,38 @@ class MergingIndex:
     def merge(self) -> bool:
         """Merge some places; return whether there are more."""
         with self._lock:
-            if self._layers:
-                self._merge_from(self._layers[0])
-                if not self._layers[0]:
-                    self._layers = self._layers[1:]
-            return bool(self._layers)
+            if self._gone:
+                self._empty(self._gone[-1])
+            elif self._layers:
+                if self._moving is None:
+                    self._moving = iter(self._layers[0].items())
+                self._move(list(islice(self._moving, AT_ONCE)))
+            return bool(self._layers or self._gone)
 
-    def _merge_from(self, layer: dict[bytes, int]) -> None:
+    def _empty(self, layer: dict[bytes, int]) -> None:
+        """Free some of a layer: a million objects take too long at once."""
+        for _ in range(min(len(layer), 5 * AT_ONCE)):
+            layer.popitem()
+        if not layer:
+            self._gone.pop()
+
+    def _move(self, items: list[tuple[bytes, int]]) -> None:
+        """Put places of the first layer below; when there are none, all of it is."""
+        if not items:
+            self._gone.append(self._layers[0])
+            self._layers, self._moving = self._layers[1:], None
         data = self.base._data
-        # from the end, where `popitem` takes them, and a dictionary has no gaps to go over
-        oids = list(islice(reversed(layer), AT_ONCE))
         prefix: bytes | None = None
         bucket: Any = None
-        for oid in oids:
+        for oid, place in items:
             if oid[:6] != prefix:
                 prefix = oid[:6]
                 bucket = data.get(prefix)
                 if bucket is None:
                     bucket = data[prefix] = fsBucket()
             before = len(bucket)
-            bucket[oid[6:]] = p64(layer[oid])[2:]
+            bucket[oid[6:]] = p64(place)[2:]
             self._added -= len(bucket) - before
-        for _ in oids:
-            layer.popitem()
 
     def whole(self) -> Any:
         """Merge everything; return the index below, which is whole now."""
@@ -108,21 +120,18 @@ class MergingIndex:
                 self.base.update(places)
                 return
             self._added += sum(self.get(oid) is None for oid in places)
-            self._layers[-1].update(places)
+            if len(self._layers) > 1:
+                self._layers[-1].update(places)
+            else:
+                self._layers = (*self._layers, dict(places))
 
     def __delitem__(self, oid: bytes) -> None:
-        with self._lock:
-            found = [layer for layer in self._layers if layer.pop(oid, None) is not None]
-            if oid in self.base:
-                del self.base[oid]
-            elif found:
-                self._added -= 1
-            else:
-                raise KeyError(oid)
+        with self._lock:  # after a sync has failed
+            del self.whole()[oid]
 
     def clear(self) -> None:
         with self._lock:
-            self._layers, self._added = (), 0
+            self._layers, self._moving, self._added = (), None, 0
             self.base.clear()
 
     def __len__(self) -> int:
