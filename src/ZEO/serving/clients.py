@@ -83,7 +83,7 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
     def _send(
         self, but: Any, name: str, args: tuple[Any, ...], encoded: dict[bytes, bytes]
     ) -> None:
-        push = Channel.push_now if self.together is None else self.together.push
+        together = self.together
         for peer, (protocol, channel) in tuple(self.items()):
             # a client that turns out to be gone leaves this very table
             if peer is not but:
@@ -91,14 +91,17 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
                     data = encoded.get(protocol)
                     if data is None:
                         data = encoded[protocol] = frame(peer.codec.send(name, args))
-                    push(channel, data)
+                    if together is None:
+                        channel.push_now(data)
+                    else:
+                        together.push(channel, data)
                 except Exception as error:
                     self._not_sent(channel, error)
 
     def send_to(self, peers: Iterable[Any], name: str, *args: Any) -> None:
         """The same to these clients only."""
         encoded: dict[bytes, bytes] = {}
-        push = Channel.push_now if self.together is None else self.together.push
+        together = self.together
         for peer in peers:
             protocol, channel = self.get(peer, (b'', None))
             if channel is not None:
@@ -106,7 +109,10 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
                     data = encoded.get(protocol)
                     if data is None:
                         data = encoded[protocol] = frame(peer.codec.send(name, args))
-                    push(channel, data)
+                    if together is None:
+                        channel.push_now(data)
+                    else:
+                        together.push(channel, data)
                 except Exception as error:
                     self._not_sent(channel, error)
 
