@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
+ROOT = Path(__file__).parents[1]
 
 #: Fixtures of servers and clients; a conftest nearer to a test may define some of its own.
 pytest_plugins = ['support.fixtures']
@@ -27,6 +28,26 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+#: Files with tests that take seconds each: at the end of a run one process would be busy with them
+#: while the others have nothing left to do.
+LONG = """
+    tests/scripts/test_fuzz.py tests/storages/test_basics.py tests/interop/test_storages.py
+    tests/test_docs.py tests/test_operators_story.py tests/stress/test_stress.py
+    tests/sql/test_fleet_rounds.py tests/sql/test_scaling_page.py tests/sql/test_failures.py
+    tests/sql/test_fleet.py tests/serving/test_model.py tests/cache/test_model.py
+    tests/test_reliability_page.py tests/test_zeoctl.py tests/scripts/test_structure.py
+    tests/simulation/test_histories.py tests/simulation/test_plans.py
+    tests/replica/test_trouble.py tests/replica/test_rounds.py tests/storages/test_blobs.py
+    tests/interop/test_whole_api.py
+""".split()
+
+
+def pytest_collection_modifyitems(items):
+    """Have the files first that take long, for processes that share the files."""
+    places = {ROOT / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=sys.platform == 'linux')

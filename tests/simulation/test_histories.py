@@ -11,7 +11,7 @@ from support.simulation.report import reported
 from support.simulation.simulate import run
 
 #: Plans of one test, and tests.
-PLANS, TESTS = 25, 8
+PLANS, TESTS = 10, 8
 
 
 @pytest.mark.parametrize('first', range(0, PLANS * TESTS, PLANS))
