@@ -43,15 +43,23 @@ def make_tree(keys: int, revisions: int = 1) -> None:
 
 
 @role
-def mixer(stage: Stage, address: Address, keys: int, seconds: float, seed: int) -> None:
+def mixer(
+    stage: Stage, address: Address, keys: int, seconds: float, seed: int, warm: bool = False
+) -> None:
     """Child: transactions of ten BTree reads at random, two of ten also write a hot value.
 
     The ZODB object cache is small (400 objects), so that most reads go to ZEO's client cache or
     to the server, as in an application whose data does not fit into the object cache.
+
+    warm: ZEO's client cache has room for all objects, and has them before the work begins.
     """
     choose = random.Random(seed)
-    database = ZODB.DB(open_client(address), cache_size=400)
+    storage = open_client(address, cache_size=100_000_000) if warm else open_client(address)
+    database = ZODB.DB(storage, cache_size=400)
     connection = database.open()
+    if warm:
+        expect('mappings', sum(1 for value in connection.root.tree.values() if value['text']), keys)
+        connection.cacheMinimize()
     meter, done, retries = Meter(), 0, 0
     stage.ready()
     with meter:
@@ -96,12 +104,21 @@ def _one_transaction(connection: Any, choose: random.Random, keys: int) -> None:
         'retries',
         '',
     ),
+    Row(
+        'mix-warm',
+        'the same, all objects in the client cache',
+        {'processes': 2, 'keys': 20_000, 'seconds': 2.0, 'warm': True},
+        {'keys': 500, 'seconds': 0.2},
+    ),
 )
-def mix(processes: int, keys: int, seconds: float) -> Metrics:
+def mix(processes: int, keys: int, seconds: float, warm: bool = False) -> Metrics:
     """Transactions of several processes with a ZODB.DB each, on one database."""
     make_tree(keys)
     with Server() as server:
-        parameters = [{'keys': keys, 'seconds': seconds, 'seed': i} for i in range(processes)]
+        parameters = [
+            {'keys': keys, 'seconds': seconds, 'seed': seed, 'warm': warm}
+            for seed in range(processes)
+        ]
         with Crew('mixer', server.address, parameters) as crew:
             meter = Meter(server.pid)
             with meter:
