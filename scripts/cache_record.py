@@ -45,7 +45,7 @@ instancehome {directory}
 OBJECTS = 200  # in the object cache of a connection: much less than there are, as in production
 PAGES, FOLDERS = 2000, 40
 REQUESTS = 12_000
-PLONE_OBJECTS, PLONE_TIMES, PLONE_REQUESTS = 1000, 3, 1800
+PLONE_OBJECTS, PLONE_REQUESTS = 1000, 360
 _LINK = re.compile(rb'href="http://localhost(?::80)?(/[^"#?]*)')
 
 
@@ -118,7 +118,7 @@ def _front() -> str:
 
 def plone(directory: Path, address: Any) -> None:
     """The same with a Plone, in which each page needs hundreds of objects."""
-    from benchlib.zopes import FRONT, Site
+    from benchlib.zopes import DOCUMENTS, FRONT, PLONE_FOLDERS, Site
     from cache_lab.workloads import zipf
 
     storage = (
@@ -126,9 +126,13 @@ def plone(directory: Path, address: Any) -> None:
         ' cache-size 2GB\n</zeoclient>'
     )
     site = Site('plone', directory, storage, PLONE_OBJECTS)
-    site.fill(PLONE_TIMES)
+    site.fill()
     front = FRONT['plone']
-    pages = list(site.crawl(front))
+    pages = [
+        f'{front}/folder-{folder}/page-{page}'
+        for folder in range(PLONE_FOLDERS)
+        for page in range(DOCUMENTS)
+    ]
     favourites = iter(zipf(PLONE_REQUESTS, len(pages), random.Random(1)))
     crawler = site.crawl(front)
     for step in range(PLONE_REQUESTS):

@@ -127,18 +127,15 @@ class Site:
                     queue.append(there)
             yield path
 
-    def fill(self, times: int = 1) -> None:
-        """Make the site's objects.
-
-        times: how many times as many folders as usual, for a Plone.
-        """
+    def fill(self) -> None:
+        """Make the site's objects."""
         import transaction
         from AccessControl.SecurityManagement import newSecurityManager
         from Testing.makerequest import makerequest
 
         app = makerequest(self._app())
         newSecurityManager(None, app.acl_users.getUser('admin').__of__(app.acl_users))
-        FILL[self.kind](app, times)
+        FILL[self.kind](app)
         transaction.commit()
         app._p_jar.close()
 
@@ -178,7 +175,7 @@ _HEADER = '<html><head><title><dtml-var title_or_id></title></head><body>'
 _FOOTER = '<dtml-with aq_parent><p><dtml-var title_or_id></p></dtml-with></body></html>'
 
 
-def _fill_zope(app: Any, times: int) -> None:
+def _fill_zope(app: Any) -> None:
     from Products.PageTemplates.ZopePageTemplate import manage_addPageTemplate
 
     manage_addPageTemplate(app, 'layout', 'Layout', _LAYOUT)
@@ -222,7 +219,7 @@ def _fill_folder(folder: Any, catalog: Any) -> None:
 # Plone: what its own site and its own contents consist of.
 
 
-def _fill_plone(app: Any, times: int) -> None:
+def _fill_plone(app: Any) -> None:
     import transaction
     from Products.CMFCore.indexing import processQueue
     from Products.CMFPlone.factory import addPloneSite
@@ -238,7 +235,7 @@ def _fill_plone(app: Any, times: int) -> None:
     )
     transaction.commit()  # the queue of the catalog needs it behind the end of a transaction
     setSite(site)
-    for number in range(PLONE_FOLDERS * times):
+    for number in range(PLONE_FOLDERS):
         folder = _add(site, 'Folder', f'folder-{number}', f'Folder {number}')
         for one in range(DOCUMENTS):
             kind = 'News Item' if one % 5 == 4 else 'Document'
@@ -264,7 +261,7 @@ def _rich_text(text: str) -> Any:
     return RichTextValue(text, 'text/html', 'text/x-html-safe')
 
 
-FILL: dict[str, Callable[[Any, int], None]] = {'zope': _fill_zope, 'plone': _fill_plone}
+FILL: dict[str, Callable[[Any], None]] = {'zope': _fill_zope, 'plone': _fill_plone}
 FRONT = {'zope': '/', 'plone': '/Plone'}
 COUNT = {
     'zope': 1 + AREAS * (1 + FOLDERS * (1 + PAGES)),

@@ -14,12 +14,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'scripts'))
 
-from benchlib import report, runner  # noqa: E402
+from benchlib import report, runner, zopes  # noqa: E402
 from benchlib.catalogue import LIMIT, OURS, PEER, ROWS, Row, Target, select  # noqa: E402
 from benchlib.environments import Implementation  # noqa: E402
 from benchlib.rawclient import RawClient, encode  # noqa: E402
 from benchlib.registry import workload  # noqa: E402
-from benchlib.worker import JOBS  # noqa: E402
+from benchlib.worker import JOBS, run_job  # noqa: E402
 
 from support.processes import Process, wait_until  # noqa: E402
 
@@ -210,6 +210,12 @@ def test_the_rows_are_listed_by_a_python_without_zodb():
     done = subprocess.run(command, capture_output=True, text=True, timeout=55)
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == [r.name for r in ROWS]
+
+
+def test_a_walk_through_a_site_is_skipped_where_its_framework_is_missing(monkeypatch):
+    monkeypatch.setitem(zopes.NEEDS, 'zope', ('no_such_framework',))
+    result = run_job('walk_site', {'kind': 'zope', 'read_ahead': 'off'})
+    assert 'pip install Zope' in result['skipped']
 
 
 def test_two_jobs_of_one_name_are_refused():
