@@ -201,12 +201,14 @@ def measure_commit(objects: int) -> None:
             former.unlink()
         servers.STORAGES['measured'] = servers.STORAGES[kind]
         with Server('measured') as server:
-            others = [open_client(server.address) for _ in range(200)]
+            context = multiprocessing.get_context('spawn')
+            connected = context.Event()
+            others = context.Process(target=_listen, args=(server.address, connected))
+            others.start()
+            connected.wait(60.0)
             ended, waits = threading.Event(), []
             seconds, cpu = time.perf_counter(), server.cpu()
-            writer = multiprocessing.get_context('spawn').Process(
-                target=_commit_many, args=(server.address, objects)
-            )
+            writer = context.Process(target=_commit_many, args=(server.address, objects))
             thread = threading.Thread(
                 target=lambda server=server, ended=ended, waits=waits: waits.extend(
                     _latencies(server, 'load', ended)
@@ -219,8 +221,8 @@ def measure_commit(objects: int) -> None:
             ended.set()
             thread.join()
             seconds, cpu = time.perf_counter() - seconds, server.cpu() - cpu
-            for other in others:
-                other.close()
+            others.kill()
+            others.join()
         waits.sort()
         print(
             f'{objects:>11,} objects in one transaction of a {kind} storage: {seconds:.1f} s (CPU '
@@ -229,6 +231,14 @@ def measure_commit(objects: int) -> None:
             f'{waits[len(waits) * 999 // 1000] * 1e3:.0f} ms, longest {waits[-1] * 1e3:.0f} ms',
             flush=True,
         )
+
+
+def _listen(address: Any, connected: Any) -> None:
+    """In a process of its own: be 200 clients that are sent what has changed."""
+    clients = [open_client(address) for _ in range(200)]
+    connected.set()
+    time.sleep(3600.0)  # until it is killed
+    del clients
 
 
 def _commit_many(address: Any, objects: int) -> None:
