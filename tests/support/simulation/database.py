@@ -37,6 +37,7 @@ class Database:
     :param begin: each object with its first record.
     :param tid: of the first transaction, whose description is `description`.
     :param latency: seconds of one call, at most.
+    :param prefetches: whether an instance can fetch many objects with one call.
     """
 
     def __init__(
@@ -46,10 +47,12 @@ class Database:
         tid: bytes,
         description: bytes,
         latency: float,
+        prefetches: bool = True,
     ) -> None:
         self.world = world
         self.last = tid
         self.latency = latency
+        self.prefetches = prefetches
         self.is_away = False
         self.age = 0  # how often all connections were lost
         self._last_oid = FIRST_OID
@@ -206,6 +209,8 @@ class Instance:
         self._snapshot: bytes | None = None
         self._polled: bytes | None = None  # up to which transaction it knows the changes
         self._fetched: set[bytes] = set()  # objects that a load need not wait for
+        if database.prefetches:
+            self.prefetch = self._prefetch
         self._transaction: Any = None
         self._stored: dict[bytes, tuple[bytes, bytes]] = {}  # oid -> serial, data
         self._current: list[tuple[bytes, bytes]] = []  # oid, serial
@@ -251,7 +256,7 @@ class Instance:
     def lastTransaction(self) -> bytes:
         return self._polled or z64
 
-    def prefetch(self, oids: Iterable[bytes]) -> None:
+    def _prefetch(self, oids: Iterable[bytes]) -> None:
         self._database.call(self)
         self._fetched.update(oids)
 

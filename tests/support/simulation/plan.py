@@ -63,8 +63,9 @@ class Plan:
     :param pieces: the share of sends and receives that are cut into pieces.
     :param preempted: the share of statements before which another thread may go on.
     :param database: of a plan whose storage is in a database: `latency` of a call in seconds, at
-        most; seconds between two polls, `poll`; `shared`: whether the second server is not a client
-        of the first, but a server of the same database. None: it is a FileStorage.
+        most; seconds between two polls, `poll`; `prefetch`: whether objects may be fetched
+        together; `shared`: whether the second server is not a client of the first, but a server of
+        the same database. None: it is a FileStorage.
     :param sync: seconds of a sync of the server's disk, at most, where its storage is one in which
         a sync is for several transactions; None: it is another one.
     """
@@ -368,6 +369,7 @@ class _Maker:
             'latency': random.choice((0.0005, 0.005, 0.05)),
             'poll': random.choice((0.05, 0.5, 5.0)),
             'shared': random.random() < 0.8,
+            'prefetch': Random(f'prefetch {self._seed}').random() < 0.3,
         }
         if plan.server['transaction_timeout'] == 0.05 and plan.database['latency'] > 0.001:
             plan.server['transaction_timeout'] = 5

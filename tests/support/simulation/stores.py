@@ -62,9 +62,9 @@ class DatabaseStore:
 
     def __init__(self, plan: Plan, world: Any, counts: Counter[str]) -> None:
         assert plan.database is not None
-        latency = plan.database['latency']
-        begin = objects.records()
-        self.database = Database(world, begin, objects.SETUP_TID, objects.SETUP.encode(), latency)
+        options = plan.database['latency'], plan.database['prefetch']
+        setup = objects.records(), objects.SETUP_TID, objects.SETUP.encode()
+        self.database = Database(world, *setup, *options)
         self._counts = counts
 
     def write(self, disk: Disk) -> None:
