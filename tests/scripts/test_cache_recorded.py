@@ -24,7 +24,7 @@ def test_another_file_is_refused():
 
 
 def test_a_crawled_zope_is_there():
-    assert {'reports', 'zope'} <= set(recorded.names())
+    assert {'plone', 'reports', 'zope'} <= set(recorded.names())
     accesses = recorded.read(str(recorded.DIRECTORY / 'zope.xz'))
     size = sum({oid: size for oid, size in accesses if size}.values())
     assert hit_rate(Adaptive(size // 10), accesses) > 0.15
