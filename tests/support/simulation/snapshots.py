@@ -143,6 +143,8 @@ def check_snapshots_exist(history: History) -> Found:
 
 
 def _beside(tid: str) -> Iterator[str]:
-    """Yield the tids before and after one."""
-    for change in (-1, 1):
+    """Yield the tid after one, and those before: a view goes on by one each time that it starts
+    anew.
+    """
+    for change in (1, -1, -2, -3):
         yield f'{int(tid, 16) + change:016x}'
