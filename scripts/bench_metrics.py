@@ -66,26 +66,27 @@ REMOVED: dict[str, list[tuple[str, str]]] = {
     ],
     'serving/commit/phases.py': [
         (_COUNTED, ''),
-        ('        commit.times.asked = commit.now()\n', ''),
-        ('            commit.times.voted = commit.now()\n', ''),
-        ('        commit.times.finishing = commit.now()\n', ''),
+        ('        commit.asked = commit.now()\n', ''),
+        ('            commit.voted = commit.now()\n', ''),
+        ('        commit.finishing = commit.now()\n', ''),
     ],
     'serving/commit/state.py': [
         ('        hosted.stats.active_txns += 1\n', ''),
         ('        hosted.stats.active_txns -= 1\n', ''),
         ('        hosted.stats.lock_since = hosted.loop.system.wall_clock()\n', ''),
         (
-            '        granted = self.times.granted = self.now()\n',
+            '        granted = self.granted = self.now()\n',
             '        granted = self.now()\n',
         ),
-        ('        now = self.now()\n        hosted.stats.durations.add(self.times, now)\n', ''),
+        ('        now = self.now()\n        hosted.stats.durations.add(self, now)\n', ''),
         ('        hosted.slow.commit(self, now)\n', ''),
         (
-            '        self.times = Times(self.now())  # of its phases\n',
-            '        self.times = Times()\n',
+            '        self.begun = now()\n',
+            '        self.begun = 0.0\n',
         ),
     ],
     'serving/hosted.py': [
+        ('        self.stats.invalidations += others\n', ''),
         (
             '        self.stats.invalidations += len(self.peers) - (committer in self.peers)\n',
             '',
@@ -217,7 +218,7 @@ def counted() -> dict[str, float]:
         stats.active_txns -= 1
         end = now()
         stats.durations.add(times, end)
-        slow.commit(SimpleNamespace(times=times), end)  # type: ignore[arg-type]
+        slow.commit(times, end)  # type: ignore[arg-type]
 
     number = 2000
     return {
