@@ -10,7 +10,7 @@ from ZODB.utils import p64
 
 from support.inside import regions_of
 from ZEO.cache import ClientCache, MemoryCache, format
-from ZEO.cache.admission import FILTERED, GIVEN_UP, HIGH, LOW, Admission
+from ZEO.cache.admission import FILTERED, GIVEN_UP, HIGH, LOW, MODEST, Admission
 from ZEO.cache.eviction_queue import EvictionQueue
 from ZEO.cache.inspection import inspect
 from ZEO.cache.memory_cache import RECORD_OVERHEAD
@@ -71,14 +71,74 @@ def test_mistakes_decide_how_long_the_small_queue_is():
     assert not admission.returns(1, 100)
     for oid in range(100):
         admission.left(oid, 100, FILTERED, 100)
-    assert sum(admission.returns(oid, 100) for oid in range(100)) > 60  # some names are lost
+    known = [oid for oid in range(100) if admission.returns(oid, 100)]
+    assert len(known) > 60  # some names are lost
     longer = admission.target
     assert 10_000 * LOW < longer <= 10_000 * HIGH
     for oid in range(200, 300):
         admission.left(oid, 100, GIVEN_UP, 100)
-    assert sum(admission.returns(oid, 100) for oid in range(200, 300)) > 60
+    for oid in range(200, 300):
+        assert not admission.returns(oid, 100)  # they had their time in the main queue
     assert admission.target < longer
-    assert not admission.returns(200, 100)  # a name counts once
+
+
+def test_what_comes_back_and_does_not_rise_makes_the_small_queue_a_fifth_at_most():
+    admission = Admission(10_000)
+    for _ in range(100):
+        for oid in range(100):
+            admission.left(oid, 100, FILTERED, 100)
+        assert sum(admission.returns(oid, 100) for oid in range(100)) > 60
+    assert admission.target == 10_000 * MODEST
+    admission.left(1, 100, FILTERED, 100)
+    assert admission.returns(1, 100)
+    admission.rises()
+    assert admission.target > 10_000 * MODEST
+
+
+def test_a_name_counts_once():
+    admission = Admission(10_000)
+    admission.left(1, 100, FILTERED, 100)
+    assert [admission.returns(1, 100) for _ in range(2)] == [True, False]
+
+
+@pytest.mark.parametrize('make', [in_a_file, in_memory])
+def test_a_loop_over_more_than_the_cache_holds_keeps_a_part_of_it(make):
+    """What comes back pushes out nothing that was used."""
+    cache, data = make(300 * RECORD)
+    for _ in range(20):
+        last = 0
+        for oid in map(p64, range(350)):
+            if cache.load(oid) is None:
+                cache.store(oid, p64(1), None, data)
+            else:
+                last += 1
+    cache.close()
+    assert last > 350 * 0.6  # with clock and LRU none
+
+
+@pytest.mark.parametrize('is_hot', [True, False])
+def test_a_record_that_was_used_moves_on_when_another_comes_back(path, is_hot):
+    cache = used(path, 4)
+    main = regions_of(cache).main
+    main.is_hot = lambda oid: is_hot
+    moved = 0
+    before = set(cache.contents())
+    for _ in range(60):
+        place = main.hand
+        if main.makes_way(1000):
+            main.place(20, lambda at: format.pack_gap(20, main._file.seed(at)))
+        else:
+            moved += 1
+            assert main.hand > place
+    assert moved > 10
+    assert set(cache.contents()) <= before
+    cache.close()
+    assert inspect(path).problems == []
+    cache = ClientCache(path, 60_000)
+    for oid, _, _ in cache.contents():
+        data, _ = cache.load(oid)
+        assert data == oid * (len(data) // 8)
+    cache.close()
 
 
 def test_names_that_left_long_ago_are_forgotten():

@@ -3,11 +3,17 @@
 Enters: the names of records that leave a cache, and of those that come into it. Leaves: whether a
 record has proven itself, and how much space those take that have not. Fails: never.
 
-A new record waits in a small queue. What is used there, or comes back soon after it has left, moves
-to the main one; all else leaves at the queue's end, so that what is read once pushes out nothing
-that is read often (S3-FIFO). How small that queue is, its mistakes decide: a record that left it
-unused and comes back shows that it is too short, one that the main queue gave up and that comes
-back shows that it is too long.
+A new record waits in a small queue. What is used there moves to the main one; all else leaves at
+the queue's end, so that what is read once pushes out nothing that is read often (S3-FIFO). How
+small that queue is, its mistakes decide: a record that left it unused and comes back shows that it
+is too short, one that the main queue gave up and that comes back shows that it is too long.
+
+The first of these goes to the main queue at once, if the record whose turn it is there was not
+used; else that one has its next turn later, and the one that comes back waits like a new one. The
+second waits too: it had its time in the main queue. So in a loop over more than the cache holds
+the main queue keeps a part of it; if all that comes back went there, each would push out what is
+needed before it. While the main queue's records are all used, what comes back does not show that
+the small one should take much of their space.
 
 Of a name a hash of ten bits is kept, with its age, in two bytes for every second record that
 the cache holds. A name that is lost, or taken for another, costs a load at worst.
@@ -20,6 +26,10 @@ from array import array
 #: The small queue's share of the space, at least and at most, and the part of a record's size by
 #: which each mistake changes it.
 LOW, HIGH, STEP = 0.05, 0.9, 0.05
+
+#: The share up to which also those records make the small queue longer that come back while the
+#: main one needs all it has: enough to follow when other records come into use.
+MODEST = 0.2
 
 FILTERED, GIVEN_UP = 0, 1  # why a record has left: unused in the small queue, or in the main one
 
@@ -94,6 +104,7 @@ class Admission:
     def __init__(self, capacity: int) -> None:
         self._capacity = max(capacity, 1)
         self.aim(0)  # how much the small queue takes
+        self._longer = self.target  # how much it takes if the last one that came back rises
         self._windows = Window(self._capacity), Window(self._capacity)
         self.names = array('H')  # empty while nothing has left
 
@@ -120,7 +131,10 @@ class Admission:
         self.names[oldest] = mark << _MARK_PLACE | tick << _TICK_SHIFT | why
 
     def returns(self, oid: int, size: int) -> bool:
-        """Note that a record comes in; return whether it has been here lately."""
+        """Note that a record comes in; return whether the small queue let it go lately.
+
+        If so, and it goes to the main queue, `rises` is to be called.
+        """
         if not self.names:
             return False
         at, mark = self._place(oid)
@@ -131,6 +145,10 @@ class Admission:
                 return self._welcome(name, size)
         return False
 
+    def rises(self) -> None:
+        """Note that the record that has come back last goes to the main queue."""
+        self.aim(self._longer)
+
     def _welcome(self, name: int, size: int) -> bool:
         why, tick = name & 1, name >> _TICK_SHIFT & _TICKS - 1
         window, other = self._windows[why], self._windows[1 - why]
@@ -138,7 +156,11 @@ class Admission:
             return False
         window.take(tick, size)
         step = size * max(1, other.used / (window.used + size)) * STEP
-        self.aim(self.target - step if why else self.target + step)
+        if why == GIVEN_UP:
+            self.aim(self.target - step)
+            return False
+        self._longer = self.target + step
+        self.aim(max(self.target, min(self._longer, self._capacity * MODEST)))
         return True
 
     def _age(self, name: int) -> int:

@@ -200,11 +200,28 @@ class MemoryCache:
         self._current[oid] = data, tid, None
         length = len(data) + RECORD_OVERHEAD
         self._used += length
-        if self._admission.names and self._admission.returns(int.from_bytes(oid, 'big'), length):
+        if (
+            self._admission.names
+            and self._admission.returns(int.from_bytes(oid, 'big'), length)
+            and self._makes_way()
+        ):
+            self._admission.rises()
             self._to_main(oid, length)
         else:
             self._small.order.append(oid)
             self._small.used += length
+
+    def _makes_way(self) -> bool:
+        """Return whether the main queue has space or an unused record at its turn."""
+        oid = self._main.pop() if self._used > self.size else None
+        if oid is None:
+            return True
+        if oid in self._touched:
+            self._touched.discard(oid)
+            self._main.order.append(oid)
+            return False
+        self._main.order.appendleft(oid)
+        return True
 
     def _to_main(self, oid: bytes, length: int) -> None:
         self._in_main.add(oid)

@@ -4,8 +4,9 @@ Enters: records to place. Leaves: their places. Fails: as `cache.ring` says.
 
 The small region is at the file's start, the main one behind it, each with a hand of its own. New
 records go to the small one. When its hand comes to a record that was used, the record moves to the
-main one; else it leaves. A record that comes back soon after it has left goes to the main one
-(`cache.admission` says which do, and how large the small region is to be).
+main one; else it leaves. A record that comes back soon after that goes to the main one, if what the
+hand meets there was not used (`cache.admission` says which, and how large the small region is to
+be).
 
 Where one region ends is decided by the small one's hand, always where a record or a gap begins: it
 goes on into the main region while its own is to be larger, and turns back early while it is to be
@@ -22,12 +23,49 @@ from collections.abc import Callable
 from ZEO.cache import format
 from ZEO.cache.admission import FILTERED, Admission
 from ZEO.cache.cache_file import CacheFile
-from ZEO.cache.index import Index
-from ZEO.cache.ring import Moved, NotStored, Ring
+from ZEO.cache.index import PLACE_SHIFT, USES, Index
+from ZEO.cache.ring import KEPT_PER_UNIT, MOST_KEPT, Moved, NotStored, Ring
 
 #: While the main region's gap is larger than this share of it, new records go there: it was never
 #: filled, or has been emptied. What an evicted record leaves beside its follower is smaller.
 _FREE_SHARE = 64
+
+
+class MainRing(Ring):
+    """The region for what was used."""
+
+    def makes_way(self, length: int) -> bool:
+        """Return whether there is a gap of so many units, or what the hand meets was not used.
+
+        A record that was used slides down to the hand, at the cost of its uses.
+
+        :raises NotStored, OSError, DamagedCache: as `place` does.
+        """
+        place = self.gap_end
+        if place - self.hand >= length or place >= self.end or not self._is_used(place):
+            return True
+        self._allowance = max(MOST_KEPT, KEPT_PER_UNIT * length)
+        try:
+            record = self._pass_one()
+            if record is None:  # too large to slide down: `place` overwrites it
+                return True
+            record.uses = 0
+            self._kept.append(record)
+            self._close_up(self.hand + record.header.units)
+        except BaseException:
+            self._let_go()
+            raise
+        return False
+
+    def _is_used(self, place: int) -> bool:
+        """Return whether there is a current record that was used."""
+        header = self._file.read_header(place)
+        if header is None:
+            return False  # a gap
+        value = self._index.get(int.from_bytes(header.oid, 'big'))
+        if value is None or value >> PLACE_SHIFT != place:
+            return False
+        return value & USES > 0 or self.is_hot(header.oid)
 
 
 class SmallRing(Ring):
@@ -122,7 +160,7 @@ class Regions:
     def __init__(self, file: CacheFile, index: Index) -> None:
         self._file = file
         self._admission = Admission(file.end - file.start)
-        self.main = Ring(file, index, self._admission)
+        self.main = MainRing(file, index, self._admission)
         self.small = SmallRing(file, index, self._admission, self.main)
         self._load()
 
@@ -160,8 +198,12 @@ class Regions:
         is_known = self._admission.returns(oid, length)
         main = self.main
         is_free = (main.gap_end - main.hand - length) * _FREE_SHARE > main.size
-        if (is_known or is_free or main.has_old()) and main.holds(length):
-            return main.place(length, pack)
+        if main.holds(length):
+            if is_free or main.has_old():
+                return main.place(length, pack)
+            if is_known and main.makes_way(length):
+                self._admission.rises()
+                return main.place(length, pack)
         return self.small.place(length, pack)
 
     def place_index(self, length: int, pack: Callable[[int], bytes]) -> int | None:

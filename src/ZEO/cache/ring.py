@@ -165,6 +165,11 @@ class Ring:
 
     def _turn(self, at: int) -> None:
         """Write the kept records and a gap from `at` on; go to the region's start."""
+        self._close_up(at)
+        self.hand = self.gap_end = self.start
+
+    def _close_up(self, at: int) -> None:
+        """Write the kept records and a gap from `at` on, in which no header is left."""
         rest = self.gap_end - at
         gap = (
             format.pack_gap(rest, self._file.seed(at)).ljust(rest * format.UNIT, b'\0')
@@ -173,7 +178,7 @@ class Ring:
         )
         self._note()
         self._write(at, [gap])
-        self.hand = self.gap_end = self.start
+        self.hand = at
 
     def _pass_one(self) -> Moved | None:
         """Take the entry at gap_end into the gap; return it if it is to slide down."""

@@ -46,8 +46,10 @@ class Adaptive:
         if oid in self._uses:
             self._uses[oid] = min(self._uses[oid] + 1, _MOST_USES)
             return True
-        is_known = self._admission.returns(oid, size)
-        (self._main if is_known else self._small).add(oid, size)
+        rises = self._admission.returns(oid, size) and self._makes_way(size)
+        if rises:
+            self._admission.rises()
+        (self._main if rises else self._small).add(oid, size)
         self._uses[oid] = 0
         while self._small.used + self._main.used > self._capacity:
             self._evict()
@@ -57,6 +59,17 @@ class Adaptive:
         """See :class:`Policy`."""
         if self._uses.pop(oid, None) is not None:
             (self._small if oid in self._small else self._main).take(oid)
+
+    def _makes_way(self, size: int) -> bool:
+        """Return whether the main queue has space or an unused record at its turn."""
+        if self._small.used + self._main.used + size <= self._capacity or not self._main:
+            return True
+        oid = next(iter(self._main))
+        if not self._uses[oid]:
+            return True
+        self._uses[oid] = 0
+        self._main.move_to_end(oid)
+        return False
 
     def _evict(self) -> None:
         is_long = self._small.used > self._admission.target or not self._main
