@@ -22,7 +22,7 @@ from ZEO.cache.simulate import Access, accesses_of, hit_rate
 #: Accesses to objects of 1 KB, as docs/operating/cache.rst compares them.
 OBJECTS, LOADS, RECORD = 20_000, 200_000, 1000
 #: Sizes of the caches, as shares of the whole.
-SHARES = (0.02, 0.05, 0.1, 0.2, 0.5)
+SHARES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.75)
 
 
 def table(

@@ -8,6 +8,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'scripts'))
 
 from cache_lab import recorded
+from cache_lab.policies import Clock, Lru, S3Fifo
+from cache_policies import SHARES
 
 from ZEO.cache.simulate import Adaptive, hit_rate
 
@@ -28,3 +30,22 @@ def test_a_crawled_zope_is_there():
     accesses = recorded.read(str(recorded.DIRECTORY / 'zope.xz'))
     size = sum({oid: size for oid, size in accesses if size}.values())
     assert hit_rate(Adaptive(size // 10), accesses) > 0.15
+
+
+@pytest.mark.parametrize(
+    'name, shares, count',
+    [
+        ('zope', (0.1, 0.3, 0.75), None),
+        ('reports', (0.05, 0.6), 40_000),
+        ('plone', (0.3, 0.35, 0.4), 30_000),
+        *(pytest.param(name, SHARES, None, marks=pytest.mark.slow) for name in recorded.names()),
+    ],
+)
+def test_the_caches_are_never_a_point_below_the_best_policy(name, shares, count):
+    """Between the usual sizes too: a Plone's pages are a loop over 40 % of its objects."""
+    accesses = recorded.read(str(recorded.DIRECTORY / f'{name}.xz'))
+    whole = sum({oid: size for oid, size in accesses if size}.values())
+    for share in shares:
+        size = int(whole * share)
+        best = max(hit_rate(policy(size), accesses[:count]) for policy in (Clock, Lru, S3Fifo))
+        assert hit_rate(Adaptive(size), accesses[:count]) > best - 0.01, share
