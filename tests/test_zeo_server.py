@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -230,6 +231,30 @@ def test_what_was_begun_is_undone_when_a_step_fails(tmp_path):
         ).main()
     assert not (tmp_path / 'pid').exists()
     FileStorage(str(tmp_path / 'a.fs')).close()
+
+
+def test_a_garbage_collection_leaves_out_what_was_there_before_the_first_client(tmp_path):
+    spared = []
+
+    class Starter(ZEOServer):
+        def setup_default_logging(self):
+            pass
+
+        def create_server(self):
+            super().create_server()
+            serve = self.server.serve_forever
+
+            def look_and_stop():
+                spared.append(gc.get_freeze_count())
+                self.server.stop()
+                serve()
+
+            self.server.serve_forever = look_and_stop
+
+    Starter(realized('-a', f'{tmp_path}/s', '-f', str(tmp_path / 'a.fs'))).main()
+    (number,) = spared
+    assert number > 10_000
+    assert gc.get_freeze_count() == 0  # a program that goes on has all of its collector
 
 
 def answers(address):

@@ -6,11 +6,12 @@ comes; then nothing of it. Fails: :class:`ConfigurationError` of one line; what 
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ZEO.commands.pid_file import PidFile
@@ -159,7 +160,7 @@ class ServerProcess(ABC):
             log.info('serving storage %s: %s %s', name, type(storage).__name__, storage.getName())
         self._signals.watch(server)
         server.post(Watching(server, self.supervisor).begin)
-        with profiled(self.options.profile):
+        with profiled(self.options.profile), _here_to_stay():
             server.serve_forever()
         self.supervisor.send('STOPPING=1', 'STATUS=closing storages')
         log.info('stopped by %s', self._signals.stopped_by or 'the program')
@@ -175,6 +176,18 @@ class ServerProcess(ABC):
         """Remove the file with this process's id."""
         if self._pid_file is not None:
             self._pid_file.remove()
+
+
+@contextmanager
+def _here_to_stay() -> Iterator[None]:
+    """Spare garbage collections what is there now: 45,000 objects, of modules above all. To look at
+    them takes 50 ms, for which clients would wait.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _without_arguments(handle: Callable[[], None]) -> Handler:
