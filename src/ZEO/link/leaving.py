@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from ZEO.Exceptions import ClientDisconnected
 from ZEO.link.connection import Connection
 from ZEO.net.system import System
 
@@ -83,7 +84,10 @@ class Leaving:
         try:
             self._wait_while(connection, lambda: self.is_committing(connection))
             self._link.on_lost(connection, _reason(connection))
-            connection.call_no_more()
+            try:
+                connection.call_no_more()
+            except ClientDisconnected:  # it has ended meanwhile, with something that was not sent
+                return
             self._wait_while(connection, connection.has_calls)
         finally:
             connection.lose(_reason(connection))
