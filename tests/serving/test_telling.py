@@ -66,8 +66,9 @@ def test_who_was_sent_the_last_transaction_learns_that_others_before_it_are_miss
     answer = own(telling, T12)  # another server has committed T11
     telling.lost_track(T12, 'the connection was lost')
     assert answer == [T12]
-    # a client that has T12 asks what has changed since, and hears that it is not known
-    assert telling.sent == [T12, ('lost', T13)]
+    # no client is sent T12 before it has dropped what it has cached: it would read T11's objects as
+    # they were; and who has T12 hears that it is not known what has changed since
+    assert telling.sent == [('lost', T13), T12]
 
 
 def test_a_view_that_was_told_everything_stays_at_the_last_transaction(telling):
@@ -79,7 +80,7 @@ def test_an_answer_that_could_not_wait_hides_nothing_either(telling):
     answer = own(telling, T12)
     (passes_late,) = telling.timers
     passes_late()
-    assert answer == [T12] and telling.sent == [T12, ('lost', T13)]
+    assert answer == [T12] and telling.sent == [('lost', T13), T12]
     # the database answers again
     telling.reported([(T11, [B]), (T12, [A])])
     assert telling.sent[2:] == [T11, T12, ('lost', T14)]

@@ -102,8 +102,8 @@ class Telling:
         """
         permanent = self._order.gone(tid)
         if permanent is not None:
-            self._loop.attempt(partial(self._answer, tid, permanent))
             self._start_anew(tid)
+            self._loop.attempt(partial(self._answer, tid, permanent))
 
     def _answer(self, tid: bytes, permanent: _Permanent) -> None:
         permanent.commit.phase.finished(permanent.commit, tid)
@@ -120,13 +120,15 @@ class Telling:
         """It is not known what has changed."""
         log.error('storage %s: %s: the clients drop what they have cached', self._name, why)
         permanent = self._order.lost_track(last)
-        for tid in permanent:
-            self._loop.attempt(partial(self._answer, tid, self._order.gone(tid)))
+        # first: a client that was sent one of these would read what others changed before it as it
+        # was, until it has dropped its cache
         if last in permanent:
             self._start_anew(last)
         else:
             self._view.reset(last)
             self._lost()
+        for tid in permanent:
+            self._loop.attempt(partial(self._answer, tid, self._order.gone(tid)))
         self._send()
 
     def _start_anew(self, last: bytes) -> None:
