@@ -102,8 +102,9 @@ class Telling:
         """
         permanent = self._order.gone(tid)
         if permanent is not None:
-            self._start_anew(tid)
+            self._lost()  # first, as in lost_track
             self._loop.attempt(partial(self._answer, tid, permanent))
+            self._start_anew(tid)
 
     def _answer(self, tid: bytes, permanent: _Permanent) -> None:
         permanent.commit.phase.finished(permanent.commit, tid)
@@ -122,13 +123,15 @@ class Telling:
         permanent = self._order.lost_track(last)
         # first: a client that was sent one of these would read what others changed before it as it
         # was, until it has dropped its cache
+        self._lost()
+        for tid in permanent:
+            self._loop.attempt(partial(self._answer, tid, self._order.gone(tid)))
+        # again: these were noted, and what others changed between them was not
         if last in permanent:
             self._start_anew(last)
         else:
             self._view.reset(last)
             self._lost()
-        for tid in permanent:
-            self._loop.attempt(partial(self._answer, tid, self._order.gone(tid)))
         self._send()
 
     def _start_anew(self, last: bytes) -> None:
