@@ -73,6 +73,8 @@ def main(argv: list[str]) -> int:
     options = parse(argv)
     from support.simulation import campaign, mutations_table
 
+    if options.keep:  # before it runs: what it finds is to be written there
+        os.makedirs(options.keep, exist_ok=True)
     if options.mutations:
         return mutations_table.main(options)
     if options.seed is not None or options.plan:

@@ -14,7 +14,7 @@ before, and the system takes their pages for written: another sync would succeed
 behind it. So they are cut off, in the file as well as in memory, and no other transaction begins
 before the file was opened again. Everything before them can still be read.
 
-A transaction of very many objects is no long moment for a server: it is written in steps before its
+A transaction of very many objects does not hold up a server: it is written in steps before its
 vote, synced by a thread before it finishes, and its places lie over the index
 (:mod:`ZEO.serving.merging_index`) until they were merged in steps as well.
 """

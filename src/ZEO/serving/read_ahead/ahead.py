@@ -40,8 +40,8 @@ _AT_ONCE, _MESSAGE = 64, 32 * 1024
 #: Bytes of a record that is not sent: the client can do better things with its network.
 _LARGE = 32 * 1024
 
-#: The same of a record of a group of which none was used yet: what is sent in vain is paid for by
-#: what is not sent later.
+#: The same of a record of a group of which none was used yet: what is sent and not used is paid for
+#: by what is not sent later.
 _LARGE_GUESS = 4 * 1024
 
 #: Bytes that wait for the client and are not sent yet, above which nothing is sent ahead.

@@ -80,7 +80,7 @@ class Window:
         self.size = _FIRST
         self._recent: dict[bytes, _Unused] = {}  # under way
         self._old: dict[bytes, _Unused] = {}
-        self._late: dict[bytes, _Unused] = {}  # counted as sent in vain
+        self._late: dict[bytes, _Unused] = {}  # counted as not used
         self._recent_bytes = self._old_bytes = 0
         self._steps = 0  # objects that the client has wanted
         self._loads = 0  # objects that it has asked for
@@ -191,7 +191,7 @@ class Window:
         return found
 
     def _take_late(self, oid: bytes) -> _Unused | None:
-        """The same for one that was counted as sent in vain, which it was not."""
+        """The same for one that was counted as not used, and was used later."""
         found = self._late.pop(oid, None)
         if found is not None:
             self._vain = max(0.0, self._vain - found.size)
