@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -110,11 +111,21 @@ class Target:
                 stderr=out,
             )
         deadline = time.monotonic() + START_TIME
-        while not os.path.exists(self.path):
+        while not self.listens():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise NotStarted(f'{self.name} did not start: {self.said()}')
             time.sleep(0.02)
+
+    def listens(self) -> bool:
+        """Return whether clients can connect: a moment after the file of the socket is there."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(START_TIME)
+            try:
+                probe.connect(self.path)
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
+        return True
 
     @property
     def is_alive(self) -> bool:

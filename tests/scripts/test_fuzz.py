@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -97,6 +98,14 @@ def test_a_canary_and_a_traceback_are_noticed(target):
     assert len(checks.of_files(target)) == 2
 
 
+def test_a_server_whose_socket_is_there_does_not_listen_yet(target):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(target.path)
+        assert not target.listens()
+        listener.listen()
+        assert target.listens()
+
+
 def test_memory_files_and_log_lines_that_stay_are_noticed(target):
     now = time.monotonic()
     before, after = Reading(now, 0, 10, 0), Reading(now, 100 * 2**20, 30, 10**7)
@@ -130,5 +139,6 @@ def test_a_short_attack_on_every_server_harms_nobody_else(tmp_path):
         for names in (fuzz.NAMES[::2], fuzz.NAMES[1::2])
     ]
     said = [one.communicate(timeout=280)[0] for one in running]
-    assert [one.returncode for one in running] == [0, 0], said
+    if any(one.returncode for one in running):
+        pytest.fail(''.join(said))  # an assertion would cut it short
     assert ''.join(said).count(' ok ') == len(fuzz.NAMES) == 6
