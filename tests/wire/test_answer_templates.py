@@ -24,6 +24,15 @@ messages = st.one_of(
     ),
 )
 
+ids = st.binary(min_size=8, max_size=8)
+tids = ids.filter(lambda tid: tid < b'\x80')
+invalidations = st.tuples(
+    st.just(0),
+    st.just(True),
+    st.just('invalidateTransaction'),
+    st.tuples(tids, st.one_of(st.lists(ids, min_size=1, max_size=3), st.just([b'12345678'] * 100))),
+)
+
 
 def plainly(data):
     return checked(pickles.loads(data, answer=True))
@@ -42,6 +51,28 @@ def test_a_short_message_is_read_as_the_unpickler_reads_it(message):
     assert same(PickleCodec().decode(data), message)
     assert same(PickleCodec().decode(bytearray(data)), message)
     assert len(data) <= answer_templates.LONGEST
+
+
+@given(invalidations)
+def test_an_invalidation_of_few_objects_is_read_as_the_unpickler_reads_it(message):
+    data = pickles.dumps(message)
+    assert data.startswith(answer_templates.INVALIDATION)
+    assert same(answer_templates.read_invalidation(data), message)
+    assert same(answer_templates.read_invalidation(bytearray(data)), message)
+    assert same(plainly(data), message)
+    assert same(PickleCodec().decode(data), message)
+
+
+@given(invalidations, st.data())
+def test_an_invalidation_that_was_changed_on_the_way_is_read_so_or_not_at_all(message, draw):
+    data = bytearray(pickles.dumps(message))
+    for _ in range(draw.draw(st.integers(1, 3))):
+        place = draw.draw(st.integers(0, len(data) - 1))
+        data[place] = draw.draw(st.integers(0, 255))
+    found = answer_templates.read_invalidation(bytes(data))
+    if found is not None:
+        pickles.check_answer(data)
+        assert same(found, plainly(bytes(data)))
 
 
 @given(messages, st.data())
@@ -84,9 +115,15 @@ def test_other_messages_are_left_to_the_unpickler():
         (0, True, 'info', ({'length': 1, 'size': 2, 'packed': True},)),
         (0, True, 'info', ({'length': 1, 'size': -2},)),
         (0, True, 'info', ({'length': 1, 'size': 2**47},)),
+        (0, True, 'invalidateTransaction', (b'12345678', [])),
+        (0, True, 'invalidateTransaction', (b'12345678', (b'12345678',))),
+        (0, True, 'invalidateTransaction', (b'12345678', [b'1234567'])),
+        (0, True, 'invalidateTransaction', (b'\x80' * 8, [b'12345678'])),
+        (0, True, 'invalidateTransaction', (b'12345678', [b'12345678'] * 101)),
     ):
         data = pickles.dumps(message)
         assert answer_templates.read(data) is None
+        assert answer_templates.read_invalidation(data) is None
         try:
             assert same(codec.decode(data), message)
         except ProtocolError:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ZEO.Exceptions import UnrecognizedResult
+from ZEO.Exceptions import ProtocolError, UnrecognizedResult
 from ZEO.wire import calls, shapes
 
 
@@ -81,3 +81,40 @@ def test_a_wrong_answer_is_described_in_a_few_words(value):
 def test_what_servers_of_all_releases_answer_is_taken(name, answers):
     for answer in answers:
         assert shapes.answer(name, answer, 'host:1') is answer
+
+
+OID, TID = b'12345678', b'\x03' * 8
+
+
+@pytest.mark.parametrize(
+    'args',
+    [(TID, [OID]), [TID, [OID]], (TID, []), (TID, (OID,)), (TID, [OID, OID]), (TID, [OID], 'more')],
+)
+def test_an_invalidation_is_a_tid_and_oids(args):
+    assert shapes.invalidation(args) == (TID, list(args[1]))
+
+
+@pytest.mark.parametrize(
+    'args',
+    [
+        (),
+        (TID,),
+        {TID: [OID]},
+        (b'\x80' * 8, [OID]),  # a tid that ZODB cannot increment
+        (b'\x80' * 8, [OID, OID]),
+        (bytearray(TID), [OID]),
+        (TID[1:], [OID]),
+        (None, [OID]),
+        (TID, [OID[1:]]),
+        (TID, [bytearray(OID)]),
+        (TID, [None]),
+        (TID, ['12345678']),
+        (TID, [OID, OID[1:]]),
+        (TID, OID),
+        (TID, None),
+        (TID, {OID: 1}),
+    ],
+)
+def test_anything_else_is_not_an_invalidation(args):
+    with pytest.raises(ProtocolError, match='not a tid and oids'):
+        shapes.invalidation(args)

@@ -75,7 +75,8 @@ class MemoryCache:
 
     def invalidate(self, oid: bytes, tid: bytes | None) -> None:
         """End the current revision of oid at `tid`, if it is older; None: forget all revisions."""
-        under(self._lock, self._change, self._invalidate, oid, tid)
+        # As in `store`: a client gets one of these for each object that others change.
+        with self._lock: self._invalidate(oid, tid)  # noqa: E701  # fmt: skip
 
     def getLastTid(self) -> bytes | None:
         """Return the tid up to which the cache has seen every invalidation, or None."""
@@ -182,15 +183,23 @@ class MemoryCache:
         self._make_room()
 
     def _invalidate(self, oid: bytes, tid: bytes | None) -> None:
-        if tid is None:
-            self._drop_current(oid)
-            for closed in list(self._closed_tids.get(oid, ())):
-                self._drop_closed(oid, closed)
-            return
-        current = self._current.get(oid)
-        if current is not None and current[1] < tid:
-            self._add_closed(oid, current[1], tid, current[0])  # first, for those who read
-            self._drop_current(oid)
+        """Do what `invalidate` says; wholly, or forget everything, as `_change` does."""
+        try:
+            if tid is None:
+                self._forget(oid)
+                return
+            current = self._current.get(oid)
+            if current is not None and current[1] < tid:
+                self._add_closed(oid, current[1], tid, current[0])  # first, for those who read
+                self._drop_current(oid)
+        except BaseException:
+            self._forget_all()
+            raise
+
+    def _forget(self, oid: bytes) -> None:
+        self._drop_current(oid)
+        for closed in list(self._closed_tids.get(oid, ())):
+            self._drop_closed(oid, closed)
 
     def _drop_noncurrent(self) -> None:
         for oid, tid in list(self._closed):

@@ -13,7 +13,7 @@ with two servers at once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,14 +97,10 @@ class EarlyMessages:
 
     def __init__(self, events: Any) -> None:
         self._events = events
-        self._held: HeldMessages | None = HeldMessages()  # None once they are passed on
-
-    def on_message(self, name: str, args: Any) -> None:
-        """A message has come; called by the thread that reads the connection."""
-        if self._held is None:
-            self._events.on_message(name, args)
-        else:
-            self._held.add(name, args)
+        self._held = HeldMessages()
+        #: A message has come; called by the thread that reads the connection. There may be very
+        #: many, so nothing stands between it and who takes them once they are passed on.
+        self.on_message: Callable[[str, Any], None] = self._held.add
 
     def on_lost(self, connection: Connection, reason: str) -> None:
         """The connection has ended."""
@@ -112,9 +108,9 @@ class EarlyMessages:
 
     def pass_on(self) -> None:
         """The client state holds invalidations back by itself from now on."""
-        held, self._held = self._held, None
-        for name, args in held.take() if held is not None else ():
-            self._events.on_message(name, args)
+        self.on_message = self._events.on_message
+        for name, args in self._held.take():
+            self.on_message(name, args)
 
 
 class ConnectRound:

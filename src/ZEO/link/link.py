@@ -70,6 +70,8 @@ class Link(Calling):
         self._wanted = options.registration
         self._pauses = options.pauses
         self._client_state = state
+        #: A connection has received a one-way message.
+        self.on_message: Callable[[str, Any], None] = state.on_message
         self._connected = connected
         self._system = system
         self.leaving = Leaving(self, state, system)
@@ -283,10 +285,6 @@ class Link(Calling):
         unwatched, self._unwatched = self._unwatched, None
         if unwatched is not None:
             unwatched.watch()
-
-    def on_message(self, name: str, args: Any) -> None:
-        """A connection has received a one-way message."""
-        self._client_state.on_message(name, args)
 
     def on_lost(self, connection: Connection, reason: str) -> None:
         """A connection has ended, or is not to be used any more: look for another."""

@@ -81,7 +81,11 @@ class ClientState:
         :raises ProtocolError: when it makes no sense.
         """
         if name == 'invalidateTransaction':
-            self._on_invalidation(*shapes.invalidation(args))
+            tid, oids = shapes.invalidation(args)
+            if self._held is None:
+                self._invalidate(tid, oids)
+            else:
+                self._held.add(name, (tid, oids))
         elif name == 'readAhead':
             self.ahead.arrived(*shapes.ahead(args))
         elif name == 'info':
@@ -157,18 +161,15 @@ class ClientState:
             self.on_stopping(news.pop(STOPPING))
         self.info = {**self.info, **news}
 
-    def _on_invalidation(self, tid: bytes, oids: list[bytes]) -> None:
-        if self._held is not None:
-            self._held.add('invalidateTransaction', (tid, oids))
-        else:
-            self._invalidate(tid, oids)
-
     def _invalidate(self, tid: bytes, oids: list[bytes]) -> None:
-        self.ahead.forget(oids)  # first, see there
+        if self.ahead.staged:
+            self.ahead.forget(oids)  # first, see there
+        invalidate = self.cache.invalidate
         for oid in oids:
-            self.cache.invalidate(oid, tid)
+            invalidate(oid, tid)
         self.database.invalidate(tid, oids)
-        self._advance(tid)
+        if self.last_tid is None or tid > self.last_tid:
+            self._set_last(tid)
 
     def _advance(self, tid: bytes) -> None:
         if self.last_tid is None or tid > self.last_tid:

@@ -1,11 +1,12 @@
-"""Templates of a server's shortest messages: answers to vote, tpc_finish and ping, and sizes.
+"""Templates of a server's shortest messages: answers in a commit, sizes, and invalidations.
 
 Enters: the parts of a message, or its bytes. Leaves: exactly the bytes that a pickler makes, or the
 message, if it has one of these forms; None for all others, which are left to the pickler. Fails:
 never.
 
-A client gets three of these in each transaction; a template spares it the walk over the pickle and
-the unpickler, and the server two picklers and an unpickler for the id of the call.
+A client gets three of these in each transaction, and an invalidation for each of others. A template
+spares it the walk over the pickle and the unpickler, and the server two picklers and an unpickler
+for the id of the call.
 """
 
 from __future__ import annotations
@@ -28,6 +29,16 @@ _INFO = re.compile(
     rb'\x80\x03\(K\0\x88X\x04\0\0\0info\}\('
     rb'X\x06\0\0\0length(?:K(.)|M(..)|J(...[\0-\x7f]))'
     rb'X\x04\0\0\0size(?:K(.)|M(..)|J(...[\0-\x7f])|' + _LARGE + rb')u\x85t\.',
+    re.DOTALL,
+)
+
+#: How an invalidation begins that :func:`read_invalidation` may read.
+INVALIDATION = b'\x80\x03(K\0\x88X\x15\0\0\0invalidateTransactionC\x08'
+
+#: With one oid, or with up to a hundred.
+_INVALIDATION = re.compile(
+    re.escape(INVALIDATION)
+    + rb'([\0-\x7f].{7})\](?:C\x08(.{8})a|\(((?:C\x08.{8}){2,100})e)\x86t\.',
     re.DOTALL,
 )
 
@@ -89,3 +100,15 @@ def read(message: bytes | bytearray) -> tuple[int, int, str, Any] | None:
     byte, short, long, five, six = size
     info['size'] = _number(byte or short or long or five or six, 'little')
     return 0, True, 'info', (info,)
+
+
+def read_invalidation(message: bytes | bytearray) -> tuple[int, bool, str, Any] | None:
+    """Return a message that begins with :data:`INVALIDATION` as the unpickler reads it."""
+    found = _INVALIDATION.fullmatch(message)
+    if found is None:
+        return None
+    tid, oid, several = found.groups()
+    if oid is not None:
+        return 0, True, 'invalidateTransaction', (tid, [oid])
+    oids = [several[place : place + 8] for place in range(2, len(several), 10)]
+    return 0, True, 'invalidateTransaction', (tid, oids)

@@ -138,7 +138,11 @@ class PickleCodec:
         loaded = templates.read_loaded(data)
         if loaded is not None:
             return loaded
-        if len(data) <= answer_templates.LONGEST:
+        if data.startswith(answer_templates.INVALIDATION):
+            invalidation = answer_templates.read_invalidation(data)
+            if invalidation is not None:
+                return invalidation
+        elif len(data) <= answer_templates.LONGEST:
             short = answer_templates.read(data)
             if short is not None:
                 return short

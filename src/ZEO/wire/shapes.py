@@ -301,8 +301,14 @@ def invalidation(args: Any) -> tuple[bytes, list[bytes]]:
 
     :raises ProtocolError: when these are not its arguments.
     """
-    if type(args) in _LISTS and len(args) >= 2 and is_tid(args[0]) and are_ids(args[1]):
-        return args[0], list(args[1])
+    if type(args) in _LISTS and len(args) >= 2:
+        tid, oids = args[0], args[1]
+        # What most are is looked at here, which saves four calls.
+        if type(oids) is list and len(oids) == 1 and type(tid) is bytes is type(oids[0]):
+            if len(tid) == len(oids[0]) == 8 and tid <= MAX_TID:
+                return tid, oids
+        elif is_tid(tid) and are_ids(oids):
+            return tid, list(oids)
     raise ProtocolError('the server sent an invalidateTransaction that is not a tid and oids')
 
 
