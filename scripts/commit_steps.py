@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Count what one commit of one object costs, function by function: calls, and steps of Python.
+"""Count what one commit of one object costs, function by function: calls, and steps of Python; and
+what the client has to do for an object that it does not have in its cache.
 
     python scripts/commit_steps.py                          both sides, three kinds of storage
     python scripts/commit_steps.py --storages file --top 40
+    python scripts/commit_steps.py --storages memory --sides load,setstate
 
 Steps are bytecodes of the interpreter; unlike times they are the same at each run.  Server and
 client have real sockets between them, and the one that is counted runs in this thread.  Looks that
@@ -16,17 +18,21 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 TOP = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TOP / 'src'), str(TOP / 'scripts')]
 
+import transaction  # noqa: E402
+from persistent.mapping import PersistentMapping  # noqa: E402
+from ZODB import DB  # noqa: E402
 from ZODB.Connection import TransactionMetaData  # noqa: E402
 from ZODB.FileStorage import FileStorage  # noqa: E402
 from ZODB.MappingStorage import MappingStorage  # noqa: E402
-from ZODB.utils import p64, z64  # noqa: E402
+from ZODB.utils import maxtid, p64, u64, z64  # noqa: E402
 
 from ZEO.ClientStorage import ClientStorage  # noqa: E402
 from ZEO.serving.grouped import GroupedFileStorage  # noqa: E402
@@ -35,7 +41,7 @@ from ZEO.StorageServer import Limits, StorageServer  # noqa: E402
 #: What waits for the other side, and what this script calls itself.
 LEFT_OUT = ('busy_poll.py', 'commit_steps.py', 'threading.py')
 
-#: Commits before those that are counted, and the number of these.
+#: Commits or loads before those that are counted, and the number of these.
 WARM, COUNTED = 300, 20
 
 MAKERS: dict[str, Callable[[str], Any]] = {
@@ -146,36 +152,96 @@ def count_server(path: str, storage: Any, top: int, title: str) -> None:
     steps.show(f'{title}, server', top)
 
 
-def count_client(path: str, storage: Any, top: int, title: str) -> None:
-    """Count what a client does, whose server is another thread."""
+@contextmanager
+def served(path: str, storage: Any) -> Iterator[ClientStorage]:
+    """Have a client, whose server is another thread."""
     server = StorageServer(path, {'1': storage}, limits=Limits(turn=60))
     loop = server.hosted['1'].loop
     thread = threading.Thread(target=loop.run)
     thread.start()
     client = ClientStorage(path)
-    serial = commits(client, WARM)
-    with Steps() as steps:
-        commits(client, COUNTED, serial)
+    yield client
     client.close()
     loop.stop()
     thread.join()
     server.close()
+
+
+def count_client(path: str, storage: Any, top: int, title: str) -> None:
+    """Count what a client does for a commit."""
+    with served(path, storage) as client:
+        serial = commits(client, WARM)
+        with Steps() as steps:
+            commits(client, COUNTED, serial)
     steps.show(f'{title}, client', top)
+
+
+def count_load(path: str, storage: Any, top: int, title: str) -> None:
+    """Count what a client does for a record that it does not have, without ZODB's part."""
+    objects = filled(storage)
+    with served(path, storage) as client:
+        for oid in objects[:WARM]:
+            client.loadBefore(oid, maxtid)
+        before = p64(u64(client.lastTransaction()) + 1)
+        with Steps() as steps:
+            for oid in objects[-COUNTED:]:
+                client.loadBefore(oid, before)
+    steps.show(f'{title}, cold load', top)
+
+
+def count_setstate(path: str, storage: Any, top: int, title: str) -> None:
+    """Count what an object costs that ZODB wants and the client does not have."""
+    objects = filled(storage)
+    with served(path, storage) as client:
+        connection = DB(client).open()
+        for oid in objects[:WARM]:
+            connection.setstate(connection.get(oid))
+        ghosts = [connection.get(oid) for oid in objects[-COUNTED:]]
+        client._cache.clear()  # `get` has loaded them
+        for ghost in ghosts:
+            ghost._p_invalidate()
+        client.cached(z64)
+        with Steps() as steps:
+            for ghost in ghosts:
+                connection.setstate(ghost)
+        connection.close()
+    steps.show(f'{title}, cold load through ZODB', top)
+
+
+def filled(storage: Any) -> list[bytes]:
+    """Put objects into a storage; return their oids."""
+    connection = DB(storage).open()
+    objects = [PersistentMapping(text='x' * 300) for _ in range(WARM + COUNTED)]
+    connection.root()['objects'] = PersistentMapping(enumerate(objects))
+    transaction.commit()
+    oids = [found._p_oid for found in objects]
+    connection.close()
+    return oids
+
+
+#: What is counted -> the function that does.
+SIDES: dict[str, Callable[[str, Any, int, str], None]] = {
+    'server': count_server,
+    'client': count_client,
+    'load': count_load,
+    'setstate': count_setstate,
+}
 
 
 def main(argv: list[str]) -> None:
     """Count as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--storages', default='memory,file,grouped', metavar='KINDS')
-    parser.add_argument('--sides', default='server,client', metavar='SIDES')
+    parser.add_argument(
+        '--sides', default='server,client', metavar='SIDES', help=f'of {", ".join(SIDES)}'
+    )
     parser.add_argument('--top', type=int, default=25, help='functions to show; default: 25')
     options = parser.parse_args(argv)
     for kind in options.storages.split(','):
         for side in options.sides.split(','):
             with tempfile.TemporaryDirectory(prefix='zeo-steps-') as directory:
                 storage = MAKERS[kind](f'{directory}/Data.fs')
-                count = count_server if side == 'server' else count_client
-                count(f'{directory}/zeo.sock', storage, options.top, kind)
+                SIDES[side](f'{directory}/zeo.sock', storage, options.top, kind)
 
 
 if __name__ == '__main__':
