@@ -449,7 +449,7 @@ class ClientStorage(ConflictResolvingStorage):
         if found is None:
             if ahead.used:
                 ahead.report(self._server.connection)
-            return self._server.load_before(oid, tid, lambda result: state.loaded(oid, result))
+            return self._server.load_before(oid, tid, state)
         return found
 
     def cached(self, oid: bytes) -> tuple[bytes, bytes, None] | None:

@@ -10,6 +10,7 @@ from ZODB.utils import maxtid
 from support.clock import Clock
 from support.scripted import Running, invalidation, oid, tid
 from ZEO.cache.memory_cache import MemoryCache
+from ZEO.link.arrivals import Arrivals
 from ZEO.link.reader import Reader
 from ZEO.link.waiting import Waiting
 
@@ -252,7 +253,8 @@ def test_an_answer_that_was_applied_just_before_this_thread_had_its_turn_is_not_
         def wait(self, seconds):
             raise AssertionError('it waits')
 
-    reader = Reader(Stream(), None, {}, None, lambda *reason: None, None, Clock())
+    arrivals = Arrivals(None, {}, None)
+    reader = Reader(Stream(), None, {}, arrivals, lambda *reason: None, None, Clock())
     reader.wait_for(waiting)
 
     assert not reader.is_waiting

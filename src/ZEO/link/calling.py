@@ -32,12 +32,12 @@ class Calling(ABC):
         except NotSent:
             return self.wait().call(name, args, applied)
 
-    def load_before(self, oid: bytes, tid: bytes, applied: Callable[[Any], Any]) -> Any:
+    def load_before(self, oid: bytes, tid: bytes, state: Any) -> Any:
         """Call loadBefore; see :meth:`Connection.load_before`."""
         try:
-            return (self.connection or self.wait()).load_before(oid, tid, applied)
+            return (self.connection or self.wait()).load_before(oid, tid, state)
         except NotSent:
-            return self.wait().load_before(oid, tid, applied)
+            return self.wait().load_before(oid, tid, state)
 
     def synchronize(self) -> None:
         """Return once all has arrived that the server has done before."""

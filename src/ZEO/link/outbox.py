@@ -57,12 +57,12 @@ class Outbox:
     def send(self, data: bytes) -> None:
         """Send a frame, behind everything that waits."""
         # In place of `under`, which would be one more call for each message.
-        with self.lock: self._send(data)  # noqa: E701  # fmt: skip
+        with self.lock: self.send_alone(data)  # noqa: E701  # fmt: skip
 
     def flush(self) -> None:
         """Send what waits."""
         if self._unsent:
-            under(self.lock, self._send, b'')
+            under(self.lock, self.send_alone, b'')
 
     def flush_within(self, seconds: float) -> None:
         """The same before the connection is ended, for at most that long: the server may take no
@@ -86,7 +86,7 @@ class Outbox:
 
     def _send_and_end(self) -> None:
         if self._unsent:
-            self._send(b'')
+            self.send_alone(b'')
         self.has_ended = True
 
     def put(self, pieces: Sequence[bytes]) -> None:
@@ -109,7 +109,8 @@ class Outbox:
         self._unsent.extend(pieces)
         self._size += sum(map(len, pieces))
 
-    def _send(self, data: bytes) -> None:
+    def send_alone(self, data: bytes) -> None:
+        """The same, with the lock held."""
         self._sender = self._this_thread()
         self.sends += 1
         if self.has_ended:

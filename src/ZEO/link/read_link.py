@@ -81,15 +81,15 @@ class ReadLink(Link):
                 raise
         return self.wait().call(name, args, applied)
 
-    def load_before(self, oid: bytes, tid: bytes, applied: Callable[[Any], Any]) -> Any:
+    def load_before(self, oid: bytes, tid: bytes, state: Any) -> Any:
         """Call loadBefore, the same way."""
         connection = self.connection or self.wait()
         try:
-            return connection.load_before(oid, tid, applied)
+            return connection.load_before(oid, tid, state)
         except ClientDisconnected as error:
             if connection.lost is None and not isinstance(error, NotSent):
                 raise
-        return self.wait().load_before(oid, tid, applied)
+        return self.wait().load_before(oid, tid, state)
 
     # Transactions of which this client was told elsewhere.
 

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ZEO.Exceptions import ProtocolError
+from ZEO.link.arrivals import Arrivals
 from ZEO.link.waiting import Waiting
 from ZEO.locks import under
 from ZEO.net.locks import Suspicion
@@ -49,7 +50,7 @@ class Reader:
     """The way into one connection.
 
     :param waiting: all calls without an answer.
-    :param handle: applies a message, unless the connection has ended.
+    :param arrivals: applies messages, unless the connection has ended.
     :param end: ends the connection: ``end(reason, cause)``.
     :param tick: looks at the time limits of a call whose caller is about to sleep; returns for how
         long it may, in seconds.
@@ -60,7 +61,7 @@ class Reader:
         stream: Stream,
         session: ClientSession,
         waiting: dict[int, Waiting],
-        handle: Callable[[Message], None],
+        arrivals: Arrivals,
         end: Callable[[str, BaseException | None], None],
         tick: Callable[[Waiting], float],
         system: System,
@@ -74,7 +75,7 @@ class Reader:
         self._recv_into = stream.recv_into
         self._session = session
         self._waiting = waiting
-        self._handle = handle
+        self._handle, self._loaded = arrivals.apply, arrivals.loaded
         self._end = end
         self._tick = tick
         self._system = system
@@ -192,6 +193,7 @@ class Reader:
 
     def _take(self) -> bool:
         """Take what the stream has, and apply it; return whether there was anything."""
+        # One function with what a load needs: each load comes here.
         try:
             outer = self._applies
             self._applies = self._this_thread()
@@ -201,28 +203,35 @@ class Reader:
                     # this thread is called while it applies the message before these
                     self._apply()
                     return True
-                return self._receive()
+                session = self._session
+                try:
+                    count = self._recv_into(session.buffer())
+                except (BlockingIOError, InterruptedError):  # nothing has come
+                    return False
+                except (OSError, TlsError) as error:
+                    self._end(str(getattr(error, 'strerror', None) or error), error)
+                    return False
+                loaded = session.loaded(count)
+                if loaded is None:
+                    return self._received(count)
+                self.heard = self._system.now()
+                self._loaded(*loaded)
+                return True
             finally:
                 self._applies = outer
         except BaseException as error:
             self._end('reading was interrupted', error)
             raise
 
-    def _receive(self) -> bool:
-        session = self._session
-        try:
-            received = self._recv_into(session.buffer())
-            messages = session.received(received) if received else None
-        except (BlockingIOError, InterruptedError):  # nothing has come
+    def _received(self, count: int) -> bool:
+        """Apply what that many bytes have completed."""
+        if not count:
+            self._end('the server has closed the connection', None)
             return False
+        try:
+            messages = self._session.received(count)
         except ProtocolError as error:
             self._end(str(error), error)
-            return False
-        except (OSError, TlsError) as error:
-            self._end(str(getattr(error, 'strerror', None) or error), error)
-            return False
-        if messages is None:
-            self._end('the server has closed the connection', None)
             return False
         self.heard = self._system.now()
         if len(messages) == 1:  # as mostly

@@ -74,6 +74,25 @@ class Waiting:
                 pass
 
 
+class Load(Waiting):
+    """A loadBefore, of which there are more than of all others.
+
+    :param state: takes what is loaded: a :class:`ZEO.link.state.ClientState`.
+    """
+
+    name = 'loadBefore'
+    has_effect = True
+    check = None  # `applied` looks
+
+    def __init__(self, oid: bytes, state: Any) -> None:
+        self.oid = oid
+        self.state = state
+
+    def applied(self, result: Any) -> Any:  # type: ignore[override]
+        """Have the answer applied, and return it."""
+        return self.state.loaded(self.oid, result)
+
+
 class SharedWaiting(Waiting):
     """A call that was begun, for whose answer any number of threads may wait, or none.
 

@@ -60,14 +60,15 @@ class FrameReader:
 
     def __init__(self, limit: int, scratch: memoryview | None = None) -> None:
         self.limit = limit
-        self._scratch = memoryview(bytearray(READ_SIZE)) if scratch is None else scratch
+        self.scratch = memoryview(bytearray(READ_SIZE)) if scratch is None else scratch
+        # what templates.read_loaded_frame looks at besides `scratch`; only this class sets them:
         # an incomplete frame of at most UNCOUNTED bytes, and its length
-        self._rest = b''
+        self.rest = b''
         # an incomplete frame that is larger, without its length
-        self._large: bytearray | None = None
-        self._filled = 0  # bytes of _large that have arrived
-        self._announced = 0  # bytes of _large in the end
-        self._lent: memoryview | None = None  # the view on _large that was lent last
+        self.large: bytearray | None = None
+        self._filled = 0  # bytes of `large` that have arrived
+        self._announced = 0  # bytes of `large` in the end
+        self._lent: memoryview | None = None  # the view on `large` that was lent last
         #: Called with the bytes that a large frame is about to take, before it grows, and with 0
         #: when it is complete.
         self.watch: Callable[[int], None] | None = None
@@ -79,17 +80,17 @@ class FrameReader:
     @property
     def arrived(self) -> int:
         """How many bytes of a large frame have arrived; 0 if there is none."""
-        return 0 if self._large is None else self._filled
+        return 0 if self.large is None else self._filled
 
     def buffer(self) -> memoryview:
         """Return the memory that the next bytes of the stream belong in; then call
         :meth:`received`.
         """
-        if self._large is None:
-            return self._scratch
-        if self._filled == len(self._large):
+        if self.large is None:
+            return self.scratch
+        if self._filled == len(self.large):
             self._grow()
-        self._lent = memoryview(self._large)[self._filled :]
+        self._lent = memoryview(self.large)[self._filled :]
         return self._lent
 
     def received(self, count: int) -> list[bytes | bytearray]:
@@ -98,14 +99,14 @@ class FrameReader:
         :returns: the frames that are complete now; often none.
         :raises FrameTooLarge: when a frame announces more than the limit.
         """
-        if self._large is not None:
+        if self.large is not None:
             return self._received_large(count)
-        scratch = self._scratch
-        if not self._rest and count - 4 == SIZE.unpack_from(scratch)[0] <= self.limit:
+        scratch = self.scratch
+        if not self.rest and count - 4 == SIZE.unpack_from(scratch)[0] <= self.limit:
             # exactly one frame, the most frequent case
             return [scratch[4:count].tobytes()]
-        data = b''.join((self._rest, scratch[:count]))  # one copy
-        if self.several is not None and not self._rest and count <= self.limit:
+        data = b''.join((self.rest, scratch[:count]))  # one copy
+        if self.several is not None and not self.rest and count <= self.limit:
             self.found = self.several(data)
             if self.found is not None:
                 return []
@@ -113,20 +114,20 @@ class FrameReader:
 
     def drop(self) -> None:
         """Free the memory of an incomplete frame: the stream has ended, but this object may not."""
-        self._large = self._lent = self.watch = self.several = None
-        self._rest = b''
+        self.large = self._lent = self.watch = self.several = None
+        self.rest = b''
 
     def _received_large(self, count: int) -> list[bytes | bytearray]:
-        assert self._large is not None
+        assert self.large is not None
         if self._lent is not None:
             self._lent.release()  # a bytearray cannot grow while there is a view on it
             self._lent = None
         self._filled += count
         if self._filled < self._announced:
-            if self._filled == len(self._large) and self.watch is not None:
+            if self._filled == len(self.large) and self.watch is not None:
                 self.watch(self._next_size())
             return []
-        whole, self._large = self._large, None
+        whole, self.large = self.large, None
         if self.watch is not None:
             self.watch(0)
         return [whole]
@@ -148,27 +149,27 @@ class FrameReader:
                 break
             frames.append(data[start + 4 : stop])
             start = stop
-        self._rest = data[start:] if start < end else b''
+        self.rest = data[start:] if start < end else b''
         return frames
 
     def _begin_large(self, data: bytes, start: int, size: int) -> None:
-        self._large = bytearray(memoryview(data)[start:])
-        self._filled = len(self._large)
+        self.large = bytearray(memoryview(data)[start:])
+        self._filled = len(self.large)
         self._announced = size
-        self._rest = b''
+        self.rest = b''
         if self.watch is not None:
             self.watch(self._next_size())
 
     def _grow(self) -> None:
-        assert self._large is not None
+        assert self.large is not None
         size = self._next_size()
         if size <= 2 * FIRST_GROWTH:
             # copying what has arrived takes less time than making zeros twice
             grown = bytearray(size)
-            grown[: self._filled] = self._large
-            self._large = grown
+            grown[: self._filled] = self.large
+            self.large = grown
         else:
-            self._large.extend(bytes(size - self._filled))
+            self.large.extend(bytes(size - self._filled))
 
     def _next_size(self) -> int:
         """Return the size that the memory of a large frame will have next."""

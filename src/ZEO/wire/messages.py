@@ -25,7 +25,7 @@ from ZEO.wire import (
     transaction_templates,
 )
 from ZEO.wire.checks import MAX_PARTS, SHORT
-from ZEO.wire.frames import frame, framed
+from ZEO.wire.frames import FrameReader, frame, framed
 from ZEO.wire.plain import is_plain
 from ZEO.wire.quoting import cleaned
 
@@ -71,6 +71,11 @@ class Codec(Protocol):
 
     def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
         """Return the frame of ``call(message_id, 'loadBefore', (oid, tid))``, on the hot path."""
+
+    def read_loaded_frame(self, frames: FrameReader, count: int) -> tuple[int, bytes, bytes] | None:
+        """Return id, record and tid of the usual answer to a load, where that is all that has come;
+        on the hot path.
+        """
 
     def info(self, figures: dict[str, Any]) -> bytes:
         """Return the message ``send('info', (figures,))``, as after each commit."""
@@ -194,9 +199,11 @@ class PickleCodec:
         return templates.chunk(data) or (frame(self.send('storeBlobChunk', (data,))),)
 
     def load_before(self, message_id: int, oid: bytes, tid: bytes) -> bytes:
-        return templates.load(message_id, oid, tid) or frame(
-            self.call(message_id, 'loadBefore', (oid, tid))
-        )
+        if len(oid) == len(tid) == 8:
+            return templates.LOAD % (message_id.to_bytes(4, 'little'), oid, tid)
+        return frame(self.call(message_id, 'loadBefore', (oid, tid)))
+
+    read_loaded_frame = staticmethod(templates.read_loaded_frame)
 
     def info(self, figures: dict[str, Any]) -> bytes:
         return answer_templates.info(figures) or self.send('info', (figures,))
@@ -299,6 +306,8 @@ class MsgpackCodec:
         return packed_templates.load(message_id, oid, tid) or frame(
             self.call(message_id, 'loadBefore', (oid, tid))
         )
+
+    read_loaded_frame = staticmethod(packed_templates.read_loaded_frame)
 
     def info(self, figures: dict[str, Any]) -> bytes:
         return self.send('info', (figures,))

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ZEO.wire.frames import LARGE, SIZE
+from ZEO.wire.frames import LARGE, SIZE, FrameReader
 
 _ID = rb'\x94(?:([\0-\x7f])|\xcc(.)|\xcd(..)|\xce(.{4}))'
 
@@ -29,6 +29,9 @@ _LOAD = re.compile(
 _LOADED = re.compile(
     _ID + rb'\0\xa6\.reply\x93(?:\xc4(.)|\xc5(..)|\xc6(.{4}))(.*)\xc4\x08(.{8})\xc0', re.DOTALL
 )
+
+#: The same as a frame, whose length is the first group.
+_LOADED_FRAME = re.compile(b'(.{4})' + _LOADED.pattern, re.DOTALL).fullmatch
 
 #: Bytes of it that are always the same, including those of the tid.
 _LOADED_SIZE = len(b'\x94\0\xa6.reply\x93\xc4\x08') + 8
@@ -91,6 +94,23 @@ def read_loaded(message: bytes | bytearray) -> tuple[int, int, str, Any] | None:
     if len(data) != _number(size or large or largest, 'big'):
         return None
     return _number(one or byte or short or long, 'big'), 0, '.reply', (data, tid, None)
+
+
+def read_loaded_frame(frames: FrameReader, count: int) -> tuple[int, bytes, bytes] | None:
+    """Return id, record and tid of the same answer where it is all that has come, in one frame; see
+    :func:`ZEO.wire.templates.read_loaded_frame`.
+    """
+    if frames.rest or frames.large is not None:
+        return None
+    found = _LOADED_FRAME(frames.scratch, 0, count)
+    if found is None:
+        return None
+    frame_size, one, byte, short, long, size, large, largest, data, tid = found.groups()
+    if len(data) != _number(size or large or largest, 'big'):
+        return None
+    if _number(frame_size, 'big') != count - 4:
+        return None
+    return _number(one or byte or short or long, 'big'), data, tid
 
 
 def read_reply(message: bytes | bytearray) -> tuple[int, int, str, Any] | None:

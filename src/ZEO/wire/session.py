@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire import messages, small_commits
 from ZEO.wire.checks import MAX_PARTS
-from ZEO.wire.frames import FrameReader, frame
+from ZEO.wire.frames import READ_SIZE, FrameReader, frame
 from ZEO.wire.messages import Codec, Message
 
 #: The frame by which a monitoring program asks for a server's status instead of saying hello.
@@ -137,6 +138,9 @@ class ClientSession(_Session):
         super().__init__(_GREETING_SIZE, None)
         self._decode: Callable[[bytes | bytearray], Message] | None = None  # once it has
         self._message_size = message_size
+        #: Takes what :meth:`received` takes, first: returns id, record and tid where that is the
+        #: usual answer to a load and nothing else. Otherwise nothing has happened.
+        self.loaded: Callable[[int], tuple[int, bytes, bytes] | None] = lambda count: None
         self.is_greeted = False  # whether the server has said which protocol it speaks
         self.answer = b''  # to be sent as soon as it is not empty: this end's part of the greeting
 
@@ -167,6 +171,8 @@ class ClientSession(_Session):
         self.is_greeted = True
         self._decode = self.codec.decode
         self._frames.limit = self._message_size
+        if self._message_size >= READ_SIZE:  # what comes in one read cannot be too large
+            self.loaded = partial(self.codec.read_loaded_frame, self._frames)
         self.answer = frame(bytes(found[0]))
 
 

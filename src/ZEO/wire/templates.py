@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Any
 
-from ZEO.wire.frames import LARGE, SIZE
+from ZEO.wire.frames import LARGE, SIZE, FrameReader
 
-_LOAD = b'\0\0\0\x2f\x80\x03(J%b\x89X\x0a\0\0\0loadBeforeC\x08%bC\x08%b\x86t.'
+#: The frame of a loadBefore, without its id, oid and tid.
+LOAD = b'\0\0\0\x2f\x80\x03(J%b\x89X\x0a\0\0\0loadBeforeC\x08%bC\x08%b\x86t.'
 _IS_LOAD = re.compile(
     rb'\x80\x03\((K.|M..|J....|C\x08.{8}C\x08.{8}\x86)\x89X\x0a\0\0\0loadBeforeC\x08(.{8})C\x08(.{8})\x86t\.',
     re.DOTALL,
@@ -28,6 +29,9 @@ _IS_LOADED = re.compile(
     rb'\x80\x03\(J(...[\0-\x7f])K\0X\x06\0\0\0\.reply(?:B(.{4})|C(.))(.*)C\x08(.{8})N\x87t\.',
     re.DOTALL,
 )
+
+#: The same as a frame, whose length is the first group.
+_IS_LOADED_FRAME = re.compile(b'(.{4})' + _IS_LOADED.pattern, re.DOTALL).fullmatch
 
 #: Bytes of it that are always the same, including those of the tid.
 _LOADED = len(b'\x80\x03(K\0X\6\0\0\0.replyC\x08\x87t.') + 8
@@ -57,13 +61,6 @@ _pack_long = Struct('<cI').pack
 _begin_loaded = Struct('>I3s').pack
 _count_loaded = Struct('<14sI').pack
 _number = int.from_bytes
-
-
-def load(message_id: int, oid: bytes, tid: bytes) -> bytes | None:
-    """Return the frame of a loadBefore."""
-    if len(oid) != 8 or len(tid) != 8:
-        return None
-    return _LOAD % (message_id.to_bytes(4, 'little'), oid, tid)
 
 
 def read_load(message: bytes | bytearray) -> tuple[bytes, bytes, bytes] | None:
@@ -118,6 +115,28 @@ def read_loaded(message: bytes | bytearray) -> tuple[int, int, str, Any] | None:
     if len(data) != (short[0] if long is None else _number(long, 'little')):
         return None
     return _number(message_id, 'little'), 0, '.reply', (data, tid, None)
+
+
+def read_loaded_frame(frames: FrameReader, count: int) -> tuple[int, bytes, bytes] | None:
+    """Return id, record and tid of the same answer where it is all that has come, in one frame.
+
+    It is read where it has arrived: that is less than half of the steps of a frame that is taken
+    out, decoded and taken apart. In all other cases nothing has happened, and `frames` is to be
+    told what has come.
+
+    :param count: bytes that were written into the lent buffer.
+    """
+    if frames.rest or frames.large is not None:
+        return None
+    found = _IS_LOADED_FRAME(frames.scratch, 0, count)
+    if found is None:
+        return None
+    size, message_id, long, short, data, tid = found.groups()
+    if len(data) != (short[0] if long is None else _number(long, 'little')):
+        return None
+    if _number(size, 'big') != count - 4:
+        return None
+    return _number(message_id, 'little'), data, tid
 
 
 def store(oid: bytes, serial: bytes, data: bytes, txn_id: int) -> bytes | None:

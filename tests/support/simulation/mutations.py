@@ -199,8 +199,8 @@ MUTATIONS = [
         'loaded-too-late',
         'a record goes into the cache when its caller wakes, though it may have changed meanwhile',
         'ClientStorage',
-        'return self._server.load_before(oid, tid, lambda result: state.loaded(oid, result))',
-        'return state.loaded(oid, self._server.load_before(oid, tid, lambda result: result))',
+        'return self._server.load_before(oid, tid, state)',
+        "return state.loaded(oid, self._server.call('loadBefore', oid, tid))",
     ),
     Mutation(
         'current-too-long',
