@@ -434,22 +434,31 @@ class ClientStorage(ConflictResolvingStorage):
         :raises ClientDisconnected: when it is not in the cache, and there is no connection.
         """
         found = self._cache.loadBefore(oid, tid)
-        if found is not None and tid <= self._state.covered:  # as mostly
-            return found
-        if found is None and self._prefetched.pending and self._prefetched.wait_for(oid, tid):
-            found = self._cache.loadBefore(oid, tid)
         state = self._state
+        if found is not None and tid <= state.covered:  # as mostly
+            return found
         ahead = state.ahead
-        if found is None and (oid in ahead.staged or oid in ahead.expected):
-            ahead.bring(oid, self._server.connection)
+        if found is None and (self._prefetched.pending or ahead.staged or ahead.expected):
+            found = self._brought(oid, tid)
+        if found is not None:
+            if tid <= state.covered:
+                return found
+            self._catch_up()  # it may have ended by now
             found = self._cache.loadBefore(oid, tid)
-        if found is not None and tid > state.covered:  # it may have ended by now
-            self._catch_up()
+            if found is not None:
+                return found
+        if ahead.used:
+            ahead.report(self._server.connection)
+        return self._server.load_before(oid, tid, state)
+
+    def _brought(self, oid: bytes, tid: bytes) -> tuple[bytes, bytes, bytes | None] | None:
+        """Wait for what is on its way without having been asked for by a load, or has come."""
+        found = None
+        if self._prefetched.pending and self._prefetched.wait_for(oid, tid):
             found = self._cache.loadBefore(oid, tid)
-        if found is None:
-            if ahead.used:
-                ahead.report(self._server.connection)
-            return self._server.load_before(oid, tid, state)
+        if found is None and self.comes_ahead(oid):
+            self._state.ahead.bring(oid, self._server.connection)
+            found = self._cache.loadBefore(oid, tid)
         return found
 
     def cached(self, oid: bytes) -> tuple[bytes, bytes, None] | None:

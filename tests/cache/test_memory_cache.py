@@ -2,6 +2,7 @@
 
 import threading
 
+import pytest
 from ZODB.utils import p64
 
 from ZEO.cache.memory_cache import RECORD_OVERHEAD, MemoryCache
@@ -74,10 +75,16 @@ def test_readers_while_another_thread_invalidates():
     assert wrong == []
 
 
-def test_touch_of_what_has_just_left_is_forgotten():
+@pytest.mark.parametrize('leaves', ['ended', 'for space'])
+def test_touch_of_what_has_just_left_is_forgotten_when_more_leaves(leaves):
     cache = MemoryCache(10 * RECORD_OVERHEAD)
     touched(cache).update(p64(i) for i in range(100, 200))  # as if readers lost the race
     cache.store(p64(1), p64(1), None, b'')
+    if leaves == 'ended':
+        cache.invalidate(p64(1), p64(2))
+    else:
+        for i in range(20):
+            cache.store(p64(i), p64(1), None, b'')
     assert not touched(cache)
 
 

@@ -1,13 +1,15 @@
 """The answer to a load is read by one pattern; the plain way, by an unpickler, reads the same."""
 
+from importlib.util import find_spec
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire import pickles, templates
-from ZEO.wire.frames import LARGE, frame
-from ZEO.wire.messages import REPLY, PickleCodec, checked
+from ZEO.wire.frames import LARGE, READ_SIZE, SIZE, UNCOUNTED, FrameReader, frame
+from ZEO.wire.messages import REPLY, MsgpackCodec, PickleCodec, checked
 
 ids = st.binary(min_size=8, max_size=8)
 numbers = st.integers(min_value=0, max_value=2**31 - 1)
@@ -53,6 +55,72 @@ def test_what_was_changed_on_the_way_is_read_so_or_not_at_all(number, record, ti
             assert found == PickleCodec().decode(bytes(data))
         except ProtocolError:
             raise AssertionError('the template took what the codec refuses') from None
+
+
+def codecs_here():
+    """Return the codec of each protocol; msgpack may not be installed."""
+    return [PickleCodec(), *([MsgpackCodec()] if find_spec('msgpack') else [])]
+
+
+def arrived(data, before=b''):
+    """Return a reader in whose buffer that is, maybe behind the beginning of a frame."""
+    frames = FrameReader(READ_SIZE, memoryview(bytearray(2048)))
+    frames.buffer()[: len(before)] = before
+    frames.received(len(before))
+    frames.buffer()[: len(data)] = data
+    return frames
+
+
+def framed_by(codec, number, record, tid, end):
+    """Return the frame of an answer, as a server makes it."""
+    load = codec.decode_request(codec.load_before(number, tid, tid)[4:])
+    return b''.join(codec.loaded(load[0], record, tid, end))
+
+
+codecs = pytest.mark.parametrize('codec', codecs_here(), ids=lambda codec: codec.name.decode())
+
+
+@codecs
+@given(number=numbers, record=records, tid=ids, end=st.none() | ids)
+def test_an_answer_is_read_where_it_has_arrived_as_out_of_its_frame(
+    codec, number, record, tid, end
+):
+    data = framed_by(codec, number, record, tid, end)
+    found = codec.read_loaded_frame(arrived(data), len(data))
+    if end is not None:
+        assert found is None
+    else:
+        assert found == (number, record, tid)
+        assert type(found[1]) is type(found[2]) is bytes
+        assert codec.decode(data[4:]) == (number, 0, REPLY, (record, tid, None))
+
+
+@codecs
+@given(number=numbers, record=records, tid=ids, draw=st.data())
+def test_what_was_changed_is_read_where_it_has_arrived_as_out_of_its_frame_or_not_at_all(
+    codec, number, record, tid, draw
+):
+    data = bytearray(framed_by(codec, number, record, tid, None))
+    for _ in range(draw.draw(st.integers(1, 3))):
+        data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
+    found = codec.read_loaded_frame(arrived(data), len(data))
+    if found is not None:
+        assert SIZE.pack(len(data) - 4) == data[:4]
+        message_id, flags, name, (record, tid, end) = codec.decode(bytes(data[4:]))
+        assert (flags, name, end) == (0, REPLY, None)
+        assert found == (message_id, record, tid)
+
+
+@codecs
+def test_an_answer_is_not_read_where_it_has_arrived_unless_it_is_alone(codec):
+    data = framed_by(codec, 300, b'record', bytes(8), None)
+    assert codec.read_loaded_frame(arrived(data), len(data)) is not None
+    assert codec.read_loaded_frame(arrived(data * 2), len(data) * 2) is None
+    assert codec.read_loaded_frame(arrived(data), len(data) - 1) is None
+    assert codec.read_loaded_frame(arrived(data, b'\0'), len(data)) is None
+    large = arrived(b'', SIZE.pack(UNCOUNTED + 1))
+    large.scratch[: len(data)] = data  # left over there: the next bytes go elsewhere
+    assert codec.read_loaded_frame(large, len(data)) is None
 
 
 @pytest.mark.parametrize('end', [None, bytes(8)])

@@ -153,9 +153,21 @@ class MemoryCache:
         """Do what `store` says; wholly, or forget everything, as `_change` does."""
         try:
             current = self._current.get(oid)
-            if current is None and end_tid is None and (oid, tid) not in self._closed:
-                self._add_current(oid, data, tid)  # as mostly
-                if self._used > self.size or len(self._touched) > len(self._current):
+            if (
+                current is None
+                and end_tid is None
+                and not (self._closed and (oid, tid) in self._closed)
+            ):  # as mostly
+                self._current[oid] = data, tid, None
+                length = len(data) + RECORD_OVERHEAD
+                self._used += length
+                if self._admission.names:
+                    self._let_in(oid, length)
+                else:
+                    small = self._small
+                    small.order.append(oid)
+                    small.used += length
+                if self._used > self.size:
                     self._make_room()
             else:
                 self._replace(oid, tid, end_tid, data, current)
@@ -209,11 +221,11 @@ class MemoryCache:
         self._current[oid] = data, tid, None
         length = len(data) + RECORD_OVERHEAD
         self._used += length
-        if (
-            self._admission.names
-            and self._admission.returns(int.from_bytes(oid, 'big'), length)
-            and self._makes_way()
-        ):
+        self._let_in(oid, length)
+
+    def _let_in(self, oid: bytes, length: int) -> None:
+        """Put a record into one of the queues."""
+        if self._admission.returns(int.from_bytes(oid, 'big'), length) and self._makes_way():
             self._admission.rises()
             self._to_main(oid, length)
         else:
@@ -246,6 +258,8 @@ class MemoryCache:
         """Forget a record that is in no queue any more; return its bytes."""
         length = len(self._current.pop(oid)[0]) + RECORD_OVERHEAD
         self._touched.discard(oid)
+        if len(self._touched) > len(self._current):  # a reader may touch what has just left
+            self._touched.intersection_update(list(self._current))
         self._used -= length
         if oid in self._in_main:
             self._in_main.discard(oid)
@@ -269,8 +283,6 @@ class MemoryCache:
             del self._closed_tids[oid]
 
     def _make_room(self) -> None:
-        if len(self._touched) > len(self._current):  # a reader may touch what has just left
-            self._touched.intersection_update(list(self._current))
         while self._used > self.size and self._closed:
             self._drop_closed(*next(iter(self._closed)))
         chances = len(self._current)  # other threads go on touching: every record gets one at most

@@ -44,6 +44,7 @@ class Outbox:
         self.lock = system.lock()  # held by the thread that sends
         self._system = system
         self._stream = stream
+        self._send_some = stream.send_some
         self._check = check
         self._broken = broken
         self.has_ended = False  # the connection has
@@ -118,8 +119,13 @@ class Outbox:
         try:
             if self._unsent:
                 self._stream.send_all(self._with_all_that_waits(data))
-            else:
-                self._stream.send(data)
+            else:  # as mostly: what Stream.send does, without one more call
+                try:
+                    count = self._send_some(data)
+                except BlockingIOError:
+                    count = 0
+                if count < len(data):
+                    self._stream.send_rest(memoryview(data)[count:])
         except (OSError, TlsError) as error:
             self._broken(str(getattr(error, 'strerror', None) or error), error)
         except BaseException as error:

@@ -111,10 +111,15 @@ class Reader:
                             continue
                     # In place of `under`, which would be one more call for each answer.
                     with self.lock: has_come = self._take()  # noqa: E701  # fmt: skip
-                    if not (has_come and (waiting.done or waiting.since is None)):
+                    if waiting.done:  # as mostly
+                        break
+                    if not has_come or waiting.since is not None:
                         self._tick(waiting)
-            finally:
-                self._leave(waiting)
+            finally:  # as _leave does
+                if turns.get(0) is waiting:
+                    turns.pop(0, None)
+                if self._waiting and not turns:
+                    self._wake_one()
         except BaseException:  # one may strike in `finally` as well
             self._give_up(waiting)
             raise

@@ -88,7 +88,7 @@ class Load(Waiting):
         self.oid = oid
         self.state = state
 
-    def applied(self, result: Any) -> Any:  # type: ignore[override]
+    def applied(self, result: Any) -> Any:
         """Have the answer applied, and return it."""
         return self.state.loaded(self.oid, result)
 

@@ -45,7 +45,9 @@ class Stream:
         self._raw = raw
         self._tls = TlsSocket(raw, tls) if tls is not None else None
         self._socket: socket.socket | TlsSocket = raw if self._tls is None else self._tls
-        self._send = self._socket.send
+        #: Sends what the socket takes: returns how many bytes; raises BlockingIOError when it takes
+        #: none. The rest is :meth:`send_rest`'s.
+        self.send_some = raw.send if self._tls is None else self._send_encrypted
         #: Reads what has arrived, as a socket's method does: ``recv_into(buffer)`` returns how many
         #: bytes, 0 at the end of the stream; raises BlockingIOError when nothing has arrived.
         self.recv_into = self._socket.recv_into
@@ -63,11 +65,20 @@ class Stream:
     def send(self, data: bytes) -> None:
         """Send all of `data`."""
         try:
-            count = self._send(data)
+            count = self.send_some(data)
         except BlockingIOError:
             count = 0
-        if count < len(data) or self._tls is not None:
-            self._send_rest(memoryview(data)[count:])
+        if count < len(data):
+            self.send_rest(memoryview(data)[count:])
+
+    def _send_encrypted(self, data: bytes) -> int:
+        """Send all of `data`, ciphertext included."""
+        try:
+            count = self._socket.send(data)
+        except BlockingIOError:
+            count = 0
+        self.send_rest(memoryview(data)[count:])
+        return len(data)
 
     def send_all(self, pieces: list[bytes]) -> None:
         """Send all pieces; large ones are not copied."""
@@ -80,9 +91,9 @@ class Stream:
         except BlockingIOError:
             count = 0
         if count < size:
-            self._send_rest(memoryview(b''.join(pieces))[count:])
+            self.send_rest(memoryview(b''.join(pieces))[count:])
 
-    def _send_rest(self, rest: memoryview) -> None:
+    def send_rest(self, rest: memoryview) -> None:
         """Send what the socket did not take, ciphertext included."""
         while rest or (self._tls is not None and self._tls.has_output):
             if not _ready(self._raw, select.POLLOUT, STALLED):
