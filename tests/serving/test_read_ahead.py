@@ -16,7 +16,7 @@ from ZODB.utils import maxtid, p64, u64, z64
 
 from support.scripted import RawClient
 from ZEO.Exceptions import ConfigurationError
-from ZEO.serving.read_ahead.candidates import Candidates
+from ZEO.serving.read_ahead.candidates import Candidates, Group
 from ZEO.serving.read_ahead.figures import Figures
 from ZEO.serving.read_ahead.guesses import Guesses
 from ZEO.serving.read_ahead.kinds import Kind, Kinds
@@ -269,6 +269,18 @@ def test_large_records_and_missing_objects_are_not_sent_but_named_ones_are_follo
     one.raw.close()
 
 
+def test_a_record_that_is_too_large_for_a_guess_is_looked_into(serving):
+    storage = MappingStorage()
+    db = ZODB.DB(storage)
+    with db.transaction() as connection:
+        connection.root.large = large = PersistentMapping(text='x' * 5000)
+        large['next'] = PersistentMapping()
+    one = Reader(serving(storage, read_ahead='always'))
+    one.load(z64)
+    assert large._p_oid not in one.sent and large['next']._p_oid in one.sent
+    one.raw.close()
+
+
 # Its parts.
 
 
@@ -329,13 +341,24 @@ def test_what_refers_to_an_object_is_known_of_the_last_ones_only():
     assert referrers.of(p64(2099)) == p64(99) and referrers.of(p64(1000)) is None
 
 
+def test_the_next_bucket_is_taken_for_a_part_of_its_tree_where_that_is_known():
+    referrers = Referrers(10)
+    referrers.learn(p64(1), [p64(11), p64(12), p64(13)])
+    referrers.learn(p64(11), [p64(12)])
+    referrers.learn(p64(13), [p64(14)])
+    assert [u64(referrers.of(p64(number))) for number in (12, 14)] == [1, 13]
+    referrers.learn(p64(2), [p64(number) for number in range(100, 110)])
+    referrers.learn(p64(11), [p64(12)])  # the first table is the older now
+    assert u64(referrers.of(p64(12))) == 1
+
+
 def test_objects_of_a_class_that_lead_to_little_are_followed_less():
     kinds = Kinds()
     good, bad = kinds.of(b'\x80\x03cone\nGood\nq\x01.'), kinds.of(b'\x80\x03cone\nBad\nq\x01.')
     for _ in range(300):
-        good.sent()
+        good.known()
         good.used()
-        bad.sent()
+        bad.known()
     assert (good.most(16), bad.most(16)) == (16, 1)
     assert kinds.of(b'\x80\x03cone\nBad\nq\x01.and its state') is bad
     for number in range(3000):
@@ -378,6 +401,64 @@ def test_a_record_that_is_used_late_was_not_sent_in_vain():
     assert figures.wasted == 1
     group = window.used(p64(1))
     assert (group, figures.used, figures.wasted) == (None, 1, 0)
+
+
+def group_of(kind):
+    return Group(0, [], kind)
+
+
+def test_what_is_on_its_way_does_not_count_against_what_has_led_to_it():
+    kind = Kind()
+    group = group_of(kind)
+    window = Window(Figures())
+    for number in range(40):
+        window.sent(p64(number), 10, group)
+    assert kind.most(16) == 16
+    for _ in range(30):  # the client goes on without it
+        window.loaded(10)
+    assert kind.most(16) == 1
+    for number in range(40):
+        assert window.used(p64(number)) is group
+        group.kind.used()
+    assert kind.most(16) == 16
+
+
+def test_no_more_is_sent_than_may_be_in_vain_whatever_becomes_of_it():
+    window = Window(Figures())
+    sent = useful = 0
+    for number in range(3000):
+        useful += 300
+        if window.closed:
+            window.closed -= 1
+            continue
+        window.loaded(300)
+        if window.room(16) and window.bytes_left(True) > 0:
+            window.sent(p64(number), 1500, None)
+            sent += 1500
+        assert sent < 64 * 1024 + 0.3 * useful + 1500
+    assert sent > 64 * 1024
+
+
+def test_a_client_that_wants_a_sixth_of_the_first_hundred_is_sent_more():
+    window = Window(Figures())
+    send_and_use(window, count=100, every=6)
+    assert not window.closed
+    send_and_use(window, count=600, every=6)
+    assert window.closed
+    other = Window(Figures())
+    send_and_use(other, count=100, every=20)
+    assert other.closed
+
+
+def send_and_use(window, count, every):
+    """Send records of which one of so many is used, and the others are not in time."""
+    for number in range(count):
+        window.sent(p64(number), 10, None)
+        if number % every == 0:
+            window.used(p64(number))
+    for _ in range(100):
+        if not window.closed:
+            window.loaded(10)
 
 
 def test_candidates_age_and_are_taken_while_some_of_them_are_used():

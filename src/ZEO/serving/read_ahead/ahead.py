@@ -236,6 +236,7 @@ class Ahead:
         size, until = 0, now() + _TURN
         records: list[tuple[bytes, bytes, bytes]] = []
         missing: list[Named] = []
+        read: list[tuple[bytes, bytes]] = []  # the large ones as well: they may be nodes of a BTree
         while coming and size < _MESSAGE and not self._is_stuck():
             oid, group = coming.popleft()
             over = self._bytes_left <= 0
@@ -246,18 +247,19 @@ class Ahead:
                 records.append((oid, b'', z64))
                 if over or found is not None or self._source.fetches:  # else there is none
                     self._sent.discard((oid,))
+                if found is not None:
+                    read.append((oid, found[0]))
             else:
                 records.append((oid, *found[:2]))
+                read.append((oid, found[0]))
                 size += len(found[0])
                 self._bytes_left -= len(found[0])
                 self._window.sent(oid, len(found[0]), group)
-                group.kind.sent()
             fetched.discard(oid)
             if now() > until:
                 break
-        for oid, data, _ in reversed(records):  # what follows the first is likelier
-            if data:
-                self._guesses.was_sent(oid, data)
+        for oid, data in reversed(read):  # what follows the first is likelier
+            self._guesses.was_sent(oid, data)
         return records, missing
 
     def _give_up(self) -> None:

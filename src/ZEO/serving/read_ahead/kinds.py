@@ -1,7 +1,12 @@
 """How much of what objects of one class lead to is used, for all clients of a storage.
 
-Enters: records; of what they refer to, what was sent and what was used. Leaves: how many to send
-before any of it was used. Fails: never; with too many classes it begins anew.
+Enters: records; of what they refer to and was sent, what was used in time, and what was not.
+Leaves: how many to send before any of it was used. Fails: never; with too many classes it begins
+anew.
+
+What is on its way counts only when it is used, or when the client has gone on without it: else the
+first node of a BTree, of which all is sent before the client can use any of it, would count against
+all others.
 
 Some objects are a list of what is wanted next, such as folders; others refer to dozens of objects
 of which one is wanted, such as a mapping of tools.
@@ -12,28 +17,28 @@ from __future__ import annotations
 #: Bytes at the beginning of a record in which the name of its class is looked for.
 _NAME = 160
 
-#: Classes that are known at most; and records of one that were sent, from which on its share
-#: counts, and after which older ones count for half.
+#: Classes that are known at most; and records that one has led to, from which on its share counts,
+#: and after which older ones count for half.
 _MOST, _ENOUGH, _MEMORY = 1024, 16, 256
 
-#: The share of used ones from which on as many are sent as may be (some are on the way, and will be
-#: used yet); and how many are sent in any case.
+#: The share of used ones from which on as many are sent as may be (some will be used later); and
+#: how many are sent in any case.
 _GOOD, _LEAST = 0.3, 1
 
 
 class Kind:
     """The objects of one class."""
 
-    __slots__ = ('_sent', '_used')
+    __slots__ = ('_known', '_used')
 
     def __init__(self) -> None:
-        self._sent = self._used = 0
+        self._known = self._used = 0
 
-    def sent(self) -> None:
-        """One of what they lead to was sent."""
-        self._sent += 1
-        if self._sent > _MEMORY:
-            self._sent //= 2
+    def known(self) -> None:
+        """Of one of what they lead to it is known now whether it was used in time."""
+        self._known += 1
+        if self._known > _MEMORY:
+            self._known //= 2
             self._used //= 2
 
     def used(self) -> None:
@@ -45,9 +50,9 @@ class Kind:
 
         :param most: how many may be sent.
         """
-        if self._sent < _ENOUGH:
+        if self._known < _ENOUGH:
             return most
-        return min(most, max(_LEAST, int(most * self._used / (_GOOD * self._sent))))
+        return min(most, max(_LEAST, int(most * self._used / (_GOOD * self._known))))
 
 
 class Kinds:

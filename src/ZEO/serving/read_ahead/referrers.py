@@ -30,7 +30,10 @@ class Referrers:
 
     def learn(self, oid: bytes, references: list[bytes]) -> None:
         """An object refers to others."""
-        self._young.update(dict.fromkeys(references, oid))
+        if len(references) == 1:  # as the next bucket of a BTree, to which a node refers as well
+            self._young.setdefault(references[0], self._old.get(references[0], oid))
+        else:
+            self._young.update(dict.fromkeys(references, oid))
         if len(self._young) >= self._most:
             self._young, self._old = {}, self._young
 

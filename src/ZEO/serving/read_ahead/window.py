@@ -37,8 +37,12 @@ _RECENT = 24
 _PATIENCE = 48
 
 #: Records whose use is known, by which the share is judged the first time, and after which older
-#: ones count for half.
-_ENOUGH, _MEMORY = 64, 256
+#: ones count for half. The first page of an application may use but a sixth of the first hundred,
+#: which are in vain or for later pages, and nine tenths of all that follow.
+_ENOUGH, _MEMORY = 192, 512
+
+#: The same number for a client that uses next to nothing, and what that is: a share.
+_FEW, _NEXT_TO_NOTHING = 64, 1 / 16
 
 #: The share of used records below which nothing more is sent, and above which more is.
 _BAD, _GOOD = 0.25, 0.75
@@ -50,8 +54,9 @@ _PAUSE, _LONGEST_PAUSE = 250, 64_000
 #: nothing follows from what such a client loads, and the look takes a tenth of a load's time.
 _DRY = 200
 
-#: Bytes of records that are not used, and not under way any more: so many, and a share of those
-#: that were of use.
+#: Bytes of records that are not used, those under way among them: so many, and a share of those
+#: that were of use. So a client is never sent more than that in vain, whatever becomes of what is
+#: under way; with more it would be sent nothing for hundreds of loads.
 _FREE_BYTES, _SHARE = 64 * 1024, 0.3
 
 #: Useful bytes after which older ones count for half, so that a good past does not pay for ever.
@@ -102,7 +107,7 @@ class Window:
 
         :param left: of the room behind the last load.
         """
-        if self._vain + self._old_bytes > _FREE_BYTES + _SHARE * self._useful:
+        if self._affordable() <= 0:
             return 0
         if self._recent_bytes > self._most_bytes():
             return left
@@ -111,7 +116,12 @@ class Window:
     def bytes_left(self, behind_load: bool) -> float:
         """Return how many bytes more may be sent now; behind a load always a few."""
         left = self._most_bytes() - self._recent_bytes
-        return max(left, _ROOM_BYTES) if behind_load else left
+        return min(max(left, _ROOM_BYTES) if behind_load else left, self._affordable())
+
+    def _affordable(self) -> float:
+        """Return how many bytes more may turn out to be in vain."""
+        at_stake = self._vain + self._old_bytes + self._recent_bytes
+        return _FREE_BYTES + _SHARE * self._useful - at_stake
 
     def _most_bytes(self) -> float:
         return min(_MOST_BYTES, _FIRST_BYTES + _BYTES_SHARE * self._useful)
@@ -134,7 +144,8 @@ class Window:
         self._gain(1 / _LOADS_FOR_ONE)
         self._step(size)
         self._give_up()
-        if self._used + self._wasted >= _ENOUGH:
+        known = self._used + self._wasted
+        if known >= _ENOUGH or (known >= _FEW and self._used < _NEXT_TO_NOTHING * known):
             self._judge()
         elif self._dry > _DRY:
             self._dry, self.closed = 0, _PAUSE
@@ -154,6 +165,9 @@ class Window:
         """The client has used a record; return what it was sent with, or None where it was not sent
         it, or has said so before.
         """
+        found = self._recent.get(oid)
+        if found is not None and found.group is not None:
+            found.group.kind.known()
         found = self._take(oid) or self._take_late(oid)
         if found is None:
             return None
@@ -212,6 +226,8 @@ class Window:
             if recent[oid].steps >= limit:
                 break
             unused = self._old[oid] = recent.pop(oid)
+            if unused.group is not None:
+                unused.group.kind.known()
             self._recent_bytes -= unused.size
             self._old_bytes += unused.size
 
@@ -250,6 +266,7 @@ class Window:
     def _close(self) -> None:
         """Send nothing for a while."""
         self.closed = self._pause
+        self._useful += self._pause * self._useful / self._steps  # the loads that are not counted
         self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
         self.size = _LEAST
         self._used = self._wasted = 0
