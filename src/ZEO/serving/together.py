@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from ZEO.net.channel import Channel
 
 
-class _Clients(Protocol):
+class Clients(Protocol):
     """Those of one storage: :class:`~ZEO.serving.clients.Clients`."""
 
     together: Together | None
@@ -28,7 +28,7 @@ class _Clients(Protocol):
 class Together:
     """Collects what `clients` are sent while it is entered."""
 
-    def __init__(self, clients: _Clients) -> None:
+    def __init__(self, clients: Clients) -> None:
         self._clients = clients
         # what waits: without an answer, and with one, in the order of the tids
         self._others: dict[Channel, None] = {}

@@ -111,6 +111,13 @@ class Commit(Times):
             self._log = CommitLog(account, account.first_space if self.prepaid else 0)
         return self._log
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it replaces what its client has seen: no conflict was resolved, and nothing was
+        undone or copied.
+        """
+        return self.tid is None and not self.superseded and not self.new_serials
+
     # Events, from callers that know this object only.
 
     def lock_granted(self) -> None:
