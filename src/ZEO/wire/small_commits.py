@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from struct import Struct
 
 from ZEO.wire.messages import FROM_TEMPLATE, EchoedId, Message
 
@@ -32,22 +33,39 @@ SMALL_COMMIT = _Name('a small commit')
 MOST_STORES, MOST_BYTES = 16, 32 * 1024
 
 _BEGIN = re.compile(
-    rb'(.{4})\x80\x03\(K\0\x88X\x09\0\0\0tpc_begin\((K.|M..|J...[\0-\x7f])C.', re.DOTALL
+    rb'(.{4})\x80\x03\(K\0\x88X\x09\0\0\0tpc_begin\((K.|M..|J...[\0-\x7f])C(.)', re.DOTALL
 ).match
-_STORE = re.compile(
-    rb'(.{4})\x80\x03\(K\0\x88X\x06\0\0\0storea\(C\x08(.{8})C\x08(.{8})(?:B(.{4})|C(.))', re.DOTALL
-).match
-_VOTE = re.compile(rb'(.{4})\x80\x03\((K.|M..|J....)\x89X\x04\0\0\0vote', re.DOTALL).match
 
 #: How a tpc_begin ends: no tid, the status of a usual transaction.
-_NO_TID = b'NX\1\0\0\0 tt.'
+_NO_TID = rb'NX\x01\0\0\0 tt\.'
+
+#: The size of a frame, and its storea up to the record.
+_STORE = rb'(.{4})\x80\x03\(K\0\x88X\x06\0\0\0storea\(C\x08(.{8})C\x08(.{8})(?:B(.{4})|C(.))'
 
 #: How a storea ends, with the number of the transaction.
-_STORE_END = b'J%btt.'
+_STORE_END = rb'J(.{4})tt\.'
+
+_FIRST = re.compile(_NO_TID + _STORE, re.DOTALL).match
+_NEXT = re.compile(_STORE_END + _STORE, re.DOTALL).match
+_LAST = re.compile(
+    _STORE_END + rb'(.{4})\x80\x03\((K.|M..|J....)\x89X\x04\0\0\0vote(K.|M..|J....)\x85t\.',
+    re.DOTALL,
+).fullmatch
+
+#: Bytes from the end of a tpc_begin's texts, and of a record, to that of the message.
+_AFTER_TEXTS, _AFTER_RECORD = len(b'NX\1\0\0\0 tt.'), len(b'J....tt.')
+
+#: What the sizes of the three kinds of messages are, counted from these ends: that of the texts in
+#: the stream, that of the record behind that of the texts, and that of the stream behind that of
+#: the record.
+_BEGIN_REST = _AFTER_TEXTS - 4
+_STORE_REST = _AFTER_RECORD - _AFTER_TEXTS - 4
+_TO_VOTE = _AFTER_RECORD + 4
 
 #: The opcode of at most 255 bytes.
 _BYTES = b'C'[0]
 
+_three_sizes = Struct('>III').pack
 _number = int.from_bytes
 
 
@@ -56,56 +74,55 @@ def read(data: bytes) -> Message | None:
     found = _BEGIN(data)
     if found is None or len(data) > MOST_BYTES:
         return None
-    size, number = found.groups()
+    begin_size, number, length = found.groups()
     user = found.end()
     try:
-        description = user + data[user - 1] + 2
+        description = user + length[0] + 2
         extension = description + data[description - 1] + 2
         end = extension + data[extension - 1]
     except IndexError:
         return None
-    place = end + len(_NO_TID)
-    if (
-        data[description - 2] != _BYTES
-        or data[extension - 2] != _BYTES
-        or not data.startswith(_NO_TID, end)
-        or _number(size, 'big') != place - 4
-    ):
+    found = _FIRST(data, end)
+    if found is None or not data[description - 2] == data[extension - 2] == _BYTES:
         return None
-    txn_id = _number(number[1:], 'little')
-    stores: list[tuple[bytes, bytes, bytes]] = []
-    place = _read_stores(data, place, _STORE_END % txn_id.to_bytes(4, 'little'), stores)
-    voted = _VOTE(data, place)
-    if (
-        voted is None
-        or not 0 < len(stores) <= MOST_STORES
-        or data[voted.end() :] != number + b'\x85t.'
-        or _number(voted[1], 'big') != len(data) - place - 4
-    ):
+    store_size, oid, serial, long, short = found.groups()
+    start = found.end()
+    first = stop = start + (short[0] if long is None else _number(long, 'little'))
+    stores = [(oid, serial, data[start:stop])]
+    txn = number[1:].ljust(4, b'\0')
+    last = _LAST(data, stop)
+    if last is None:
+        stop = _read_stores(data, stop, txn, stores)
+        last = _LAST(data, stop)
+        if last is None or len(stores) > MOST_STORES:
+            return None
+    in_last_store, vote_size, message_id, in_vote = last.groups()
+    sizes = _three_sizes(end + _BEGIN_REST, first - end + _STORE_REST, len(data) - stop - _TO_VOTE)
+    if in_vote != number or in_last_store != txn or begin_size + store_size + vote_size != sizes:
         return None
     texts = data[user : description - 2], data[description : extension - 2], data[extension:end]
-    return EchoedId(voted[2]), False, SMALL_COMMIT, (txn_id, *texts, stores)
+    return EchoedId(message_id), False, SMALL_COMMIT, (_number(txn, 'little'), *texts, stores)
 
 
 def _read_stores(
-    data: bytes, place: int, last: bytes, stores: list[tuple[bytes, bytes, bytes]]
+    data: bytes, stop: int, txn: bytes, stores: list[tuple[bytes, bytes, bytes]]
 ) -> int:
-    """Add the stores that begin at a place; return where they end.
+    """Add the stores behind the first one; return where the record of the last one ends.
 
-    :param last: how each of them ends, behind its record.
+    :param stop: where the first record ends.
+    :param txn: the number of the transaction, in four bytes.
     """
-    found = _STORE(data, place)
+    found = _NEXT(data, stop)
     while found is not None and len(stores) <= MOST_STORES:
-        size, oid, serial, long, short = found.groups()
+        before, size, oid, serial, long, short = found.groups()
         start = found.end()
+        begin = stop + _TO_VOTE
         stop = start + (short[0] if long is None else _number(long, 'little'))
-        end = stop + len(last)
-        if not data.startswith(last, stop) or _number(size, 'big') != end - place - 4:
-            break
+        if before != txn or _number(size, 'big') != stop + _AFTER_RECORD - begin:
+            return len(data)  # where no vote is found
         stores.append((oid, serial, data[start:stop]))
-        place = end
-        found = _STORE(data, place)
-    return place
+        found = _NEXT(data, stop)
+    return stop
 
 
 def parts(message: Message) -> Iterator[Message]:
