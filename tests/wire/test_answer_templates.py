@@ -2,11 +2,13 @@
 same.
 """
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire import answer_templates, pickles
+from ZEO.wire.frames import frame
 from ZEO.wire.messages import REPLY, EchoedId, PickleCodec, checked
 
 numbers = st.one_of(st.integers(0, 2**31 - 1), st.sampled_from([0, 255, 256, 2**16 - 1, 2**16]))
@@ -128,3 +130,35 @@ def test_other_messages_are_left_to_the_unpickler():
             assert same(codec.decode(data), message)
         except ProtocolError:
             raise AssertionError(f'the codec refuses {message}') from None
+
+
+def echoed(number):
+    """Return an id as its opcodes, as a server has it."""
+    return EchoedId(pickles.dumps(number)[2:-1])
+
+
+@given(numbers, st.binary(min_size=8, max_size=8), numbers, sizes)
+def test_framed_answers_of_a_small_commit_are_those_of_the_plain_way(number, tid, length, size):
+    codec, message_id = PickleCodec(), echoed(number)
+    assert codec.voted(message_id) == frame(pickles.dumps((number, 0, REPLY, [])))
+    figures = {'length': length, 'size': size}
+    info = pickles.dumps((0, True, 'info', (figures,)))
+    reply = pickles.dumps((number, 0, REPLY, tid))
+    assert codec.committed(message_id, tid, figures) == frame(info) + frame(reply)
+
+
+@pytest.mark.parametrize(
+    'tid, length, size',
+    [
+        (b'12345678', None, 1),
+        (b'12345678', 1, 2**47),
+        (b'12345678', -1, 1),
+        (b'12345678', True, 1),
+        (b'1234567', 1, 1),
+        ('12345678', 1, 1),
+        (None, 1, 1),
+    ],
+)
+def test_there_is_no_template_for_what_a_storage_rarely_says(tid, length, size):
+    figures = {'length': length, 'size': size}
+    assert PickleCodec().committed(echoed(5), tid, figures) is None

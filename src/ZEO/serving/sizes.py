@@ -30,6 +30,7 @@ class Sizes:
         self._storage = storage
         self._clients = clients
         self._loop = loop
+        self._clock = loop.system.now
         self._found: dict[str, Any] = {'length': 0, 'size': 0}  # at the last look
         self._next_look = 0.0  # when there may be another; 0: at any time
         self._owed: set[Any] = set()  # clients that are sent them then
@@ -39,14 +40,12 @@ class Sizes:
         cost = self._look()
         if cost > CHEAP and not self._next_look:  # unless others had the processor meanwhile
             cost = min(cost, self._look())
-        self._next_look = (
-            self._loop.system.now() + cost * (SIZES_SHARE - 1) if cost > CHEAP else 0.0
-        )
+        self._next_look = self._clock() + cost * (SIZES_SHARE - 1) if cost > CHEAP else 0.0
         return self._found
 
     def known(self) -> dict[str, Any]:
         """Return the sizes; those of a while ago, while looking again would be expensive."""
-        is_early = self._next_look and self._next_look > self._loop.system.now()
+        is_early = self._next_look and self._next_look > self._clock()
         return self._found if is_early else self.now()
 
     def send(self, client: Any) -> None:
@@ -57,7 +56,7 @@ class Sizes:
         """Return what a client is to be sent now; expensive ones are sent late instead of often."""
         if not self._next_look:
             return self.now()
-        wait = self._next_look - self._loop.system.now()
+        wait = self._next_look - self._clock()
         if wait <= 0:
             return self.now()
         if not self._owed:
@@ -73,13 +72,12 @@ class Sizes:
 
     def _look(self) -> float:
         """Look at the storage; return how many seconds it took."""
-        now = self._loop.system.now
-        began = now()
+        began, storage = self._clock(), self._storage
         try:
-            self._found = {'length': len(self._storage), 'size': self._storage.getSize()}
+            self._found = {'length': len(storage), 'size': storage.getSize()}
         except ENDS:
             raise
         except BaseException as error:
             # of a database that restarts, for one: sizes are shown, and no data depends on them
             self._loop.reports.failed('the storage cannot say its size', self._name, error)
-        return now() - began
+        return self._clock() - began

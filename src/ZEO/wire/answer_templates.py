@@ -12,6 +12,7 @@ for the id of the call.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 #: No message that is read here is longer, in bytes.
@@ -48,6 +49,24 @@ _REPLY_NO_OIDS = b'\x80\x03(%bK\0X\6\0\0\0.reply]t.'
 _SIZES = b'\x80\x03(K\0\x88X\4\0\0\0info}(X\6\0\0\0length%bX\4\0\0\0size%bu\x85t.'
 _LENGTH_AND_SIZE = ['length', 'size']
 
+#: Bytes of the opcodes of an id.
+_ID_SIZES = (2, 3, 5)
+
+
+def _framed(template: bytes, *values: int) -> dict[int, bytes]:
+    """Return a template with the size of its frame, for each size of an id, its first part.
+
+    :param values: bytes of its other parts.
+    """
+    fixed = len(template.replace(b'%b', b'')) + sum(values)
+    return {size: (fixed + size).to_bytes(4, 'big') + template for size in _ID_SIZES}
+
+
+_FRAMED_TID = _framed(_REPLY_TID, 8)
+_FRAMED_NO_OIDS = _framed(_REPLY_NO_OIDS)
+_FRAMED_SIZES = b'\0\0\0%c' + _SIZES
+_SIZES_SIZE = len(_SIZES.replace(b'%b', b''))
+
 _number = int.from_bytes
 
 
@@ -75,6 +94,31 @@ def info(figures: dict[str, Any]) -> bytes | None:
     return None
 
 
+def voted(message_id: bytes) -> bytes:
+    """Return the frame of the answer to a vote without conflicts.
+
+    :param message_id: as its opcodes, as all that follow.
+    """
+    return _FRAMED_NO_OIDS[len(message_id)] % message_id
+
+
+def committed(message_id: bytes, tid: Any, figures: dict[str, Any]) -> bytes | None:
+    """Return the frames of the message ``info`` and of the answer to a tpc_finish."""
+    length, size = figures['length'], figures['size']
+    if (
+        type(length) is int is type(size)
+        and 0 <= length < 2**31
+        and 0 <= size < 2**47
+        and type(tid) is bytes
+        and len(tid) == 8
+    ):
+        objects, octets = _opcode(length), _opcode(size)
+        sizes = _SIZES_SIZE + len(objects) + len(octets), objects, octets
+        return _FRAMED_SIZES % sizes + _FRAMED_TID[len(message_id)] % (message_id, tid)
+    return None
+
+
+@lru_cache(maxsize=16)  # the number of objects is the same after most commits
 def _opcode(number: int) -> bytes:
     """Return the opcode of a number, as the pickler chooses it."""
     if number < 2**16:

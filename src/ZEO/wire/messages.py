@@ -83,6 +83,14 @@ class Codec(Protocol):
     def reply(self, message_id: Any, result: Any) -> bytes:
         """Return the answer to the call with this id."""
 
+    def voted(self, message_id: Any) -> bytes:
+        """Return the frame of ``reply(message_id, [])``, for a small commit."""
+
+    def committed(self, message_id: Any, tid: bytes, figures: dict[str, Any]) -> bytes | None:
+        """Return the frames of ``info(figures)`` and ``reply(message_id, tid)`` if there is a
+        template for both.
+        """
+
     def loaded(
         self, message_id: Any, data: bytes, tid: bytes, end: bytes | None
     ) -> Sequence[bytes]:
@@ -164,20 +172,22 @@ class PickleCodec:
                 store = templates.read_store(data)
                 if store is not None:
                     return FROM_TEMPLATE, True, 'storea', store
-            elif data.startswith(templates.CHUNK):
-                chunk = templates.read_chunk(data)
-                if chunk is not None:
+            elif data.endswith(transaction_templates.END):
+                end = transaction_templates.read_end(data)
+                if end is not None:
+                    message_id, name, args = end
+                    return EchoedId(message_id), False, name, args
+                chunk = data.startswith(templates.CHUNK) and templates.read_chunk(data)
+                if chunk:
                     return FROM_TEMPLATE, True, 'storeBlobChunk', chunk
             elif data.startswith(templates.RESTORE):
                 restore = templates.read_restore(data)
                 if restore is not None:
                     return FROM_TEMPLATE, True, 'restorea', restore
-            found = transaction_templates.read(data)
-            if found is not None:
-                opcodes, name, args = found
-                if opcodes is None:
-                    return FROM_TEMPLATE, True, name, args
-                return EchoedId(opcodes), False, name, args
+            else:
+                begin = transaction_templates.read_begin(data)
+                if begin is not None:
+                    return FROM_TEMPLATE, True, 'tpc_begin', begin
         pickles.check(data, self.most_parts)
         return requested(pickles.loads(data))
 
@@ -214,6 +224,16 @@ class PickleCodec:
             if short is not None:
                 return short
         return pickles.dumps((self._plain(message_id), 0, REPLY, result))
+
+    def voted(self, message_id: Any) -> bytes:
+        if type(message_id) is EchoedId:
+            return answer_templates.voted(message_id)
+        return frame(self.reply(message_id, []))
+
+    def committed(self, message_id: Any, tid: bytes, figures: dict[str, Any]) -> bytes | None:
+        if type(message_id) is EchoedId:
+            return answer_templates.committed(message_id, tid, figures)
+        return None
 
     def loaded(
         self, message_id: Any, data: bytes, tid: bytes, end: bytes | None
@@ -314,6 +334,12 @@ class MsgpackCodec:
 
     def reply(self, message_id: Any, result: Any) -> bytes:
         return self._pack((self._plain(message_id), 0, REPLY, result))
+
+    def voted(self, message_id: Any) -> bytes:
+        return frame(self.reply(message_id, []))
+
+    def committed(self, message_id: Any, tid: bytes, figures: dict[str, Any]) -> bytes | None:
+        return None
 
     def loaded(
         self, message_id: Any, data: bytes, tid: bytes, end: bytes | None

@@ -13,20 +13,26 @@ from __future__ import annotations
 import re
 from typing import Any
 
-#: The beginnings of all four, to the number of the transaction, which is that of the client.
-_START = re.compile(
-    rb'\x80\x03\('
-    rb'(?:(K.|M..|J....)\x89X(\x04\0\0\0vote|\x0a\0\0\0tpc_finish|\x09\0\0\0tpc_abort)'
-    rb'|K\0\x88X\x09\0\0\0tpc_begin\()'
-    rb'(?:K(.)|M(..)|J(...[\0-\x7f]))',
+_END = re.compile(
+    rb'\x80\x03\((K.|M..|J....)\x89X'
+    rb'(\x04\0\0\0vote|\x0a\0\0\0tpc_finish|\x09\0\0\0tpc_abort)'
+    rb'(K.|M..|J...[\0-\x7f])\x85t\.',
     re.DOTALL,
-)
+).fullmatch
+
+#: How each of them ends, and some other messages.
+END = b'\x85t.'
 
 _NAMES = {
     b'\x04\0\0\0vote': 'vote',
     b'\x0a\0\0\0tpc_finish': 'tpc_finish',
     b'\x09\0\0\0tpc_abort': 'tpc_abort',
 }
+
+#: The start of a beginning, to the number of the transaction, which is that of the client.
+_BEGIN = re.compile(
+    rb'\x80\x03\(K\0\x88X\x09\0\0\0tpc_begin\((K.|M..|J...[\0-\x7f])', re.DOTALL
+).match
 
 #: The opcode of at most 255 bytes.
 _BYTES = b'C'[0]
@@ -35,21 +41,27 @@ _BYTES = b'C'[0]
 _NO_TID = b'NX\1\0\0\0 tt.'
 
 
-def read(message: bytes) -> tuple[bytes | None, str, tuple[Any, ...]] | None:
-    """Return the id's opcodes, or None where it is one-way, with the name and the arguments of a
-    message.
-    """
-    found = _START.match(message)
+_number = int.from_bytes
+
+
+def read_end(message: bytes) -> tuple[bytes, str, tuple[int]] | None:
+    """Return the id's opcodes, the name and the arguments of a vote, a tpc_finish or a tpc_abort."""
+    found = _END(message)
     if found is None:
         return None
-    number = int.from_bytes(found[found.lastindex], 'little')  # type: ignore[index]
-    message_id, name, *_ = found.groups()
-    if message_id is None:
-        described = _read_described(message, found.end())
-        return None if described is None else (None, 'tpc_begin', (number, *described, None, ' '))
-    if message[found.end() :] != b'\x85t.':
+    message_id, name, number = found.groups()
+    return message_id, _NAMES[name], (_number(number[1:], 'little'),)
+
+
+def read_begin(message: bytes) -> tuple[Any, ...] | None:
+    """Return the arguments of a tpc_begin."""
+    found = _BEGIN(message)
+    if found is None:
         return None
-    return message_id, _NAMES[name], (number,)
+    described = _read_described(message, found.end())
+    if described is None:
+        return None
+    return (_number(found[1][1:], 'little'), *described, None, ' ')
 
 
 def _read_described(message: bytes, place: int) -> tuple[bytes, bytes, bytes] | None:

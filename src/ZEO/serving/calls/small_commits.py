@@ -48,6 +48,7 @@ class SmallCommits:
         loop: Loop,
     ) -> None:
         self._client = client
+        self._codec = client.codec
         self._hosted = hosted
         self._calls = calls
         self._commits = calls.open.commits
@@ -82,7 +83,9 @@ class SmallCommits:
             self._answers.fail(message_id, _VOTE, error)
             return True
         if commit.phase is VOTED and not commit.new_serials:
-            self._answer(message_id, _VOTE, [], b'')
+            if self._loop.has_posts:  # see Answers.answer
+                self._loop.run_posted()
+            self._channel.answer(self._codec.voted(message_id))
         else:
             self._answer_unusual(message_id, commit)
         return True
@@ -108,26 +111,28 @@ class SmallCommits:
             self._answers.answer(message_id, _FINISH, calls.finished_later(number, tid))
             return
         calls.finished(number)
-        self._answer(message_id, _FINISH, tid, self._size())
+        if self._loop.has_posts:  # see Answers.answer
+            self._loop.run_posted()
+        sizes = self._hosted.sizes.after_commit(self._client)
+        data = self._codec.committed(message_id, tid, sizes)
+        if data is None:
+            self._answer_plainly(message_id, tid, sizes)
+        else:
+            self._channel.answer(data)
 
-    def _size(self) -> bytes:
-        """Return the message with the storage's size."""
+    def _answer_plainly(self, message_id: Any, tid: Any, sizes: dict[str, Any]) -> None:
+        """The same where there is no template."""
         try:
-            return frame(self._client.codec.info(self._hosted.sizes.after_commit(self._client)))
+            before = frame(self._codec.info(sizes))
         except Exception as error:  # the client does without
             self._loop.reports.failed(
                 'a client could not be sent the size', self._hosted.name, error
             )
-            return b''
-
-    def _answer(self, message_id: Any, method: Method, result: Any, before: bytes) -> None:
-        """Answer a call that came alone, with a message in front."""
-        if self._loop.has_posts:  # see Answers.answer
-            self._loop.run_posted()
+            before = b''
         try:
-            data = before + frame(self._client.codec.reply(message_id, result))
+            data = before + frame(self._codec.reply(message_id, tid))
         # A storage's own objects may refuse to be encoded in any way they like.
         except Exception as error:
-            self._answers.fail(message_id, method, error)
+            self._answers.fail(message_id, _FINISH, error)
         else:
             self._channel.answer(data)
