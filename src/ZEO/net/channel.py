@@ -310,30 +310,33 @@ class Channel:
         if self.is_closed:
             return
         try:
-            if events & WRITE:
-                self._flush()
-            if events & HANGUP and self._held:
-                self.close('the other side has closed')
-            elif (
-                events & READ
-                and self._kept is None
-                and not (self._held or self._last_words or self.is_closed)
-            ):
-                # at the end of this call: answers do not wait for the other ready connections
-                self._flush_due = True
-                self._read_once()
-                if self._tls is not None:
-                    self._read_on()
-                elif not self._out and self._kept is None and not self._streams:
-                    self._flush_due = False  # what has come was answered, as mostly
-                    return
-                self._flush()
+            if events != READ and not self._has_input(events):
+                return
+            if self._kept is not None or self._held or self._last_words:
+                return
+            # at the end of this call: answers do not wait for the other ready connections
+            self._flush_due = True
+            self._read_once()
+            if self._tls is not None:
+                self._read_on()
+            elif not self._out and self._kept is None and not self._streams:
+                self._flush_due = False  # what has come was answered, as mostly
+                return
+            self._flush()
         except Probed:
             self._probed()
         except ENDS:
             raise
         except BaseException as error:
             self._failed(error)
+
+    def _has_input(self, events: int) -> bool:
+        """Do what there is to do for other events than input; return whether there is that, too."""
+        if events & WRITE:
+            self._flush()
+        if events & HANGUP and self._held:
+            self.close('the other side has closed')
+        return bool(events & READ) and not self.is_closed
 
     def _probed(self) -> None:
         try:

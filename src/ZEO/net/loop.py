@@ -85,6 +85,7 @@ class Loop:
         :param turn: seconds of one round of all clients that take turns.
         """
         self.system = system
+        self._now = system.now
         self._turn = turn
         self._poller = new_poller()
         # of every watched file, by its descriptor
@@ -138,7 +139,7 @@ class Loop:
 
     def later(self, seconds: float, function: Callable[[], None]) -> Timer:
         """Call `function` once after that many seconds."""
-        timer = Timer(self.system.now() + seconds, function, self._note_cancelled)
+        timer = Timer(self._now() + seconds, function, self._note_cancelled)
         heapq.heappush(self._timers, (timer.when, next(self._numbers), timer))
         return timer
 
@@ -166,7 +167,7 @@ class Loop:
         """Return the time until which one of those that take turns may go on: they share what one
         may have.
         """
-        return self.system.now() + max(SHORTEST_TURN, self._turn / (1 + len(self._turns)))
+        return self._now() + max(SHORTEST_TURN, self._turn / (1 + len(self._turns)))
 
     def from_thread(self, function: Callable[[], None]) -> None:
         """Have `function` called in the loop's thread: the one door for other threads and signal
@@ -251,7 +252,8 @@ class Loop:
                     raise
                 except BaseException as error:  # the loop serves the others as well
                     self._file_failed(fd, callback, error)
-        if self._timers:
+        timers = self._timers
+        if timers and timers[0][0] <= self._now():
             self._run_timers()
         soon = self._soon
         while soon:
@@ -298,16 +300,19 @@ class Loop:
         """Return for how many seconds the loop may sleep: until the next timer, at most `longest`;
         None for no limit.
         """
-        while self._timers and self._timers[0][2].function is None:
-            heapq.heappop(self._timers)
+        timers = self._timers
+        while timers and timers[0][2].function is None:
+            heapq.heappop(timers)
             self._cancelled -= 1
-        if not self._timers:
+        if not timers:
             return longest
-        left = max(0.0, self._timers[0][0] - self.system.now())
-        return left if longest is None else min(left, longest)
+        left = timers[0][0] - self._now()
+        if longest is not None and longest < left:
+            return longest
+        return left if left > 0.0 else 0.0
 
     def _run_timers(self) -> None:
-        now = self.system.now()
+        now = self._now()
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
             function, timer.function = timer.function, None

@@ -229,12 +229,14 @@ class Peer:
         """
         if type(messages) is tuple:  # one message: most often it is all that has come
             (message,) = messages
-            if message[2] == 'loadBefore' and self._load_one is not None and not message[1]:
+            name, small = message[2], self._small
+            if name == 'loadBefore' and self._load_one is not None and not message[1]:
                 self._load_one(message)
-            elif message[2] is SMALL_COMMIT:
-                self._small_commit(message)
-            elif message[2] == 'tpc_finish' and self._small and type(message[0]) is EchoedId:
-                self._small.finish(message)
+            elif name is SMALL_COMMIT:
+                if small is None or not small.vote(message):
+                    self._unusual_commit(message)
+            elif name == 'tpc_finish' and small is not None and type(message[0]) is EchoedId:
+                small.finish(message)
             else:
                 dispatch(self, message)
             return True
@@ -251,10 +253,12 @@ class Peer:
                 return False
         return True
 
-    def _small_commit(self, message: Message) -> None:
-        """A transaction has come whole."""
-        small, stage = self._small, self._stage
-        if small is None and isinstance(stage, Registered):
+    def _unusual_commit(self, message: Message) -> None:
+        """A transaction has come whole, and is the first one or has to go the way of each of its
+        messages.
+        """
+        small, stage = None, self._stage
+        if self._small is None and isinstance(stage, Registered):
             small = self._small = stage.small_commits(self.answers, self._channel)
         if small is None or not small.vote(message):
             for part in parts(message):

@@ -72,10 +72,9 @@ class FrameReader:
         #: Called with the bytes that a large frame is about to take, before it grows, and with 0
         #: when it is complete.
         self.watch: Callable[[int], None] | None = None
-        #: Given all that has come where that may be several frames; what it returns, unless it is
-        #: None, stands for them.
-        self.several: Callable[[bytes], Any] | None = None
-        self.found: Any = None  # what it has returned, until it is taken
+        #: Given all that has come where that may be several frames; the tuple that it returns,
+        #: unless it is None, stands for them.
+        self.several: Callable[[bytes], tuple[Any, ...] | None] | None = None
 
     @property
     def arrived(self) -> int:
@@ -93,10 +92,10 @@ class FrameReader:
         self._lent = memoryview(self.large)[self._filled :]
         return self._lent
 
-    def received(self, count: int) -> list[bytes | bytearray]:
+    def received(self, count: int) -> list[bytes | bytearray] | tuple[Any, ...]:
         """Note that `count` bytes were written into the lent buffer.
 
-        :returns: the frames that are complete now; often none.
+        :returns: the frames that are complete now, often none; or what stands for them.
         :raises FrameTooLarge: when a frame announces more than the limit.
         """
         if self.large is not None:
@@ -105,11 +104,14 @@ class FrameReader:
         if not self.rest and count - 4 == SIZE.unpack_from(scratch)[0] <= self.limit:
             # exactly one frame, the most frequent case
             return [scratch[4:count].tobytes()]
-        data = b''.join((self.rest, scratch[:count]))  # one copy
-        if self.several is not None and not self.rest and count <= self.limit:
-            self.found = self.several(data)
-            if self.found is not None:
-                return []
+        if self.rest:
+            return self._split(b''.join((self.rest, scratch[:count])))  # one copy
+        data = scratch[:count].tobytes()
+        several = self.several
+        if several is not None and count <= self.limit:
+            found = several(data)
+            if found is not None:
+                return found
         return self._split(data)
 
     def drop(self) -> None:

@@ -76,19 +76,24 @@ class ServerSession(_Session):
         :raises Probed: when the client wants the status only.
         :raises ProtocolError: when it breaks the protocol; the iterator raises that too.
         """
-        found = self._frames.received(count)
-        if self._decode is None:
-            if not found:
-                return ()
-            self._hello(bytes(found.pop(0)))
         decode = self._decode
-        assert decode is not None
+        if decode is None:
+            return self._greeted(count)
+        found = self._frames.received(count)
         if len(found) == 1:
             return (decode(found[0]),)
-        if found:
-            return map(decode, found)
-        together, self._frames.found = self._frames.found, None
-        return () if together is None else (together,)
+        if type(found) is tuple:  # a message that stands for all
+            return (found,)
+        return map(decode, found) if found else ()
+
+    def _greeted(self, count: int) -> Iterable[Message]:
+        """The same while the greeting may not have come."""
+        found = self._frames.received(count)
+        if not found:
+            return ()
+        self._hello(bytes(found[0]))
+        assert self._decode is not None
+        return map(self._decode, found[1:]) if len(found) > 1 else ()
 
     @property
     def arrived(self) -> int:
