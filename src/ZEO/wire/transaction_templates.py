@@ -45,7 +45,7 @@ _number = int.from_bytes
 
 
 def read_end(message: bytes) -> tuple[bytes, str, tuple[int]] | None:
-    """Return the id's opcodes, the name and the arguments of a vote, a tpc_finish or a tpc_abort."""
+    """Return id (its opcodes), name and arguments of a vote, a tpc_finish or a tpc_abort."""
     found = _END(message)
     if found is None:
         return None

@@ -25,7 +25,7 @@ from ZEO.serving.commit.phases import PREPARING, VOTED
 from ZEO.serving.doors import Metadata
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Later
-from ZEO.wire.calls import OF_CLIENT, Method
+from ZEO.wire.calls import OF_CLIENT
 from ZEO.wire.frames import frame
 from ZEO.wire.messages import Message
 
@@ -100,7 +100,7 @@ class SmallCommits:
         message_id, calls = message[0], self._calls
         (number,) = message[3]
         try:
-            tid = calls.finish(number)
+            tid: Any = calls.finish(number)
         except (ProtocolError, *ENDS):
             raise
         # as in dispatch: whatever a storage may raise is the answer
