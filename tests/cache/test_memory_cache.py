@@ -99,3 +99,57 @@ def test_revisions_of_one_object_in_any_order():
     cache.size = 0
     cache.store(p64(2), p64(1), None, b'')  # everything has to leave
     assert len(cache) == 0 and cache.loadBefore(p64(1), p64(6)) is None
+
+
+def filled(sizes):
+    cache = MemoryCache(10 * RECORD_OVERHEAD)
+    for i, size in enumerate(sizes):
+        cache.store(p64(i), p64(1), None, b'x' * size)
+    return cache
+
+
+@pytest.mark.parametrize('size', [0, 50, 3000])
+@pytest.mark.parametrize('known', [None, 1, 2, 3], ids=lambda tid: f'known-{tid}')
+def test_a_record_is_replaced_as_by_an_end_and_a_store(known, size):
+    one, other = filled([10] * 4), filled([10] * 4)
+    for cache in one, other:
+        cache.invalidate(p64(0), None)
+        if known is not None:
+            cache.store(p64(0), p64(known), None, b'known')
+    one.replace(p64(0), p64(2), b'y' * size)
+    other.invalidate(p64(0), p64(2))
+    other.store(p64(0), p64(2), None, b'y' * size)
+    for before in range(1, 5):
+        assert one.loadBefore(p64(0), p64(before)) == other.loadBefore(p64(0), p64(before))
+    assert sorted(one.contents(), key=str) == sorted(other.contents(), key=str)
+    assert one._used == other._used
+
+
+def test_what_is_replaced_again_and_again_stays_within_the_size():
+    cache = filled([10] * 4)
+    for i in range(2, 200):
+        cache.replace(p64(i % 3), p64(i), b'x' * (i * 7 % 300))
+        assert cache._used <= cache.size
+    held = [*cache.contents()]
+    assert cache._used == sum(
+        RECORD_OVERHEAD + len(cache.loadBefore(oid, end or p64(2**40))[0]) for oid, tid, end in held
+    )
+    assert {oid for oid, _, end in held if end is None} >= {
+        p64(197 % 3),
+        p64(198 % 3),
+        p64(199 % 3),
+    }
+    assert (
+        cache._small.used
+        + cache._main.used
+        + sum(RECORD_OVERHEAD + len(cache.loadBefore(oid, end)[0]) for oid, _, end in held if end)
+        == cache._used
+    )
+
+
+def test_a_replacement_that_fails_within_leaves_an_empty_cache(monkeypatch):
+    cache = filled([10] * 4)
+    monkeypatch.setattr(cache, '_add_closed', lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cache.replace(p64(0), p64(2), b'new')
+    assert len(cache) == cache._used == 0

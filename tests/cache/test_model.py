@@ -232,10 +232,15 @@ class CacheMachine(RuleBasedStateMachine):
     def _commit_here(self, changes: dict[int, bool]) -> None:
         tid = p64(self.server_tid)
         for oid, has_data in changes.items():
-            self.cache.invalidate(p64(oid), tid)
+            data = data_of(oid, self.server_tid)
+            if has_data and self.kind == 'memory':
+                self.cache.replace(p64(oid), tid, data)
+            else:
+                self.cache.invalidate(p64(oid), tid)
+                if has_data:
+                    self.cache.store(p64(oid), tid, None, data)
             self.kept.pop(oid, None)
             if has_data:
-                self.cache.store(p64(oid), tid, None, data_of(oid, self.server_tid))
                 self.kept[oid] = self.server_tid
         self.cache.setLastTid(tid)
 

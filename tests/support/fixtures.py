@@ -123,6 +123,10 @@ class LoggedCache(MemoryCache):
         self.log.append(('invalidate', oid, tid))
         super().invalidate(oid, tid)
 
+    def replace(self, oid, tid, data):
+        self.log += [('invalidate', oid, tid), ('store', oid, tid, None)]
+        super().replace(oid, tid, data)
+
 
 class Database:
     """What a storage tells its database; `look` is called whenever it is told of a transaction."""

@@ -78,6 +78,12 @@ class MemoryCache:
         # As in `store`: a client gets one of these for each object that others change.
         with self._lock: self._invalidate(oid, tid)  # noqa: E701  # fmt: skip
 
+    def replace(self, oid: bytes, tid: bytes, data: bytes) -> None:
+        """End the current revision of oid at `tid`, and keep what is current from then on; the same
+        as :meth:`invalidate` and :meth:`store`, in a third of the steps.
+        """
+        with self._lock: self._change(self._replace_current, oid, tid, data)  # noqa: E701  # fmt: skip
+
     def getLastTid(self) -> bytes | None:
         """Return the tid up to which the cache has seen every invalidation, or None."""
         return self._last_tid
@@ -193,6 +199,24 @@ class MemoryCache:
                 self._drop_current(oid)
             self._add_closed(oid, tid, end_tid, data)
         self._make_room()
+
+    def _replace_current(self, oid: bytes, tid: bytes, data: bytes) -> None:
+        current = self._current.get(oid)
+        if current is None or current[1] >= tid or (oid, tid) in self._closed:
+            self._invalidate(oid, tid)
+            self._store(oid, tid, None, data)
+            return
+        # It keeps its turn, as a record that was used: what is written is read again soon.
+        before = current[0]
+        self._add_closed(oid, current[1], tid, before)  # first, for those who read
+        self._current[oid] = data, tid, None
+        self._touched.add(oid)
+        growth = len(data) - len(before)
+        if growth:
+            self._used += growth
+            (self._main if oid in self._in_main else self._small).used += growth
+        if self._used > self.size:
+            self._make_room()
 
     def _invalidate(self, oid: bytes, tid: bytes | None) -> None:
         """Do what `invalidate` says; wholly, or forget everything, as `_change` does."""

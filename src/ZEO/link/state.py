@@ -17,6 +17,7 @@ from typing import Any
 
 from ZODB.utils import z64
 
+from ZEO.cache.memory_cache import MemoryCache
 from ZEO.cache.protocol import Cache
 from ZEO.Exceptions import ProtocolError
 from ZEO.link.held import HeldMessages
@@ -56,6 +57,8 @@ class ClientState:
         self.last_tid: bytes | None = cache.getLastTid()
         # a read before this tid can't miss what may have arrived meanwhile
         self.covered = _next(self.last_tid or z64)
+        # does what `invalidate` and `store` do, where the cache can
+        self._replace = cache.replace if isinstance(cache, MemoryCache) else None
         self._system = system
         # held while a commit of this client is applied
         self._committing = system.reentrant_lock()
@@ -135,11 +138,17 @@ class ClientState:
         # A server that is a client itself may announce a later transaction first, which may have
         # ended what this one stores.
         is_latest = self.last_tid is None or tid > self.last_tid
+        ahead, cache = self.ahead, self.cache
         for oid, data in changes:
-            self.ahead.forget((oid,))
-            self.cache.invalidate(oid, tid)
-            if data is not None and is_latest:
-                self.cache.store(oid, tid, None, data)
+            if ahead.staged:
+                ahead.forget((oid,))
+            if data is None or not is_latest:
+                cache.invalidate(oid, tid)
+            elif self._replace is not None:
+                self._replace(oid, tid, data)
+            else:
+                cache.invalidate(oid, tid)
+                cache.store(oid, tid, None, data)
         callback(tid)
         self._advance(tid)
 
