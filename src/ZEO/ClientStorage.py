@@ -672,7 +672,7 @@ class ClientStorage(ConflictResolvingStorage):
         :raises MessageTooLarge: when the server does not accept records of that size.
         :raises ClientDisconnected: when the connection on which it was begun is lost.
         """
-        self._commits.send(transaction, 'storea', oid, serial, data).store(oid, data)
+        self._commits.store(transaction, oid, serial, data)
 
     def restore(
         self,

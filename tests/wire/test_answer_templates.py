@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire import answer_templates, pickles
-from ZEO.wire.frames import frame
+from ZEO.wire.frames import READ_SIZE, FrameReader, frame
 from ZEO.wire.messages import REPLY, EchoedId, PickleCodec, checked
 
 numbers = st.one_of(st.integers(0, 2**31 - 1), st.sampled_from([0, 255, 256, 2**16 - 1, 2**16]))
@@ -104,6 +104,49 @@ def test_sizes_are_written_as_the_pickler_writes_them(length, size):
     assert codec.info(info) == codec.send('info', (info,))
     info = {'size': size, 'length': length}
     assert codec.info(info) == codec.send('info', (info,))
+
+
+def arrived(data, before=b''):
+    """Return a reader in whose buffer that is, maybe behind the beginning of a frame."""
+    frames = FrameReader(READ_SIZE, memoryview(bytearray(2048)))
+    frames.buffer()[: len(before)] = before
+    frames.received(len(before))
+    frames.buffer()[: len(data)] = data
+    return frames
+
+
+#: What ends most transactions: an answer, maybe behind sizes.
+ends = st.one_of(
+    st.lists(messages.filter(lambda message: message[2] == REPLY), min_size=1, max_size=1),
+    st.tuples(
+        messages.filter(lambda message: message[2] == 'info'),
+        messages.filter(lambda message: message[2] == REPLY),
+    ).map(list),
+)
+
+
+@given(ends)
+def test_the_end_of_a_transaction_is_read_where_it_has_arrived(messages):
+    data = b''.join(frame(pickles.dumps(message)) for message in messages)
+    assert same(answer_templates.read_arrived(arrived(data), len(data)), messages)
+    assert len(data) <= answer_templates.LONGEST_ARRIVED
+    assert answer_templates.read_arrived(arrived(data), len(data) - 1) is None
+    assert answer_templates.read_arrived(arrived(data * 2), len(data) * 2) is None
+    assert answer_templates.read_arrived(arrived(data, b'\0'), len(data)) is None
+
+
+@given(ends, st.data())
+def test_what_was_changed_is_read_where_it_has_arrived_as_out_of_its_frames_or_not_at_all(
+    messages, draw
+):
+    data = bytearray(b''.join(frame(pickles.dumps(message)) for message in messages))
+    for _ in range(draw.draw(st.integers(1, 3))):
+        data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
+    found = answer_templates.read_arrived(arrived(data), len(data))
+    if found is not None:
+        frames = arrived(data).received(len(data))
+        assert same(found, [PickleCodec().decode(bytes(each)) for each in frames])
+        assert len(b''.join(map(frame, frames))) == len(data)
 
 
 def test_other_messages_are_left_to_the_unpickler():

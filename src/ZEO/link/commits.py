@@ -115,7 +115,10 @@ class Commits:
                 self._forget(buffer)
                 self.begin(transaction, tid, status)
                 return
-            connection.send('tpc_begin', (buffer.txn_id, *described, tid, status))
+            if tid is None and status == ' ':  # as all but copies of transactions
+                connection.send_begin(buffer.txn_id, *described)
+            else:
+                connection.send('tpc_begin', (buffer.txn_id, *described, tid, status))
         except BaseException as error:
             self._forget(buffer)
             _end_if_interrupted(buffer, error, 'tpc_begin')
@@ -172,6 +175,12 @@ class Commits:
         buffer.connection.send(call, (*args, buffer.txn_id))
         return buffer
 
+    def store(self, transaction: Any, oid: bytes, serial: bytes, data: bytes) -> None:
+        """Store a record; the same as :meth:`send`, for the hot path."""
+        buffer = self._buffers.get(id(transaction)) or self._not_begun(transaction)
+        buffer.connection.send_store(oid, serial, data, buffer.txn_id)
+        buffer.store(oid, data)
+
     def vote(self, transaction: Any) -> list[bytes]:
         """Have the server make sure that it can commit a transaction.
 
@@ -183,7 +192,7 @@ class Commits:
         # (oid, committed serial) of the conflicts that were resolved
         settled: set[tuple[bytes, bytes]] = set()
         for _ in range(ROUNDS):
-            answer = buffer.connection.call('vote', (buffer.txn_id,))
+            answer = buffer.connection.vote(buffer.txn_id)
             if not answer:  # as mostly
                 return changed
             conflicts = [item for item in answer if isinstance(item, dict)]
@@ -224,7 +233,7 @@ class Commits:
         except Exception as error:
             # ZODB wants to raise a ConflictError, but can't read the name of the class
             raise conflict(oid, serials, data) from error
-        buffer.connection.send('storea', (oid, committed, merged, buffer.txn_id))
+        buffer.connection.send_store(oid, committed, merged, buffer.txn_id)
         buffer.store(oid, merged)
 
     def commit_after(self, transaction: Any, after: Any) -> PendingCall:
@@ -251,9 +260,7 @@ class Commits:
         """Commit; returns the tid."""
         buffer = self.find(transaction)
         try:
-            return buffer.connection.call(
-                'tpc_finish', (buffer.txn_id,), partial(self._apply, buffer, callback)
-            )
+            return buffer.connection.finish(buffer.txn_id, partial(self._apply, buffer, callback))
         except ProtocolError as error:
             # committed, most likely, but with which tid? The next connection finds out
             buffer.connection.lose(str(error), error)

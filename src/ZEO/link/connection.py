@@ -25,6 +25,7 @@ from typing import Any
 
 from ZEO.Exceptions import ClientDisconnected, ProtocolError
 from ZEO.link.arrivals import Arrivals
+from ZEO.link.commit_calls import IDS, CommitCalls
 from ZEO.link.deadlines import Deadlines
 from ZEO.link.last_users import LastUsers
 from ZEO.link.outbox import NotSent, Outbox, too_large
@@ -44,11 +45,8 @@ log = logging.getLogger('ZEO.ClientStorage')
 #: Bytes of the largest message that a frame can announce; a server may take less, and say so.
 LARGEST = 2**32 - 1
 
-#: Message ids are four bytes in the pickles of both sides.
-_IDS = 2**31
 
-
-class Connection:
+class Connection(CommitCalls):
     """Calls over `stream`.
 
     :param events: takes the server's one-way messages: ``on_message(name, args)``; and the end:
@@ -103,7 +101,7 @@ class Connection:
         :raises ClientDisconnected: when the connection is lost before the answer has come.
         :raises Exception: what the server failed with.
         """
-        message_id = next(self._ids) % _IDS
+        message_id = next(self._ids) % IDS
         message = self._session.codec.call(message_id, name, args)
         if len(message) > self.largest:
             raise too_large(name, len(message), self.largest, self.where)
@@ -118,7 +116,7 @@ class Connection:
 
         :param seconds: that it may take until the connection ends; 0 for no limit.
         """
-        message_id = next(self._ids) % _IDS
+        message_id = next(self._ids) % IDS
         waiting = Waiting(name, None, False, shapes.ANSWERS.get(name))
         waiting.limit = seconds or inf
         message = self._session.codec.call(message_id, name, args)
@@ -129,7 +127,7 @@ class Connection:
         applied.
         """
         # All that a load needs, in one function: see _call for the plain way.
-        message_id = next(self._ids) % _IDS
+        message_id = next(self._ids) % IDS
         data = self._session.codec.load_before(message_id, oid, tid)
         waiting, outbox = Load(oid, state), self._outbox
         try:
@@ -146,14 +144,12 @@ class Connection:
 
     def send(self, name: str, args: tuple[Any, ...]) -> None:
         """Send a one-way message, soon; the next call sends it at the latest."""
-        message = self._session.codec.send(name, args)
-        if len(message) > self.largest:
-            raise too_large(name, len(message), self.largest, self.where)
-        self._outbox.put(framed(message))
+        self._put(name, framed(self._session.codec.send(name, args)))
 
     def send_chunk(self, data: bytes) -> None:
         """Send part of a blob, which is not copied; no larger than a frame can be."""
-        self._outbox.put(self._session.codec.chunk(data))
+        pieces = self._session.codec.chunk(data)
+        self._outbox.put(pieces, sum(map(len, pieces)))
 
     def leave(self, name: str, args: tuple[Any, ...]) -> None:
         """The same, and never send it by itself; may be called by the garbage collector, in the
@@ -171,12 +167,12 @@ class Connection:
 
     def begin(self, name: str, args: tuple[Any, ...], applied: Callable[[Any], Any]) -> PendingCall:
         """Call the server and do not wait; it leaves with the next call, or :meth:`flush`."""
-        message_id = next(self._ids) % _IDS
+        message_id = next(self._ids) % IDS
         data = frame(self._session.codec.call(message_id, name, args))
         waiting = SharedWaiting(name, applied, True, shapes.ANSWERS.get(name))
         self._waiting[message_id] = waiting
         try:
-            self._outbox.put([data])
+            self._outbox.put((data,), len(data))
         except ClientDisconnected:
             self._waiting.pop(message_id, None)
             raise
@@ -204,7 +200,7 @@ class Connection:
 
         :raises ClientDisconnected: when the connection has ended before, or its time is over.
         """
-        number = next(self._ids) % _IDS
+        number = next(self._ids) % IDS
         try:
             self._waiting[number] = waiting  # so that this thread may be asked to read
             self._reader.wait_for(waiting)
@@ -290,7 +286,8 @@ class Connection:
                 self.end(f'no ZEO greeting within {seconds:g} s', None)
         if self.lost is not None:
             raise not_greeted(self.disconnected())
-        self._outbox.put([self._session.answer])
+        answer = self._session.answer
+        self._outbox.put((answer,), len(answer))
 
     def drain(self) -> None:
         """Return when all that has arrived by now has been applied, without waiting for more."""
@@ -302,7 +299,7 @@ class Connection:
 
         :raises ClientDisconnected: when the connection is lost.
         """
-        number = next(self._ids) % _IDS
+        number = next(self._ids) % IDS
         try:
             self._waiting[number] = news
             self._check()

@@ -90,14 +90,16 @@ class Outbox:
             self.send_alone(b'')
         self.has_ended = True
 
-    def put(self, pieces: Sequence[bytes]) -> None:
+    def put(self, pieces: Sequence[bytes], size: int) -> None:
         """Leave a frame in pieces, to be sent with the next at the latest, or when there is enough
         for a send.
+
+        :param size: of all pieces, in bytes.
         """
         if self.has_ended:
             self._check()
         self._unsent.extend(pieces)
-        self._size += sum(map(len, pieces))
+        self._size += size
         if self._size > SEND_AHEAD:
             self.flush()
 

@@ -15,6 +15,8 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from ZEO.wire.frames import FrameReader
+
 #: No message that is read here is longer, in bytes.
 LONGEST = 57
 
@@ -42,6 +44,14 @@ _INVALIDATION = re.compile(
     + rb'([\0-\x7f].{7})\](?:C\x08(.{8})a|\(((?:C\x08.{8}){2,100})e)\x86t\.',
     re.DOTALL,
 )
+
+#: Frames: an answer, mostly alone; with sizes in front of it, as a server sends them for a commit.
+_ARRIVED = re.compile(
+    rb'(?:(.{4})' + _INFO.pattern + rb')?(.{4})' + _REPLY.pattern, re.DOTALL
+).fullmatch
+
+#: Bytes of these at most.
+LONGEST_ARRIVED = 2 * (4 + LONGEST)
 
 _REPLY_TID = b'\x80\x03(%bK\0X\6\0\0\0.replyC\x08%bt.'
 _REPLY_NOTHING = b'\x80\x03(%bK\0X\6\0\0\0.replyNt.'
@@ -137,13 +147,40 @@ def read(message: bytes | bytearray) -> tuple[int, int, str, Any] | None:
         result = tid if no_oids is None else []
         return _number(byte or short or long, 'little'), 0, '.reply', result
     found = _INFO.fullmatch(message)
+    return None if found is None else _sizes(*found.groups())
+
+
+def _sizes(
+    byte: bytes, short: bytes, long: bytes, *size: bytes | None
+) -> tuple[int, int, str, Any]:
+    one, two, four, five, six = size
+    info = {
+        'length': _number(byte or short or long, 'little'),
+        'size': _number(one or two or four or five or six or b'', 'little'),
+    }
+    return 0, True, 'info', (info,)
+
+
+def read_arrived(frames: FrameReader, count: int) -> list[tuple[int, int, str, Any]] | None:
+    """Return the messages where an answer is all that has come, or sizes and an answer; see
+    :func:`ZEO.wire.templates.read_loaded_frame`.
+    """
+    if frames.rest or frames.large is not None:
+        return None
+    found = _ARRIVED(frames.scratch, 0, count)
     if found is None:
         return None
-    byte, short, long, *size = found.groups()
-    info = {'length': _number(byte or short or long, 'little')}
-    byte, short, long, five, six = size
-    info['size'] = _number(byte or short or long or five or six, 'little')
-    return 0, True, 'info', (info,)
+    info_size, *sizes, size, byte, short, long, tid, no_oids = found.groups()
+    start = 0 if info_size is None else found.start(10)
+    if _number(size, 'big') != count - start - 4:
+        return None
+    result = tid if no_oids is None else []
+    answer = _number(byte or short or long, 'little'), 0, '.reply', result
+    if info_size is None:
+        return [answer]
+    if _number(info_size, 'big') != start - 4:
+        return None
+    return [_sizes(*sizes), answer]
 
 
 def read_invalidation(message: bytes | bytearray) -> tuple[int, bool, str, Any] | None:

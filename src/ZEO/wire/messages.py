@@ -28,6 +28,7 @@ from ZEO.wire.checks import MAX_PARTS, SHORT
 from ZEO.wire.frames import FrameReader, frame, framed
 from ZEO.wire.plain import is_plain
 from ZEO.wire.quoting import cleaned
+from ZEO.wire.transaction_frames import PickledFrames, TransactionFrames
 
 Message = tuple[Any, Any, str, Any]
 
@@ -36,7 +37,7 @@ FAULT = 2  # the flags of a reply that holds a fault
 KEEP_ALIVE_ID = -1
 
 
-class Codec(Protocol):
+class Codec(TransactionFrames, Protocol):
     """Encodes and decodes the messages of a protocol."""
 
     name: bytes
@@ -60,12 +61,6 @@ class Codec(Protocol):
         :raises ProtocolError: when it is malformed.
         """
 
-    def call(self, message_id: int, name: str, args: tuple[Any, ...]) -> bytes:
-        """Return the message that calls `name` and asks for an answer."""
-
-    def send(self, name: str, args: tuple[Any, ...]) -> bytes:
-        """Return the message that calls `name` one way."""
-
     def chunk(self, data: bytes) -> Sequence[bytes]:
         """Return the frame that brings part of a blob, in pieces."""
 
@@ -76,6 +71,9 @@ class Codec(Protocol):
         """Return id, record and tid of the usual answer to a load, where that is all that has come;
         on the hot path.
         """
+
+    def read_arrived(self, frames: FrameReader, count: int) -> list[Message] | None:
+        """Return the messages where all that has come is what mostly ends a transaction."""
 
     def info(self, figures: dict[str, Any]) -> bytes:
         """Return the message ``send('info', (figures,))``, as after each commit."""
@@ -141,7 +139,7 @@ class EchoedId(bytes):
 FROM_TEMPLATE = EchoedId(b'K\0')
 
 
-class PickleCodec:
+class PickleCodec(PickledFrames):
     """Protocol `Z5`: each message is a pickle; the most frequent are made by templates."""
 
     name = b'Z5'
@@ -214,6 +212,7 @@ class PickleCodec:
         return frame(self.call(message_id, 'loadBefore', (oid, tid)))
 
     read_loaded_frame = staticmethod(templates.read_loaded_frame)
+    read_arrived = staticmethod(answer_templates.read_arrived)
 
     def info(self, figures: dict[str, Any]) -> bytes:
         return answer_templates.info(figures) or self.send('info', (figures,))
@@ -254,7 +253,7 @@ class PickleCodec:
         )
 
 
-class MsgpackCodec:
+class MsgpackCodec(TransactionFrames):
     """Protocol `M5`: each message is packed with msgpack, which is installed separately."""
 
     name = b'M5'
@@ -328,6 +327,9 @@ class MsgpackCodec:
         )
 
     read_loaded_frame = staticmethod(packed_templates.read_loaded_frame)
+
+    def read_arrived(self, frames: FrameReader, count: int) -> list[Message] | None:
+        return None
 
     def info(self, figures: dict[str, Any]) -> bytes:
         return self.send('info', (figures,))

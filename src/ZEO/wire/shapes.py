@@ -147,10 +147,11 @@ def _are_changes(value: Any) -> bool:
     )
 
 
-def _is_vote(value: Any) -> bool:
-    return value is None or (
-        type(value) in _LISTS and all(is_id(item) or _is_conflict(item) for item in value)
-    )
+def is_vote(value: Any) -> bool:
+    """Return whether it is an answer to vote: None, or a list of oids and conflicts."""
+    if not value:  # as mostly
+        return value is None or type(value) in _LISTS
+    return type(value) in _LISTS and all(is_id(item) or _is_conflict(item) for item in value)
 
 
 def _is_conflict(value: Any) -> bool:
@@ -269,7 +270,7 @@ ANSWERS: dict[str, Check | None] = {
     'kick': _are_texts,
     'promote': is_tid,
     'new_oids': _are_new_oids,
-    'vote': _is_vote,
+    'vote': is_vote,
     'tpc_finish': is_tid,
     'commit_after': is_tid,
     **dict.fromkeys('ping sendBlob pack tpc_abort'.split()),

@@ -40,6 +40,8 @@ _LOADED = len(b'\x80\x03(K\0X\6\0\0\0.replyC\x08\x87t.') + 8
 STORE = b'\x80\x03(K\0\x88X\x06\0\0\0storea(C\x08'
 _STORE = STORE + b'%bC\x08%b%b'
 _STORE_END = b'J%btt.'
+#: Bytes of it that are always the same, including those of oid, serial and transaction.
+_STORED = len(_STORE % (bytes(8), bytes(8), b'') + _STORE_END % bytes(4))
 _IS_STORE = re.compile(
     rb'\x80\x03\(K\0\x88X\x06\0\0\0storea\(C\x08(.{8})C\x08(.{8})(?:B(.{4})|C(.))', re.DOTALL
 )
@@ -155,6 +157,28 @@ def store(oid: bytes, serial: bytes, data: bytes, txn_id: int) -> bytes | None:
             _STORE_END % txn_id.to_bytes(4, 'little'),
         )
     )
+
+
+def store_frame(oid: bytes, serial: bytes, data: bytes, txn_id: int) -> bytes | None:
+    """Return the frame of a storea; None for a large one, which is left in pieces, and for one that
+    is left to the pickler.
+    """
+    if (
+        type(oid) is type(serial) is type(data) is bytes
+        and len(oid) == len(serial) == 8
+        and txn_id < 2**31
+        and (size := len(data)) < LARGE
+    ):
+        counted = b'C%c' % size if size < 256 else b'B' + size.to_bytes(4, 'little')
+        return b''.join(
+            (
+                SIZE.pack(_STORED + len(counted) + size),
+                _STORE % (oid, serial, counted),
+                data,
+                _STORE_END % txn_id.to_bytes(4, 'little'),
+            )
+        )
+    return None
 
 
 def read_store(message: bytes) -> tuple[bytes, bytes, bytes, int] | None:

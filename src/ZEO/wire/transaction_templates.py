@@ -1,7 +1,7 @@
 """Templates of the messages that begin and end a transaction.
 
-Enters: the bytes of a request. Leaves: its parts, if it has the form that clients of this package
-send; None for all others, which are left to the pickler. Fails: never.
+Enters: the parts of a request, or its bytes. Leaves: its frame, or its parts, if it has the form
+that clients of this package send; None for all others, which are left to the pickler. Fails: never.
 
 As with :mod:`ZEO.wire.templates` there is one form of each, so that the server is spared the walk
 over an untrusted pickle: that is a sixth of the bytecodes that a server runs for a small
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import re
 from typing import Any
+
+from ZEO.wire.frames import SIZE
 
 _END = re.compile(
     rb'\x80\x03\((K.|M..|J....)\x89X'
@@ -40,8 +42,54 @@ _BYTES = b'C'[0]
 #: How a tpc_begin ends: no tid, the status of a usual transaction.
 _NO_TID = b'NX\1\0\0\0 tt.'
 
+#: The message of a beginning, with the numbers of bytes of its texts.
+_BEGUN = b'\x80\x03(K\0\x88X\x09\0\0\0tpc_begin(J%bC%c%bC%c%bC%c%b' + _NO_TID
+
+#: The frames of an end.
+_VOTED = b'\0\0\0\x1a\x80\x03(J%b\x89X\x04\0\0\0voteJ%b\x85t.'
+_FINISHED = b'\0\0\0\x20\x80\x03(J%b\x89X\x0a\0\0\0tpc_finishJ%b\x85t.'
+
+#: Numbers that these forms can have are below.
+_NUMBERS = 2**31
 
 _number = int.from_bytes
+
+
+def begin(number: int, user: bytes, description: bytes, extension: Any) -> bytes | None:
+    """Return the frame of a tpc_begin of a transaction that gets a new tid; None for one that is
+    left to the pickler.
+    """
+    if (
+        type(extension) is bytes
+        and number < _NUMBERS
+        and len(user) < 256 > len(description)
+        and len(extension) < 256
+    ):
+        message = _BEGUN % (
+            number.to_bytes(4, 'little'),
+            len(user),
+            user,
+            len(description),
+            description,
+            len(extension),
+            extension,
+        )
+        return SIZE.pack(len(message)) + message
+    return None
+
+
+def vote(message_id: int, number: int) -> bytes | None:
+    """Return the frame of a vote, likewise."""
+    if number < _NUMBERS:
+        return _VOTED % (message_id.to_bytes(4, 'little'), number.to_bytes(4, 'little'))
+    return None
+
+
+def finish(message_id: int, number: int) -> bytes | None:
+    """Return the frame of a tpc_finish, likewise."""
+    if number < _NUMBERS:
+        return _FINISHED % (message_id.to_bytes(4, 'little'), number.to_bytes(4, 'little'))
+    return None
 
 
 def read_end(message: bytes) -> tuple[bytes, str, tuple[int]] | None:
