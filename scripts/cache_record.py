@@ -11,42 +11,32 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import re
 import sys
 import tempfile
-from collections import deque
-from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 TOP = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TOP / 'scripts'), str(TOP / 'tests')]
 
+from benchlib.zopes import DOCUMENTS, FRONT, PLONE_FOLDERS, Site  # noqa: E402
 from cache_lab.recorded import write  # noqa: E402
 
 import ZEO  # noqa: E402
 from ZEO.cache import trace  # noqa: E402
 from ZEO.cache.simulate import accesses_of  # noqa: E402
 
-ZOPE_CONF = """\
-instancehome {directory}
-<zodb_db main>
-  cache-size {objects}
-  mount-point /
-  <zeoclient>
-    server {host}:{port}
+CLIENT = """\
+<zeoclient>
+    server {}:{}
     client trace
-    var {directory}
+    var {}
     cache-size 2GB
-  </zeoclient>
-</zodb_db>
-"""
+  </zeoclient>"""
 OBJECTS = 200  # in the object cache of a connection: much less than there are, as in production
 PAGES, FOLDERS = 2000, 40
 REQUESTS = 12_000
 PLONE_OBJECTS, PLONE_REQUESTS = 1000, 360
-_LINK = re.compile(rb'href="http://localhost(?::80)?(/[^"#?]*)')
 
 
 def reports(directory: Path, address: Any) -> None:
@@ -90,15 +80,19 @@ def reports(directory: Path, address: Any) -> None:
 
 def zope(directory: Path, address: Any) -> None:
     """A crawler goes through a Zope while readers come back to its favourite pages."""
-    call, app = _start(directory, address)
+    site = Site('zope', directory, CLIENT.format(*address, directory), OBJECTS)
+    site.fill(_fill_zope)
+    pages = [f'/folder{number % FOLDERS}/page{number}' for number in range(PAGES)]
+    _read_and_crawl(site, pages, '/front', REQUESTS)
+
+
+def _fill_zope(app: Any) -> None:
     for number in range(FOLDERS):
         app.manage_addFolder(f'folder{number}', f'Folder {number}')
     for number in range(PAGES):
         folder = app[f'folder{number % FOLDERS}']
         folder.manage_addDTMLMethod(f'page{number}', f'Page {number}', _page(number))
     app.manage_addDTMLMethod('front', 'Front', _front())
-    _commit(app)
-    _walk(call, [f'/folder{n % FOLDERS}/page{n}' for n in range(PAGES)], '/front')
 
 
 def _page(number: int) -> str:
@@ -118,14 +112,7 @@ def _front() -> str:
 
 def plone(directory: Path, address: Any) -> None:
     """The same with a Plone, in which each page needs hundreds of objects."""
-    from benchlib.zopes import DOCUMENTS, FRONT, PLONE_FOLDERS, Site
-    from cache_lab.workloads import zipf
-
-    storage = (
-        f'<zeoclient>\n server {address[0]}:{address[1]}\n client trace\n var {directory}\n'
-        ' cache-size 2GB\n</zeoclient>'
-    )
-    site = Site('plone', directory, storage, PLONE_OBJECTS)
+    site = Site('plone', directory, CLIENT.format(*address, directory), PLONE_OBJECTS)
     site.fill()
     front = FRONT['plone']
     pages = [
@@ -133,67 +120,20 @@ def plone(directory: Path, address: Any) -> None:
         for folder in range(PLONE_FOLDERS)
         for page in range(DOCUMENTS)
     ]
-    favourites = iter(zipf(PLONE_REQUESTS, len(pages), random.Random(1)))
-    crawler = site.crawl(front)
-    for step in range(PLONE_REQUESTS):
-        if step % 3:
-            site.get(pages[next(favourites)])
-        elif next(crawler, None) is None:
-            crawler = site.crawl(front)
+    _read_and_crawl(site, pages, front, PLONE_REQUESTS)
 
 
-def _start(directory: Path, address: Any) -> tuple[Callable[[str], bytes], Any]:
-    """Start Zope in this process; return what answers the request for a path, and its root."""
-    from Zope2.Startup.run import configure_wsgi
-
-    conf = directory / 'zope.conf'
-    conf.write_text(
-        ZOPE_CONF.format(directory=directory, objects=OBJECTS, host=address[0], port=address[1])
-    )
-    (directory / 'inituser').write_text('admin:secret\n')
-    configure_wsgi(str(conf))
-    import Zope2
-    from ZPublisher.WSGIPublisher import publish_module
-
-    def call(path: str) -> bytes:
-        environ = {
-            'REQUEST_METHOD': 'GET', 'SERVER_NAME': 'localhost', 'SERVER_PORT': '80',
-            'SERVER_PROTOCOL': 'HTTP/1.1', 'PATH_INFO': path, 'SCRIPT_NAME': '',
-            'wsgi.input': BytesIO(), 'wsgi.errors': sys.stderr, 'wsgi.url_scheme': 'http',
-            'wsgi.version': (1, 0), 'wsgi.multithread': True, 'wsgi.multiprocess': False,
-            'wsgi.run_once': False,
-        }  # fmt: skip
-        return b''.join(publish_module(environ, lambda status, headers, info=None: None))
-
-    return call, Zope2.app()
-
-
-def _commit(app: Any) -> None:
-    import transaction
-
-    transaction.commit()
-    app._p_jar.close()
-
-
-def _walk(call: Callable[[str], bytes], paths: list[str], front: str) -> None:
+def _read_and_crawl(site: Site, pages: list[str], front: str, requests: int) -> None:
+    """Two of three requests are for favourites among the pages, the third is the crawler's."""
     from cache_lab.workloads import zipf
 
-    chooser = random.Random(1)
-    favourites = iter(zipf(REQUESTS, len(paths), chooser))
-    seen: set[str] = set()
-    queue: deque[str] = deque()
-    for step in range(REQUESTS):
+    favourites = iter(zipf(requests, len(pages), random.Random(1)))
+    crawler = site.crawl(front)
+    for step in range(requests):
         if step % 3:
-            call(paths[next(favourites)])
-            continue
-        if not queue:  # the crawler begins anew
-            seen = {front}
-            queue.append(front)
-        for link in _LINK.findall(call(queue.popleft())):
-            path = link.decode()
-            if path not in seen:
-                seen.add(path)
-                queue.append(path)
+            site.get(pages[next(favourites)])
+        elif next(crawler, None) is None:  # it begins anew
+            crawler = site.crawl(front)
 
 
 def main() -> int:

@@ -127,15 +127,18 @@ class Site:
                     queue.append(there)
             yield path
 
-    def fill(self) -> None:
-        """Make the site's objects."""
+    def fill(self, make: Callable[[Any], None] | None = None) -> None:
+        """Make the site's objects.
+
+        :param make: makes others than those that the kind of site has here; it is given the root.
+        """
         import transaction
         from AccessControl.SecurityManagement import newSecurityManager
         from Testing.makerequest import makerequest
 
         app = makerequest(self._app())
         newSecurityManager(None, app.acl_users.getUser('admin').__of__(app.acl_users))
-        FILL[self.kind](app)
+        (make or FILL[self.kind])(app)
         transaction.commit()
         app._p_jar.close()
 
