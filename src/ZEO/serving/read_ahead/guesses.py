@@ -80,8 +80,7 @@ class Guesses:
             return
         beside = likely_references(found[0])
         if oid in beside:
-            sent = self._sent
-            after = [one for one in beside[beside.index(oid) + 1 :] if one not in sent]
+            after = self._sent.others(beside[beside.index(oid) + 1 :])
             self._candidates.put(self.step, after, self._beside)
 
     def has(self, oid: bytes, data: bytes) -> None:
@@ -91,9 +90,8 @@ class Guesses:
     def goes_on(self) -> None:
         """Take the way of an earlier time for likely, if the client seems to go it."""
         if self._familiar >= _FAMILIAR and self._last is not None:
-            sent = self._sent
-            way = self._learnt.way(self._last, _WAY)
-            self._candidates.put(self.step, [one for one in way if one not in sent], self._way)
+            way = self._sent.others(self._learnt.way(self._last, _WAY))
+            self._candidates.put(self.step, way, self._way)
 
     def was_sent(self, oid: bytes, data: bytes) -> None:
         """It is sent this record without having asked for it."""
@@ -108,12 +106,10 @@ class Guesses:
 
     def _next(self, oid: bytes, data: bytes) -> list[bytes]:
         """Return what follows an object, and was not sent."""
-        sent = self._sent
         references = likely_references(data)
         if references:
             self._referrers.learn(oid, references)
-        likely = [*self._learnt.after(oid), *references]
-        return [one for one in likely if one not in sent]
+        return self._sent.others((*self._learnt.after(oid), *references))
 
     # What it will want.
 

@@ -39,6 +39,17 @@ class Sent:
         page = self._pages.get(number)
         return page is not None and bool(page[place >> 3] & 1 << (place & 7))
 
+    def others(self, oids: Iterable[bytes]) -> list[bytes]:
+        """Return those that the client was not sent."""
+        pages, whole = self._pages, int.from_bytes
+        found = []
+        for oid in oids:
+            place = whole(oid, 'big')
+            page = pages.get(place // _PAGE)
+            if page is None or not page[place % _PAGE >> 3] & 1 << (place & 7):
+                found.append(oid)
+        return found
+
     def discard(self, oids: Iterable[bytes]) -> None:
         """The client does not have these any more, or not as they are now."""
         for oid in oids:

@@ -165,9 +165,8 @@ class Window:
         """The client has used a record; return what it was sent with, or None where it was not sent
         it, or has said so before.
         """
-        found = self._recent.get(oid)
-        if found is not None and found.group is not None:
-            found.group.kind.known()
+        if oid in self._recent:
+            self._note_known(self._recent[oid])
         found = self._take(oid) or self._take_late(oid)
         if found is None:
             return None
@@ -192,6 +191,12 @@ class Window:
         if known >= self.size / 2 and self._used >= _GOOD * known:
             self.size = min(_MOST, 2 * self.size)
             self._pause = _PAUSE
+
+    @staticmethod
+    def _note_known(unused: _Unused) -> None:
+        """The client has used it, or has gone on without it."""
+        if unused.group is not None:
+            unused.group.kind.known()
 
     def _take(self, oid: bytes) -> _Unused | None:
         """Return a record that was not used yet, which is forgotten."""
@@ -226,8 +231,7 @@ class Window:
             if recent[oid].steps >= limit:
                 break
             unused = self._old[oid] = recent.pop(oid)
-            if unused.group is not None:
-                unused.group.kind.known()
+            self._note_known(unused)
             self._recent_bytes -= unused.size
             self._old_bytes += unused.size
 
