@@ -1,11 +1,16 @@
 """However a client's commit ends, the commit lock is free afterwards and the others commit."""
 
+import time
+from math import inf
+from types import SimpleNamespace
+
 import pytest
 from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import maxtid, z64
 
 from support.scripted import Ended, message, oid, tid
+from ZEO.serving.commit.phases import PREPARING, RESOLVING, VOTED
 
 ONE, TWO = oid(1_000_001), oid(1_000_002)  # the good client's are small
 SOME = (ONE, z64, b'data')
@@ -253,6 +258,53 @@ def test_a_timeout_frees_the_lock_and_is_told(serve):
     with pytest.raises(LookupError, match='StorageTransactionError'):
         slow.call('tpc_finish', 1)
     slow.commit(2, SOME)
+
+
+def test_a_client_is_not_late_while_the_storage_is_at_work_on_its_vote(serve, monkeypatch):
+    service = serve(transaction_timeout=0.1)
+    client = service.client()
+    with monkeypatch.context() as patch:
+        vote = service.storage.tpc_vote
+
+        def slowly(transaction):
+            time.sleep(0.3)
+            return vote(transaction)
+
+        patch.setattr(service.storage, 'tpc_vote', slowly)
+        voted(client)
+        assert client.call('tpc_finish', 1) > tid(0)
+    client.begin(2, (TWO, z64, b'data'))
+    client.call('vote', 2)
+    service.works()  # when it was the client's turn for too long
+    with pytest.raises(LookupError, match='ConflictError.*transaction-timeout'):
+        client.call('tpc_finish', 2)
+
+
+def test_time_in_which_a_client_resolves_conflicts_counts_and_that_of_the_storage_does_not():
+    clock = SimpleNamespace(time=0.0)
+    commit = SimpleNamespace(
+        now=lambda: clock.time, waited=0.0, handed_over=0.0, voted=0.0, changed={}, progress=0
+    )
+    commit.hosted = SimpleNamespace(backend=SimpleNamespace(votes_end=True, prepare=lambda _: None))
+    clock.time = 20.0  # the storage has taken that
+    assert PREPARING.waited(commit) == 0
+    commit.handed_over = 20.0
+    clock.time = 25.0
+    assert RESOLVING.waited(commit) == 5
+    RESOLVING.vote(commit)
+    clock.time = 90.0
+    assert PREPARING.waited(commit) == 5
+    commit.voted = 90.0
+    clock.time = 97.0
+    assert VOTED.waited(commit) == 12
+
+
+def test_a_storage_on_a_network_is_given_up_when_it_takes_nothing_any_more():
+    commit = SimpleNamespace(waited=0.0, changed={}, progress=0)
+    commit.hosted = SimpleNamespace(backend=SimpleNamespace(votes_end=False))
+    commit.changed[z64] = None
+    assert PREPARING.waited(commit) == 0
+    assert PREPARING.waited(commit) == inf
 
 
 def test_waiting_for_the_lock_is_not_holding_it(serve):

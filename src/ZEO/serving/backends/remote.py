@@ -29,6 +29,7 @@ class RemoteBackend(Backend):
     """
 
     without_extensions = frozenset({BATCHES})
+    votes_end = False
 
     def __init__(
         self,

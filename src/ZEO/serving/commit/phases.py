@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 from transaction.interfaces import TransientError
@@ -77,6 +78,12 @@ class Phase:
     def abort(self, commit: Commit) -> Later | None:
         """The client gives up, or is gone; return when the storage has, if that takes its time."""
         return _end(commit, None)
+
+    def waited(self, commit: Commit) -> float:
+        """Return for how many seconds the client has kept the commit lock from others by now, if
+        it is the client's turn.
+        """
+        return 0.0
 
     # What happens to it.
 
@@ -187,16 +194,23 @@ class Preparing(Phase):
     def abort(self, commit: Commit) -> None:
         commit.phase = STOPPING
 
+    def waited(self, commit: Commit) -> float:
+        if commit.hosted.backend.votes_end:
+            return commit.waited
+        # another server may be waited for in vain, but not as long as it takes objects
+        before, commit.progress = commit.progress, len(commit.changed)
+        return commit.waited if commit.progress > before else inf
+
     def timed_out(self, commit: Commit, error: BaseException) -> None:
         commit.phase = STOPPING
         commit.error = error
-        if commit.hosted.backend.waiting_threads is not None:  # which may be waiting for hours
-            commit.answer.fail(error)
+        commit.answer.fail(error)  # the storage may be waiting for hours
 
     def prepared(self, commit: Commit) -> None:
         if commit.conflicts:
             conflicts, commit.conflicts = commit.conflicts, []
             commit.phase = RESOLVING
+            commit.handed_over = commit.now()
             commit.hosted.backend.hand_over(commit, conflicts)
         else:
             commit.phase = VOTED
@@ -229,8 +243,8 @@ class Stopping(Preparing):
     def abort(self, commit: Commit) -> None:
         pass
 
-    def timed_out(self, commit: Commit, error: BaseException) -> None:
-        pass
+    def waited(self, commit: Commit) -> float:
+        return 0.0
 
     def prepared(self, commit: Commit) -> None:
         _end(commit, commit.error)
@@ -243,7 +257,11 @@ class Resolving(Collecting):
 
     name = 'resolving conflicts'
 
+    def waited(self, commit: Commit) -> float:
+        return commit.waited + commit.now() - commit.handed_over
+
     def vote(self, commit: Commit) -> Later:
+        commit.waited = self.waited(commit)
         commit.answer = Later()
         _prepare(commit)
         return commit.answer
@@ -253,6 +271,9 @@ class Voted(Phase):
     """The storage has promised that it can finish."""
 
     name = 'ready to finish'
+
+    def waited(self, commit: Commit) -> float:
+        return commit.waited + commit.now() - commit.voted
 
     def finish(self, commit: Commit) -> bytes | Later:
         commit.phase = FINISHING
@@ -266,9 +287,6 @@ class Finishing(Phase):
     name = 'finishing'
 
     def abort(self, commit: Commit) -> None:
-        pass
-
-    def timed_out(self, commit: Commit, error: BaseException) -> None:
         pass
 
     def finished(self, commit: Commit, tid: bytes) -> None:
@@ -351,9 +369,6 @@ class Ended(Phase):
         commit.remove_files()
 
     def abort(self, commit: Commit) -> None:
-        pass
-
-    def timed_out(self, commit: Commit, error: BaseException) -> None:
         pass
 
     def _wrong(self, commit: Commit, call: str) -> BaseException:

@@ -55,6 +55,9 @@ class Commit(Times):
     together: list[tuple[bytes, bytes, bytes]] | None = None
     # what other clients are sent of the changes, where it takes long to encode
     announced: BigInvalidation | None = None
+    waited = 0.0  # seconds for the client, until it had resolved conflicts
+    handed_over = 0.0  # when it was sent them
+    progress = 0  # objects that a storage on a network had taken, when that was looked at
     files_taken = 0  # the number of files, where it is given to its storage more than once
     _answer: Later | None = None
     _log: CommitLog | None = None
@@ -125,9 +128,17 @@ class Commit(Times):
         self.phase.lock_granted(self)
 
     def timed_out(self) -> None:
-        """It has held the commit lock for too long."""
+        """It has held the commit lock for too long, unless its client was not waited for all the
+        time: what its storage takes does not count.
+        """
         hosted = self.hosted
         timeout = hosted.transaction_timeout
+        if timeout is None:  # by now
+            return
+        left = timeout - self.phase.waited(self)
+        if left > 0:
+            hosted.deadlines.begin(self, self.now() + left)
+            return
         self.peer.report(
             logging.WARNING,
             'transactions that took too long',
