@@ -144,7 +144,8 @@ class GroupedFileStorage(FewCallsFileStorage):
             self._file.write(self._tstatus.encode('ascii'))
             self._file.flush()
             if is_synced:
-                self._sync_blobs([*self._unsynced_blobs(), *self.dirty_oids])
+                if self._written or self.dirty_oids:
+                    self._sync_blobs([*self._unsynced_blobs(), *self.dirty_oids])
                 os.fsync(self._file.fileno())
         except BaseException as error:
             self._fail(error)
@@ -252,6 +253,8 @@ class GroupedFileStorage(FewCallsFileStorage):
 
     def has_large_blobs(self) -> bool:
         """Return whether the transaction that was voted for has blobs that take long to sync."""
+        if not self.dirty_oids:
+            return False
         if len(self.dirty_oids) > FEW_BLOBS:
             return True
         try:

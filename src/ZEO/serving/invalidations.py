@@ -59,16 +59,18 @@ class Invalidations:
 
     def add(self, tid: bytes, oids: list[bytes]) -> None:
         """Take note of a transaction."""
-        self.newest = max(self.newest, tid)
+        if tid > self.newest:
+            self.newest = tid
         if self._known_after is None:
             # what was before it is not known, and it may have changed more than it says
             self._known_after = tid
             return
-        self._recent.appendleft((tid, oids))
-        self._oids += len(oids)
-        while len(self._recent) > self._size or self._oids > self._most:
-            self._known_after, gone = self._recent.pop()
-            self._oids -= len(gone)
+        recent, number = self._recent, self._oids + len(oids)
+        recent.appendleft((tid, oids))
+        while number > self._most or len(recent) > self._size:
+            self._known_after, gone = recent.pop()
+            number -= len(gone)
+        self._oids = number
 
     @property
     def held(self) -> tuple[int, int]:

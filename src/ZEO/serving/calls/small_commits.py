@@ -66,7 +66,12 @@ class SmallCommits:
         if self._commits or hosted.lock.holder is not None:
             return False
         commit = Commit(
-            hosted, client, Metadata(user, description, extension), None, ' ', client.resolves
+            hosted,
+            client,
+            Metadata.of_bytes(user, description, extension),
+            None,
+            ' ',
+            client.resolves,
         )
         commit.together = stores
         commit.asked = commit.begun

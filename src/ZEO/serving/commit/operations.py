@@ -8,6 +8,7 @@ StorageTransactionError for an oid or a serial that a client may not use.
 from __future__ import annotations
 
 import marshal
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,19 @@ class Store(_Change):
             storage.store(oid, self.serial, self.data, '', commit.transaction)
         except ConflictError as error:
             commit.hand_over(error, oid, self.data)
+
+
+def store_all(storage: Any, commit: Commit, stores: Iterable[tuple[bytes, bytes, bytes]]) -> None:
+    """Do what :meth:`Store.apply` does for each oid, serial and data, with a third of the steps."""
+    store, transaction, changed = storage.store, commit.transaction, commit.changed
+    for oid, serial, data in stores:
+        if oid > LAST:
+            commit.hosted.oids.check(oid)
+        changed[oid] = None
+        try:
+            store(oid, serial, data, '', transaction)
+        except ConflictError as error:
+            commit.hand_over(error, oid, data)
 
 
 @dataclass(slots=True)

@@ -208,10 +208,10 @@ class Preparing(Phase):
 
     def prepared(self, commit: Commit) -> None:
         if commit.conflicts:
-            conflicts, commit.conflicts = commit.conflicts, []
+            conflicts, commit.conflicts = commit.conflicts, ()
             commit.phase = RESOLVING
             commit.handed_over = commit.now()
-            commit.hosted.backend.hand_over(commit, conflicts)
+            commit.hosted.backend.hand_over(commit, list(conflicts))
         else:
             commit.phase = VOTED
             commit.voted = commit.now()
@@ -291,9 +291,10 @@ class Finishing(Phase):
 
     def finished(self, commit: Commit, tid: bytes) -> None:
         hosted = commit.hosted
+        stats = hosted.stats
         hosted.committed(commit.peer, tid, commit.oids(), commit.announced)
-        hosted.stats.commits += 1
-        hosted.stats.stores += len(commit.changed)
+        stats.commits += 1
+        stats.stores += len(commit.changed)
         commit.phase = ENDED
         commit.release()
 

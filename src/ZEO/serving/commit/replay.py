@@ -197,6 +197,8 @@ def _supersede(commit: Commit, oid: bytes, serial: bytes) -> bytes | None:
             and (operation.oid, operation.serial) == (oid, serial)
             and number not in commit.superseded
         ):
+            if not isinstance(commit.superseded, set):
+                commit.superseded = set()
             commit.superseded.add(number)
             data = operation.data if isinstance(operation, Store) else data
     return data

@@ -7,7 +7,7 @@ held, given back at the end. Fails: with what the storage raises.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from ZODB.POSException import ConflictError
 from ZEO.serving import blobs
 from ZEO.serving.commit.begin import begin
 from ZEO.serving.commit.log import CommitLog
-from ZEO.serving.commit.operations import Operation, Store
+from ZEO.serving.commit.operations import Operation, Store, store_all
 from ZEO.serving.commit.phases import COLLECTING, PREPARING, Phase
 from ZEO.serving.commit.times import Times
 from ZEO.serving.later import Later
@@ -59,6 +59,11 @@ class Commit(Times):
     handed_over = 0.0  # when it was sent them
     progress = 0  # objects that a storage on a network had taken, when that was looked at
     files_taken = 0  # the number of files, where it is given to its storage more than once
+    #: For a transaction that is given to its storage more than once: which operations of the log
+    #: lost a conflict that was resolved.
+    superseded: frozenset[int] | set[int] = frozenset()
+    conflicts: Sequence[dict[str, Any]] = ()  # what the client is to resolve
+    _files: list[str] | None = None  # files of blobs that the storage did not take yet
     _answer: Later | None = None
     _log: CommitLog | None = None
     _handed_over = 0  # bytes of records that conflicts were handed over with
@@ -81,13 +86,8 @@ class Commit(Times):
         self.begun = now()
         self.changed: dict[bytes, None] = {}  # the oids for the invalidation, in order
         self.new_serials: dict[bytes, None] = {}  # oids whose data is not what the client sent
-        self.conflicts: list[dict[str, Any]] = []  # what the client is to resolve
         self._status = status
         self._resolves = resolves
-        self._files: list[str] = []  # files of blobs that the storage did not take yet
-        # for a transaction that is given to its storage more than once: which operations of the
-        # log lost a conflict that was resolved
-        self.superseded: set[int] = set()
         hosted.stats.active_txns += 1
 
     @property
@@ -169,6 +169,8 @@ class Commit(Times):
 
     def keep_file(self, path: str, size: int) -> None:
         """Remember a temporary file, to be removed unless the storage takes it."""
+        if self._files is None:
+            self._files = []
         self._files.append(path)
         self._files_size += size
 
@@ -189,18 +191,19 @@ class Commit(Times):
 
     def release(self) -> None:
         """Give back what it holds; the next transaction gets the lock even if the rest fails."""
-        hosted = self.hosted
-        if hosted.lock.holder is self:
-            hosted.stats.lock_since = None
-        hosted.stats.active_txns -= 1
-        now = self.now()
-        hosted.stats.durations.add(self, now)
-        hosted.slow.commit(self, now)
+        hosted, now = self.hosted, self.now()
+        stats, lock = hosted.stats, hosted.lock
+        if lock.holder is self:
+            stats.lock_since = None
+        stats.active_txns -= 1
+        stats.durations.add(self, now)
+        if 0 < hosted.slow.times.commit <= now - self.asked:
+            hosted.slow.commit(self, now)
         if self._log is not None:
             hosted.loop.attempt(self._log.close)
         if self._files:
             hosted.loop.attempt(self.remove_files)
-        hosted.lock.release(self, self.peer)
+        lock.release(self, self.peer)
 
     def aborted(self, reason: BaseException | None, failed: BaseException | None) -> None:
         """The storage has given the transaction up, or failed to do so."""
@@ -251,14 +254,15 @@ class Commit(Times):
 
     def take_together(self) -> None:
         """Do the same at once, where the stores came with the vote."""
-        storage = self.hosted.storage
+        hosted, transaction = self.hosted, self.transaction
+        stores, self.together = self.together or (), None
+        storage = hosted.storage
         self.is_begun = True
-        self.hosted.files.clean_up()
-        begin(storage, self.transaction, ())
-        for operation in self._operations():
-            operation.apply(storage, self)
+        hosted.files.clean_up()
+        begin(storage, transaction, ())
+        store_all(storage, self, stores)
         if not self.conflicts:
-            voted = storage.tpc_vote(self.transaction)
+            voted = storage.tpc_vote(transaction)
             if voted:
                 self.note_new_serials(voted)
 
@@ -294,4 +298,6 @@ class Commit(Times):
         ):
             raise error
         self.hosted.stats.conflicts += 1
+        if not isinstance(self.conflicts, list):
+            self.conflicts = []
         self.conflicts.append({'oid': oid, 'serials': error.serials, 'data': data})

@@ -88,8 +88,9 @@ class Durations:
     def add(self, times: Times, now: float) -> None:
         """Count a transaction that gives back the commit lock now, or the wish for it."""
         if times.asked:
-            self._new.append((times.asked, times.granted, times.voted, times.finishing, now))
-            if len(self._new) >= AT_ONCE:
+            new = self._new
+            new.append((times.asked, times.granted, times.voted, times.finishing, now))
+            if len(new) >= AT_ONCE:
                 self._count()
 
     def _count(self) -> None:
