@@ -104,7 +104,8 @@ class Loop:
         self._soon: deque[Callable[[], None]] = deque()
         # to be called after the other clients were served
         self._turns: list[Callable[[], None]] = []
-        self._from_threads: deque[Callable[[], None]] = deque()
+        #: What other threads have posted, and was not called yet: see :meth:`run_posted`.
+        self.posted: deque[Callable[[], None]] = deque()
         # whether functions of _from_threads are being called
         self._running_posted = False
         self._running = False
@@ -173,7 +174,7 @@ class Loop:
         """Have `function` called in the loop's thread: the one door for other threads and signal
         handlers.
         """
-        self._from_threads.append(function)
+        self.posted.append(function)
         if not self._rung:
             self._rung = True
             try:
@@ -198,7 +199,7 @@ class Loop:
     @property
     def has_posts(self) -> bool:
         """Whether other threads have posted functions that were not called yet."""
-        return bool(self._from_threads)
+        return bool(self.posted)
 
     def run_posted(self) -> None:
         """Call the functions that other threads have posted, in order; harmless within one."""
@@ -206,8 +207,8 @@ class Loop:
             return
         self._running_posted = True
         try:
-            while self._from_threads:
-                self.attempt(self._from_threads.popleft())
+            while self.posted:
+                self.attempt(self.posted.popleft())
         finally:
             self._running_posted = False
 

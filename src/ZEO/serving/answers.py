@@ -68,7 +68,7 @@ class Answers:
                 partial(self.fail, message_id, method),
             )
             return
-        if self._loop.has_posts and not method.goes_first:
+        if self._loop.posted and not method.goes_first:
             # A storage's own thread may have posted a change that this result already includes. The
             # answer to a load goes first, though: it may be a revision that the change ends, which
             # the client would keep as current if it came after the change. The other way round is

@@ -67,10 +67,18 @@ class Invalidations:
             return
         recent, number = self._recent, self._oids + len(oids)
         recent.appendleft((tid, oids))
-        while number > self._most or len(recent) > self._size:
+        if len(recent) > self._size:
             self._known_after, gone = recent.pop()
             number -= len(gone)
         self._oids = number
+        if number > self._most:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        """Forget transactions until the others have changed few enough objects."""
+        while self._oids > self._most:
+            self._known_after, gone = self._recent.pop()
+            self._oids -= len(gone)
 
     @property
     def held(self) -> tuple[int, int]:

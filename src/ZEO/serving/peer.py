@@ -236,7 +236,8 @@ class Peer:
                 if small is None or not small.vote(message):
                     self._unusual_commit(message)
             elif name == 'tpc_finish' and small is not None and type(message[0]) is EchoedId:
-                small.finish(message)
+                if not small.finish(message):
+                    dispatch(self, message)
             else:
                 dispatch(self, message)
             return True

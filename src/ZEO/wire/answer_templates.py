@@ -115,14 +115,10 @@ def voted(message_id: bytes) -> bytes:
 def committed(message_id: bytes, tid: Any, figures: dict[str, Any]) -> bytes | None:
     """Return the frames of the message ``info`` and of the answer to a tpc_finish."""
     length, size = figures['length'], figures['size']
-    if (
-        type(length) is int is type(size)
-        and 0 <= length < 2**31
-        and 0 <= size < 2**47
-        and type(tid) is bytes
-        and len(tid) == 8
-    ):
+    if type(length) is int is type(size) and type(tid) is bytes and len(tid) == 8:
         objects, octets = _opcode(length), _opcode(size)
+        if not (objects and octets):
+            return None
         sizes = _SIZES_SIZE + len(objects) + len(octets), objects, octets
         return _FRAMED_SIZES % sizes + _FRAMED_TID[len(message_id)] % (message_id, tid)
     return None
@@ -130,7 +126,11 @@ def committed(message_id: bytes, tid: Any, figures: dict[str, Any]) -> bytes | N
 
 @lru_cache(maxsize=16)  # the number of objects is the same after most commits
 def _opcode(number: int) -> bytes:
-    """Return the opcode of a number, as the pickler chooses it."""
+    """Return the opcode of a number, as the pickler chooses it; nothing if it is no size of that
+    kind.
+    """
+    if not 0 <= number < 2**47:
+        return b''
     if number < 2**16:
         return b'K%c' % number if number < 256 else b'M' + number.to_bytes(2, 'little')
     if number < 2**31:

@@ -81,12 +81,17 @@ class Codec(TransactionFrames, Protocol):
     def reply(self, message_id: Any, result: Any) -> bytes:
         """Return the answer to the call with this id."""
 
-    def voted(self, message_id: Any) -> bytes:
-        """Return the frame of ``reply(message_id, [])``, for a small commit."""
+    def voted(self, message_id: Any, /) -> bytes:
+        """Return the frame of ``reply(message_id, [])``, for a small commit.
 
-    def committed(self, message_id: Any, tid: bytes, figures: dict[str, Any]) -> bytes | None:
+        :param message_id: an :class:`EchoedId`.
+        """
+
+    def committed(self, message_id: Any, tid: bytes, figures: dict[str, Any], /) -> bytes | None:
         """Return the frames of ``info(figures)`` and ``reply(message_id, tid)`` if there is a
         template for both.
+
+        :param message_id: an :class:`EchoedId`.
         """
 
     def loaded(
@@ -224,15 +229,8 @@ class PickleCodec(PickledFrames):
                 return short
         return pickles.dumps((self._plain(message_id), 0, REPLY, result))
 
-    def voted(self, message_id: Any) -> bytes:
-        if type(message_id) is EchoedId:
-            return answer_templates.voted(message_id)
-        return frame(self.reply(message_id, []))
-
-    def committed(self, message_id: Any, tid: bytes, figures: dict[str, Any]) -> bytes | None:
-        if type(message_id) is EchoedId:
-            return answer_templates.committed(message_id, tid, figures)
-        return None
+    voted = staticmethod(answer_templates.voted)
+    committed = staticmethod(answer_templates.committed)
 
     def loaded(
         self, message_id: Any, data: bytes, tid: bytes, end: bytes | None
@@ -337,10 +335,10 @@ class MsgpackCodec(TransactionFrames):
     def reply(self, message_id: Any, result: Any) -> bytes:
         return self._pack((self._plain(message_id), 0, REPLY, result))
 
-    def voted(self, message_id: Any) -> bytes:
+    def voted(self, message_id: Any, /) -> bytes:
         return frame(self.reply(message_id, []))
 
-    def committed(self, message_id: Any, tid: bytes, figures: dict[str, Any]) -> bytes | None:
+    def committed(self, message_id: Any, tid: bytes, figures: dict[str, Any], /) -> bytes | None:
         return None
 
     def loaded(

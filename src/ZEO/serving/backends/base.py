@@ -52,6 +52,8 @@ class Committing(Protocol):
     def oids(self) -> list[bytes]:
         """Return what it has changed."""
 
+    now: Callable[[], float]  # the loop's clock
+
     #: Its stores, where they came with the vote.
     together: list[tuple[bytes, bytes, bytes]] | None
 

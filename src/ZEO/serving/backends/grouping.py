@@ -145,17 +145,17 @@ class GroupBackend(HidingBackend):
         if commit.is_chained or self._storage.has_large_blobs():
             return True
         typical, hosted = self.syncing.typical, commit.hosted
-        if typical is None:
-            return hosted.stats.active_txns > 1
-        if typical > HOLDS_UP_OTHERS and len(hosted.peers) > 1:
+        if typical is not None and typical <= WORTH_A_THREAD:
+            return False
+        if hosted.stats.active_txns > 1:
             return True
-        return typical > WORTH_A_THREAD and hosted.stats.active_txns > 1
+        return typical is not None and typical > HOLDS_UP_OTHERS and len(hosted.peers) > 1
 
     def _alone(self, commit: Committing) -> bytes | Later:
         """Write and sync one, in this thread."""
         if self._storage.written_ahead > LARGE:
             return self._synced_ahead(commit)
-        now = self._loop.system.now
+        now = commit.now
         began = now()
         answer = super().finish(commit)
         self.syncing.note(now() - began, 1)

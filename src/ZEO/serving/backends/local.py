@@ -88,21 +88,17 @@ class LocalBackend(Backend):
     def prepare(self, commit: Committing) -> None:
         if self.is_packing:  # which may hold the storage's own commit lock
             self._prepare_in_worker(commit)
-        elif commit.together is not None:
-            self._take(commit)
-        else:
+        elif commit.together is None:
             self._advance(commit, commit.steps())
-
-    def _take(self, commit: Committing) -> None:
-        """Take what came together."""
-        try:
-            commit.take_together()
-        except ENDS:
-            raise
-        except BaseException as error:  # as in _advance
-            commit.phase.failed(commit, error)
         else:
-            commit.phase.prepared(commit)
+            try:
+                commit.take_together()
+            except ENDS:
+                raise
+            except BaseException as error:  # as in _advance
+                commit.phase.failed(commit, error)
+            else:
+                commit.phase.prepared(commit)
 
     def _advance(self, commit: Committing, steps: Iterator[None]) -> None:
         """Go on for one slice of time."""

@@ -88,7 +88,7 @@ class SmallCommits:
             self._answers.fail(message_id, _VOTE, error)
             return True
         if commit.phase is VOTED and not commit.new_serials:
-            if self._loop.has_posts:  # see Answers.answer
+            if self._loop.posted:  # see Answers.answer
                 self._loop.run_posted()
             self._channel.answer(self._codec.voted(message_id))
         else:
@@ -100,23 +100,34 @@ class SmallCommits:
         result = list(commit.new_serials) if commit.phase is VOTED else commit.answer
         self._answers.answer(message_id, _VOTE, result)
 
-    def finish(self, message: Message) -> None:
-        """Make a transaction permanent, and answer."""
-        message_id, calls = message[0], self._calls
+    def finish(self, message: Message) -> bool:
+        """Make a transaction permanent, and answer.
+
+        :returns: False for one that has not come whole; nothing was done then.
+        """
+        message_id, calls, commits = message[0], self._calls, self._commits
         (number,) = message[3]
+        commit = commits.get(number)
+        if commit is None or commit.size:
+            return False
         try:
-            tid: Any = calls.finish(number)
+            tid: Any = commit.phase.finish(commit)
         except (ProtocolError, *ENDS):
             raise
         # as in dispatch: whatever a storage may raise is the answer
         except BaseException as error:
+            if commit.phase.is_over:
+                calls.forget(number)
             self._answers.fail(message_id, _FINISH, error)
-            return
+            return True
         if type(tid) is Later:
             self._answers.answer(message_id, _FINISH, calls.finished_later(number, tid))
-            return
-        calls.finished(number)
-        if self._loop.has_posts:  # see Answers.answer
+            return True
+        del commits[number]
+        self._client.commits += 1
+        if calls.none_left is not None and not commits:
+            calls.none_left()
+        if self._loop.posted:  # see Answers.answer
             self._loop.run_posted()
         sizes = self._hosted.sizes.after_commit(self._client)
         data = self._codec.committed(message_id, tid, sizes)
@@ -124,6 +135,7 @@ class SmallCommits:
             self._answer_plainly(message_id, tid, sizes)
         else:
             self._channel.answer(data)
+        return True
 
     def _answer_plainly(self, message_id: Any, tid: Any, sizes: dict[str, Any]) -> None:
         """The same where there is no template."""

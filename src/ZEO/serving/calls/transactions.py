@@ -111,26 +111,21 @@ class TransactionCalls(Family):
         return commit.phase.vote(commit)
 
     def tpc_finish(self, txn_id: Any) -> Any:
-        tid = self.finish(txn_id)
+        tid = self._finish(txn_id)
         if isinstance(tid, Later):
             return self.finished_later(txn_id, tid)
         return self._told(txn_id, tid)
 
-    def finish(self, txn_id: Any) -> bytes | Later:
-        """Make a transaction permanent; when it is, it is :meth:`finished`."""
+    def _finish(self, txn_id: Any) -> bytes | Later:
+        """Make a transaction permanent."""
         commit = self.open.find(txn_id)
         try:
             return commit.phase.finish(commit)
         except BaseException:
             if commit.phase.is_over:
                 # so that no abort has to come for it, as none does from most clients
-                self._forget(txn_id)
+                self.forget(txn_id)
             raise
-
-    def finished(self, txn_id: Any) -> None:
-        """A transaction is permanent."""
-        self._forget(txn_id)
-        self._client.commits += 1
 
     def commit_after(self, txn_id: Any, after: Any = None) -> Later:
         """Vote and finish, if the transaction `after` was finished; any number of these may be
@@ -154,23 +149,24 @@ class TransactionCalls(Family):
         answer = Later()
 
         def failed(error: BaseException) -> None:
-            self._forget(txn_id)
+            self.forget(txn_id)
             answer.fail(error)
 
         tid.then(lambda tid: answer.answer(self._told(txn_id, tid)), failed)
         return answer
 
     def _told(self, txn_id: Any, tid: bytes) -> bytes:
-        self.finished(txn_id)
+        self.forget(txn_id)
+        self._client.commits += 1
         self._hosted.sizes.send(self._client)
         return tid
 
     def tpc_abort(self, txn_id: Any) -> Later | None:
-        commit = self._forget(txn_id)
+        commit = self.forget(txn_id)
         return None if commit is None else commit.phase.abort(commit)
 
-    def _forget(self, txn_id: Any) -> Commit | None:
-        """A transaction is over."""
+    def forget(self, txn_id: Any) -> Commit | None:
+        """Drop and return a transaction, which is over."""
         commit = self.open.forget(txn_id)
         if self.none_left is not None and not self.open:
             self.none_left()
