@@ -40,6 +40,7 @@ _RECORDS_PER_NAME = 2
 _LEAST_NAMES = 64
 _TICKS_PER_WINDOW = 12  # a name's age is known to this part of the window
 _TICKS = 32  # different ages, more than a window has: a name older than that is overwritten
+_TICK = _TICKS - 1  # the bits of a tick
 _MOST_TICKS = _TICKS // 2  # in a window
 _MULTIPLIER = 0x9E3779B97F4A7C15  # spreads oids, which are mostly consecutive
 _LOW_64 = (1 << 64) - 1
@@ -56,30 +57,27 @@ class Window:
     def __init__(self, capacity: int) -> None:
         self.used = 0  # of the records whose names are known
         self.tick = 0
+        self.span = 0  # ticks of which names are known, besides this one
         self._capacity = capacity
-        self._oldest = 0
         self._used_at = [0] * _TICKS
         self._most_at_once = max(capacity // _TICKS_PER_WINDOW, 1)
 
     def add(self, size: int) -> int:
         """Count a record that leaves; return its tick."""
-        at = self.tick % _TICKS
+        at = self.tick & _TICK
         if self._used_at[at] >= self._most_at_once:
             self.tick += 1
-            at = self.tick % _TICKS
+            self.span += 1
+            at = self.tick & _TICK
         self._used_at[at] += size
         self.used += size
-        while self.used > self._capacity or self.tick - self._oldest >= _MOST_TICKS:
+        while self.used > self._capacity or self.span >= _MOST_TICKS:
             self._expire()
         return at
 
     def holds(self, at: int) -> bool:
         """Return whether names of this tick are known still."""
-        return (self.tick - at) % _TICKS <= self.tick - self._oldest
-
-    def age(self, at: int) -> int:
-        """Return how many ticks old a name is."""
-        return (self.tick - at) % _TICKS
+        return self.tick - at & _TICK <= self.span
 
     def take(self, at: int, size: int) -> None:
         """Count a record that comes back."""
@@ -88,11 +86,11 @@ class Window:
         self.used -= size
 
     def _expire(self) -> None:
-        at = self._oldest % _TICKS
+        at = self.tick - self.span & _TICK
         self.used -= self._used_at[at]
         self._used_at[at] = 0
-        if self._oldest < self.tick:
-            self._oldest += 1
+        if self.span:
+            self.span -= 1
 
 
 class Admission:
@@ -121,14 +119,23 @@ class Admission:
         wanted = max(held // _RECORDS_PER_NAME, _LEAST_NAMES)
         if wanted > len(self.names) * 3 // 2:
             self.names = array('H', [0]) * (wanted // _WAYS * _WAYS)
-        at, mark = self._place(oid)
-        oldest, greatest = at, -1
-        for here in range(at, at + _WAYS):
-            age = self._age(self.names[here])
+        # This runs for each load of a full cache: what it looks at is at hand, and a name that is
+        # not known any more, or none, ends the search for the oldest.
+        names, windows = self.names, self._windows
+        spread = oid * _MULTIPLIER & _LOW_64  # as in _place
+        oldest = at = (spread * (len(names) // _WAYS) >> 64) * _WAYS
+        greatest = -1
+        for name in names[at : at + _WAYS]:
+            window = windows[name & 1]
+            age = window.tick - (name >> _TICK_SHIFT) & _TICK
+            if not name or age > window.span:
+                oldest = at
+                break
             if age > greatest:
-                oldest, greatest = here, age
-        tick = self._windows[why].add(size)
-        self.names[oldest] = mark << _MARK_PLACE | tick << _TICK_SHIFT | why
+                oldest, greatest = at, age
+            at += 1
+        mark = spread >> _MARK_SHIFT & _MARK or 1
+        names[oldest] = mark << _MARK_PLACE | windows[why].add(size) << _TICK_SHIFT | why
 
     def returns(self, oid: int, size: int) -> bool:
         """Note that a record comes in; return whether the small queue let it go lately.
@@ -138,11 +145,11 @@ class Admission:
         if not self.names:
             return False
         at, mark = self._place(oid)
-        for here in range(at, at + _WAYS):
-            name = self.names[here]
+        for name in self.names[at : at + _WAYS]:
             if name >> _MARK_PLACE == mark:
-                self.names[here] = 0
+                self.names[at] = 0
                 return self._welcome(name, size)
+            at += 1
         return False
 
     def rises(self) -> None:
@@ -150,7 +157,7 @@ class Admission:
         self.aim(self._longer)
 
     def _welcome(self, name: int, size: int) -> bool:
-        why, tick = name & 1, name >> _TICK_SHIFT & _TICKS - 1
+        why, tick = name & 1, name >> _TICK_SHIFT & _TICK
         window, other = self._windows[why], self._windows[1 - why]
         if not window.holds(tick):
             return False
@@ -162,13 +169,6 @@ class Admission:
         self._longer = self.target + step
         self.aim(max(self.target, min(self._longer, self._capacity * MODEST)))
         return True
-
-    def _age(self, name: int) -> int:
-        """Return the ticks since a name came, or more than any name that is known has."""
-        if not name:
-            return _TICKS
-        window, tick = self._windows[name & 1], name >> _TICK_SHIFT & _TICKS - 1
-        return window.age(tick) if window.holds(tick) else _TICKS
 
     def _place(self, oid: int) -> tuple[int, int]:
         """Return where in the table a name may be, and its mark."""

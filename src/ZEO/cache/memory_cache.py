@@ -316,19 +316,21 @@ class MemoryCache:
 
     def _pass_one(self, has_chance: bool) -> None:
         """Put the record whose turn it is to the end of the main queue, or drop it."""
-        is_long = self._small.used > self._admission.target or not self._main
-        queue = self._small if is_long and self._small else self._main
+        small, main = self._small, self._main
+        # a queue without bytes has no records, each of which takes some
+        is_long = small.used > self._admission.target or not main.used
+        queue = small if is_long and small.used else main
         oid = queue.pop()
         assert oid is not None
         if has_chance and oid in self._touched:
             self._touched.discard(oid)
-            if queue is self._main:
+            if queue is main:
                 queue.order.append(oid)
             else:
                 length = len(self._current[oid][0]) + RECORD_OVERHEAD
                 queue.used -= length
                 self._to_main(oid, length)
         else:
-            why = FILTERED if queue is self._small else GIVEN_UP
+            why = FILTERED if queue is small else GIVEN_UP
             length = self._forget_current(oid)
             self._admission.left(int.from_bytes(oid, 'big'), length, why, len(self._current))
