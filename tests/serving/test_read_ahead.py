@@ -378,6 +378,19 @@ def test_objects_beside_two_that_are_asked_for_are_likely_long_after_their_folde
     assert [oid for oid, _ in guesses.take(5, 8)] == pages[12:17]
 
 
+def test_what_the_next_ones_lead_to_is_likely_when_one_was_used_long_after_it_was_sent(storage):
+    folder = next(oid for oid in oids_of(storage) if len(references(storage, oid)) > 25)
+    pages = references(storage, folder)
+    guesses = Guesses(SharedAhead('always', True), LocalSource(storage.loadBefore), Sent())
+    guesses.has(folder, storage.load(folder)[0])
+    group = guesses.take(6, 8)[0][1]
+    guesses.step += 100
+    for used, following in (0, [1, 2]), (1, [3]), (3, [4, 5]), (5, []):
+        guesses.used(pages[used], group)
+        more = {one for number in following for one in references(storage, pages[number])}
+        assert {oid for oid, _ in guesses.take_deeper(9, 8)} == more
+
+
 def test_who_goes_the_way_of_another_is_sent_what_that_one_wanted(storage):
     shared = SharedAhead('always', True)
     for count in 10, 4:

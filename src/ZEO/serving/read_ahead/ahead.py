@@ -143,7 +143,7 @@ class Ahead:
             self._sent.forget_near(oid)
             self._sent.add(oid)
         else:
-            self._guesses.used(group)
+            self._guesses.used(oid, group)
 
     def used(self, oids: list[bytes]) -> None:
         """The client has used what it was sent: go on from there."""
@@ -155,7 +155,7 @@ class Ahead:
             group = window.used(oid)
             if group is not None:
                 guesses.wanted(oid)
-                guesses.used(group)
+                guesses.used(oid, group)
                 found = self._read(oid)
                 if found is not None:
                     guesses.has(oid, found[0])

@@ -16,6 +16,9 @@ _MOST_GROUPS, _MOST = 64, 500
 #: Objects of a group that may be sent for each that was used.
 _FOR_USED = 2
 
+#: Objects behind one that was used, which are likely to be used next.
+_BEHIND = 2
+
 
 class Group:
     """What one object leads to.
@@ -24,7 +27,7 @@ class Group:
     :param kind: that of the object.
     """
 
-    __slots__ = ('given', 'kind', 'oids', 'step', 'used')
+    __slots__ = ('_looked', '_taken', 'given', 'kind', 'oids', 'step', 'used')
 
     def __init__(self, step: int, oids: list[bytes], kind: Kind) -> None:
         self.step = step
@@ -32,6 +35,39 @@ class Group:
         self.oids = deque(oids[:_MOST])
         self.given = 0  # how many of them were sent
         self.used = 0  # and of those, used
+        self._taken: deque[bytes] = deque()  # those that were given, behind the last that was used
+        self._looked = 0  # how many of these were looked at
+
+    def take(self) -> bytes:
+        """Return the next one, which is given."""
+        self.given += 1
+        oid = self.oids.popleft()
+        self._taken.append(oid)
+        return oid
+
+    def give_back(self, oid: bytes) -> None:
+        """It was not sent now."""
+        self.drop(oid)
+        self.oids.appendleft(oid)
+
+    def drop(self, oid: bytes) -> None:
+        """It was sent before."""
+        self.given -= 1
+        if self._taken and self._taken[-1] == oid:
+            self._taken.pop()
+
+    def behind(self, oid: bytes) -> list[bytes]:
+        """One was used: return those that were given behind it, as far as they are likely to be
+        used next, and were not returned before.
+        """
+        taken = self._taken
+        if oid not in taken:
+            return []
+        while taken.popleft() != oid:
+            self._looked -= 1
+        looked = self._looked = max(0, self._looked - 1)
+        self._looked = min(_BEHIND, len(taken))
+        return [taken[place] for place in range(looked, self._looked)]
 
     def may_give(self, most: int) -> bool:
         """Return whether one more may be sent.
@@ -77,15 +113,13 @@ class Candidates:
             groups.pop()
         for group in groups:
             if group.oids and group.may_give(most):
-                group.given += 1
-                return group.oids.popleft(), group
+                return group.take(), group
         return None
 
     def give_back(self, taken: list[tuple[bytes, Group]]) -> None:
         """Keep some that were taken after all, in their order."""
         for oid, group in reversed(taken):
-            group.given -= 1
-            group.oids.appendleft(oid)
+            group.give_back(oid)
 
     def clear(self) -> None:
         """Forget all."""

@@ -97,12 +97,18 @@ class Guesses:
         """It is sent this record without having asked for it."""
         self._deeper.put(self.step, self._next(oid, data), self._kinds.of(data))
 
-    def used(self, group: Group) -> None:
-        """One of a group was used: the others are likely as well."""
+    def used(self, oid: bytes, group: Group) -> None:
+        """One of a group was used: the others are likely as well, and what those lead to that come
+        next, which may have been sent long ago.
+        """
         group.used += 1
         group.kind.used()
         self._deeper.used(self.step, group)
         self._candidates.used(self.step, group)
+        for one in group.behind(oid):
+            found = self._source.at_hand(one)
+            if found is not None:
+                self.was_sent(one, found[0])
 
     def _next(self, oid: bytes, data: bytes) -> list[bytes]:
         """Return what follows an object, and was not sent."""
@@ -139,6 +145,6 @@ class Guesses:
             elif not sent.add(oid):
                 chosen.append(found)
             else:  # it has been asked for
-                found[1].given -= 1
+                found[1].drop(oid)
         candidates.give_back(skipped)
         return chosen
