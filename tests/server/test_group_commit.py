@@ -19,7 +19,7 @@ from support.processes import wait_until
 from support.scripted import PATIENCE
 from ZEO.commands.start_switches import parse
 from ZEO.config.storages import open_storages
-from ZEO.serving.backends import grouping
+from ZEO.serving.backends import disk_watch, grouping
 from ZEO.serving.grouped import GroupedFileStorage
 
 OID, OTHER = p64(1), p64(2)
@@ -221,7 +221,7 @@ def test_it_is_not_known_what_has_become_of_them_where_the_disk_is_gone(serve, m
 
 
 def test_a_sync_that_does_not_end_leaves_no_client_waiting(serve, monkeypatch, caplog):
-    monkeypatch.setattr(grouping, 'LONGEST_SYNC', 0.1)
+    monkeypatch.setattr(disk_watch, 'LONGEST_SYNC', 0.1)
     service = serve()
     client, reader = service.client(), service.client()
     finish = finishing(client, 1, (OID, z64, b'new'))
@@ -469,7 +469,7 @@ def test_what_waits_for_room_is_refused_when_the_sync_does_not_end(serve, monkey
     with pytest.raises(LookupError, match='TransientError.*try again later'):
         client.answer(finishes[2])
     service.storage.may_end.release(100)
-    wait_until(lambda: not service.hosted.backend._is_late)
+    wait_until(lambda: not service.hosted.backend._disk.is_late)
     assert client.commit(4, (p64(4), z64, b'data'))
     assert [oid in service.storage._index for oid in map(p64, range(1, 5))] == [1, 1, 0, 1]
 

@@ -112,6 +112,83 @@ def test_a_grouped_storage_takes_a_large_one_in_short_steps(
         server.close()
 
 
+@pytest.fixture
+def large(tmp_path, socket_path, monkeypatch):
+    """A client that has its vote for a transaction which a thread is to sync."""
+    monkeypatch.setattr('ZEO.serving.backends.grouping.LARGE', 1000)
+    monkeypatch.setattr('ZEO.serving.few_calls.MOST_IN_MEMORY', 1000)
+    storage = GroupedFileStorage(str(tmp_path / 'Data.fs'))
+    server = StorageServer(socket_path, {'1': storage}, limits=Limits(turn=60))
+    client = Client(server)
+    client.storage, client.hosted = storage, server.hosted['1']
+    vote(client, 1)
+    yield client
+    while client.hosted.backend._computers._running:  # it shares the processors until then
+        client.loop.run_once(1.0)
+    server.close()
+
+
+def vote(client, txn):
+    """Have a transaction of a few kilobytes voted for."""
+    client.give(client.send('tpc_begin', txn, b'', b'', b'', None, ' '))
+    client.give(client.send('storea', p64(txn), z64, b'x' * 5000, txn))
+    answered(client, 'vote', txn)
+
+
+def answered(client, name, *args):
+    """Call; return what the client is sent, once it is."""
+    before = len(client.channel.sent)
+    client.give(client.call(name, *args))
+    return sent(client, before)
+
+
+def sent(client, before):
+    """Return what the client is sent beyond so many messages, once it is."""
+    while len(client.channel.sent) == before:
+        client.loop.run_once(1.0)
+    return client.channel.sent[-1]
+
+
+def test_where_no_threads_can_be_started_the_loop_syncs_a_large_one(large, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(type(large.loop.system), 'spawn', fail)
+    answered(large, 'tpc_finish', 1)
+    assert large.storage.loadBefore(p64(1), maxtid)[0] == b'x' * 5000
+
+
+def test_a_disk_that_does_not_finish_the_sync_of_a_large_one_keeps_no_client_waiting(
+    large, monkeypatch, caplog
+):
+    monkeypatch.setattr('ZEO.serving.backends.disk_watch.LONGEST_SYNC', 0.05)
+    may_end, sync_file = threading.Event(), GroupedFileStorage._sync_file
+
+    def hangs(storage):
+        assert may_end.wait(20)
+        sync_file(storage)
+
+    monkeypatch.setattr(GroupedFileStorage, '_sync_file', hangs)
+    try:
+        assert b'try again later' in answered(large, 'tpc_finish', 1)
+        # the others are refused at once, and the operator sees why
+        large.give(large.send('tpc_begin', 2, b'', b'', b'', None, ' '))
+        large.give(large.send('storea', p64(2), z64, b'x', 2))
+        assert b'try again later' in answered(large, 'vote', 2)
+        assert 'has not finished a sync' in large.hosted.status()['error']
+        assert 'commits are refused' in caplog.text and large.hosted.lock.holder is None
+    finally:
+        may_end.set()
+    while large.hosted.backend.trouble:
+        large.loop.run_once(1.0)
+    assert 'commits go on' in caplog.text
+    with pytest.raises(KeyError):
+        large.storage.loadBefore(p64(1), maxtid)
+    vote(large, 3)
+    answered(large, 'tpc_finish', 3)
+    assert large.storage.loadBefore(p64(3), maxtid)[0] == b'x' * 5000
+
+
 def test_the_records_in_memory_are_all_forgotten(server):
     backend = server.hosted['1'].backend
     backend.records.keep(p64(1), (b'data', z64, None))

@@ -17,15 +17,14 @@ import logging
 from functools import partial
 from typing import Any
 
-from transaction.interfaces import TransientError
-from ZODB.POSException import POSError, StorageError
+from ZODB.POSException import StorageError
 from ZODB.utils import maxtid
 
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.net.loop import ENDS, Loop
 from ZEO.serving.backends.awaiting import AwaitingBackend
 from ZEO.serving.backends.base import Committing
-from ZEO.serving.backends.hiding import HidingBackend
+from ZEO.serving.backends.large import LargeBackend
 from ZEO.serving.backends.unacknowledged import Unacknowledged
 from ZEO.serving.later import Later, Workers
 from ZEO.serving.options import ServingOptions
@@ -48,9 +47,6 @@ GATHERING = 0.3
 #: Seconds of that at most.
 LONGEST_GATHERING = 0.1
 
-#: Seconds that a sync may take before its clients hear that the outcome is not known.
-LONGEST_SYNC = 60.0
-
 #: Bytes of a transaction that a thread syncs before it is finished: they take 20 ms and more.
 LARGE = 4 << 20
 
@@ -58,7 +54,7 @@ LARGE = 4 << 20
 MOST_OBJECTS = 10_000
 
 
-class GroupBackend(HidingBackend):
+class GroupBackend(LargeBackend):
     """A :class:`~ZEO.serving.grouped.GroupedFileStorage`.
 
     :param options: of all storages of the server.
@@ -72,7 +68,6 @@ class GroupBackend(HidingBackend):
     ) -> None:
         super().__init__(name, storage, loop, workers, options)
         storage.system = loop.system
-        storage.merge_soon = partial(loop.from_thread, self._merge)
         self.syncing = Syncing(loop, storage, self._synced, self._sync_failed)
         self._unsynced: list[tuple[bytes, int]] = []  # tids and bytes of what is written
         #: A transaction for which there is no room before the next sync.
@@ -82,13 +77,13 @@ class GroupBackend(HidingBackend):
         self._expected = 1  # transactions that the next sync waits for
         self._most_gathered = 1  # which came in time before
         self._gathering: Any = None  # the timer of that
-        self._timer: Any = None  # of the sync that runs
-        self._is_late = False
 
     @property
     def trouble(self) -> str | None:
         failure = self._storage.failure
-        return None if failure is None else f'a sync of its file has failed: {failure}'
+        return (
+            self._disk.trouble if failure is None else f'a sync of its file has failed: {failure}'
+        )
 
     def close(self) -> None:
         self.syncing.close()
@@ -97,16 +92,10 @@ class GroupBackend(HidingBackend):
     # Committing.
 
     def prepare(self, commit: Committing) -> None:
-        if self._is_late:
-            commit.phase.failed(commit, self._refused())
+        if self._disk.is_late:
+            commit.phase.failed(commit, self._disk.refused())
         else:
             super().prepare(commit)
-
-    def _refused(self) -> TransientError:
-        return TransientError(
-            f'the storage {self._name!r} takes no commits now: its disk has not finished a sync '
-            f'within {LONGEST_SYNC:g} s; try again later'
-        )
 
     def hand_over(self, commit: Committing, conflicts: list[Any]) -> None:
         if not self._unsynced:
@@ -116,12 +105,12 @@ class GroupBackend(HidingBackend):
         self._after_sync.append((self._waiting.last, commit.answer, conflicts))
 
     def finish(self, commit: Committing) -> bytes | Later:
-        if self._is_late:
-            error = self._refused()
+        if self._disk.is_late:
+            error = self._disk.refused()
             commit.phase.failed(commit, error)
             raise error
         if self._has_room(commit):
-            return self._write(commit) if self._is_shared(commit) else self._alone(commit)
+            return self._write(commit) if self._is_shared(commit) else self._finish_now(commit)
         self._gathered()
         answer = Later()
         self._postponed = commit, answer
@@ -151,7 +140,7 @@ class GroupBackend(HidingBackend):
             return True
         return typical is not None and typical > HOLDS_UP_OTHERS and len(hosted.peers) > 1
 
-    def _alone(self, commit: Committing) -> bytes | Later:
+    def _finish_now(self, commit: Committing) -> bytes | Later:
         """Write and sync one, in this thread."""
         if self._storage.written_ahead > LARGE:
             return self._synced_ahead(commit)
@@ -160,27 +149,6 @@ class GroupBackend(HidingBackend):
         answer = super().finish(commit)
         self.syncing.note(now() - began, 1)
         return answer
-
-    def _synced_ahead(self, commit: Committing) -> bytes | Later:
-        """Have a thread sync what is written of a large one, then finish it."""
-        answer = Later()
-        self._storage.written_ahead = 0
-
-        def failed(error: BaseException) -> None:
-            self._loop.attempt(partial(commit.phase.failed, commit, error))
-            answer.fail(error)
-
-        try:
-            syncing = self.compute(self._storage.sync_ahead)
-        except POSError:  # there are no more threads
-            return self._alone(commit)
-        syncing.then(lambda _: self._finish_postponed(commit, answer), failed)
-        return answer
-
-    def _merge(self) -> None:
-        """Merge for a moment into the index what a large transaction has put over it."""
-        if self._storage.merge():
-            self._loop.next_turn(self._merge)
 
     def _write(self, commit: Committing) -> Later:
         """Write one; have it synced with others."""
@@ -225,7 +193,7 @@ class GroupBackend(HidingBackend):
     def _sync(self) -> None:
         """Begin to sync what is written."""
         self._stop_gathering()
-        self._timer = self._loop.later(LONGEST_SYNC, self._sync_is_late)
+        self._disk.begins(self._sync_is_late)
         try:
             self.syncing.start()
         except ENDS:
@@ -246,7 +214,6 @@ class GroupBackend(HidingBackend):
 
     def _synced(self, last: bytes) -> None:
         """The disk has all transactions up to this one."""
-        self._over()
         number = sum(tid <= last for tid, _ in self._unsynced)
         if self.syncing.last_seconds is not None:
             self.syncing.note(self.syncing.last_seconds, number)
@@ -254,9 +221,7 @@ class GroupBackend(HidingBackend):
         entries = [entry for entry in self._waiting.unsynced() if entry.tid <= last]
         for entry in entries:
             entry.is_synced = True
-        if self._is_late:
-            self._is_late = False
-            log.warning('storage %s: the disk has finished the sync, commits go on', self._name)
+        self._disk.over()
         self._expected = min(number + len(self._unsynced), self._most_gathered)
         self._gather()
         self._loop.attempt(partial(self._on_disk, entries, last))
@@ -271,11 +236,6 @@ class GroupBackend(HidingBackend):
             else:
                 self._after_sync.append((upto, vote, conflicts))
 
-    def _over(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _on_disk(self, entries: list[Unacknowledged], last: bytes) -> None:
         """These are permanent: followers and clients may see them."""
         if self._followers:
@@ -288,7 +248,7 @@ class GroupBackend(HidingBackend):
 
     def _finish_postponed(self, commit: Committing, answer: Later) -> None:
         try:
-            found = self._write(commit) if self._is_shared(commit) else self._alone(commit)
+            found = self._write(commit) if self._is_shared(commit) else self._finish_now(commit)
         except ENDS:
             raise
         except BaseException as error:  # the answer to the client, which its phase has reported
@@ -301,7 +261,7 @@ class GroupBackend(HidingBackend):
 
     def _sync_failed(self, error: BaseException) -> None:
         """Nothing that was not synced is in the storage any more."""
-        self._over()
+        self._disk.over(failed=True)
         self._unsynced.clear()
         self._loop.attempt(self.forget_records)
         for entry in self._waiting.drop_unsynced():
@@ -318,14 +278,7 @@ class GroupBackend(HidingBackend):
 
     def _sync_is_late(self) -> None:
         """The disk has not finished a sync in time."""
-        self._timer = None
-        self._is_late = True
-        log.error(
-            'storage %s: the disk has not finished a sync within %s s: commits are refused until '
-            'it has',
-            self._name,
-            LONGEST_SYNC,
-        )
+        self._disk.lasts()
         for entry in self._waiting.unsynced():
             error = ClientDisconnected(
                 f'it is not known whether transaction {entry.tid.hex()} will stay: the disk of the '
@@ -336,7 +289,7 @@ class GroupBackend(HidingBackend):
         postponed, self._postponed = self._postponed, None
         if postponed is not None:
             commit, answer = postponed
-            refused = self._refused()
+            refused = self._disk.refused()
             self._loop.attempt(partial(commit.phase.failed, commit, refused))
             answer.fail(refused)
 
