@@ -213,7 +213,7 @@ class Connection(CommitCalls):
         """Send the frame `data` of a call, and return the answer."""
         try:
             self._waiting[message_id] = waiting
-            self._outbox.send(data)
+            with self._outbox.lock: self._outbox.send_alone(data)  # noqa: E701  # fmt: skip
             waiting.sent = True
             self._reader.wait_for(waiting)
         except BaseException as error:

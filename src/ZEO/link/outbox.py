@@ -18,6 +18,7 @@ from ZEO.net.locks import Suspicion
 from ZEO.net.stream import Stream
 from ZEO.net.system import System
 from ZEO.net.tls_errors import TlsError
+from ZEO.wire.frames import LARGE
 
 #: One-way messages wait for company up to this many bytes, then they are sent.
 SEND_AHEAD = 64 * 1024
@@ -120,14 +121,18 @@ class Outbox:
             self._check()
         try:
             if self._unsent:
-                self._stream.send_all(self._with_all_that_waits(data))
-            else:  # as mostly: what Stream.send does, without one more call
-                try:
-                    count = self._send_some(data)
-                except BlockingIOError:
-                    count = 0
-                if count < len(data):
-                    self._stream.send_rest(memoryview(data)[count:])
+                is_large = self._size + len(data) > LARGE
+                pieces = self._with_all_that_waits(data)
+                if is_large:
+                    self._stream.send_all(pieces)
+                    return
+                data = b''.join(pieces)
+            try:  # what Stream.send does, without one more call
+                count = self._send_some(data)
+            except BlockingIOError:
+                count = 0
+            if count < len(data):
+                self._stream.send_rest(memoryview(data)[count:])
         except (OSError, TlsError) as error:
             self._broken(str(getattr(error, 'strerror', None) or error), error)
         except BaseException as error:

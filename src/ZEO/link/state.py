@@ -63,6 +63,8 @@ class ClientState:
         # held while a commit of this client is applied
         self._committing = system.reentrant_lock()
         self.info: dict[str, Any] = {}  # what get_info said, kept up to date
+        # what it said of its abilities, and the same as a set
+        self._abilities: tuple[Any, frozenset[str]] = ((), frozenset())
         self.blob_arrived: Callable[[str, Any], None] | None = None  # takes receiveBlob… messages
         # is called when a cache check begins, and when it has ended
         self.on_check: Callable[[bool], None] = lambda begins: None
@@ -74,7 +76,10 @@ class ClientState:
     @property
     def abilities(self) -> frozenset[str]:
         """What the server can do beyond the protocol."""
-        return frozenset(self.info.get(EXTENSIONS, ()))
+        said, known = self.info.get(EXTENSIONS, ()), self._abilities
+        if known[0] is not said:  # another server, mostly; it is asked for in each transaction
+            known = self._abilities = said, frozenset(said)
+        return known[1]
 
     # What arrives.
 
