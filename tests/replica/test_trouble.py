@@ -12,6 +12,7 @@ from persistent.mapping import PersistentMapping
 from ZODB.blob import Blob
 from ZODB.fsIndex import fsIndex
 from ZODB.MappingStorage import MappingStorage
+from ZODB.utils import maxtid, p64, u64, z64
 
 from support.processes import wait_until
 from support.replicas import LONG, wait_for, wait_for_state
@@ -202,3 +203,28 @@ def test_closing_ends_soon_while_there_is_no_primary(site):
     began = time.monotonic()
     replica.close()
     assert time.monotonic() - began < LONG
+
+
+def test_clients_are_sent_nothing_that_a_replica_has_no_memory_to_show(site, primary, monkeypatch):
+    replica = site.replica(primary.addr)
+    assert replica.wait_until_following(LONG)
+    client = site.db(site.serve(replica).addr, read_only=True).storage
+    update, tries, is_full = fsIndex.update, [], [True]
+    record = client.loadBefore(z64, maxtid)
+
+    def without_memory(index, more):
+        if index is replica._index and is_full:
+            tries.append(None)
+            raise MemoryError
+        update(index, more)
+
+    monkeypatch.setattr(fsIndex, 'update', without_memory)
+    tid = committed(primary.db, more=1)
+    wait_until(lambda: len(tries) > 1)
+    client.ping()
+    # it would read the old record as that of the new transaction
+    assert client.loadBefore(z64, p64(u64(client.lastTransaction()) + 1)) == record
+    assert client.lastTransaction() < tid
+    is_full.clear()
+    wait_until(lambda: client.lastTransaction() == tid)
+    assert client.loadBefore(z64, maxtid)[1] == tid

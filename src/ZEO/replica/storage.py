@@ -298,13 +298,15 @@ class Replica(FileStorage):
             for tid, oids in group.changes:
                 self._inform(tid, oids)
             self._file.seek(0, os.SEEK_END)  # forgets what was read ahead
-            self._index.update(group.index)
-            self._pos = group.end
-            self._ltid = group.last
-            self._ts = TimeStamp(group.last)
+            time = TimeStamp(group.last)
             highest = max((max(oids) for _, oids in group.changes if oids), default=b'')
             if highest > self._oid:
                 self.set_max_oid(highest)
+            self._index.update(group.index)
+            # nothing fails from here on: what was reported is shown wholly, or not at all
+            self._ts = time
+            self._pos = group.end
+            self._ltid = group.last
 
     def _inform(self, tid: bytes, oids: list[bytes]) -> None:
         if self._database is None:

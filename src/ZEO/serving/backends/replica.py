@@ -97,6 +97,7 @@ class _Run:
             raise
         except BaseException as error:  # it is raised in the thread that waits
             self.error = error
+            self._reported.forget()
         finally:
             self._reported.send()
             self.done.set()
@@ -122,6 +123,10 @@ class _Reported:
     def invalidateCache(self) -> None:
         """Transactions have gone."""
         self._lost = True
+
+    def forget(self) -> None:
+        """What was to be shown is not: it is reported again when it is."""
+        self._waiting.clear()
 
     def send(self) -> None:
         """Report everything, in the loop's thread."""
