@@ -176,8 +176,21 @@ def test_the_timeout_counts_from_holding_the_lock(hosted):
             getattr(commit.phase, call)(commit)
 
 
-def test_a_transaction_that_takes_too_long_to_prepare_is_over(hosted):
+def test_a_transaction_that_a_storage_takes_long_to_prepare_is_not_late(hosted):
     commit, told = preparing(hosted), []
+    commit.answer.then(told.append, told.append)
+    with slow_stores(hosted, 31):
+        for _ in range(3):
+            hosted.loop.run_once(0)
+    assert told == [[]] and hosted.lock.holder is commit
+    commit.phase.finish(commit)
+    assert hosted.lock.holder is None
+
+
+def test_one_that_a_storage_on_a_network_goes_on_with_no_more_is_over(hosted, monkeypatch):
+    monkeypatch.setattr(hosted.backend, 'votes_end', False)
+    commit, told = preparing(hosted), []
+    commit.progress = 1000  # objects, which it does not come to
     commit.answer.then(told.append, told.append)
     with slow_stores(hosted, 31):
         for _ in range(3):

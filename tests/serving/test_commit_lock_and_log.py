@@ -7,12 +7,13 @@ import tempfile
 from collections import deque
 
 import pytest
+from ZODB.POSException import StorageError
 from ZODB.utils import p64, z64
 
 from ZEO.serving import account as account_module
 from ZEO.serving.account import FIRST_OPERATIONS, OVERHEAD, Account, Budget, TooMuch
 from ZEO.serving.commit.lock import CommitLock
-from ZEO.serving.commit.log import CommitLog
+from ZEO.serving.commit.log import LARGE, CommitLog
 from ZEO.serving.commit.operations import (
     CheckCurrent,
     Delete,
@@ -195,6 +196,25 @@ def test_closing_frees_the_file():
     log.close()
     log.close()
     assert file.closed and len(log) == 0
+
+
+@pytest.mark.parametrize('has_threads', [True, False])
+def test_another_thread_gives_back_a_large_file_where_there_is_one(has_threads):
+    given = []
+
+    def elsewhere(function):
+        if not has_threads:
+            raise StorageError('no thread can be started')
+        given.append(function)
+
+    log = CommitLog(account_of(0), 0, elsewhere)
+    log.add(store(b'd' * LARGE))
+    file = file_of(log)
+    log.close()
+    assert file.closed is not has_threads
+    for function in given:
+        function()
+    assert file.closed
 
 
 def test_what_a_log_has_taken_is_given_back():

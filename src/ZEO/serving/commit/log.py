@@ -12,10 +12,13 @@ few.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 from struct import Struct
-from typing import IO
+from typing import IO, Any
+
+from ZODB.POSException import POSError
 
 from ZEO.serving.account import FIRST_OPERATIONS, Account
 from ZEO.serving.commit.operations import Operation, Store, StoreBlob, described, restored
@@ -29,14 +32,25 @@ AT_ONCE, SPACE_AT_ONCE = 100, 64 * 1024
 _SIZES = Struct('>IQ')
 
 
+#: Bytes of a file that take a disk milliseconds to give back: another thread waits for that.
+LARGE = 4 << 20
+
+
 class CommitLog:
     """The operations of one transaction; what they take is on the client's account.
 
     :param first_space: bytes of records that it may have in memory without asking the account.
+    :param elsewhere: has another thread call a function; None: there is none.
     """
 
-    def __init__(self, account: Account, first_space: int = 0) -> None:
+    def __init__(
+        self,
+        account: Account,
+        first_space: int = 0,
+        elsewhere: Callable[[Callable[[], None]], Any] | None = None,
+    ) -> None:
         self._account = account
+        self._elsewhere = elsewhere
         self._operations: list[Operation] = []
         self._kept = 0  # how many operations the account has given memory for
         self._in_memory = 0  # the bytes of records that it has given
@@ -120,14 +134,17 @@ class CommitLog:
             self._kept = self._in_memory = 0
         if self._file is None:
             return
-        self._account.spool(-self._on_disk)
-        self._on_disk = self._in_file = self._end = 0
+        size, self._on_disk = self._on_disk, 0
+        self._account.spool(-size)
+        self._in_file = self._end = 0
         file, self._file = self._file, None
-        try:
-            file.close()
-        except OSError:
-            # the disk is full, and Python tries once more to write what is not needed any more
-            pass
+        if self._elsewhere is not None and size > LARGE:
+            try:
+                self._elsewhere(partial(_close, file))
+                return
+            except POSError:  # there are no more threads
+                pass
+        _close(file)
 
     def _spool(self, operation: Operation) -> None:
         self._more = 0  # what comes behind it goes to the file as well
@@ -173,3 +190,11 @@ class CommitLog:
                 'the temporary file of this transaction is shorter than what was written to it'
             )
         return data
+
+
+def _close(file: IO[bytes]) -> None:
+    try:
+        file.close()
+    except OSError:
+        # the disk is full, and Python tries once more to write what is not needed any more
+        pass

@@ -111,7 +111,8 @@ class Commit(Times):
         """What the client wants to change."""
         if self._log is None:
             account = self.peer.account
-            self._log = CommitLog(account, account.first_space if self.prepaid else 0)
+            first_space = account.first_space if self.prepaid else 0
+            self._log = CommitLog(account, first_space, self.hosted.backend.compute)
         return self._log
 
     @property
