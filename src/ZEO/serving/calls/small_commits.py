@@ -123,7 +123,7 @@ class SmallCommits:
         if type(tid) is Later:
             self._answers.answer(message_id, _FINISH, calls.finished_later(number, tid))
             return True
-        del commits[number]
+        commits.pop(number, None)
         self._client.commits += 1
         if calls.none_left is not None and not commits:
             calls.none_left()
