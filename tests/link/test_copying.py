@@ -36,13 +36,18 @@ def calls(monkeypatch, client):
     """Return the names of the calls that a client waits for, from now on."""
     names = []
     connection = client._server.connection
-    call = connection.call
+    call, vote, finish = connection.call, connection.vote, connection.finish
 
     def noted(name, *args):
         names.append(name)
         return call(name, *args)
 
+    def of(name, method):
+        return lambda *args: names.append(name) or method(*args)
+
     monkeypatch.setattr(connection, 'call', noted)
+    monkeypatch.setattr(connection, 'vote', of('vote', vote))
+    monkeypatch.setattr(connection, 'finish', of('tpc_finish', finish))
     return names
 
 
