@@ -73,15 +73,15 @@ MUTATIONS = [
         'cache-not-invalidated',
         'an invalidation reaches the database and not the cache',
         'link.state',
-        'self.cache.invalidate(oid, tid)\n        self.database.invalidate(tid, oids)\n',
-        'pass\n        self.database.invalidate(tid, oids)\n',
+        '            invalidate(oid, tid)\n        self.database.invalidate(tid, oids)\n',
+        '            pass\n        self.database.invalidate(tid, oids)\n',
     ),
     Mutation(
         'tid-not-advanced',
         'the last tid stays where it was at the first connection',
         'link.state',
-        'if self.last_tid is None or tid > self.last_tid:',
-        'if self.last_tid is None:',
+        '        self.last_tid = tid\n',
+        '        self.last_tid = self.last_tid or tid\n',
     ),
     Mutation(
         'read-ahead-behind-an-invalidation',
@@ -146,9 +146,9 @@ MUTATIONS = [
         'lock-kept-at-timeout',
         'the commit lock stays with a transaction that took too long',
         'serving.commit.state',
-        '        hosted.lock.release(self, self.peer)\n',
+        '        lock.release(self, self.peer)\n',
         "        if 'transaction-timeout' not in str(self.error):\n"
-        '            hosted.lock.release(self, self.peer)\n',
+        '            lock.release(self, self.peer)\n',
     ),
     Mutation(
         'lock-for-the-gone',
@@ -170,8 +170,8 @@ MUTATIONS = [
         'merge-not-stored',
         'a client that has resolved a conflict stores its first record again',
         'link.commits',
-        "'storea', (oid, committed, merged, buffer.txn_id)",
-        "'storea', (oid, committed, data, buffer.txn_id)",
+        'send_store(oid, committed, merged, buffer.txn_id)',
+        'send_store(oid, committed, data, buffer.txn_id)',
     ),
     Mutation(
         'resolved-record-kept',
@@ -206,7 +206,7 @@ MUTATIONS = [
         'current-too-long',
         'a revision in the memory cache stays current when it has ended',
         'cache.memory_cache',
-        '  # first, for those who read\n            self._drop_current(oid)\n',
+        '  # first, for those who read\n                self._drop_current(oid)\n',
         '\n',
     ),
     Mutation(
