@@ -80,6 +80,30 @@ def test_it_is_committed(server):
     assert stats.durations.finish.count == stats.durations.wait.count == 2
 
 
+def test_a_client_may_send_some_whole_and_some_in_parts(server):
+    client, serial = Client(server), z64
+    for together in (True, False, True, False):
+        assert outcome(client, begun(client, 1, serial), together) == [(7, 0, '.reply', [])]
+        info, reply = finished(client, together)
+        assert info[2] == 'info' and reply[:3] == (7, 0, '.reply')
+        serial = reply[3]
+    assert client.peer.commits == server.hosted['1'].stats.commits == 4
+    assert client.service.intake.budget.used == 0
+
+
+@pytest.mark.parametrize(
+    'size', [None, 2**60, lambda: 0], ids=['none', 'huge', 'not to be encoded']
+)
+def test_a_size_without_a_template_does_not_keep_the_answer_back(server, size):
+    client = Client(server)
+    outcome(client, begun(client, 1, z64), True)
+    figures = {'length': 1, 'size': size}
+    server.hosted['1'].sizes.after_commit = lambda client: figures
+    *info, reply = finished(client, True)
+    assert [message[3][0] for message in info] == ([] if callable(size) else [figures])
+    assert reply[3] == server.hosted['1'].storage.lastTransaction()
+
+
 def test_another_client_is_sent_its_invalidation(server):
     other = Client(server)
     client = Client(server)
