@@ -98,12 +98,21 @@ class FrameReader:
         :returns: the frames that are complete now, often none; or what stands for them.
         :raises FrameTooLarge: when a frame announces more than the limit.
         """
+        scratch = self.scratch
+        if (
+            self.large is None
+            and not self.rest
+            and count - 4 == SIZE.unpack_from(scratch)[0] <= self.limit
+        ):
+            # exactly one frame, the most frequent case
+            return [scratch[4:count].tobytes()]
+        return self.received_others(count)
+
+    def received_others(self, count: int) -> list[bytes | bytearray] | tuple[Any, ...]:
+        """The same for what is not exactly one frame of less than READ_SIZE bytes."""
         if self.large is not None:
             return self._received_large(count)
         scratch = self.scratch
-        if not self.rest and count - 4 == SIZE.unpack_from(scratch)[0] <= self.limit:
-            # exactly one frame, the most frequent case
-            return [scratch[4:count].tobytes()]
         if self.rest:
             return self._split(b''.join((self.rest, scratch[:count])))  # one copy
         data = scratch[:count].tobytes()
