@@ -9,6 +9,7 @@ import pytest
 from ZODB.MappingStorage import MappingStorage
 
 from support.simulation.plan import Plan
+from support.simulation.planning import plan_of
 from support.simulation.simulate import run
 
 TESTS = str(Path(__file__).parent.parent)
@@ -16,21 +17,21 @@ TESTS = str(Path(__file__).parent.parent)
 #: Prints what a history consists of.
 CHILD = """
 import hashlib, sys
-from support.simulation.plan import Plan
+from support.simulation.planning import plan_of
 from support.simulation.simulate import run
 for seed in map(int, sys.argv[1:]):
-    outcome = run(Plan.of_seed(seed))
+    outcome = run(plan_of(seed))
     print(hashlib.sha256('\\n'.join([*outcome.history.lines(), *outcome.log]).encode()).hexdigest())
 """
 
 
 def test_a_number_has_one_plan():
-    assert Plan.of_seed(3) == Plan.of_seed(3) != Plan.of_seed(4)
+    assert plan_of(3) == plan_of(3) != plan_of(4)
 
 
 @pytest.mark.parametrize('seed', range(20))
 def test_a_plan_is_the_same_after_json(seed):
-    plan = Plan.of_seed(seed)
+    plan = plan_of(seed)
     assert Plan.from_json(plan.json()) == plan
 
 
@@ -58,17 +59,17 @@ def test_a_plan_has_one_history_whatever_the_process():
 
 
 def test_histories_of_one_process_do_not_depend_on_each_other():
-    lines = [list(run(Plan.of_seed(seed)).history.lines()) for seed in (5, 6, 5)]
+    lines = [list(run(plan_of(seed)).history.lines()) for seed in (5, 6, 5)]
     assert lines[0] == lines[2] != lines[1]
 
 
 def test_real_threads_have_no_part_in_a_history(serving, clients):
     """As those that other tests leave behind."""
-    before = list(run(Plan.of_seed(5)).history.lines())
+    before = list(run(plan_of(5)).history.lines())
     for _ in range(3):
         clients(serving(MappingStorage()).addr)
     clients('/nowhere/socket', wait=False)
-    assert list(run(Plan.of_seed(5)).history.lines()) == before
+    assert list(run(plan_of(5)).history.lines()) == before
 
 
 SCRIPT = str(Path(TESTS).parent / 'scripts' / 'simulate.py')
@@ -90,7 +91,7 @@ def test_the_script_sums_up(tmp_path):
 
 
 def test_the_script_shows_one_plan_of_a_file(tmp_path):
-    (tmp_path / 'plan').write_text(Plan.of_seed(3).json())
+    (tmp_path / 'plan').write_text(plan_of(3).json())
     status, output = simulate('--plan', str(tmp_path / 'plan'))
     assert (status, output) == simulate('--seed', '3') and status == 0
     assert 'attempts' in output and 'log:' in output

@@ -1,6 +1,7 @@
 """A failing plan becomes a small one that fails as well."""
 
 from support.simulation.plan import Plan
+from support.simulation.planning import plan_of
 from support.simulation.shrink import Shrinking, candidates, size
 
 
@@ -8,7 +9,7 @@ def large_plan():
     """A plan with a second server, several clients and faults."""
     return next(
         plan
-        for plan in map(Plan.of_seed, range(1000))
+        for plan in map(plan_of, range(1000))
         if plan.fan is not None and len(plan.clients) == 4 and len(plan.faults) == 4
     )
 
@@ -17,7 +18,7 @@ def test_what_is_not_needed_goes():
     """Here a plan fails where some client packs, and something is reset."""
     plan = next(
         plan
-        for plan in map(Plan.of_seed, range(10_000))
+        for plan in map(plan_of, range(10_000))
         if plan.has('pack') and any(fault[1] == 'reset' for fault in plan.faults)
     )
 
@@ -55,6 +56,6 @@ def test_it_stops_after_some_runs():
 
 
 def test_a_fault_that_hides_is_looked_for_with_other_seeds():
-    plan = Plan.of_seed(1)
+    plan = plan_of(1)
     small = Shrinking(lambda plan: plan.seed % 2 == 0, 1000).smallest(plan)
     assert small.seed % 2 == 0 and small.clients == []

@@ -17,6 +17,7 @@ from typing import Any
 
 from support.simulation import objects
 from support.simulation.plan import Plan
+from support.simulation.planning import plan_of
 from support.simulation.report import reported
 from support.simulation.shrink import Shrinking, size
 from support.simulation.simulate import Outcome, run
@@ -35,12 +36,12 @@ def main(options: Any) -> int:
     failures: list[int] = []
     seeds: Any = range(options.first, options.first + options.histories)
     if options.having:
-        seeds = [seed for seed in seeds if Plan.of_seed(seed).has_kind(options.having)]
+        seeds = [seed for seed in seeds if plan_of(seed).has_kind(options.having)]
     for some, failed in _batches(seeds, options):
         counts.update(some)
         for seed in failed[: options.failures - len(failures)]:
             failures.append(seed)
-            _show_smallest(Plan.of_seed(seed), options.keep, options.tries)
+            _show_smallest(plan_of(seed), options.keep, options.tries)
         if time.monotonic() > told + _PROGRESS:
             told = time.monotonic()
             print(summary(counts, len(failures), told - started), flush=True)
@@ -77,7 +78,7 @@ def run_some(seeds: Sequence[int]) -> tuple[Counter[str], list[int]]:
     counts: Counter[str] = Counter()
     failed = []
     for seed in seeds:
-        outcome = run(Plan.of_seed(seed))
+        outcome = run(plan_of(seed))
         counts.update(outcome.counts)
         counts['histories'] += 1
         if outcome.anomalies:
@@ -102,7 +103,7 @@ def summary(counts: Counter[str], failures: int, seconds: float) -> str:
 
 def show(seed: int | None, file: str | None) -> int:
     """Run one plan, and show everything; return the exit status."""
-    plan = Plan.of_seed(seed) if seed is not None else Plan.from_json(Path(file or '').read_text())
+    plan = plan_of(seed) if seed is not None else Plan.from_json(Path(file or '').read_text())
     outcome = run(plan)
     print(reported(outcome))
     return 1 if outcome.anomalies else 0

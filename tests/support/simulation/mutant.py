@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import sys
 
-from support.simulation import mutations
+from support.simulation.mutation import install
+from support.simulation.mutations import BY_NAME
 
 
 def main(name: str, first: str, most: str) -> int:
     """Run histories; return the exit status."""
     if name != '-':
-        mutations.install(name)
+        install(BY_NAME[name])
     # now, with the mistake
-    from support.simulation.plan import Plan
+    from support.simulation.planning import plan_of
     from support.simulation.simulate import run
 
     for number in range(int(most)):
-        outcome = run(Plan.of_seed(int(first) + number))
+        outcome = run(plan_of(int(first) + number))
         if outcome.anomalies:
             kinds = sorted({anomaly.kind for anomaly in outcome.anomalies})
             print(number + 1, ', '.join(kinds), sep='\t')

@@ -15,7 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from support.simulation.mutations import BY_NAME, MUTATIONS, Mutation
+from support.simulation.mutation import Mutation
+from support.simulation.mutations import BY_NAME, MUTATIONS
 
 #: Plans between the first plans of two runs.
 _APART = 100_000
