@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 from ZEO.serving.together import Together
+from ZEO.wire.messages import PickleCodec
 
 
 @dataclass(eq=False)
 class Stream:
-    """A channel that keeps what waits, and notes when it leaves."""
+    """A client and its channel, which keeps what waits, and notes when it leaves."""
 
     name: int
     sent: list[tuple[int, tuple[tuple[str, int], ...]]]  # of all channels, in the order of sends
     waiting: list[tuple[str, int]] = field(default_factory=list)
     is_gathering: bool = False
 
-    def push(self, message: tuple[str, int]) -> None:
-        self.waiting.append(message)
+    @property
+    def codec(self) -> PickleCodec:
+        return PickleCodec()
+
+    def push_now(self, data: bytes) -> None:
+        while data:
+            size = 4 + int.from_bytes(data[:4], 'big')
+            _, _, name, (tid,) = PickleCodec().decode(data[4:size])
+            self.waiting.append((name, tid))
+            data = data[size:]
+        self.flush()
 
     def gather(self) -> None:
         self.is_gathering = True
@@ -35,32 +47,35 @@ class Stream:
             self.flush()
 
 
-class Clients:
-    def __init__(self, number: int) -> None:
+class Clients(dict[Stream, tuple[bytes, Stream]]):
+    def __init__(self, number: int, gone: Collection[int] = ()) -> None:
         self.together: Together | None = None
         self.sent: list[tuple[int, tuple[tuple[str, int], ...]]] = []
         self.streams = [Stream(name, self.sent) for name in range(number)]
-        self.gone: set[int] = set()
+        self.gone = gone
+        super().__init__({one: (b'Z5', one) for one in self.streams if one.name not in gone})
 
-    def channel(self, peer: int) -> Stream | None:
-        return None if peer in self.gone else self.streams[peer]
+    def not_sent(self, channel: Any, error: BaseException) -> None:
+        raise error
 
-    def show(self, committers: list[int]) -> None:
-        """Show a commit of each of these, one after the other."""
-        with Together(self) as together:  # type: ignore[arg-type]
+    def show(self, committers: list[int], unknown: Collection[int] = ()) -> None:
+        """Show a commit of each of these, one after the other.
+
+        :param unknown: tids whose committers were told that the outcome is not known.
+        """
+        with Together(self, self) as together:  # type: ignore[arg-type]
             for tid, committer in enumerate(committers):
-                together.commit_of(committer)
-                for stream in self.streams:
-                    if stream.name != committer and stream.name not in self.gone:
-                        together.push(stream, ('changed', tid))  # type: ignore[arg-type]
-                if committer not in self.gone:
-                    self.streams[committer].answer(('committed', tid))
+                stream = self.streams[committer]
+                together.commit_of(stream)
+                together.add(None if tid in unknown else stream, 'changed', tid)
+                if committer not in self.gone and tid not in unknown:
+                    stream.answer(('committed', tid))
         assert self.together is None
 
     def pieces(self, name: int) -> int:
         return sum(receiver == name for receiver, _ in self.sent)
 
-    def check(self, committers: list[int]) -> None:
+    def check(self, committers: list[int], unknown: Collection[int] = ()) -> None:
         """Each client has everything in order, and each answer left after what it is about."""
         left: dict[tuple[str, int], list[int]] = {}
         order: dict[int, list[int]] = {stream.name: [] for stream in self.streams}
@@ -71,7 +86,7 @@ class Clients:
         for name, tids in order.items():
             assert tids == ([] if name in self.gone else list(range(len(committers))))
         for tid, committer in enumerate(committers):
-            if committer not in self.gone:
+            if committer not in self.gone and tid not in unknown:
                 (answered,) = left[('committed', tid)]
                 others = left.get(('changed', tid), [])
                 assert len(others) == len(self.streams) - len(self.gone) - 1
@@ -108,8 +123,7 @@ def test_an_answer_does_not_go_with_that_to_an_earlier_commit_when_others_commit
 
 
 def test_a_client_that_is_gone_does_not_matter() -> None:
-    clients = Clients(3)
-    clients.gone.add(1)
+    clients = Clients(3, {1})
     clients.show([0, 1, 2])
     clients.check([0, 1, 2])
 
@@ -117,9 +131,9 @@ def test_a_client_that_is_gone_does_not_matter() -> None:
 def test_whoever_commits_when() -> None:
     for seed in range(500):
         chance = random.Random(seed)
-        clients = Clients(chance.randint(1, 6))
-        names = range(len(clients.streams))
-        clients.gone = {name for name in names if chance.random() < 0.1}
+        names = range(chance.randint(1, 6))
+        clients = Clients(len(names), {name for name in names if chance.random() < 0.1})
         committers = [chance.choice(names) for _ in range(chance.randint(1, 12))]
-        clients.show(committers)
-        clients.check(committers)
+        unknown = {tid for tid in range(len(committers)) if chance.random() < 0.1}
+        clients.show(committers, unknown)
+        clients.check(committers, unknown)

@@ -6,7 +6,7 @@ each protocol. Fails: never; a client that cannot be sent what changed is closed
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container
 from typing import Any
 
 from ZEO.net.channel import Channel
@@ -51,10 +51,6 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
         """Return the protocols that they speak."""
         return {protocol for protocol, _ in tuple(self.values())}
 
-    def channel(self, peer: Any) -> Channel | None:
-        """Return the channel of a client; None where it is gone."""
-        return self.get(peer, (b'', None))[1]
-
     def left(self, peer: Any) -> None:
         """A client is gone; harmless when it was not there."""
         found = self.pop(peer, None)
@@ -69,7 +65,10 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
 
         A client that cannot be sent it is closed: it does not know what it may keep.
         """
-        self._send(but, name, args, {})
+        if self.together is not None:
+            self.together.add(but, name, *args)
+        else:
+            self._send(but, (), name, args, {})
 
     def send_big(self, but: Any, tid: bytes, announced: BigInvalidation) -> None:
         """The same for the invalidation of a commit that changed very many objects."""
@@ -78,45 +77,40 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
             for protocol in self.protocols()
             if (data := announced.frame(protocol, tid)) is not None
         }
-        self._send(but, 'invalidateTransaction', (tid, announced.oids), encoded)
+        self._send(but, (), 'invalidateTransaction', (tid, announced.oids), encoded)
+
+    def send_but_followers(
+        self, but: Any, followers: Container[Any], name: str, *args: Any
+    ) -> None:
+        """The same to those who are not among these."""
+        if self.together is not None:
+            self.together.add_but_for_followers(but, name, *args)
+        else:
+            self._send(but, followers, name, args, {})
 
     def _send(
-        self, but: Any, name: str, args: tuple[Any, ...], encoded: dict[bytes, bytes]
+        self,
+        but: Any,
+        followers: Container[Any],
+        name: str,
+        args: tuple[Any, ...],
+        encoded: dict[bytes, bytes],
     ) -> None:
-        together = self.together
+        if self.together is not None:  # in the order of what was sent before
+            self.together.send()
         for peer, (protocol, channel) in tuple(self.items()):
             # a client that turns out to be gone leaves this very table
-            if peer is not but:
+            if peer is not but and peer not in followers:
                 try:
                     data = encoded.get(protocol)
                     if data is None:
                         data = encoded[protocol] = frame(peer.codec.send(name, args))
-                    if together is None:
-                        channel.push_now(data)
-                    else:
-                        together.push(channel, data)
+                    channel.push_now(data)
                 except Exception as error:
-                    self._not_sent(channel, error)
+                    self.not_sent(channel, error)
 
-    def send_to(self, peers: Iterable[Any], name: str, *args: Any) -> None:
-        """The same to these clients only."""
-        encoded: dict[bytes, bytes] = {}
-        together = self.together
-        for peer in peers:
-            protocol, channel = self.get(peer, (b'', None))
-            if channel is not None:
-                try:
-                    data = encoded.get(protocol)
-                    if data is None:
-                        data = encoded[protocol] = frame(peer.codec.send(name, args))
-                    if together is None:
-                        channel.push_now(data)
-                    else:
-                        together.push(channel, data)
-                except Exception as error:
-                    self._not_sent(channel, error)
-
-    def _not_sent(self, channel: Channel, error: BaseException) -> None:
+    def not_sent(self, channel: Channel, error: BaseException) -> None:
+        """Close the connection of a client that could not be sent what changed."""
         self._report('a client could not be sent what changed', error)
         channel.close('closed by this server: client could not be sent what changed')
 

@@ -154,11 +154,8 @@ class HostedStorage:
         before.
         """
         self._note(tid, oids)
-        others = [
-            peer for peer in self.peers if peer is not committer and peer not in self.followers
-        ]
         self.stats.invalidations += len(self.peers) - (committer in self.peers)
-        self.peers.send_to(others, 'invalidateTransaction', tid, oids)
+        self.peers.send_but_followers(committer, self.followers, 'invalidateTransaction', tid, oids)
 
     def become_writable(self) -> None:
         """Take writes from now on."""

@@ -2,7 +2,8 @@
 
 Enters: whose commit is next, the messages to all others, and its answer. Leaves: to each client, in
 one piece, what comes before the answer to its own commit, and in one more piece the rest. Fails:
-never; a connection that breaks is closed as at any time.
+never; a connection that breaks is closed as at any time, and so is one that cannot be sent a
+message.
 
 One piece instead of one for each commit, since each wakes the client. A client that has its answer
 may tell others of its commit, who look for it: so an answer leaves when all others were sent that
@@ -11,9 +12,12 @@ commit's invalidation.
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ZEO.net.channel import Channel
+from ZEO.wire.frames import frame
 
 
 class Clients(Protocol):
@@ -21,19 +25,42 @@ class Clients(Protocol):
 
     together: Together | None
 
-    def channel(self, peer: Any) -> Channel | None:
-        """Return the channel of one of them; None where it is gone."""
+    def __iter__(self) -> Iterator[Any]:
+        """Return all of them."""
+
+    def get(self, peer: Any, /) -> tuple[bytes, Channel] | None:
+        """Return the protocol and the channel of one of them; None where it is gone."""
+
+    def not_sent(self, channel: Channel, error: BaseException) -> None:
+        """Close the connection of a client that could not be sent a message."""
+
+
+@dataclass(slots=True)
+class _Message:
+    but: Any  # the client that is not sent it
+    is_for_followers: bool
+    name: str
+    args: tuple[Any, ...]
+    frames: dict[bytes, bytes]  # by protocol
 
 
 class Together:
-    """Collects what `clients` are sent while it is entered."""
+    """Collects what clients are sent while it is entered.
 
-    def __init__(self, clients: Clients) -> None:
+    :param audience: the clients that are sent it.
+    :param followers: those of them that are not sent all.
+    """
+
+    def __init__(
+        self, clients: Clients, audience: Iterable[Any], followers: Container[Any] = ()
+    ) -> None:
         self._clients = clients
-        # what waits: without an answer, and with one, in the order of the tids
-        self._others: dict[Channel, None] = {}
-        self._committers: dict[Channel, None] = {}
-        self._last: Channel | None = None  # of the committer before
+        self._followers = followers
+        self._audience = dict.fromkeys(audience)
+        self._messages: list[_Message] = []
+        #: Clients whose commits were among them, in the order of the tids; each with how many
+        #: messages it was sent before.
+        self._committers: dict[Any, int] = {}
 
     def __enter__(self) -> Together:
         self._clients.together = self
@@ -41,36 +68,74 @@ class Together:
 
     def __exit__(self, *exc_info: object) -> None:
         self._clients.together = None
-        self._send()
+        self.send()
 
     def commit_of(self, peer: Any) -> None:
         """The messages that follow are of this client's commit, until the next call."""
-        channel = self._clients.channel(peer)
-        if channel is None:  # it is gone
+        found = self._clients.get(peer)
+        if found is None:  # it is gone
             return
-        if channel in self._committers:
-            if channel is self._last:
+        place = self._committers.get(peer)
+        if place is not None:
+            if all(message.but is peer for message in self._messages[place:]):
+                self._committers[peer] = len(self._messages)
                 return
             # an answer may not go with that to a commit after which others were answered
-            self._send()
-        if self._others.pop(channel, channel) is None:
-            channel.flush()
-        channel.gather()
-        self._committers[channel] = None
-        self._last = channel
+            self.send()
+        if self._messages and peer in self._audience:
+            self._push(peer, found, None)
+        found[1].gather()
+        self._committers[peer] = len(self._messages)
 
-    def push(self, channel: Channel, data: bytes) -> None:
-        """Send `data`, which this client did not ask for, with the rest."""
-        if channel not in self._committers:
-            self._others[channel] = None
-        channel.push(data)
+    def add(self, but: Any, name: str, *args: Any) -> None:
+        """Have a message sent to all of the audience except `but`."""
+        self._messages.append(_Message(but, True, name, args, {}))
 
-    def _send(self) -> None:
+    def add_but_for_followers(self, but: Any, name: str, *args: Any) -> None:
+        """The same for those of the audience that do not follow."""
+        self._messages.append(_Message(but, False, name, args, {}))
+
+    def send(self) -> None:
         """Send what waits: an answer goes after the invalidations that it is about."""
-        for channel in self._others:
-            channel.flush()
-        for channel in self._committers:
-            channel.flush()
-        self._others.clear()
-        self._committers.clear()
-        self._last = None
+        messages, committers = self._messages, self._committers
+        if messages:
+            get, pieces = self._clients.get, dict[bytes, bytes]()
+            for peer in self._audience:
+                if peer not in committers and (found := get(peer)) is not None:
+                    self._push(peer, found, None if peer in self._followers else pieces)
+            for peer in committers:
+                if (found := get(peer)) is not None:
+                    if peer in self._audience:
+                        self._push(peer, found, None)
+                    found[1].flush()
+        messages.clear()
+        committers.clear()
+
+    def _push(
+        self, peer: Any, found: tuple[bytes, Channel], pieces: dict[bytes, bytes] | None
+    ) -> None:
+        """Send a client the messages that it was not sent.
+
+        :param pieces: what those are sent who are sent all of them, by protocol.
+        """
+        protocol, channel = found
+        try:
+            piece = None if pieces is None else pieces.get(protocol)
+            if piece is None:
+                frames = [
+                    message.frames.get(protocol) or self._frame(message, protocol, peer)
+                    for message in self._messages[self._committers.get(peer, 0) :]
+                    if message.but is not peer
+                    and (message.is_for_followers or peer not in self._followers)
+                ]
+                piece = b''.join(frames)
+                if pieces is not None:
+                    pieces[protocol] = piece
+            if piece:
+                channel.push_now(piece)
+        except Exception as error:
+            self._clients.not_sent(channel, error)
+
+    def _frame(self, message: _Message, protocol: bytes, peer: Any) -> bytes:
+        made = message.frames[protocol] = frame(peer.codec.send(message.name, message.args))
+        return made

@@ -102,14 +102,13 @@ class AwaitingBackend(HidingBackend):
     def _to_followers(self, entries: list[Unacknowledged]) -> None:
         """These are on disk here; have followers fetch them."""
         until = self._loop.system.now() + self._rules.timeout
-        with Together(self._clients):
-            for entry in entries:
-                entry.until = until
-                # they fetch it before other clients see it
-                self._clients.send_to(
-                    tuple(self._followers), 'invalidateTransaction', entry.tid, entry.oids
-                )
-                self._loop.attempt(partial(entry.commit.phase.permanent, entry.commit))
+        together = Together(self._clients, self._followers)
+        for entry in entries:
+            entry.until = until
+            # they fetch it before other clients see it
+            together.add(None, 'invalidateTransaction', entry.tid, entry.oids)
+            self._loop.attempt(partial(entry.commit.phase.permanent, entry.commit))
+        together.send()
         self._watch()
 
     def _is_seen_soon(self) -> bool:

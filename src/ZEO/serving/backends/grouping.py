@@ -239,11 +239,10 @@ class GroupBackend(LargeBackend):
     def _on_disk(self, entries: list[Unacknowledged], last: bytes) -> None:
         """These are permanent: followers and clients may see them."""
         if self._followers:
-            with Together(self._clients):
-                for entry in entries:
-                    self._clients.send_to(
-                        tuple(self._followers), 'invalidateTransaction', entry.tid, entry.oids
-                    )
+            together = Together(self._clients, self._followers)
+            for entry in entries:
+                together.add(None, 'invalidateTransaction', entry.tid, entry.oids)
+            together.send()
         self._show(last)
 
     def _finish_postponed(self, commit: Committing, answer: Later) -> None:

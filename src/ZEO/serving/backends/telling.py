@@ -160,7 +160,7 @@ class Telling:
         """Send clients what was found, as far as it is known whose it is."""
         following = self._order.take()
         if following is not None:
-            with Together(self._clients) as together:
+            with Together(self._clients, self._clients) as together:
                 late = self._send_from(following, together)
             if late is not None:
                 self._start_anew(late)
