@@ -10,7 +10,12 @@ be).
 
 Where one region ends is decided by the small one's hand, always where a record or a gap begins: it
 goes on into the main region while its own is to be larger, and turns back early while it is to be
-smaller. At first everything is main, and is filled with what comes first.
+smaller.
+
+At first everything is main, and its hand does the work of both: new records go there, those that
+were used stay, all others leave as filtered. Once most of what the hand passes stays, the small
+region begins. So the main one begins with what has proven itself; what happened to come first would
+stay there for long, since the main hand moves only for what comes back.
 
 Nothing of this is in the format of records and gaps: a file is as good with one region, with two,
 or with none that are known.
@@ -21,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ZEO.cache import format
-from ZEO.cache.admission import FILTERED, Admission
+from ZEO.cache.admission import FILTERED, GIVEN_UP, Admission
 from ZEO.cache.cache_file import CacheFile
 from ZEO.cache.index import PLACE_SHIFT, USES, Index
 from ZEO.cache.ring import KEPT_PER_UNIT, MOST_KEPT, Moved, NotStored, Ring
@@ -30,9 +35,26 @@ from ZEO.cache.ring import KEPT_PER_UNIT, MOST_KEPT, Moved, NotStored, Ring
 #: filled, or has been emptied. What an evicted record leaves beside its follower is smaller.
 _FREE_SHARE = 64
 
+#: The small region begins when such a share of what the main hand passes has proven itself. Until
+#: then each new record makes one over one minus the share seen then slide, five at most.
+_PROVEN_SHARE = 0.8
+#: Units after which the share is looked at, if the file is larger, so that in a large one that was
+#: used by an older release no more than that slides.
+_SAMPLE = 16 * 1024 * 1024 // format.UNIT
+
 
 class MainRing(Ring):
-    """The region for what was used."""
+    """The region for what was used; at first for everything."""
+
+    def __init__(self, file: CacheFile, index: Index, admission: Admission) -> None:
+        super().__init__(file, index, admission)
+        self.is_alone = True  # whether there is no small region yet
+        self._passed_units = self._proven_units = 0  # current records since the last look
+
+    def begin_at(self, start: int) -> None:
+        """See `Ring`."""
+        super().begin_at(start)
+        self.is_alone = False
 
     def makes_way(self, length: int) -> bool:
         """Return whether there is a gap of so many units, or what the hand meets was not used.
@@ -57,6 +79,26 @@ class MainRing(Ring):
             raise
         return False
 
+    def _why(self) -> int:
+        return FILTERED if self.is_alone else GIVEN_UP
+
+    def _pass_current(self, place: int, header: format.RecordHeader, uses: int) -> Moved | None:
+        record = super()._pass_current(place, header, uses)
+        if self.is_alone:
+            self._passed_units += header.units
+            if self._passed_units >= min(self.size, _SAMPLE):
+                self.is_alone = self._proven_units < self._passed_units * _PROVEN_SHARE
+                self._passed_units = self._proven_units = 0
+        return record
+
+    def _keep(self, record: Moved, is_used: bool) -> Moved | None:
+        if not self.is_alone:
+            return super()._keep(record, is_used)
+        if is_used:  # it has proven itself, and stays
+            self._proven_units += record.header.units
+            record.uses = max(record.uses, 1)
+        return record
+
     def _is_used(self, place: int) -> bool:
         """Return whether there is a current record that was used."""
         header = self._file.read_header(place)
@@ -73,8 +115,6 @@ class SmallRing(Ring):
 
     :param main: where records go that were used here.
     """
-
-    WHY = FILTERED
 
     def __init__(self, file: CacheFile, index: Index, admission: Admission, main: Ring) -> None:
         super().__init__(file, index, admission)
@@ -141,6 +181,9 @@ class SmallRing(Ring):
             return None
         return super()._keep(record, is_used)
 
+    def _why(self) -> int:
+        return FILTERED
+
     def _owner(self, place: int) -> Ring:
         return self if place < self.end else self._main
 
@@ -176,6 +219,7 @@ class Regions:
         if list(places) == sorted(places):  # else another release has written the file
             small.hand, small.gap_end = state.small_hand, state.small_gap_end
             small.end = main.start = state.small_end
+            main.is_alone = small.end == small.start
             small.closed_units = state.small_closed_units
             main.closed_units -= small.closed_units
             self._admission.aim(state.small_target)
@@ -189,7 +233,7 @@ class Regions:
         return format.units(length) * 2 <= self._file.end - self._file.start
 
     def place(self, length: int, pack: Callable[[int], bytes], oid: int) -> int:
-        """Write a record; return its place.
+        """Write a record; return its place and uses, as the index has them.
 
         :param length: units that it takes.
         :param pack: makes its bytes, given its place.
@@ -197,14 +241,18 @@ class Regions:
         """
         is_known = self._admission.returns(oid, length)
         main = self.main
+        if main.is_alone:
+            if is_known:
+                self._admission.rises()
+            return main.place(length, pack) << PLACE_SHIFT | is_known
         is_free = (main.gap_end - main.hand - length) * _FREE_SHARE > main.size
         if main.holds(length):
             if is_free or main.has_old():
-                return main.place(length, pack)
+                return main.place(length, pack) << PLACE_SHIFT
             if is_known and main.makes_way(length):
                 self._admission.rises()
-                return main.place(length, pack)
-        return self.small.place(length, pack)
+                return main.place(length, pack) << PLACE_SHIFT
+        return self.small.place(length, pack) << PLACE_SHIFT
 
     def place_index(self, length: int, pack: Callable[[int], bytes]) -> int | None:
         """Write a saved index; return its place, or None if it is too large.
@@ -232,6 +280,7 @@ class Regions:
         start = self._file.start
         self.small.reset(start, start)
         self.main.reset(start, self._file.end)
+        self.main.is_alone = True
 
     def save(self) -> None:
         """Put the places of the hands into the file's state, which the caller writes."""

@@ -112,14 +112,14 @@ class Revisions:
             return
         length = format.units(len(data))
         end = end_tid or _NO_TID
-        place = self._regions.place(
+        value = self._regions.place(
             length, lambda at: format.pack_record(oid, tid, end, data, self.salt + at), number
         )
         if end_tid is None:
             self._hot.discard(oid)
-            self._index.set(number, place << PLACE_SHIFT)
+            self._index.set(number, value)
         else:
-            self._add_closed(number, place, length)
+            self._add_closed(number, value >> PLACE_SHIFT, length)
         self._file.state.stores += 1
         self._note_length(_HEADER + len(data), _MEAN_WEIGHT)
 

@@ -12,7 +12,7 @@ So whatever part of that write a kill leaves undone, the file never holds a reco
 has dropped.
 
 Worth keeping is a current record that was used since the hand last passed (its uses, up to three,
-are worth a round each), or any current record while an eighth of the region or more is taken by
+are worth a round each), or any current record while a sixteenth of the region or more is taken by
 other revisions, so that those leave first. What one write may slide down is bounded.
 """
 
@@ -26,8 +26,9 @@ from ZEO.cache.admission import GIVEN_UP, Admission
 from ZEO.cache.cache_file import CacheFile
 from ZEO.cache.index import PLACE_SHIFT, USES, Index
 
-#: While revisions that are not current take an eighth of a region or more, they leave first.
-CLOSED_SHARE = 8
+#: While revisions that are not current take a sixteenth of a region or more, they leave first. A
+#: reader of the past reads what ended a moment ago; what is held longer is lost to current ones.
+CLOSED_SHARE = 16
 #: Units that slide down for one record written, so that none takes long.
 MOST_KEPT = 64 * 1024 // format.UNIT
 KEPT_PER_UNIT = 8  # the same for each unit of a large record
@@ -60,8 +61,6 @@ class Ring:
 
     :param admission: learns which records leave.
     """
-
-    WHY = GIVEN_UP  # records that are not used leave
 
     def __init__(self, file: CacheFile, index: Index, admission: Admission) -> None:
         self._file = file
@@ -221,7 +220,11 @@ class Ring:
     def _drop(self, header: format.RecordHeader) -> None:
         oid = int.from_bytes(header.oid, 'big')
         self._index.remove(oid)
-        self._admission.left(oid, header.units, self.WHY, len(self._index))
+        self._admission.left(oid, header.units, self._why(), len(self._index))
+
+    def _why(self) -> int:
+        """Return why a record leaves here, as `Admission.left` takes it."""
+        return GIVEN_UP
 
     def _read(self, place: int, header: format.RecordHeader, uses: int) -> Moved | None:
         body = self._file.read_units(place, format.RECORD_HEADER + header.length)[format.BODY :]
