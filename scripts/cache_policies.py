@@ -1,8 +1,10 @@
 #!/usr/bin/env python
-"""Hit rates of models of eviction policies, on made-up accesses or on the trace of a client cache.
+"""Hit rates of eviction policies and real caches, on made-up accesses or the trace of a cache.
 
-Enters: a workload's name or a trace file. Leaves: a table, and a plot of it as text. Fails: with
-one line and exit status 2 for a wrong command line or a file that is not a trace.
+Enters: a workload's name or a trace file; or --all and which caches to compare. Leaves: a table,
+and a plot of it as text; or for each workload and recording the differences to the best of clock,
+LRU and S3-FIFO, and the worst of them. Fails: with one line and exit status 2 for a wrong command
+line or a file that is not a trace; with 1 when a cache is more than a point below the best.
 """
 
 from __future__ import annotations
@@ -13,14 +15,14 @@ import sys
 from collections.abc import Sequence
 
 from cache_lab import recorded
-from cache_lab.policies import POLICIES
+from cache_lab.policies import POLICIES, USUAL
 from cache_lab.workloads import WORKLOADS
 
 from ZEO.cache import trace
 from ZEO.cache.simulate import Access, accesses_of, hit_rate
 
-#: Accesses to objects of 1 KB, as docs/operating/cache.rst compares them.
-OBJECTS, LOADS, RECORD = 20_000, 200_000, 1000
+#: Accesses to records of 1 KB, in whole units of a cache file.
+OBJECTS, LOADS, RECORD = 20_000, 200_000, 1024
 #: Sizes of the caches, as shares of the whole.
 SHARES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.75)
 
@@ -58,6 +60,50 @@ def text_plot(rates: dict[str, list[float]], labels: Sequence[str], height: int 
     return '\n'.join(lines)
 
 
+def differences(
+    accesses: Sequence[Access], sizes: Sequence[int], names: Sequence[str]
+) -> dict[str, list[float]]:
+    """Return how much the hit rate of each is above the best of USUAL at each size, in points.
+
+    :raises ValueError: when there are no accesses.
+    """
+    usual = table(accesses, sizes, USUAL)
+    best = [max(rates) for rates in zip(*usual.values(), strict=True)]
+    return {
+        name: [100 * (rate - most) for rate, most in zip(rates, best, strict=True)]
+        for name, rates in table(accesses, sizes, names).items()
+    }
+
+
+def compare_all(options: argparse.Namespace) -> int:
+    """Print the differences on every workload and recording; return the exit status."""
+    print_line('points', [f'{share:.0%}' for share in SHARES])
+    worst = 0.0
+    for kind, names in ('workload', sorted(WORKLOADS)), ('recorded', recorded.names()):
+        for name in names:
+            options.workload, options.recorded = name, name if kind == 'recorded' else None
+            found = accesses(options)
+            for policy, points in differences(
+                found, sizes_of(found, options), options.policies
+            ).items():
+                print_line(f'{name} {policy}', [f'{point:+.1f}' for point in points])
+                worst = min(worst, *points)
+    print(f'\nworst: {worst:+.2f}')
+    return int(worst < -1)
+
+
+def print_line(name: str, cells: Sequence[str]) -> None:
+    """Print a line of a table."""
+    print(name.ljust(18) + ''.join(cell.rjust(7) for cell in cells), flush=True)
+
+
+def sizes_of(found: Sequence[Access], options: argparse.Namespace) -> list[int]:
+    """Return sizes of caches in bytes: SHARES of what is accessed, or of all made-up objects."""
+    accessed = sum({oid: size for oid, size in found if size}.values())
+    whole = accessed if options.trace or options.recorded else options.objects * RECORD
+    return [max(int(whole * share), 1) for share in SHARES]
+
+
 def accesses(options: argparse.Namespace) -> list[Access]:
     """Return the accesses that a command line names."""
     if options.trace:
@@ -77,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument('--loads', type=int, default=LOADS)
     made.add_argument('--objects', type=int, default=OBJECTS)
     made.add_argument('--policies', nargs='+', choices=sorted(POLICIES), default=list(POLICIES))
+    made.add_argument('--all', action='store_true', help='compare on all workloads and recordings')
     return made
 
 
@@ -84,17 +131,17 @@ def main() -> int:
     """Run the command; return its exit status."""
     options = parser().parse_args()
     try:
+        if options.all:
+            return compare_all(options)
         found = accesses(options)
-        accessed = sum({oid: size for oid, size in found if size}.values())
-        whole = accessed if options.trace or options.recorded else options.objects * RECORD
-        rates = table(found, [max(int(whole * share), 1) for share in SHARES], options.policies)
+        rates = table(found, sizes_of(found, options), options.policies)
     except (OSError, ValueError) as error:
         print(f'cache_policies.py: {error}', file=sys.stderr)
         return 2
     labels = [f'{share:.0%}' for share in SHARES]
-    print('hit rate, %'.ljust(14) + ''.join(label.rjust(8) for label in labels))
+    print_line('hit rate, %', labels)
     for name, values in rates.items():
-        print(name.ljust(14) + ''.join(f'{100 * value:8.1f}' for value in values))
+        print_line(name, [f'{100 * value:.1f}' for value in values])
     print()
     print(text_plot(rates, labels))
     return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
+from cache_lab.real import InFile, InMemory
 from ZEO.cache.simulate import Adaptive, Policy
 
 _MOST_USES = 3  # hits that are counted, as the two bits of the cache's index do
@@ -162,4 +163,8 @@ POLICIES: dict[str, Callable[[int], Policy]] = {
     'lru': Lru,
     's3-fifo': S3Fifo,
     'adaptive': Adaptive,  # what a client cache does
+    'file': InFile,
+    'memory': InMemory,
 }
+#: With which the caches are compared.
+USUAL = ('clock', 'lru', 's3-fifo')

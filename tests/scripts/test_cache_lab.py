@@ -10,11 +10,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'scripts'))
 
+from cache_lab import recorded  # noqa: E402
 from cache_lab.policies import Clock, Lru, Ring, S3Fifo  # noqa: E402
 from cache_lab.workloads import WORKLOADS  # noqa: E402
-from cache_policies import table, text_plot  # noqa: E402
+from cache_policies import compare_all, differences, parser, table, text_plot  # noqa: E402
 
 from ZEO.cache.simulate import Adaptive, hit_rate  # noqa: E402
+
+FEW = ('--policies', 's3-fifo', 'file')
 
 
 @pytest.mark.parametrize('policy', [Ring, Lru, Clock, S3Fifo, Adaptive])
@@ -66,10 +69,29 @@ def test_hit_rates_are_drawn_as_text():
         table([], [10], ['ring'])
 
 
+def test_caches_are_compared_on_all_accesses(monkeypatch, capsys):
+    monkeypatch.setattr(recorded, 'names', list)
+    options = parser().parse_args('--all --loads 2000 --objects 100 --policies ring clock'.split())
+    assert compare_all(options) == 1  # on scans a ring is far below
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[1:7:2]] == [
+        [name, 'ring'] for name in ('scan', 'uniform', 'zipf')
+    ]
+    assert float(lines[-1].split()[1]) < -5
+
+
+@pytest.mark.parametrize('name', ['file', 'memory'])
+def test_a_real_cache_is_compared_with_the_best_model(name):
+    accesses = [(oid % 7, 1024) for oid in range(100)] + [(0, 0), (0, 1024)]
+    (points,) = differences(accesses, [3000, 20_000], [name]).values()
+    assert points[1] == 0  # all but the first seven and the one that was forgotten
+    assert points[0] > -1  # a loop: none of the models holds a part
+
+
 @pytest.mark.parametrize(
     'args, words',
     [
-        (['--workload', 'scan', '--loads', '2000', '--objects', '100'], 's3-fifo'),
+        (['--workload', 'scan', '--loads', '2000', '--objects', '100', *FEW], 's3-fifo'),
         (['--recorded', 'zope', '--policies', 'adaptive', 'ring'], 'adaptive'),
         (['--trace', __file__], 'is not a cache trace'),
     ],
