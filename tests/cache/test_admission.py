@@ -143,18 +143,17 @@ def test_a_file_begins_with_what_has_proven_itself():
 
 def test_a_file_without_a_small_region_goes_on_filtering_when_it_is_opened_again(path):
     cache = ClientCache(path, 60_000)
-    for oid in range(1000):
+    for oid in range(100):  # all fit
         cache.store(p64(oid), p64(1), None, b'x' * 400)
-    assert regions_of(cache).main.is_alone
     cache.close()
     cache = ClientCache(path, 60_000)
     assert regions_of(cache).main.is_alone
-    for oid in range(20):
+    for oid in range(40, 60):
+        assert cache.load(p64(oid))
+    for oid in range(2000, 2400):
         cache.store(p64(oid), p64(1), None, b'x' * 400)
-        cache.load(p64(oid))
-    for oid in range(2000, 2200):
-        cache.store(p64(oid), p64(1), None, b'x' * 400)
-    assert all(cache.load(p64(oid)) for oid in range(20))
+    assert not regions_of(cache).main.is_alone  # so little stays that waiting is of no use
+    assert all(cache.load(p64(oid)) for oid in range(40, 60))
     cache.close()
 
 

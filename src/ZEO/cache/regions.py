@@ -13,9 +13,10 @@ goes on into the main region while its own is to be larger, and turns back early
 smaller.
 
 At first everything is main, and its hand does the work of both: new records go there, those that
-were used stay, all others leave as filtered. Once most of what the hand passes stays, the small
-region begins. So the main one begins with what has proven itself; what happened to come first would
-stay there for long, since the main hand moves only for what comes back.
+were used stay, all others leave as filtered. Once most of what the hand passes stays, or not more
+than a round before, the small region begins. So the main one begins with what has proven itself;
+what happened to come first would stay there for long, since the main hand moves only for what comes
+back.
 
 Nothing of this is in the format of records and gaps: a file is as good with one region, with two,
 or with none that are known.
@@ -38,6 +39,9 @@ _FREE_SHARE = 64
 #: The small region begins when such a share of what the main hand passes has proven itself. Until
 #: then each new record makes one over one minus the share seen then slide, five at most.
 _PROVEN_SHARE = 0.8
+#: Or when not so much more of it has than at the look before: then more would not come of waiting,
+#: and what is there serves those better who read more than fits in turn.
+_LEAST_MORE = 0.01
 #: Units after which the share is looked at, if the file is larger, so that in a large one that was
 #: used by an older release no more than that slides.
 _SAMPLE = 16 * 1024 * 1024 // format.UNIT
@@ -50,11 +54,17 @@ class MainRing(Ring):
         super().__init__(file, index, admission)
         self.is_alone = True  # whether there is no small region yet
         self._passed_units = self._proven_units = 0  # current records since the last look
+        self._proven_share = -1.0  # at the last look
 
     def begin_at(self, start: int) -> None:
         """See `Ring`."""
         super().begin_at(start)
         self.is_alone = False
+
+    def reset(self, start: int, end: int) -> None:
+        """See `Ring`."""
+        super().reset(start, end)
+        self.is_alone, self._proven_share = True, -1.0
 
     def makes_way(self, length: int) -> bool:
         """Return whether there is a gap of so many units, or what the hand meets was not used.
@@ -87,9 +97,15 @@ class MainRing(Ring):
         if self.is_alone:
             self._passed_units += header.units
             if self._passed_units >= min(self.size, _SAMPLE):
-                self.is_alone = self._proven_units < self._passed_units * _PROVEN_SHARE
-                self._passed_units = self._proven_units = 0
+                self._look()
         return record
+
+    def _look(self) -> None:
+        """Decide whether the small region begins: enough has proven itself, or not much more."""
+        share = self._proven_units / self._passed_units
+        self.is_alone = self._proven_share + _LEAST_MORE <= share < _PROVEN_SHARE
+        self._proven_share = share
+        self._passed_units = self._proven_units = 0
 
     def _keep(self, record: Moved, is_used: bool) -> Moved | None:
         if not self.is_alone:
@@ -280,7 +296,6 @@ class Regions:
         start = self._file.start
         self.small.reset(start, start)
         self.main.reset(start, self._file.end)
-        self.main.is_alone = True
 
     def save(self) -> None:
         """Put the places of the hands into the file's state, which the caller writes."""
