@@ -66,20 +66,26 @@ REMOVED: dict[str, list[tuple[str, str]]] = {
     ],
     'serving/commit/phases.py': [
         (_COUNTED, ''),
+        (_COUNTED.replace('hosted.', ''), ''),
         ('        commit.asked = commit.now()\n', ''),
         ('            commit.voted = commit.now()\n', ''),
         ('        commit.finishing = commit.now()\n', ''),
     ],
     'serving/commit/state.py': [
         ('        hosted.stats.active_txns += 1\n', ''),
-        ('        hosted.stats.active_txns -= 1\n', ''),
+        ('        stats.active_txns -= 1\n', ''),
         ('        hosted.stats.lock_since = hosted.loop.system.wall_clock()\n', ''),
         (
             '        granted = self.granted = self.now()\n',
             '        granted = self.now()\n',
         ),
-        ('        now = self.now()\n        hosted.stats.durations.add(self, now)\n', ''),
-        ('        hosted.slow.commit(self, now)\n', ''),
+        ('        hosted, now = self.hosted, self.now()\n', '        hosted = self.hosted\n'),
+        ('        stats.durations.add(self, now)\n', ''),
+        (
+            '        if 0 < hosted.slow.times.commit <= now - self.asked:\n'
+            '            hosted.slow.commit(self, now)\n',
+            '',
+        ),
         (
             '        self.begun = now()\n',
             '        self.begun = 0.0\n',

@@ -318,12 +318,18 @@ def test_an_iterator_that_ends_as_relstorage_does_is_read_to_its_end():
 def called(monkeypatch):
     """Return the names of the calls that clients wait for, from now on."""
     names, call = [], Connection.call
+    vote, finish = Connection.vote, Connection.finish
 
     def noted(self, name, *args):
         names.append(name)
         return call(self, name, *args)
 
+    def of(name, method):
+        return lambda *args: names.append(name) or method(*args)
+
     monkeypatch.setattr(Connection, 'call', noted)
+    monkeypatch.setattr(Connection, 'vote', of('vote', vote))
+    monkeypatch.setattr(Connection, 'finish', of('tpc_finish', finish))
     return names
 
 
