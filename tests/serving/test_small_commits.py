@@ -135,6 +135,36 @@ def test_it_waits_for_the_lock(server):
         outcome(client, [client.call('tpc_abort', 1)], True)
 
 
+@pytest.mark.parametrize('size, in_parts', [(4000, False), (5000, True)])
+def test_what_waits_for_the_lock_is_on_its_clients_account(server, size, in_parts):
+    first, client = Client(server), Client(server)
+    used = client.service.intake.budget
+    outcome(first, begun(first, 1, z64, p64(2)), True)
+    frames = begun(client, 1, z64, p64(3))
+    frames[1] = client.send('storea', p64(3), z64, b'x' * size, 1)
+    assert outcome(client, frames, True) == []
+    assert used.used > size
+    outcome(first, [first.call('tpc_abort', 1)], True)
+    assert server.hosted['1'].lock.holder.has_log is in_parts
+    assert sent(client) == [(7, 0, '.reply', [])]
+    found = finished(client, True)
+    assert [message[2] for message in found] == ['info', '.reply']
+    assert used.used == 0 and server.hosted['1'].lock.holder is None
+
+
+def test_one_that_waits_for_the_lock_ends_with_its_client(server):
+    first, client = Client(server), Client(server)
+    outcome(first, begun(first, 1, z64, p64(2)), True)
+    outcome(client, begun(client, 1, z64, p64(3)), True)
+    outcome(client, [client.call('tpc_abort', 1)], True)
+    outcome(client, begun(client, 2, z64, p64(3)), True)
+    client.peer.closed('gone')
+    finished(first, True)
+    assert server.hosted['1'].lock.holder is None
+    assert client.service.intake.budget.used == 0
+    assert server.hosted['1'].stats.active_txns == 0
+
+
 def test_one_that_was_voted_for_can_be_aborted_and_ends_with_its_client(server):
     client = Client(server)
     outcome(client, begun(client, 1, z64), True)

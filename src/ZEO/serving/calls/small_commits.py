@@ -6,8 +6,10 @@ one send, that of the finish with the storage's size in front. Fails: as the cal
 for.
 
 Where the client has no other transaction, and the commit lock is free, nothing of a transaction has
-to be kept: its records go to the storage as they have come, without a log and an account. In all
-other cases, and from the first one on where something is unusual, the way is that of each message.
+to be kept: its records go to the storage as they have come, without a log and an account. Where the
+lock is not free, a transaction waits as it has come, if the memory that each one has is enough for
+it. In all other cases, and from the first one on where something is unusual, the way is that of
+each message.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from typing import Any
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.channel import Channel
 from ZEO.net.loop import ENDS, Loop
+from ZEO.serving.account import FIRST_OPERATIONS
 from ZEO.serving.answers import Answers
 from ZEO.serving.calls.family import Client
 from ZEO.serving.calls.transactions import TransactionCalls
 from ZEO.serving.commit import Commit
-from ZEO.serving.commit.phases import PREPARING, VOTED
+from ZEO.serving.commit.phases import PREPARING, VOTED, WAITING
 from ZEO.serving.doors import Metadata
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Later
@@ -63,7 +66,8 @@ class SmallCommits:
         """
         hosted, client = self._hosted, self._client
         message_id, _, _, (number, user, description, extension, stores) = message
-        if self._commits or hosted.lock.holder is not None:
+        has_to_wait = hosted.lock.holder is not None
+        if self._commits or (has_to_wait and not self._may_wait(stores)):
             return False
         commit = Commit(
             hosted,
@@ -75,6 +79,12 @@ class SmallCommits:
         )
         commit.together = stores
         commit.asked = commit.begun
+        if has_to_wait:
+            self._calls.open.add(number, commit, len(user) + len(description) + len(extension))
+            commit.phase = WAITING
+            hosted.lock.acquire(commit, commit.lock_granted, client)
+            self._answers.answer(message_id, _VOTE, commit.answer)
+            return True
         self._commits[number] = commit
         hosted.lock.take(commit, client)
         try:
@@ -95,6 +105,11 @@ class SmallCommits:
             self._answer_unusual(message_id, commit)
         return True
 
+    def _may_wait(self, stores: list[tuple[bytes, bytes, bytes]]) -> bool:
+        """Return whether the memory that each transaction has from its beginning is enough."""
+        size = sum([len(data) for _, _, data in stores])
+        return len(stores) <= FIRST_OPERATIONS and size <= self._client.account.first_space
+
     def _answer_unusual(self, message_id: Any, commit: Commit) -> None:
         """A conflict, an error, or a storage that is still at work."""
         result = list(commit.new_serials) if commit.phase is VOTED else commit.answer
@@ -108,7 +123,7 @@ class SmallCommits:
         message_id, calls, commits = message[0], self._calls, self._commits
         (number,) = message[3]
         commit = commits.get(number)
-        if commit is None or commit.size:
+        if commit is None or (commit.size and commit.has_log):
             return False
         try:
             tid: Any = commit.phase.finish(commit)
@@ -123,7 +138,10 @@ class SmallCommits:
         if type(tid) is Later:
             self._answers.answer(message_id, _FINISH, calls.finished_later(number, tid))
             return True
-        commits.pop(number, None)
+        if commit.size:  # it has waited
+            calls.open.forget(number)
+        else:
+            commits.pop(number, None)
         self._client.commits += 1
         if calls.none_left is not None and not commits:
             calls.none_left()

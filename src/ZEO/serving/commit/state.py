@@ -116,6 +116,11 @@ class Commit(Times):
         return self._log
 
     @property
+    def has_log(self) -> bool:
+        """Whether what the client wants to change has come in parts."""
+        return self._log is not None
+
+    @property
     def is_plain(self) -> bool:
         """Whether it replaces what its client has seen: no conflict was resolved, and nothing was
         undone or copied.
