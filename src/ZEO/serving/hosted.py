@@ -179,16 +179,15 @@ class HostedStorage:
             self.backend.forget_records(tid)
             self.invalidations.clear()
 
-    def _heard(self, tid: bytes, oids: list[bytes], is_found: bool = True) -> None:
-        """The storage reports a transaction of others, or what comes ahead of some."""
+    def _heard(self, tid: bytes, oids: list[bytes]) -> None:
+        """The storage reports a transaction of others."""
         if self.backend.is_catching_up:
             # it may be several, each older than that: clients have to ask
             self._note(tid, oids)
             self._reconnected()
         else:
             self.committed(None, tid, oids)
-            if is_found:
-                self.stats.heard(tid, self.loop.system.wall_clock())
+            self.stats.heard(tid, self.loop.system.wall_clock())
 
     def _reconnected(self) -> None:
         self.peers.close_all('the storage has another connection to its own server')

@@ -25,9 +25,6 @@ from ZEO.serving.syncing import Syncing
 #: What loadBefore returns: data, its tid, the tid of the next revision or None.
 Found = tuple[bytes, bytes, Any]
 
-#: Takes what others have changed, as :meth:`Backend.follow` says.
-Heard = Callable[..., None]
-
 
 class Committing(Protocol):
     """A transaction that holds the server's commit lock: a
@@ -41,10 +38,6 @@ class Committing(Protocol):
     changed: dict[bytes, None]  # the objects that it changes
     is_begun: bool  # whether it has to be aborted in the storage
     is_chained: bool  # whether its client has sent, or sends, the next one without a wait for it
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it replaces what its client has seen: no conflict was resolved."""
 
     #: Its methods `prepared`, `failed` and `finished` are called with what happens in the storage.
     phase: Any
@@ -134,14 +127,13 @@ class Backend(ABC):
     def follow(
         self,
         database: Any,
-        heard: Heard,
+        heard: Callable[[bytes, list[bytes]], None],
         lost_track: Callable[[], None],
     ) -> None:
         """Begin to report what others change.
 
         :param database: what a storage takes for its database.
-        :param heard: called with a tid and the oids that it has changed, and maybe with False where
-            it is not a transaction: what comes ahead of some that are found together.
+        :param heard: called with a tid and the oids that it has changed.
         :param lost_track: called when it cannot be said what has changed.
         """
         if hasattr(self._storage, 'registerDB'):

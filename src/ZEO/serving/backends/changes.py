@@ -5,8 +5,9 @@ Enters: the last transaction that is known. Leaves: those after it, each with it
 
 RelStorage's tables have a row for each object and its transaction, and transactions become visible
 in the order of their tids. A storage without history has a row for the last change of each object
-only: some older transactions then seem to have changed less than they did. Of any other storage it
-is known what has changed between two looks, in one.
+only: some older transactions then seem to have changed less than they did, so the first of those
+that are found at a time names the objects of all. Of any other storage it is known what has changed
+between two looks, in one.
 """
 
 from __future__ import annotations
@@ -33,10 +34,6 @@ class Changes(Protocol):
     """How the changes of a kind of storage are read; each method in the follower's thread, but
     for `recent`, which is called before it starts.
     """
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether each transaction comes by itself, with all that it has changed."""
 
     def recent(self, most: int) -> tuple[bytes, list[Step]]:
         """Return the last transaction, and some last ones, the oldest first, with `most` objects at
@@ -77,10 +74,6 @@ class RowChanges:
         self._open: tuple[Any, Any] | None = None  # connection, cursor
         # a row that was reported; it stays unless the object changes again or is removed
         self._witness: tuple[int, int] | None = None
-
-    @property
-    def is_exact(self) -> bool:
-        return bool(self._adapter.keep_history)
 
     def recent(self, most: int) -> tuple[bytes, list[Step]]:
         try:
@@ -129,7 +122,8 @@ class RowChanges:
             raise Lost(f'more than {MOST_ROWS} objects have changed')
         if rows:
             self._witness = int(rows[-1][1]), int(rows[-1][0])
-        return _steps(rows)
+        steps = _steps(rows)
+        return steps if self._adapter.keep_history else _without_history(steps)
 
     def _connection(self) -> tuple[Any, Any]:
         if self._open is None:
@@ -165,10 +159,20 @@ def _steps(rows: list[Any]) -> list[Step]:
     ]
 
 
+def _without_history(steps: list[Step]) -> list[Step]:
+    """Return steps of which the first names all objects.
+
+    An object of a later step may have changed in an earlier one as well, which does not show any
+    more. Clients that are between the two must not take their old record for current.
+    """
+    if len(steps) < 2:
+        return steps
+    everything = dict.fromkeys(oid for _, oids in steps for oid in oids)
+    return [(steps[0][0], list(everything)), *steps[1:]]
+
+
 class InstanceChanges:
     """What an instance of any MVCC storage says when it is polled."""
-
-    is_exact = False
 
     def __init__(self, instances: Instances) -> None:
         self._keeper = Keeper(instances)

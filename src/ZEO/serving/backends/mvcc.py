@@ -18,7 +18,7 @@ from ZODB.POSException import POSError
 
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.net.loop import Loop
-from ZEO.serving.backends.base import Backend, Committing, Found, Heard, Reader
+from ZEO.serving.backends.base import Backend, Committing, Found, Reader
 from ZEO.serving.backends.changes import changes_of
 from ZEO.serving.backends.follow import Follower
 from ZEO.serving.backends.hanging import Hanging
@@ -78,9 +78,7 @@ class MvccBackend(Backend):
             if options.notify
             else None
         )
-        self._telling = Telling(
-            name, loop, self._view, lambda met: self._follower.request(met), changes.is_exact
-        )
+        self._telling = Telling(name, loop, self._view, lambda met: self._follower.request(met))
         self._follower = Follower(
             name, changes, loop, self._telling, options.poll_interval, last, listener
         )
@@ -89,11 +87,11 @@ class MvccBackend(Backend):
     def follow(
         self,
         database: Any,
-        heard: Heard,
+        heard: Callable[[bytes, list[bytes]], None],
         lost_track: Callable[[], None],
     ) -> None:
         self._instances.database = database
-        self._telling.to(heard, lost_track, self._clients)
+        self._telling.to(heard, lost_track)
         self._follower.start()
         self._hanging.start()
 

@@ -6,17 +6,12 @@ what clients are to be sent next. Fails: never.
 The follower may find a transaction before the thread that has committed it says so. Of a database
 that keeps no history, or that only says what has changed between two looks, it may not find it at
 all: what it has changed was changed again, and is part of a later one.
-
-What is found of such a database says that an object has changed, and not when for the first time. A
-client that took its record for the one up to the transaction that is found would answer a read of
-the time before that with it. So it is sent first that the record is the one up to the transaction
-that it was sent last: no more is certain.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ZODB.utils import p64, u64, z64
@@ -30,32 +25,17 @@ class Next(NamedTuple):
     tid: bytes
     oids: list[bytes]
     own: Any  # what was given to Order.permanent; None: it is not this server's
-    is_found: bool = True  # whether a transaction, or what comes ahead of some
-
-
-class _Own(NamedTuple):
-    """A transaction of this server."""
-
-    changed: frozenset[bytes]
-    is_plain: bool  # whether its objects have not changed since clients were sent what it replaces
-    own: Any = None
 
 
 class Order:
-    """Transactions that clients were not sent yet.
+    """Transactions that clients were not sent yet."""
 
-    :param last: what they were sent last.
-    :param is_exact: whether what is found names all that each transaction has changed.
-    """
-
-    def __init__(self, last: bytes = z64, is_exact: bool = True) -> None:
-        self._is_exact = is_exact
+    def __init__(self) -> None:
         self._steps: deque[Step] = deque()
-        # transactions that the database may have made permanent by now
-        self._finishing: dict[Any, _Own] = {}
-        self._permanent: dict[bytes, _Own] = {}  # by tid
-        self._last = last  # what was taken last
-        self._unsure = _Unsure()
+        # transactions that the database may have made permanent by now, and what they change
+        self._finishing: dict[Any, frozenset[bytes]] = {}
+        self._permanent: dict[bytes, tuple[frozenset[bytes], Any]] = {}  # by tid
+        self._last = z64  # what was taken last
 
     def __bool__(self) -> bool:
         """Return whether some were found that clients were not sent yet."""
@@ -63,18 +43,11 @@ class Order:
 
     def found(self, steps: Iterable[Step]) -> None:
         """The follower has found these, which follow those before."""
-        for step in steps:
-            self._steps.append(step)
-            if not self._is_exact:
-                self._unsure.found(step[1])
+        self._steps.extend(steps)
 
-    def finishing(self, commit: Any, changed: Iterable[bytes], is_plain: bool = True) -> None:
-        """A commit of this server begins to become permanent.
-
-        :param is_plain: whether its objects have not changed since clients were sent what it
-            replaces, as the database has made sure: no conflict was resolved.
-        """
-        self._finishing[commit] = _Own(frozenset(changed), is_plain)
+    def finishing(self, commit: Any, changed: Iterable[bytes]) -> None:
+        """A commit of this server begins to become permanent."""
+        self._finishing[commit] = frozenset(changed)
 
     def failed(self, commit: Any) -> None:
         """It has not, or that is not known."""
@@ -82,7 +55,7 @@ class Order:
 
     def permanent(self, commit: Any, tid: bytes, own: Any) -> None:
         """It is permanent, with that tid."""
-        self._permanent[tid] = self._finishing.pop(commit)._replace(own=own)
+        self._permanent[tid] = self._finishing.pop(commit), own
 
     def is_waiting(self, tid: bytes) -> bool:
         """Return whether one of this server is permanent, and clients were not sent it yet."""
@@ -95,21 +68,15 @@ class Order:
 
     def gone(self, tid: bytes) -> Any:
         """It is sent otherwise; return what was given to :meth:`permanent`, None if it is sent."""
-        found = self._permanent.pop(tid, None)
-        return None if found is None else found.own
+        return self._permanent.pop(tid, (None, None))[1]
 
     def lost_track(self, last: bytes) -> list[bytes]:
         """What was found is worth nothing; return which of this server's are permanent, up to
         `last`.
         """
         self._steps.clear()
-        self._unsure.clear()
         self._last = last
         return sorted(tid for tid in self._permanent if tid <= last)
-
-    def begins_anew(self, last: bytes) -> None:
-        """Clients have dropped what they had, and take `last` for the last transaction."""
-        self._last = max(self._last, last)
 
     def take(self) -> Next | None:
         """Return what comes next, if that is known."""
@@ -118,43 +85,17 @@ class Order:
         tid, oids = self._steps[0]
         first = min(self._permanent, default=tid)
         if first > tid or first not in self._permanent:
-            return self._ahead(tid, ()) or self._others(tid, oids)
-        own = self._permanent[first]
+            self._steps.popleft()
+            return self._taken(Next(tid, oids, None))
+        changed, own = self._permanent[first]
         before = p64(u64(first) - 1)
-        if self._is_exact and before > self._last and not own.changed.issuperset(oids):
+        if before > self._last and not changed.issuperset(oids):
             # changed by several, of which some may have come before this server's own
-            return self._taken(Next(before, oids, None, False))
-        return self._ahead(first, own.changed if own.is_plain else ()) or self._own(first)
-
-    def _ahead(self, tid: bytes, certain: Collection[bytes]) -> Next | None:
-        """Return what clients are to be sent ahead of a transaction; None if that is nothing.
-
-        :param certain: objects that have not changed in between.
-        """
-        since = p64(u64(self._last) + 1)
-        if since >= tid:  # there is no transaction in between
-            return None
-        oids = self._unsure.take(certain)
-        return self._taken(Next(since, oids, None, False)) if oids else None
-
-    def _others(self, tid: bytes, oids: list[bytes]) -> Next:
-        # what could not be sent ahead of it may have changed in it
-        more = self._unsure.take(oids)
-        self._pop()
-        return self._taken(Next(tid, [*oids, *more], None))
-
-    def _own(self, tid: bytes) -> Next:
-        own = self._permanent.pop(tid)
-        if tid == self._steps[0][0]:
-            self._pop()
-        self._unsure.changed(own.changed)
-        return self._taken(Next(tid, list(own.changed), own.own))
-
-    def _pop(self) -> None:
-        """The first of what was found is taken."""
-        _, oids = self._steps.popleft()
-        if not self._is_exact:
-            self._unsure.told(oids)
+            return self._taken(Next(before, oids, None))
+        del self._permanent[first]
+        if first == tid:
+            self._steps.popleft()
+        return self._taken(Next(first, list(changed), own))
 
     def _taken(self, taken: Next) -> Next:
         self._last = max(self._last, taken.tid)
@@ -169,52 +110,5 @@ class Order:
         first = self._steps[0][1]
         found = {oid for _, oids in self._steps for oid in oids}
         return any(
-            own.changed.issuperset(first) or own.changed <= found
-            for own in self._finishing.values()
+            changed.issuperset(first) or changed <= found for changed in self._finishing.values()
         )
-
-
-class _Unsure:
-    """Objects that were found to have changed, of which clients may have a record as current."""
-
-    def __init__(self) -> None:
-        self._named: dict[bytes, int] = {}  # oid -> by how many of what was found
-        self._current: dict[bytes, None] = {}  # those that clients may have, in order
-
-    def found(self, oids: list[bytes]) -> None:
-        """One more was found."""
-        for oid in oids:
-            self._named[oid] = self._named.get(oid, 0) + 1
-            self._current[oid] = None
-
-    def take(self, certain: Collection[bytes]) -> list[bytes]:
-        """Return those that clients are to be sent, but for some: then they have them no more."""
-        if not self._current:
-            return []
-        certain = frozenset(certain)
-        taken = [oid for oid in self._current if oid not in certain]
-        for oid in taken:
-            del self._current[oid]
-        return taken
-
-    def changed(self, oids: Iterable[bytes]) -> None:
-        """Clients get new records of these."""
-        for oid in oids:
-            if oid in self._named:
-                self._current[oid] = None
-
-    def told(self, oids: list[bytes]) -> None:
-        """Clients are sent what was found with these."""
-        for oid in oids:
-            left = self._named[oid] - 1
-            if left:
-                self._named[oid] = left
-                self._current[oid] = None
-            else:
-                del self._named[oid]
-                self._current.pop(oid, None)
-
-    def clear(self) -> None:
-        """Clients have nothing any more."""
-        self._named.clear()
-        self._current.clear()

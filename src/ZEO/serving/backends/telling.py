@@ -15,13 +15,12 @@ from typing import NamedTuple
 from ZODB.utils import p64, u64
 
 from ZEO.net.loop import Loop
-from ZEO.serving.backends.base import Committing, Heard
+from ZEO.serving.backends.base import Committing
 from ZEO.serving.backends.changes import Step
 from ZEO.serving.backends.follow import AGAIN, Met
-from ZEO.serving.backends.order import Next, Order
+from ZEO.serving.backends.order import Order
 from ZEO.serving.backends.view import View
 from ZEO.serving.later import Later
-from ZEO.serving.together import Clients, Together
 
 log = logging.getLogger('ZEO.StorageServer')
 
@@ -40,33 +39,23 @@ class Telling:
     """Transactions on their way to the clients.
 
     :param request: has the follower poll, and then calls what it is given.
-    :param is_exact: whether what it finds names all that each transaction has changed.
     """
 
-    def __init__(
-        self,
-        name: str,
-        loop: Loop,
-        view: View,
-        request: Callable[[Met], None],
-        is_exact: bool = True,
-    ) -> None:
+    def __init__(self, name: str, loop: Loop, view: View, request: Callable[[Met], None]) -> None:
         self._name = name
         self._loop = loop
         self._view = view
         self._request = request
-        self._order = Order(view.last, is_exact)
+        self._order = Order()
         self._waiting: list[Met] = []  # until clients were sent all that was found
-        self._heard: Heard
+        self._heard: Callable[[bytes, list[bytes]], None]
         self._lost: Callable[[], None]
-        self._clients: Clients
 
-    def to(self, heard: Heard, lost_track: Callable[[], None], clients: Clients) -> None:
-        """Report to these, as :meth:`~ZEO.serving.backends.base.Backend.follow` says.
-
-        :param clients: those of the storage.
-        """
-        self._heard, self._lost, self._clients = heard, lost_track, clients
+    def to(
+        self, heard: Callable[[bytes, list[bytes]], None], lost_track: Callable[[], None]
+    ) -> None:
+        """Report to these, as :meth:`~ZEO.serving.backends.base.Backend.follow` says."""
+        self._heard, self._lost = heard, lost_track
 
     def when_sent(self, met: Met) -> None:
         """Call `met` with None once the clients were sent all that was found up to now."""
@@ -79,7 +68,7 @@ class Telling:
 
     def finishing(self, commit: Committing) -> None:
         """One begins to become permanent."""
-        self._order.finishing(commit, commit.changed, commit.is_plain)
+        self._order.finishing(commit, commit.changed)
 
     def permanent(self, commit: Committing, answer: Later, tid: bytes) -> None:
         """It is; the answer waits until the view has passed it."""
@@ -153,38 +142,25 @@ class Telling:
         comes back. So the view is a moment behind it.
         """
         self._view.reset(p64(u64(max(last, self._view.last)) + 1))
-        self._order.begins_anew(self._view.last)
         self._lost()
 
     def _send(self) -> None:
         """Send clients what was found, as far as it is known whose it is."""
-        following = self._order.take()
-        if following is not None:
-            with Together(self._clients, self._clients) as together:
-                late = self._send_from(following, together)
-            if late is not None:
-                self._start_anew(late)
+        late = None  # a transaction which clients take for one that they have seen
+        while (following := self._order.take()) is not None:
+            tid, oids, permanent = following
+            if tid <= self._view.last and (oids or permanent is not None):
+                late = tid
+            if permanent is not None:
+                self._loop.attempt(partial(self._answer, tid, permanent))
+            elif oids:
+                self._loop.attempt(partial(self._heard, tid, oids))
+            else:
+                self._view.advance(tid, oids)
+        if late is not None:
+            self._start_anew(late)
         if self._order:
             return
         waiting, self._waiting = self._waiting, []
         for met in waiting:
             self._loop.attempt(partial(met, None))
-
-    def _send_from(self, following: Next | None, together: Together) -> bytes | None:
-        """Send this one and those that follow it; return one that clients take for one that they
-        have seen.
-        """
-        late = None
-        while following is not None:
-            tid, oids, permanent, is_found = following
-            if tid <= self._view.last and (oids or permanent is not None):
-                late = tid
-            if permanent is not None:
-                together.commit_of(permanent.commit.peer)
-                self._loop.attempt(partial(self._answer, tid, permanent))
-            elif oids:
-                self._loop.attempt(partial(self._heard, tid, oids, is_found))
-            else:
-                self._view.advance(tid, oids)
-            following = self._order.take()
-        return late

@@ -120,13 +120,6 @@ class Commit(Times):
         """Whether what the client wants to change has come in parts."""
         return self._log is not None
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether it replaces what its client has seen: no conflict was resolved, and nothing was
-        undone or copied.
-        """
-        return self.tid is None and not self.superseded and not self.new_serials
-
     # Events, from callers that know this object only.
 
     def lock_granted(self) -> None:
