@@ -126,7 +126,7 @@ def committed(message_id: bytes, tid: Any, figures: dict[str, Any]) -> bytes | N
 
 @lru_cache(maxsize=16)  # the number of objects is the same after most commits
 def _opcode(number: int) -> bytes:
-    """Return the opcode of a number, as the pickler chooses it; nothing if it is no size of that
+    """Return the opcode of a number, as the pickler chooses it; nothing if it is not a size of that
     kind.
     """
     if not 0 <= number < 2**47:
