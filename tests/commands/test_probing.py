@@ -79,8 +79,11 @@ def test_a_ping_that_waits_tries_no_longer_than_it_may(capsys):
 
 
 def test_a_server_that_trickles_is_reported_in_time(monkeypatch):
-    clock = itertools.count()  # a second passes whenever somebody looks
-    monkeypatch.setattr(REAL, 'now', lambda: next(clock))
+    clock = itertools.count()  # a second passes whenever this thread looks, and no other one
+    here, now = threading.get_ident(), REAL.now
+    monkeypatch.setattr(
+        REAL, 'now', lambda: next(clock) if threading.get_ident() == here else now()
+    )
     ended = threading.Event()
     listener = socket.create_server(('127.0.0.1', 0))
 
