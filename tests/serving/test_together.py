@@ -58,12 +58,18 @@ class Clients(dict[Stream, tuple[bytes, Stream]]):
     def not_sent(self, channel: Any, error: BaseException) -> None:
         raise error
 
-    def show(self, committers: list[int], unknown: Collection[int] = ()) -> None:
+    def show(
+        self,
+        committers: list[int],
+        unknown: Collection[int] = (),
+        audience: Collection[Stream] | None = None,
+    ) -> None:
         """Show a commit of each of these, one after the other.
 
         :param unknown: tids whose committers were told that the outcome is not known.
+        :param audience: who is sent them; None: all.
         """
-        with Together(self, self) as together:  # type: ignore[arg-type]
+        with Together(self, self if audience is None else audience) as together:  # type: ignore[arg-type]
             for tid, committer in enumerate(committers):
                 stream = self.streams[committer]
                 together.commit_of(stream)
@@ -126,6 +132,17 @@ def test_a_client_that_is_gone_does_not_matter() -> None:
     clients = Clients(3, {1})
     clients.show([0, 1, 2])
     clients.check([0, 1, 2])
+
+
+def test_one_outside_the_audience_is_sent_nothing_but_its_own_answers() -> None:
+    clients = Clients(4)
+    clients.show([0, 2, 1], audience=clients.streams[:2])
+    sent: list[list[tuple[str, int]]] = [[], [], [], []]
+    for receiver, messages in clients.sent:
+        sent[receiver].extend(messages)
+    assert sent[0] == [('committed', 0), ('changed', 1), ('changed', 2)]
+    assert sent[1] == [('changed', 0), ('changed', 1), ('committed', 2)]
+    assert sent[2:] == [[('committed', 1)], []]
 
 
 def test_whoever_commits_when() -> None:

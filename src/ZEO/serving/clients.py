@@ -65,10 +65,7 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
 
         A client that cannot be sent it is closed: it does not know what it may keep.
         """
-        if self.together is not None:
-            self.together.add(but, name, *args)
-        else:
-            self._send(but, (), name, args, {})
+        self._send(but, (), name, args, {})
 
     def send_big(self, but: Any, tid: bytes, announced: BigInvalidation) -> None:
         """The same for the invalidation of a commit that changed very many objects."""
@@ -82,9 +79,11 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
     def send_but_followers(
         self, but: Any, followers: Container[Any], name: str, *args: Any
     ) -> None:
-        """The same to those who are not among these."""
+        """The same to those who are not among these, which are not in the audience of what is
+        sent together.
+        """
         if self.together is not None:
-            self.together.add_but_for_followers(but, name, *args)
+            self.together.add(but, name, *args)
         else:
             self._send(but, followers, name, args, {})
 

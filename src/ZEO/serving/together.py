@@ -12,7 +12,7 @@ commit's invalidation.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,7 +38,6 @@ class Clients(Protocol):
 @dataclass(slots=True)
 class _Message:
     but: Any  # the client that is not sent it
-    is_for_followers: bool
     name: str
     args: tuple[Any, ...]
     frames: dict[bytes, bytes]  # by protocol
@@ -48,14 +47,10 @@ class Together:
     """Collects what clients are sent while it is entered.
 
     :param audience: the clients that are sent it.
-    :param followers: those of them that are not sent all.
     """
 
-    def __init__(
-        self, clients: Clients, audience: Iterable[Any], followers: Container[Any] = ()
-    ) -> None:
+    def __init__(self, clients: Clients, audience: Iterable[Any]) -> None:
         self._clients = clients
-        self._followers = followers
         self._audience = dict.fromkeys(audience)
         self._messages: list[_Message] = []
         #: Clients whose commits were among them, in the order of the tids; each with how many
@@ -89,11 +84,7 @@ class Together:
 
     def add(self, but: Any, name: str, *args: Any) -> None:
         """Have a message sent to all of the audience except `but`."""
-        self._messages.append(_Message(but, True, name, args, {}))
-
-    def add_but_for_followers(self, but: Any, name: str, *args: Any) -> None:
-        """The same for those of the audience that do not follow."""
-        self._messages.append(_Message(but, False, name, args, {}))
+        self._messages.append(_Message(but, name, args, {}))
 
     def send(self) -> None:
         """Send what waits: an answer goes after the invalidations that it is about."""
@@ -102,7 +93,7 @@ class Together:
             get, pieces = self._clients.get, dict[bytes, bytes]()
             for peer in self._audience:
                 if peer not in committers and (found := get(peer)) is not None:
-                    self._push(peer, found, None if peer in self._followers else pieces)
+                    self._push(peer, found, pieces)
             for peer in committers:
                 if (found := get(peer)) is not None:
                     if peer in self._audience:
@@ -116,7 +107,8 @@ class Together:
     ) -> None:
         """Send a client the messages that it was not sent.
 
-        :param pieces: what those are sent who are sent all of them, by protocol.
+        :param pieces: what those are sent who are sent all of them, by protocol; None for a
+            committer.
         """
         protocol, channel = found
         try:
@@ -126,7 +118,6 @@ class Together:
                     message.frames.get(protocol) or self._frame(message, protocol, peer)
                     for message in self._messages[self._committers.get(peer, 0) :]
                     if message.but is not peer
-                    and (message.is_for_followers or peer not in self._followers)
                 ]
                 piece = b''.join(frames)
                 if pieces is not None:

@@ -96,7 +96,9 @@ class HidingBackend(FileBackend):
     def _show(self, upto: bytes) -> None:
         """Clients may see transactions up to this one, as far as they are on the disk."""
         if self._waiting.has_several(upto):
-            with Together(self._clients, self._clients, self._followers) as together:
+            # followers were sent the invalidations when the disk had the transactions
+            audience = [peer for peer in self._clients if peer not in self._followers]
+            with Together(self._clients, audience) as together:
                 self._show_each(upto, together.commit_of)
         else:
             self._show_each(upto, None)
