@@ -139,11 +139,18 @@ def test_what_is_not_on_the_disk_is_synced_before_an_index_names_it(tmp_path, mo
     storage.tpc_vote(transaction)
     storage.postpone_sync(transaction)
     storage.tpc_finish(transaction)
-    synced = []
-    sync = storage.sync
-    storage.sync = lambda: synced.append(sync())
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def synced(fd):
+        done.append(os.stat(fd).st_ino)
+        fsync(fd)
+
+    monkeypatch.setattr(os, 'fsync', synced)
+    monkeypatch.setattr(os, 'replace', lambda *names: done.append('named') or replace(*names))
     assert index_saving.save(storage)
-    assert synced == [storage.lastTransaction()]
+    file = os.stat(tmp_path / 'Data.fs').st_ino
+    assert file in done[: done.index('named')]
+    assert storage._written  # it is told of an error when it syncs by itself
     storage.close()
 
 

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ZODB import utils
 from ZODB.blob import remove_committed
 from ZODB.POSException import StorageError
 
@@ -87,12 +88,15 @@ class GroupedFileStorage(FewCallsFileStorage):
     _index_get: Any
     _tindex: dict[bytes, int]
     _ltid: bytes
+    _syncing: Any = None  # held by a thread that syncs, until it has noted what became of it
     _unsynced: Any = None  # the transaction that is to be written only
     _new_objects: int | None = None  # of the transaction that was voted for, if it is large
     _index_waits = False  # whether a saved index has what is not synced
 
     def _initIndex(self, index: Any, tindex: Any) -> None:
         super()._initIndex(index, tindex)
+        if self._syncing is None:
+            self._syncing = utils.Lock()
         #: What is not synced; none of the file that a pack has just put into the place of the old.
         self._written: deque[_Written] = deque()
 
@@ -193,11 +197,19 @@ class GroupedFileStorage(FewCallsFileStorage):
     def sync(self) -> bytes:
         """Have everything that is written on the disk, from any thread; return the last tid there.
 
+        The system says once that the disk has failed. So no other thread syncs before what this
+        one was told is noted: it would be told that all is well.
+
         :raises StorageError: when the disk fails: nothing of what was not synced is committed.
         :raises ClientDisconnected: when it fails, and this is not known.
         """
+        with self._syncing:
+            return self._sync_written()
+
+    def _sync_written(self) -> bytes:
         with self._lock:
-            self._check()
+            if self.failure is not None:
+                raise self.outcome()
             written, last = self._written, self._ltid
             blobs = self._unsynced_blobs()
         try:
@@ -206,11 +218,14 @@ class GroupedFileStorage(FewCallsFileStorage):
         except BaseException as error:  # which is raised again as what it means
             with self._files.write_lock(), self._lock:
                 if self._written is written:
-                    self._fail(error)
+                    if self.failure is None:
+                        self._fail(error)
                     raise self.outcome() from error
             # a pack has put a file in place that has them all, and was synced before
             sync_directory(self._file_name)
         with self._lock:
+            if self.failure is not None and self._written is written and self._ltid < last:
+                raise self.outcome()  # a commit has failed meanwhile, and these were taken back
             while written and written[0].tid <= last:
                 written.popleft()
         return last
@@ -221,15 +236,16 @@ class GroupedFileStorage(FewCallsFileStorage):
         :raises StorageError: as :meth:`sync`, when the disk fails.
         :raises ClientDisconnected: as well.
         """
-        self._check()
-        try:
-            self._sync_blobs(list(self.dirty_oids))
-            self._sync_file()
-        except BaseException as error:  # which is raised again as what it means
-            with self._files.write_lock(), self._lock:
-                if self.failure is None:
-                    self._fail(error)
-                raise self.outcome() from error
+        with self._syncing:
+            self._check()
+            try:
+                self._sync_blobs(list(self.dirty_oids))
+                self._sync_file()
+            except BaseException as error:  # which is raised again as what it means
+                with self._files.write_lock(), self._lock:
+                    if self.failure is None:
+                        self._fail(error)
+                    raise self.outcome() from error
 
     def _unsynced_blobs(self) -> list[tuple[bytes, bytes]]:
         return [blob for one in self._written for blob in one.blobs]

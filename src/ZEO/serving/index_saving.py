@@ -127,7 +127,7 @@ def save(storage: FileStorage) -> bool:
 
     :returns: False where there is nothing to save, the index is not whole at this moment, or
         another one was saved meanwhile.
-    :raises OSError: when the disk fails, and whatever a sync raises.
+    :raises OSError: when the disk fails.
     """
     with storage._lock:
         index, end, saved = storage._index, storage._pos, storage._saved
@@ -138,8 +138,10 @@ def save(storage: FileStorage) -> bool:
     try:
         with data, open(temporary, 'wb') as file:
             _write(file, end, _Snapshot(storage, index, end, data))
-        if isinstance(storage, GroupedFileStorage):
-            storage.sync()  # all that the index names has to be on the disk
+            if isinstance(storage, GroupedFileStorage):
+                # All that the index names has to be on the disk. That this has failed is told each
+                # descriptor once: not that of the storage, whose transactions it may concern.
+                os.fsync(data.fileno())
         with storage._lock:
             if _base(storage) is not index or storage._saved != saved or storage._file.closed:
                 return False
