@@ -19,6 +19,7 @@ from support.processes import wait_until
 from support.scripted import PATIENCE
 from ZEO.commands.start_switches import parse
 from ZEO.config.storages import open_storages
+from ZEO.Exceptions import ClientDisconnected
 from ZEO.serving.backends import disk_watch, grouping
 from ZEO.serving.grouped import GroupedFileStorage
 
@@ -385,6 +386,75 @@ def test_a_file_storage_whose_sync_fails_is_as_it_was_before(tmp_path, monkeypat
     again = FileStorage(str(tmp_path / 'Data.fs'))
     assert len(list(again.iterator())) == 1
     again.close()
+
+
+def meanwhile(monkeypatch, call):
+    """Have `call` called by the next sync, when the disk has everything."""
+    calls, fsync = [call], os.fsync
+
+    def sync(fd):
+        fsync(fd)
+        if calls:
+            calls.pop()()
+
+    monkeypatch.setattr(os, 'fsync', sync)
+
+
+def test_what_was_cut_off_while_the_disk_said_that_it_has_it_is_not_committed(
+    tmp_path, monkeypatch
+):
+    """The sync has succeeded; before its thread has the lock, another transaction finds the disk
+    broken, and what was not known to be synced is cut off.
+    """
+    writer = Plain(GroupedFileStorage(str(tmp_path / 'Data.fs')))
+    storage = writer.storage
+    writer.commit(1, OID)
+    writer.commit(2, OID, grouped=True)
+
+    def fails():
+        with monkeypatch.context() as patched:
+            failing(patched)
+            with pytest.raises(StorageError, match='nothing of this transaction was committed'):
+                writer.commit(3, OTHER)
+
+    meanwhile(monkeypatch, fails)
+    with pytest.raises(StorageError, match='nothing of this transaction was committed'):
+        storage.sync()
+    assert storage.loadBefore(OID, maxtid)[0] == b'data 1' * 50
+    storage.close()
+
+
+def test_what_is_not_cut_off_may_be_there_though_no_sync_had_begun(tmp_path, monkeypatch):
+    """The disk is gone, so that it is not known whether what waits for a sync is on it."""
+    writer = Plain(GroupedFileStorage(str(tmp_path / 'Data.fs')))
+    writer.commit(1, OID)
+    writer.commit(2, OID, grouped=True)
+    failing(monkeypatch, times=100)
+    for _ in range(2):
+        with pytest.raises(ClientDisconnected, match='it is not known whether'):
+            writer.storage.sync()
+    writer.storage.close()
+
+
+def test_what_another_sync_has_made_permanent_is_committed(serve, monkeypatch):
+    """As one at the end of a pack, before that of the server's thread, which fails."""
+    service = serve()
+    client, reader = service.client(), service.client()
+    sync = service.storage.sync
+
+    def fails_behind_another():
+        sync()
+        failing(monkeypatch)
+        return sync()
+
+    service.storage.sync = fails_behind_another
+    service.storage.may_end.release(2)
+    finish = finishing(client, 1, (OID, z64, b'data'))
+    assert reader.call('lastTransaction') <= client.answer(finish)
+    assert reader.call('loadBefore', OID, maxtid)[0] == b'data'
+    client.begin(2, (OTHER, z64, b'data'))
+    with pytest.raises(LookupError, match='takes no transactions'):
+        client.call('vote', 2)
 
 
 def test_a_conflict_that_the_client_resolves_is_handed_over_when_it_can_be_read(serve):

@@ -24,6 +24,7 @@ from ZEO.Exceptions import ClientDisconnected
 from ZEO.net.loop import ENDS, Loop
 from ZEO.serving.backends.awaiting import AwaitingBackend
 from ZEO.serving.backends.base import Committing
+from ZEO.serving.backends.gathering import Gathering
 from ZEO.serving.backends.large import LargeBackend
 from ZEO.serving.backends.unacknowledged import Unacknowledged
 from ZEO.serving.later import Later, Workers
@@ -39,13 +40,6 @@ WORTH_A_THREAD = 0.0005
 
 #: Seconds of a sync from which on it would hold up other clients that only read.
 HOLDS_UP_OTHERS = 0.002
-
-#: Parts of a sync's time for which the next one waits for clients that were just answered: without
-#: it, half of them would always be written while the sync for the others runs.
-GATHERING = 0.3
-
-#: Seconds of that at most.
-LONGEST_GATHERING = 0.1
 
 #: Bytes of a transaction that a thread syncs before it is finished: they take 20 ms and more.
 LARGE = 4 << 20
@@ -74,9 +68,8 @@ class GroupBackend(LargeBackend):
         self._postponed: tuple[Committing, Later] | None = None
         #: Answers to votes, with conflicts, that wait until all that is written now is on the disk.
         self._after_sync: list[tuple[bytes, Later, list[Any]]] = []
-        self._expected = 1  # transactions that the next sync waits for
-        self._most_gathered = 1  # which came in time before
-        self._gathering: Any = None  # the timer of that
+        self._gathering = Gathering()
+        self._patience: Any = None  # the timer of that
 
     @property
     def trouble(self) -> str | None:
@@ -164,28 +157,30 @@ class GroupBackend(LargeBackend):
         finally:
             self._waiting.is_writing = False
         self._unsynced.append((tid, size))
+        self._gathering.written(self._loop.system.now())
         self._gather()
         return entry.answer
 
     def _gather(self) -> None:
         """Begin the next sync when as much is written for it as may be expected soon."""
-        if self.syncing.is_busy or not self._unsynced:
+        written = len(self._unsynced)
+        if self.syncing.is_busy or not written:
             return
-        if len(self._unsynced) >= self._expected:
-            self._most_gathered = min(2 * self._most_gathered, MOST_TRANSACTIONS)
+        if written >= self._gathering.expected:
+            self._gathering.came()
             self._sync()
-        elif self._gathering is None:
-            wait = min(GATHERING * (self.syncing.typical or 0.0), LONGEST_GATHERING)
-            self._gathering = self._loop.later(wait, self._gathered)
+        elif self._patience is None:
+            wait = self._gathering.patience(written, self.syncing.typical or 0.0)
+            self._patience = self._loop.later(wait, self._gathered)
 
     def _gathered(self) -> None:
         """Begin the next sync with what there is, if it was waiting for more."""
         if self._stop_gathering() and self._unsynced and not self.syncing.is_busy:
-            self._most_gathered = len(self._unsynced)
+            self._gathering.gave_up(len(self._unsynced))
             self._sync()
 
     def _stop_gathering(self) -> bool:
-        timer, self._gathering = self._gathering, None
+        timer, self._patience = self._patience, None
         if timer is not None:
             timer.cancel()
         return timer is not None
@@ -217,12 +212,10 @@ class GroupBackend(LargeBackend):
         number = sum(tid <= last for tid, _ in self._unsynced)
         if self.syncing.last_seconds is not None:
             self.syncing.note(self.syncing.last_seconds, number)
-        del self._unsynced[:number]
-        entries = [entry for entry in self._waiting.unsynced() if entry.tid <= last]
-        for entry in entries:
-            entry.is_synced = True
+        entries = self._permanent(last)
         self._disk.over()
-        self._expected = min(number + len(self._unsynced), self._most_gathered)
+        now, typical = self._loop.system.now(), self.syncing.typical or 0.0
+        self._gathering.synced(number, len(self._unsynced), typical, now)
         self._gather()
         self._loop.attempt(partial(self._on_disk, entries, last))
         postponed = self._postponed
@@ -235,6 +228,14 @@ class GroupBackend(LargeBackend):
                 self._loop.attempt(partial(vote.answer, conflicts))
             else:
                 self._after_sync.append((upto, vote, conflicts))
+
+    def _permanent(self, last: bytes) -> list[Unacknowledged]:
+        """Note, and return, those that the disk has: up to this one."""
+        self._unsynced = [(tid, size) for tid, size in self._unsynced if tid > last]
+        entries = [entry for entry in self._waiting.unsynced() if entry.tid <= last]
+        for entry in entries:
+            entry.is_synced = True
+        return entries
 
     def _on_disk(self, entries: list[Unacknowledged], last: bytes) -> None:
         """These are permanent: followers and clients may see them."""
@@ -261,6 +262,10 @@ class GroupBackend(LargeBackend):
     def _sync_failed(self, error: BaseException) -> None:
         """Nothing that was not synced is in the storage any more."""
         self._disk.over(failed=True)
+        kept = self._storage.lastTransaction()
+        permanent = self._permanent(kept)  # by a sync of others, as at the end of a pack
+        if permanent:
+            self._loop.attempt(partial(self._on_disk, permanent, kept))
         self._unsynced.clear()
         self._loop.attempt(self.forget_records)
         for entry in self._waiting.drop_unsynced():
