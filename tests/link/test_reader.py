@@ -99,6 +99,30 @@ def test_the_last_transaction_moves_after_cache_and_database_know_what_changed(c
     assert client.lastTransaction() == cache.getLastTid() == tid(2)
 
 
+def test_what_several_transactions_have_changed_is_applied_in_the_same_order(connected, database):
+    """A connection that opens at t2 in between must find what was current then."""
+    cache = MemoryCache()
+    for number in (7, 8):
+        cache.store(oid(number), tid(1), None, b'old')
+    cache.setLastTid(tid(1))
+    client, server = connected(tid(1), cache=cache)
+    seen = database(
+        lambda: (client.lastTransaction(), cache.loadBefore(oid(8), tid(3)), cache.load(oid(8)))
+    )
+    client.registerDB(seen)
+    ping = Running(client.ping)
+    server.send(
+        invalidation(tid(2), oid(7)),
+        invalidation(tid(3), oid(7), oid(8)),
+        server.expect('ping').reply(None),
+    )
+    ping.result()
+    meanwhile = tid(1), (b'old', tid(1), tid(3)), None
+    assert seen.log == [(tid(2), [oid(7)], meanwhile), (tid(3), [oid(7), oid(8)], meanwhile)]
+    assert cache.loadBefore(oid(7), tid(2)) == (b'old', tid(1), tid(2))
+    assert client.lastTransaction() == cache.getLastTid() == tid(3)
+
+
 def test_our_own_commit_is_the_last_transaction_after_its_callback(connected, metadata):
     """A thread that asks while the callback tells the other connections must not see the new tid
     yet.

@@ -123,6 +123,10 @@ class LoggedCache(MemoryCache):
         self.log.append(('invalidate', oid, tid))
         super().invalidate(oid, tid)
 
+    def invalidate_all(self, transactions):
+        self.log += [('invalidate', oid, tid) for tid, oids in transactions for oid in oids]
+        super().invalidate_all(transactions)
+
     def replace(self, oid, tid, data):
         self.log += [('invalidate', oid, tid), ('store', oid, tid, None)]
         super().replace(oid, tid, data)

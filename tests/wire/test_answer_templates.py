@@ -108,11 +108,20 @@ def test_sizes_are_written_as_the_pickler_writes_them(length, size):
 
 def arrived(data, before=b''):
     """Return a reader in whose buffer that is, maybe behind the beginning of a frame."""
-    frames = FrameReader(READ_SIZE, memoryview(bytearray(2048)))
+    frames = FrameReader(READ_SIZE, memoryview(bytearray(READ_SIZE)))
     frames.buffer()[: len(before)] = before
     frames.received(len(before))
     frames.buffer()[: len(data)] = data
     return frames
+
+
+def each(messages):
+    """Return messages with an own one for each transaction that is invalidated."""
+    for message in messages:
+        if type(message[3]) is answer_templates.Invalidations:
+            yield from ((*message[:3], one) for one in message[3])
+        else:
+            yield message
 
 
 #: What ends most transactions: an answer, maybe behind sizes.
@@ -125,17 +134,34 @@ ends = st.one_of(
 )
 
 
+#: What a client gets that commits as others do: what they have changed, and the end of its own.
+groups = st.tuples(st.lists(invalidations, max_size=5), st.one_of(ends, st.just([]))).map(
+    lambda parts: [*parts[0], *parts[1]]
+)
+
+
 @given(ends)
 def test_the_end_of_a_transaction_is_read_where_it_has_arrived(messages):
     data = b''.join(frame(pickles.dumps(message)) for message in messages)
     assert same(answer_templates.read_arrived(arrived(data), len(data)), messages)
-    assert len(data) <= answer_templates.LONGEST_ARRIVED
     assert answer_templates.read_arrived(arrived(data), len(data) - 1) is None
     assert answer_templates.read_arrived(arrived(data * 2), len(data) * 2) is None
     assert answer_templates.read_arrived(arrived(data, b'\0'), len(data)) is None
 
 
-@given(ends, st.data())
+@given(groups.filter(lambda messages: messages))
+def test_what_others_have_changed_is_read_in_one_where_it_has_arrived(messages):
+    data = b''.join(frame(pickles.dumps(message)) for message in messages)
+    found = answer_templates.read_arrived(arrived(data), len(data))
+    assert same([*each(found)], messages)
+    assert len(found) <= 3
+    assert answer_templates.read_arrived(arrived(data), len(data) - 1) is None
+    assert answer_templates.read_arrived(arrived(data, b'\0'), len(data)) is None
+    other = frame(pickles.dumps((0, True, 'info', ({},))))
+    assert answer_templates.read_arrived(arrived(data + other), len(data + other)) is None
+
+
+@given(groups.filter(lambda messages: messages), st.data())
 def test_what_was_changed_is_read_where_it_has_arrived_as_out_of_its_frames_or_not_at_all(
     messages, draw
 ):
@@ -145,7 +171,7 @@ def test_what_was_changed_is_read_where_it_has_arrived_as_out_of_its_frames_or_n
     found = answer_templates.read_arrived(arrived(data), len(data))
     if found is not None:
         frames = arrived(data).received(len(data))
-        assert same(found, [PickleCodec().decode(bytes(each)) for each in frames])
+        assert same([*each(found)], [PickleCodec().decode(bytes(one)) for one in frames])
         assert len(b''.join(map(frame, frames))) == len(data)
 
 

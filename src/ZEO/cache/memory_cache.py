@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ZEO.cache.admission import FILTERED, GIVEN_UP, Admission
@@ -77,6 +77,17 @@ class MemoryCache:
         """End the current revision of oid at `tid`, if it is older; None: forget all revisions."""
         # As in `store`: a client gets one of these for each object that others change.
         with self._lock: self._invalidate(oid, tid)  # noqa: E701  # fmt: skip
+
+    def invalidate_all(self, transactions: Iterable[tuple[bytes, Iterable[bytes]]]) -> None:
+        """End the current revisions of the oids of each transaction at its tid, as
+        :meth:`invalidate` does.
+        """
+        with self._lock:
+            current = self._current
+            for tid, oids in transactions:
+                for oid in oids:
+                    if oid in current:
+                        self._invalidate(oid, tid)
 
     def replace(self, oid: bytes, tid: bytes, data: bytes) -> None:
         """End the current revision of oid at `tid`, and keep what is current from then on; the same

@@ -23,6 +23,7 @@ from ZEO.link.state import ClientState
 from ZEO.link.waiting import Waiting
 from ZEO.net.system import REAL, System
 from ZEO.wire import shapes
+from ZEO.wire.answer_templates import Invalidations
 from ZEO.wire.extensions import EXTENSIONS, FOLLOWS, PACKED, ROLE, STOPPING
 
 
@@ -149,12 +150,16 @@ class FollowingState(ClientState):
         if own is not None:
             with self._committing: own.callback(tid)  # noqa: E701  # fmt: skip
 
-    def _invalidate(self, tid: bytes, oids: list[bytes]) -> None:
-        own = self._own.pop(tid, None)
-        if own is None:
-            super()._invalidate(tid, oids)
-        else:
-            with self._committing: self._commit_own(own, tid, oids)  # noqa: E701  # fmt: skip
+    def _invalidate(self, transactions: Invalidations) -> None:
+        if not self._own:
+            super()._invalidate(transactions)
+            return
+        for tid, oids in transactions:
+            own = self._own.pop(tid, None)
+            if own is None:
+                super()._invalidate(Invalidations([(tid, oids)]))
+            else:
+                with self._committing: self._commit_own(own, tid, oids)  # noqa: E701  # fmt: skip
 
     def _commit_own(self, own: Own, tid: bytes, oids: list[bytes]) -> None:
         is_latest = not self.has_passed(tid)

@@ -25,6 +25,7 @@ from ZEO.link.read_ahead import ReadAhead
 from ZEO.locks import under
 from ZEO.net.system import REAL, System
 from ZEO.wire import shapes
+from ZEO.wire.answer_templates import Invalidations
 from ZEO.wire.calls import OF_SERVER
 from ZEO.wire.extensions import EXTENSIONS, PACKED, STOPPING
 
@@ -57,8 +58,9 @@ class ClientState:
         self.last_tid: bytes | None = cache.getLastTid()
         # a read before this tid can't miss what may have arrived meanwhile
         self.covered = _next(self.last_tid or z64)
-        # does what `invalidate` and `store` do, where the cache can
+        # do what `invalidate` and `store` do, and `invalidate` for each, where the cache can
         self._replace = cache.replace if isinstance(cache, MemoryCache) else None
+        self._invalidate_all = cache.invalidate_all if isinstance(cache, MemoryCache) else None
         self._system = system
         # held while a commit of this client is applied
         self._committing = system.reentrant_lock()
@@ -89,11 +91,14 @@ class ClientState:
         :raises ProtocolError: when it makes no sense.
         """
         if name == 'invalidateTransaction':
-            tid, oids = shapes.invalidation(args)
-            if self._held is None:
-                self._invalidate(tid, oids)
+            if type(args) is Invalidations:
+                transactions = args
             else:
-                self._held.add(name, (tid, oids))
+                transactions = Invalidations([shapes.invalidation(args)])
+            if self._held is None:
+                self._invalidate(transactions)
+            else:
+                self._held.add(name, transactions)
         elif name == 'readAhead':
             self.ahead.arrived(*shapes.ahead(args))
         elif name == 'info':
@@ -175,15 +180,24 @@ class ClientState:
             self.on_stopping(news.pop(STOPPING))
         self.info = {**self.info, **news}
 
-    def _invalidate(self, tid: bytes, oids: list[bytes]) -> None:
-        if self.ahead.staged:
-            self.ahead.forget(oids)  # first, see there
-        invalidate = self.cache.invalidate
-        for oid in oids:
-            invalidate(oid, tid)
-        self.database.invalidate(tid, oids)
-        if self.last_tid is None or tid > self.last_tid:
-            self._set_last(tid)
+    def _invalidate(self, transactions: Invalidations) -> None:
+        ahead, last = self.ahead, self.last_tid or b''
+        if ahead.staged:
+            for _, oids in transactions:
+                ahead.forget(oids)  # first, see there
+        if self._invalidate_all is not None:
+            self._invalidate_all(transactions)
+        else:
+            for tid, oids in transactions:
+                for oid in oids:
+                    self.cache.invalidate(oid, tid)
+        invalidate = self.database.invalidate
+        for tid, oids in transactions:
+            invalidate(tid, oids)
+            if tid > last:
+                last = tid
+        if last > (self.last_tid or b''):
+            self._set_last(last)
 
     def _advance(self, tid: bytes) -> None:
         if self.last_tid is None or tid > self.last_tid:
@@ -232,9 +246,9 @@ class ClientState:
     def release(self) -> None:
         """Apply what was held back and is newer than the check."""
         held, self._held = self._held, None
-        for _, (tid, oids) in held.take() if held is not None else ():
-            if tid > (self.last_tid or z64):
-                self._invalidate(tid, oids)
+        for _, transactions in held.take() if held is not None else ():
+            known = self.last_tid or z64
+            self._invalidate(Invalidations(one for one in transactions if one[0] > known))
         self.on_check(False)
 
 

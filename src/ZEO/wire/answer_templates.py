@@ -45,13 +45,12 @@ _INVALIDATION = re.compile(
     re.DOTALL,
 )
 
+_invalidation_in = re.compile(rb'(.{4})' + _INVALIDATION.pattern, re.DOTALL).match
+
 #: Frames: an answer, mostly alone; with sizes in front of it, as a server sends them for a commit.
 _ARRIVED = re.compile(
     rb'(?:(.{4})' + _INFO.pattern + rb')?(.{4})' + _REPLY.pattern, re.DOTALL
 ).fullmatch
-
-#: Bytes of these at most.
-LONGEST_ARRIVED = 2 * (4 + LONGEST)
 
 _REPLY_TID = b'\x80\x03(%bK\0X\6\0\0\0.replyC\x08%bt.'
 _REPLY_NOTHING = b'\x80\x03(%bK\0X\6\0\0\0.replyNt.'
@@ -78,6 +77,12 @@ _FRAMED_SIZES = b'\0\0\0%c' + _SIZES
 _SIZES_SIZE = len(_SIZES.replace(b'%b', b''))
 
 _number = int.from_bytes
+
+
+class Invalidations(list[tuple[bytes, list[bytes]]]):
+    """What several transactions have changed, in the place of a message's arguments: the tid of
+    each, and the oids. Nothing that is unpickled has this type.
+    """
 
 
 def reply(message_id: bytes, result: Any) -> bytes | None:
@@ -162,23 +167,48 @@ def _sizes(
 
 
 def read_arrived(frames: FrameReader, count: int) -> list[tuple[int, int, str, Any]] | None:
-    """Return the messages where an answer is all that has come, or sizes and an answer; see
-    :func:`ZEO.wire.templates.read_loaded_frame`.
+    """Return the messages where all that has come is invalidations, an answer, or sizes and an
+    answer, in this order; see :func:`ZEO.wire.templates.read_loaded_frame`.
+
+    Invalidations are one message, with :class:`Invalidations`.
     """
     if frames.rest or frames.large is not None:
         return None
-    found = _ARRIVED(frames.scratch, 0, count)
+    scratch = frames.scratch
+    found = _invalidation_in(scratch, 0, count)
+    if found is None:
+        return _read_end(scratch, 0, count)
+    start, transactions = 0, Invalidations()
+    while found is not None:
+        size, tid, oid, several = found.groups()
+        end = found.end()
+        if _number(size, 'big') != end - start - 4:
+            return None
+        transactions.append((tid, [oid] if several is None else _oids(several)))
+        start = end
+        found = _invalidation_in(scratch, start, count)
+    end_of_it = _read_end(scratch, start, count) if start < count else []
+    if end_of_it is None:
+        return None
+    return [(0, True, 'invalidateTransaction', transactions), *end_of_it]
+
+
+def _read_end(
+    scratch: memoryview, start: int, count: int
+) -> list[tuple[int, int, str, Any]] | None:
+    """Return an answer, maybe behind sizes, if that is all that has come from `start` on."""
+    found = _ARRIVED(scratch, start, count)
     if found is None:
         return None
     info_size, *sizes, size, byte, short, long, tid, no_oids = found.groups()
-    start = 0 if info_size is None else found.start(10)
-    if _number(size, 'big') != count - start - 4:
+    answer_start = start if info_size is None else found.start(10)
+    if _number(size, 'big') != count - answer_start - 4:
         return None
     result = tid if no_oids is None else []
     answer = _number(byte or short or long, 'little'), 0, '.reply', result
     if info_size is None:
         return [answer]
-    if _number(info_size, 'big') != start - 4:
+    if _number(info_size, 'big') != answer_start - start - 4:
         return None
     return [_sizes(*sizes), answer]
 
@@ -191,5 +221,8 @@ def read_invalidation(message: bytes | bytearray) -> tuple[int, bool, str, Any] 
     tid, oid, several = found.groups()
     if oid is not None:
         return 0, True, 'invalidateTransaction', (tid, [oid])
-    oids = [several[place : place + 8] for place in range(2, len(several), 10)]
-    return 0, True, 'invalidateTransaction', (tid, oids)
+    return 0, True, 'invalidateTransaction', (tid, _oids(several))
+
+
+def _oids(pickled: bytes) -> list[bytes]:
+    return [pickled[place : place + 8] for place in range(2, len(pickled), 10)]

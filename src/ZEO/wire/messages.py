@@ -73,7 +73,9 @@ class Codec(TransactionFrames, Protocol):
         """
 
     def read_arrived(self, frames: FrameReader, count: int) -> list[Message] | None:
-        """Return the messages where all that has come is what mostly ends a transaction."""
+        """Return the messages where all that has come is what others have changed and what mostly
+        ends a transaction.
+        """
 
     def info(self, figures: dict[str, Any]) -> bytes:
         """Return the message ``send('info', (figures,))``, as after each commit."""

@@ -14,7 +14,6 @@ from typing import Any
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire import messages, small_commits
-from ZEO.wire.answer_templates import LONGEST_ARRIVED
 from ZEO.wire.checks import MAX_PARTS
 from ZEO.wire.frames import READ_SIZE, SIZE, FrameReader, frame
 from ZEO.wire.messages import Codec, Message
@@ -167,10 +166,9 @@ class ClientSession(_Session):
         if decode is None:
             self._greeted(count)
             return []
-        if count <= LONGEST_ARRIVED:
-            arrived = self.codec.read_arrived(self._frames, count)
-            if arrived is not None:
-                return arrived
+        arrived = self.codec.read_arrived(self._frames, count)
+        if arrived is not None:
+            return arrived
         found = self._frames.received(count)
         return [decode(found[0])] if len(found) == 1 else [*map(decode, found)]
 

@@ -27,8 +27,12 @@ MUTATIONS = [
         'cache-not-invalidated',
         'an invalidation reaches the database and not the cache',
         'link.state',
-        '            invalidate(oid, tid)\n        self.database.invalidate(tid, oids)\n',
-        '            pass\n        self.database.invalidate(tid, oids)\n',
+        '            self._invalidate_all(transactions)\n'
+        '        else:\n'
+        '            for tid, oids in transactions:\n'
+        '                for oid in oids:\n'
+        '                    self.cache.invalidate(oid, tid)\n',
+        '            pass\n',
     ),
     Mutation(
         'tid-not-advanced',
@@ -41,8 +45,8 @@ MUTATIONS = [
         'read-ahead-behind-an-invalidation',
         'an invalidation does not reach the records that were sent ahead and wait',
         'link.state',
-        '        self.ahead.forget(oids)  # first, see there\n',
-        '',
+        '                ahead.forget(oids)  # first, see there\n',
+        '                pass\n',
     ),
     Mutation(
         'read-ahead-of-the-past',
