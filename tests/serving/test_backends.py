@@ -1,14 +1,18 @@
 """Each kind of storage is asked in its own way, which is chosen once."""
 
+import os
+
 import pytest
 from ZODB.Connection import TransactionMetaData
 from ZODB.DemoStorage import DemoStorage
 from ZODB.FileStorage import FileStorage
+from ZODB.FileStorage.FileStorage import FileIterator
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import POSKeyError
 from ZODB.tests.hexstorage import HexStorage
 from ZODB.utils import maxtid, p64, z64
 
+from support.history import committed
 from ZEO.net.loop import Loop
 from ZEO.net.system import System
 from ZEO.serving.backends import backend_for
@@ -127,6 +131,34 @@ def test_transactions_are_iterated_from_wherever_a_client_wants(kind, start, loo
     backend = ask(filled(kind()), loop)
     (transaction,) = outcome(backend.iterate(start, None, Reader()), loop)
     assert [record.oid for record in transaction] == [p64(1), p64(2), p64(3)]
+
+
+@pytest.mark.parametrize('ends', ['aborted', 'cut in half', 'written'])
+def test_a_commit_that_ends_while_the_start_is_looked_for_fails_no_iteration(
+    ends, tmp_path, loop, monkeypatch
+):
+    """FileStorage looks from the end of its file, which the loop cuts off then."""
+    storage = FileStorage(str(tmp_path / 'data.fs'))
+    tids = committed(storage, *[[p64(number)] for number in range(30)])
+    transaction = TransactionMetaData()
+    storage.tpc_begin(transaction)
+    storage.store(p64(100), z64, b'x' * 10_000, '', transaction)
+    storage.tpc_vote(transaction)
+    look = FileIterator._skip_to_start
+
+    def look_late(iterator, start):
+        if ends == 'aborted':
+            storage.tpc_abort(transaction)
+        elif ends == 'cut in half':
+            os.truncate(storage._file_name, storage._pos + 100)
+        look(iterator, start)
+
+    monkeypatch.setattr(FileIterator, '_skip_to_start', look_late)
+    backend = ask(storage, loop)
+    found = [each.tid for each in outcome(backend.iterate(tids[3], None, Reader()), loop)]
+    assert found == tids[3:]
+    storage.tpc_abort(transaction)
+    storage.close()
 
 
 class Phase:

@@ -18,6 +18,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.utils import maxtid, p64, u64, z64
 
 from ZEO.ClientStorage import ClientStorage
+from ZEO.serving.filestorage import iterator_from
 from ZEO.StorageServer import StorageServer
 
 #: Seconds after which something hangs.
@@ -146,7 +147,8 @@ class Followed:
             source, target = self.primary.storage, self.follower.storage
             start = p64(u64(target.lastTransaction()) + 1)
             count = 0
-            for record in source.iterator(start):
+            # source.iterator(start) fails while a vote of the primary is aborted
+            for record in iterator_from(source, start, None):
                 self._copy(source, target, record)
                 count += 1
             return count
