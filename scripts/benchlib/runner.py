@@ -20,12 +20,18 @@ from support.processes import Process
 from .catalogue import LIMIT, OURS, PEER, Row
 from .environments import Implementation
 
+#: Lines of what a failed job has printed that are shown: enough for the end of a traceback.
+LAST_LINES = 12
+
 Result = dict[str, Any]
 Results = dict[str, dict[str, list[Result]]]  # job key -> implementation -> one per round
 
 
 def run_job(implementation: Implementation, row: Row, quick: bool) -> Result:
-    """Return the metrics of one run, or {'error': text} or {'skipped': text}; never raises."""
+    """Return the metrics of one run, or {'error': text} or {'skipped': text}; never raises.
+
+    What it has printed last comes with an error, as 'said': a single line may be a mere warning.
+    """
     command = ['-m', 'benchlib.worker', row.job, json.dumps(row.arguments(quick))]
     with tempfile.TemporaryDirectory(prefix='zb', ignore_cleanup_errors=True) as directory:
         process = Process(
@@ -40,10 +46,10 @@ def run_job(implementation: Implementation, row: Row, quick: bool) -> Result:
         finally:
             kill_group(process.pid)
             process.close()
-    if line:
-        return json.loads(line)
-    words = process.errors.seen.strip().splitlines()
-    return {'error': words[-1] if words else f'gave nothing within {row.timeout:g} s'}
+    result = json.loads(line) if line else {'error': f'gave no result; it had {row.timeout:g} s'}
+    if 'error' in result:
+        result['said'] = process.errors.seen.strip().splitlines()[-LAST_LINES:]
+    return result
 
 
 def kill_group(group: int) -> None:
@@ -87,5 +93,5 @@ def run_rounds(
 def _brief(result: Result, row: Row) -> str:
     for problem in ('error', 'skipped'):
         if problem in result:
-            return f'{problem}: {result[problem]}'
+            return '\n    '.join([f'{problem}: {result[problem]}', *result.get('said', ())])
     return f'{result[row.metric]:,.4g} {row.unit}'

@@ -168,14 +168,25 @@ def test_a_failing_job_gives_its_error_and_leaves_no_process(groups, tmp_path):
     result = runner.run_job(Implementation(sys.executable, (str(tmp_path),)), row(), False)
     assert 'the server did not start' in result['error']
     assert 'broken on purpose' in result['error']
+    assert result['said'][-1].endswith(result['error'])  # the end of the traceback
     expect_none_living(groups)
 
 
 def test_a_job_that_takes_too_long_is_ended(groups):
     slow = row(parameters={'seconds': 3600}, timeout=0.5)
     result = runner.run_job(Implementation(sys.executable, (SOURCE,)), slow, False)
-    assert result['error']
+    assert result['error'] == 'gave no result; it had 0.5 s'
     expect_none_living(groups)
+
+
+def test_a_job_that_dies_shows_the_last_lines_that_it_printed(tmp_path):
+    program = tmp_path / 'python'
+    program.write_text('#!/bin/sh\necho a warning >&2; echo why >&2; echo and how >&2; exit 1\n')
+    program.chmod(0o755)
+    said, rows, results = [], [row()], {}
+    both = Implementation(str(program)), Implementation(str(program))
+    runner.run_rounds(rows, *both, 1, False, results, said.append)
+    assert said[0].splitlines()[1:] == ['    a warning', '    why', '    and how']
 
 
 def test_a_job_ends_when_its_driver_is_gone(tmp_path):
