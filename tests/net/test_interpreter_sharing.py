@@ -1,4 +1,4 @@
-"""The loop's thread has the interpreter when it needs it, and everything is as usual when nobody
+"""The loop's thread has the interpreter when it needs it, and everything is as usual when nothing
 else works any more.
 """
 
@@ -9,8 +9,10 @@ import threading
 import pytest
 
 from ZEO.net import green
-from ZEO.net.interpreter_sharing import GIVE_WAY, NICER, InterpreterSharing
-from ZEO.net.system import REAL, System
+from ZEO.net.interpreter_sharing import NICER, InterpreterSharing
+from ZEO.net.loop import Loop
+from ZEO.net.system import GIVE_WAY, REAL, System
+from ZEO.serving.later import Workers
 
 linux = pytest.mark.skipif(sys.platform != 'linux', reason='only Linux confines single threads')
 
@@ -19,13 +21,15 @@ class Fake(System):
     """Notes what is set."""
 
     def __init__(self):
-        self.interval = 5.0
+        self.quick = 0
         self.processors_now = {0, 1, 2}
         self.nicer = 0
 
-    def switch_threads_every(self, seconds):
-        before, self.interval = self.interval, seconds
-        return before
+    def begin_quick_switches(self):
+        self.quick += 1
+
+    def end_quick_switches(self):
+        self.quick -= 1
 
     def processor(self):
         return {2}
@@ -47,11 +51,11 @@ def test_in_whatever_order_threads_end_the_last_one_leaves_everything_as_it_was(
     sharing = InterpreterSharing(system)
     for computes in kinds:
         sharing.begin(computes)
-    assert (system.interval, system.processors_now, sharing.threads) == (GIVE_WAY, {2}, 3)
+    assert (system.quick, system.processors_now, sharing.threads) == (1, {2}, 3)
     for index in order:
-        assert system.interval == GIVE_WAY
+        assert system.quick == 1
         sharing.end(kinds[index])
-    assert (system.interval, system.processors_now, sharing.threads) == (5.0, {0, 1, 2}, 0)
+    assert (system.quick, system.processors_now, sharing.threads) == (0, {0, 1, 2}, 0)
 
 
 def test_the_loop_is_not_confined_for_threads_that_wait():
@@ -118,3 +122,66 @@ def test_where_the_processor_is_not_known_nothing_is_confined(monkeypatch):
     sharing.enter(False)
     sharing.end(True)
     assert sharing.threads == 0
+
+
+@pytest.fixture
+def usual():
+    """The interval of switches before a test, which its end brings back."""
+    before = sys.getswitchinterval()
+    yield before
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.parametrize('first', [0, 1])
+def test_several_loops_of_a_process_switch_as_before_when_the_last_has_ended(first, usual):
+    both = InterpreterSharing(REAL), InterpreterSharing(REAL)
+    for sharing in both:
+        sharing.begin(False)
+    for sharing in both[first], both[not first]:
+        assert sys.getswitchinterval() == pytest.approx(GIVE_WAY, rel=0.02)
+        sharing.end(False)
+    assert sys.getswitchinterval() == usual
+
+
+@pytest.mark.parametrize('interval', [0.001, 0.0003, 0.000007])
+def test_the_interval_of_a_program_comes_back_to_the_microsecond(interval, usual):
+    sys.setswitchinterval(interval)
+    before = sys.getswitchinterval()
+    for _ in range(5):
+        sharing = InterpreterSharing(REAL)
+        sharing.begin(False)
+        sharing.end(False)
+    assert sys.getswitchinterval() == before
+
+
+def test_an_interval_that_a_program_sets_meanwhile_stays(usual):
+    sharing = InterpreterSharing(REAL)
+    sharing.begin(False)
+    sys.setswitchinterval(0.001)
+    sharing.end(False)
+    assert sys.getswitchinterval() == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize('computes', [False, True])
+def test_a_loop_that_ends_before_its_workers_leaves_everything_as_it_was(computes, usual):
+    go, confined = threading.Event(), os.sched_getaffinity(0)
+    loop = Loop()
+    Workers(loop, computing=computes).run(lambda: go.wait(20))
+    loop.stop()
+    loop.run()
+    loop.close()
+    try:
+        assert (sys.getswitchinterval(), os.sched_getaffinity(0)) == (usual, confined)
+    finally:
+        go.set()
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='forks')
+def test_a_forked_child_switches_as_usual(usual):
+    sharing = InterpreterSharing(REAL)
+    sharing.begin(False)
+    child = os.fork()
+    if not child:
+        os._exit(int(sys.getswitchinterval() != usual))
+    sharing.end(False)
+    assert os.waitpid(child, 0)[1] == 0

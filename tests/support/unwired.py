@@ -54,8 +54,10 @@ class HeldThreads(Clock):
     def lower_priority(self, by: int) -> None:
         """Change nothing."""
 
-    def switch_threads_every(self, seconds: float) -> float:
-        return seconds
+    def begin_quick_switches(self) -> None:
+        """Change nothing."""
+
+    end_quick_switches = begin_quick_switches
 
 
 class Stream:

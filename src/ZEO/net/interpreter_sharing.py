@@ -1,8 +1,8 @@
 """How the loop's thread and worker threads share the interpreter.
 
 Enters: the start and end of each worker, and whether it computes. Leaves: settings that give the
-loop the interpreter when it needs it, and the usual ones when no worker runs any more. Fails:
-never; what the system does not allow is left as it is.
+loop the interpreter when it needs it, and the usual ones when no worker runs any more, or the loop
+has ended. Fails: never; what the system does not allow is left as it is.
 
 Work such as a pack releases the interpreter only for moments, to read a file. A loop that is woken
 by that on another processor comes too late, again and again, for up to 100 ms. On the same
@@ -14,11 +14,6 @@ from __future__ import annotations
 
 from ZEO.net.system import System
 
-#: Seconds after which a thread that computes gives way to the loop. The loop releases the
-#: interpreter at each of the half a dozen system calls of a load; with Python's 5 ms a pack would
-#: add 30 ms to a load.
-GIVE_WAY = 0.0002
-
 #: How much is added to the nice value of a thread that computes. On a processor that others want
 #: it still gets a third of what they get.
 NICER = 5
@@ -27,14 +22,13 @@ NICER = 5
 class InterpreterSharing:
     """Counts the workers, and changes settings for the first and after the last.
 
-    Called in the loop's thread, but for :meth:`enter`.
+    Called in the loop's thread, but for :meth:`enter` and :meth:`close`.
     """
 
     def __init__(self, system: System) -> None:
         self._system = system
         self.threads = 0  # workers that run
-        # seconds between switches of threads when there are none
-        self._usual_interval = 0.0
+        self._is_quick = False  # whether threads switch often for this loop
         self._computing = 0  # workers that compute
         self._processor: set[int] | None = None  # where they and the loop run
         # where the loop runs otherwise; None: it was not confined
@@ -43,7 +37,8 @@ class InterpreterSharing:
     def begin(self, computes: bool) -> None:
         """Note that a worker is about to start."""
         if self.threads == 0:
-            self._usual_interval = self._system.switch_threads_every(GIVE_WAY)
+            self._is_quick = True
+            self._system.begin_quick_switches()
         self.threads += 1
         if computes:
             if self._computing == 0:
@@ -63,9 +58,23 @@ class InterpreterSharing:
         """Note that a worker has ended."""
         self.threads -= 1
         if self.threads == 0:
-            self._system.switch_threads_every(self._usual_interval)
+            self.close()
         if computes:
             self._computing -= 1
             if self._computing == 0:
-                self._system.run_on(self._usual_processors)
-                self._processor = self._usual_processors = None
+                self._run_anywhere()
+
+    def leave(self) -> None:
+        """The loop ends, and its thread goes on with something else; workers may still run."""
+        self._run_anywhere()
+        self.close()
+
+    def close(self) -> None:
+        """Have threads switch as usual, as far as this loop wants; from any thread."""
+        if self._is_quick:
+            self._is_quick = False
+            self._system.end_quick_switches()
+
+    def _run_anywhere(self) -> None:
+        self._system.run_on(self._usual_processors)
+        self._processor = self._usual_processors = None

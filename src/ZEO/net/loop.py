@@ -227,6 +227,7 @@ class Loop:
         finally:
             self._running = False
             self._longest = None
+            self.sharing.leave()
 
     def run_once(self, timeout: float | None) -> None:
         """Wait for something to do, and do it.
@@ -290,6 +291,7 @@ class Loop:
 
     def close(self) -> None:
         """Free the loop's own files; the files that it watched stay open."""
+        self.sharing.close()
         self._poller.close()
         self._bell.close()
         self._ringer.close()
