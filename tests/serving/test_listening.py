@@ -5,8 +5,11 @@ import os
 import socket
 
 import pytest
+from ZODB.utils import z64
 
+from ZEO.net.loop import Loop as EventLoop
 from ZEO.serving.backends import listen
+from ZEO.serving.backends.follow import Follower
 
 
 class Connection:
@@ -91,5 +94,34 @@ def test_what_cannot_be_watched_is_closed_and_tried_again(monkeypatch, failing):
     loop.time += listen.AGAIN
     listener.listen()
     assert listener.is_listening and len(loop.watched) == 1
-    loop.watched[0].close()
-    adapter.connections[1].close()
+    listener.close()
+
+
+class Nothing:
+    """A database in which nothing changes; and what follows it."""
+
+    def after(self, last):
+        return []
+
+    def close(self):
+        """There is nothing to close."""
+
+
+@pytest.mark.parametrize('is_watched', [True, False])
+def test_a_follower_that_ends_closes_what_it_has_listened_with(is_watched):
+    adapter, ready = Adapter(), Loop()
+    listener = listen.Listener('1', adapter, ready, lambda: None)
+    listener.listen()
+    (connection,), (file,) = adapter.connections, ready.watched
+    if not is_watched:  # the loop has ended before it was
+        file.close()
+        listener._file = None
+    loop = EventLoop()
+    follower = Follower('1', Nothing(), loop, Nothing(), 0.01, z64, listener)
+    follower.start()
+    follower.close(20)
+    loop.close()
+    assert connection.closed and not listener.is_listening
+    if is_watched:
+        with pytest.raises(OSError, match='Bad file descriptor'):
+            os.fstat(file.fileno())

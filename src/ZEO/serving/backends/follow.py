@@ -124,7 +124,7 @@ class Follower:
         while True:
             requests = self._wait()
             if requests is None:
-                self._changes.close()
+                self._end()
                 return
             self._asked_at = began = self._loop.system.now()
             try:
@@ -134,6 +134,13 @@ class Follower:
             except BaseException as error:
                 self._loop.from_thread(partial(self._failed, requests, error))
             self._asked_at = None
+
+    def _end(self) -> None:
+        try:
+            self._changes.close()
+        finally:
+            if self._listener is not None:
+                self._listener.close()
 
     def _wait(self) -> list[Met] | None:
         """Return what is wanted, perhaps nothing, when it is time to poll; None at the end."""

@@ -61,6 +61,7 @@ class Listener:
         self._loop = loop
         self._heard = heard
         self._connection: Any = None
+        self._file: _File | None = None  # by which the loop watches it
         self._not_before = 0.0  # the next attempt
         self._warned = False
 
@@ -92,8 +93,16 @@ class Listener:
             self._give_up(connection)
             raise
 
+    def close(self) -> None:
+        """Listen no more; in the follower's thread, when the loop has ended."""
+        if self._connection is not None:
+            self._give_up(self._connection)
+
     def _give_up(self, connection: Any) -> None:
         self._connection = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
         connection.close()
 
     def _opened(self) -> Any:
@@ -118,13 +127,10 @@ class Listener:
     # In the loop's thread.
 
     def _watch(self, connection: Any) -> None:
-        file = None
         try:
-            file = _File(os.dup(connection.fileno()))
+            self._file = file = _File(os.dup(connection.fileno()))
             self._loop.add(file, READ, lambda events: self._ready(connection, file))
         except BaseException:  # no descriptor or memory is left: later, and until then it is polled
-            if file is not None:
-                file.close()
             self._give_up(connection)
             raise
         self._warned = False
@@ -135,7 +141,6 @@ class Listener:
             connection.poll()
         except Exception:  # the connection is lost, as polls will say if others are
             self._loop.remove(file)
-            file.close()
             self._give_up(connection)
         else:
             if not connection.notifies:
