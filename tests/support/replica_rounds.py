@@ -99,27 +99,24 @@ class Rounds:
         """Commit, undo, store blobs, over a server that comes and goes."""
         chooser = random.Random(seed)
         while not self.ended.is_set():
-            try:
-                cache = tempfile.mkdtemp(dir=self.directory)
-                storage = ClientStorage(
-                    self.primary_address,
-                    blob_dir=cache,
-                    wait_timeout=5,
-                    timeout=20,
-                    max_disconnect_poll=0.1,
-                )
+            with contextlib.suppress(Exception), contextlib.closing(self.opened()) as storage:
                 db = ZODB.DB(storage)
-            except Exception:
-                continue
-            with contextlib.suppress(Exception):
                 while not self.ended.is_set():
                     self.write_on.wait(LONG)
                     try:
                         self.write_one(db, chooser)
                     except Exception:  # a conflict, a lost connection: what is done is done
                         transaction.abort()
-            with contextlib.suppress(Exception):
-                db.close()
+
+    def opened(self) -> ClientStorage:
+        """Return a client of the primary, with a blob cache of its own."""
+        return ClientStorage(
+            self.primary_address,
+            blob_dir=tempfile.mkdtemp(dir=self.directory),
+            wait_timeout=5,
+            timeout=20,
+            max_disconnect_poll=0.1,
+        )
 
     def write_one(self, db: ZODB.DB, chooser: random.Random) -> None:
         what = chooser.random()
@@ -351,9 +348,13 @@ class Rounds:
     def close(self) -> None:
         """End everything."""
         self.ended.set()
+        self.write_on.set()
         for which in list(self.pids):
             with contextlib.suppress(ProcessLookupError):
                 self.kill(which)
+        for writer in self.writers:
+            if writer.ident is not None:
+                writer.join(LONG)
         self.link.close()
         self.forks.close()
 

@@ -203,7 +203,8 @@ class ScriptedServer:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(path)
         self._listener.listen(10)
-        self._accepted: queue.SimpleQueue[ServedClient] = queue.SimpleQueue()
+        # None: the server is closed
+        self._accepted: queue.SimpleQueue[ServedClient | None] = queue.SimpleQueue()
         self._clients: list[ServedClient] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -224,6 +225,9 @@ class ScriptedServer:
             client = self._accepted.get(timeout=PATIENCE)
         except queue.Empty:
             raise Unexpected('nobody has connected') from None
+        if client is None:
+            self._accepted.put(None)  # for the others that wait
+            raise Unexpected('the server was closed')
         if greeted and client.frame() != self._protocol:
             raise Unexpected('the client did not greet')
         return client
@@ -235,6 +239,7 @@ class ScriptedServer:
         except OSError:
             pass
         self._listener.close()
+        self._accepted.put(None)
         for client in self._clients:
             client.close()
 
