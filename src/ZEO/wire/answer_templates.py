@@ -50,7 +50,7 @@ _invalidation_in = re.compile(rb'(.{4})' + _INVALIDATION.pattern, re.DOTALL).mat
 #: Frames: an answer, mostly alone; with sizes in front of it, as a server sends them for a commit.
 _ARRIVED = re.compile(
     rb'(?:(.{4})' + _INFO.pattern + rb')?(.{4})' + _REPLY.pattern, re.DOTALL
-).fullmatch
+).match
 
 _REPLY_TID = b'\x80\x03(%bK\0X\6\0\0\0.replyC\x08%bt.'
 _REPLY_NOTHING = b'\x80\x03(%bK\0X\6\0\0\0.replyNt.'
@@ -167,50 +167,66 @@ def _sizes(
 
 
 def read_arrived(frames: FrameReader, count: int) -> list[tuple[int, int, str, Any]] | None:
-    """Return the messages where all that has come is invalidations, an answer, or sizes and an
-    answer, in this order; see :func:`ZEO.wire.templates.read_loaded_frame`.
+    """Return the messages where all that has come is invalidations, and answers, some behind sizes;
+    see :func:`ZEO.wire.templates.read_loaded_frame`.
 
-    Invalidations are one message, with :class:`Invalidations`.
+    Invalidations in a row are one message, with :class:`Invalidations`.
     """
     if frames.rest or frames.large is not None:
         return None
     scratch = frames.scratch
-    found = _invalidation_in(scratch, 0, count)
-    if found is None:
-        return _read_end(scratch, 0, count)
-    start, transactions = 0, Invalidations()
-    while found is not None:
-        size, tid, oid, several = found.groups()
-        end = found.end()
-        if _number(size, 'big') != end - start - 4:
+    found = _ARRIVED(scratch, 0, count)
+    if found is not None and found.end() == count:  # as mostly where others do not commit
+        return _end(found)
+    return _read_several(scratch, count)
+
+
+def _read_several(scratch: memoryview, count: int) -> list[tuple[int, int, str, Any]] | None:
+    messages: list[tuple[int, int, str, Any]] = []
+    start = 0
+    while start < count:
+        found = _ARRIVED(scratch, start, count)
+        if found is not None:
+            arrived = _end(found)
+            if arrived is None:
+                return None
+            messages += arrived
+            start = found.end()
+            continue
+        transactions, end = _read_invalidations(scratch, start, count)
+        if not transactions:
             return None
-        transactions.append((tid, [oid] if several is None else _oids(several)))
+        messages.append((0, True, 'invalidateTransaction', transactions))
         start = end
-        found = _invalidation_in(scratch, start, count)
-    end_of_it = _read_end(scratch, start, count) if start < count else []
-    if end_of_it is None:
-        return None
-    return [(0, True, 'invalidateTransaction', transactions), *end_of_it]
+    return messages
 
 
-def _read_end(
-    scratch: memoryview, start: int, count: int
-) -> list[tuple[int, int, str, Any]] | None:
-    """Return an answer, maybe behind sizes, if that is all that has come from `start` on."""
-    found = _ARRIVED(scratch, start, count)
-    if found is None:
-        return None
+def _end(found: re.Match[bytes]) -> list[tuple[int, int, str, Any]] | None:
+    """Return an answer, maybe behind sizes; None if its frames have other sizes."""
     info_size, *sizes, size, byte, short, long, tid, no_oids = found.groups()
-    answer_start = start if info_size is None else found.start(10)
-    if _number(size, 'big') != count - answer_start - 4:
+    start = found.start(10)
+    if _number(size, 'big') != found.end() - start - 4:
         return None
     result = tid if no_oids is None else []
     answer = _number(byte or short or long, 'little'), 0, '.reply', result
     if info_size is None:
         return [answer]
-    if _number(info_size, 'big') != answer_start - start - 4:
+    if _number(info_size, 'big') != start - found.start() - 4:
         return None
     return [_sizes(*sizes), answer]
+
+
+def _read_invalidations(scratch: memoryview, start: int, count: int) -> tuple[Invalidations, int]:
+    """Return what transactions have changed from `start` on, and where that ends."""
+    transactions = Invalidations()
+    while (found := _invalidation_in(scratch, start, count)) is not None:
+        size, tid, oid, several = found.groups()
+        end = found.end()
+        if _number(size, 'big') != end - start - 4:
+            break
+        transactions.append((tid, [oid] if several is None else _oids(several)))
+        start = end
+    return transactions, start
 
 
 def read_invalidation(message: bytes | bytearray) -> tuple[int, bool, str, Any] | None:
