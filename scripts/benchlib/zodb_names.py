@@ -13,17 +13,19 @@ try:
     from persistent.mapping import PersistentMapping
     from ZODB.Connection import TransactionMetaData
     from ZODB.FileStorage import FileStorage
+    from ZODB.MappingStorage import MappingStorage
     from ZODB.POSException import ConflictError
     from ZODB.serialize import referencesf
     from ZODB.utils import p64, u64, z64
 except ModuleNotFoundError:
     transaction = ZODB = OOBTree = PersistentMapping = TransactionMetaData = None
-    FileStorage = ConflictError = referencesf = p64 = u64 = z64 = None
+    FileStorage = MappingStorage = ConflictError = referencesf = p64 = u64 = z64 = None
 
 __all__ = [
     'ZODB',
     'ConflictError',
     'FileStorage',
+    'MappingStorage',
     'OOBTree',
     'PersistentMapping',
     'TransactionMetaData',

@@ -15,6 +15,7 @@ from .zodb_names import (
     ZODB,
     ConflictError,
     FileStorage,
+    MappingStorage,
     OOBTree,
     PersistentMapping,
     referencesf,
@@ -31,15 +32,27 @@ HOT_KEYS = 20  # what is written is one of these, so that conflicts do occur
 def make_tree(keys: int, revisions: int = 1) -> None:
     """Make a FileStorage with a BTree of `keys` mappings of about 1 KB, written so many times."""
     database = ZODB.DB(FileStorage(DATA_FILE, create=True))
-    with database.transaction() as connection:
-        connection.root.tree = tree = OOBTree()
-        for key in range(keys):
-            tree[key] = PersistentMapping(text='x' * 900, version=0)
+    _fill(database, keys)
     for revision in range(1, revisions):
         with database.transaction() as connection:
             for value in connection.root.tree.values():
                 value['version'] = revision
     database.close()
+
+
+def _fill(database: Any, keys: int) -> None:
+    with database.transaction() as connection:
+        connection.root.tree = tree = OOBTree()
+        for key in range(keys):
+            tree[key] = PersistentMapping(text='x' * 900, version=0)
+
+
+@role
+def bare_mixer(stage: Stage, address: Address, keys: int, seconds: float, seed: int) -> None:
+    """Child: the transactions of :func:`mixer`, on a storage in its own memory."""
+    database = ZODB.DB(MappingStorage(), cache_size=400)
+    _fill(database, keys)
+    _work(stage, database, keys, seconds, seed)
 
 
 @role
@@ -53,13 +66,19 @@ def mixer(
 
     warm: ZEO's client cache has room for all objects, and has them before the work begins.
     """
-    choose = random.Random(seed)
     storage = open_client(address, cache_size=100_000_000) if warm else open_client(address)
     database = ZODB.DB(storage, cache_size=400)
-    connection = database.open()
     if warm:
-        expect('mappings', sum(1 for value in connection.root.tree.values() if value['text']), keys)
-        connection.cacheMinimize()
+        with database.transaction() as connection:
+            values = connection.root.tree.values()
+            expect('mappings', sum(1 for value in values if value['text']), keys)
+            connection.cacheMinimize()
+    _work(stage, database, keys, seconds, seed)
+
+
+def _work(stage: Stage, database: Any, keys: int, seconds: float, seed: int) -> None:
+    choose = random.Random(seed)
+    connection = database.open()
     meter, done, retries = Meter(), 0, 0
     stage.ready()
     with meter:
@@ -90,11 +109,37 @@ def _one_transaction(connection: Any, choose: random.Random, keys: int) -> None:
 
 @workload(
     Row(
+        'bare-mix',
+        'limit: the same in-process, objects in memory',
+        {'processes': 2, 'keys': 20_000, 'seconds': 2.0},
+        {'keys': 500, 'seconds': 0.2},
+        limit=True,
+    )
+)
+def mix_in_process(processes: int, keys: int, seconds: float) -> Metrics:
+    """The transactions of the mix, each process with a storage in its own memory: what ZODB itself
+    takes. No server can be faster.
+    """
+    make_tree(keys)
+    parameters = [{'keys': keys, 'seconds': seconds, 'seed': seed} for seed in range(processes)]
+    with Crew('bare_mixer', '', parameters) as crew:
+        meter = Meter()
+        with meter:
+            crew.go()
+            results = crew.results()
+    count = sum(result['count'] for result in results)
+    metrics = meter.per_operation(count)
+    metrics['client_us'] = sum(result['client'] for result in results) / count * 1e6
+    return metrics
+
+
+@workload(
+    Row(
         'mix',
         'ZODB mix, 2 processes, transactions',
         {'processes': 2, 'keys': 20_000, 'seconds': 2.0},
         {'keys': 500, 'seconds': 0.2},
-        targets=(Target(3),),
+        targets=(Target(4),),
     ),
     Row(
         'mix-retries',
