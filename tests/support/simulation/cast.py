@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from ZODB.FileStorage.FileStorage import CorruptedError, CorruptedTransactionError
+from ZODB.POSException import StorageSystemError
 from ZODB.utils import p64, u64, z64
 
 from support.simulation import objects
@@ -218,8 +219,15 @@ class Cast:
             self.counts['cut off'] += 1
             self.world.note('cut off', name, repr(error))
             self.world.later(0.0, self._start_again, process, name)
-        except (ClientStorageError, OSError, MemoryError, RuntimeError) as error:
-            # also a server behind another one whose cache file cannot be opened
+        except (
+            ClientStorageError,
+            OSError,
+            MemoryError,
+            RuntimeError,
+            StorageSystemError,
+        ) as error:
+            # also a server behind another one whose cache file cannot be opened, and one that cannot
+            # keep the damaged end of its file, on a full disk
             may_fail = 'faults' in self._reasons or self.faults.counts.get('database')
             if not may_fail and not isinstance(error, ClientDisconnected):
                 raise
