@@ -51,6 +51,11 @@ WORK, END = 3000.0, 3000.0
 STEPS = 400_000
 
 
+#: What a fault does to a server that starts. One that is behind another one may not be able to open
+#: its cache file; on a full disk FileStorage cannot keep the damaged end of its own.
+_AT_THE_START = (ClientStorageError, OSError, MemoryError, RuntimeError, StorageSystemError)
+
+
 class Cast:
     """All processes of one history, and what they share."""
 
@@ -219,15 +224,7 @@ class Cast:
             self.counts['cut off'] += 1
             self.world.note('cut off', name, repr(error))
             self.world.later(0.0, self._start_again, process, name)
-        except (
-            ClientStorageError,
-            OSError,
-            MemoryError,
-            RuntimeError,
-            StorageSystemError,
-        ) as error:
-            # also a server behind another one whose cache file cannot be opened, and one that cannot
-            # keep the damaged end of its file, on a full disk
+        except _AT_THE_START as error:
             may_fail = 'faults' in self._reasons or self.faults.counts.get('database')
             if not may_fail and not isinstance(error, ClientDisconnected):
                 raise
