@@ -154,7 +154,7 @@ class StorageServer:
         if secrets is not None:
             self._service.passwords = Passwords(secrets, Attempts(system.now), self._loop)
         self._open(addr, unix_access)
-        self._monitor.listen(monitors, unix_access)
+        self.monitor.listen(monitors, unix_access)
 
     def _host(self, options: ServingOptions, access: Access | None, ssl: Any) -> None:
         """Make what serves each storage, and what all connections share."""
@@ -169,7 +169,7 @@ class StorageServer:
             hosted.stats.denied = self._service.denied
         self._reception = Reception(self._service, self.limits, self._protocol, ssl)
         self._peers = self._reception.peers
-        self._monitor = Monitor(
+        self.monitor = Monitor(
             self._service, self._reception, lambda: self.is_stopping or self._closed
         )
 
@@ -192,7 +192,7 @@ class StorageServer:
     @property
     def monitor_addresses(self) -> list[Address]:
         """Where it answers over HTTP, for monitoring."""
-        return self._monitor.addresses
+        return self.monitor.addresses
 
     def serve_forever(self) -> None:
         """Serve until :meth:`stop`."""
@@ -305,7 +305,7 @@ class StorageServer:
         if self._thread != self._loop.system.this_thread():
             self._ended.wait(60)
         self._stop_listening()
-        self._monitor.close()
+        self.monitor.close()
         for peer in list(self._peers):
             peer.close('the server stops')
         self._loop.close()

@@ -18,6 +18,7 @@ from ZEO.commands.pid_file import PidFile
 from ZEO.commands.process_log import log_start
 from ZEO.commands.profiling import check_profile, profiled
 from ZEO.commands.signals import Handler, Signals
+from ZEO.commands.standstill import Standstill
 from ZEO.commands.watching import Watching
 from ZEO.config.server import STOP_TIME, check_addresses, listen
 from ZEO.config.storages import close_all
@@ -160,7 +161,8 @@ class ServerProcess(ABC):
             log.info('serving storage %s: %s %s', name, type(storage).__name__, storage.getName())
         self._signals.watch(server)
         server.post(Watching(server, self.supervisor).begin)
-        with profiled(self.options.profile), _here_to_stay():
+        noticed = Standstill(server, self.supervisor).noticed()
+        with profiled(self.options.profile), _here_to_stay(), noticed:
             server.serve_forever()
         self.supervisor.send('STOPPING=1', 'STATUS=closing storages')
         log.info('stopped by %s', self._signals.stopped_by or 'the program')

@@ -66,6 +66,15 @@ class Acceptor:
                 # the directory is gone, or may not be written to
                 unix_sockets.remove(self.address, self._file)
 
+    def take(self) -> socket.socket | None:
+        """Return a connection that waits; None where there is none, or it cannot be accepted. In
+        another thread, while the loop stands still.
+        """
+        try:
+            return self._listener.accept()[0]
+        except OSError:
+            return None
+
     def _on_ready(self, events: int) -> None:
         try:
             self._accept_all()

@@ -206,6 +206,18 @@ class System:
         """
         return not green.are_threads_green() and thread not in sys._current_frames()
 
+    def calls_of(self, thread: int) -> list[tuple[str, str]]:
+        """Return the functions that the thread with this number is in, the innermost first: the
+        name of each, and file and line.
+        """
+        found, frame = [], sys._current_frames().get(thread)
+        while frame is not None:
+            code = frame.f_code
+            file = '/'.join(code.co_filename.split(os.sep)[-2:])
+            found.append((code.co_name, f'{file}:{frame.f_lineno}'))
+            frame = frame.f_back
+        return found
+
     def thread_numbers(self) -> Callable[[], int]:
         """Return the function that :meth:`this_thread` calls, for callers on a hot path; gevent may
         replace it later.

@@ -31,6 +31,7 @@ from ZEO.serving.monitor.connection import Answering, Connection
 from ZEO.serving.monitor.health import problems_of
 from ZEO.serving.monitor.history import History
 from ZEO.serving.monitor.requests import Request, Requests
+from ZEO.serving.monitor.standing_in import answer_once
 from ZEO.serving.monitor.watched import Viewer, Watched
 from ZEO.serving.peer import Service
 from ZEO.serving.reception import Reception
@@ -39,6 +40,9 @@ log = logging.getLogger('ZEO.StorageServer')
 
 #: Bytes that may wait for one client before its next request is answered, and for all of them.
 _OUTPUT, _SHARED_OUTPUT = 64 * 1024, 16 * 2**20
+
+#: Connections of one address that another thread answers before it looks at the loop again.
+_AT_ONCE = 16
 
 _SINCE = re.compile(r'since=(\d{1,15})', re.ASCII)
 
@@ -123,6 +127,15 @@ class Monitor:
             connection.channel.close('the server stops')
         if self._acceptors:
             self._server.history.stop()
+
+    def stand_in(self, problem: str) -> None:
+        """Answer whoever asks now, in another thread while the loop stands still: with this."""
+        for acceptor in tuple(self._acceptors):
+            for _ in range(_AT_ONCE):
+                stream = acceptor.take()
+                if stream is None:
+                    break
+                answer_once(stream, problem, self._loop.system)
 
     def _accepted(self, is_local: bool, stream: Any, where: object) -> None:
         if len(self._connections) >= self._limits.monitor_connections:
