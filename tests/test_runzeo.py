@@ -465,7 +465,7 @@ def test_an_address_that_may_be_there_later(serve, tmp_path, address, words):
     assert words in refusal(
         serve(f'<zeo>\naddress {address}\n</zeo>\n<filestorage>\npath Data.fs\n</filestorage>'), 1
     )
-    assert not (tmp_path / 'Data.fs').exists()  # which was not opened in vain
+    assert not (tmp_path / 'Data.fs').exists()  # it was not opened for nothing
 
 
 def test_an_upstream_server_that_is_not_up(serve, tmp_path):

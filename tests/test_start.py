@@ -279,7 +279,7 @@ class TestRefusals:
     @pytest.mark.parametrize('place', ['nosuchhost.invalid', '192.0.2.77'])
     def test_an_address_that_may_be_there_later(self, refusal, tmp_path, place):
         assert f'cannot listen on {place}:9' in refusal('-p', '9', '-h', place, status=1)
-        assert not (tmp_path / 'Data.fs').exists()  # which was not opened in vain
+        assert not (tmp_path / 'Data.fs').exists()  # it was not opened for nothing
 
     def test_a_socket_in_a_directory_that_may_be_there_later(self, refusal):
         assert 'No such file or directory' in refusal('-U', 'run/zeo.sock', status=1)

@@ -1,7 +1,7 @@
 """A file that arrives in chunks, such as a blob that a client sends or fetches.
 
 Enters: chunks, in order. Leaves: the path of the whole file, in the directory where a rename puts
-it into its place. Fails: never at once; an OSError of the disk is kept in `error` for whoever uses
+it into its place. Fails: never at once; an OSError of the disk is kept in `error` for what uses
 the file, since the code that brings the chunks can do nothing about it.
 """
 

@@ -405,7 +405,7 @@ def references(storage, oid):
     return likely_references(storage.load(oid)[0])
 
 
-def test_a_record_that_is_used_late_was_not_sent_in_vain():
+def test_a_record_that_is_used_late_was_not_wasted():
     figures = Figures()
     window = Window(figures)
     window.sent(p64(1), 100, None)

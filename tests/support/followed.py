@@ -84,7 +84,7 @@ class Server:
         self.in_loop(lambda: self.hosted.peers.close_all('a test'))
 
     def stop_writing(self) -> None:
-        """Take no writes any more; clients that write come again in vain."""
+        """Take no writes any more; clients that write connect again, and cannot write."""
 
         def stop() -> None:
             self.hosted.read_only = True

@@ -4,7 +4,7 @@ Enters: a file that was not closed, or whose saved index is damaged. Leaves: an 
 records that are whole; all else in the file is a gap. Fails: OSError when the file cannot be read
 or written.
 
-A process that was killed leaves a file whose parts agree, but for the saved index (see
+A process that was killed leaves a file whose parts agree, except for the saved index (see
 `cache.revisions`); a machine that went down does not, and such a file is not used at all
 (`cache.opening.check_usable`).
 """

@@ -67,7 +67,7 @@ class MainRing(Ring):
         self.is_alone, self._proven_share = True, -1.0
 
     def makes_way(self, length: int) -> bool:
-        """Return whether there is a gap of so many units, or what the hand meets was not used.
+        """Return whether there is a gap of this many units, or what the hand meets was not used.
 
         A record that was used slides down to the hand, at the cost of its uses.
 

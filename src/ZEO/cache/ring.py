@@ -81,7 +81,7 @@ class Ring:
         return self.end - self.start
 
     def holds(self, length: int) -> bool:
-        """Return whether a record of so many units may be placed here."""
+        """Return whether a record of this many units may be placed here."""
         return length * 2 <= self.size
 
     def has_old(self) -> bool:

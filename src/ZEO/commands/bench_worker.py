@@ -39,7 +39,7 @@ _TRANSACTION = 2**20
 #: Durations that one process reports, evenly taken of all when they are sorted.
 _SAMPLES = 1000
 
-#: Seconds until another client must have been told of a commit.
+#: Seconds until another client must have heard of a commit.
 _TOLD_IN = 20.0
 
 #: Loads from the cache between two looks at the clock, which costs as much as a load.
@@ -198,7 +198,7 @@ class Client:
             told.event.clear()
             last = self._commit([oid], data)
             if not told.event.wait(_TOLD_IN):
-                raise TimeoutError(f'another client was not told of a commit in {_TOLD_IN:g} s')
+                raise TimeoutError(f'another client has not heard of a commit in {_TOLD_IN:g} s')
             durations.append(told.when - last)
         return measured(durations, len(durations), now() - began)
 

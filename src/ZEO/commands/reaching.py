@@ -54,12 +54,12 @@ class Reaching(NamedTuple):
 
     @property
     def of_probe(self) -> dict[str, Any]:
-        """The keyword arguments, but for the time, of functions that ask a server."""
+        """The keyword arguments, except for the time, of functions that ask a server."""
         return {'login': self.user, **self.tls}
 
     @property
     def of_client(self) -> dict[str, Any]:
-        """The keyword arguments, but for the time, of a ClientStorage."""
+        """The keyword arguments, except for the time, of a ClientStorage."""
         ssl, name = self.tls['ssl'], self.tls['server_hostname']
         return {'ssl': ssl, 'ssl_server_hostname': name, **self.login}
 

@@ -76,7 +76,7 @@ class Options:
         return os.environ.get('ZEO_SERVER_PID')
 
     def served_with(self) -> dict[str, Any]:
-        """Return keyword arguments of StorageServer, but for its defaults."""
+        """Return keyword arguments of StorageServer, except for its defaults."""
         given = {'monitor_address': self.monitor, 'read_ahead': self.read_ahead}
         return {name: value for name, value in given.items() if value}
 

@@ -166,7 +166,7 @@ class ConnectRound:
             discard(self._read_only.pop())
         if self._awaited:  # some address may take its whole time to be found dead
             try:
-                self._system.spawn('ZEO connecting in vain', self._discard_late)
+                self._system.spawn('ZEO ending a late connect', self._discard_late)
             except RuntimeError:
                 # no thread can be started: the servers end connections that do not register
                 pass

@@ -72,7 +72,7 @@ class FollowingState(ClientState):
 
     def __init__(self, cache: Cache, system: System = REAL) -> None:
         super().__init__(cache, system)
-        #: The last transaction that this client was told of elsewhere: by the primary. A server
+        #: The last transaction that this client has heard of elsewhere: from the primary. A server
         #: that does not have it is not read from.
         self.needed = z64
         #: The same, for one that could not be waited for: no transaction begins without it.
@@ -97,7 +97,7 @@ class FollowingState(ClientState):
         return self.last_tid is not None and self.last_tid >= tid
 
     def known(self) -> bytes:
-        """Return the last transaction that this client has seen, or was told of."""
+        """Return the last transaction that this client has seen, or has heard of."""
         return max(self.cache.getLastTid() or z64, self.last_tid or z64, self.needed)
 
     def need(self, tid: bytes) -> None:

@@ -6,7 +6,7 @@ what takes longer than the server waits ends with ClientDisconnected.
 
 The order matters: first nothing is begun any more on this connection, then it is seen that no
 transaction is under way; calls are kept from being sent, then it is seen that none waits. So
-whoever comes in between is seen, or sees it himself.
+a call that comes in between is seen, or sees it itself.
 """
 
 from __future__ import annotations

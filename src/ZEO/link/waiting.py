@@ -128,7 +128,7 @@ class SharedWaiting(Waiting):
 class News(Waiting):
     """Something that the server sends without a call, for which a thread waits until some time.
 
-    Whoever applies what it sends says that it has come, by setting `done` and calling `wake`.
+    The thread that applies it says that it has come, by setting `done` and calling `wake`.
 
     :param seconds: until the wait is over in any case.
     """

@@ -26,7 +26,7 @@ LOOKS = 256
 #: interpreter.
 CONTENDED = 20e-6
 
-#: The most waits that sleep at once after looks that were in vain; their cost, spread over these,
+#: The most waits that sleep at once after looks that found nothing; their cost, spread over these,
 #: is next to nothing.
 MOST_RESTED = 63
 

@@ -22,7 +22,7 @@ NICER = 5
 class InterpreterSharing:
     """Counts the workers, and changes settings for the first and after the last.
 
-    Called in the loop's thread, but for :meth:`enter` and :meth:`close`.
+    Called in the loop's thread, except for :meth:`enter` and :meth:`close`.
     """
 
     def __init__(self, system: System) -> None:

@@ -137,7 +137,7 @@ class Primary:
         return self.call('lastTransaction')
 
     def newest(self) -> bytes:
-        """Return the last transaction that it has told of."""
+        """Return the last transaction that it has announced."""
         return max(self.heard.newest, self._client.last_told() or z64)
 
     def is_whole(self) -> bool:

@@ -104,7 +104,7 @@ class FewCallsFileStorage(FileStorage):
             self.is_large, self.written_ahead = False, 0
 
     def _make_room(self, size: int) -> None:
-        """See that so many bytes of the transaction may come: in the file, past the bound."""
+        """See that this many bytes of the transaction may come: in the file, past the bound."""
         collected = self._collected
         if collected is not None and self._tfile is collected:
             end = collected.tell()

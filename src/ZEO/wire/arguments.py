@@ -32,8 +32,8 @@ class Kind(NamedTuple):
 
     accepts: Callable[[Any], bool]
     description: str  # what the argument has to be, for the error's text
-    # a value of one of these types is accepted in any case: but for an id only if it has 8 bytes,
-    # for a count only if it has 64 bits
+    # a value of one of these types is accepted in any case, but an id only if it has 8 bytes,
+    # and a count only if it has 64 bits
     usual: tuple[type, ...] = ()
     is_id: bool = False
     is_count: bool = False

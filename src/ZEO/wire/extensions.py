@@ -74,7 +74,7 @@ MESSAGE_SIZE = 'max-message-size'
 ROLE = 'role'
 REPLICA, PRIMARY = 'replica', 'primary'
 
-#: The same for whether a follower has its primary at hand and all that it has committed, but for
+#: The same for whether a follower has its primary at hand and all that it has committed, except for
 #: the last moments; absent where the server is not a follower.
 FOLLOWS = 'follows'
 

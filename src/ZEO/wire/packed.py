@@ -18,7 +18,7 @@ from ZEO.wire.plain import is_key
 
 _FIXED_TEXT = b'|'.join(re.escape(bytes([0xA0 + size])) + b'.{%d}' % size for size in range(32))
 
-#: Values that are not containers, but for longer texts and bytes; the second pattern below adds
+#: Values that are not containers, except for longer texts and bytes; the second pattern below adds
 #: containers that announce less than sixteen items.
 _SIMPLE = (
     rb'\xc4\x08.{8}',

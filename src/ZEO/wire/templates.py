@@ -47,7 +47,7 @@ _IS_STORE = re.compile(
 )
 _IS_STORE_END = re.compile(rb'(?:K(.)|M(..)|J(...[\0-\x7f]))tt\.', re.DOTALL)
 
-#: How every storeBlobChunk begins and ends, but for the smallest.
+#: How every storeBlobChunk begins and ends, except for the smallest.
 CHUNK = b'\x80\x03(K\0\x88X\x0e\0\0\0storeBlobChunkB'
 _CHUNK_END = b'\x85t.'
 

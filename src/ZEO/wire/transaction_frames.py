@@ -1,4 +1,4 @@
-"""The frames of which a transaction of a client consists, but for its rarer calls.
+"""The frames of which a transaction of a client consists, except for its rarer calls.
 
 Enters: the parts of a message. Leaves: its frame. Fails: never.
 

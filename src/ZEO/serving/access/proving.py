@@ -2,8 +2,9 @@
 
 Enters: the two texts of :mod:`ZEO.wire.scram` that a client sends. Leaves: the two that answer
 them; the user, once its secret is proved. Fails: ProtocolError, which ends the connection, for
-texts that are none and calls in another order; AuthError for a secret that is not proved, whoever
-the user is; ClientDisconnected, after which clients try again, while too much is guessed.
+texts that are none and calls in another order; AuthError for a secret that is not proved, whether
+there is such a user or not; ClientDisconnected, after which clients try again, while too much is
+guessed.
 
 The server only computes a few hashes for a proof: the costly one is the client's.
 """

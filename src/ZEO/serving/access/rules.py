@@ -5,7 +5,7 @@ is about that identity. Fails: ValueError for a line that is not a rule, or name
 that this machine does not have.
 
 Names of users and groups of the machine are looked up when the rules are read, not when a client
-connects: a directory service that does not answer then stops nobody.
+connects: a directory service that does not answer then stops no client.
 """
 
 from __future__ import annotations

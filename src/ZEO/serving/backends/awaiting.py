@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger('ZEO.StorageServer')
 
 #: Seconds that followers may be behind for commits to wait for them again: less than a commit may
-#: wait, so that the next one does not wait in vain.
+#: wait, so that the next one is answered in time.
 CLOSE = 1.0
 
 

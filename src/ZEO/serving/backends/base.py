@@ -77,7 +77,8 @@ class Backend(ABC):
 
     #: Threads for the calls that may wait for a network; None where none of them does.
     waiting_threads: Workers | None = None
-    #: Whether a vote ends in any case: False where another server may be waited for in vain.
+    #: Whether a vote ends in any case: False where it waits for another server, which may never
+    #: answer.
     votes_end = True
 
     #: Extensions of the protocol that this kind of storage does not have.

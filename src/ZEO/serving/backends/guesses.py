@@ -24,7 +24,7 @@ from ZEO.serving.later import Client
 
 
 class Guesses:
-    """Those for all clients; all in the loop's thread, but for the reading itself.
+    """Those for all clients; all in the loop's thread, except for the reading itself.
 
     :param keep: called with an object id and its current record.
     :param batch: bytes that are read for one client at a time.

@@ -5,7 +5,7 @@ loop's thread for each commit, or for several. Fails: never; where it cannot be 
 on as without it.
 
 The trigger is installed by an operator, ``zeo notify``: it changes a table, and is paid for by
-every commit, whoever makes it.
+every commit, also of other programs.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class _Load:
 
 
 class RemoteLoads:
-    """The loads under way from `storage`; all in the loop's thread, but for the reading itself."""
+    """Loads under way from `storage`; all in the loop's thread, except for the reading itself."""
 
     def __init__(self, storage: Any, workers: Workers) -> None:
         self._storage = storage

@@ -1,7 +1,8 @@
 """A storage in this process, which never waits for a network: it is asked in the loop's thread.
 
-Enters: as :class:`~ZEO.serving.backends.base.Backend`. Leaves: results at once, but for what takes
-long or a commit during a pack: those are given to threads. Fails: with what the storage raises.
+Enters: as :class:`~ZEO.serving.backends.base.Backend`. Leaves: results at once, except for
+what takes long or a commit during a pack: those are given to threads. Fails: with what the storage
+raises.
 """
 
 from __future__ import annotations

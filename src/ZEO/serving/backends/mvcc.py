@@ -4,7 +4,7 @@ Enters: as :class:`~ZEO.serving.backends.base.Backend`. Leaves: Laters, and reco
 Fails: with what the storage raises; ClientDisconnected while its database is away.
 
 Each client sees the storage as of the view: what the clients were sent. A follower moves it, in the
-order of the transactions, whoever has committed them; this server's own are answered when it has
+order of the transactions, wherever they were committed; this server's own are answered when it has
 passed them.
 """
 
@@ -159,7 +159,7 @@ class MvccBackend(Backend):
         self._follower.request(lambda error: None)
 
     def _check_database(self) -> None:
-        """Refuse at once what would wait in vain.
+        """Refuse at once what would wait for a database that does not answer.
 
         :raises ClientDisconnected: while the database is away.
         """

@@ -31,7 +31,7 @@ LONGEST = 30.0
 
 
 class Readers:
-    """The threads that load; all in the loop's thread, but for the reading itself.
+    """The threads that load; all in the loop's thread, except for the reading itself.
 
     :param keep: called with an object id and its current record, when that leaves.
     :param ahead: called when the database is seen to be ahead of the view.

@@ -36,7 +36,7 @@ class Waiting:
     """
 
     def __init__(self, seen: bytes) -> None:
-        #: The last transaction that clients may see, but for followers.
+        #: The last transaction that clients other than followers may see.
         self.seen = seen
         self._entries: deque[Unacknowledged] = deque()
         #: Objects that those that wait have changed, and how often; asked by every load.
@@ -49,7 +49,7 @@ class Waiting:
 
     @property
     def last(self) -> bytes:
-        """The last transaction, whoever may see it."""
+        """The last transaction, whether clients may see it or not."""
         return self._entries[-1].tid if self._entries else self.seen
 
     @property

@@ -27,7 +27,7 @@ LONGEST_WAIT = 0.5
 
 
 class Upstream:
-    """What is behind `storage`; all in the loop's thread, but for what the storage calls.
+    """What is behind `storage`; all in the loop's thread, except for what the storage calls.
 
     :param connected: called when there is a new connection, before anything is reported
         that was missed.

@@ -38,7 +38,7 @@ LONGEST_UNDO_ID = 1000
 
 
 class TransactionCalls(Family):
-    """Calls that write, but for those that bring blobs."""
+    """Calls that write, except for those that bring blobs."""
 
     def __init__(self, client: Client, hosted: HostedStorage, loop: Loop) -> None:
         super().__init__(client, hosted, loop)

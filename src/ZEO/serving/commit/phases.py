@@ -197,7 +197,7 @@ class Preparing(Phase):
     def waited(self, commit: Commit) -> float:
         if commit.hosted.backend.votes_end:
             return commit.waited
-        # another server may be waited for in vain, but not as long as it takes objects
+        # another server may never answer; one that still takes objects is waited for
         before, commit.progress = commit.progress, len(commit.changed)
         return commit.waited if commit.progress > before else inf
 

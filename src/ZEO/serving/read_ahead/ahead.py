@@ -6,7 +6,7 @@ records. Fails: never; a record that cannot be read now is not sent.
 
 What is sent is the current revision at its place in the stream, as it is in an answer: it is read
 and sent in one go in the loop's thread, and what changes it later is sent later. Nothing is read in
-the way of an answer, but for the look at what a record refers to, which takes microseconds.
+the way of an answer, except for the look at what a record refers to, which takes microseconds.
 
 Of a storage that is on a network, other threads fetch what is not at hand, one fetch at a time for
 a client. What has come is then read like everything else: what has changed meanwhile is not there.

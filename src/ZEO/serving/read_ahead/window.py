@@ -22,10 +22,10 @@ _LEAST_SHARE, _SHARE_OF_ONE = 8, 4
 ROOM = 16
 
 #: Records that may be sent because of others that were not used yet: at the beginning; one more for
-#: so many loads, and for each that is used so many; at most a share of the records under way.
+#: this many loads, and for each that is used this many; at most a share of the records under way.
 _DEEP, _LOADS_FOR_ONE, _FOR_USED, _DEEP_SHARE = 16, 2, 2, 4
 
-#: Bytes under way at most: so many and a share of those that were of use lately, but never more
+#: Bytes under way at most: this many and a share of those that were of use lately, but never more
 #: than the third; the fourth more behind a load.
 _FIRST_BYTES, _BYTES_SHARE, _MOST_BYTES, _ROOM_BYTES = 32 * 1024, 0.5, 1024 * 1024, 16 * 1024
 
@@ -33,12 +33,12 @@ _FIRST_BYTES, _BYTES_SHARE, _MOST_BYTES, _ROOM_BYTES = 32 * 1024, 0.5, 1024 * 10
 #: more: it leaves its place to likelier ones, such as those that follow what was wanted since.
 _RECENT = 24
 
-#: Loads after which a record that was not used by then counts as sent in vain.
+#: Loads after which a record that was not used by then counts as wasted.
 _PATIENCE = 48
 
 #: Records whose use is known, by which the share is judged the first time, and after which older
-#: ones count for half. The first page of an application may use but a sixth of the first hundred,
-#: which are in vain or for later pages, and nine tenths of all that follow.
+#: ones count for half. The first page of an application may use only a sixth of the first hundred;
+#: others are wasted or for later pages, and nine tenths of all that follow.
 _ENOUGH, _MEMORY = 192, 512
 
 #: The same number for a client that uses next to nothing, and what that is: a share.
@@ -54,9 +54,9 @@ _PAUSE, _LONGEST_PAUSE = 250, 64_000
 #: nothing follows from what such a client loads, and the look takes a tenth of a load's time.
 _DRY = 200
 
-#: Bytes of records that are not used, those under way among them: so many, and a share of those
-#: that were of use. So a client is never sent more than that in vain, whatever becomes of what is
-#: under way; with more it would be sent nothing for hundreds of loads.
+#: Bytes of records that are not used, those under way among them: this many, and a share of those
+#: that were of use. So a client is never sent more that it does not use, even if nothing of what is
+#: under way is used; with more it would be sent nothing for hundreds of loads.
 _FREE_BYTES, _SHARE = 64 * 1024, 0.3
 
 #: Useful bytes after which older ones count for half, so that a good past does not pay for ever.
@@ -92,7 +92,7 @@ class Window:
         self._used = self._wasted = 0  # records, lately
         self._dry = 0  # loads since a record was used
         self._useful = 0.0  # bytes of answers and used records
-        self._vain = 0.0  # bytes of records that were sent in vain
+        self._wasted_bytes = 0.0  # bytes of records that were not used in time
         self._pause = _PAUSE
         self._deep = float(_DEEP)  # how many more may be sent because of others that were not used
         self.closed = 0  # loads until anything is sent again
@@ -119,8 +119,8 @@ class Window:
         return min(max(left, _ROOM_BYTES) if behind_load else left, self._affordable())
 
     def _affordable(self) -> float:
-        """Return how many bytes more may turn out to be in vain."""
-        at_stake = self._vain + self._old_bytes + self._recent_bytes
+        """Return how many bytes more may turn out to be wasted."""
+        at_stake = self._wasted_bytes + self._old_bytes + self._recent_bytes
         return _FREE_BYTES + _SHARE * self._useful - at_stake
 
     def _most_bytes(self) -> float:
@@ -132,7 +132,7 @@ class Window:
         return int(self._deep)
 
     def take_deep(self, count: int) -> None:
-        """So many were."""
+        """This many were."""
         self._deep -= count
 
     # What happens.
@@ -213,7 +213,7 @@ class Window:
         """The same for one that was counted as not used, and was used later."""
         found = self._late.pop(oid, None)
         if found is not None:
-            self._vain = max(0.0, self._vain - found.size)
+            self._wasted_bytes = max(0.0, self._wasted_bytes - found.size)
             self._wasted = max(0, self._wasted - 1)
             self._figures.wasted -= 1
         return found
@@ -224,7 +224,7 @@ class Window:
         self._useful += size
         if self._useful > _BYTE_MEMORY:
             self._useful /= 2
-            self._vain /= 2
+            self._wasted_bytes /= 2
         recent, limit = self._recent, self._steps - _RECENT
         while recent:
             oid = next(iter(recent))
@@ -236,7 +236,7 @@ class Window:
             self._old_bytes += unused.size
 
     def _give_up(self) -> None:
-        """Count what was not used in time as sent in vain."""
+        """Count what was not used in time as wasted."""
         old, limit = self._old, self._loads - _PATIENCE
         while old:
             oid = next(iter(old))
@@ -249,7 +249,7 @@ class Window:
             del self._late[next(iter(self._late))]
 
     def _waste(self, size: int) -> None:
-        self._vain += size
+        self._wasted_bytes += size
         self._wasted += 1
         self._figures.wasted += 1
 
