@@ -111,3 +111,37 @@ def test_last_tid_and_clear(cache):
 def test_empty_data(cache):
     cache.store(p64(1), p64(5), None, b'')
     assert cache.load(p64(1)) == (b'', p64(5))
+
+
+def test_a_revision_may_end_before_it_is_known_to_be_replaced(cache):
+    cache.store(p64(1), p64(5), None, b'5')
+    cache.end_early(p64(1), p64(7), p64(9))
+    assert cache.load(p64(1)) is None
+    assert cache.loadBefore(p64(1), p64(7)) == (b'5', p64(5), p64(7))
+    assert cache.loadBefore(p64(1), p64(8)) is None
+    cache.store(p64(1), p64(5), None, b'5')  # late
+    assert cache.load(p64(1)) is None
+
+
+@pytest.mark.parametrize('end', [5, 4])
+def test_one_that_is_not_older_than_its_early_end_is_forgotten(cache, end):
+    cache.store(p64(1), p64(3), p64(5), b'3')
+    cache.store(p64(1), p64(5), None, b'5')
+    cache.end_early(p64(1), p64(end), p64(9))
+    assert list(cache.contents()) == []
+
+
+def test_one_that_is_not_older_than_what_has_replaced_others_stays(cache):
+    cache.store(p64(1), p64(5), None, b'5')
+    cache.end_early(p64(1), p64(4), p64(5))
+    cache.end_early(p64(2), p64(4), p64(5))
+    assert cache.load(p64(1)) == (b'5', p64(5)) and len(cache) == 1
+
+
+def test_one_that_has_ended_early_ends_later_once_that_is_known(cache):
+    cache.store(p64(1), p64(5), None, b'5')
+    cache.end_early(p64(1), p64(7), p64(9))
+    cache.store(p64(1), p64(5), p64(8), b'5')
+    cache.store(p64(1), p64(5), p64(6), b'5')
+    assert list(cache.contents()) == [(p64(1), p64(5), p64(8))]
+    assert cache.loadBefore(p64(1), p64(8)) == (b'5', p64(5), p64(8))

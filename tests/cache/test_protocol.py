@@ -53,6 +53,24 @@ def test_a_forked_child_leaves_a_cache_that_may_be_shared_to_its_parent(own):
     assert own.load(p64(1)) and own.load(p64(2)) is None
 
 
+def test_a_cache_that_cannot_end_revisions_early_has_them_ended_or_forgotten(own):
+    cache = completed(own, SIZE)
+    cache.end_early(p64(1), p64(3), p64(9))
+    assert list(own.inner.contents()) == [(p64(1), p64(1), p64(3))]
+    cache.store(p64(2), p64(5), None, b'data')
+    cache.end_early(p64(2), p64(5), p64(9))
+    cache.store(p64(3), p64(9), None, b'data')
+    cache.end_early(p64(3), p64(5), p64(9))
+    assert cache.load(p64(2)) is None and cache.load(p64(3))
+
+
+def test_a_cache_that_can_does_so_itself(own):
+    called = []
+    own.end_early = lambda *args: called.append(args)
+    completed(own, SIZE).end_early(p64(1), p64(3), p64(9))
+    assert called == [(p64(1), p64(3), p64(9))]
+
+
 @pytest.mark.parametrize('name', OPTIONAL)
 def test_a_method_that_may_be_left_out_is_used_when_it_is_there(own, name):
     called = []

@@ -93,6 +93,14 @@ class ClientCache(CacheReader):
             self._trace.record(trace.INVALIDATE, oid, tid)
         self._change(self._revisions.invalidate, oid, tid)
 
+    def end_early(self, oid: bytes, end_tid: bytes, tid: bytes) -> None:
+        """End the current revision of oid at `end_tid`, if it is older than `tid`; forget all
+        revisions if it is not older than `end_tid`.
+        """
+        if self._trace is not None:
+            self._trace.record(trace.INVALIDATE, oid, tid)
+        self._change(self._revisions.end_early, oid, end_tid, tid)
+
     def getLastTid(self) -> bytes | None:
         """Return the tid up to which the cache has seen every invalidation, or None."""
         return self._last_tid

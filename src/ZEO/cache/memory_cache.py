@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ZEO.cache.admission import FILTERED, GIVEN_UP, Admission
+from ZEO.cache.early_ends import EndsEarly
 from ZEO.cache.eviction_queue import EvictionQueue
 from ZEO.locks import under
 
@@ -27,7 +28,7 @@ from ZEO.locks import under
 RECORD_OVERHEAD = 256
 
 
-class MemoryCache:
+class MemoryCache(EndsEarly):
     """A cache of object revisions in dictionaries; any thread may call any method.
 
     :param size: bytes that it may hold, RECORD_OVERHEAD for each record included.
@@ -79,9 +80,7 @@ class MemoryCache:
         with self._lock: self._invalidate(oid, tid)  # noqa: E701  # fmt: skip
 
     def invalidate_all(self, transactions: Iterable[tuple[bytes, Iterable[bytes]]]) -> None:
-        """End the current revisions of the oids of each transaction at its tid, as
-        :meth:`invalidate` does.
-        """
+        """Do what :meth:`invalidate` does, for the tid and the oids of each transaction."""
         with self._lock:
             current = self._current
             for tid, oids in transactions:
@@ -305,6 +304,8 @@ class MemoryCache:
 
     def _add_closed(self, oid: bytes, tid: bytes, end_tid: bytes, data: bytes) -> None:
         if (oid, tid) in self._closed:
+            if self._closed[oid, tid][2] < end_tid:  # it was ended early
+                self._closed[oid, tid] = data, tid, end_tid
             return
         self._closed[oid, tid] = data, tid, end_tid
         insort(self._closed_tids.setdefault(oid, []), tid)

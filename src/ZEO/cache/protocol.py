@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from ZEO.cache.early_ends import EndsEarly
 from ZEO.cache.memory_cache import MemoryCache
 
 
@@ -48,6 +49,12 @@ class BasicCache(Protocol):
 class Cache(BasicCache, Protocol):
     """What a client uses."""
 
+    def end_early(self, oid: bytes, end_tid: bytes, tid: bytes, /) -> None:
+        """The current revision of an object was replaced at `tid` at the latest, if it is older:
+        end it at `end_tid`, before which it was current for certain; forget all of its revisions
+        if it is not older than that.
+        """
+
     def drop_noncurrent(self) -> None:
         """Forget the revisions that are not current: after a pack the storage may not have them."""
 
@@ -58,9 +65,12 @@ class Cache(BasicCache, Protocol):
 #: The methods that a program's own cache must have.
 REQUIRED = tuple(name for name in vars(BasicCache) if not name.startswith('_'))
 
+#: Those that it may leave out.
+OPTIONAL = tuple(name for name in vars(Cache) if not name.startswith('_'))
 
-class CompletedCache:
-    """A program's own cache without ``drop_noncurrent`` or ``detach``.
+
+class CompletedCache(EndsEarly):
+    """A program's own cache without ``end_early``, ``drop_noncurrent`` or ``detach``.
 
     After a pack it forgets everything; a forked child uses an empty cache in memory instead, since
     it is not known what the program's cache shares with the parent.
@@ -77,6 +87,8 @@ class CompletedCache:
         """Take over the methods of a cache, so that a hit costs no further call."""
         for name in REQUIRED:
             setattr(self, name, getattr(cache, name))
+        if hasattr(cache, 'end_early'):
+            self.end_early = cache.end_early  # type: ignore[method-assign]
         self.drop_noncurrent = getattr(cache, 'drop_noncurrent', cache.clear)
         self._detach = getattr(cache, 'detach', None)
 
@@ -97,6 +109,6 @@ def completed(cache: Any, size: int) -> Cache:
     for name in REQUIRED:
         if not hasattr(cache, name):
             raise TypeError(name)
-    if hasattr(cache, 'drop_noncurrent') and hasattr(cache, 'detach'):
+    if all(hasattr(cache, name) for name in OPTIONAL):
         return cache
     return CompletedCache(cache, size)  # type: ignore[return-value]

@@ -106,7 +106,7 @@ class Revisions:
         value = self._index.get(number)
         if value is not None and self._settled(oid, number, value >> PLACE_SHIFT, tid, end_tid):
             return
-        if self._index.closed_count and self._has_closed(number, tid):
+        if self._index.closed_count and self._has_closed(number, tid, end_tid):
             return
         if not self._regions.holds(len(data)):
             return
@@ -138,9 +138,15 @@ class Revisions:
         self.drop_current(oid)  # when it ended is not known
         return False
 
-    def _has_closed(self, number: int, tid: bytes) -> bool:
-        headers = map(self.header, self._index.closed(number))
-        return any(header is not None and header.tid == tid for header in headers)
+    def _has_closed(self, number: int, tid: bytes, end_tid: bytes | None) -> bool:
+        """Return whether a revision has ended; note that it ended later than it was ended early."""
+        for place in self._index.closed(number):
+            header = self.header(place)
+            if header is not None and header.tid == tid:
+                if end_tid is not None and header.end < end_tid:
+                    self._file.end_record(place, header, end_tid)
+                return True
+        return False
 
     def invalidate(self, oid: bytes, tid: bytes | None) -> None:
         """End the current revision at `tid` if it is older; None: drop all revisions."""
@@ -162,6 +168,17 @@ class Revisions:
             self.drop_current(oid)
         elif header.tid < tid:
             self._end(oid, number, place, header, tid)
+
+    def end_early(self, oid: bytes, end_tid: bytes, tid: bytes) -> None:
+        """End the current revision at `end_tid` if it is older than `tid`; drop all revisions if it
+        is not older than `end_tid`.
+        """
+        self.invalidate(oid, end_tid)
+        value = self._index.get(int.from_bytes(oid, 'big'))
+        if value is not None:
+            header = self.header(value >> PLACE_SHIFT)
+            if header is None or header.tid < tid:
+                self.invalidate(oid, None)
 
     def _end(
         self, oid: bytes, number: int, place: int, header: format.RecordHeader, tid: bytes
