@@ -5,6 +5,7 @@ from ZODB.utils import p64
 
 from ZEO.serving.backends.telling import Telling
 from ZEO.serving.backends.view import View
+from ZEO.serving.invalidations import Invalidations
 from ZEO.serving.later import Later
 
 A, B = p64(1), p64(2)
@@ -87,3 +88,40 @@ def test_an_answer_that_could_not_wait_hides_nothing_either(telling):
     assert telling.sent[3:] == [T11, T12, ('lost', T14)]
     telling.reported([(p64(20), [B])])
     assert telling.sent[6:] == [p64(20)]
+
+
+class Storage:
+    """What a server starts with."""
+
+    def lastTransaction(self):
+        return T10
+
+
+@pytest.fixture
+def noted():
+    """What a server has noted for clients that come back."""
+    return Invalidations(Storage(), 100, None, lambda: 0.0, recent=[])
+
+
+@pytest.fixture
+def late(noted):
+    """One that cannot be told what another server has committed: T12, between T11 and T13 of this
+    one, which are permanent. A client that was sent T11 by the other server comes afterwards.
+    """
+    loop, view = Loop(), View(T10)
+
+    def heard(tid, oids):
+        view.advance(tid, oids)
+        noted.add(tid, oids)
+
+    telling = Telling('1', loop, view, lambda met: None)
+    telling.to(heard, noted.clear)
+    telling.timers, telling.view = loop.timers, view
+    assert own(telling, T11) == own(telling, T13) == []
+    return telling
+
+
+@pytest.mark.parametrize('last', [T13, T14], ids=['one of them', 'another one'])
+def test_who_comes_with_a_late_one_is_not_sent_what_else_is_known_to_follow_it(late, noted, last):
+    late.lost_track(last, 'the connection was lost')
+    assert noted.since(T11, late.view.last) is None  # else it would keep what T12 has changed
