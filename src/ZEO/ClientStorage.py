@@ -313,6 +313,13 @@ class ClientStorage(ConflictResolvingStorage):
         """Whether older revisions stay until a pack, as far as the server has said."""
         return bool(self._state.info.get(HISTORY, True))
 
+    @property
+    def changes_are_exact(self) -> bool:
+        """Whether each transaction that the database is informed of has changed those objects; not
+        if some may have changed in earlier ones, which the server has not told apart.
+        """
+        return self._state.changes_are_exact
+
     def isReadOnly(self) -> bool:
         """Return whether the storage can only be read now.
 

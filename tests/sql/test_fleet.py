@@ -92,6 +92,29 @@ def test_a_client_reports_the_changes_of_others_in_their_order(sql, serving, cli
     direct.close()
 
 
+@pytest.mark.parametrize('is_behind_another', [False, True])
+def test_a_read_of_the_past_finds_what_was_there_between_two_polls(
+    sql, serving, clients, is_behind_another
+):
+    """Or nothing, of a database that does not keep it; as when it is opened at that time."""
+    direct = sql.open()
+    committed(direct, [p64(1), p64(2)])
+    server = serving(sql.open(), poll_interval=3600)
+    if is_behind_another:
+        server = serving(clients(server.addr))
+    client = clients(server.addr)
+    one = [client.load(p64(number)) for number in (1, 2)][0]
+    two, three, four = committed(direct, [p64(1)], [p64(1)], [p64(2)])
+    in_time(lambda: client.ping() or client.lastTransaction() == four)
+    assert client.changes_are_exact is sql.keeps_history
+    for before, tid, end in ((three, two, three), (two, one[1], two)):
+        found = client.loadBefore(p64(1), before)
+        if sql.keeps_history or found is not None:
+            assert found is not None and found[1] == tid and found[2] in (None, end)
+    assert client.load(p64(1))[1] == three and client.load(p64(2))[1] == four
+    direct.close()
+
+
 def test_a_client_that_registers_is_not_behind_any_other_server(sql, serving, clients):
     one, other = (serving(sql.open(), poll_interval=60) for _ in range(2))
     tid = committed(clients(one.addr), [z64])[0]

@@ -321,19 +321,25 @@ def bring_up_to_date(registered: Registered, wanted: Registration, state: Client
     connection.events.pass_on()
     if not isinstance(tid, bytes):  # older servers
         tid = connection.call('lastTransaction', ())
-    info = introduce(registered, wanted)
+    info = introduce(registered, wanted, state.introduced)
     dropped = verify.check(
         state, connection, tid, wanted.drop_cache_if_older, wanted.drop_cache_rather_verify
     )
-    state.info = info
     state.release()
     return Connected(connection, registered.is_fallback, info, dropped)
 
 
-def introduce(registered: Registered, wanted: Registration) -> dict[str, Any]:
-    """Learn what the server says about its storage, and return it; say who this client is."""
+def introduce(
+    registered: Registered,
+    wanted: Registration,
+    introduced: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Learn what the server says about its storage, and return it; say who this client is.
+
+    :param introduced: is called with that, before anything is applied that comes behind it.
+    """
     connection = registered.connection
-    info = connection.call('get_info', ())
+    info = connection.call('get_info', (), introduced)
     connection.largest = min(connection.largest, info.get(MESSAGE_SIZE) or connection.largest)
     connection.read_only = registered.read_only
     _send_label(connection, wanted, info)

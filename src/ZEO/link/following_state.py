@@ -164,10 +164,9 @@ class FollowingState(ClientState):
     def _commit_own(self, own: Own, tid: bytes, oids: list[bytes]) -> None:
         is_latest = not self.has_passed(tid)
         self.ahead.forget([*oids, *own.records])
-        for oid in oids:
-            self.cache.invalidate(oid, tid)
+        for oid in {*oids, *own.records}:
+            self._end(oid, tid)
         for oid, data in own.records.items():
-            self.cache.invalidate(oid, tid)
             if data is not None and is_latest:
                 self.cache.store(oid, tid, None, data)
         own.callback(tid)

@@ -164,7 +164,7 @@ class ReadLink(Link):
         connection, state = registered.connection, self._state
         state.hold()
         connection.events.pass_on()
-        info = state.info = introduce(registered, self._wanted)
+        info = introduce(registered, self._wanted, state.introduced)
         known = state.known()
         tid = settled(connection, registered.tid, known, self._system)
         if tid < known and is_follower(info):

@@ -27,11 +27,14 @@ from ZEO.net.system import REAL, System
 from ZEO.wire import shapes
 from ZEO.wire.answer_templates import Invalidations
 from ZEO.wire.calls import OF_SERVER
-from ZEO.wire.extensions import EXTENSIONS, PACKED, STOPPING
+from ZEO.wire.extensions import EXACT, EXTENSIONS, PACKED, STOPPING
 
 log = logging.getLogger('ZEO.ClientStorage')
 
 Loaded = tuple[bytes, bytes, Any]  # data, tid, end tid or None
+
+#: The keys of ``info`` that say how large the storage is.
+_SIZES = {'length', 'size'}
 
 
 class NullDatabase:
@@ -58,13 +61,11 @@ class ClientState:
         self.last_tid: bytes | None = cache.getLastTid()
         # a read before this tid can't miss what may have arrived meanwhile
         self.covered = _next(self.last_tid or z64)
-        # do what `invalidate` and `store` do, and `invalidate` for each, where the cache can
-        self._replace = cache.replace if isinstance(cache, MemoryCache) else None
-        self._invalidate_all = cache.invalidate_all if isinstance(cache, MemoryCache) else None
         self._system = system
         # held while a commit of this client is applied
         self._committing = system.reentrant_lock()
         self.info: dict[str, Any] = {}  # what get_info said, kept up to date
+        self._follow_info()
         # what it said of its abilities, and the same as a set
         self._abilities: tuple[Any, frozenset[str]] = ((), frozenset())
         self.blob_arrived: Callable[[str, Any], None] | None = None  # takes receiveBlob… messages
@@ -82,6 +83,37 @@ class ClientState:
         if known[0] is not said:  # another server, mostly; it is asked for in each transaction
             known = self._abilities = said, frozenset(said)
         return known[1]
+
+    @property
+    def changes_are_exact(self) -> bool:
+        """Whether an object that the server names with a transaction has changed in that one, and
+        not before, too.
+        """
+        return self.info.get(EXACT, True) is not False
+
+    def introduced(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Another server has answered get_info; returns what it says."""
+        self.info = info
+        self._follow_info()
+        return info
+
+    def _follow_info(self) -> None:
+        """Apply changes from now on as exactly as the server knows them."""
+        cache, is_exact = self.cache, self.changes_are_exact
+        # ends the current revision of an object that a transaction has changed; chosen here, so
+        # that an invalidation costs no further call
+        self._end: Callable[[bytes, bytes], None]
+        self._end = cache.invalidate if is_exact else self._end_early
+        # do what that and `store` do, and that for each, where the cache can
+        quick = cache if is_exact and isinstance(cache, MemoryCache) else None
+        self._replace = None if quick is None else quick.replace
+        self._invalidate_all = None if quick is None else quick.invalidate_all
+
+    def _end_early(self, oid: bytes, tid: bytes) -> None:
+        """An object has changed at `tid`, and maybe before: at any time since the last transaction
+        that is known. Up to that one its record was current.
+        """
+        self.cache.end_early(oid, min(tid, self.covered), tid)
 
     # What arrives.
 
@@ -153,11 +185,11 @@ class ClientState:
             if ahead.staged:
                 ahead.forget((oid,))
             if data is None or not is_latest:
-                cache.invalidate(oid, tid)
+                self._end(oid, tid)
             elif self._replace is not None:
                 self._replace(oid, tid, data)
             else:
-                cache.invalidate(oid, tid)
+                self._end(oid, tid)
                 cache.store(oid, tid, None, data)
         callback(tid)
         self._advance(tid)
@@ -174,11 +206,16 @@ class ClientState:
         self.cache.drop_noncurrent()
 
     def _on_info(self, news: dict[str, Any]) -> None:
+        if news.keys() == _SIZES:  # as after each commit
+            self.info = {**self.info, **news}
+            return
         if news.pop(PACKED, False):
             self.packed()
         if STOPPING in news:
             self.on_stopping(news.pop(STOPPING))
         self.info = {**self.info, **news}
+        if EXACT in news:
+            self._follow_info()
 
     def _invalidate(self, transactions: Invalidations) -> None:
         ahead, last = self.ahead, self.last_tid or b''
@@ -190,7 +227,7 @@ class ClientState:
         else:
             for tid, oids in transactions:
                 for oid in oids:
-                    self.cache.invalidate(oid, tid)
+                    self._end(oid, tid)
         invalidate = self.database.invalidate
         for tid, oids in transactions:
             invalidate(tid, oids)
@@ -211,6 +248,7 @@ class ClientState:
     def after_fork(self) -> None:
         """In a forked child: have a lock that no thread of the parent holds."""
         self._committing = self._system.reentrant_lock()
+        self._follow_info()  # the cache may have other methods now
         self.ahead.start_afresh()
 
     # The cache check on connect.

@@ -12,6 +12,7 @@ from ZEO.net.loop import ENDS
 from ZEO.serving import blobs
 from ZEO.wire import extensions
 from ZEO.wire.extensions import (
+    EXACT,
     EXTENSIONS,
     FOLLOWS,
     HISTORY,
@@ -42,6 +43,7 @@ def info(hosted: HostedStorage) -> dict[str, Any]:
         MESSAGE_SIZE: hosted.limits.message_size,
         EXTENSIONS: tuple(name for name in extensions.ALL if name not in without),
         **({} if getattr(storage, 'keeps_history', True) else {HISTORY: False}),
+        **({} if hosted.backend.is_exact else {EXACT: False}),
         **role(hosted),
     }
 

@@ -86,6 +86,11 @@ WHOLE = 'whole'
 #: cannot be followed; absent where it does.
 HISTORY = 'keeps-history'
 
+#: The same for whether a transaction of which a server tells has changed its objects, all of them
+#: then; False where some may have changed before, at any time since the transaction that was told
+#: last. Absent where it has, and in ``info`` when it begins to.
+EXACT = 'exact-changes'
+
 #: The key of an ``info`` message that says that a pack is done.
 PACKED = 'packed'
 

@@ -31,7 +31,7 @@ MUTATIONS = [
         '        else:\n'
         '            for tid, oids in transactions:\n'
         '                for oid in oids:\n'
-        '                    self.cache.invalidate(oid, tid)\n',
+        '                    self._end(oid, tid)\n',
         '            pass\n',
     ),
     Mutation(

@@ -103,6 +103,10 @@ class Backend(ABC):
     #: The syncs of a FileStorage for several transactions; else None.
     syncing: Syncing | None = None
 
+    #: Whether a transaction that clients are told of has changed its objects then; False where some
+    #: may have changed at any time since the transaction that was told before.
+    is_exact = True
+
     #: The records that clients have loaded last, where they are kept.
     records: Records | None = None
 

@@ -35,6 +35,12 @@ class Changes(Protocol):
     for `recent`, which is called before it starts.
     """
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether each transaction comes by itself, with all that it has changed and nothing else;
+        else an object that comes with one may have changed before.
+        """
+
     def recent(self, most: int) -> tuple[bytes, list[Step]]:
         """Return the last transaction, and some last ones, the oldest first, with `most` objects at
         most; all after the first of them.
@@ -74,6 +80,10 @@ class RowChanges:
         self._open: tuple[Any, Any] | None = None  # connection, cursor
         # a row that was reported; it stays unless the object changes again or is removed
         self._witness: tuple[int, int] | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        return bool(self._adapter.keep_history)
 
     def recent(self, most: int) -> tuple[bytes, list[Step]]:
         try:
@@ -173,6 +183,8 @@ def _without_history(steps: list[Step]) -> list[Step]:
 
 class InstanceChanges:
     """What an instance of any MVCC storage says when it is polled."""
+
+    is_exact = False
 
     def __init__(self, instances: Instances) -> None:
         self._keeper = Keeper(instances)

@@ -59,6 +59,7 @@ class MvccBackend(Backend):
         self._instances = Instances(name, storage, options.policy, loop)
         self.parallel = self._instances.parallel
         changes = changes_of(self._instances)
+        self.is_exact = changes.is_exact
         last, self.recent_changes = changes.recent(options.limits.invalidation_oids)
         self._view = View(last)
         self.records = Records(options.limits.record_memory)

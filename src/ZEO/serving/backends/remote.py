@@ -18,7 +18,7 @@ from ZEO.serving.backends.loads import RemoteLoads
 from ZEO.serving.backends.upstream import Upstream
 from ZEO.serving.later import Client, Later, Workers
 from ZEO.serving.read_ahead.source import Source
-from ZEO.wire.extensions import BATCHES
+from ZEO.wire.extensions import BATCHES, EXACT
 
 
 class RemoteBackend(Backend):
@@ -42,12 +42,19 @@ class RemoteBackend(Backend):
         super().__init__(name, storage, loop, workers)
         self.waiting_threads = workers
         self._loads = RemoteLoads(storage, workers)
-        self._upstream = Upstream(storage, loop, workers, reconnected)
+        self._upstream = Upstream(storage, loop, workers, reconnected, self._is_exact_again)
         self._told = b''  # the last transaction that clients were sent, as far as that is known
 
     @property
     def trouble(self) -> str | None:
         return None if self._upstream.is_there else 'this server is not connected to it'
+
+    @property
+    def is_exact(self) -> bool:  # type: ignore[override]
+        return self._upstream.is_exact
+
+    def _is_exact_again(self) -> None:
+        self._clients.send(None, 'info', {EXACT: True})
 
     def load(self, oid: bytes, tid: bytes, client: Reader) -> Later:
         client.loads += 1

@@ -31,15 +31,25 @@ class Upstream:
 
     :param connected: called when there is a new connection, before anything is reported
         that was missed.
+    :param exact_again: called when :attr:`is_exact` becomes true.
     """
 
     def __init__(
-        self, storage: Any, loop: Loop, workers: Workers, connected: Callable[[], None]
+        self,
+        storage: Any,
+        loop: Loop,
+        workers: Workers,
+        connected: Callable[[], None],
+        exact_again: Callable[[], None],
     ) -> None:
         self._clients = [one for one in storages_within(storage) if hasattr(one, 'is_connected')]
         self._loop = loop
         self._workers = workers
         self._connected = connected
+        self._exact_again = exact_again
+        #: Whether the other server tells of each transaction exactly, as
+        #: :attr:`~ZEO.serving.backends.base.Backend.is_exact` says; False until that is known.
+        self.is_exact = self.is_there and self._is_told_exactly()
         # what the storage reports now may have happened long ago
         self.is_catching_up = False
         # who waits for the answer that is under way
@@ -50,7 +60,7 @@ class Upstream:
             if hasattr(client, 'watch_checks'):
                 client.watch_checks(
                     partial(loop.from_thread, self._check_begins),
-                    partial(loop.from_thread, self._check_ended),
+                    self._on_check_ended,
                 )
 
     @property
@@ -58,12 +68,23 @@ class Upstream:
         """Whether the other server is connected."""
         return all(client.is_connected() for client in self._clients)
 
+    def _is_told_exactly(self) -> bool:
+        return all(getattr(client, 'changes_are_exact', False) for client in self._clients)
+
+    def _on_check_ended(self) -> None:
+        """In the connecting thread: what it says now belongs before what is reported next."""
+        self._loop.from_thread(partial(self._check_ended, self._is_told_exactly()))
+
     def _check_begins(self) -> None:
         self.is_catching_up = True  # until a check succeeds
+        self.is_exact = False  # it may be another kind of server
         self._connected()
 
-    def _check_ended(self) -> None:
+    def _check_ended(self, is_exact: bool) -> None:
         self.is_catching_up = False
+        was_exact, self.is_exact = self.is_exact, is_exact
+        if is_exact and not was_exact:
+            self._exact_again()
 
     def wait(self) -> Later | None:
         """Return a Later that is answered once everything is reported that the other server has
