@@ -385,7 +385,7 @@ class Cast:
         contents = CacheContents(name, (cache.getLastTid() or z64).hex())
         for oid, tid, end in list(cache.contents()):
             found = cache.loadBefore(oid, p64(u64(tid) + 1))
-            if found is not None and (found[1] == tid or not self.history.is_polled):
+            if found is not None:
                 row = [oid.hex(), tid.hex(), end.hex() if end else None, digest(found[0])]
                 contents.records.append(row)
         self.history.caches.append(contents)

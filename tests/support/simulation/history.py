@@ -181,7 +181,8 @@ class History:
     :param records: its revisions, [tid, digest of the data] by oid, the oldest first.
     :param packed: the database does not hold what was not current any more at this tid.
     :param is_polled: whether a server finds out now and then what others have committed: then its
-        clients may be sent several transactions as one, and be just before one of them, or behind.
+        clients may be sent several transactions as one, and be just before one of them, or behind;
+        what they keep may end before it has changed.
     """
 
     attempts: list[Attempt] = field(default_factory=list)

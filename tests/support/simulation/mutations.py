@@ -35,6 +35,13 @@ MUTATIONS = [
         '            pass\n',
     ),
     Mutation(
+        'ends-with-a-poll',
+        'what may have changed before a poll has found it ends in caches with the poll',
+        'link.state',
+        'end_early(oid, min(tid, self.covered), tid)',
+        'end_early(oid, tid, tid)',
+    ),
+    Mutation(
         'tid-not-advanced',
         'the last tid stays where it was at the first connection',
         'link.state',
