@@ -5,6 +5,7 @@
     python scripts/bench_big.py indexed --objects 50000000          with an index, mostly holes
     python scripts/bench_big.py pack --objects 300000               what clients wait meanwhile
     python scripts/bench_big.py commit --objects 1000000            the same beside one large commit
+    python scripts/bench_big.py abort --objects 1000000             beside one that is given up
 
 Enters: a number of objects. Leaves: files in a temporary directory, which is removed at the end; a
 line of figures for each. Fails: with the server's last words where it does not start.
@@ -27,6 +28,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from benchlib import servers  # noqa: E402
 from benchlib.records import commit  # noqa: E402
 from benchlib.servers import Server, open_client  # noqa: E402
 from BTrees.fsBTree import fsBucket  # noqa: E402
+from ZODB.Connection import TransactionMetaData  # noqa: E402
 from ZODB.FileStorage.format import DATA_HDR_LEN, DataHeader, TxnHeader  # noqa: E402
 from ZODB.utils import p64, z64  # noqa: E402
 
@@ -197,47 +200,59 @@ def measure_pack(objects: int) -> None:
         )
 
 
-def measure_commit(objects: int) -> None:
+def measure_commit(objects: int, kind: str = 'grouped') -> None:
     """Commit all objects in one transaction, and print for how long loads of others waited, beside
-    200 connections; how long this process waits for a processor is part of that.
+    200 connections, and the longest steps of the server's loop; how long this process waits for a
+    processor is part of the first, and not of the second.
     """
-    for kind in ('grouped', 'file'):
-        make_file(AT_ONCE)
-        for former in Path().glob('Data.fs.*'):
-            former.unlink()
-        servers.STORAGES['measured'] = servers.STORAGES[kind]
-        with Server('measured') as server:
-            context = multiprocessing.get_context('spawn')
-            connected = context.Event()
-            others = context.Process(target=_listen, args=(server.address, connected))
-            others.start()
-            connected.wait(60.0)
-            ended, waits = threading.Event(), []
-            seconds, cpu, memory = time.perf_counter(), server.cpu(), server.resident()
-            writer = context.Process(target=_commit_many, args=(server.address, objects))
-            thread = threading.Thread(
-                target=lambda server=server, ended=ended, waits=waits: waits.extend(
-                    _waits(server.address, ended)
-                )
-            )
-            thread.start()
-            writer.start()
-            writer.join()
-            time.sleep(3.0)  # what is left of it
-            ended.set()
-            thread.join()
-            seconds, cpu = time.perf_counter() - seconds, server.cpu() - cpu
-            memory = server.resident() - memory
-            others.kill()
-            others.join()
-        waits.sort()
-        print(
-            f'{objects:>11,} objects in one transaction of a {kind} storage: {seconds:.1f} s (CPU '
-            f'{cpu:.1f} s, memory +{memory / 2**20:.0f} MB); {len(waits):,} loads beside it: '
-            f'median {waits[len(waits) // 2] * 1e3:.1f} ms, 99.9 % within '
-            f'{waits[len(waits) * 999 // 1000] * 1e3:.0f} ms, longest {waits[-1] * 1e3:.0f} ms',
-            flush=True,
-        )
+    _beside(kind, 'commit', objects)
+
+
+def measure_abort(objects: int) -> None:
+    """The same where the client votes, and then aborts, or is gone."""
+    for end in ('abort', 'vanish'):
+        _beside('grouped', end, objects)
+
+
+def _beside(kind: str, end: str, objects: int) -> None:
+    """Measure one transaction.
+
+    :param kind: the storage.
+    :param end: what becomes of it.
+    """
+    make_file(AT_ONCE)
+    for former in Path().glob('Data.fs.*'):
+        former.unlink()
+    servers.STORAGES['measured'] = servers.STORAGES[kind]
+    with Server('measured', steps='steps') as server:
+        context = multiprocessing.get_context('spawn')
+        connected = context.Event()
+        others = context.Process(target=_listen, args=(server.address, connected))
+        others.start()
+        connected.wait(60.0)
+        ended, waits = threading.Event(), []
+        seconds, cpu, memory = time.perf_counter(), server.cpu(), server.resident()
+        writer = context.Process(target=_commit_many, args=(server.address, end, objects))
+        thread = threading.Thread(target=lambda: waits.extend(_waits(server.address, ended)))
+        thread.start()
+        writer.start()
+        writer.join()
+        time.sleep(3.0)  # what is left of it
+        ended.set()
+        thread.join()
+        seconds, cpu = time.perf_counter() - seconds, server.cpu() - cpu
+        memory = server.resident() - memory
+        others.kill()
+        others.join()
+    waits.sort()
+    print(
+        f'{objects:>11,} objects in one transaction of a {kind} storage, {end}: {seconds:.1f} s '
+        f'(CPU {cpu:.1f} s, memory +{memory / 2**20:.0f} MB); {len(waits):,} loads beside it: '
+        f'median {waits[len(waits) // 2] * 1e3:.1f} ms, 99.9 % within '
+        f'{waits[len(waits) * 999 // 1000] * 1e3:.0f} ms, longest {waits[-1] * 1e3:.0f} ms; '
+        'the longest steps of the loop, in ms of CPU:'
+    )
+    print(Path('steps').read_text(), flush=True)
 
 
 def _registered(address: Any) -> socket.socket:
@@ -254,10 +269,12 @@ def _listen(address: Any, connected: Any) -> None:
     selector = selectors.DefaultSelector()
     for _ in range(200):
         selector.register(_registered(address), selectors.EVENT_READ)
+    lagging = _registered(address)  # which reads nothing
     connected.set()
     while True:  # until it is killed
         for key, _ in selector.select():
-            key.fileobj.recv(1 << 20)
+            if key.fileobj is not lagging:
+                key.fileobj.recv(1 << 20)
 
 
 def _waits(address: Any, ended: threading.Event) -> Iterator[float]:
@@ -282,16 +299,25 @@ def _waits(address: Any, ended: threading.Event) -> Iterator[float]:
     sock.close()
 
 
-def _commit_many(address: Any, objects: int) -> None:
-    """In a process of its own: commit new objects."""
+def _commit_many(address: Any, end: str, objects: int) -> None:
+    """In a process of its own: store new objects, and commit, abort or vanish."""
     storage = open_client(address, cache_size=0)
-    first = 1 << 32
-    commit(storage, (p64(first + number) for number in range(objects)), z64, record())
+    transaction, data = TransactionMetaData(), record()
+    storage.tpc_begin(transaction)
+    for oid in range(1 << 32, (1 << 32) + objects):
+        storage.store(p64(oid), z64, data, '', transaction)
+    storage.tpc_vote(transaction)
+    if end == 'vanish':
+        os._exit(0)
+    getattr(storage, 'tpc_finish' if end == 'commit' else 'tpc_abort')(transaction)
     storage.close()
 
 
 MEASURES = {
+    'abort': measure_abort,
     'commit': measure_commit,
+    'commit-file': partial(measure_commit, kind='file'),
+    'commit-memory': partial(measure_commit, kind='memory'),
     'start': measure_start,
     'indexed': measure_indexed,
     'pack': measure_pack,

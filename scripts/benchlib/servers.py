@@ -107,7 +107,8 @@ class Server:
     this implementation has it), 'blob' and 'grouped-blob' (both with blobs), 'memory', or 'second'
     (a client of another server, whose address is `first`); transport: 'unix', 'tcp' or 'tls';
     sync_seconds: what each sync of a file takes longer than here, as on another disk; keys: more
-    keys of its configuration, for this implementation.
+    keys of its configuration, for this implementation; steps: a file for the longest steps of its
+    loop.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Server:
         sync_seconds: float = 0.0,
         keys: dict[str, str] | None = None,
         first: Address | None = None,
+        steps: str | None = None,
     ):
         here = os.getcwd()
         if kind in _PLAIN and not _has_grouped():
@@ -124,6 +126,8 @@ class Server:
         program = ['-m', 'ZEO.runzeo']
         if sync_seconds:
             program = [str(Path(__file__).with_name('slow_disk.py')), str(sync_seconds)]
+        elif steps:
+            program = [str(Path(__file__).with_name('loop_steps.py')), steps]
         self._command = [sys.executable, *program, '-C', 'server.conf']
         self.address: Address = f'{here}/z' if transport == 'unix' else ('127.0.0.1', free_port())
         text = as_text(self.address)

@@ -369,6 +369,26 @@ def test_one_large_piece_for_many_is_not_copied_and_gives_way_to_the_others(setu
     assert one.read() == sent
 
 
+def test_a_large_one_in_turn_leaves_when_the_loop_finds_space_for_it_and_keeps_its_place(setup):
+    one = setup(limit=10_000_000)
+    sent = b''.join(b'%08d' % number for number in range(200_000))
+    one.channel.push_now(b'first ')
+    one.channel.push_in_turn((b'head ', sent))
+    assert one.channel.bytes_sent == len(b'first ')
+    one.channel.push_now(b' next')
+    one.channel.answer(b' last')
+    assert one.read() == b'first head ' + sent + b' next last'
+    assert not waiting_in(one.channel)
+
+
+def test_large_ones_in_turn_are_bounded_too(setup):
+    one = setup(limit=100_000)
+    one.channel.push_in_turn((b'head', b'n' * 60_000))
+    assert not one.owner.reasons
+    one.channel.push_in_turn((b'head', b'n' * 60_000))
+    assert one.owner.reasons == [UNREAD]
+
+
 def test_what_goes_to_many_meets_one_who_has_gone(setup):
     one = setup()
     one.there.close()

@@ -10,9 +10,10 @@ from ZODB.fsIndex import fsIndex
 from ZODB.utils import p64, z64
 
 from ZEO.net.system import System
-from ZEO.serving import grouped, index_saving, merging_index
+from ZEO.serving import index_saving, merging, merging_index
 from ZEO.serving.crash_safety import make_safe
 from ZEO.serving.grouped import GroupedFileStorage
+from ZEO.serving.many import ManyPlaces
 from ZEO.serving.merging_index import MergingIndex
 
 
@@ -32,7 +33,7 @@ def test_whatever_is_done_it_answers_as_an_index_does(monkeypatch, seed):
         some = {p64(rng.choice(numbers)): step for _ in range(rng.randrange(1, 40))}
         what = rng.random()
         if what < 0.1:
-            index.push(dict(some), sum(oid not in plain for oid in some))
+            index.push(ManyPlaces(some), sum(oid not in plain for oid in some))
             plain.update(some)
         elif what < 0.3:
             index.update(some)
@@ -61,7 +62,7 @@ def test_whatever_is_done_it_answers_as_an_index_does(monkeypatch, seed):
 
 def test_a_step_merges_a_part_whatever_the_size_is():
     index = MergingIndex(fsIndex(), threading.RLock())
-    index.push({p64(number): 5 for number in range(10_500)}, 10_500)
+    index.push(ManyPlaces({p64(number): 5 for number in range(10_500)}), 10_500)
     before, steps = 0, 0
     while index.merge():
         assert len(index.base) - before <= merging_index.AT_ONCE
@@ -73,7 +74,7 @@ def test_a_step_merges_a_part_whatever_the_size_is():
 
 def test_threads_find_everything_while_it_moves():
     index = MergingIndex(filled(range(0, 30_000, 2)), threading.RLock())
-    index.push({p64(number): 2 for number in range(30_000)}, 15_000)
+    index.push(ManyPlaces({p64(number): 2 for number in range(30_000)}), 15_000)
     ended, missed = threading.Event(), []
 
     def look():
@@ -95,7 +96,7 @@ def test_threads_find_everything_while_it_moves():
 
 @pytest.fixture
 def storage(tmp_path, monkeypatch):
-    monkeypatch.setattr(grouped, 'LATER_MERGED', 20)
+    monkeypatch.setattr(merging, 'LATER_MERGED', 20)
     monkeypatch.setattr(merging_index, 'AT_ONCE', 7)
     monkeypatch.setattr('ZEO.serving.few_calls.MOST_IN_MEMORY', 100)
     storage = GroupedFileStorage(str(tmp_path / 'Data.fs'))

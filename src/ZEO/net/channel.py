@@ -203,6 +203,21 @@ class Channel:
         if count < len(data):
             self.push(memoryview(data)[count:])  # of the one that all clients are sent
 
+    def push_in_turn(self, pieces: Iterable[bytes]) -> None:
+        """The same for what is large: nothing is sent before the loop finds that the socket takes
+        it, so that the others have their turn between two clients.
+        """
+        for piece in pieces:
+            self._unsolicited += len(piece)
+            if self._unsolicited > self._output_limit:
+                self.push(b'')  # which closes it
+            if self.is_closed:
+                return
+            self._out.append(piece)
+            self._pending += len(piece)
+        if not self._flush_due:
+            self._wait_for_the_right_events()
+
     def gather(self) -> None:
         """Send what follows in one piece, at :meth:`flush` or the end of this wake-up."""
         self.send(b'')

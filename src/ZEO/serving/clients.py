@@ -65,16 +65,30 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
 
         A client that cannot be sent it is closed: it does not know what it may keep.
         """
-        self._send(but, (), name, args, {})
+        self._send(but, (), name, args)
 
-    def send_big(self, but: Any, tid: bytes, announced: BigInvalidation) -> None:
-        """The same for the invalidation of a commit that changed very many objects."""
-        encoded = {
-            protocol: data
-            for protocol in self.protocols()
-            if (data := announced.frame(protocol, tid)) is not None
-        }
-        self._send(but, (), 'invalidateTransaction', (tid, announced.oids), encoded)
+    def send_big(
+        self, but: Any, followers: Container[Any], tid: bytes, announced: BigInvalidation
+    ) -> None:
+        """The same for the invalidation of a commit that changed very many objects, to those who
+        are not among the followers.
+        """
+        if self.together is not None:  # in the order of what was sent before
+            self.together.send()
+        encoded: dict[bytes, tuple[bytes, ...]] = {}
+        for peer, (protocol, channel) in tuple(self.items()):
+            if peer is not but and peer not in followers:
+                try:
+                    pieces = encoded.get(protocol)
+                    if pieces is None:
+                        args = tid, announced.oids
+                        pieces = encoded[protocol] = announced.pieces(protocol, tid) or (
+                            # the first client with that protocol has come since
+                            frame(peer.codec.send('invalidateTransaction', args)),
+                        )
+                    channel.push_in_turn(pieces)
+                except Exception as error:
+                    self.not_sent(channel, error)
 
     def send_but_followers(
         self, but: Any, followers: Container[Any], name: str, *args: Any
@@ -85,7 +99,7 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
         if self.together is not None:
             self.together.add(but, name, *args)
         else:
-            self._send(but, followers, name, args, {})
+            self._send(but, followers, name, args)
 
     def _send(
         self,
@@ -93,10 +107,10 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
         followers: Container[Any],
         name: str,
         args: tuple[Any, ...],
-        encoded: dict[bytes, bytes],
     ) -> None:
         if self.together is not None:  # in the order of what was sent before
             self.together.send()
+        encoded: dict[bytes, bytes] = {}
         for peer, (protocol, channel) in tuple(self.items()):
             # a client that turns out to be gone leaves this very table
             if peer is not but and peer not in followers:

@@ -27,6 +27,8 @@ from ZODB.FileStorage.format import DATA_HDR, TRANS_HDR
 from ZODB.POSException import StorageTransactionError
 from ZODB.utils import p64
 
+from ZEO.serving.many import ManyPlaces
+
 #: Bytes of one transaction that are collected in memory; more go to the temporary file.
 MOST_IN_MEMORY = 1024 * 1024
 
@@ -74,6 +76,7 @@ class FewCallsFileStorage(FileStorage):
     _file: Any
     _oid: bytes
     _tfile: Any
+    _tindex: Any
     _pos: int
     _nextpos: int
 
@@ -94,7 +97,10 @@ class FewCallsFileStorage(FileStorage):
         if collected is None:
             super()._clear_temp()
             return
-        self._tindex.clear()
+        if self.is_large:
+            self._forget_places()
+        else:
+            self._tindex.clear()
         self._is_copied = False
         if collected.tell() > KEPT_IN_MEMORY:
             collected.truncate(KEPT_IN_MEMORY)
@@ -103,13 +109,17 @@ class FewCallsFileStorage(FileStorage):
             self._tfile = self._tfmt._file = collected
             self.is_large, self.written_ahead = False, 0
 
+    def _forget_places(self) -> None:
+        """Forget those of a large transaction."""
+        self._tindex = {}
+
     def _make_room(self, size: int) -> None:
         """See that this many bytes of the transaction may come: in the file, past the bound."""
         collected = self._collected
         if collected is not None and self._tfile is collected:
             end = collected.tell()
             if end + size > MOST_IN_MEMORY:
-                self.is_large = True
+                self.is_large, self._tindex = True, ManyPlaces(self._tindex)
                 file = self._tfile = self._tfmt._file = collected.file
                 file.seek(0)
                 file.write(collected.getvalue()[:end])

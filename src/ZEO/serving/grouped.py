@@ -24,7 +24,6 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,17 +35,12 @@ from ZEO.Exceptions import ClientDisconnected
 from ZEO.net.system import System
 from ZEO.serving.blob_syncs import sync_files
 from ZEO.serving.crash_safety import replace_index, sync_directory
-from ZEO.serving.few_calls import FewCallsFileStorage
-from ZEO.serving.merging_index import AT_ONCE, MergingIndex
+from ZEO.serving.merging import MergingFileStorage
 
 log = logging.getLogger('ZEO.StorageServer')
 
 #: Blobs of a transaction, and bytes of each, that take hardly longer to sync than records.
 FEW_BLOBS, SMALL_BLOB = 2, 100_000
-
-#: Objects of a transaction from which on they are merged into the index afterwards: the index takes
-#: that many within 5 ms.
-LATER_MERGED = 5000
 
 
 @dataclass(slots=True)
@@ -60,7 +54,7 @@ class _Written:
     blobs: list[tuple[bytes, bytes]]  # oid and tid of the blobs that it has stored
 
 
-class GroupedFileStorage(FewCallsFileStorage):
+class GroupedFileStorage(MergingFileStorage):
     """A FileStorage for many that commit at the same time; its arguments are those of FileStorage.
 
     Each call does what it does in FileStorage. A server that asks for it
@@ -77,20 +71,12 @@ class GroupedFileStorage(FewCallsFileStorage):
     #: Starts threads in which files of blobs are synced; None: the thread that calls does it.
     system: System | None = None
 
-    #: Called when there is something to :meth:`merge`, which is then to be called until it is done.
-    #: None: transactions put all places into the index before they end.
-    merge_soon: Callable[[], None] | None = None
-
     #: Whether nothing of what was not synced is left on the disk, if a sync has failed.
     is_cut = False
 
-    _index: Any
-    _index_get: Any
-    _tindex: dict[bytes, int]
     _ltid: bytes
     _syncing: Any = None  # held by a thread that syncs, until it has noted what became of it
     _unsynced: Any = None  # the transaction that is to be written only
-    _new_objects: int | None = None  # of the transaction that was voted for, if it is large
     _index_waits = False  # whether a saved index has what is not synced
 
     def _initIndex(self, index: Any, tindex: Any) -> None:
@@ -110,23 +96,6 @@ class GroupedFileStorage(FewCallsFileStorage):
         with self._lock:
             self._check()
             return super().tpc_vote(transaction)
-
-    def voting(self, transaction: Any) -> Iterator[None]:
-        """Also count how many objects are new."""
-        yield from super().voting(transaction)
-        places = self._tindex
-        if self.merge_soon is None or len(places) < LATER_MERGED:
-            return
-        oids, new, index = list(places), 0, self._index
-        for start in range(0, len(oids), AT_ONCE):
-            new += sum(oid not in index for oid in oids[start : start + AT_ONCE])
-            yield
-        if transaction is self._transaction and places is self._tindex:
-            self._new_objects = new
-
-    def _clear_temp(self) -> None:
-        super()._clear_temp()
-        self._new_objects = None
 
     def postpone_sync(self, transaction: Any) -> None:
         """Have tpc_finish only write this transaction, which was voted for. It is permanent when a
@@ -169,28 +138,6 @@ class GroupedFileStorage(FewCallsFileStorage):
         self._ltid = tid
         self._note_tids()
         self._blob_tpc_finish()
-
-    # Merging what was put over the index.
-
-    def _put_over(self, new: int) -> None:
-        index = self._index
-        is_first = not isinstance(index, MergingIndex)
-        if is_first:
-            index = MergingIndex(index, self._lock)
-        index.push(self._tindex, new)
-        self._index, self._index_get, self._tindex = index, index.get, {}
-        if is_first and self.merge_soon is not None:
-            self.merge_soon()
-
-    def merge(self) -> bool:
-        """Merge a part of what was put over the index; return whether there is more."""
-        with self._lock:
-            index = self._index
-            if not isinstance(index, MergingIndex):
-                return False
-            if not index.merge():
-                self._index, self._index_get = index.base, index.base.get
-            return self._index is index
 
     # Syncing.
 

@@ -25,6 +25,7 @@ from ZEO.serving.index_saving import IndexSaver
 from ZEO.serving.info import info, role
 from ZEO.serving.invalidations import Invalidations
 from ZEO.serving.later import Workers
+from ZEO.serving.many import Freeing
 from ZEO.serving.moments import lasted
 from ZEO.serving.oids import GivenOut
 from ZEO.serving.options import ServingOptions
@@ -73,6 +74,7 @@ class HostedStorage:
         self.seen = self.storage if seen is None else seen  # as clients may see it
         self.lock = CommitLock(loop.soon, Contention(self).one_more, self.backend.parallel)
         self.deadlines = Deadlines(loop, self.lock)
+        self.freeing = Freeing(loop.from_thread, loop.next_turn)
         self.stats = Stats(loop.system.wall_clock(), loop.system.now())
         self.slow = SlowLog(name, options.slow, loop.system.wall_clock)
         self.packs = Packs(self)
@@ -147,14 +149,23 @@ class HostedStorage:
         if announced is None:
             self.peers.send(committer, 'invalidateTransaction', tid, oids)
         else:
-            self.peers.send_big(committer, tid, announced)
+            self.peers.send_big(committer, (), tid, announced)
 
-    def acknowledged(self, committer: Any, tid: bytes, oids: list[bytes]) -> None:
+    def acknowledged(
+        self,
+        committer: Any,
+        tid: bytes,
+        oids: list[bytes],
+        announced: BigInvalidation | None = None,
+    ) -> None:
         """The same for a transaction that followers have: they were sent the invalidation
         before.
         """
         self._note(tid, oids)
         self.stats.invalidations += len(self.peers) - (committer in self.peers)
+        if announced is not None:
+            self.peers.send_big(committer, self.followers, tid, announced)
+            return
         self.peers.send_but_followers(committer, self.followers, 'invalidateTransaction', tid, oids)
 
     def become_writable(self) -> None:

@@ -20,6 +20,7 @@ from ZODB.utils import z64
 
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.serving import filestorage
+from ZEO.wire.big_invalidation import MANY
 from ZEO.wire.quoting import explained
 
 log = logging.getLogger('ZEO.StorageServer')
@@ -65,6 +66,12 @@ class Invalidations:
             # what was before it is not known, and it may have changed more than it says
             self._known_after = tid
             return
+        if len(oids) > MANY:
+            if len(oids) > self._most:  # it would be forgotten at once
+                self._recent.clear()
+                self._oids, self._known_after = 0, tid
+                return
+            oids = list(oids)  # whose commit frees its own in its way
         recent, number = self._recent, self._oids + len(oids)
         recent.appendleft((tid, oids))
         if len(recent) > self._size:

@@ -21,6 +21,8 @@ from typing import Any
 from BTrees.fsBTree import fsBucket
 from ZODB.utils import p64
 
+from ZEO.serving.many import ManyPlaces
+
 #: Objects that move at a time: 1 ms.
 AT_ONCE = 1000
 
@@ -36,13 +38,13 @@ class MergingIndex:
         self.base = base
         self._lock = lock
         # the oldest first, of which the first one changes no more
-        self._layers: tuple[dict[bytes, int], ...] = ()
+        self._layers: tuple[ManyPlaces, ...] = ()
         self._moving: Iterator[tuple[bytes, int]] | None = None  # what is left of that
-        self._gone: list[dict[bytes, int]] = []  # layers that are below, and are emptied in steps
+        self._gone: list[ManyPlaces] = []  # layers that are below, and are emptied in steps
         self._added = 0  # objects in layers that are not in the base
 
-    def push(self, places: dict[bytes, int], new: int) -> None:
-        """Put a dictionary, which is not the caller's any more, over everything else.
+    def push(self, places: ManyPlaces, new: int) -> None:
+        """Put places, which are not the caller's any more, over everything else.
 
         :param new: how many of its objects were not here.
         """
@@ -60,11 +62,9 @@ class MergingIndex:
                 self._move(list(islice(self._moving, AT_ONCE)))
             return bool(self._layers or self._gone)
 
-    def _empty(self, layer: dict[bytes, int]) -> None:
+    def _empty(self, layer: ManyPlaces) -> None:
         """Free some of a layer: a million objects take too long at once."""
-        for _ in range(min(len(layer), 5 * AT_ONCE)):
-            layer.popitem()
-        if not layer:
+        if not layer.free():
             self._gone.pop()
 
     def _move(self, items: list[tuple[bytes, int]]) -> None:
@@ -123,7 +123,7 @@ class MergingIndex:
             if len(self._layers) > 1:
                 self._layers[-1].update(places)
             else:
-                self._layers = (*self._layers, dict(places))
+                self._layers = (*self._layers, ManyPlaces(places))
 
     def __delitem__(self, oid: bytes) -> None:
         with self._lock:  # after a sync has failed

@@ -1,15 +1,15 @@
 """The invalidation of a commit that changed very many objects, encoded before its tid is known.
 
-Enters: oids, and the protocols that clients speak. Leaves: for a protocol and a tid, exactly the
-bytes that its codec makes; None for a protocol that was not asked for, and where something is not
-an oid of 8 bytes. Fails: never.
+Enters: oids, and the protocols that clients speak. Leaves: for a protocol and a tid, pieces of
+exactly the bytes that its codec makes; None for a protocol that was not asked for, and where
+something is not an oid of 8 bytes. Fails: never.
 
 To encode a million oids takes 60 ms, for which every other client would wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from ZEO.wire.frames import SIZE
 
@@ -19,8 +19,11 @@ MANY = 20_000
 #: Oids in one part: those that a pickler appends to a list at a time.
 _PART = 1000
 
-_PICKLED = b'\x80\x03(K\0\x88X\x15\0\0\0invalidateTransactionC\x08', b']', b'\x86t.'
-_PACKED = b'\x94\0\xc3\xb5invalidateTransaction\x92\xc4\x08', b'', b''
+_BEGINS = {
+    b'Z5': b'\x80\x03(K\0\x88X\x15\0\0\0invalidateTransactionC\x08',
+    b'M5': b'\x94\0\xc3\xb5invalidateTransaction\x92\xc4\x08',
+}
+_ENDS = {b'Z5': b'\x86t.', b'M5': b''}
 
 
 class BigInvalidation:
@@ -30,34 +33,43 @@ class BigInvalidation:
     :param protocols: for which it is made.
     """
 
-    def __init__(self, oids: Collection[bytes], protocols: Iterable[bytes]) -> None:
-        self.oids = list(oids)
-        self._parts: dict[bytes, list[bytes]] = {protocol: [] for protocol in protocols}
+    def __init__(self, oids: list[bytes], protocols: Iterable[bytes]) -> None:
+        self.oids = oids
+        self._bodies: dict[bytes, bytes] = dict.fromkeys(protocols, b'')  # behind the tid
 
     def steps(self) -> Iterator[None]:
-        """Make it, in steps of a fraction of a millisecond."""
+        """Make it, in steps of a millisecond; the last takes some, where there are millions."""
+        parts: dict[bytes, list[bytes]] = {protocol: [] for protocol in self._bodies}
         for start in range(0, len(self.oids), _PART):
-            part = self.oids[start : start + _PART]
-            if any(type(oid) is not bytes or len(oid) != 8 for oid in part):
-                self._parts.clear()
+            some = self.oids[start : start + _PART]
+            if any(type(oid) is not bytes or len(oid) != 8 for oid in some):
+                self._bodies.clear()
                 return
-            for protocol, parts in self._parts.items():
-                parts.append(_encoded(protocol, part))
+            for protocol, encoded in parts.items():
+                encoded.append(_encoded(protocol, some))
+            yield
+        for protocol in tuple(parts):
+            encoded = parts.pop(protocol)
+            self._bodies[protocol] = b''.join((self._opens(protocol), *encoded, _ENDS[protocol]))
+            del encoded
             yield
 
-    def frame(self, protocol: bytes, tid: bytes) -> bytes | None:
-        """Return the frame of the message; None where there is none, once :meth:`steps` is
-        through.
+    def _opens(self, protocol: bytes) -> bytes:
+        """Return the beginning of the list of oids."""
+        if protocol == b'Z5':
+            return b']'
+        count = len(self.oids)
+        return b'\xdd' + count.to_bytes(4, 'big') if count > 65_535 else _short(count)
+
+    def pieces(self, protocol: bytes, tid: bytes) -> tuple[bytes, bytes] | None:
+        """Return the frame of the message in two pieces, of which the second is the same object
+        each time; None where there is none, once :meth:`steps` is through.
         """
-        parts = self._parts.get(protocol)
-        if parts is None or len(tid) != 8:
+        body = self._bodies.get(protocol)
+        if not body or len(tid) != 8:
             return None
-        begin, opens, end = _PICKLED if protocol == b'Z5' else _PACKED
-        if protocol == b'M5':
-            count = len(self.oids)
-            opens = b'\xdd' + count.to_bytes(4, 'big') if count > 65_535 else _short(count)
-        size = len(begin) + 8 + len(opens) + sum(map(len, parts)) + len(end)
-        return b''.join((SIZE.pack(size), begin, tid, opens, *parts, end))
+        begin = _BEGINS[protocol] + tid
+        return SIZE.pack(len(begin) + len(body)) + begin, body
 
 
 def _short(count: int) -> bytes:

@@ -19,6 +19,7 @@ from ZEO.net.loop import ENDS, Loop
 from ZEO.serving import blobs
 from ZEO.serving.backends.recent import Records
 from ZEO.serving.later import Client, Later, Workers
+from ZEO.serving.many import ManyOids
 from ZEO.serving.read_ahead.source import LocalSource, Source
 from ZEO.serving.syncing import Syncing
 
@@ -35,7 +36,7 @@ class Committing(Protocol):
     peer: Any  # the client
     hosted: Any  # the storage as it is served
     answer: Later  # to its vote
-    changed: dict[bytes, None]  # the objects that it changes
+    changed: dict[bytes, None] | ManyOids  # the objects that it changes
     is_begun: bool  # whether it has to be aborted in the storage
     is_chained: bool  # whether its client has sent, or sends, the next one without a wait for it
 

@@ -330,7 +330,8 @@ class Written(Phase):
     def finished(self, commit: Commit, tid: bytes) -> None:
         hosted = commit.hosted
         # a client that was sent an error does not know what it has changed
-        hosted.acknowledged(commit.peer if commit.error is None else None, tid, commit.oids())
+        committer = commit.peer if commit.error is None else None
+        hosted.acknowledged(committer, tid, commit.oids(), commit.announced)
         hosted.stats.commits += 1
         hosted.stats.stores += len(commit.changed)
         commit.phase = ENDED

@@ -21,6 +21,7 @@ from ZEO.serving.commit.operations import Operation, Store, store_all
 from ZEO.serving.commit.phases import COLLECTING, PREPARING, Phase
 from ZEO.serving.commit.times import Times
 from ZEO.serving.later import Later
+from ZEO.serving.many import ManyOids
 from ZEO.serving.tids import check_tid
 from ZEO.wire.big_invalidation import MANY, BigInvalidation
 from ZEO.wire.quoting import explained
@@ -84,7 +85,8 @@ class Commit(Times):
         self.tid = tid  # one that the client has chosen
         self.now = now = hosted.loop.system.now
         self.begun = now()
-        self.changed: dict[bytes, None] = {}  # the oids for the invalidation, in order
+        # the oids for the invalidation, in order
+        self.changed: dict[bytes, None] | ManyOids = {}
         self.new_serials: dict[bytes, None] = {}  # oids whose data is not what the client sent
         self._status = status
         self._resolves = resolves
@@ -229,6 +231,8 @@ class Commit(Times):
             self.is_begun = True
             self.hosted.files.clean_up()
             begin(storage, self.transaction, self.given())
+        if self._log is not None and len(self._log) > MANY:
+            self.changed = ManyOids(self.hosted.freeing, self.changed)
         for operation in self._operations():
             operation.apply(storage, self)
             yield
@@ -242,7 +246,11 @@ class Commit(Times):
                         return
             self.note_new_serials(storage.tpc_vote(self.transaction))
             if len(self.changed) > MANY:
-                self.announced = BigInvalidation(self.changed, self.hosted.peers.protocols())
+                changed = self.changed
+                self.announced = BigInvalidation(
+                    changed.order if isinstance(changed, ManyOids) else list(changed),
+                    self.hosted.peers.protocols(),
+                )
                 yield from self.announced.steps()
 
     def _operations(self) -> Iterable[Operation]:
