@@ -76,7 +76,7 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
         if self.together is not None:  # in the order of what was sent before
             self.together.send()
         encoded: dict[bytes, tuple[bytes, ...]] = {}
-        for peer, (protocol, channel) in tuple(self.items()):
+        for peer, (protocol, channel) in list(self.items()):
             if peer is not but and peer not in followers:
                 try:
                     pieces = encoded.get(protocol)
