@@ -336,6 +336,13 @@ MUTATIONS = [
         '            written, last = self._written, self._ltid\n',
         "            written, last = self._written, b'\\xff' * 8\n",
     ),
+    Mutation(
+        'synced-though-cut-off',
+        'what was cut off after its sync is taken for permanent',
+        'serving.grouped',
+        '            if self.failure is not None and self._written is written and self._ltid < last:\n',
+        "            if self._ltid < b'':\n",
+    ),
 ]
 
 BY_NAME = {mutation.name: mutation for mutation in MUTATIONS}
