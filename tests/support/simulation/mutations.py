@@ -342,6 +342,7 @@ MUTATIONS = [
         'serving.grouped',
         '            if self.failure is not None and self._written is written and self._ltid < last:\n',
         "            if self._ltid < b'':\n",
+        'tests/server/test_group_commit.py',
     ),
 ]
 
