@@ -85,9 +85,6 @@ class Replica(FileStorage):
         #: Calls a function that has the storage take note of transactions that are on the disk, and
         #: returns when it has returned. A server has it called in the thread of its loop.
         self.run_finish: Callable[[Callable[[], None]], None] = lambda finish: finish()
-        #: Texts of transactions that the primary lacks.
-        self.lost_transactions: list[str] = []
-        self._groups_blobs: list[str] = []
         super().__init__(
             path,
             quota=quota,
@@ -105,6 +102,9 @@ class Replica(FileStorage):
     def _open(
         self, addr: Any, for_client: dict[str, Any], label: str | None, discard_lost: bool
     ) -> None:
+        #: Texts of transactions that the primary lacks.
+        self.lost_transactions: list[str] = []
+        self._groups_blobs: list[str] = []
         take_last_whole_transaction(self)
         make_safe(self, self._system)
         if self.blob_dir:

@@ -72,6 +72,15 @@ class HostedStorage:
         self.storage = self.backend.storage
         seen = self.backend.seen
         self.seen = self.storage if seen is None else seen  # as clients may see it
+        self._add_parts(options)
+        options.policy.apply_to(storage)
+        self._follow(options)
+        RoleWatch(self)
+        self._indexes = IndexSaver(filestorage.file_storages(storage), loop, self.backend)
+
+    def _add_parts(self, options: ServingOptions) -> None:
+        """Make the parts that serve clients."""
+        name, loop = self.name, self.loop
         self.lock = CommitLock(loop.soon, Contention(self).one_more, self.backend.parallel)
         self.deadlines = Deadlines(loop, self.lock)
         self.freeing = Freeing(loop.from_thread, loop.next_turn)
@@ -93,7 +102,10 @@ class HostedStorage:
                 name,
             )
         self.sizes = Sizes(name, self.storage, self.peers, loop)
-        options.policy.apply_to(storage)
+
+    def _follow(self, options: ServingOptions) -> None:
+        """Begin to hear what others commit, and list the last transactions."""
+        loop = self.loop
         database = Database(loop, self._heard, self._lost_track)
         self.references = database.references
         # before the last transactions are listed, which takes time on a network: what others
@@ -104,11 +116,9 @@ class HostedStorage:
             options.queue_size,
             options.queue_age,
             loop.system.wall_clock,
-            limits.invalidation_oids,
+            self.limits.invalidation_oids,
             self.backend.recent_changes,
         )
-        RoleWatch(self)
-        self._indexes = IndexSaver(filestorage.file_storages(storage), loop, self.backend)
 
     def info(self) -> dict[str, Any]:
         """Return what get_info answers."""

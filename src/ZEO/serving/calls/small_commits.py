@@ -69,21 +69,12 @@ class SmallCommits:
         has_to_wait = hosted.lock.holder is not None
         if self._commits or (has_to_wait and not self._may_wait(stores)):
             return False
-        commit = Commit(
-            hosted,
-            client,
-            Metadata.of_bytes(user, description, extension),
-            None,
-            ' ',
-            client.resolves,
-        )
+        metadata = Metadata.of_bytes(user, description, extension)
+        commit = Commit(hosted, client, metadata, None, ' ', client.resolves)
         commit.together = stores
         commit.asked = commit.begun
         if has_to_wait:
-            self._calls.open.add(number, commit, len(user) + len(description) + len(extension))
-            commit.phase = WAITING
-            hosted.lock.acquire(commit, commit.lock_granted, client)
-            self._answers.answer(message_id, _VOTE, commit.answer)
+            self._wait(message, commit)
             return True
         self._commits[number] = commit
         hosted.lock.take(commit, client)
@@ -109,6 +100,14 @@ class SmallCommits:
         """Return whether the memory that each transaction has from its beginning is enough."""
         size = sum([len(data) for _, _, data in stores])
         return len(stores) <= FIRST_OPERATIONS and size <= self._client.account.first_space
+
+    def _wait(self, message: Message, commit: Commit) -> None:
+        """Have a transaction wait for the commit lock, as it has come."""
+        message_id, _, _, (number, user, description, extension, _) = message
+        self._calls.open.add(number, commit, len(user) + len(description) + len(extension))
+        commit.phase = WAITING
+        self._hosted.lock.acquire(commit, commit.lock_granted, self._client)
+        self._answers.answer(message_id, _VOTE, commit.answer)
 
     def _answer_unusual(self, message_id: Any, commit: Commit) -> None:
         """A conflict, an error, or a storage that is still at work."""
