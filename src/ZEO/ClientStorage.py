@@ -25,8 +25,8 @@ from ZEO.link.blob_store import BlobStore, no_blobs
 from ZEO.link.cached_blobs import open_blobs
 from ZEO.link.caches import open_cache
 from ZEO.link.connection import Connection
-from ZEO.link.connector import Connected
 from ZEO.link.copying import Copy
+from ZEO.link.introducing import Connected
 from ZEO.link.iterators import StorageIterator
 from ZEO.link.oids import Oids
 from ZEO.link.options import CACHE_SIZE, BlobOptions, ClientOptions, addresses_of

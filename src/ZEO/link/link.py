@@ -19,16 +19,9 @@ from ZEO.Exceptions import ClientDisconnected
 from ZEO.link.calling import Calling
 from ZEO.link.connection import Connection
 from ZEO.link.connection_log import ConnectionLog
-from ZEO.link.connector import (
-    Connected,
-    ConnectRound,
-    Refused,
-    Registered,
-    Unreachable,
-    bring_up_to_date,
-    discard,
-)
+from ZEO.link.connector import ConnectRound, Refused, Registered, Unreachable, discard
 from ZEO.link.connector_thread import ConnectorThread
+from ZEO.link.introducing import Connected, bring_up_to_date
 from ZEO.link.leaving import Leaving
 from ZEO.link.link_state import LinkState
 from ZEO.link.options import ClientOptions

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from ZEO.cache.protocol import Cache
 from ZEO.link.commits import Commits
-from ZEO.link.connector import Connected
 from ZEO.link.following_commits import FollowingCommits
 from ZEO.link.following_state import FollowingState, PrimaryState
+from ZEO.link.introducing import Connected
 from ZEO.link.link import Link
 from ZEO.link.options import ClientOptions
 from ZEO.link.primary_link import PrimaryLink

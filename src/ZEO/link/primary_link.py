@@ -13,8 +13,9 @@ from ZODB.POSException import ReadOnlyError
 
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.link.connection import Connection
-from ZEO.link.connector import Connected, ConnectRound, Registered, introduce
+from ZEO.link.connector import ConnectRound, Registered
 from ZEO.link.following_state import PrimaryState
+from ZEO.link.introducing import Connected, introduce
 from ZEO.link.link import Link
 from ZEO.link.link_state import LinkState
 from ZEO.link.options import ClientOptions

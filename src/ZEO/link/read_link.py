@@ -16,8 +16,9 @@ from ZODB.utils import z64
 
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.link import verify
-from ZEO.link.connector import Connected, Registered, introduce
+from ZEO.link.connector import Registered
 from ZEO.link.following_state import FollowingState
+from ZEO.link.introducing import Connected, introduce
 from ZEO.link.link import Link
 from ZEO.link.options import ClientOptions
 from ZEO.link.outbox import NotSent
