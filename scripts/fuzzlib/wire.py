@@ -11,9 +11,9 @@ import struct
 from typing import Any
 
 from ZEO.wire import messages
+from ZEO.wire.message import FAULT, REPLY
 
 ENCODINGS = ('Z5', 'M5')
-FAULT = messages.FAULT
 
 
 class Refused(Exception):
@@ -78,7 +78,7 @@ class Wire:
         self.socket.sendall(framed(self.codec.call(self._next, name, args)))
         while True:
             message_id, flags, kind, result = self.codec.decode(self.frame())
-            if kind == messages.REPLY and message_id == self._next:
+            if kind == REPLY and message_id == self._next:
                 if flags & FAULT:
                     raise Refused(repr(result)[:300])
                 return result

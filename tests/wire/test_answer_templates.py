@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire import answer_templates, pickles
 from ZEO.wire.frames import READ_SIZE, FrameReader, frame
-from ZEO.wire.messages import REPLY, EchoedId, PickleCodec, checked
+from ZEO.wire.message import REPLY, EchoedId, checked
+from ZEO.wire.messages import PickleCodec
 
 numbers = st.one_of(st.integers(0, 2**31 - 1), st.sampled_from([0, 255, 256, 2**16 - 1, 2**16]))
 results = st.one_of(st.none(), st.just([]), st.binary(min_size=8, max_size=8))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire import pickles, templates
 from ZEO.wire.frames import LARGE, READ_SIZE, SIZE, UNCOUNTED, FrameReader, frame
-from ZEO.wire.messages import REPLY, MsgpackCodec, PickleCodec, checked
+from ZEO.wire.message import REPLY, checked
+from ZEO.wire.messages import MsgpackCodec, PickleCodec
 
 ids = st.binary(min_size=8, max_size=8)
 numbers = st.integers(min_value=0, max_value=2**31 - 1)

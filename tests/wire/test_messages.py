@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ZEO.Exceptions import ConfigurationError, ProtocolError
 from ZEO.wire import messages
-from ZEO.wire.messages import EchoedId, MsgpackCodec, PickleCodec, codec
+from ZEO.wire.message import EchoedId
+from ZEO.wire.messages import MsgpackCodec, PickleCodec, codec
 from ZEO.wire.pickles import dumps
 
 OID, TID, END = b'\0\0\0\0\0\0\0\1', b'\3\xf4\n.\0\x80tM', b'\3\xf5\n.\0\x80tM'

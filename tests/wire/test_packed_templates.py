@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire import packed, packed_templates
-from ZEO.wire.messages import REPLY, EchoedId, MsgpackCodec, checked
+from ZEO.wire.message import REPLY, EchoedId, checked
+from ZEO.wire.messages import MsgpackCodec
 
 ids = st.binary(min_size=8, max_size=8)
 numbers = st.one_of(

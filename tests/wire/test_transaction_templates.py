@@ -6,7 +6,8 @@ import pytest
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire import pickles
-from ZEO.wire.messages import EchoedId, PickleCodec, requested
+from ZEO.wire.message import EchoedId, requested
+from ZEO.wire.messages import PickleCodec
 from ZEO.wire.transaction_templates import read_begin, read_end
 
 CODEC = PickleCodec()

@@ -23,6 +23,7 @@ from ZEO.net.tls_errors import TlsError
 from ZEO.net.tls_socket import TlsSocket
 from ZEO.wire import faults, messages
 from ZEO.wire.frames import FrameReader, frame
+from ZEO.wire.message import FAULT, REPLY, Codec
 from ZEO.wire.scram import ClientExchange, salted
 from ZEO.wire.session import PROBE
 
@@ -215,9 +216,7 @@ class _Server:
             raise ProtocolError('the answer is not a list of addresses')
         return [str(address) for address in found]
 
-    def _registered(
-        self, storage: str, login: tuple[str, str] | None, label: str
-    ) -> messages.Codec:
+    def _registered(self, storage: str, login: tuple[str, str] | None, label: str) -> Codec:
         """Register for reading, as `label`, which a read-only server allows as well."""
         greeting = self._greeting()
         codec = messages.codec(greeting)
@@ -228,7 +227,7 @@ class _Server:
         self._stream.send(frame(codec.send('set_client_label', (label,))))
         return codec
 
-    def _prove(self, codec: messages.Codec, user: str, password: str) -> None:
+    def _prove(self, codec: Codec, user: str, password: str) -> None:
         binding = self._stream.binding() if isinstance(self._stream, TlsSocket) else None
         exchange = ClientExchange(user, token_urlsafe(24), binding)
         try:
@@ -238,18 +237,18 @@ class _Server:
         except AuthError as error:
             raise Rejected(str(error)) from None
 
-    def _text(self, codec: messages.Codec, number: int, name: str, text: str) -> str:
+    def _text(self, codec: Codec, number: int, name: str, text: str) -> str:
         found = self._call(codec, number, name, (text,))
         if not isinstance(found, str):
             raise ProtocolError(f'the answer to {name} is not a text')
         return found
 
-    def _call(self, codec: messages.Codec, number: int, name: str, args: tuple[Any, ...]) -> Any:
+    def _call(self, codec: Codec, number: int, name: str, args: tuple[Any, ...]) -> Any:
         self._stream.send(frame(codec.call(number, name, args)))
         while True:
             message_id, flags, called, result = codec.decode(bytes(self._next()))
-            if called == messages.REPLY and message_id == number:
-                if flags == messages.FAULT:
+            if called == REPLY and message_id == number:
+                if flags == FAULT:
                     raise Refused(f'{name} failed: {faults.restore(result, "the server")}')
                 return result
 

@@ -14,7 +14,7 @@ from ZEO.Exceptions import ClientDisconnected, ProtocolError, UnrecognizedResult
 from ZEO.link.deadlines import Deadlines
 from ZEO.link.waiting import Load, Waiting
 from ZEO.wire import faults, shapes
-from ZEO.wire.messages import FAULT, REPLY, Message
+from ZEO.wire.message import FAULT, REPLY, Message
 
 log = logging.getLogger('ZEO.ClientStorage')
 

@@ -23,7 +23,7 @@ from ZEO.net.locks import Suspicion
 from ZEO.net.stream import TICK, Stream
 from ZEO.net.system import System
 from ZEO.net.tls_errors import TlsError
-from ZEO.wire.messages import Message
+from ZEO.wire.message import Message
 from ZEO.wire.session import ClientSession
 
 #: Seconds after which a reader that has not looked at the stream is taken for lost: it looks once

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.link.outbox import Outbox
 from ZEO.wire.frames import frame
-from ZEO.wire.messages import KEEP_ALIVE_ID
+from ZEO.wire.message import KEEP_ALIVE_ID
 from ZEO.wire.session import ClientSession
 
 

@@ -20,7 +20,7 @@ from ZEO.serving.later import Later
 from ZEO.serving.slow import SlowLog
 from ZEO.wire.calls import OF_CLIENT, Method
 from ZEO.wire.frames import frame
-from ZEO.wire.messages import EchoedId, Message
+from ZEO.wire.message import EchoedId, Message
 from ZEO.wire.quoting import explained
 from ZEO.wire.session import ServerSession
 

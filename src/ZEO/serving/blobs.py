@@ -19,7 +19,7 @@ from ZEO.Exceptions import ProtocolError
 from ZEO.files import remove_if_there
 from ZEO.wire.extensions import CHUNK_SIZE
 from ZEO.wire.frames import frame
-from ZEO.wire.messages import Codec
+from ZEO.wire.message import Codec
 
 
 def has_blobs(storage: Any) -> bool:

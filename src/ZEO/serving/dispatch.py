@@ -14,7 +14,7 @@ from ZEO.net.loop import ENDS
 from ZEO.serving.answers import Answers
 from ZEO.serving.calls.family import Call
 from ZEO.serving.descriptors import clear
-from ZEO.wire.messages import REPLY, EchoedId, Message
+from ZEO.wire.message import REPLY, EchoedId, Message
 
 
 class Callee(Protocol):

@@ -35,7 +35,7 @@ from ZEO.serving.intake import Intake
 from ZEO.serving.read_ahead.ahead import Ahead
 from ZEO.serving.visits import Visit, how_served
 from ZEO.wire.calls import OF_CLIENT
-from ZEO.wire.messages import Codec, EchoedId, Message
+from ZEO.wire.message import Codec, EchoedId, Message
 from ZEO.wire.quoting import explained, quoted
 from ZEO.wire.session import ServerSession, status_report
 from ZEO.wire.small_commits import SMALL_COMMIT, parts

@@ -1,7 +1,7 @@
 """The protocol of one connection, from its greeting to its end: bytes in, messages out.
 
 Enters: the stream's bytes, in any split, through :meth:`buffer` and :meth:`received`. Leaves:
-messages as :mod:`ZEO.wire.messages` has them, in order, and the bytes of a greeting to be sent.
+messages as :mod:`ZEO.wire.message` has them, in order, and the bytes of a greeting to be sent.
 Fails: :class:`ProtocolError`, after which the stream is useless and the caller closes it.
 """
 
@@ -16,7 +16,7 @@ from ZEO.Exceptions import ProtocolError
 from ZEO.wire import messages, small_commits
 from ZEO.wire.checks import MAX_PARTS
 from ZEO.wire.frames import READ_SIZE, SIZE, FrameReader, frame
-from ZEO.wire.messages import Codec, Message
+from ZEO.wire.message import Codec, Message
 
 #: The frame by which a monitoring program asks for a server's status instead of saying hello.
 PROBE = b'ruok'

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from struct import Struct
 
-from ZEO.wire.messages import FROM_TEMPLATE, EchoedId, Message
+from ZEO.wire.message import FROM_TEMPLATE, EchoedId, Message
 
 
 class _Name(str):

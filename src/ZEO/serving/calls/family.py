@@ -17,7 +17,7 @@ from ZEO.serving.access.rules import Right
 from ZEO.serving.account import Account
 from ZEO.serving.hosted import HostedStorage
 from ZEO.wire.calls import Method
-from ZEO.wire.messages import Codec
+from ZEO.wire.message import Codec
 
 
 class Call(NamedTuple):

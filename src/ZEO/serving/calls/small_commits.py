@@ -30,7 +30,7 @@ from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Later
 from ZEO.wire.calls import OF_CLIENT
 from ZEO.wire.frames import frame
-from ZEO.wire.messages import Message
+from ZEO.wire.message import Message
 
 _VOTE, _FINISH = OF_CLIENT['vote'], OF_CLIENT['tpc_finish']
 

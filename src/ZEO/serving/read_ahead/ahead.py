@@ -32,7 +32,7 @@ from ZEO.serving.read_ahead.shared import SharedAhead
 from ZEO.serving.read_ahead.source import Found, Source
 from ZEO.serving.read_ahead.window import ROOM, Window
 from ZEO.wire.frames import frame
-from ZEO.wire.messages import Codec
+from ZEO.wire.message import Codec
 
 #: Oids that are named at a time, and bytes of records in one message.
 _AT_ONCE, _MESSAGE = 64, 32 * 1024
