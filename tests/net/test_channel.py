@@ -9,9 +9,10 @@ import tracemalloc
 import pytest
 
 from support.inside import unsent
-from ZEO.net.channel import STREAM_AHEAD, Channel
+from ZEO.net.channel import Channel
 from ZEO.net.loop import READ, Loop
 from ZEO.net.output import Unread
+from ZEO.net.sending import STREAM_AHEAD
 from ZEO.wire.frames import FrameReader, FrameTooLarge, frame
 from ZEO.wire.session import Probed
 
