@@ -41,10 +41,10 @@ from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
 from ZEO.serving.monitor.monitor import Monitor
 from ZEO.serving.options import ServingOptions, replicas
-from ZEO.serving.peer import Service
 from ZEO.serving.read_ahead.shared import NETWORK, checked
 from ZEO.serving.reception import Reception
 from ZEO.serving.resolve import DEFAULT_MODULES, ConflictPolicy
+from ZEO.serving.service import Service
 from ZEO.serving.slow import SlowTimes
 from ZEO.serving.stopping import Stopping
 from ZEO.wire import messages

@@ -6,7 +6,8 @@ the reason when the server closes the connection.
 
 from ZEO.serving.account import Budget
 from ZEO.serving.intake import Intake
-from ZEO.serving.peer import Peer, Service
+from ZEO.serving.peer import Peer
+from ZEO.serving.service import Service
 from ZEO.wire.frames import frame
 from ZEO.wire.messages import codec
 from ZEO.wire.session import ServerSession

@@ -20,7 +20,8 @@ from ZEO.net.channel import Channel
 from ZEO.net.loop import HANGUP, READ, WRITE, Loop
 from ZEO.serving.account import Budget
 from ZEO.serving.intake import Intake
-from ZEO.serving.peer import Peer, Service
+from ZEO.serving.peer import Peer
+from ZEO.serving.service import Service
 from ZEO.wire.frames import frame
 from ZEO.wire.messages import codec
 from ZEO.wire.session import ServerSession

@@ -8,20 +8,15 @@ ProtocolError closes the connection.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.addresses import show
 from ZEO.net.channel import Channel
-from ZEO.net.loop import Loop
 from ZEO.net.sources import source_of
-from ZEO.serving.access.access import Access
 from ZEO.serving.access.identity import Identity, identity_of
-from ZEO.serving.access.proving import Passwords
 from ZEO.serving.access.rules import Right
 from ZEO.serving.account import Account
 from ZEO.serving.answers import Answers
@@ -31,27 +26,14 @@ from ZEO.serving.calls.session import Unregistered
 from ZEO.serving.calls.small_commits import SmallCommits
 from ZEO.serving.dispatch import dispatch
 from ZEO.serving.hosted import HostedStorage
-from ZEO.serving.intake import Intake
 from ZEO.serving.read_ahead.ahead import Ahead
+from ZEO.serving.service import Service
 from ZEO.serving.visits import Visit, how_served
 from ZEO.wire.calls import OF_CLIENT
 from ZEO.wire.message import Codec, EchoedId, Message
 from ZEO.wire.quoting import explained, quoted
 from ZEO.wire.session import ServerSession, status_report
 from ZEO.wire.small_commits import SMALL_COMMIT, parts
-
-
-@dataclass
-class Service:
-    """What all connections of a server share."""
-
-    storages: Mapping[str, HostedStorage]
-    loop: Loop
-    intake: Intake  # memory for large messages
-    handshake_time: float  # seconds in which a client has to register
-    access: Access | None = None  # what clients may do; everything without it
-    denied: Counter[str] = field(default_factory=Counter)  # how often, by what was denied
-    passwords: Passwords | None = None  # by which clients may prove who they are
 
 
 class Peer:

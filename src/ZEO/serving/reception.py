@@ -18,7 +18,8 @@ from ZEO.net.tls import SSLContext, TlsCodec
 from ZEO.net.tls_socket import TlsSocket
 from ZEO.serving import descriptors
 from ZEO.serving.limits import Limits
-from ZEO.serving.peer import Peer, Service
+from ZEO.serving.peer import Peer
+from ZEO.serving.service import Service
 from ZEO.serving.strangers import Strangers
 from ZEO.wire.frames import READ_SIZE
 from ZEO.wire.session import ServerSession

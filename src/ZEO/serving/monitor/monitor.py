@@ -33,8 +33,8 @@ from ZEO.serving.monitor.history import History
 from ZEO.serving.monitor.requests import Request, Requests
 from ZEO.serving.monitor.standing_in import answer_once
 from ZEO.serving.monitor.watched import Viewer, Watched
-from ZEO.serving.peer import Service
 from ZEO.serving.reception import Reception
+from ZEO.serving.service import Service
 
 log = logging.getLogger('ZEO.StorageServer')
 

@@ -15,8 +15,8 @@ from ZEO.serving.access.rules import Right
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.limits import Limits
 from ZEO.serving.monitor.history import History
-from ZEO.serving.peer import Service
 from ZEO.serving.reception import Reception
+from ZEO.serving.service import Service
 
 
 @dataclass
