@@ -6,7 +6,7 @@ each protocol. Fails: never; a client that cannot be sent what changed is closed
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import Any
 
 from ZEO.net.channel import Channel
@@ -67,28 +67,27 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
         """
         self._send(but, (), name, args)
 
-    def send_big(
-        self, but: Any, followers: Container[Any], tid: bytes, announced: BigInvalidation
-    ) -> None:
-        """The same for the invalidation of a commit that changed very many objects, to those who
-        are not among the followers.
-        """
+    def send_big(self, audience: Iterable[Any], tid: bytes, announced: BigInvalidation) -> None:
+        """Send some clients the invalidation of a commit that changed very many objects."""
         if self.together is not None:  # in the order of what was sent before
             self.together.send()
         encoded: dict[bytes, tuple[bytes, ...]] = {}
-        for peer, (protocol, channel) in list(self.items()):
-            if peer is not but and peer not in followers:
-                try:
-                    pieces = encoded.get(protocol)
-                    if pieces is None:
-                        args = tid, announced.oids
-                        pieces = encoded[protocol] = announced.pieces(protocol, tid) or (
-                            # the first client with that protocol has come since
-                            frame(peer.codec.send('invalidateTransaction', args)),
-                        )
-                    channel.push_in_turn(pieces)
-                except Exception as error:
-                    self.not_sent(channel, error)
+        for peer in tuple(audience):
+            found = self.get(peer)
+            if found is None:  # it turned out to be gone
+                continue
+            protocol, channel = found
+            try:
+                pieces = encoded.get(protocol)
+                if pieces is None:
+                    args = tid, announced.oids
+                    pieces = encoded[protocol] = announced.pieces(protocol, tid) or (
+                        # the first client with that protocol has come since
+                        frame(peer.codec.send('invalidateTransaction', args)),
+                    )
+                channel.push_in_turn(pieces)
+            except Exception as error:
+                self.not_sent(channel, error)
 
     def send_but_followers(
         self, but: Any, followers: Container[Any], name: str, *args: Any

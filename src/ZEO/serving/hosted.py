@@ -159,7 +159,7 @@ class HostedStorage:
         if announced is None:
             self.peers.send(committer, 'invalidateTransaction', tid, oids)
         else:
-            self.peers.send_big(committer, (), tid, announced)
+            self._send_big((committer,), tid, announced)
 
     def acknowledged(
         self,
@@ -174,9 +174,12 @@ class HostedStorage:
         self._note(tid, oids)
         self.stats.invalidations += len(self.peers) - (committer in self.peers)
         if announced is not None:
-            self.peers.send_big(committer, self.followers, tid, announced)
+            self._send_big((committer, *self.followers), tid, announced)
             return
         self.peers.send_but_followers(committer, self.followers, 'invalidateTransaction', tid, oids)
+
+    def _send_big(self, but: tuple[Any, ...], tid: bytes, announced: BigInvalidation) -> None:
+        self.peers.send_big([peer for peer in self.peers if peer not in but], tid, announced)
 
     def become_writable(self) -> None:
         """Take writes from now on."""

@@ -107,6 +107,9 @@ class ManyOids:
     def __len__(self) -> int:
         return len(self.order)
 
+    def __contains__(self, oid: bytes) -> bool:
+        return oid in self._parts[hash(oid) % _PARTS]
+
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.order)
 

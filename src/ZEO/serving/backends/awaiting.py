@@ -106,7 +106,11 @@ class AwaitingBackend(HidingBackend):
         for entry in entries:
             entry.until = until
             # they fetch it before other clients see it
-            together.add(None, 'invalidateTransaction', entry.tid, entry.oids)
+            if entry.commit.announced is None:
+                together.add(None, 'invalidateTransaction', entry.tid, entry.oids)
+            else:
+                together.send()
+                self._clients.send_big(self._followers, entry.tid, entry.commit.announced)
             self._loop.attempt(partial(entry.commit.phase.permanent, entry.commit))
         together.send()
         self._watch()

@@ -22,6 +22,7 @@ from ZEO.serving.later import Client, Later, Workers
 from ZEO.serving.many import ManyOids
 from ZEO.serving.read_ahead.source import LocalSource, Source
 from ZEO.serving.syncing import Syncing
+from ZEO.wire.big_invalidation import BigInvalidation
 
 #: What loadBefore returns: data, its tid, the tid of the next revision or None.
 Found = tuple[bytes, bytes, Any]
@@ -37,6 +38,7 @@ class Committing(Protocol):
     hosted: Any  # the storage as it is served
     answer: Later  # to its vote
     changed: dict[bytes, None] | ManyOids  # the objects that it changes
+    announced: BigInvalidation | None  # what other clients are sent of these, if they are many
     is_begun: bool  # whether it has to be aborted in the storage
     is_chained: bool  # whether its client has sent, or sends, the next one without a wait for it
 
