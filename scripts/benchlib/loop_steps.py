@@ -84,6 +84,7 @@ class Steps:
 
     def __init__(self) -> None:
         self._steps, self._rounds, self._lasting = Longest(), Longest(), Longest()
+        self._collections, self._collected, self._count = Longest(), 0.0, 0
         self._within: dict[str, float] = {}  # seconds of named functions
         self._inner = [0.0]  # seconds of named functions within each one that is under way
         self._gc = self._gc_began = 0.0
@@ -146,7 +147,10 @@ class Steps:
         if phase == 'start':
             self._gc_began = _clock()
         else:
-            self._gc += _clock() - self._gc_began
+            took = _clock() - self._gc_began
+            self._gc += took
+            self._collected, self._count = self._collected + took, self._count + 1
+            self._collections.add(took, lambda: {'generation': info['generation']})
 
     def _note(self, took: float, name: Callable[[], str]) -> None:
         self._steps.add(took, lambda: {'gc': _ms(self._gc), 'what': name(), **self._named()})
@@ -163,6 +167,10 @@ class Steps:
             *self._steps.lines('step'),
             *self._rounds.lines('round')[:3],
             *self._lasting.lines('lasted')[:3],
+            *self._collections.lines('collection')[:3],
+            json.dumps(
+                {'collections': self._count, 'ms': _ms(self._collected), 'cpu': _ms(_clock())}
+            ),
         )
         Path(path).write_text('\n'.join(lines) + '\n')
 

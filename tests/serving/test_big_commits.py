@@ -57,6 +57,37 @@ def test_its_invalidation_is_made_between_other_clients_turns_and_says_the_same(
     assert committer.peer.hosted.storage.loadBefore(p64(COUNT), maxtid)[0] == b'x'
 
 
+def test_one_that_waits_for_followers_is_hidden_until_they_have_it(
+    tmp_path, socket_path, monkeypatch
+):
+    monkeypatch.setattr('ZEO.serving.commit.state.MANY', 5_000)
+    storage = GroupedFileStorage(str(tmp_path / 'Data.fs'))
+    server = StorageServer(socket_path, {'1': storage}, limits=Limits(turn=60), wait_for_replicas=1)
+    try:
+        committer, other, follower = Client(server), Client(server), Client(server)
+        follower.give(follower.call('follow', 'follower'))
+        committer.give(committer.send('tpc_begin', 1, b'', b'', b'', None, ' '))
+        for number in range(COUNT):
+            committer.peer.handle(
+                committer.messages(committer.send('storea', p64(number + 1), z64, b'x', 1))
+            )
+        until_voted(committer)
+        answers, told = len(committer.channel.sent), len(other.channel.sent)
+        committer.give(committer.call('tpc_finish', 1))
+        tid, hosted = storage.lastTransaction(), server.hosted['1']
+        oids = [p64(number + 1) for number in range(COUNT)]
+        sent = frame(other.codec.send('invalidateTransaction', (tid, oids)))
+        assert follower.channel.sent[-1] == sent
+        assert len(committer.channel.sent) == answers and len(other.channel.sent) == told
+        assert hosted.backend.load_now(p64(COUNT), maxtid) is None
+        follower.give(follower.send('replicated', tid))
+        assert len(committer.channel.sent) > answers and other.channel.sent[-1] == sent
+        assert follower.channel.sent.count(sent) == 1
+        assert hosted.backend.load_now(p64(COUNT), maxtid)[0] == b'x'
+    finally:
+        server.close()
+
+
 @pytest.mark.parametrize('fails', [False, True])
 def test_a_grouped_storage_takes_a_large_one_in_short_steps(
     tmp_path, socket_path, monkeypatch, fails
