@@ -10,7 +10,7 @@ from ZODB.utils import p64
 
 from support.inside import regions_of
 from ZEO.cache import ClientCache, MemoryCache, format
-from ZEO.cache.admission import FILTERED, GIVEN_UP, HIGH, LOW, MODEST, Admission
+from ZEO.cache.admission import FILTERED, GIVEN_UP, HIGH, LOW, MODEST, Admission, Beginning
 from ZEO.cache.eviction_queue import EvictionQueue
 from ZEO.cache.inspection import inspect
 from ZEO.cache.memory_cache import RECORD_OVERHEAD
@@ -139,6 +139,27 @@ def test_a_file_begins_with_what_has_proven_itself():
     accesses = recorded.read(str(recorded.DIRECTORY / 'zope.xz'))
     size = sum({oid: size for oid, size in accesses if size}.values()) // 10
     assert hit_rate(InFile(size), accesses) > hit_rate(S3Fifo(size), accesses) - 0.005
+
+
+@pytest.mark.parametrize(
+    ('more', 'parts'),
+    [
+        ((0,), 1),  # nothing of the first part was used: a loop, or a crawl
+        ((20, 3, 2), 13),  # a little more in each round
+        ((20,), 5),  # the hot part of a scan was used in the first round, and no more
+        ((50, 25, 15), 10),  # most has proven itself
+    ],
+)
+def test_the_small_queue_begins_when_no_more_proves_itself(more, parts):
+    """Of each part so many percent more prove themselves in each round."""
+    beginning = Beginning(400)
+    passed = 0
+    while beginning.lasts:
+        share = sum(more[: passed // 400 + 1])
+        beginning.pass_one(1, passed % 100 < share)
+        passed += 1
+        assert passed < 2000
+    assert passed == parts * 100
 
 
 def test_a_file_without_a_small_region_goes_on_filtering_when_it_is_opened_again(path):

@@ -48,6 +48,49 @@ _MARK_SHIFT, _MARK = 20, (1 << 10) - 1  # ten bits of a name's hash, not all zer
 _TICK_SHIFT, _MARK_PLACE = 1, 6  # a name is mark << 6 | tick << 1 | why; 0: none
 
 
+#: What has proven itself is to take such a share of the cache before there is a small queue. Until
+#: then each new record makes one over one minus the share seen then move on, five at most.
+_PROVEN_SHARE = 0.8
+#: Or a part of the cache has hardly more of it than a round ago, or none in the first round: then
+#: more would not come of waiting, and what is there serves those better who read in turn more than
+#: fits.
+_LEAST_MORE = 0.01
+#: So many parts are looked at, one after the other. What stays keeps its order, so that a part has
+#: what it had a round ago, and what has proven itself since.
+_PARTS = 4
+
+
+class Beginning:
+    """Whether there is no small queue yet: until enough has proven itself in the main one.
+
+    :param size: of the cache, in any unit.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.lasts = True
+        self._size = max(size // _PARTS, 1)
+        self._shares = [0.0] * _PARTS  # of what has proven itself, by part, a round ago
+        self._part = 0
+        self._passed = self._proven = 0  # of this part
+
+    def pass_one(self, size: int, is_used: bool) -> None:
+        """Count a current record that has its turn."""
+        self._passed += size
+        if is_used:
+            self._proven += size
+        if self._passed >= self._size:
+            self._look()
+
+    def _look(self) -> None:
+        """Decide whether it ends: enough has proven itself, or not much more than before."""
+        share = self._proven / self._passed
+        has_more = share >= self._shares[self._part] + _LEAST_MORE
+        self._shares[self._part] = share
+        self.lasts = has_more and sum(self._shares) < _PROVEN_SHARE * _PARTS
+        self._part = (self._part + 1) % _PARTS
+        self._passed = self._proven = 0
+
+
 class Window:
     """The names that left for one reason, by age: as many as `capacity` bytes of records had.
 

@@ -14,8 +14,8 @@ smaller.
 
 At first everything is main, and its hand does the work of both: new records go there, those that
 were used stay, all others leave as filtered. Once most of what the hand passes stays, or not more
-than a round before, the small region begins. So the main one begins with what has proven itself;
-what happened to come first would stay there for long, since the main hand moves only for what comes
+than a round ago, the small region begins. So the main one begins with what has proven itself; what
+happened to come first would stay there for long, since the main hand moves only for what comes
 back.
 
 Nothing of this is in the format of records and gaps: a file is as good with one region, with two,
@@ -27,24 +27,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ZEO.cache import format
-from ZEO.cache.admission import FILTERED, GIVEN_UP, Admission
+from ZEO.cache.admission import FILTERED, GIVEN_UP, Admission, Beginning
 from ZEO.cache.cache_file import CacheFile
 from ZEO.cache.index import PLACE_SHIFT, USES, Index
 from ZEO.cache.ring import KEPT_PER_UNIT, MOST_KEPT, Moved, NotStored, Ring
 
 #: While the main region's gap is larger than this share of it, new records go there: it was never
 #: filled, or has been emptied. What an evicted record leaves beside its follower is smaller.
-_FREE_SHARE = 64
-
-#: The small region begins when such a share of what the main hand passes has proven itself. Until
-#: then each new record makes one over one minus the share seen then slide, five at most.
-_PROVEN_SHARE = 0.8
-#: Or when not so much more of it has than at the look before: then more would not come of waiting,
-#: and what is there serves those better who read more than fits in turn.
-_LEAST_MORE = 0.01
-#: Units after which the share is looked at, if the file is larger, so that in a large one that was
-#: used by an older release no more than that slides.
-_SAMPLE = 16 * 1024 * 1024 // format.UNIT
+FREE_SHARE = 64
+#: Units that are taken for a round of the hand if the file is larger, so that in a large one that
+#: was used by an older release no more than that slides.
+SAMPLE = 16 * 1024 * 1024 // format.UNIT
 
 
 class MainRing(Ring):
@@ -53,8 +46,7 @@ class MainRing(Ring):
     def __init__(self, file: CacheFile, index: Index, admission: Admission) -> None:
         super().__init__(file, index, admission)
         self.is_alone = True  # whether there is no small region yet
-        self._passed_units = self._proven_units = 0  # current records since the last look
-        self._proven_share = -1.0  # at the last look
+        self._beginning = Beginning(min(self.size, SAMPLE))
 
     def begin_at(self, start: int) -> None:
         """See `Ring`."""
@@ -64,7 +56,7 @@ class MainRing(Ring):
     def reset(self, start: int, end: int) -> None:
         """See `Ring`."""
         super().reset(start, end)
-        self.is_alone, self._proven_share = True, -1.0
+        self.is_alone, self._beginning = True, Beginning(min(self.size, SAMPLE))
 
     def makes_way(self, length: int) -> bool:
         """Return whether there is a gap of this many units, or what the hand meets was not used.
@@ -93,25 +85,18 @@ class MainRing(Ring):
         return FILTERED if self.is_alone else GIVEN_UP
 
     def _pass_current(self, place: int, header: format.RecordHeader, uses: int) -> Moved | None:
+        if not self.is_alone:
+            return super()._pass_current(place, header, uses)
+        is_used = uses > 0 or self.is_hot(header.oid)
         record = super()._pass_current(place, header, uses)
-        if self.is_alone:
-            self._passed_units += header.units
-            if self._passed_units >= min(self.size, _SAMPLE):
-                self._look()
+        self._beginning.pass_one(header.units, is_used and record is not None)
+        self.is_alone = self._beginning.lasts
         return record
-
-    def _look(self) -> None:
-        """Decide whether the small region begins: enough has proven itself, or not much more."""
-        share = self._proven_units / self._passed_units
-        self.is_alone = self._proven_share + _LEAST_MORE <= share < _PROVEN_SHARE
-        self._proven_share = share
-        self._passed_units = self._proven_units = 0
 
     def _keep(self, record: Moved, is_used: bool) -> Moved | None:
         if not self.is_alone:
             return super()._keep(record, is_used)
         if is_used:  # it has proven itself, and stays
-            self._proven_units += record.header.units
             record.uses = max(record.uses, 1)
         return record
 
@@ -261,7 +246,7 @@ class Regions:
             if is_known:
                 self._admission.rises()
             return main.place(length, pack) << PLACE_SHIFT | is_known
-        is_free = (main.gap_end - main.hand - length) * _FREE_SHARE > main.size
+        is_free = (main.gap_end - main.hand - length) * FREE_SHARE > main.size
         if main.holds(length):
             if is_free or main.has_old():
                 return main.place(length, pack) << PLACE_SHIFT
