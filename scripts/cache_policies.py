@@ -10,9 +10,12 @@ line or a file that is not a trace; with 1 when a cache is more than a point bel
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import random
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import islice
 
 from cache_lab import recorded
 from cache_lab.policies import POLICIES, USUAL
@@ -78,18 +81,35 @@ def differences(
 def compare_all(options: argparse.Namespace) -> int:
     """Print the differences on every workload and recording; return the exit status."""
     print_line('points', [f'{share:.0%}' for share in SHARES])
+    names = [*sorted(WORKLOADS), *recorded.names()]
+    cells = [(name, share, options) for name in names for share in SHARES]
     worst = 0.0
-    for kind, names in ('workload', sorted(WORKLOADS)), ('recorded', recorded.names()):
+    with multiprocessing.Pool(options.jobs) as pool:
+        found = pool.imap(_cell, cells)  # in order, as they are done
         for name in names:
-            options.workload, options.recorded = name, name if kind == 'recorded' else None
-            found = accesses(options)
-            for policy, points in differences(
-                found, sizes_of(found, options), options.policies
-            ).items():
+            rows = list(zip(*islice(found, len(SHARES)), strict=True))
+            for policy, points in zip(options.policies, rows, strict=True):
                 print_line(f'{name} {policy}', [f'{point:+.1f}' for point in points])
                 worst = min(worst, *points)
     print(f'\nworst: {worst:+.2f}')
     return int(worst < -1)
+
+
+def _cell(what: tuple[str, float, argparse.Namespace]) -> list[float]:
+    """Return the differences of all policies on one workload or recording at one size."""
+    name, share, options = what
+    found, whole = _accesses_and_whole(name, options.loads, options.objects)
+    points = differences(found, [max(int(whole * share), 1)], options.policies)
+    return [points[policy][0] for policy in options.policies]
+
+
+@lru_cache(1)
+def _accesses_and_whole(name: str, loads: int, objects: int) -> tuple[list[Access], int]:
+    command = f'--loads {loads} --objects {objects} --'
+    command += f'recorded {name}' if name in recorded.names() else f'workload {name}'
+    options = parser().parse_args(command.split())
+    found = accesses(options)
+    return found, whole_of(found, options)
 
 
 def print_line(name: str, cells: Sequence[str]) -> None:
@@ -98,10 +118,16 @@ def print_line(name: str, cells: Sequence[str]) -> None:
 
 
 def sizes_of(found: Sequence[Access], options: argparse.Namespace) -> list[int]:
-    """Return sizes of caches in bytes: SHARES of what is accessed, or of all made-up objects."""
-    accessed = sum({oid: size for oid, size in found if size}.values())
-    whole = accessed if options.trace or options.recorded else options.objects * RECORD
+    """Return sizes of caches in bytes: SHARES of the whole."""
+    whole = whole_of(found, options)
     return [max(int(whole * share), 1) for share in SHARES]
+
+
+def whole_of(found: Sequence[Access], options: argparse.Namespace) -> int:
+    """Return the bytes of what is accessed, or of all made-up objects."""
+    if options.trace or options.recorded:
+        return sum({oid: size for oid, size in found if size}.values())
+    return int(options.objects * RECORD)
 
 
 def accesses(options: argparse.Namespace) -> list[Access]:
@@ -124,6 +150,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument('--objects', type=int, default=OBJECTS)
     made.add_argument('--policies', nargs='+', choices=sorted(POLICIES), default=list(POLICIES))
     made.add_argument('--all', action='store_true', help='compare on all workloads and recordings')
+    made.add_argument('--jobs', type=int, default=1, help='processes, for --all')
     return made
 
 

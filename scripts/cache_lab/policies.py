@@ -10,7 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from cache_lab.real import InFile, InMemory
-from ZEO.cache.simulate import Adaptive, Policy
+from ZEO.cache.file_model import FileModel
+from ZEO.cache.simulate import Policy
 
 _MOST_USES = 3  # hits that are counted, as the two bits of the cache's index do
 
@@ -162,7 +163,7 @@ POLICIES: dict[str, Callable[[int], Policy]] = {
     'ring': Ring,
     'lru': Lru,
     's3-fifo': S3Fifo,
-    'adaptive': Adaptive,  # what a client cache does
+    'model': FileModel,  # of a client cache's file
     'file': InFile,
     'memory': InMemory,
 }

@@ -6,6 +6,7 @@ import pytest
 from ZODB.utils import p64
 
 from ZEO.cache import ClientCache, simulate, trace
+from ZEO.cache.file_model import FileModel
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_accesses(path):
     work(path)
     accesses = simulate.accesses_of(trace.read(path + '.trace'))
     assert accesses == [(1, 64), (1, 64), (1, 64), (1, 64), (1, 0)]
-    assert simulate.hit_rate(simulate.Adaptive(1000), accesses) == 0.75
+    assert simulate.hit_rate(FileModel(1000), accesses) == 0.75
 
 
 def test_only_when_asked_for(path, monkeypatch):

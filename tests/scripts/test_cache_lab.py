@@ -12,15 +12,17 @@ sys.path.insert(0, str(ROOT / 'scripts'))
 
 from cache_lab import recorded  # noqa: E402
 from cache_lab.policies import Clock, Lru, Ring, S3Fifo  # noqa: E402
+from cache_lab.real import InFile  # noqa: E402
 from cache_lab.workloads import WORKLOADS  # noqa: E402
 from cache_policies import compare_all, differences, parser, table, text_plot  # noqa: E402
 
-from ZEO.cache.simulate import Adaptive, hit_rate  # noqa: E402
+from ZEO.cache.file_model import FileModel  # noqa: E402
+from ZEO.cache.simulate import hit_rate  # noqa: E402
 
 FEW = ('--policies', 's3-fifo', 'file')
 
 
-@pytest.mark.parametrize('policy', [Ring, Lru, Clock, S3Fifo, Adaptive])
+@pytest.mark.parametrize('policy', [Ring, Lru, Clock, S3Fifo, FileModel])
 def test_all_hits_when_everything_fits(policy):
     model = policy(10_000)
     assert [model.access(oid, 10) for oid in [1, 2, 3, 1, 2, 3]] == [False] * 3 + [True] * 3
@@ -30,7 +32,7 @@ def test_all_hits_when_everything_fits(policy):
 
 @pytest.mark.parametrize(
     ('policy', 'kept'),
-    [(Ring, False), (Lru, True), (Clock, True), (S3Fifo, True), (Adaptive, True)],
+    [(Ring, False), (Lru, True), (Clock, True), (S3Fifo, True), (FileModel, True)],
 )
 def test_what_is_used_stays(policy, kept):
     model = policy(1000)
@@ -42,12 +44,31 @@ def test_what_is_used_stays(policy, kept):
 
 
 @pytest.mark.parametrize('name', sorted(WORKLOADS))
-def test_the_adaptive_one_is_never_far_below_the_best(name):
+def test_the_model_of_the_file_is_never_far_below_the_best(name):
     accesses = [(oid, 10) for oid in WORKLOADS[name](20_000, 2000, random.Random(1))]
     for share in 0.05, 0.5:
         capacity = int(20_000 * share)
         best = max(hit_rate(policy(capacity), accesses) for policy in (Clock, Lru, S3Fifo))
-        assert hit_rate(Adaptive(capacity), accesses) > best - 0.015
+        assert hit_rate(FileModel(capacity), accesses) > best - 0.015
+
+
+@pytest.mark.parametrize('share', [0.1, 0.4])
+def test_the_model_answers_what_the_file_would(share):
+    """Orders and reports: loads, changes, records of all sizes; and all that a file begins with."""
+    accesses = recorded.read(str(recorded.DIRECTORY / 'reports.xz'))[:15_000]
+    size = int(sum({oid: size for oid, size in accesses if size}.values()) * share)
+    file, model = InFile(size), FileModel(size)
+    differ = hits = 0
+    for oid, length in accesses:
+        if length:
+            hit = model.access(oid, length)
+            hits += hit
+            differ += hit is not file.access(oid, length)
+        else:
+            model.forget(oid)
+            file.forget(oid)
+    assert hits > 500
+    assert differ < len(accesses) * 0.01
 
 
 @pytest.mark.parametrize('name', sorted(WORKLOADS))
@@ -92,7 +113,7 @@ def test_a_real_cache_is_compared_with_the_best_model(name):
     'args, words',
     [
         (['--workload', 'scan', '--loads', '2000', '--objects', '100', *FEW], 's3-fifo'),
-        (['--recorded', 'zope', '--policies', 'adaptive', 'ring'], 'adaptive'),
+        (['--recorded', 'zope', '--policies', 'model', 'ring'], 'model'),
         (['--trace', __file__], 'is not a cache trace'),
     ],
 )

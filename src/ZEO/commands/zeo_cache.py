@@ -13,7 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from ZEO.cache import inspection, simulate, trace
+from ZEO.cache import format, inspection, simulate, trace
+from ZEO.cache.file_model import FileModel
 from ZEO.commands.options import Parser, output, program
 from ZEO.Exceptions import ClientStorageError
 
@@ -125,7 +126,7 @@ def simulated(options: argparse.Namespace) -> int:
         raise ValueError(f'{options.file} has no loads to replay')
     print(f'{"size":<12}hit rate')
     for size in options.sizes or _some_sizes(accesses):
-        rate = simulate.hit_rate(simulate.Adaptive(size), accesses)
+        rate = simulate.hit_rate(FileModel(max(size - format.RING_START, 1)), accesses)
         print(f'{_size_text(size):<12}{100 * rate:>7.1f}%')
     return EVERYTHING_IS_WELL
 
