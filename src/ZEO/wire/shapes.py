@@ -11,7 +11,6 @@ seems.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import chain
 from types import NoneType
 from typing import Any
@@ -19,37 +18,20 @@ from typing import Any
 from ZEO.Exceptions import ProtocolError, UnrecognizedResult
 from ZEO.wire.arguments import MOST_NAME
 from ZEO.wire.extensions import EXTENSIONS, FOLLOWS, MESSAGE_SIZE, ROLE, STOPPING, WHOLE
+from ZEO.wire.rows import (
+    LIST_TYPES,
+    LISTS,
+    MAX_TID,
+    Check,
+    are_ids,
+    are_ids_or_none,
+    are_rows,
+    is_id,
+    is_tid,
+    of_types,
+)
 
-Check = Callable[[Any], bool]
-
-#: What ZODB.utils.maxtid is.
-MAX_TID = b'\x7f' + b'\xff' * 7
-
-_LISTS = (list, tuple)
-_LIST_TYPES = {*_LISTS}
 _TEXTS = (bytes, str)
-
-
-def is_id(value: Any) -> bool:
-    """Return whether it is an oid or a tid."""
-    return type(value) is bytes and len(value) == 8
-
-
-def is_tid(value: Any) -> bool:
-    """Return whether it can be the tid of a last transaction. One that ZODB cannot increment would
-    stop every connection.
-    """
-    return is_id(value) and value <= MAX_TID
-
-
-def are_ids(values: Any) -> bool:
-    """Return whether it is a list of oids; there may be a million."""
-    return type(values) in _LISTS and _are_all(type, bytes, values) and _are_all(len, 8, values)
-
-
-def _are_all(look: Callable[[Any], Any], expected: Any, values: Any) -> bool:
-    """Return whether `look` returns `expected` for all values; takes 10 ns for each."""
-    return [*map(look, values)].count(expected) == len(values)
 
 
 def is_loaded(value: Any) -> bool:
@@ -58,7 +40,7 @@ def is_loaded(value: Any) -> bool:
     """
     if value is None:
         return True
-    if type(value) not in _LISTS or len(value) != 3:
+    if type(value) not in LISTS or len(value) != 3:
         return False
     data, tid, end = value
     return (
@@ -87,18 +69,18 @@ def _is_dict(value: Any) -> bool:
 
 
 def _are_dicts(value: Any) -> bool:
-    return type(value) in _LISTS and all(type(item) is dict for item in value)
+    return type(value) in LISTS and all(type(item) is dict for item in value)
 
 
 def _are_texts(value: Any) -> bool:
-    return type(value) in _LISTS and all(type(item) is str for item in value)
+    return type(value) in LISTS and all(type(item) is str for item in value)
 
 
 def _are_loaded(value: Any) -> bool:
-    if type(value) not in _LISTS:
+    if type(value) not in LISTS:
         return False
-    return _are_rows(
-        [found for found in value if found is not None], _of(bytes), are_ids, _are_ids_or_none
+    return are_rows(
+        [found for found in value if found is not None], of_types(bytes), are_ids, are_ids_or_none
     )
 
 
@@ -131,27 +113,27 @@ def _is_info(value: Any) -> bool:
 
 
 def _are_interfaces(value: Any) -> bool:
-    return type(value) in _LISTS and all(
-        type(item) in _LISTS and len(item) == 2 and _are_names(item) for item in value
+    return type(value) in LISTS and all(
+        type(item) in LISTS and len(item) == 2 and _are_names(item) for item in value
     )
 
 
 def _are_names(value: Any) -> bool:
-    return type(value) in _LISTS and all(type(item) is str for item in value)
+    return type(value) in LISTS and all(type(item) is str for item in value)
 
 
 def _are_changes(value: Any) -> bool:
     """What getInvalidations answers: None, or the last tid and the oids that changed."""
     return value is None or (
-        type(value) in _LISTS and len(value) == 2 and is_tid(value[0]) and are_ids(value[1])
+        type(value) in LISTS and len(value) == 2 and is_tid(value[0]) and are_ids(value[1])
     )
 
 
 def is_vote(value: Any) -> bool:
     """Return whether it is an answer to vote: None, or a list of oids and conflicts."""
     if not value:  # as mostly
-        return value is None or type(value) in _LISTS
-    return type(value) in _LISTS and all(is_id(item) or _is_conflict(item) for item in value)
+        return value is None or type(value) in LISTS
+    return type(value) in LISTS and all(is_id(item) or _is_conflict(item) for item in value)
 
 
 def _is_conflict(value: Any) -> bool:
@@ -162,7 +144,7 @@ def _is_conflict(value: Any) -> bool:
     return (
         is_id(value['oid'])
         and type(value['data']) is bytes
-        and type(serials) in _LISTS
+        and type(serials) in LISTS
         and len(serials) == 2
         and all(map(is_id, serials))
     )
@@ -173,7 +155,7 @@ def _is_current(value: Any) -> bool:
     back.
     """
     return (
-        type(value) in _LISTS
+        type(value) in LISTS
         and len(value) == 4
         and is_id(value[0])
         and is_id(value[1])
@@ -182,41 +164,19 @@ def _is_current(value: Any) -> bool:
     )
 
 
-def _are_rows(rows: Any, *columns: Check) -> bool:
-    """Return whether all rows are lists with one item for each column, and the columns are right.
-
-    They are checked by columns, since there may be many rows: checking each item takes ten times as
-    long.
-    """
-    if not (
-        type(rows) in _LISTS
-        and {*map(type, rows)} <= _LIST_TYPES
-        and _are_all(len, len(columns), rows)
-    ):
-        return False
-    return not rows or all(
-        check(column) for check, column in zip(columns, zip(*rows, strict=True), strict=True)
-    )
-
-
-def _of(*types: type) -> Check:
-    """Return a check that all items of a column have one of these types."""
-    allowed = {*types}
-    return lambda column: {*map(type, column)} <= allowed
-
-
-def _are_ids_or_none(column: Any) -> bool:
-    return column.count(None) == len(column) or are_ids(
-        [value for value in column if value is not None]
-    )
-
-
 def _are_transactions(values: Any) -> bool:
-    return _are_rows(values, are_ids, _of(*_TEXTS), _of(*_TEXTS), _of(*_TEXTS), _of(bytes, dict))
+    return are_rows(
+        values,
+        are_ids,
+        of_types(*_TEXTS),
+        of_types(*_TEXTS),
+        of_types(*_TEXTS),
+        of_types(bytes, dict),
+    )
 
 
 def _are_records(values: Any) -> bool:
-    return _are_rows(values, are_ids, are_ids, _of(bytes, NoneType), _are_ids_or_none)
+    return are_rows(values, are_ids, are_ids, of_types(bytes, NoneType), are_ids_or_none)
 
 
 def _is_transaction_or_none(value: Any) -> bool:
@@ -232,15 +192,15 @@ def _is_batch(value: Any) -> bool:
     was the end.
     """
     return (
-        type(value) in _LISTS
+        type(value) in LISTS
         and len(value) == 2
         and type(value[1]) is bool
-        and _are_rows(value[0], _are_transactions, _are_lists_of_records, _of(bool))
+        and are_rows(value[0], _are_transactions, _are_lists_of_records, of_types(bool))
     )
 
 
 def _are_lists_of_records(values: Any) -> bool:
-    return {*map(type, values)} <= _LIST_TYPES and _are_records([*chain.from_iterable(values)])
+    return {*map(type, values)} <= LIST_TYPES and _are_records([*chain.from_iterable(values)])
 
 
 #: The call -> whether an answer to it has the shape of one, for every call that is answered; None
@@ -302,7 +262,7 @@ def invalidation(args: Any) -> tuple[bytes, list[bytes]]:
 
     :raises ProtocolError: when these are not its arguments.
     """
-    if type(args) in _LISTS and len(args) >= 2:
+    if type(args) in LISTS and len(args) >= 2:
         tid, oids = args[0], args[1]
         # What most are is looked at here, which saves four calls.
         if type(oids) is list and len(oids) == 1 and type(tid) is bytes is type(oids[0]):
@@ -319,9 +279,9 @@ def ahead(args: Any) -> tuple[list[Any], list[bytes]]:
     :raises ProtocolError: when these are not its arguments.
     """
     if (
-        type(args) in _LISTS
+        type(args) in LISTS
         and len(args) == 2
-        and _are_rows(args[0], are_ids, _of(bytes), are_ids)
+        and are_rows(args[0], are_ids, of_types(bytes), are_ids)
         and are_ids(args[1])
     ):
         return args[0], args[1]
@@ -333,7 +293,7 @@ def news(args: Any) -> dict[str, Any]:
 
     :raises ProtocolError: when these are not its arguments.
     """
-    if type(args) in _LISTS and len(args) >= 1 and _is_info(args[0]):
+    if type(args) in LISTS and len(args) >= 1 and _is_info(args[0]):
         return args[0]
     raise ProtocolError('the server sent an info that is not a dictionary of figures')
 
@@ -345,7 +305,7 @@ def blob_part(name: str, args: Any) -> tuple[tuple[bytes, bytes], int | None, by
     :raises ProtocolError: when these are not the arguments of `name`.
     """
     length, chunk = None, b''
-    good = type(args) in _LISTS and len(args) >= 2 and is_id(args[0]) and is_id(args[1])
+    good = type(args) in LISTS and len(args) >= 2 and is_id(args[0]) and is_id(args[1])
     if good and name == 'receiveBlobStart' and len(args) == 3:
         length = args[2]
         good = type(length) is int and length >= 0
