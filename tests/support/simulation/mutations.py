@@ -340,7 +340,8 @@ MUTATIONS = [
         'synced-though-cut-off',
         'what was cut off after its sync is taken for permanent',
         'serving.grouped',
-        '            if self.failure is not None and self._written is written and self._ltid < last:\n',
+        '            if self.failure is not None and self._written is written '
+        'and self._ltid < last:\n',
         "            if self._ltid < b'':\n",
         'tests/server/test_group_commit.py',
     ),
