@@ -1,6 +1,6 @@
 """Puts the tests' helpers on the path, has Hypothesis judge what the code does, not how fast the
 machine is, lets Ctrl-C work in the processes that tests start, finds tests that slow down those
-after them, and says what all threads were at when a test has failed.
+after them or leave threads to them, and says what all threads were at when a test has failed.
 """
 
 import os
@@ -16,8 +16,11 @@ from hypothesis import HealthCheck, settings
 sys.path.insert(0, str(Path(__file__).parent))
 ROOT = Path(__file__).parents[1]
 
-#: Fixtures of servers and clients; a conftest nearer to a test may define some of its own.
-pytest_plugins = ['support.fixtures']
+from support.processes import wait_until  # noqa: E402
+
+#: Fixtures of servers and clients, of which a conftest nearer to a test may define some of its own;
+#: and those that fail a test which leaves a thread of ZEO behind.
+pytest_plugins = ['support.fixtures', 'support.left_threads']
 
 settings.register_profile('zeo', deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('zeo')
@@ -52,14 +55,16 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=sys.platform == 'linux')
 def _as_fast_as_before():
-    """A test leaves the thread that runs all tests its priority and its processors."""
+    """A test leaves the thread that runs all tests its priority, its processors, and the time for
+    which a thread may compute.
+    """
     before = _share()
     yield
-    assert _share() == before
+    wait_until(lambda: _share() == before)  # workers of a module's server are about to end
 
 
 def _share():
-    return os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)
+    return os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0), sys.getswitchinterval()
 
 
 @pytest.hookimpl(hookwrapper=True)

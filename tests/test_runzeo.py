@@ -209,7 +209,7 @@ def test_it_serves_a_storage_of_another_server(serve, tmp_path):
         process = serve(
             '%import ZEO\n' + zeo(storages=f'<clientstorage>\nserver {address}\n</clientstorage>')
         )
-        with ZEO.DB(address).transaction() as connection:
+        with ZEO.DB(address) as db, db.transaction() as connection:
             connection.root()['x'] = 1
         connection = ZEO.connection(process.port())
         assert connection.root()['x'] == 1

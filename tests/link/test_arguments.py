@@ -117,8 +117,9 @@ def test_an_address_that_can_not_be_meant_is_said_at_once(addr):
         {'blob_dir': '', 'var': None, 'client_label': None, 'debug': 1, 'shared_blob_dir': True},
     ],
 )
-def test_what_can_be_meant_is_taken(options):
-    ClientStorage('/nowhere/socket', **{'wait': False, **options}).close()
+def test_what_can_be_meant_is_taken(options, caplog):
+    with caplog.at_level('WARNING', 'ZEO.ClientStorage'):  # `debug` sets another one
+        ClientStorage('/nowhere/socket', **{'wait': False, **options}).close()
 
 
 def test_a_directory_as_the_cache_is_told_what_to_give(tmp_path):
