@@ -81,12 +81,7 @@ class MemoryCache(EndsEarly):
 
     def invalidate_all(self, transactions: Iterable[tuple[bytes, Iterable[bytes]]]) -> None:
         """Do what :meth:`invalidate` does, for the tid and the oids of each transaction."""
-        with self._lock:
-            current = self._current
-            for tid, oids in transactions:
-                for oid in oids:
-                    if oid in current:
-                        self._invalidate(oid, tid)
+        with self._lock: self._invalidate_each(transactions)  # noqa: E701  # fmt: skip
 
     def replace(self, oid: bytes, tid: bytes, data: bytes) -> None:
         """End the current revision of oid at `tid`, and keep what is current from then on; the same
@@ -241,6 +236,13 @@ class MemoryCache(EndsEarly):
         except BaseException:
             self._forget_all()
             raise
+
+    def _invalidate_each(self, transactions: Iterable[tuple[bytes, Iterable[bytes]]]) -> None:
+        current = self._current
+        for tid, oids in transactions:
+            for oid in oids:
+                if oid in current:
+                    self._invalidate(oid, tid)
 
     def _forget(self, oid: bytes) -> None:
         self._drop_current(oid)
