@@ -106,7 +106,7 @@ class Server:
     kind: 'file', 'grouped' (a FileStorage that syncs transactions of several clients at once, where
     this implementation has it), 'blob' and 'grouped-blob' (both with blobs), 'memory', or 'second'
     (a client of another server, whose address is `first`); transport: 'unix', 'tcp' or 'tls';
-    sync_seconds: what each sync of a file takes longer than here, as on another disk; keys: more
+    sync_seconds: what each sync of a file takes at least, as on another disk; keys: more
     keys of its configuration, for this implementation; steps: a file for the longest steps of its
     loop.
     """

@@ -1,6 +1,6 @@
 """runzeo on a disk whose syncs take longer: ``slow_disk.py SECONDS SWITCHES-OF-RUNZEO``.
 
-Enters: how much longer, in seconds. Leaves: as runzeo does. Fails: as runzeo does.
+Enters: how long each takes, in seconds, unless the disk takes longer. Leaves: as runzeo does. Fails: as runzeo does.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import time
 
 
 def slow(seconds: float) -> None:
-    """Have each sync of a file take that much longer; before anything has looked up os.fsync."""
+    """Have each sync of a file take that long; before anything has looked up os.fsync."""
     fsync = os.fsync
 
     def slow_fsync(fd: int) -> None:
+        end = time.perf_counter() + seconds
         fsync(fd)
-        time.sleep(seconds)
+        time.sleep(max(0.0, end - time.perf_counter()))
 
     os.fsync = slow_fsync  # type: ignore[assignment]
 
