@@ -1,6 +1,7 @@
 """runzeo on a disk whose syncs take longer: ``slow_disk.py SECONDS SWITCHES-OF-RUNZEO``.
 
-Enters: how long each takes, in seconds, unless the disk takes longer. Leaves: as runzeo does. Fails: as runzeo does.
+Enters: how long each takes, in seconds, unless the disk takes longer. Leaves: as runzeo does.
+Fails: as runzeo does.
 """
 
 from __future__ import annotations

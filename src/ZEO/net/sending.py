@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import socket
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -56,7 +55,7 @@ class Sending(ABC):
         self._socket = stream
         self._output_limit = output_limit
         self._tls = stream if isinstance(stream, TlsSocket) else None
-        self._out: deque[Any] = deque()  # data that waits to be sent, bytes or views on them
+        self._out: list[Any] = []  # data that waits to be sent, bytes or views on them
         self._pending = 0  # bytes of it
         self._unsolicited = 0  # bytes of it that push() may have sent
         self._streams = Streams()  # pulled while little waits to be sent
@@ -229,7 +228,7 @@ class Sending(ABC):
         offered = out[0] if len(out) == 1 else joined(out)
         size = len(offered)
         if not size:
-            out.popleft()
+            del out[0]
             return True
         try:
             if size > _PART and self._unsolicited:
@@ -243,7 +242,7 @@ class Sending(ABC):
         if self._unsolicited > self._pending:
             self._unsolicited = self._pending
         if count == size:
-            out.popleft()
+            del out[0]
             return True
         out[0] = offered[count:] if isinstance(offered, memoryview) else memoryview(offered)[count:]
         return False

@@ -310,8 +310,7 @@ class Peer:
         self.calls.clear()
         self._stage = Registered(self, hosted, service.loop, read_only, right)
         if hosted.backend.load_now is not None:
-            self._load = self.answers.loading(hosted.backend.load_now)
-            self._load_one = self.answers.loading(hosted.backend.load_now, alone=True)
+            self._load, self._load_one = self._first_load, self._first_load_alone
         hosted.peers[self] = self.codec.name, channel
         hosted.stats.connections += 1
         self._session.registered()
@@ -321,6 +320,22 @@ class Peer:
         if self.is_restricted:
             how += f', with the right {right} as {self.identity}'
         self.visit = Visit(self, hosted.name, read_only, how, service.loop)
+
+    def _first_load(self, message: Message) -> None:
+        self._make_loads()(message)
+
+    def _first_load_alone(self, message: Message) -> None:
+        self._make_loads()
+        assert self._load_one is not None
+        self._load_one(message)
+
+    def _make_loads(self) -> Callable[[Message], None]:
+        """Make what answers loads: a kilobyte, which a client that is idle does without."""
+        hosted = self.hosted
+        assert hosted is not None and hosted.backend.load_now is not None
+        load = self._load = self.answers.loading(hosted.backend.load_now)
+        self._load_one = self.answers.loading(hosted.backend.load_now, alone=True)
+        return load
 
     def takes_ahead(self) -> None:
         """The client takes records that it has not asked for."""
