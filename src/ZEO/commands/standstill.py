@@ -62,7 +62,7 @@ class Standstill:
         try:
             REAL.spawn('ZEO standstill', self._watch)
         except RuntimeError as error:
-            log.warning('there is no thread that notices when the loop stands still: %s', error)
+            log.warning('no thread can be started to notice that the loop stands still: %s', error)
         try:
             yield
         finally:

@@ -106,7 +106,7 @@ class Backend(ABC):
     #: The syncs of a FileStorage for several transactions; else None.
     syncing: Syncing | None = None
 
-    #: Whether a transaction that clients are told of has changed its objects then; False where some
+    #: Whether a transaction that clients hear of has changed its objects then; False where some
     #: may have changed at any time since the transaction that was told before.
     is_exact = True
 

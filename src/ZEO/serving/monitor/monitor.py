@@ -129,7 +129,7 @@ class Monitor:
             self._server.history.stop()
 
     def stand_in(self, problem: str) -> None:
-        """Answer whoever asks now, in another thread while the loop stands still: with this."""
+        """Answer those who ask now, in another thread while the loop stands still: with this."""
         for acceptor in tuple(self._acceptors):
             for _ in range(_AT_ONCE):
                 stream = acceptor.take()
