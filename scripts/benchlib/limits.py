@@ -7,7 +7,9 @@ import os
 import pickle
 import shutil
 import socket
+import ssl
 import struct
+from typing import Any
 
 from support.processes import Address, Process, connect, free_port
 
@@ -15,6 +17,7 @@ from .children import Crew, Stage
 from .meters import Meter, Metrics, process_cpu
 from .records import DATA_FILE, after, expect, fill_file, load_all, make_record, oids_from
 from .registry import FEW, LOADS, SHORT, Row, role, workload
+from .servers import make_certificate
 from .zodb_names import FileStorage
 
 TID = b'\x04' + b'\x01' * 7
@@ -38,7 +41,7 @@ def _receive_frame(sock: socket.socket, buffer: bytearray) -> bytes:
 
 
 @role
-def bare_server(stage: Stage, address: Address, size: int) -> None:
+def bare_server(stage: Stage, address: Address, size: int, tls: bool) -> None:
     """Child: answers loadBefore from a constant, one client, blocking sockets, plain pickle."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     listener = socket.socket(family)
@@ -46,9 +49,13 @@ def bare_server(stage: Stage, address: Address, size: int) -> None:
     listener.listen()
     data, buffer = make_record(size), bytearray()
     print('ready', flush=True)
-    sock = listener.accept()[0]
+    sock: Any = listener.accept()[0]
     if family == socket.AF_INET:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain('cert.pem', 'key.pem')
+        sock = context.wrap_socket(sock, server_side=True)
     with contextlib.suppress(EOFError):
         while True:
             number, _, _, (oid, _) = pickle.loads(_receive_frame(sock, buffer))
@@ -72,15 +79,29 @@ def bare_server(stage: Stage, address: Address, size: int) -> None:
         SHORT,
         limit=True,
     ),
+    Row(
+        'bare-tls',
+        'limit: two bare Python processes, TLS over TCP',
+        {'seconds': 1.0, 'transport': 'tls'},
+        SHORT,
+        limit=True,
+    ),
 )
 def bare_messages(seconds: float, transport: str, count: int = 2000, size: int = 1024) -> Metrics:
     """Two bare Python processes that pickle and unpickle the messages of a load."""
     address: Address = (
         os.path.join(os.getcwd(), 'z') if transport == 'unix' else ('127.0.0.1', free_port())
     )
-    with Crew('bare_server', address, [{'size': size}]) as crew:
-        sock, buffer, total = connect(address), bytearray(), 0
+    tls = transport == 'tls'
+    if tls:
+        make_certificate()
+    with Crew('bare_server', address, [{'size': size, 'tls': tls}]) as crew:
+        sock: Any = connect(address)
+        buffer, total = bytearray(), 0
         sock.settimeout(None)
+        if tls:
+            context = ssl.create_default_context(cafile='cert.pem')
+            sock = context.wrap_socket(sock, server_hostname='localhost')
         meter, done = Meter(crew.processes[0].pid), 0
         while meter.seconds < seconds:
             with meter:

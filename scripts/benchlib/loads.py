@@ -54,7 +54,7 @@ def _bare(transport: str) -> Target:
         ),
     ),
     _cold('load-tcp', '1 thread, TCP', (Target(6), _bare('tcp')), transport='tcp'),
-    _cold('load-tls', '1 thread, TLS over TCP', transport='tls'),
+    _cold('load-tls', '1 thread, TLS over TCP', (_bare('tls'),), transport='tls'),
     _cold(
         'load-unix-1-core',
         '1 thread, Unix socket, one core',

@@ -131,3 +131,24 @@ def test_gone_in_the_middle_of_the_handshake(served):
     there.close()
     owner.ended()
     assert len(owner.reasons) == 1
+
+
+@pytest.mark.parametrize('how', ['answer', 'push_now'])
+def test_ciphertext_that_the_socket_does_not_take_waits_for_it(served, contexts, how):
+    """It is sent as soon as the client reads, with nothing else to wake the channel."""
+    there, owner = served
+    owner.channel._socket._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    data = frame(bytes(range(256)) * 400)  # taken at once, and then more than the socket takes
+
+    def send(messages):
+        for _ in messages:
+            # not while it reads, which looks for what waits by itself
+            owner.loop.next_turn(lambda: getattr(owner.channel, how)(data))
+
+    owner.handle = send
+    with contexts[1].wrap_socket(there, server_hostname='localhost') as client:
+        assert exactly(client, 12) == frame(b'greeting')
+        client.sendall(frame(b'x'))
+        assert exactly(client, len(data)) == data
+        client.sendall(frame(b'x') * 2)
+        assert exactly(client, 2 * len(data)) == 2 * data

@@ -194,3 +194,46 @@ def test_why_the_other_side_is_refused_reaches_it(contexts, streams):
     by_server, by_client = at_once(lambda: refusal(server), lambda: refusal(client))
     assert "not for the name 'elsewhere'" in by_client
     assert 'did not accept the certificate of this server' in by_server
+
+
+@pytest.mark.parametrize('busy', [True, False], ids=['while another thread writes', 'alone'])
+def test_what_the_end_of_the_handshake_adds_is_not_forgotten(contexts, streams, busy):
+    """A reader does not wait for a thread that is writing: what it leaves is known to wait."""
+    server = TlsSocket(streams[0], TlsCodec(contexts[0], True))
+    client = TlsSocket(streams[1], TlsCodec(contexts[1], False, 'localhost'))
+    client.send(b'early')  # waits for the handshake
+    for stream in streams:
+        stream.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        read(server, 5)
+    lock = client._output_lock
+    if busy:
+        lock.acquire()
+    with pytest.raises(BlockingIOError):
+        read(client, 1)
+    if busy:
+        lock.release()
+        assert client.has_output  # so that whoever waits for the stream sends it
+        client.flush()
+    assert not client.has_output
+    assert read(server, 5) == b'early'
+
+
+@pytest.mark.parametrize('sizes', [(1, 16_384, 16_385, 70_000), (16_384, 16_384), (3,)])
+def test_all_that_has_come_is_read(contexts, streams, sizes):
+    """Records of every size, several at a time, and the end behind them."""
+    server = TlsSocket(streams[0], TlsCodec(contexts[0], True))
+    client = TlsSocket(streams[1], TlsCodec(contexts[1], False, 'localhost'))
+    server.send(b'Z5')
+    client.send(b'x')
+    at_once(lambda: read(client, 2), lambda: read(server, 1))
+    sent = [bytes([number]) * size for number, size in enumerate(sizes)]
+
+    def send():
+        for data in sent:
+            assert server.send(data) == len(data)
+        streams[0].shutdown(socket.SHUT_WR)
+
+    whole, _ = at_once(lambda: read(client, sum(sizes)), send)
+    assert whole == b''.join(sent)
+    assert client.recv_into(memoryview(bytearray(10))) == 0

@@ -121,7 +121,8 @@ class Channel(Sending):
             # at the end of this call: answers do not wait for the other ready connections
             self._flush_due = True
             self._read_once()
-            if self._tls is not None:
+            tls = self._tls
+            if tls is not None and (tls.has_input or tls.has_output):
                 self._read_on()
             elif not self._out and self._kept is None and not self._streams:
                 self._flush_due = False  # what has come was answered, as mostly

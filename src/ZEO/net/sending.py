@@ -98,7 +98,7 @@ class Sending(ABC):
         """Send `data`, which answers all that has come: at once where nothing waits, which spares
         it the way through the queue.
         """
-        if self._out or self._streams or self._tls is not None:
+        if self._out or self._streams:
             self.send(data)
             return
         try:
@@ -111,6 +111,8 @@ class Sending(ABC):
         self.bytes_sent += count
         if count < len(data):
             self.send(data[count:])
+        elif self._tls is not None and self._tls.has_output:
+            self._wait_for_the_right_events()
 
     def push(self, data: bytes | memoryview) -> None:
         """Send `data` that the client did not ask for; close the stream if too much of it waits."""
@@ -130,7 +132,7 @@ class Sending(ABC):
         The invalidations of a commit are in the other clients' sockets before the committer has its
         answer, so that a client which learns of the commit from the committer can look for it.
         """
-        if self._out or self._streams or self._tls is not None:
+        if self._out or self._streams:
             stalled = bool(self._streams or (self._out and not self._flush_due))
             self.push(data)
             if not stalled:
@@ -146,6 +148,8 @@ class Sending(ABC):
         self.bytes_sent += count
         if count < len(data):
             self.push(memoryview(data)[count:])  # of the one that all clients are sent
+        elif self._tls is not None and self._tls.has_output:
+            self._wait_for_the_right_events()
 
     def push_in_turn(self, pieces: Iterable[bytes]) -> None:
         """The same for what is large: nothing is sent before the loop finds that the socket takes

@@ -120,10 +120,11 @@ class TlsCodec:
             self._incoming.write(data)
         else:
             self._end()
-        if not self.do_handshake():
+        if not (self.handshaken or self.do_handshake()):
             return b''
         plain = self._read_all()
-        self._has_read = self._has_read or bool(plain)
+        if plain:
+            self._has_read = True
         return plain
 
     def _end(self) -> None:
@@ -138,9 +139,12 @@ class TlsCodec:
         self._incoming.write_eof()
 
     def _read_all(self) -> bytes:
+        read, incoming = self._tls.read, self._incoming
         pieces: list[bytes] = []
         try:
-            while piece := self._tls.read(_RECORD):
+            while piece := read(_RECORD):
+                if not incoming.pending:  # to find out by SSLWantReadError costs as much as a read
+                    return b''.join((*pieces, piece)) if pieces else piece
                 pieces.append(piece)
             self.closed = True
         except ssl.SSLWantReadError:
@@ -149,7 +153,15 @@ class TlsCodec:
             self.closed = True
         except ssl.SSLError as error:
             raise self._failed(error) from None
-        return pieces[0] if len(pieces) == 1 else b''.join(pieces)
+        return b''.join(pieces)
+
+    def encrypt(self, data: bytes | memoryview) -> bytes:
+        """Take plaintext; return all ciphertext that waits, as :meth:`send` and :meth:`take` do."""
+        if self.handshaken and data:
+            self._tls.write(data)
+        else:
+            self.send(data)
+        return self._outgoing.read()
 
     def send(self, data: bytes | memoryview) -> None:
         """Take plaintext; :meth:`take` has its ciphertext once the handshake is done."""
@@ -157,6 +169,11 @@ class TlsCodec:
             self._waiting.append(bytes(data))
         elif data:
             self._tls.write(data)
+
+    @property
+    def has_output(self) -> bool:
+        """Whether :meth:`take` would return anything."""
+        return self._outgoing.pending > 0
 
     def take(self) -> bytes:
         """Return the ciphertext that waits to be written to the stream."""

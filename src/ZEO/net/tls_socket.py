@@ -44,7 +44,7 @@ class TlsSocket:
     @property
     def has_output(self) -> bool:
         """Whether there is ciphertext that waits for the socket."""
-        return bool(self._unsent)
+        return bool(self._unsent) or self._codec.has_output
 
     @property
     def subject(self) -> str:
@@ -82,11 +82,18 @@ class TlsSocket:
             if not data:
                 with self._codec_lock: self._codec.receive(b'')  # noqa: E701  # fmt: skip
                 return 0
+            codec = self._codec
             try:
-                with self._codec_lock: self._plain = memoryview(self._codec.receive(data))  # noqa: E701  # fmt: skip
+                with self._codec_lock: plain = codec.receive(data)  # noqa: E701  # fmt: skip
             finally:
-                self.flush(wait=False)  # a handshake answers, an error says why
-            if self._codec.closed and not self._plain:
+                if codec.has_output:  # a handshake answers, an error says why
+                    self.flush(wait=False)
+            count = len(plain)
+            if count and count <= (nbytes or len(buffer)):  # as mostly
+                buffer[:count] = plain
+                return count
+            self._plain = memoryview(plain)
+            if codec.closed and not plain:
                 return 0
         count = min(nbytes or len(buffer), len(self._plain))
         buffer[:count] = self._plain[:count]
@@ -98,12 +105,12 @@ class TlsSocket:
 
         :raises BlockingIOError: on a non-blocking socket that takes no more.
         """
-        self.flush()
         if self._unsent:
-            raise BlockingIOError
-        piece = data[:_WRITE]
-        with self._codec_lock: self._codec.send(piece)  # noqa: E701  # fmt: skip
-        self.flush()
+            self.flush()
+            if self._unsent:
+                raise BlockingIOError
+        piece = data if len(data) <= _WRITE else data[:_WRITE]
+        with self._output_lock: self._write_out(piece, 0)  # noqa: E701  # fmt: skip
         return len(piece)
 
     def flush(self, wait: bool = True) -> None:
@@ -113,11 +120,15 @@ class TlsSocket:
             sends everything there is by then. A thread that reads must not wait: if those of both
             sides did, each would wait for the other to read.
         """
+        # In this order: what another thread has taken is its own until it lets go of the lock.
+        if not (self._codec.has_output or self._output_lock.locked() or self._unsent):
+            return
         if wait or not self._output_lock.locked():
-            with self._output_lock: self._write_out(0 if wait else _DONT_WAIT)  # noqa: E701  # fmt: skip
+            with self._output_lock: self._write_out(b'', 0 if wait else _DONT_WAIT)  # noqa: E701  # fmt: skip
 
-    def _write_out(self, flags: int) -> None:
-        with self._codec_lock: self._unsent += self._codec.take()  # noqa: E701  # fmt: skip
+    def _write_out(self, data: bytes | memoryview, flags: int) -> None:
+        """Send what waits, and `data` after it."""
+        with self._codec_lock: self._unsent += self._codec.encrypt(data)  # noqa: E701  # fmt: skip
         try:
             while self._unsent:
                 self._unsent = self._unsent[self._socket.send(self._unsent, flags) :]
