@@ -715,7 +715,7 @@ class ServingMachine(RuleBasedStateMachine):
             assert (found and (found[1], found[0])) == right, f'{found} is not {right}'
         if self.kind != 'mapping':
             assert [*os.walk(self.storage.temporaryDirectory())][0][2] == []
-        self.storage.close()
+        hosted.backend.close()
         self.unwired.loop.close()
         assert [name for name in os.listdir(self.folder) if name.startswith('zeo-')] == []
         del gone, hosted, self.hosted, self.storage, self.unwired

@@ -17,6 +17,7 @@ from ZODB.POSException import POSKeyError
 from ZEO.net.loop import ENDS, Loop
 from ZEO.serving.backends.base import Backend, Committing, Found, Reader
 from ZEO.serving.backends.recent import RecentRecords
+from ZEO.serving.direct_reads import DirectReads
 from ZEO.serving.filestorage import file_storages, iterator_from
 from ZEO.serving.later import Client, Later, Workers
 from ZEO.serving.limits import Limits
@@ -173,8 +174,13 @@ class FileBackend(LocalBackend):
         self, name: str, storage: Any, loop: Loop, workers: Workers, limits: Limits
     ) -> None:
         super().__init__(name, storage, loop, workers, limits)
-        self.records = RecentRecords(storage, limits.record_memory)
+        self._reads = DirectReads(storage)
+        self.records = RecentRecords(storage, limits.record_memory, self._reads.load)
         self.load_now = self.records.load
+
+    def close(self) -> None:
+        self._reads.close()
+        super().close()
 
     def iterate(self, start: bytes | None, stop: bytes | None, client: Client) -> Any:
         if start is None:

@@ -12,12 +12,13 @@ are forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ZODB.FileStorage import FileStorage
 
 Found = tuple[bytes, bytes, Any]
+Load = Callable[[bytes, bytes], Found | None]
 
 #: A record that takes more than one part in this number of the memory is not kept.
 _LARGEST = 16
@@ -99,11 +100,14 @@ class Records:
 
 
 class RecentRecords(Records):
-    """Records of `storage`, for which every change is reported here."""
+    """Records of `storage`, for which every change is reported here.
 
-    def __init__(self, storage: Any, size: int) -> None:
+    :param load: reads one; the storage's loadBefore by default.
+    """
+
+    def __init__(self, storage: Any, size: int, load: Load | None = None) -> None:
         super().__init__(size)
-        self._storage = storage
+        self._load: Load = load or storage.loadBefore
         self._last_transaction = storage.lastTransaction
         self._last = storage.lastTransaction()  # up to which all changes were reported
 
@@ -117,14 +121,14 @@ class RecentRecords(Records):
             found = self._old.pop(oid, None)
             if found is None:
                 self.missed += 1
-                found = self._storage.loadBefore(oid, tid)
+                found = self._load(oid, tid)
                 if found is None or found[2] is not None:
                     return found
             self.keep(oid, found)
         if found[1] < tid:
             return found
         self.missed += 1
-        return self._storage.loadBefore(oid, tid)
+        return self._load(oid, tid)
 
     def look_for_others(self) -> None:
         """Forget everything if there was a transaction that was not reported.
