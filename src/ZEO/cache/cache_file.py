@@ -259,11 +259,9 @@ class CacheFile:
 
     def write(self, offset: int, data: bytes) -> None:
         """Write all of `data` at the offset in bytes, front to back."""
-        view = memoryview(data)
-        while view:
-            written = pwrite(self.fd, view, offset)
-            view = view[written:]
-            offset += written
+        written = pwrite(self.fd, data, offset)
+        while written < len(data):
+            written += pwrite(self.fd, memoryview(data)[written:], offset + written)
 
     def write_units(self, place: int, data: bytes) -> None:
         """Write all of `data` at `place`."""

@@ -44,11 +44,15 @@ NO_TID = b'\0' * 8  # as an end tid: the revision is current
 RECORD_HEADER = 40  # bytes
 # magic, CRC of the rest of these 40 bytes, end tid, length, CRC of oid + tid + data, oid, tid
 _RECORD = struct.Struct('<4sI8sII8s8s')
+# The same in two: magic and first CRC, and what that covers.
+_BEGIN, _CHECKED = struct.Struct('<4sI'), struct.Struct('<8sII8s8s')
 CHECKED_FROM = 8  # bytes; where the first CRC begins to cover the header
 BODY = 24  # bytes; oid and tid, which the second CRC covers together with the data
 # The CRC and end tid of _RECORD: all that is written when a revision ends.
 END_FIELDS = struct.Struct('<I8s')
 END_PLACE = 4  # bytes; where in the record they are
+# What fills the last unit, by the bytes in it.
+_PADDING = tuple(bytes(-length % UNIT) for length in range(UNIT))
 _GAP = struct.Struct('<4sIQ')  # magic, CRC, units
 
 # What a hit needs of _RECORD: end tid, length, CRC, oid, tid.
@@ -208,10 +212,11 @@ def pack_record(oid: bytes, tid: bytes, end: bytes, data: bytes, seed: int) -> b
 
     :param seed: the start value for its CRCs: the file's salt + its place in units.
     """
+    length = len(data)
     body_crc = crc32(data, crc32(oid + tid, seed))
-    head_crc = _head_crc(end, len(data), body_crc, oid, tid, seed)
-    packed = _RECORD.pack(RECORD_MAGIC, head_crc, end, len(data), body_crc, oid, tid)
-    return b''.join((packed, data, b'\0' * (-(RECORD_HEADER + len(data)) % UNIT)))
+    checked = _CHECKED.pack(end, length, body_crc, oid, tid)
+    begin = _BEGIN.pack(RECORD_MAGIC, crc32(checked, seed & 0xFFFFFFFF))
+    return b''.join((begin, checked, data, _PADDING[(RECORD_HEADER + length) % UNIT]))
 
 
 def pack_end(header: RecordHeader, end: bytes, seed: int) -> bytes:
@@ -252,5 +257,4 @@ def parse_gap(buffer: bytes, seed: int, at: int = 0) -> int | None:
 
 
 def _head_crc(end: bytes, length: int, body_crc: int, oid: bytes, tid: bytes, seed: int) -> int:
-    checked = _RECORD.pack(b'', 0, end, length, body_crc, oid, tid)[CHECKED_FROM:]
-    return crc32(checked, seed & 0xFFFFFFFF)
+    return crc32(_CHECKED.pack(end, length, body_crc, oid, tid), seed & 0xFFFFFFFF)
