@@ -642,3 +642,38 @@ def test_blobs_are_on_the_disk_before_the_transactions_that_have_stored_them(
         order if grouped else [order[0], order[2], order[1], order[2]]
     )
     storage.close()
+
+
+def test_a_pack_does_not_sync_beside_a_commit(tmp_path, monkeypatch):
+    """The system tells one of them only that the disk has failed."""
+    storage = GroupedFileStorage(str(tmp_path / 'Data.fs'))
+    other = TransactionMetaData()
+    storage.tpc_begin(other)
+    storage.store(OID, z64, b'data', '', other)
+    storage.tpc_vote(other)
+    synced, waits = [], threading.Event()
+    commit_lock, sync = storage._commit_lock, storage.sync
+
+    class Lock:
+        def __enter__(self):
+            waits.set()
+            commit_lock.acquire()
+
+        def __exit__(self, *args):
+            commit_lock.release()
+
+    monkeypatch.setattr(FileStorage, 'pack', lambda self, t, referencesf, gc: None)
+    monkeypatch.setattr(storage, 'sync', lambda: synced.append(sync()))
+    monkeypatch.setattr(storage, '_commit_lock', Lock())
+    monkeypatch.setattr('ZEO.serving.grouped.replace_index', lambda storage: None)
+    storage._index_waits = True
+    thread = threading.Thread(target=storage.pack, args=(0.0, None))
+    thread.start()
+    try:
+        assert waits.wait(PATIENCE) and not synced
+        monkeypatch.setattr(storage, '_commit_lock', commit_lock)
+        tid = storage.tpc_finish(other)
+    finally:
+        thread.join(PATIENCE)
+    assert synced == [tid]
+    storage.close()

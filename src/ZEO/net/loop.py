@@ -98,6 +98,7 @@ class Loop:
         self.reports = Reports(self.later)
         # a heap; the number keeps equal times comparable
         self._timers: list[tuple[float, int, Timer]] = []
+        self._on_cancelled = self._note_cancelled  # one for all timers
         self._cancelled = 0  # how many of them will not be called
         self._numbers = count()
         # to be called at the end of this wake-up
@@ -140,7 +141,7 @@ class Loop:
 
     def later(self, seconds: float, function: Callable[[], None]) -> Timer:
         """Call `function` once after that many seconds."""
-        timer = Timer(self._now() + seconds, function, self._note_cancelled)
+        timer = Timer(self._now() + seconds, function, self._on_cancelled)
         heapq.heappush(self._timers, (timer.when, next(self._numbers), timer))
         return timer
 

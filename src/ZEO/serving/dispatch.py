@@ -7,7 +7,7 @@ is an answer.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.net.loop import ENDS
@@ -15,16 +15,17 @@ from ZEO.serving.answers import Answers
 from ZEO.serving.calls.family import Call
 from ZEO.serving.descriptors import clear
 from ZEO.wire.message import REPLY, EchoedId, Message
+from ZEO.wire.runs import Run
 
 
 class Callee(Protocol):
     """What dispatch needs of :class:`ZEO.serving.peer.Peer`."""
 
-    calls: dict[str, Call]  # those that the client has made before, by name
+    calls: dict[Any, Call]  # those that the client has made before, by name or by a Run
     answers: Answers
 
-    def bind(self, name: str) -> Call:
-        """Return a call that the client makes for the first time.
+    def bind(self, name: str | Run) -> Call:
+        """Return a call that the client makes for the first time, or several of it at once.
 
         :raises ProtocolError: for one that there is not, or not now.
         """

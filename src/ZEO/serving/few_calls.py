@@ -166,6 +166,15 @@ class FewCallsFileStorage(FileStorage):
             if transaction is self._transaction:
                 self._make_room(len(data or b''))
                 self._is_copied = True
+                if data and prev_txn is None and self._collected is not None:
+                    file = self._tfile
+                    if oid > self._oid:
+                        self._oid = oid
+                    old = self._index_get(oid, 0)
+                    self._tindex[oid] = self._pos + self._thl + file.tell()
+                    file.write(_record_header(oid, serial, old, self._pos, 0, len(data)))
+                    file.write(data)
+                    return
             super().restore(oid, serial, data, version, prev_txn, transaction)
 
     def undo(self, transaction_id: bytes, transaction: Any) -> Any:

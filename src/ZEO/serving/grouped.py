@@ -299,7 +299,8 @@ class GroupedFileStorage(MergingFileStorage):
         super().pack(t, referencesf, gc)
         if self._index_waits:
             self._index_waits = False
-            self.sync()
+            with self._commit_lock:  # a commit that syncs by itself would not be told of an error
+                self.sync()
             replace_index(self)
 
     def close(self) -> None:

@@ -32,6 +32,7 @@ from ZEO.serving.visits import Visit, how_served
 from ZEO.wire.calls import OF_CLIENT
 from ZEO.wire.message import Codec, EchoedId, Message
 from ZEO.wire.quoting import explained, quoted
+from ZEO.wire.runs import Run
 from ZEO.wire.session import ServerSession, status_report
 from ZEO.wire.small_commits import SMALL_COMMIT, parts
 
@@ -64,8 +65,8 @@ class Peer:
         self.commits = 0  # transactions that it has committed
         self.account: Account  # what its transactions hold; made by register, as are these:
         self.visit: Visit
-        #: Calls that it has made before, ready to be made again.
-        self.calls: dict[str, Call] = {}
+        #: Calls that it has made before, ready to be made again: by name, or by a Run.
+        self.calls: dict[Any, Call] = {}
         #: What answers loadBefore at once; None before register, and for a storage on a network.
         self._load: Callable[[Message], None] | None = None
         #: The same for one that comes alone.
@@ -80,7 +81,6 @@ class Peer:
         self._address = address
         self._ahead: Ahead | None = None  # what it is sent without asking
         self._channel = open_channel(self)
-        self.tls_binding = self._channel.tls_binding
         self.answers = Answers(self, session, self._channel, service.loop)
         self._handshake = service.loop.later(service.handshake_time, self._is_late)
         self._channel.send(session.greeting)
@@ -104,6 +104,10 @@ class Peer:
         return self._stage.hosted if isinstance(self._stage, Registered) else None
 
     # Who it is, and what it may do.
+
+    def tls_binding(self) -> bytes | None:
+        """Return what its TLS connection is recognised by; None without TLS."""
+        return self._channel.tls_binding()
 
     @property
     def identity(self) -> Identity:
@@ -190,6 +194,9 @@ class Peer:
     def arrived(self) -> int:
         """Return how many bytes of an unfinished large message have come."""
         return self._session.arrived
+
+    def _wants_memory(self, size: int) -> None:
+        self._service.intake.wants(self, size)
 
     def hold_input(self, hold: bool) -> None:
         """Read no more from this client, since there is no memory for its message now; or go on."""
@@ -290,15 +297,16 @@ class Peer:
 
     # Events of its calls.
 
-    def bind(self, name: str) -> Call:
-        """Return a call that the client makes for the first time.
+    def bind(self, name: str | Run) -> Call:
+        """Return a call that the client makes for the first time, or several of it at once.
 
         :raises ProtocolError: for one that there is not, or not now.
         """
-        method = OF_CLIENT.get(name)
+        run = type(name) is Run
+        method = OF_CLIENT.get(str(name))
         if method is None:
             raise ProtocolError(f'client called unknown method {quoted(name, 60)}')
-        call = self.calls[name] = self._stage.bind(method)
+        call = self.calls[name] = self._stage.bind(method, run)
         return call
 
     def registered(self, hosted: HostedStorage, read_only: bool, right: Right) -> None:
@@ -310,11 +318,11 @@ class Peer:
         self.calls.clear()
         self._stage = Registered(self, hosted, service.loop, read_only, right)
         if hosted.backend.load_now is not None:
-            self._load, self._load_one = self._first_load, self._first_load_alone
+            self._load = self._load_one = self._first_load
         hosted.peers[self] = self.codec.name, channel
         hosted.stats.connections += 1
         self._session.registered()
-        self._session.watch_memory(partial(service.intake.wants, self))
+        self._session.watch_memory(self._wants_memory)
         self._handshake.cancel()
         how = how_served(read_only, self.codec.name, channel.tls_subject)
         if self.is_restricted:
@@ -323,11 +331,6 @@ class Peer:
 
     def _first_load(self, message: Message) -> None:
         self._make_loads()(message)
-
-    def _first_load_alone(self, message: Message) -> None:
-        self._make_loads()
-        assert self._load_one is not None
-        self._load_one(message)
 
     def _make_loads(self) -> Callable[[Message], None]:
         """Make what answers loads: a kilobyte, which a client that is idle does without."""

@@ -7,7 +7,6 @@ never; a connection for which there is no place is closed, with a line in the lo
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import Any
 
 from ZEO.net import addresses
@@ -43,6 +42,7 @@ class Reception:
         self.unread = Unread(limits.shared_output)
         self._scratch = memoryview(bytearray(READ_SIZE))  # all connections read into it, in turn
         self._strangers = Strangers(limits)  # those of them that have not registered
+        self._left = self._gone  # one for all
 
     def use(self, limits: Limits) -> None:
         """Have other limits from now on, for connections that come and for all together."""
@@ -74,9 +74,9 @@ class Reception:
             )
             stream.close()
             return
-        self._serve(stream, where, source)
+        self._serve(stream, where)
 
-    def _serve(self, stream: Any, where: object, source: str) -> None:
+    def _serve(self, stream: Any, where: object) -> None:
         if self.ssl is not None:
             stream = TlsSocket(stream, TlsCodec(self.ssl, server_side=True))
         limits, loop = self.limits, self._service.loop
@@ -92,10 +92,10 @@ class Reception:
             session,
             where,
             lambda peer: Channel(loop, stream, session, peer, limits.output_buffer, self.unread),
-            partial(self._gone, source),
+            self._left,
         )
         self.peers.add(peer)
-        self._strangers.add(peer, source)
+        self._strangers.add(peer, peer.source)
 
     def _full(self, stream: Any) -> str | None:
         """Return why there is no place for a new connection, unless one that has not registered
@@ -107,9 +107,9 @@ class Reception:
             return 'there are few file descriptors left (ulimit -n)'
         return None
 
-    def _gone(self, source: str, peer: Peer) -> None:
+    def _gone(self, peer: Peer) -> None:
         self.peers.discard(peer)
-        self._strangers.discard(peer, source)
+        self._strangers.discard(peer, peer.source)
 
 
 def _moved_down(stream: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from functools import lru_cache
 from typing import Any, Protocol
 
 from ZEO.net.loop import Loop
@@ -57,7 +58,7 @@ class Visit:
         self._how = how
         self._loop = loop
         self._began = loop.system.now()
-        self._since = iso(loop.system.wall_clock())
+        self._since = loop.system.wall_clock()
         self._announcement: Any = loop.later(_LABEL_WAIT, self.announce)  # None once it was made
 
     def announce(self) -> None:
@@ -100,7 +101,7 @@ class Visit:
             'id': self.number,
             'address': client.address,
             'label': client.label,
-            'since': self._since,
+            'since': iso(self._since),
             'read-only': self._read_only,
             'loads': client.loads,
             'commits': client.commits,
@@ -108,6 +109,7 @@ class Visit:
         }
 
 
+@lru_cache(100)
 def how_served(read_only: bool, protocol: bytes, tls: str | None) -> str:
     """Return how a client is served, for its line in the log.
 

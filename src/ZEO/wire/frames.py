@@ -75,6 +75,9 @@ class FrameReader:
         #: Given all that has come where that may be several frames; the tuple that it returns,
         #: unless it is None, stands for them.
         self.several: Callable[[bytes], tuple[Any, ...] | None] | None = None
+        #: Given data and where a frame begins in it: returns a tuple that stands for that frame and
+        #: others behind it, and where the last of them ends; or None.
+        self.run: Callable[[bytes, int], tuple[tuple[Any, ...], int] | None] | None = None
 
     @property
     def arrived(self) -> int:
@@ -92,10 +95,11 @@ class FrameReader:
         self._lent = memoryview(self.large)[self._filled :]
         return self._lent
 
-    def received(self, count: int) -> list[bytes | bytearray] | tuple[Any, ...]:
+    def received(self, count: int) -> list[Any] | tuple[Any, ...]:
         """Note that `count` bytes were written into the lent buffer.
 
-        :returns: the frames that are complete now, often none; or what stands for them.
+        :returns: the frames that are complete now, often none, as bytes or a bytearray, or tuples
+            that stand for some; or a tuple that stands for all.
         :raises FrameTooLarge: when a frame announces more than the limit.
         """
         scratch = self.scratch
@@ -108,7 +112,7 @@ class FrameReader:
             return [scratch[4:count].tobytes()]
         return self.received_others(count)
 
-    def received_others(self, count: int) -> list[bytes | bytearray] | tuple[Any, ...]:
+    def received_others(self, count: int) -> list[Any] | tuple[Any, ...]:
         """The same for what is not exactly one frame of less than READ_SIZE bytes."""
         if self.large is not None:
             return self._received_large(count)
@@ -125,7 +129,7 @@ class FrameReader:
 
     def drop(self) -> None:
         """Free the memory of an incomplete frame: the stream has ended, but this object may not."""
-        self.large = self._lent = self.watch = self.several = None
+        self.large = self._lent = self.watch = self.several = self.run = None
         self.rest = b''
 
     def _received_large(self, count: int) -> list[bytes | bytearray]:
@@ -143,10 +147,16 @@ class FrameReader:
             self.watch(0)
         return [whole]
 
-    def _split(self, data: bytes) -> list[bytes | bytearray]:
-        frames: list[bytes | bytearray] = []
+    def _split(self, data: bytes) -> list[Any]:
+        frames: list[Any] = []
         start, end = 0, len(data)
+        run = self.run if end <= self.limit else None  # none of its frames is too large
         while end - start >= 4:
+            found = run(data, start) if run is not None else None
+            if found is not None:
+                several, start = found
+                frames.append(several)
+                continue
             (size,) = SIZE.unpack_from(data, start)
             if size > self.limit:
                 raise FrameTooLarge(

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ZEO.Exceptions import ProtocolError
-from ZEO.wire import messages, small_commits
+from ZEO.wire import messages, runs, small_commits
 from ZEO.wire.checks import MAX_PARTS
 from ZEO.wire.frames import READ_SIZE, SIZE, FrameReader, frame
 from ZEO.wire.message import Codec, Message
@@ -89,9 +89,11 @@ class ServerSession(_Session):
                 return (decode(scratch[4:count].tobytes()),)
         found = frames.received_others(count)
         if len(found) == 1:
-            return (decode(found[0]),)
+            return (found[0] if type(found[0]) is tuple else decode(found[0]),)
         if type(found) is tuple:  # a message that stands for all
             return (found,)
+        if tuple in map(type, found):  # or for some
+            return (one if type(one) is tuple else decode(one) for one in found)
         return map(decode, found) if found else ()
 
     def _greeted(self, count: int) -> Iterable[Message]:
@@ -138,6 +140,7 @@ class ServerSession(_Session):
             self._decode = self.codec.decode_request
             if self.codec.name == b'Z5':
                 self._frames.several = small_commits.read
+                self._frames.run = runs.read
         return message
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import os
 from base64 import b64encode
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from math import ceil
@@ -41,7 +40,9 @@ class Client(Protocol):
     """The client that proves something."""
 
     source: str  # the same for all connections from one host
-    tls_binding: Callable[[], bytes | None]  # returns what its TLS connection is recognised by
+
+    def tls_binding(self) -> bytes | None:
+        """Return what its TLS connection is recognised by."""
 
     def authenticated(self, user: str) -> None:
         """The secret of that user is proved."""

@@ -33,7 +33,6 @@ class Client(Protocol):
 
     address: str  # where it has connected from
     source: str  # the same for all connections from one host
-    tls_binding: Callable[[], bytes | None]  # returns what its TLS connection is recognised by
     label: str  # what it calls itself
     loads: int  # objects that it has loaded
     commits: int  # transactions that it has committed
@@ -47,6 +46,9 @@ class Client(Protocol):
     @property
     def account(self) -> Account:
         """What its transactions hold."""
+
+    def tls_binding(self) -> bytes | None:
+        """Return what its TLS connection is recognised by."""
 
     def takes_ahead(self) -> None:
         """The client takes records that it has not asked for."""

@@ -50,6 +50,11 @@ FAMILY_OF = {name: family for family in FAMILIES for name in vars(family) if nam
 NEEDED = {Does.WRITES: Right.WRITE, Does.ADMINISTERS: Right.ADMIN}
 
 
+def several_of(name: str) -> str:
+    """Return the name of the method that makes several calls at once."""
+    return f'several_{name}'
+
+
 class Registered:
     """The calls of one client of one storage.
 
@@ -69,13 +74,17 @@ class Registered:
         self.right = right
         self._families: dict[type[Family], Family] = {}
 
-    def bind(self, method: Method) -> Call:
-        """Return a call of this client."""
+    def bind(self, method: Method, several: bool = False) -> Call:
+        """Return a call of this client.
+
+        :param several: several calls at once, see :mod:`ZEO.wire.runs`.
+        """
         refusal = self._refusal(method)
         if refusal is not None:
             # twice, since what a template has read is not checked
             return Call(method, refusal, refusal)
-        run = getattr(self._family(FAMILY_OF[method.name]), method.name)
+        name = several_of(method.name) if several else method.name
+        run = getattr(self._family(FAMILY_OF[method.name]), name)
         threads = self.hosted.backend.waiting_threads
         if threads is not None and method.waits is Waits.IN_WORKER:
             run = partial(_in_worker, threads, self._client, run)

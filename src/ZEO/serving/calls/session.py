@@ -48,9 +48,10 @@ class Unregistered:
         self._proving = Proving(client, passwords)
         self._over = False  # it has registered, or is gone
 
-    def bind(self, method: Method) -> Call:
+    def bind(self, method: Method, several: bool = False) -> Call:
         """Return a call of this client.
 
+        :param several: several calls at once, see :mod:`ZEO.wire.runs`.
         :raises ProtocolError: for one that it may not make now.
         """
         if method.name == 'register':

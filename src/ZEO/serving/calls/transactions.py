@@ -91,6 +91,18 @@ class TransactionCalls(Family):
     ) -> None:
         self._add(txn_id, Restore(oid, as_bytes(serial), data, previous))
 
+    def several_storea(self, txn_id: int, stores: list[tuple[bytes, bytes, bytes]]) -> None:
+        """What :meth:`storea` does for each."""
+        commit = self.open.find(txn_id)
+        commit.phase.add_all(commit, [Store(*store) for store in stores])
+
+    def several_restorea(
+        self, txn_id: int, restores: list[tuple[bytes, bytes, bytes, bytes | None]]
+    ) -> None:
+        """What :meth:`restorea` does for each."""
+        commit = self.open.find(txn_id)
+        commit.phase.add_all(commit, [Restore(*restore) for restore in restores])
+
     def checkCurrentSerialInTransaction(self, oid: bytes, serial: Any, txn_id: Any) -> None:
         self._add(txn_id, CheckCurrent(oid, as_bytes(serial)))
 

@@ -79,11 +79,25 @@ class CommitLog:
         self._more -= 1
         self._operations.append(operation)
 
-    def _take(self, size: int) -> bool:
+    def add_all(self, operations: list[Operation]) -> bool:
+        """Append operations, if there is memory for all; return whether there was."""
+        size, count = sum([len(operation.data or b'') for operation in operations]), len(operations)
+        if size > self._space or count > self._more:
+            if self._file is not None or not self._take(size, count):
+                return False
+        self._space -= size
+        self._more -= count
+        self._operations += operations
+        return True
+
+    def _take(self, size: int, count: int = 1) -> bool:
         """Have the account give memory: for many operations at once, or where there is little left,
-        for this one.
+        for as many as there are.
         """
-        for operations, more in ((AT_ONCE, max(size, SPACE_AT_ONCE)), (1, size)):
+        for operations, more in (
+            (max(count, AT_ONCE), max(size, SPACE_AT_ONCE)),
+            (count, size),
+        ):
             if self._account.may_keep(operations, more):
                 self._kept += operations
                 self._in_memory += more

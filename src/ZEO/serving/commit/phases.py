@@ -53,6 +53,11 @@ class Phase:
         """An operation arrives."""
         raise self._wrong(commit, type(operation).__name__)
 
+    def add_all(self, commit: Commit, operations: list[Operation]) -> None:
+        """Operations arrive together."""
+        for operation in operations:
+            commit.phase.add(commit, operation)
+
     def add_blob(self, commit: Commit, operation: Operation) -> None:
         """An operation with a blob arrives."""
         self.add(commit, operation)
@@ -129,6 +134,10 @@ class Collecting(Phase):
         except (OSError, TooMuch) as error:
             # no client waits for the answer to a one-way call: the vote will fail
             self.fail(commit, error)
+
+    def add_all(self, commit: Commit, operations: list[Operation]) -> None:
+        if not commit.log.add_all(operations):
+            super().add_all(commit, operations)
 
     def add_blob(self, commit: Commit, operation: Operation) -> None:
         # most clients send the record of a blob twice, before the blob and with it
