@@ -15,6 +15,7 @@ import struct
 
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire.key_checks import check_keys
+from ZEO.wire.late_pattern import LatePattern
 from ZEO.wire.opcode_steps import KEY_TAKERS, STEPS, TUPLE_MAKERS, over_argument, too_early
 
 #: Tuples of a request, which nests a few; hashing thousands of nested ones overruns the C stack.
@@ -54,11 +55,11 @@ def strings(opcode: bytes, width: bytes = b'', last: int = 255) -> bytes:
     )
 
 
-def run_of(*patterns: bytes) -> re.Pattern[bytes]:
+def run_of(*patterns: bytes) -> LatePattern:
     """Return a pattern of many of these in any order; the engine frees what it remembers of each
     after a run.
     """
-    return re.compile(b'(?:%b){1,500}' % b'|'.join(patterns), re.DOTALL)
+    return LatePattern(b'(?:%b){1,500}' % b'|'.join(patterns))
 
 
 #: Most of a long answer, which can do no harm: it has no keys, and takes a few bytes of memory for

@@ -14,6 +14,7 @@ from typing import Any
 from ZEO.Exceptions import ProtocolError
 from ZEO.wire.checks import FIRST_PARTS, SHORT, run_of, strings
 from ZEO.wire.key_checks import MAX_ODD_KEYS
+from ZEO.wire.late_pattern import LatePattern
 from ZEO.wire.plain import is_key
 
 _FIXED_TEXT = b'|'.join(re.escape(bytes([0xA0 + size])) + b'.{%d}' % size for size in range(32))
@@ -88,7 +89,7 @@ def check_answer(data: bytes | bytearray) -> None:
     _walk(data, len(data), _WITH_SMALL_ONES)
 
 
-def _walk(data: bytes | bytearray, items: int, harmless: re.Pattern[bytes]) -> int:
+def _walk(data: bytes | bytearray, items: int, harmless: LatePattern) -> int:
     """Refuse containers that together announce more than `items` items.
 
     :param harmless: matches what need not be looked at.

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 
+from ZEO.wire.late_pattern import LatePattern
+
 _MEMO = rb'(?:q.|r..\0\0)?'
 
 #: Text or bytes of less than 256 bytes, one form for each length; longer ones are skipped.
@@ -44,8 +46,8 @@ _COMMON = (
 _RUN = b'(?:%b){1,500}'
 
 
-def _kind(*more: bytes) -> re.Pattern[bytes]:
-    return re.compile(_RUN % b'|'.join((*_COMMON, *more)), re.DOTALL)
+def _kind(*more: bytes) -> LatePattern:
+    return LatePattern(_RUN % b'|'.join((*_COMMON, *more)))
 
 
 _WITHOUT_ITEMS = _kind(rb'[\x85\x86\x87t]', rb'\x8a\x08.{8}')
@@ -60,7 +62,7 @@ def is_tame(data: bytes) -> bool:
     return _is_of(_WITHOUT_TUPLES, data) or _is_of(_WITHOUT_ITEMS, data)
 
 
-def _is_of(kind: re.Pattern[bytes], data: bytes) -> bool:
+def _is_of(kind: LatePattern, data: bytes) -> bool:
     position, end = 0, len(data)
     while position < end:
         found = kind.match(data, position)
