@@ -237,3 +237,25 @@ def test_all_that_has_come_is_read(contexts, streams, sizes):
     whole, _ = at_once(lambda: read(client, sum(sizes)), send)
     assert whole == b''.join(sent)
     assert client.recv_into(memoryview(bytearray(10))) == 0
+
+
+def test_flushing_waits_for_a_thread_that_has_what_was_encrypted(contexts, streams):
+    """Until it has sent that, nothing of it can be seen anywhere."""
+    client = TlsSocket(streams[1], TlsCodec(contexts[1], False, 'localhost'))
+    waited = []
+
+    class Lock:
+        def locked(self):
+            return True
+
+        def __enter__(self):
+            waited.append(True)
+
+        def __exit__(self, *args):
+            pass
+
+    client._output_lock = Lock()
+    client.flush()
+    assert waited
+    client.flush(wait=False)
+    assert len(waited) == 1

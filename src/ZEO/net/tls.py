@@ -156,12 +156,10 @@ class TlsCodec:
         return b''.join(pieces)
 
     def encrypt(self, data: bytes | memoryview) -> bytes:
-        """Take plaintext; return all ciphertext that waits, as :meth:`send` and :meth:`take` do."""
-        if self.handshaken and data:
-            self._tls.write(data)
-        else:
+        """Take plaintext, if there is any; return all ciphertext that waits."""
+        if data:
             self.send(data)
-        return self._outgoing.read()
+        return self.take()
 
     def send(self, data: bytes | memoryview) -> None:
         """Take plaintext; :meth:`take` has its ciphertext once the handshake is done."""
