@@ -187,6 +187,16 @@ def test_a_place_that_does_not_hold_the_record(storage, reads, monkeypatch):
     assert asked.times == 3
 
 
+def test_a_length_that_may_be_damaged_is_left_to_the_storage(storage, reads, monkeypatch):
+    tid = commit(storage, o1=b'x' * 100, o2=b'x' * 101)
+    reads.load(p64(1), maxtid)
+    monkeypatch.setattr(direct_reads, '_LARGEST', 100)
+    asked = Asked(storage, monkeypatch)
+    for number in (1, 2):
+        assert reads.load(p64(number), maxtid) == (b'x' * (99 + number), tid, None)
+    assert asked.times == 1
+
+
 def test_without_a_descriptor_the_storage_reads(storage, reads, monkeypatch):
     tid = commit(storage, o1=b'one')
 

@@ -10,7 +10,6 @@ from ZEO.Exceptions import ProtocolError
 from ZEO.serving.calls.transactions import TransactionCalls
 from ZEO.serving.grouped import GroupedFileStorage
 from ZEO.StorageServer import Limits, StorageServer
-from ZEO.wire.frames import SIZE
 from ZEO.wire.runs import MOST, RESTORES, STORES
 
 MAKERS = [lambda path: MappingStorage(), FileStorage, GroupedFileStorage]
@@ -38,15 +37,7 @@ def stores(client, count=MANY, data=b'data %d', serial=z64):
 
 def sent(client):
     """Return the answers that a client was sent since the last time."""
-    data, found = b''.join(client.channel.sent), []
-    client.channel.sent.clear()
-    while data:
-        (size,) = SIZE.unpack_from(data)
-        message = client.codec.decode(data[4 : 4 + size])
-        if message[2] == '.reply':
-            found.append(message[3])
-        data = data[4 + size :]
-    return found
+    return [message[3] for message in client.sent() if message[2] == '.reply']
 
 
 def answers(client, frames, together):

@@ -8,7 +8,6 @@ from ZODB.utils import maxtid, p64, z64
 from support.in_memory import Client
 from ZEO.serving.grouped import GroupedFileStorage
 from ZEO.StorageServer import Limits, StorageServer
-from ZEO.wire.frames import SIZE
 
 OID = p64(1)
 MAKERS = [lambda path: MappingStorage(), FileStorage, GroupedFileStorage]
@@ -31,23 +30,12 @@ def begun(client, number, serial, oid=OID):
     ]
 
 
-def sent(client):
-    """Return what a client was sent since the last time."""
-    data, found = b''.join(client.channel.sent), []
-    client.channel.sent.clear()
-    while data:
-        (size,) = SIZE.unpack_from(data)
-        found.append(client.codec.decode(data[4 : 4 + size]))
-        data = data[4 + size :]
-    return found
-
-
 def outcome(client, frames, together):
     """Return what a client is answered to some frames."""
     client.channel.sent.clear()
     for data in [b''.join(frames)] if together else frames:
         client.give(data)
-    return sent(client)
+    return client.sent()
 
 
 def finished(client, together):
@@ -56,7 +44,7 @@ def finished(client, together):
     for _ in range(10):
         if not found:  # a thread syncs the file
             client.loop.run_once(1.0)
-            found = sent(client)
+            found = client.sent()
     return found
 
 
@@ -110,7 +98,7 @@ def test_another_client_is_sent_its_invalidation(server):
     outcome(client, begun(client, 1, z64), True)
     other.channel.sent.clear()
     *_, reply = finished(client, True)
-    ((_, _, name, args),) = sent(other)
+    ((_, _, name, args),) = other.sent()
     assert (name, args[0], list(args[1])) == ('invalidateTransaction', reply[3], [OID])
 
 
@@ -131,7 +119,7 @@ def test_it_waits_for_the_lock(server):
         assert found == [(7, 0, '.reply', [])]
         assert outcome(client, begun(client, 1, z64, p64(3)), together) == []
         outcome(first, [first.call('tpc_abort', 1)], True)
-        assert sent(client) == [(7, 0, '.reply', [])]
+        assert client.sent() == [(7, 0, '.reply', [])]
         outcome(client, [client.call('tpc_abort', 1)], True)
 
 
@@ -146,7 +134,7 @@ def test_what_waits_for_the_lock_is_on_its_clients_account(server, size, in_part
     assert used.used > size
     outcome(first, [first.call('tpc_abort', 1)], True)
     assert server.hosted['1'].lock.holder.has_log is in_parts
-    assert sent(client) == [(7, 0, '.reply', [])]
+    assert client.sent() == [(7, 0, '.reply', [])]
     found = finished(client, True)
     assert [message[2] for message in found] == ['info', '.reply']
     assert used.used == 0 and server.hosted['1'].lock.holder is None

@@ -8,7 +8,7 @@ from ZEO.serving.account import Budget
 from ZEO.serving.intake import Intake
 from ZEO.serving.peer import Peer
 from ZEO.serving.service import Service
-from ZEO.wire.frames import frame
+from ZEO.wire.frames import SIZE, frame
 from ZEO.wire.messages import codec
 from ZEO.wire.session import ServerSession
 
@@ -55,6 +55,16 @@ class Client:
         self.peer.handle(self.messages(data))
         self.loop.from_thread(lambda: None)
         self.loop.run_once(0.0)
+
+    def sent(self):
+        """Return the messages that the client was sent since the last time."""
+        data, found = b''.join(self.channel.sent), []
+        self.channel.sent.clear()
+        while data:
+            (size,) = SIZE.unpack_from(data)
+            found.append(self.codec.decode(data[4 : 4 + size]))
+            data = data[4 + size :]
+        return found
 
     def call(self, name, *args):
         return frame(self.codec.call(7, name, args))

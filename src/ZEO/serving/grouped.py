@@ -299,7 +299,7 @@ class GroupedFileStorage(MergingFileStorage):
         super().pack(t, referencesf, gc)
         if self._index_waits:
             self._index_waits = False
-            with self._commit_lock:  # a commit that syncs by itself would not be told of an error
+            with self._commit_lock:  # else a commit that syncs might not learn that the disk fails
                 self.sync()
             replace_index(self)
 
