@@ -1,4 +1,6 @@
-"""Sizes that are dear to find come late, and only to those who have committed."""
+"""Sizes that are dear to find come late, and only to those who have committed or come."""
+
+import weakref
 
 import pytest
 from ZODB.MappingStorage import MappingStorage
@@ -83,3 +85,29 @@ def test_who_is_gone_is_not_told(hosted):
     hosted.loop.system.time += 1
     hosted.loop.run_once(0)
     assert committer.sizes == [1, 1]
+
+
+def test_a_thousand_who_connect_cost_one_look(hosted):
+    hosted.storage.cost = 10 * CHEAP
+    peers = [Peer() for _ in range(1000)]
+    began = hosted.loop.system.time
+    for peer in peers:
+        hosted.peers[peer] = None
+        assert hosted.info(peer)['size'] == 1
+    looks = (hosted.loop.system.time - began) / hosted.storage.cost
+    assert round(looks) == 2  # the first one is made sure of
+    hosted.storage.size = 2
+    hosted.loop.system.time += 10 * CHEAP * SIZES_SHARE
+    hosted.loop.run_once(0)
+    assert {tuple(peer.sizes) for peer in peers[1:]} == {(2,)}
+
+
+def test_who_is_gone_is_not_kept(hosted):
+    hosted.storage.cost = 10 * CHEAP
+    hosted.sizes.for_client(Peer())
+    gone = Peer()
+    is_kept = weakref.ref(gone)
+    hosted.sizes.for_client(gone)
+    hosted.sizes.left(gone)
+    del gone
+    assert is_kept() is None

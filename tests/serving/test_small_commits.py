@@ -86,7 +86,7 @@ def test_a_size_without_a_template_does_not_keep_the_answer_back(server, size):
     client = Client(server)
     outcome(client, begun(client, 1, z64), True)
     figures = {'length': 1, 'size': size}
-    server.hosted['1'].sizes.after_commit = lambda client: figures
+    server.hosted['1'].sizes.for_client = lambda client: figures
     *info, reply = finished(client, True)
     assert [message[3][0] for message in info] == ([] if callable(size) else [figures])
     assert reply[3] == server.hosted['1'].storage.lastTransaction()

@@ -120,9 +120,9 @@ class HostedStorage:
             self.backend.recent_changes,
         )
 
-    def info(self) -> dict[str, Any]:
-        """Return what get_info answers."""
-        return info(self)
+    def info(self, client: Any) -> dict[str, Any]:
+        """Return what get_info answers a client."""
+        return info(self, client)
 
     def status(self) -> dict[str, Any]:
         """Return the figures that a monitoring program gets."""

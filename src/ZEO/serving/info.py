@@ -1,7 +1,7 @@
 """What a client learns of its storage when it connects.
 
-Enters: a hosted storage. Leaves: the dict of ``get_info``. Fails: with what the storage raises when
-it is asked what it can do.
+Enters: a hosted storage, and who asks. Leaves: the dict of ``get_info``. Fails: with what the
+storage raises when it is asked what it can do.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from ZEO.serving.hosted import HostedStorage
 
 
-def info(hosted: HostedStorage) -> dict[str, Any]:
+def info(hosted: HostedStorage, client: Any) -> dict[str, Any]:
     """Return what ``get_info`` answers."""
     storage = hosted.storage
     without = hosted.backend.without_extensions
     if not hosted.read_ahead.is_on:
         without |= {READ_AHEAD}
     return {
-        **hosted.sizes.now(),
+        **hosted.sizes.for_client(client),
         'name': _name(hosted),
         'supportsUndo': bool(getattr(storage, 'supportsUndo', bool)()),
         'supports_record_iternext': hasattr(storage, 'record_iternext'),

@@ -274,6 +274,7 @@ class Peer:
         if isinstance(self._stage, Registered):
             hosted = self._stage.hosted
             hosted.peers.left(self)
+            hosted.sizes.left(self)
             attempt(partial(hosted.backend.forget, self))
         if self._ahead is not None:
             self._ahead.close()

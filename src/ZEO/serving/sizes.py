@@ -1,7 +1,8 @@
 """The number of a storage's objects and its size, which its clients show.
 
-Enters: that a client has committed, or asks. Leaves: a message with both figures, at once or late.
-Fails: never; if a storage cannot say them, the last known ones are sent.
+Enters: that a client connects, commits or is gone, or that somebody asks. Leaves: a message with
+both figures, at once or late. Fails: never; if a storage cannot say them, the last known ones are
+sent.
 """
 
 from __future__ import annotations
@@ -50,10 +51,13 @@ class Sizes:
 
     def send(self, client: Any) -> None:
         """Send the sizes to a client that has committed."""
-        self._clients.send_info(client, self.after_commit(client))
+        self._clients.send_info(client, self.for_client(client))
 
-    def after_commit(self, client: Any) -> dict[str, Any]:
-        """Return what a client is to be sent now; expensive ones are sent late instead of often."""
+    def for_client(self, client: Any) -> dict[str, Any]:
+        """Return what a client that connects, or has committed, is to be sent now.
+
+        Expensive ones are sent late instead of often: a thousand clients may connect at once.
+        """
         if not self._next_look:
             return self.now()
         wait = self._next_look - self._clock()
@@ -63,6 +67,10 @@ class Sizes:
             self._loop.later(wait, self._send_late)
         self._owed.add(client)
         return self._found
+
+    def left(self, client: Any) -> None:
+        """A client is gone; harmless when nothing was owed to it."""
+        self._owed.discard(client)
 
     def _send_late(self) -> None:
         owed, self._owed = self._owed & self._clients.keys(), set()

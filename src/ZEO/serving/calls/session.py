@@ -148,7 +148,7 @@ class SessionCalls(Family):
 
     def get_info(self) -> dict[str, Any]:
         """Describe the storage, and what this server can do."""
-        return self._hosted.info()
+        return self._hosted.info(self._client)
 
     def server_status(self) -> dict[str, Any]:
         """Return the figures of the service."""

@@ -146,7 +146,7 @@ class SmallCommits:
             calls.none_left()
         if self._loop.posted:  # see Answers.answer
             self._loop.run_posted()
-        sizes = self._hosted.sizes.after_commit(self._client)
+        sizes = self._hosted.sizes.for_client(self._client)
         data = self._codec.committed(message_id, tid, sizes)
         if data is None:
             self._answer_plainly(message_id, tid, sizes)
