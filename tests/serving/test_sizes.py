@@ -1,11 +1,13 @@
 """Sizes that are dear to find come late, and only to those who have committed or come."""
 
+import gc
 import weakref
 
 import pytest
 from ZODB.MappingStorage import MappingStorage
 
 from support.clock import Clock
+from support.in_memory import Client
 from ZEO.net.loop import Loop
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Workers
@@ -75,6 +77,11 @@ def test_dear_ones_come_late_to_who_is_owed_them(hosted):
     hosted.loop.run_once(0)
     assert committer.sizes == [1, 1, 1, 3]
     assert reader.sizes == []
+    hosted.storage.size = 4
+    hosted.sizes.send(committer)
+    hosted.loop.system.time += 10 * CHEAP * SIZES_SHARE
+    hosted.loop.run_once(0)
+    assert committer.sizes == [1, 1, 1, 3, 3, 4]
 
 
 def test_who_is_gone_is_not_told(hosted):
@@ -102,12 +109,51 @@ def test_a_thousand_who_connect_cost_one_look(hosted):
     assert {tuple(peer.sizes) for peer in peers[1:]} == {(2,)}
 
 
+class Server:
+    """Serves one storage, to clients that are peers."""
+
+    def __init__(self, hosted):
+        self.hosted = {'1': hosted}
+
+
 def test_who_is_gone_is_not_kept(hosted):
     hosted.storage.cost = 10 * CHEAP
-    hosted.sizes.for_client(Peer())
+    staying, gone = Client(Server(hosted)), Client(Server(hosted))
+    for client in (staying, gone):
+        client.give(client.call('get_info'))
+    kept = weakref.ref(gone.peer)
+    gone.peer.closed('done')
+    del gone, client
+    gc.collect()
+    assert kept() is None
+
+
+def test_who_comes_and_goes_again_and_again_costs_one_timer_and_no_look(hosted, monkeypatch):
+    hosted.storage.cost = 10 * CHEAP
+    hosted.info(Peer())
+    timers, later = [], hosted.loop.later
+
+    def noted(seconds, function):
+        if function == hosted.sizes._send_late:
+            timers.append(seconds)
+        return later(seconds, function)
+
+    monkeypatch.setattr(hosted.loop, 'later', noted)
+    for _ in range(100):
+        client = Client(Server(hosted))
+        client.give(client.call('get_info'))
+        client.peer.closed('done')
+    assert len(timers) == 1
+    began = hosted.loop.system.time = hosted.loop.system.time + 10 * CHEAP * SIZES_SHARE
+    hosted.loop.run_once(0)
+    assert hosted.loop.system.time == began
+
+
+def test_a_commit_that_outlives_its_client_keeps_nothing(hosted):
+    hosted.storage.cost = 10 * CHEAP
     gone = Peer()
-    is_kept = weakref.ref(gone)
-    hosted.sizes.for_client(gone)
-    hosted.sizes.left(gone)
+    kept = weakref.ref(gone)
+    for _ in range(2):
+        hosted.sizes.send(gone)
     del gone
-    assert is_kept() is None
+    assert kept() is None

@@ -34,7 +34,8 @@ class Sizes:
         self._clock = loop.system.now
         self._found: dict[str, Any] = {'length': 0, 'size': 0}  # at the last look
         self._next_look = 0.0  # when there may be another; 0: at any time
-        self._owed: set[Any] = set()  # clients that are sent them then
+        self._owed: set[Any] = set()  # clients that are sent them then; none that is gone
+        self._is_waiting = False  # whether the loop will call _send_late
 
     def now(self) -> dict[str, Any]:
         """Return the sizes as they are now."""
@@ -63,9 +64,11 @@ class Sizes:
         wait = self._next_look - self._clock()
         if wait <= 0:
             return self.now()
-        if not self._owed:
-            self._loop.later(wait, self._send_late)
-        self._owed.add(client)
+        if client in self._clients:  # it may be gone before its commit has ended
+            self._owed.add(client)
+            if not self._is_waiting:
+                self._is_waiting = True
+                self._loop.later(wait, self._send_late)
         return self._found
 
     def left(self, client: Any) -> None:
@@ -73,10 +76,12 @@ class Sizes:
         self._owed.discard(client)
 
     def _send_late(self) -> None:
-        owed, self._owed = self._owed & self._clients.keys(), set()
-        found = self.now()
-        for client in owed:
-            self._clients.send_info(client, found)
+        self._is_waiting = False
+        owed, self._owed = self._owed, set()
+        if owed:
+            found = self.now()
+            for client in owed:
+                self._clients.send_info(client, found)
 
     def _look(self) -> float:
         """Look at the storage; return how many seconds it took."""
