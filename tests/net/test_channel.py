@@ -12,7 +12,7 @@ from support.inside import unsent
 from ZEO.net.channel import Channel
 from ZEO.net.loop import READ, Loop
 from ZEO.net.output import Unread
-from ZEO.net.sending import STREAM_AHEAD
+from ZEO.net.sending import STREAM_AHEAD, push_to_all
 from ZEO.wire.frames import FrameReader, FrameTooLarge, frame
 from ZEO.wire.session import Probed
 
@@ -22,6 +22,11 @@ UNREAD = (
     'closed by this server: client does not read its messages, and more than 100000 bytes wait '
     'for it'
 )
+
+
+def to_many(channel, data):
+    """Send what goes to many to this one."""
+    push_to_all([channel], None, data, lambda channel, error: pytest.fail(str(error)))
 
 
 class Frames(FrameReader):
@@ -319,36 +324,56 @@ def test_an_answer_meets_one_who_has_gone(setup):
 
 def test_what_goes_to_many_leaves_at_once(setup):
     one = setup()
-    one.channel.push_now(b'news')
+    to_many(one.channel, b'news')
     assert one.there.recv(100) == b'news'  # the loop did not run
     assert not waiting_in(one.channel)
+
+
+def test_what_goes_to_many_goes_to_all_but_one_and_past_one_that_cannot_be_sent_it(setup):
+    first, second, broken, gone, last = several = [setup() for _ in range(5)]
+    ours, broken.channel._socket = broken.channel._socket, None  # what is no error of a socket
+    gone.there.close()
+    failed = []
+    push_to_all(
+        [one.channel for one in several],
+        second.channel,
+        b'news',
+        lambda channel, error: failed.append((channel, type(error))),
+    )
+    broken.channel._socket = ours
+    assert first.there.recv(100) == last.there.recv(100) == b'news'
+    assert second.read() == b''
+    assert failed == [(broken.channel, AttributeError)]
+    assert gone.owner.reasons == ['the connection broke: Broken pipe']
+    assert [one.channel.bytes_sent for one in several] == [4, 0, 0, 0, 4]
 
 
 def test_what_goes_to_many_keeps_its_place(setup):
     one = setup()
     one.channel.send(b'first')
-    one.channel.push_now(b' second')
+    to_many(one.channel, b' second')
     one.channel.stream(iter([b' third']))
-    one.channel.push_now(b'?')
+    to_many(one.channel, b'?')
     assert one.read() == b'first second? third'
     one.channel.stream(iter([b'1' * 1000, b'2' * 1000]))
     one.turn()
-    one.channel.push_now(b'3')
+    to_many(one.channel, b'3')
     assert one.read() == b'1' * 1000 + b'2' * 1000 + b'3'
 
 
 def test_what_goes_to_many_is_bounded_too(setup):
     one = setup(limit=100_000)
     for _ in range(300):
-        one.channel.push_now(b'n' * 1000)
+        to_many(one.channel, b'n' * 1000)
     assert one.owner.reasons == [UNREAD]
 
 
-def test_what_goes_to_many_is_taken_up_where_the_socket_was_full(setup):
+@pytest.mark.parametrize('size', [600, 120_000])
+def test_what_goes_to_many_is_taken_up_where_the_socket_was_full(setup, size):
     one = setup()
     sent = b''.join(b'%06d' % number for number in range(20_000))
-    for start in range(0, len(sent), 600):
-        one.channel.push_now(sent[start : start + 600])
+    for start in range(0, len(sent), size):
+        to_many(one.channel, sent[start : start + size])
     assert waiting_in(one.channel)
     assert one.read() == sent
 
@@ -359,7 +384,7 @@ def test_one_large_piece_for_many_is_not_copied_and_gives_way_to_the_others(setu
     ends[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_000_000)
     sent = b''.join(b'%08d' % number for number in range(200_000))
     tracemalloc.start()
-    one.channel.push_now(sent)
+    to_many(one.channel, sent)
     copied = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert copied < 100_000
@@ -373,10 +398,10 @@ def test_one_large_piece_for_many_is_not_copied_and_gives_way_to_the_others(setu
 def test_a_large_one_in_turn_leaves_when_the_loop_finds_space_for_it_and_keeps_its_place(setup):
     one = setup(limit=10_000_000)
     sent = b''.join(b'%08d' % number for number in range(200_000))
-    one.channel.push_now(b'first ')
+    to_many(one.channel, b'first ')
     one.channel.push_in_turn((b'head ', sent))
     assert one.channel.bytes_sent == len(b'first ')
-    one.channel.push_now(b' next')
+    to_many(one.channel, b' next')
     one.channel.answer(b' last')
     assert one.read() == b'first head ' + sent + b' next last'
     assert not waiting_in(one.channel)
@@ -393,8 +418,8 @@ def test_large_ones_in_turn_are_bounded_too(setup):
 def test_what_goes_to_many_meets_one_who_has_gone(setup):
     one = setup()
     one.there.close()
-    one.channel.push_now(b'news')
-    one.channel.push_now(b'more')
+    to_many(one.channel, b'news')
+    to_many(one.channel, b'more')
     assert one.owner.reasons == ['the connection broke: Broken pipe']
 
 

@@ -68,7 +68,8 @@ def test_one_look_that_took_long_makes_them_not_dear(hosted):
 
 def test_dear_ones_come_late_to_who_is_owed_them(hosted):
     committer, reader = Peer(), Peer()
-    hosted.peers.update({committer: None, reader: None})
+    for peer in (committer, reader):
+        hosted.peers.join(peer, b'Z5', None)
     hosted.storage.cost = 10 * CHEAP
     for hosted.storage.size in (1, 2, 3):
         hosted.sizes.send(committer)
@@ -99,7 +100,7 @@ def test_a_thousand_who_connect_cost_one_look(hosted):
     peers = [Peer() for _ in range(1000)]
     began = hosted.loop.system.time
     for peer in peers:
-        hosted.peers[peer] = None
+        hosted.peers.join(peer, b'Z5', None)
         assert hosted.info(peer)['size'] == 1
     looks = (hosted.loop.system.time - began) / hosted.storage.cost
     assert round(looks) == 2  # the first one is made sure of

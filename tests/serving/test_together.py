@@ -19,6 +19,7 @@ class Stream:
     sent: list[tuple[int, tuple[tuple[str, int], ...]]]  # of all channels, in the order of sends
     waiting: list[tuple[str, int]] = field(default_factory=list)
     is_gathering: bool = False
+    _pending: bool = True  # what goes to many comes by push_now
 
     @property
     def codec(self) -> PickleCodec:

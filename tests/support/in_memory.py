@@ -19,6 +19,7 @@ class Channel:
     tls_subject = None
     is_closed = is_full = False
     bytes_received = bytes_sent = 0
+    _pending = True  # what goes to many comes by push_now
 
     def __init__(self):
         self.sent = []

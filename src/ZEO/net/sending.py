@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ZEO.net.loop import ENDS, READ, Loop
@@ -28,6 +28,42 @@ _SENDS = 16
 #: after which the other connections are served: it goes to all clients at once, and copying it into
 #: the buffers of 200 sockets takes 10 ms with this, and ten times that with what they hold.
 _PART = 128 * 1024
+
+
+def push_to_all(
+    channels: Iterable[Sending],
+    but: Sending | None,
+    data: bytes,
+    failed: Callable[[Sending, Exception], None],
+) -> None:
+    """Do :meth:`Sending.push_now` for each of the `channels` except `but`: one call for all of
+    them, since a thousand calls take as much time as a third of their sends.
+
+    :param failed: called for a channel that cannot be sent `data`, which goes to the others; the
+        caller is to close it.
+    """
+    size = len(data)
+    is_small = size <= _PART
+    for channel in channels:
+        if channel is but:
+            continue
+        try:
+            # A number says that nothing waits: to look at a list more of each of a thousand
+            # channels takes longer, since they do not fit into the processor's cache.
+            if is_small and not channel._pending and channel._tls is None:
+                try:
+                    count = channel._socket.send(data)
+                except OSError:
+                    count = 0
+                channel.bytes_sent += count
+                if count == size:
+                    continue
+                if count:
+                    channel.push(memoryview(data)[count:])  # of the one that all clients are sent
+                    continue
+            channel.push_now(data)
+        except Exception as error:
+            failed(channel, error)
 
 
 class Sending(ABC):

@@ -6,17 +6,19 @@ each protocol. Fails: never; a client that cannot be sent what changed is closed
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
+from ZEO.net.sending import Sending, push_to_all
 from ZEO.serving.together import Together
 from ZEO.wire.big_invalidation import BigInvalidation
 from ZEO.wire.frames import frame
+from ZEO.wire.messages import codec
 
 
-class Clients(dict[Any, tuple[bytes, Channel]]):
+class Clients:
     """Peers in the order of their registration, with protocol and channel; all in the loop's
     thread.
 
@@ -24,36 +26,59 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
     """
 
     def __init__(self, name: str, loop: Loop) -> None:
-        super().__init__()
         self._name = name
         self._loop = loop
+        self._found: dict[Any, tuple[bytes, Channel]] = {}
+        # their channels by protocol, made once for many commits; None: to be made
+        self._by_protocol: dict[bytes, list[Channel]] | None = None
         #: Collects messages while several commits are shown at once.
         self.together: Together | None = None
         # by clients that are gone: objects that they have loaded, bytes that have come and gone
         self._loads_of_gone = self._received_of_gone = self._sent_of_gone = 0
 
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._found)
+
+    def __contains__(self, peer: object) -> bool:
+        return peer in self._found
+
+    def get(self, peer: Any) -> tuple[bytes, Channel] | None:
+        """Return the protocol and the channel of one of them; None where it is not there."""
+        return self._found.get(peer)
+
     @property
     def loads(self) -> int:
         """How many objects all clients have loaded, also those that are gone."""
-        return self._loads_of_gone + sum(peer.loads for peer in self)
+        return self._loads_of_gone + sum(peer.loads for peer in self._found)
 
     @property
     def bytes_received(self) -> int:
         """How many bytes have come from all clients, also from those that are gone."""
-        return self._received_of_gone + sum(channel.bytes_received for _, channel in self.values())
+        return self._received_of_gone + sum(
+            channel.bytes_received for _, channel in self._found.values()
+        )
 
     @property
     def bytes_sent(self) -> int:
         """How many bytes all clients were sent, also those that are gone."""
-        return self._sent_of_gone + sum(channel.bytes_sent for _, channel in self.values())
+        return self._sent_of_gone + sum(channel.bytes_sent for _, channel in self._found.values())
 
     def protocols(self) -> set[bytes]:
         """Return the protocols that they speak."""
-        return {protocol for protocol, _ in tuple(self.values())}
+        return {protocol for protocol, _ in self._found.values()}
+
+    def join(self, peer: Any, protocol: bytes, channel: Channel) -> None:
+        """A client is sent all that follows."""
+        self._found[peer] = protocol, channel
+        self._by_protocol = None
 
     def left(self, peer: Any) -> None:
         """A client is gone; harmless when it was not there."""
-        found = self.pop(peer, None)
+        found = self._found.pop(peer, None)
+        self._by_protocol = None
         if found is not None:
             channel = found[1]
             self._loads_of_gone += peer.loads
@@ -73,7 +98,7 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
             self.together.send()
         encoded: dict[bytes, tuple[bytes, ...]] = {}
         for peer in tuple(audience):
-            found = self.get(peer)
+            found = self._found.get(peer)
             if found is None:  # it turned out to be gone
                 continue
             protocol, channel = found
@@ -89,9 +114,7 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
             except Exception as error:
                 self.not_sent(channel, error)
 
-    def send_but_followers(
-        self, but: Any, followers: Container[Any], name: str, *args: Any
-    ) -> None:
+    def send_but_followers(self, but: Any, followers: Iterable[Any], name: str, *args: Any) -> None:
         """The same to those who are not among these, which are not in the audience of what is
         sent together.
         """
@@ -103,25 +126,35 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
     def _send(
         self,
         but: Any,
-        followers: Container[Any],
+        followers: Iterable[Any],
         name: str,
         args: tuple[Any, ...],
     ) -> None:
         if self.together is not None:  # in the order of what was sent before
             self.together.send()
-        encoded: dict[bytes, bytes] = {}
-        for peer, (protocol, channel) in tuple(self.items()):
-            # a client that turns out to be gone leaves this very table
-            if peer is not but and peer not in followers:
-                try:
-                    data = encoded.get(protocol)
-                    if data is None:
-                        data = encoded[protocol] = frame(peer.codec.send(name, args))
-                    channel.push_now(data)
-                except Exception as error:
-                    self.not_sent(channel, error)
+        away = {self._found[peer][1] for peer in followers if peer in self._found}
+        _, committer = self._found.get(but, (b'', None))
+        for protocol, channels in self._channels().items():
+            # those that turn out to be gone make other lists than these
+            audience = [one for one in channels if one not in away] if away else channels
+            try:
+                data = frame(codec(protocol).send(name, args))
+            except Exception as error:
+                for channel in audience:
+                    if channel is not committer:
+                        self.not_sent(channel, error)
+            else:
+                push_to_all(audience, committer, data, self.not_sent)
 
-    def not_sent(self, channel: Channel, error: BaseException) -> None:
+    def _channels(self) -> dict[bytes, list[Channel]]:
+        channels = self._by_protocol
+        if channels is None:
+            channels = self._by_protocol = {}
+            for protocol, channel in self._found.values():
+                channels.setdefault(protocol, []).append(channel)
+        return channels
+
+    def not_sent(self, channel: Sending, error: Exception) -> None:
         """Close the connection of a client that could not be sent what changed."""
         self._report('a client could not be sent what changed', error)
         channel.close('closed by this server: client could not be sent what changed')
@@ -135,7 +168,7 @@ class Clients(dict[Any, tuple[bytes, Channel]]):
 
     def close_all(self, reason: str) -> None:
         """End all connections."""
-        for peer in tuple(self):
+        for peer in tuple(self._found):
             peer.close(reason)
 
     def _report(self, what: str, error: BaseException) -> None:

@@ -320,7 +320,7 @@ class Peer:
         self._stage = Registered(self, hosted, service.loop, read_only, right)
         if hosted.backend.load_now is not None:
             self._load = self._load_one = self._first_load
-        hosted.peers[self] = self.codec.name, channel
+        hosted.peers.join(self, self.codec.name, channel)
         hosted.stats.connections += 1
         self._session.registered()
         self._session.watch_memory(self._wants_memory)

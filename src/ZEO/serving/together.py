@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ZEO.net.channel import Channel
+from ZEO.net.sending import Sending, push_to_all
 from ZEO.wire.frames import frame
+from ZEO.wire.messages import codec
 
 
 class Clients(Protocol):
@@ -31,7 +33,7 @@ class Clients(Protocol):
     def get(self, peer: Any, /) -> tuple[bytes, Channel] | None:
         """Return the protocol and the channel of one of them; None where it is gone."""
 
-    def not_sent(self, channel: Channel, error: BaseException) -> None:
+    def not_sent(self, channel: Sending, error: Exception) -> None:
         """Close the connection of a client that could not be sent a message."""
 
 
@@ -78,7 +80,7 @@ class Together:
             # an answer may not go with that to a commit after which others were answered
             self.send()
         if self._messages and peer in self._audience:
-            self._push(peer, found, None)
+            self._push_one(peer, *found)
         found[1].gather()
         self._committers[peer] = len(self._messages)
 
@@ -90,43 +92,39 @@ class Together:
         """Send what waits: an answer goes after the invalidations that it is about."""
         messages, committers = self._messages, self._committers
         if messages:
-            get, pieces = self._clients.get, dict[bytes, bytes]()
+            get, by_protocol = self._clients.get, dict[bytes, list[Channel]]()
             for peer in self._audience:
                 if peer not in committers and (found := get(peer)) is not None:
-                    self._push(peer, found, pieces)
+                    by_protocol.setdefault(found[0], []).append(found[1])
+            for protocol, channels in by_protocol.items():
+                self._push(channels, protocol, messages)
             for peer in committers:
                 if (found := get(peer)) is not None:
                     if peer in self._audience:
-                        self._push(peer, found, None)
+                        self._push_one(peer, *found)
                     found[1].flush()
         messages.clear()
         committers.clear()
 
-    def _push(
-        self, peer: Any, found: tuple[bytes, Channel], pieces: dict[bytes, bytes] | None
-    ) -> None:
-        """Send a client the messages that it was not sent.
+    def _push_one(self, peer: Any, protocol: bytes, channel: Channel) -> None:
+        """Send a committer the messages that it was not sent."""
+        waiting = self._messages[self._committers.get(peer, 0) :]
+        self._push([channel], protocol, [one for one in waiting if one.but is not peer])
 
-        :param pieces: what those are sent who are sent all of them, by protocol; None for a
-            committer.
-        """
-        protocol, channel = found
+    def _push(self, channels: list[Channel], protocol: bytes, messages: list[_Message]) -> None:
+        """Send the same messages to clients that speak the same protocol."""
         try:
-            piece = None if pieces is None else pieces.get(protocol)
-            if piece is None:
-                frames = [
-                    message.frames.get(protocol) or self._frame(message, protocol, peer)
-                    for message in self._messages[self._committers.get(peer, 0) :]
-                    if message.but is not peer
-                ]
-                piece = b''.join(frames)
-                if pieces is not None:
-                    pieces[protocol] = piece
-            if piece:
-                channel.push_now(piece)
+            data = b''.join(
+                message.frames.get(protocol) or self._frame(message, protocol)
+                for message in messages
+            )
         except Exception as error:
-            self._clients.not_sent(channel, error)
+            for channel in channels:
+                self._clients.not_sent(channel, error)
+        else:
+            if data:
+                push_to_all(channels, None, data, self._clients.not_sent)
 
-    def _frame(self, message: _Message, protocol: bytes, peer: Any) -> bytes:
-        made = message.frames[protocol] = frame(peer.codec.send(message.name, message.args))
+    def _frame(self, message: _Message, protocol: bytes) -> bytes:
+        made = message.frames[protocol] = frame(codec(protocol).send(message.name, message.args))
         return made

@@ -178,9 +178,9 @@ MUTATIONS = [
         'late-among-clients',
         'a client is registered before it is among those that are sent invalidations',
         'serving.peer',
-        '        hosted.peers[self] = self.codec.name, channel\n',
+        '        hosted.peers.join(self, self.codec.name, channel)\n',
         '        service.loop.later(\n'
-        '            0.01, lambda: hosted.peers.update({self: (self.codec.name, channel)}))\n',
+        '            0.01, lambda: hosted.peers.join(self, self.codec.name, channel))\n',
     ),
     Mutation(
         'recent-records-kept',
