@@ -5,9 +5,9 @@ two-phase commit, under the storage's commit lock, and the invalidation of every
 Fails: a call that makes no sense in a phase raises StorageTransactionError; what the storage raises
 fails the vote or the finish, and the transaction is over.
 
-``phases`` says what each event does in each phase, ``state`` is what a transaction holds,
-``operations`` are the changes that it consists of, ``log`` keeps them until the vote, and ``lock``
-is the commit lock.
+``phase`` says what may happen to it, ``phases`` what each event does in each phase, ``state`` is
+what a transaction holds, ``operations`` are the changes that it consists of, ``log`` keeps them
+until the vote, and ``lock`` is the commit lock.
 """
 
 from ZEO.serving.commit.state import Commit

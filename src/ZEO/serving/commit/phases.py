@@ -22,7 +22,6 @@ A phase holds nothing, so that there is one object of each; what it works on is 
 from __future__ import annotations
 
 import logging
-from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -31,96 +30,12 @@ from ZODB.POSException import ConflictError, POSError, StorageTransactionError
 
 from ZEO.serving.account import TooMuch
 from ZEO.serving.commit.operations import Operation
+from ZEO.serving.commit.phase import Phase
 from ZEO.serving.later import Later
 from ZEO.wire.quoting import explained
 
 if TYPE_CHECKING:
     from ZEO.serving.commit.state import Commit
-
-
-class Phase:
-    """What an event does unless a phase says otherwise."""
-
-    #: As errors say it.
-    name = ''
-
-    #: Whether nothing can be done with the transaction any more.
-    is_over = False
-
-    # What the client does.
-
-    def add(self, commit: Commit, operation: Operation) -> None:
-        """An operation arrives."""
-        raise self._wrong(commit, type(operation).__name__)
-
-    def add_all(self, commit: Commit, operations: list[Operation]) -> None:
-        """Operations arrive together."""
-        for operation in operations:
-            commit.phase.add(commit, operation)
-
-    def add_blob(self, commit: Commit, operation: Operation) -> None:
-        """An operation with a blob arrives."""
-        self.add(commit, operation)
-
-    def keep_file(self, commit: Commit, path: str, size: int) -> None:
-        """The file of a blob arrives: it is removed unless the storage takes it.
-
-        :param size: bytes that it has on the client's account.
-        """
-        commit.keep_file(path, size)
-
-    def fail(self, commit: Commit, error: BaseException) -> None:
-        """An operation has failed whose answer no client waits for."""
-
-    def vote(self, commit: Commit) -> Later:
-        """The client has sent everything and wants to know whether it can be committed."""
-        raise self._wrong(commit, 'vote')
-
-    def finish(self, commit: Commit) -> bytes | Later:
-        """Make it permanent; return the transaction's tid."""
-        raise self._wrong(commit, 'tpc_finish')
-
-    def abort(self, commit: Commit) -> Later | None:
-        """The client gives up, or is gone; return when the storage has, if that takes its time."""
-        return _end(commit, None)
-
-    def waited(self, commit: Commit) -> float:
-        """Return for how many seconds the client has kept the commit lock from others by now, if
-        it is the client's turn.
-        """
-        return 0.0
-
-    # What happens to it.
-
-    def lock_granted(self, commit: Commit) -> None:
-        """The transaction holds the commit lock."""
-
-    def timed_out(self, commit: Commit, error: BaseException) -> None:
-        """It has held the commit lock for too long; `error` says so."""
-        _end(commit, error)
-
-    def prepared(self, commit: Commit) -> None:
-        """The storage has taken all operations."""
-
-    def written(self, commit: Commit) -> None:
-        """The storage has it, but clients may not see it yet."""
-
-    def permanent(self, commit: Commit) -> None:
-        """It is permanent, but clients may not see it yet."""
-
-    def lost(self, commit: Commit, error: BaseException) -> None:
-        """The storage had it, and will not have it."""
-
-    def finished(self, commit: Commit, tid: bytes) -> None:
-        """The storage has made it permanent, and clients may see it."""
-
-    def failed(self, commit: Commit, error: BaseException) -> None:
-        """The storage has failed to prepare or finish it."""
-
-    def _wrong(self, commit: Commit, call: str) -> BaseException:
-        return StorageTransactionError(
-            f'client called {call} for a transaction that is {self.name}'
-        )
 
 
 class Collecting(Phase):
@@ -173,7 +88,7 @@ class Failing(Phase):
     def vote(self, commit: Commit) -> Later:
         error = commit.error
         assert error is not None
-        _end(commit, error)
+        commit.end(error)
         raise error
 
 
@@ -184,7 +99,7 @@ class Waiting(Phase):
 
     def fail(self, commit: Commit, error: BaseException) -> None:
         commit.fail(error)
-        _end(commit, error)
+        commit.end(error)
 
     def lock_granted(self, commit: Commit) -> None:
         commit.start_timer()
@@ -238,7 +153,7 @@ class Preparing(Phase):
                 commit.hosted.name,
                 explained(error),
             )
-        _end(commit, error)
+        commit.end(error)
 
 
 class Stopping(Preparing):
@@ -256,7 +171,7 @@ class Stopping(Preparing):
         return 0.0
 
     def prepared(self, commit: Commit) -> None:
-        _end(commit, commit.error)
+        commit.end(commit.error)
 
 
 class Resolving(Collecting):
@@ -320,7 +235,7 @@ class Finishing(Phase):
             explained(error),
         )
         commit.hosted.backend.forget_records()
-        _end(commit, error)
+        commit.end(error)
 
 
 class Written(Phase):
@@ -394,25 +309,6 @@ def _prepare(commit: Commit) -> None:
     """Give the storage everything that was collected, and have it vote."""
     commit.phase = PREPARING
     commit.hosted.backend.prepare(commit)
-
-
-def _end(commit: Commit, reason: BaseException | None) -> Later | None:
-    """Be over, without having changed anything.
-
-    :returns: what is answered once the storage has aborted, if that is not at once.
-    """
-    commit.phase = ENDED
-    commit.error = reason
-    commit.hosted.stats.aborts += 1
-    ended = None
-    if commit.is_begun:
-        ended = commit.hosted.backend.abort(commit.transaction, partial(commit.aborted, reason))
-    else:
-        commit.release()
-    commit.hosted.backend.fail_vote(
-        commit.answer, reason or StorageTransactionError('the transaction was aborted')
-    )
-    return ended
 
 
 COLLECTING = Collecting()

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ZODB.Connection import TransactionMetaData
-from ZODB.POSException import ConflictError
+from ZODB.POSException import ConflictError, StorageTransactionError
 
 from ZEO.serving import blobs
 from ZEO.serving.commit.begin import begin
 from ZEO.serving.commit.log import CommitLog
 from ZEO.serving.commit.operations import Operation, Store, store_all
-from ZEO.serving.commit.phases import COLLECTING, PREPARING, Phase
+from ZEO.serving.commit.phase import Phase
+from ZEO.serving.commit.phases import COLLECTING, ENDED, PREPARING
 from ZEO.serving.commit.times import Times
 from ZEO.serving.later import Later
 from ZEO.serving.many import ManyOids
@@ -205,6 +207,23 @@ class Commit(Times):
         if self._files:
             hosted.loop.attempt(self.remove_files)
         lock.release(self, self.peer)
+
+    def end(self, reason: BaseException | None) -> Later | None:
+        """Be over, without having changed anything.
+
+        :returns: what is answered once the storage has aborted, if that is not at once.
+        """
+        self.phase, self.error = ENDED, reason
+        hosted = self.hosted
+        hosted.stats.aborts += 1
+        ended = None
+        if self.is_begun:
+            ended = hosted.backend.abort(self.transaction, partial(self.aborted, reason))
+        else:
+            self.release()
+        why = reason or StorageTransactionError('the transaction was aborted')
+        hosted.backend.fail_vote(self.answer, why)
+        return ended
 
     def aborted(self, reason: BaseException | None, failed: BaseException | None) -> None:
         """The storage has given the transaction up, or failed to do so."""
