@@ -20,8 +20,8 @@ MUTATIONS = [
         'invalidation-lost',
         'the first client of a storage is left out when an invalidation is sent',
         'serving.clients',
-        'in tuple(self.items()):',
-        'in tuple(self.items())[1:]:',
+        'for protocol, channel in self._found.values():\n                channels',
+        'for protocol, channel in list(self._found.values())[1:]:\n                channels',
     ),
     Mutation(
         'cache-not-invalidated',
