@@ -16,7 +16,7 @@ from ZEO.Exceptions import ProtocolError
 from ZEO.net.addresses import show
 from ZEO.net.channel import Channel
 from ZEO.net.sources import source_of
-from ZEO.serving.access.identity import Identity, identity_of
+from ZEO.serving.access.identified import Identified
 from ZEO.serving.access.rules import Right
 from ZEO.serving.account import Account
 from ZEO.serving.answers import Answers
@@ -37,7 +37,7 @@ from ZEO.wire.session import ServerSession, status_report
 from ZEO.wire.small_commits import SMALL_COMMIT, parts
 
 
-class Peer:
+class Peer(Identified):
     """One connection.
 
     :param open_channel: makes its channel, given the peer that the channel is to belong to.
@@ -53,7 +53,7 @@ class Peer:
         open_channel: Callable[[Peer], Channel],
         gone: Callable[[Peer], None],
     ) -> None:
-        self._service = service
+        super().__init__(service)
         self._session = session
         self._gone = gone
         self.address = show(address)
@@ -76,8 +76,6 @@ class Peer:
         self._stage: Unregistered | Registered = Unregistered(
             self, service.storages, service.passwords
         )
-        self.user: str | None = None  # who has proved to know its secret
-        self._identity: Identity | None = None  # once it was asked for
         self._address = address
         self._ahead: Ahead | None = None  # what it is sent without asking
         self._channel = open_channel(self)
@@ -105,19 +103,6 @@ class Peer:
 
     # Who it is, and what it may do.
 
-    def tls_binding(self) -> bytes | None:
-        """Return what its TLS connection is recognised by; None without TLS."""
-        return self._channel.tls_binding()
-
-    @property
-    def identity(self) -> Identity:
-        """Who the client is, as far as that is proved; to be asked only when it has sent a message:
-        before the TLS handshake nothing is proved, and what is found here stays.
-        """
-        if self._identity is None:
-            self._identity = identity_of(self._channel, self.user)
-        return self._identity
-
     def authenticated(self, user: str) -> None:
         """The client has proved that it knows the secret of a user.
 
@@ -125,22 +110,7 @@ class Peer:
         """
         if self.is_registered:
             raise ProtocolError('client proved who it is after register')
-        self.user, self._identity = user, None
-
-    @property
-    def may_see_lines(self) -> bool:
-        """Whether it may read the log, which is about clients of every storage."""
-        return all(self.right(name) is Right.ADMIN for name in self._service.storages)
-
-    def right(self, storage: str) -> Right:
-        """Return what the client may do with the storage of that name, if there is one."""
-        access = self._service.access
-        return Right.ADMIN if access is None else access.right(self.identity, storage)
-
-    @property
-    def is_restricted(self) -> bool:
-        """Whether there are rules that say what it may do."""
-        return self._service.access is not None
+        self.proved(user)
 
     def denied(self, level: int, what: str, text: str, *args: Any) -> None:
         """Count what the client was denied, and write a line about it as :meth:`report` does.
