@@ -415,10 +415,12 @@ class ClientStorage(ConflictResolvingStorage):
             self._primary.new_addresses(addresses)
 
     def close(self) -> None:
-        """End the connection and close the cache; harmless when that was done before."""
+        """End the connection and close the cache; harmless when that was done before.
+
+        Where an exception has interrupted it, such as KeyboardInterrupt, call it again.
+        """
         if self._closed:
             return
-        self._closed = True
         self._state.database = NullDatabase()  # the database may be half closed already
         if self._primary is not self._server:
             self._primary.close()
@@ -427,6 +429,7 @@ class ClientStorage(ConflictResolvingStorage):
         if self._blobs is not None:
             for buffer in self._commits.all():
                 self._blobs.aborted(buffer.blobs)
+        self._closed = True  # last, so that it may be done again until then
 
     # Reading.
 

@@ -209,6 +209,32 @@ def test_a_cache_file_that_is_opened_again_after_a_strike_is_right(setting, scen
 
 
 @everywhere
+@pytest.mark.parametrize('disk', [True], ids=['disk'])
+def test_a_close_that_was_struck_can_be_done_again(setting, step):
+    """Then no thread of the client is left, and its cache file is free."""
+    before = set(threading.enumerate())
+    clients = []
+
+    def close():
+        clients[-1].close()
+
+    def verify():
+        clients[-1].close()
+        until = time.monotonic() + PATIENCE
+        while left := set(threading.enumerate()) - before:
+            assert time.monotonic() < until, left
+            time.sleep(0.001)
+        reopen()
+
+    def reopen():
+        clients.append(setting.open())
+        check(setting, clients[-1])
+
+    reopen()
+    strike(step, close, verify)
+
+
+@everywhere
 @on_both
 def test_the_database_is_right_after_a_strike(setting, step):
     """Objects of ZODB's: those that a connection holds become those that are in the database."""

@@ -24,7 +24,7 @@ _HOME = Path(ZEO.__file__).parent
 _STRUCK = (str(_HOME / 'link') + '/', str(_HOME / 'cache') + '/')
 _ALSO = {
     str(_HOME / 'net' / name) for name in ('stream.py', 'tls_socket.py', 'locks.py', 'busy_poll.py')
-} | {str(_HOME / 'locks.py')}
+} | {str(_HOME / name) for name in ('locks.py', 'ClientStorage.py')}
 
 
 class Struck(BaseException):

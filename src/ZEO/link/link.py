@@ -306,20 +306,24 @@ class Link(Calling):
         self._pausing.wake()
 
     def close(self) -> None:
-        """End the connection, and make no other."""
+        """End the connection, and make no other; goes on where it was interrupted before."""
         connection = under(self._changed, self._close)
         self._wake_waiting()
         if (connect_round := self._round) is not None:
             connect_round.is_cancelled = True
         self._pausing.wake()
         if connection is not None:
-            connection.flush_within(LAST_WORDS)
+            if connection.lost is None:
+                connection.flush_within(LAST_WORDS)
             connection.lose('the client storage was closed')
 
     def _close(self) -> Connection | None:
+        """Use no connection any more; return the last one, again if this was done before."""
         self.state = LinkState.CLOSED
-        connection, self.connection = self.connection, None
-        return connection
+        if self.connection is not None:
+            self._losing = self.connection
+            self.connection = None
+        return self._losing
 
     def after_fork(self) -> None:
         """In a forked child: leave the connection to the parent; the first call makes another."""
