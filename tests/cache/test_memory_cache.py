@@ -1,10 +1,12 @@
 """What every client cache does, on the one in memory; and how it evicts."""
 
+import itertools
 import threading
 
 import pytest
 from ZODB.utils import p64
 
+from support.striking import Striker, Struck
 from ZEO.cache.memory_cache import RECORD_OVERHEAD, MemoryCache
 
 
@@ -153,3 +155,60 @@ def test_a_replacement_that_fails_within_leaves_an_empty_cache(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         cache.replace(p64(0), p64(2), b'new')
     assert len(cache) == cache._used == 0
+
+
+class ForkedAt(Striker):
+    """Stands for a child that was forked while the traced thread was at one line: there it detaches
+    the cache and uses it, and the thread never goes on.
+    """
+
+    def __init__(self, point, cache):
+        super().__init__(point)
+        self._cache = cache
+
+    def _step(self, frame, event, argument):
+        try:
+            return super()._step(frame, event, argument)
+        except Struck:
+            self._cache.detach()
+            use(self._cache)
+            raise
+
+
+def change(cache):
+    cache.replace(p64(1), p64(3), b'x' * 150)
+    cache.invalidate_all([(p64(4), [p64(1), p64(2)])])
+    cache.store(p64(50), p64(4), None, b'x' * 100)
+    cache.invalidate(p64(50), None)
+    cache.drop_noncurrent()
+
+
+def use(cache):
+    for i in range(10):
+        for before in (2, 3, 9):
+            cache.loadBefore(p64(i), p64(before))
+    for i in range(100):
+        cache.store(p64(i % 30), p64(10 + i), None, b'x' * 100)
+        cache.invalidate(p64(i * 7 % 30), p64(200 + i))
+    held = [*cache.contents()]
+    assert cache._used == sum(
+        RECORD_OVERHEAD + len(cache.loadBefore(oid, end or p64(2**40))[0]) for oid, _, end in held
+    )
+    assert len(cache._small) + len(cache._main) == sum(end is None for _, _, end in held)
+
+
+def test_a_child_can_use_a_cache_that_was_just_being_changed_in_its_parent():
+    for point in itertools.count(1):
+        cache = filled([10] * 8)
+        cache.invalidate(p64(3), p64(2))
+        forked = ForkedAt(point, cache)
+        forked.run(lambda cache=cache: change(cache))
+        if forked.where is None:
+            break
+    assert point > 50
+
+
+def test_a_child_keeps_a_cache_that_was_whole():
+    cache = filled([10] * 4)
+    cache.detach()
+    assert len(cache) == 4

@@ -3,7 +3,7 @@
 Enters: revisions of objects as the server sent them, invalidations, the tid up to which the cache
 is valid. Leaves: the revision asked for, or None. Fails: never; a record too large for the cache is
 not kept. A thread that an exception strikes within a change leaves an empty cache, since after half
-a change stale data might be served.
+a change stale data might be served; so does a fork, in the child.
 
 Revisions that are not current leave before all others. Current ones wait in two queues, one for
 what is new and the main one; what was used since its last turn goes to the end of the main one, the
@@ -111,8 +111,13 @@ class MemoryCache(EndsEarly):
         self.clear()
 
     def detach(self) -> None:
-        """In a forked child: memory is the child's own, so only the lock is made anew."""
+        """In a forked child: memory is the child's own, but a thread that the child does not have
+        may have been in the middle of a change.
+        """
+        is_whole = not self._lock.locked()
         self._lock = threading.Lock()
+        if not is_whole:
+            self._forget_all()
 
     def __len__(self) -> int:
         """Return the number of revisions held."""
