@@ -443,15 +443,17 @@ class ClientStorage(ConflictResolvingStorage):
         :raises POSKeyError: when there is no such object.
         :raises ClientDisconnected: when it is not in the cache, and there is no connection.
         """
-        found = self._cache.loadBefore(oid, tid)
         state = self._state
-        if found is not None and tid <= state.covered:  # as mostly
+        # Asked before the cache is: what that finds may end in between.
+        is_covered = tid <= state.covered
+        found = self._cache.loadBefore(oid, tid)
+        if found is not None and is_covered:  # as mostly
             return found
         ahead = state.ahead
         if found is None and (self._prefetched.pending or ahead.staged or ahead.expected):
             found = self._brought(oid, tid)
         if found is not None:
-            if tid <= state.covered:
+            if is_covered:
                 return found
             self._catch_up()  # it may have ended by now
             found = self._cache.loadBefore(oid, tid)
