@@ -176,7 +176,7 @@ class ClientStorage(ConflictResolvingStorage):
         self._server_sync = wanted.server_sync
         self._system = system
         self._cache = open_cache(wanted.cache)
-        self._oids = Oids(lambda: self._primary.call('new_oids'), system)
+        self._oids = Oids(lambda: self._primary.call('new_oids'))
         events = Events(
             self._on_connected,
             self._oids.forget,
@@ -269,7 +269,7 @@ class ClientStorage(ConflictResolvingStorage):
         self._cache.detach()
         self._state.after_fork()
         self._commits.start_afresh()
-        self._oids.start_afresh()
+        self._oids.forget()
         self._prefetched.clear()
         if self._blobs is not None:
             self._blobs.start_afresh()

@@ -8,39 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ZEO.net.system import System
-
 
 class Oids:
     """The unused oids of one connection; those of an earlier one are forgotten, since its server
-    may give them out again.
+    may give them out again. Any thread may call any method.
 
-    :param ask: returns what the server gives.
+    There is no lock, so that no thread waits for a server longer than its own call does.
+
+    :param ask: returns what the server gives, at least one.
     """
 
-    def __init__(self, ask: Callable[[], list[bytes]], system: System) -> None:
+    def __init__(self, ask: Callable[[], list[bytes]]) -> None:
         self._ask = ask
-        self._system = system
-        self._forgotten = 0  # how often they were
-        self.start_afresh()
-
-    def start_afresh(self) -> None:
-        """Have none: new, or in a forked child, where another thread's lock stays held."""
-        self._lock = self._system.lock()  # of those who take one, and maybe wait for a connection
         self.forget()
 
     def forget(self) -> None:
-        """There is another connection. Without the lock: its holder may wait for this one."""
-        self._forgotten += 1
-        self._oids: list[bytes] = []
+        """There is another connection, or this is a forked child."""
+        self._oids: list[bytes] = []  # the next one last
 
     def take(self) -> bytes:
         """Return one."""
-        with self._lock:
-            while not (oids := self._oids):
-                forgotten = self._forgotten
-                oids = list(reversed(self._ask()))
-                if forgotten == self._forgotten:
-                    self._oids = oids
-                    break
-            return oids.pop()
+        while True:
+            oids = self._oids
+            try:
+                return oids.pop()
+            except IndexError:
+                # what was asked for on an earlier connection joins a list that was forgotten
+                oids.extend(reversed(self._ask()))
