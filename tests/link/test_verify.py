@@ -1,8 +1,11 @@
 """The cache check on connect: nothing, the oids that the server names, or everything."""
 
+import itertools
+
 import pytest
 from ZODB.utils import p64
 
+from support.striking import Striker
 from ZEO.cache.memory_cache import MemoryCache
 from ZEO.Exceptions import StaleServerError, UnrecognizedResult
 from ZEO.link.state import ClientState
@@ -103,3 +106,33 @@ def test_invalidations_that_come_during_the_check_are_applied_after_it(state):
     state.release()
     assert [told[0] for told in state.database.told] == [NEW, p64(30)]
     assert state.cache.load(B) is None and state.last_tid == p64(30)
+
+
+class Forgetting(Database):
+    """Notes for which last transaction it has been asked to forget everything."""
+
+    def __init__(self, state):
+        super().__init__()
+        self._state = state
+        self.forgot_at = []
+
+    def invalidateCache(self):
+        self.forgot_at.append(self._state.last_tid)
+
+
+@pytest.mark.parametrize('tid', [NEW, p64(30)])
+def test_a_check_that_was_struck_while_everything_was_forgotten_is_done_again(state, tid):
+    """A connection of the database may have taken an older snapshot until the last tid was set: it
+    has to forget what it reads there.
+    """
+    for point in itertools.count(1):
+        state.database, state.last_tid = Forgetting(state), OLD
+        state.cache.setLastTid(OLD)
+        striking = Striker(point)
+        striking.run(lambda: run(state, Server()))
+        if striking.where is None:
+            break
+        had_come = state.last_tid == NEW
+        run(state, Server((tid, [])), tid)
+        assert not had_come or {NEW, tid} & {*state.database.forgot_at}, striking.where
+    assert point > 10

@@ -73,6 +73,7 @@ class ClientState:
         self.on_check: Callable[[bool], None] = lambda begins: None
         # is called when the server is about to stop, with the seconds until then
         self.on_stopping: Callable[[float], None] = lambda seconds: None
+        self.is_resetting = False  # whether everything is being forgotten
         # invalidations that came during a cache check
         self._held: HeldMessages | None = None
 
@@ -274,12 +275,14 @@ class ClientState:
 
         :param tid: the last transaction that is taken into account.
         """
+        self.is_resetting = True  # the next cache check begins again where this one does not end
         self.cache.clear()
         self.database.invalidateCache()
         self.database.invalidate(tid, [])  # from now on its snapshots are as new as that
         self._set_last(tid)
         # again, for connections that have taken an older snapshot since the first time
         self.database.invalidateCache()
+        self.is_resetting = False
 
     def release(self) -> None:
         """Apply what was held back and is newer than the check."""

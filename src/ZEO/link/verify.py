@@ -36,15 +36,17 @@ def check(
     :raises StaleServerError: when it is, without `drop_when_older`.
     """
     known = state.cache.getLastTid() or state.last_tid
+    changes: tuple[bytes, list[bytes]] | None
     if known is None or known == z64:  # nothing to bring up to date
         state.reset_to(server_tid)
-        return False
-    if known == server_tid:
-        state.catch_up(server_tid, [])
         return False
     if known > server_tid:
         accept_older(connection, known, server_tid, drop_when_older)
         changes = None
+    elif state.is_resetting:
+        changes = None
+    elif known == server_tid:
+        changes = server_tid, []
     else:
         changes = _changes_since(known, connection, drop_rather)
     if changes is None:
