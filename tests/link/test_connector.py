@@ -6,7 +6,9 @@ import pytest
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ReadOnlyError
 
-from support.scripted import GREETING, PATIENCE, Running, tid
+from support.inside import link_of
+from support.processes import wait_until
+from support.scripted import GREETING, PATIENCE, Answering, Running, tid
 
 pytestmark = pytest.mark.smoke
 
@@ -73,6 +75,34 @@ def test_a_fallback_client_leaves_the_read_only_server_before_it_joins_the_writa
     while first.hosted['1'].peers:
         pass
     assert len(second.hosted['1'].peers) == 1
+
+
+def refuses_writers(client, request):
+    """Answer register as a server that can only be read."""
+    client.send(
+        request.reply(tid(5))
+        if request.args[1]
+        else request.fault('ZODB.POSException.ReadOnlyError', ())
+    )
+
+
+def test_a_fallback_client_stays_where_it_is_when_the_writable_server_is_older(
+    scripted, clients, caplog
+):
+    """One that was restored from a backup, say: it would be left at once, and what was being read
+    meanwhile be lost, again and again.
+    """
+    readable, writable = scripted(), scripted()
+    Answering(readable, tid(5), {'register': refuses_writers})
+    client = clients(readable.address, read_only_fallback=True)
+    connection = link_of(client).connection
+    client.new_addr([readable.address, writable.address])
+    found = writable.client()
+    found.send(found.expect('register').reply(tid(3)))
+    assert found.ended() == []
+    client.ping()
+    assert link_of(client).connection is connection and client.isReadOnly()
+    wait_until(lambda: 'the connected server is kept' in caplog.text)
 
 
 def _first_to_hear(talks):

@@ -75,6 +75,13 @@ class ConnectionLog:
                 self._system.now() - since,
             )
 
+    def stays(self, reason: Exception) -> None:
+        """Log why the connection is kept although a better server was found, as often as that."""
+        now = self._system.now()
+        if now - self._complained_at > LOG_EVERY:
+            self._complained_at = now
+            log.warning('%s: the connected server is kept: %s', self._who, reason)
+
     def not_watched(self, error: RuntimeError) -> None:
         """Log that no thread reads the connection while no call does."""
         log.warning('%s: no thread can be started to watch the connection: %s', self._who, error)

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from ZEO.Exceptions import ClientDisconnected
+from ZEO.Exceptions import ClientDisconnected, StaleServerError
 from ZEO.link.calling import Calling
 from ZEO.link.connection import Connection
 from ZEO.link.connection_log import ConnectionLog
@@ -26,6 +26,7 @@ from ZEO.link.leaving import Leaving
 from ZEO.link.link_state import LinkState
 from ZEO.link.options import ClientOptions
 from ZEO.link.reasons import ASK_BOTH_ENDS
+from ZEO.link.verify import refuse_older
 from ZEO.link.waiting import Waiting
 from ZEO.locks import under
 from ZEO.net.addresses import Address, show
@@ -206,10 +207,20 @@ class Link(Calling):
         return ConnectRound(self._wanted, self, self._system)
 
     def _prepare(self, registered: Registered, connect_round: ConnectRound) -> Connected | None:
-        """Leave the last connection, and check the cache; None when this server can't be used."""
+        """Leave the last connection, and check the cache; None when this server can't be used.
+
+        The last one is not left for a server that this client would refuse.
+        """
         try:
+            if self.connection is not None and not self._wanted.drop_cache_if_older:
+                refuse_older(registered.connection, self._client_state.last_tid, registered.tid)
             self._retire()
             return self._bring_up_to_date(registered)
+        except StaleServerError as error:
+            if self.connection is not None:
+                self._log.stays(error)
+            connect_round.reject(registered.connection, error)
+            return None
         except Exception as error:  # the next server may do
             connect_round.reject(registered.connection, error)
             return None

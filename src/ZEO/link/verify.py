@@ -66,6 +66,16 @@ def older(connection: Connection, known: bytes, server_tid: bytes) -> StaleServe
     )
 
 
+def refuse_older(connection: Connection, known: bytes | None, server_tid: object) -> None:
+    """Refuse a server before the connected one is left for it.
+
+    :param server_tid: what it has answered to register.
+    :raises StaleServerError: when it does not have what this client has seen.
+    """
+    if known is not None and isinstance(server_tid, bytes) and server_tid < known:
+        raise older(connection, known, server_tid)
+
+
 def accept_older(
     connection: Connection, known: bytes, server_tid: bytes, drop_when_older: bool
 ) -> None:
