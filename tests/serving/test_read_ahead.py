@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from zlib import compress
 
 import pytest
 import transaction
@@ -364,6 +365,20 @@ def test_objects_of_a_class_that_lead_to_little_are_followed_less():
     for number in range(3000):
         kinds.of(b'cone\nClass%d\n' % number)
     assert len(kinds) <= 1024
+
+
+def test_compressed_records_are_of_the_kinds_of_what_they_hold():
+    kinds, state = Kinds(), random.Random(1).randbytes(5000)
+    one = kinds.of(b'\x80\x03cone\nGood\nq\x01.')
+    other = kinds.of(b'.z' + compress(b'\x80\x03cone\nBad\nq\x01.' + state))
+    assert kinds.of(b'.z' + compress(b'\x80\x03cone\nGood\nq\x01.' + state)) is one is not other
+
+
+def test_records_that_do_not_begin_with_a_class_are_of_one_kind():
+    kinds = Kinds()
+    for data in b'', b'x' * 5000, b'one line\n' + b'x' * 5000, b'.z\nnot compressed\n':
+        assert kinds.of(data) is kinds.of(b'.')
+    assert len(kinds) == 1
 
 
 def test_objects_beside_two_that_are_asked_for_are_likely_long_after_their_folder(storage):

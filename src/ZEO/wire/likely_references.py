@@ -24,6 +24,10 @@ _HEAD, _TAIL = 16 * 1024, 512
 #: Bytes of a compressed record that are unpacked.
 _UNPACKED = 16 * 1024
 
+#: Bytes of compressed data in front of what stands for that of a record, at most: it takes up to
+#: two bytes for each.
+_COMPRESSED = 512
+
 _MEMO = rb'(?:q.|r.{4})?'
 
 #: A class: read again from the memo, or by its names.
@@ -37,7 +41,7 @@ _REFERENCE = re.compile(rb'\x08(.{8})%b(?:%b[\x86t]%b)?Q' % (_MEMO, _CLASS, _MEM
 def likely_references(data: bytes) -> list[bytes]:
     """Return the oids that a record seems to refer to, each once, in the record's order."""
     if data[:2] == b'.z':
-        data = _unpacked(data)
+        data = unpacked(data, _UNPACKED)
     if len(data) <= _HEAD + _TAIL:
         found = _REFERENCE.findall(data)
     else:
@@ -46,9 +50,13 @@ def likely_references(data: bytes) -> list[bytes]:
     return list(dict.fromkeys(found))[:MOST] if found else found
 
 
-def _unpacked(data: bytes) -> bytes:
-    """Return the beginning of a record that ``zc.zlibstorage`` has compressed."""
+def unpacked(data: bytes, most: int) -> bytes:
+    """Return the beginning of a record that ``zc.zlibstorage`` has compressed; nothing if it is
+    none.
+
+    :param most: bytes to return. Of a large record no more is looked at than they take.
+    """
     try:
-        return zlib.decompressobj().decompress(data[2:], _UNPACKED)
+        return zlib.decompressobj().decompress(data[2 : 2 * most + _COMPRESSED], most)
     except zlib.error:  # it has no references that could be found
         return b''

@@ -14,6 +14,8 @@ of which one is wanted, such as a mapping of tools.
 
 from __future__ import annotations
 
+from ZEO.wire.likely_references import unpacked
+
 #: Bytes at the beginning of a record in which the name of its class is looked for.
 _NAME = 160
 
@@ -62,8 +64,13 @@ class Kinds:
         self._kinds: dict[bytes, Kind] = {}
 
     def of(self, data: bytes) -> Kind:
-        """Return the kind of a record: that of its first two lines, which name its class."""
-        name = data[: data.find(b'\n', data.find(b'\n', 0, _NAME) + 1, _NAME)]
+        """Return the kind of a record: that of its first two lines, which name its class. All
+        records that do not begin so are of one kind.
+        """
+        if data[:2] == b'.z':
+            data = unpacked(data, _NAME)
+        end = data.find(b'\n', data.find(b'\n', 0, _NAME) + 1, _NAME)
+        name = data[: max(0, end)]
         kind = self._kinds.get(name)
         if kind is None:
             if len(self._kinds) >= _MOST:
