@@ -1,12 +1,14 @@
 """Traces: written when asked for, never in the way, read back as they were."""
 
 import os
+import struct
 
 import pytest
 from ZODB.utils import p64
 
 from ZEO.cache import ClientCache, simulate, trace
 from ZEO.cache.file_model import FileModel
+from ZEO.commands import zeo_cache
 
 
 @pytest.fixture
@@ -69,3 +71,12 @@ def test_not_a_trace(tmp_path):
     other.write_bytes(b'x' * 100)
     with pytest.raises(ValueError, match='is not a cache trace'):
         list(trace.read(str(other)))
+
+
+@pytest.mark.parametrize('when', [float('inf'), float('nan'), 1e300, -1e300])
+def test_no_moment_is_shown_of_an_event_that_has_none(path, capsys, when):
+    work(path)
+    with open(path + '.trace', 'ab') as file:
+        file.write(struct.pack('<dBI8s8s8s', when, trace.CLEAR, 0, *3 * [bytes(8)]))
+    assert zeo_cache.main(['trace', '--events', path + '.trace']) == zeo_cache.WRONG_USAGE
+    assert 'x.zec.trace is damaged' in capsys.readouterr().err

@@ -26,6 +26,10 @@ SUFFIX = '.trace'  # added to the cache file's path
 _MAGIC = b'ZEOtrc1\n'
 # seconds since the epoch, what, size in bytes, oid, tid, end or before
 _ENTRY = struct.Struct('<dBI8s8s8s')
+
+#: Seconds since the epoch, before which every event was: the end of the year 9999, past which some
+#: systems do not know a date.
+_LATEST = 253_402_300_800
 _NO_TID = b'\0' * 8
 
 LOAD_HIT, LOAD_MISS, BEFORE_HIT, BEFORE_MISS, STORE, INVALIDATE, CLEAR, OPEN = range(8)
@@ -129,7 +133,7 @@ def read(path: str) -> Iterator[Event]:
             raise ValueError(f'{path} is not a cache trace')
         while len(entry := file.read(_ENTRY.size)) == _ENTRY.size:
             when, what, size, oid, tid, end = _ENTRY.unpack(entry)
-            if what >= len(NAMES):
+            if what >= len(NAMES) or not 0 <= when < _LATEST:
                 raise ValueError(f'{path} is damaged')
             yield Event(when, what, size, oid, _or_none(tid), _or_none(end))
 
