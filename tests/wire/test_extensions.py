@@ -21,6 +21,8 @@ OTHERS = {
     ('serving/monitor/live.py', extensions.FOLLOWERS),
     ('serving/backends/replica.py', extensions.PRIMARY),
     ('serving/info.py', extensions.WHOLE),
+    ('serving/info.py', extensions.CHAIN),
+    ('replica/following.py', extensions.CHAIN),
     ('replica/storage.py', extensions.PRIMARY),
     ('replica/storage.py', extensions.WHOLE),
     ('commands/zeo_promote.py', extensions.REPLICA),

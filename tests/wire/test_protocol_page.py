@@ -22,5 +22,5 @@ def test_every_extension_is_named():
 def test_nothing_else_is():
     others = {'get_channel_binding', 'Z5', 'M5', 'ruok', 'length', 'size', 'extensions', 'packed'}
     others |= {extensions.ROLE, extensions.REPLICA, extensions.PRIMARY}
-    others |= {extensions.FOLLOWS, extensions.WHOLE}
+    others |= {extensions.FOLLOWS, extensions.WHOLE, extensions.CHAIN}
     assert NAMED - set(calls.OF_CLIENT) - calls.OF_SERVER - set(extensions.ALL) == others

@@ -7,6 +7,8 @@ the log and in the status, and tried again.
 
 from __future__ import annotations
 
+import logging
+import os
 from functools import partial
 from typing import Any
 
@@ -15,12 +17,15 @@ from ZODB.utils import p64, u64, z64
 
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.net.system import System
+from ZEO.replica.choosing import Upstreams
 from ZEO.replica.errors import NotFollowed
 from ZEO.replica.group import Group
 from ZEO.replica.history import check
-from ZEO.replica.primary import Part, Primary
+from ZEO.replica.primary import LONGEST_CHAIN, Part, Primary
 from ZEO.replica.progress import Progress
 from ZEO.wire.guarded import is_blob
+
+log = logging.getLogger('ZEO.replica')
 
 #: Bytes and transactions that are synced together at most, while there are more to come.
 _GROUP_BYTES = 16 << 20
@@ -30,8 +35,8 @@ _GROUP_TRANSACTIONS = 2000
 #: been lost by a server in between.
 _ASK_EVERY = 10.0
 
-#: Seconds that a wait for the primary takes before its thread looks whether it is to end.
-_LOOK_EVERY = 1.0
+#: Seconds until servers are looked at again when none can be followed.
+_MOMENT = 0.05
 
 #: Seconds until the next attempt after one that has failed, and at most.
 _PAUSE, _LONGEST_PAUSE = 0.2, 15.0
@@ -65,7 +70,10 @@ class Following:
         self._system = system
         self._ending = system.event()
         self._closing = False
-        self._primary: Primary | None = None
+        self._id = os.urandom(8).hex()
+        self._upstreams: Upstreams | None = None
+        self._primary: Primary | None = None  # while it is followed
+        self._has_had_all = False  # since the last attempt began
         self._thread: Any = None
         self.progress = Progress(storage, system)
 
@@ -83,9 +91,9 @@ class Following:
         """
         self._closing = closing
         self._ending.set()
-        primary, thread = self._primary, self._thread
-        if primary is not None:
-            primary.close()
+        upstreams, thread = self._upstreams, self._thread
+        if upstreams is not None:
+            upstreams.close()
         if thread is not None:
             thread.join(_ENDING)
             if thread.is_alive():
@@ -102,7 +110,13 @@ class Following:
 
     def status(self) -> dict[str, Any]:
         """Return what the status of the replica says about this."""
-        return self.progress.report(self._primary)
+        return {**self.progress.report(self._primary), 'chain': self._chain()}
+
+    def _chain(self) -> list[str]:
+        """Return the ids of this follower and of those between it and its primary."""
+        primary = self._primary
+        beyond = () if primary is None else primary.chain()
+        return [self._id, *beyond][:LONGEST_CHAIN]
 
     # The thread.
 
@@ -110,25 +124,25 @@ class Following:
         pause = _PAUSE
         while not self.stopping:
             before = self._storage.lastTransaction()
+            self._has_had_all = False
             try:
                 self._connect_and_copy()
             except Exception as error:  # the thread's boundary: it is reported and tried again
                 if not self.stopping:
                     self.progress.failed(error)
-            if self._storage.lastTransaction() != before:
+            if self._has_had_all or self._storage.lastTransaction() != before:
                 pause = _PAUSE
             if not self._ending.wait(pause):
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _connect_and_copy(self) -> None:
-        primary = Primary(self._addr, self._options, self._system)
+        upstreams = Upstreams(self._addr, self._options, self._id, self._system)
         try:
-            self._primary = primary
-            if not self._connect(primary):
+            self._upstreams = upstreams
+            primary = self._choose(upstreams)
+            if primary is None:
                 return
-            # first: it sees then what other clients do not see yet, since that waits for followers
-            primary.follow(self._label)
-            check(self._storage, primary, self._discard_lost)
+            self._primary = primary
             self.progress.connected(primary)
             primary.replicated(min(self._storage.lastTransaction(), primary.last()))
             while not self.stopping:
@@ -139,21 +153,57 @@ class Following:
                 if primary.is_whole():
                     self._storage.note_whole()
                 self.progress.has_all()
-                primary.wait_for_news(_ASK_EVERY)
+                self._has_had_all = True
+                primary.wait_for_news(upstreams.look_every(_ASK_EVERY))
+                upstreams.look(primary)
         finally:
-            self._primary = None
-            primary.close()
+            self._upstreams = self._primary = None
+            upstreams.close()
 
-    def _connect(self, primary: Primary) -> bool:
-        """Return whether there is a connection: False when following is to end before."""
+    def _choose(self, upstreams: Upstreams) -> Primary | None:
+        """Return the server to follow: None when following is to end before."""
         while not self.stopping:
             try:
-                primary.connect(_LOOK_EVERY)
-                return True
+                ready = upstreams.ready(self._storage.lastTransaction())
             except ClientDisconnected as error:
                 if not self.stopping:
                     self.progress.failed(error)
-        return False
+                    self._ending.wait(_MOMENT)
+            else:
+                primary = self._first_with_our_history(upstreams, ready)
+                upstreams.follows(primary)
+                return primary
+        return None
+
+    def _first_with_our_history(self, upstreams: Upstreams, ready: list[Primary]) -> Primary:
+        """Return the first one whose history is ours.
+
+        :raises NotFollowed: when there is none.
+        """
+        if not upstreams.is_choice:
+            return self._checked(ready[0], self._discard_lost)
+        refusals = []
+        for primary in ready:
+            try:
+                self._checked(primary, False)
+            except NotFollowed as error:
+                refusals.append(error)
+                upstreams.passed_over(primary)
+            else:
+                for refusal in refusals:
+                    log.warning('%s: passes over %s', self._storage.getName(), refusal)
+                return primary
+        # nothing is given up for what a follower lacks, which may get it yet
+        if self._discard_lost and not ready[0].is_replica():
+            return self._checked(ready[0], True)
+        raise refusals[0]
+
+    def _checked(self, primary: Primary, discard_lost: bool) -> Primary:
+        # first: it sees then what other clients do not see yet, since that waits for followers
+        primary.follow(self._label)
+        check(self._storage, primary, discard_lost)
+        self._storage.lost_transactions = []
+        return primary
 
     def show(self, group: Group) -> None:
         """Have the storage show a group that is on the disk; try until it does, or is closed."""

@@ -21,13 +21,24 @@ from ZEO.link.iterators import StorageIterator, Transaction
 from ZEO.link.waiting import News
 from ZEO.net.system import System
 from ZEO.replica.errors import NotFollowed
-from ZEO.wire.extensions import BATCHES, FOLLOWERS, WHOLE
+from ZEO.wire.extensions import (
+    BATCHES,
+    CHAIN,
+    FOLLOWERS,
+    FOLLOWS,
+    REPLICA,
+    ROLE,
+    WHOLE,
+)
 
 #: Records of a transaction in one part, where the server does not send them in batches.
 _PART = 1000
 
 #: Transactions that are counted, for the number of those that are still to come.
 _MOST_HEARD = 10_000
+
+#: How many ids of followers are looked at.
+LONGEST_CHAIN = 100
 
 #: What describes a transaction (tid, status, user, description, extension as bytes), some of its
 #: records, and whether those are the last.
@@ -144,6 +155,29 @@ class Primary:
         """Return whether it is not itself a replica that never had everything."""
         return self._client.says_whole()
 
+    def role(self) -> str | None:
+        """Return which part it has; None where it never was a follower."""
+        return self._client.said().get(ROLE)
+
+    def is_replica(self) -> bool:
+        """Return whether it follows, or is to follow, another server."""
+        return self.role() == REPLICA
+
+    def is_primary(self) -> bool:
+        """Return whether it is connected, and no follower."""
+        return self._client.is_connected() and not self.is_replica()
+
+    def follows(self) -> bool:
+        """Return whether it is a follower that has its primary at hand."""
+        return self._client.said().get(FOLLOWS) is True
+
+    def chain(self) -> tuple[str, ...]:
+        """Return the ids of the followers from it on the way to its primary, it first."""
+        said = self._client.said().get(CHAIN)
+        if not isinstance(said, (list, tuple)):  # of another server
+            return ()
+        return tuple(one for one in said[:LONGEST_CHAIN] if isinstance(one, str))
+
     def size(self) -> int:
         """Return the bytes that its storage has, as it said last."""
         return self._client.getSize()
@@ -209,6 +243,9 @@ class _Client(ClientStorage):
 
     def says_whole(self) -> bool:
         return bool(self._state.info.get(WHOLE, True))
+
+    def said(self) -> dict[str, Any]:
+        return self._state.info
 
     def last_told(self) -> bytes | None:
         return self._state.last_tid

@@ -42,7 +42,8 @@ class Replica(FileStorage):
     storage, for good. A thread copies; it connects again by itself, and begins where it ended.
 
     :param addr: where the primary listens: as for :class:`~ZEO.ClientStorage.ClientStorage`;
-        several addresses may be given, of which the first is used that can be reached.
+        several addresses may be given, those of all servers for example, this one included: the
+        primary among them is followed; without one, a follower that has it at hand.
     :param path: the file, which is made if it is missing. A copy of the primary's file is a good
         beginning.
     :param storage: the name of the storage on the server.

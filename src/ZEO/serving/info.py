@@ -12,6 +12,7 @@ from ZEO.net.loop import ENDS
 from ZEO.serving import blobs
 from ZEO.wire import extensions
 from ZEO.wire.extensions import (
+    CHAIN,
     EXACT,
     EXTENSIONS,
     FOLLOWS,
@@ -65,7 +66,12 @@ def role(hosted: Any) -> dict[str, Any]:
     state = known.get('state')
     if state == 'promoted':
         return {ROLE: PRIMARY, FOLLOWS: False, WHOLE: True}
-    return {ROLE: REPLICA, FOLLOWS: state == 'following', WHOLE: bool(known.get('whole'))}
+    return {
+        ROLE: REPLICA,
+        FOLLOWS: state == 'following',
+        WHOLE: bool(known.get('whole')),
+        CHAIN: known.get('chain', []),
+    }
 
 
 def _name(hosted: HostedStorage) -> str:

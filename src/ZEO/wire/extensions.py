@@ -82,6 +82,10 @@ FOLLOWS = 'follows'
 #: a database of long ago.
 WHOLE = 'whole'
 
+#: The same for the ids of a follower and of those between it and its primary, its own first; one
+#: that is itself among them must not follow it.
+CHAIN = 'chain'
+
 #: The key of get_info for whether a storage keeps the history of its objects, without which it
 #: cannot be followed; absent where it does.
 HISTORY = 'keeps-history'
