@@ -1,10 +1,12 @@
 """The blob cache: its bound, what stays, and what a broken transfer leaves."""
 
 import os
+import threading
 
 import pytest
 from ZODB.POSException import POSKeyError, Unsupported
 
+from support.scripted import Running
 from ZEO.Exceptions import ProtocolError
 from ZEO.link.blob_cache import IN_USE
 from ZEO.link.blob_store import no_blobs
@@ -215,6 +217,80 @@ def test_what_comes_for_a_caller_that_has_given_up_is_dropped_until_its_end(open
         assert file.read() == b'x' * 100
     with pytest.raises(ProtocolError, match='did not ask for'):
         store.arrived('receiveBlobStop', (oid(1), oid(1)))
+
+
+class Seen:
+    """A lock that says when a thread comes to it while another one has it."""
+
+    def __init__(self, waited_for):
+        self._lock, self._waited_for = threading.Lock(), waited_for
+
+    def __enter__(self):
+        if self._lock.locked():
+            self._waited_for.set()
+        self._lock.acquire()
+
+    def __exit__(self, *exception):
+        self._lock.release()
+
+
+def test_one_thread_at_a_time_fetches_a_blob_also_after_one_has_failed(open_store, server, system):
+    """The parts of two would not be told apart."""
+    happens = threading.Event()  # a thread waits for another one, or asks the server
+    turns, fetches = [threading.Event() for _ in range(3)], []
+    system.lock = lambda: Seen(happens)
+    store, send = open_store(), server.fetch
+
+    def fetch(number, serial):
+        turn = turns[len(fetches)]
+        fetches.append(turn)
+        happens.set()
+        assert turn.wait(30)
+        if turn is turns[0]:
+            raise ConnectionError
+        send(number, serial)
+
+    def begin():
+        happens.clear()
+        thread = Running(store.load, oid(1), oid(1))
+        assert happens.wait(30)
+        return thread
+
+    server.fetch = fetch
+    first, second = begin(), begin()
+    happens.clear()
+    turns[0].set()
+    with pytest.raises(ConnectionError):
+        first.result()
+    assert happens.wait(30)  # the second asks now
+    third = begin()
+    assert len(fetches) == 2
+    for turn in turns:
+        turn.set()
+    assert second.result() == third.result()
+    assert len(fetches) == 2
+
+
+def test_the_bound_is_kept_after_a_clean_up_that_could_not_begin(open_store, server, system):
+    """An exception, thrown in by a signal handler, say, has struck the thread that had begun it."""
+    store = open_store(size=1000)
+    spawn = system.spawn
+    system.spawn = lambda *args: throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        for number in range(20):
+            use(store, number, system, system.time - 2 * IN_USE)
+    system.spawn = spawn
+    for number in range(20, 40):
+        use(store, number, system, system.time - 2 * IN_USE)
+    assert sum(os.path.exists(path) for path in map(path_in(store), range(40))) <= 12
+
+
+def throw(error):
+    raise error
+
+
+def path_in(store):
+    return lambda number: store.fshelper.getBlobFilename(oid(number), oid(1))
 
 
 def test_without_a_directory():

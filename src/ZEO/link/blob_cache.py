@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import zc.lockfile
 
@@ -42,15 +43,9 @@ class BlobCache:
         self._system = system
         # bytes since the last look at the bound: look at the start
         self._come_in = self._check_after
-        self.start_afresh()
+        self._cleaner: Any = None  # the thread that keeps the bound, as long as it does
         self._remove_leftovers()
         self._clean_if_due(0)
-
-    def start_afresh(self) -> None:
-        """Have no thread at anything: new, or in a forked child, where the locks of other threads
-        stay held.
-        """
-        self._cleaning = self._system.lock()
 
     def _remove_leftovers(self) -> None:
         directory = self.fshelper.temp_dir
@@ -78,17 +73,17 @@ class BlobCache:
         if self._size is None:
             return
         self._come_in += size
-        if self._come_in >= self._check_after and self._cleaning.acquire(blocking=False):
+        is_at_it = self._cleaner is not None and self._cleaner.is_alive()
+        if self._come_in >= self._check_after and not is_at_it:
             try:
-                self._system.spawn('ZEO blob cache clean-up', self._clean)
+                self._cleaner = self._system.spawn('ZEO blob cache clean-up', self._clean)
                 self._come_in = 0
             except Exception as error:  # no thread can be started now; the next file tries again
-                self._cleaning.release()
                 log.warning('the blob cache is cleaned up later: %s', error)
 
     def _clean(self) -> None:
-        """Remove the files that were unused longest until the bound is kept; one process at a time
-        does so.
+        """Remove the files that were unused longest until the bound is kept; one thread of one
+        process at a time does so.
         """
         try:
             lock = zc.lockfile.LockFile(os.path.join(self.fshelper.base_dir, 'clean-up.lock'))
@@ -100,8 +95,6 @@ class BlobCache:
             pass
         except OSError as error:  # the directory may be gone by now
             log.warning('the blob cache could not be cleaned up: %s', error)
-        finally:
-            self._cleaning.release()
 
     def _remove_oldest(self) -> None:
         assert self._size is not None

@@ -48,13 +48,11 @@ class CachedBlobs(BlobStore):
         held.
         """
         super().start_afresh()
-        self._cache.start_afresh()
         self._make_locks()
 
     def _make_locks(self) -> None:
-        # a lock for each blob that a thread is fetching
+        # a lock for each blob that a thread is fetching; who has it removes it
         self._fetching: dict[tuple[bytes, bytes], Any] = {}
-        self._guard = self._system.lock()  # of _fetching
         self._uploading = self._system.lock()  # a server takes the chunks of one blob at a time
 
     # Storing.
@@ -106,17 +104,18 @@ class CachedBlobs(BlobStore):
         :raises ClientDisconnected: when it has to be fetched, and there is no connection.
         """
         path = self.fshelper.getBlobFilename(oid, serial)
-        if touch(path):
-            return path
-        with self._guard:
-            lock = self._fetching.setdefault((oid, serial), self._system.lock())
-        try:
+        fetching, key = self._fetching, (oid, serial)
+        while not touch(path):
+            lock = fetching.setdefault(key, self._system.lock())
             with lock:
-                if not touch(path):  # another thread may have fetched it meanwhile
-                    self._fetch_whole(oid, serial)
-        finally:
-            with self._guard:
-                self._fetching.pop((oid, serial), None)
+                # else another thread has fetched it by now, or has failed, and a third may be at it
+                if fetching.get(key) is lock:
+                    try:
+                        if not touch(path):
+                            self._fetch_whole(oid, serial)
+                        break
+                    finally:
+                        fetching.pop(key, None)
         return path
 
     def _fetch_whole(self, oid: bytes, serial: bytes) -> None:
