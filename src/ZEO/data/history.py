@@ -11,7 +11,7 @@ has to have the last record of every object.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -126,7 +126,7 @@ class Comparison:
 
     :param one: what the other should be a copy of.
     :param strict: whether a transaction that only `other` has is a difference; else `one` may have
-        been packed since.
+        been packed since. A pack takes no last revision of an object that it leaves.
     :param seen: is called with each record of the first.
     :param kept: what of the first the other has kept; all by default.
     """
@@ -143,6 +143,10 @@ class Comparison:
         self._kept = kept
         self.same = 0  # transactions that are equal
         self.gone = 0  # transactions that only the second has
+        # oid -> the number of the second's last revision, where the first does not have that; in
+        # compact form, since a pack may have removed millions of objects
+        self._unknown = fsIndex()
+        self._tids = array('Q')  # number -> tid
 
     def first_difference(self, stop: bytes) -> tuple[bytes, str] | None:
         """Return the tid of the first transaction that differs, and what is different.
@@ -156,6 +160,7 @@ class Comparison:
                 if self._strict:
                     return b.tid, f'{self._one.name} does not have it'
                 self.gone += 1
+                self._note_unknown(b.tid, (record.oid for record in b))
                 b = next(right, None)
                 continue
             assert a is not None
@@ -164,7 +169,42 @@ class Comparison:
                 return a.tid, what
             b = next(right, None) if b is not None and a.tid == b.tid else b
             a = next(left, None)
+        return self._other_last_revision(stop)
+
+    def _other_last_revision(self, stop: bytes) -> tuple[bytes, str] | None:
+        """Return the tid of a last revision that only the second has, though the first has the
+        object.
+        """
+        unknown = self._unknown
+        if next(iter(unknown), None) is None:
+            return None
+        for transaction in self._one.transactions(None, stop):
+            for record in transaction:
+                if record.oid in unknown:
+                    return (
+                        p64(self._tids[unknown[record.oid]]),
+                        f'{self._one.name} does not have that revision of object '
+                        f'{record.oid.hex()}, and it is the last one in {self._other.name}',
+                    )
         return None
+
+    def _note_unknown(self, tid: bytes, oids: Iterable[bytes]) -> None:
+        """Note what only the second has of a transaction."""
+        number = len(self._tids)
+        for oid in oids:
+            self._unknown[oid] = number
+        self._tids.append(u64(tid))
+
+    def _note_records(self, found: Fingerprint, wanted: Fingerprint) -> None:
+        """Note what only the second has of a transaction that both have."""
+        unknown = self._unknown
+        if self._tids:
+            for oid in found.records:
+                if oid in unknown:
+                    del unknown[oid]
+        only = wanted.records.keys() - found.records
+        if only:
+            self._note_unknown(wanted.tid, only)
 
     def _difference(self, a: Any, b: Any) -> str | None:
         """Return what is different in a transaction.
@@ -182,6 +222,7 @@ class Comparison:
         lost = found.records.keys() - wanted.records
         if what is None and lost:
             what = f'{self._other.name} does not have object {min(lost).hex()} in it'
+        self._note_records(found, wanted)
         self.same += 1
         return what
 
