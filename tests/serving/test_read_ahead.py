@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from types import SimpleNamespace
 from zlib import compress
 
 import pytest
@@ -15,8 +16,10 @@ from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import maxtid, p64, u64, z64
 
+from support.clock import Clock
 from support.scripted import RawClient
 from ZEO.Exceptions import ConfigurationError
+from ZEO.serving.read_ahead.ahead import Ahead
 from ZEO.serving.read_ahead.candidates import Candidates, Group
 from ZEO.serving.read_ahead.figures import Figures
 from ZEO.serving.read_ahead.guesses import Guesses
@@ -30,6 +33,7 @@ from ZEO.serving.read_ahead.window import Window
 from ZEO.StorageServer import StorageServer
 from ZEO.wire import guarded
 from ZEO.wire.likely_references import likely_references
+from ZEO.wire.messages import codec
 
 PAGES = 300
 
@@ -393,6 +397,17 @@ def test_objects_beside_two_that_are_asked_for_are_likely_long_after_their_folde
     assert [oid for oid, _ in guesses.take(5, 8)] == pages[12:17]
 
 
+def test_nothing_is_looked_for_in_a_record_that_is_made_of_beginnings():
+    reference = b'C\x08%bcone\nGood\n\x86Q'
+    made = reference % p64(1) + b'\x08' * 3000
+    for data in made, made + b'x' * 50_000, b'.z' + compress(made):
+        assert likely_references(data) == []
+    node = b''.join(reference % p64(number) for number in range(500))
+    assert len(likely_references(node)) == 500
+    assert likely_references(b'x' * 16_500 + node[:300] + b'\x08' * 3000) == []
+    assert likely_references(reference % p64(1) + b'\x08' * 1500) == [p64(1)]
+
+
 def test_what_the_next_ones_lead_to_is_likely_when_one_was_used_long_after_it_was_sent(storage):
     folder = next(oid for oid in oids_of(storage) if len(references(storage, oid)) > 25)
     pages = references(storage, folder)
@@ -401,7 +416,8 @@ def test_what_the_next_ones_lead_to_is_likely_when_one_was_used_long_after_it_wa
     group = guesses.take(6, 8)[0][1]
     guesses.step += 100
     for used, following in (0, [1, 2]), (1, [3]), (3, [4, 5]), (5, []):
-        guesses.used(pages[used], group)
+        guesses.counts(group)
+        guesses.looks_behind(pages[used], group)
         more = {one for number in following for one in references(storage, pages[number])}
         assert {oid for oid, _ in guesses.take_deeper(9, 8)} == more
 
@@ -414,6 +430,37 @@ def test_who_goes_the_way_of_another_is_sent_what_that_one_wanted(storage):
             guesses.wanted(p64(number))
             guesses.goes_on()
     assert [u64(oid) for oid, _ in guesses.take(6, 99)] == [4, 5, 6, 7, 8, 9]
+
+
+class Slow:
+    """Records that take the clock 2 ms each to be read, each with a reference to the next three."""
+
+    def __init__(self, clock):
+        self.clock, self.read = clock, []
+
+    def load(self, oid, tid):
+        self.clock.time += 0.002
+        self.read.append(u64(oid))
+        following = (p64(u64(oid) * 3 + number) for number in (1, 2, 3))
+        return b''.join(b'C\x08%bcone\nGood\n\x86Q' % one for one in following), p64(1), None
+
+
+def test_who_says_that_much_was_used_has_all_of_it_counted_and_some_of_it_looked_at():
+    clock, shared = Clock(), SharedAhead('always', True)
+    storage, due = Slow(clock), []
+    here = SimpleNamespace(
+        unsent=0, is_closed=False, newest=b'', system=clock, soon=due.append, next_turn=due.append
+    )
+    here.send = lambda data: None
+    parts = LocalSource(storage.load), here, here, codec(b'Z5'), here
+    ahead = Ahead(shared, *parts)
+    ahead.loaded(p64(0), storage.load(p64(0), maxtid))
+    while due and shared.figures.sent < 30:
+        due.pop(0)()
+    sent = storage.read[1:]
+    storage.read.clear()
+    ahead.used([p64(number) for number in sent])
+    assert shared.figures.used == shared.figures.sent >= 10 > len(storage.read) > 0
 
 
 def references(storage, oid):

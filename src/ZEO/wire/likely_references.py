@@ -21,6 +21,13 @@ MOST = 500
 #: refers to the next one. A record that is made to take long then takes less than a millisecond.
 _HEAD, _TAIL = 16 * 1024, 512
 
+#: That byte: the length of an oid.
+_BEGINNING = b'\x08'
+
+#: Bytes in what is searched that may begin a reference. A record of ZODB has one for each of its
+#: references, and a few others; one that is made of them would take 5 ms.
+_MOST_BEGINNINGS = 2000
+
 #: Bytes of a compressed record that are unpacked.
 _UNPACKED = 16 * 1024
 
@@ -43,7 +50,11 @@ def likely_references(data: bytes) -> list[bytes]:
     if data[:2] == b'.z':
         data = unpacked(data, _UNPACKED)
     if len(data) <= _HEAD + _TAIL:
+        if len(data) > _MOST_BEGINNINGS and data.count(_BEGINNING) > _MOST_BEGINNINGS:
+            return []
         found = _REFERENCE.findall(data)
+    elif data.count(_BEGINNING, 0, _HEAD) > _MOST_BEGINNINGS:
+        return []
     else:
         found = _REFERENCE.findall(data, 0, _HEAD)
         found += _REFERENCE.findall(data, len(data) - _TAIL)

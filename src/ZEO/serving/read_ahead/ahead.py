@@ -50,6 +50,10 @@ _BACKLOG = 64 * 1024
 #: Seconds of reading, after which the other clients are served.
 _TURN = 0.001
 
+#: Seconds of a look at the records that a client says it has used, which are dozens: of all others
+#: it is only counted that they were used.
+_LOOK = 0.005
+
 #: Seconds after which what was fetched is given up: a client that waits for it asks for it then.
 _LONGEST_FETCH = 0.5
 
@@ -143,7 +147,8 @@ class Ahead:
             self._sent.forget_near(oid)
             self._sent.add(oid)
         else:
-            self._guesses.used(oid, group)
+            self._guesses.counts(group)
+            self._guesses.looks_behind(oid, group)
 
     def used(self, oids: list[bytes]) -> None:
         """The client has used what it was sent: go on from there."""
@@ -151,14 +156,18 @@ class Ahead:
         if self._as_of != self._invalidations.newest:
             self._catch_up()
         most = guesses.step + LIFE // 2
+        now = self._loop.system.now
+        until = now() + _LOOK
         for oid in oids:
             group = window.used(oid)
             if group is not None:
                 guesses.wanted(oid)
-                guesses.used(oid, group)
-                found = self._read(oid)
-                if found is not None:
-                    guesses.has(oid, found[0])
+                guesses.counts(group)
+                if now() <= until:
+                    guesses.looks_behind(oid, group)
+                    found = self._read(oid)
+                    if found is not None:
+                        guesses.has(oid, found[0])
         guesses.step = min(guesses.step, most)
         guesses.goes_on()
         self._source.used(oids)

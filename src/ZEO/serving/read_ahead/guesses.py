@@ -97,14 +97,17 @@ class Guesses:
         """It is sent this record without having asked for it."""
         self._deeper.put(self.step, self._next(oid, data), self._kinds.of(data))
 
-    def used(self, oid: bytes, group: Group) -> None:
-        """One of a group was used: the others are likely as well, and what those lead to that come
-        next, which may have been sent long ago.
-        """
+    def counts(self, group: Group) -> None:
+        """One of a group was used: the others are likely as well."""
         group.used += 1
         group.kind.used()
         self._deeper.used(self.step, group)
         self._candidates.used(self.step, group)
+
+    def looks_behind(self, oid: bytes, group: Group) -> None:
+        """It was this one: likely is also what those lead to that come next, which may have been
+        sent long ago.
+        """
         for one in group.behind(oid):
             found = self._source.at_hand(one)
             if found is not None:
