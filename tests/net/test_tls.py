@@ -11,6 +11,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
+from support.key_updates import KeyChanger
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.tls import TlsCodec, client_context, server_context
 from ZEO.net.tls_errors import TlsError, explain
@@ -117,6 +118,67 @@ def test_large_messages_in_many_records(files):
     assert carry(server, client) == data
     client.send(b'')
     assert carry(client, server) == b''
+
+
+@pytest.fixture
+def changer():
+    try:
+        made = KeyChanger()
+    except OSError as error:
+        pytest.skip(str(error))
+    yield made
+    made.close()
+
+
+def test_a_stranger_that_does_nothing_but_change_keys_is_refused_early(files, changer):
+    """What takes 27 bytes takes as much time as many records, and has an answer."""
+    server = TlsCodec(server_context(files.server), True)
+    changer.shake(server)
+    for _ in range(5000):
+        changer.change_keys()
+    flood, done = changer.take(), 0
+    with pytest.raises(TlsError, match='messages of TLS itself without end'):
+        for done in range(0, len(flood), 1000):
+            server.receive(flood[done : done + 1000])
+    assert done < 5000 and len(server.take()) < 6000
+    with pytest.raises(TlsError):
+        server.receive(flood)
+
+
+def test_a_large_piece_of_such_changes_is_given_up_within(files, changer):
+    server = TlsCodec(server_context(files.server), True)
+    changer.shake(server)
+    for _ in range(5000):
+        changer.change_keys()
+    with pytest.raises(TlsError, match='without end'):
+        server.receive(changer.take())
+    assert len(server.take()) < 6000  # of 135,000
+
+
+def test_keys_may_be_changed_now_and_then(files, changer):
+    """With records of all sizes between the changes, in any split."""
+    server = TlsCodec(server_context(files.server), True)
+    changer.shake(server)
+    sent = [b'x' * size for size in (1, 20, 100, 20_000, 1_000_000) for _ in range(50)]
+    sent += [b'y'] * 5000
+    for number, data in enumerate(sent):
+        if number % 60 == 0:
+            changer.change_keys()
+        changer.write(data)
+    data, got = changer.take(), b''
+    for step, size in (1, 3000), (7, 20_000), (1000, 3_000_000), (100_000, 20_000_000):
+        part, data = data[:size], data[size:]
+        got += b''.join(server.receive(part[at : at + step]) for at in range(0, len(part), step))
+    assert got + server.receive(data) == b''.join(sent)
+
+
+def test_a_server_that_sends_tickets_without_end_is_left(files):
+    context = server_context(files.server)
+    context.options &= ~ssl.OP_NO_TICKET
+    context.num_tickets = 1000
+    server, client = pair(context, client_context(authenticate=files.ca))
+    with pytest.raises(TlsError, match='messages of TLS itself without end'):
+        shake(server, client)
 
 
 def test_a_tls_1_2_peer_is_spoken_to(files):

@@ -20,6 +20,7 @@ from ZEO.net.tls_contexts import (
 )
 from ZEO.net.tls_errors import TlsCut, TlsError, explain, explain_end
 from ZEO.net.tls_names import SHORT_NAMES, names_in
+from ZEO.net.tls_records import Records
 from ZEO.wire.quoting import cleaned
 
 __all__ = [
@@ -38,6 +39,17 @@ SSLContext = ssl.SSLContext
 
 #: Bytes of plaintext that one TLS record holds at most.
 _RECORD = 16 * 1024
+
+#: Records without plaintext that are accepted on one connection: tickets, a goodbye, and changes of
+#: keys, of which one is needed for hundreds of gigabytes.
+_MOST_OF_TLS = 100
+
+#: Bytes that are decrypted at a time where many records come: of the smallest there are 100 in
+#: them, which take 5 ms.
+_PIECE = 2700
+
+#: Records in what comes at once, from which on it is done so.
+_MANY = 100
 
 
 class TlsCodec:
@@ -70,6 +82,8 @@ class TlsCodec:
         self._hostname = server_hostname
         self._waiting: list[bytes] = []  # plaintext, until the handshake is done
         self._has_read = False  # whether plaintext has been received
+        self._came = Records()
+        self._of_tls = 0  # records that have come since the handshake, and were not plaintext
         self.handshaken = False  # whether the handshake is done
         self.closed = False  # whether the other side has ended the stream
         if not server_side:
@@ -116,13 +130,25 @@ class TlsCodec:
         :raises TlsError: when the handshake or the stream is broken; :meth:`take` may hold an
             alert for the other side.
         """
+        begun = self._came.begin(data)
+        if begun > _MANY and len(data) > _PIECE:
+            self._came.again()
+            starts = range(0, len(data), _PIECE)
+            return b''.join([self.receive(data[start : start + _PIECE]) for start in starts])
         if data:
             self._incoming.write(data)
         else:
             self._end()
-        if not (self.handshaken or self.do_handshake()):
+        if self.handshaken:
+            self._of_tls += begun
+            plain = self._read_all()
+            if self._of_tls > _MOST_OF_TLS:
+                raise TlsError('the other side sends messages of TLS itself without end')
+        elif self.do_handshake():
+            plain = self._read_all()
+            self._of_tls = 0
+        else:
             return b''
-        plain = self._read_all()
         if plain:
             self._has_read = True
         return plain
@@ -144,6 +170,7 @@ class TlsCodec:
         try:
             while piece := read(_RECORD):
                 if not incoming.pending:  # to find out by SSLWantReadError costs as much as a read
+                    self._of_tls -= len(pieces) + 1
                     return b''.join((*pieces, piece)) if pieces else piece
                 pieces.append(piece)
             self.closed = True
@@ -153,6 +180,7 @@ class TlsCodec:
             self.closed = True
         except ssl.SSLError as error:
             raise self._failed(error) from None
+        self._of_tls -= len(pieces)
         return b''.join(pieces)
 
     def encrypt(self, data: bytes | memoryview) -> bytes:
