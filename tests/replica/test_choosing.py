@@ -7,6 +7,7 @@ import pytest
 from support.processes import wait_until
 from support.replicas import LONG, wait_for, wait_for_state
 from ZEO.commands.zeo_promote import main as promote
+from ZEO.net.addresses import show
 
 
 def committed(site, addr, **values):
@@ -34,7 +35,7 @@ def labels(server):
 
 @pytest.mark.parametrize('own_first', [False, True])
 def test_those_with_the_addresses_of_all_servers_follow_the_primary_and_then_the_next_one(
-    site, own_first
+    site, own_first, capsys
 ):
     primary = site.primary()
     own = [site.path(f'{name}.sock') for name in 'bcd']
@@ -44,6 +45,10 @@ def test_those_with_the_addresses_of_all_servers_follow_the_primary_and_then_the
     for replica in b, c, d:
         wait_for(replica, tid)
     wait_until(lambda: labels(primary) == {'b.fs', 'c.fs', 'd.fs'})
+    for replica in b, c, d:
+        wait_for_state(replica, 'following')
+    assert promote(own) == 1
+    assert f'its primary {show(primary.addr)} is there' in capsys.readouterr().err
     primary.end()
     for replica in b, c, d:
         error = wait_for_state(replica, 'disconnected')['error']

@@ -132,7 +132,9 @@ def _choose(asked: list[Asked], force: bool) -> Asked:
     why = _DOUBTFUL.get(str(state))
     if why is not None and not force:
         known = {key: chosen.replica.get(key) for key in ('error', 'needed')}
-        known['primary'] = ', '.join(map(str, chosen.replica.get('primary') or ()))
+        # older followers do not say which of several servers it is
+        connected = chosen.replica.get('connected-to')
+        known['primary'] = connected or ', '.join(map(str, chosen.replica.get('primary') or ()))
         raise Refusal(f'{show(chosen.address)}: {why.format(**known)} (--force promotes it anyway)')
     return chosen
 

@@ -140,6 +140,7 @@ class Progress:
         known = primary if self._since is not None else None
         return {
             'state': self.state,
+            'connected-to': None if self._since is None else self._where,
             'since': None if self._since is None else iso(self._since),
             'error': self.error,
             'last-transaction': last.hex(),
