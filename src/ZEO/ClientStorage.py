@@ -176,6 +176,16 @@ class ClientStorage(ConflictResolvingStorage):
         self._server_sync = wanted.server_sync
         self._system = system
         self._cache = open_cache(wanted.cache)
+        try:
+            self._assemble_link(wanted)
+        except BaseException:
+            self._cache.close()
+            raise
+        system.after_fork_in_child(self._after_fork)
+
+    def _assemble_link(self, wanted: ClientOptions) -> None:
+        """Make what uses the cache."""
+        system = self._system
         self._oids = Oids(lambda: self._primary.call('new_oids'))
         events = Events(
             self._on_connected,
@@ -194,29 +204,24 @@ class ClientStorage(ConflictResolvingStorage):
         self._watchers: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._is_read_only_fallback = False  # connected to a read-only server for now
         self._closed = False
-        system.after_fork_in_child(self._after_fork)
 
     def _open_blobs(self, wanted: BlobOptions | None) -> BlobStore | None:
         if wanted is None:
             return None
-        try:
-            blobs = open_blobs(wanted, self._fetch_blob)
-        except BaseException:
-            self._cache.close()
-            raise
+        blobs = open_blobs(wanted, self._fetch_blob)
         self._state.blob_arrived = blobs.arrived
         self.fshelper = blobs.fshelper  # where programs that know FileStorage look for blob files
         return blobs
 
     def _start(self, wait: bool) -> None:
-        if not wait:
-            self._server.connector.try_to_start()
-        else:
-            try:
+        try:
+            if wait:
                 self._server.wait()
-            except BaseException:
-                self.close()
-                raise
+            else:
+                self._server.connector.try_to_start()
+        except BaseException:
+            self.close()
+            raise
 
     def __repr__(self) -> str:
         where = ', '.join(map(show, self._server.addresses))

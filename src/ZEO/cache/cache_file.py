@@ -82,7 +82,7 @@ class FileLock:
     """
 
     def __init__(self, path: str) -> None:
-        fd = files.open_regular(path, os.O_RDWR | os.O_CREAT)
+        self._fd = fd = files.open_regular(path, os.O_RDWR | os.O_CREAT)
         try:
             _lock(fd)
             if not files.holds_pid(fd):
@@ -90,9 +90,8 @@ class FileLock:
             os.ftruncate(fd, 0)
             pwrite(fd, b' %d\n' % os.getpid(), 0)
         except BaseException:
-            os.close(fd)
+            self.abandon()
             raise
-        self._fd = fd
 
     def close(self) -> None:
         """Release the lock; harmless a second time."""

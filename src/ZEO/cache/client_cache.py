@@ -63,12 +63,12 @@ class ClientCache(CacheReader):
                 self._file_lock = take_lock(self.path)
             self._use(open_cache(self.path, self.size, self._identity, linked))
             self._storing = True
-        except ClientStorageError:
-            self._unlock()
-            raise
         except OSError as error:
             self._warn('There is no client cache', error)
             self._use(OpenCache.of_empty(CacheFile()))
+        except BaseException:  # such as ClientStorageError
+            self._unlock()
+            raise
         self._trace = trace.wanted(self.path)
 
     def _use(self, cache: OpenCache) -> None:
