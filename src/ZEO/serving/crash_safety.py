@@ -140,6 +140,8 @@ def _pack(
     if packed is not None:
         try:
             sync(path)
+            if hasattr(storage, 'hold_syncs'):
+                storage.hold_syncs()
         except BaseException:
             storage._commit_lock.release()  # which the packer has taken
             raise

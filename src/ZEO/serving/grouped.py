@@ -29,6 +29,7 @@ from typing import Any
 
 from ZODB import utils
 from ZODB.blob import remove_committed
+from ZODB.FileStorage.FileStorage import FileStorageError
 from ZODB.POSException import StorageError
 
 from ZEO.Exceptions import ClientDisconnected
@@ -78,11 +79,15 @@ class GroupedFileStorage(MergingFileStorage):
     _syncing: Any = None  # held by a thread that syncs, until it has noted what became of it
     _unsynced: Any = None  # the transaction that is to be written only
     _index_waits = False  # whether a saved index has what is not synced
+    _is_being_packed = False  # whether a pack runs
+    _failed_before: BaseException | None = None  # the failure when that began
+    _holds_syncs = False  # whether it has the lock of those that sync
 
     def _initIndex(self, index: Any, tindex: Any) -> None:
         super()._initIndex(index, tindex)
         if self._syncing is None:
             self._syncing = utils.Lock()
+        self._let_sync()  # the packed file is in place
         #: What is not synced; none of the file that a pack has just put into the place of the old.
         self._written: deque[_Written] = deque()
 
@@ -296,12 +301,36 @@ class GroupedFileStorage(MergingFileStorage):
         return not self._written
 
     def pack(self, t: float, referencesf: Any, gc: bool | None = None) -> None:
-        super().pack(t, referencesf, gc)
+        with self._lock:
+            if self._is_being_packed:
+                raise FileStorageError('Already packing')
+            self._is_being_packed, self._failed_before = True, self.failure
+        try:
+            super().pack(t, referencesf, gc)
+        finally:
+            self._let_sync()
+            self._is_being_packed = False
         if self._index_waits:
             self._index_waits = False
             with self._commit_lock:  # else a commit that syncs might not learn that the disk fails
                 self.sync()
             replace_index(self)
+
+    def hold_syncs(self) -> None:
+        """A pack has its file: let no sync fail before that is in the place of the former one.
+
+        :raises StorageError: when one has failed meanwhile. What that has taken back, and clients
+            were told not to be committed, may be in the packed file.
+        """
+        self._syncing.acquire()
+        self._holds_syncs = True
+        if self.failure is not self._failed_before:
+            self._check()
+
+    def _let_sync(self) -> None:
+        if self._holds_syncs:
+            self._holds_syncs = False
+            self._syncing.release()
 
     def close(self) -> None:
         """Close, after a last sync of what is written."""
