@@ -476,14 +476,7 @@ def test_a_conflict_that_the_client_resolves_is_handed_over_when_it_can_be_read(
 
 def test_a_conflict_with_what_a_failed_sync_has_lost_is_refused_at_once(serve, monkeypatch):
     service = serve(client_conflict_resolution=True)
-    client, other = service.client(), service.client()
-    finish = finishing(client, 1, (OID, z64, b'old'))
-    service.storage.finish_sync()
-    old = client.answer(finish)
-    finish = finishing(client, 2, (OID, old, b'1'))
-    assert service.storage.begun.acquire(timeout=PATIENCE)
-    other.begin(1, (OID, old, b'2'))
-    vote = other.ask('vote', 1)
+    client, finish, other, vote = conflicting(service)
     other.call('ping')
     failing(monkeypatch)
     service.storage.may_end.release()
@@ -554,6 +547,51 @@ def test_what_was_voted_for_before_is_refused_then_as_well(serve):
         client.answer(first)
     with pytest.raises(LookupError, match='TransientError.*try again later'):
         client.call('tpc_finish', 2)
+    assert service.hosted.lock.holder is None
+
+
+def conflicting(service):
+    """Two clients, the second of which votes with a conflict with what is not synced."""
+    client, other = service.client(), service.client()
+    finish = finishing(client, 1, (OID, z64, b'old'))
+    service.storage.finish_sync()
+    old = client.answer(finish)
+    finish = finishing(client, 2, (OID, old, b'1'))
+    assert service.storage.begun.acquire(timeout=PATIENCE)
+    other.begin(1, (OID, old, b'2'))
+    return client, finish, other, other.ask('vote', 1)
+
+
+@pytest.mark.parametrize('resolves', [False, True])
+def test_a_conflict_with_what_is_not_synced_is_told_when_the_sync_does_not_end(serve, resolves):
+    service = serve(client_conflict_resolution=resolves)
+    client, finish, other, vote = conflicting(service)
+    other.call('ping')
+    sync_is_late(service)
+    with pytest.raises(LookupError, match='not known'):
+        client.answer(finish)
+    with pytest.raises(LookupError, match='ConflictError'):
+        other.answer(vote)
+    assert service.hosted.lock.holder is None
+
+
+@pytest.mark.parametrize('resolves', [False, True])
+def test_a_conflict_that_is_found_then_is_told_at_once(serve, resolves):
+    """In a transaction that has begun to vote before."""
+    service = serve(client_conflict_resolution=resolves)
+    store = service.storage.store
+
+    def late_store(oid, serial, data, *args):
+        if data == b'2':
+            service.hosted.backend._sync_is_late()
+        store(oid, serial, data, *args)
+
+    service.storage.store = late_store
+    client, finish, other, vote = conflicting(service)
+    with pytest.raises(LookupError, match='not known'):
+        client.answer(finish)
+    with pytest.raises(LookupError, match='ConflictError'):
+        other.answer(vote)
     assert service.hosted.lock.holder is None
 
 

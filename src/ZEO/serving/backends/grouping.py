@@ -17,7 +17,7 @@ import logging
 from functools import partial
 from typing import Any
 
-from ZODB.POSException import StorageError
+from ZODB.POSException import ConflictError, StorageError
 from ZODB.utils import maxtid
 
 from ZEO.Exceptions import ClientDisconnected
@@ -67,7 +67,7 @@ class GroupBackend(LargeBackend):
         #: A transaction for which there is no room before the next sync.
         self._postponed: tuple[Committing, Later] | None = None
         #: Answers to votes, with conflicts, that wait until all that is written now is on the disk.
-        self._after_sync: list[tuple[bytes, Later, list[Any]]] = []
+        self._after_sync: list[tuple[bytes, Committing, Later, list[Any]]] = []
         self._gathering = Gathering()
         self._patience: Any = None  # the timer of that
 
@@ -91,11 +91,14 @@ class GroupBackend(LargeBackend):
             super().prepare(commit)
 
     def hand_over(self, commit: Committing, conflicts: list[Any]) -> None:
+        if self._disk.is_late:
+            commit.phase.timed_out(commit, self._refused_conflict())
+            return
         if not self._unsynced:
             commit.answer.answer(conflicts)
             return
         # the client reads what it conflicts with
-        self._after_sync.append((self._waiting.last, commit.answer, conflicts))
+        self._after_sync.append((self._waiting.last, commit, commit.answer, conflicts))
 
     def finish(self, commit: Committing) -> bytes | Later:
         if self._disk.is_late:
@@ -205,6 +208,9 @@ class GroupBackend(LargeBackend):
             else:
                 self._synced(last)
 
+    def _is_seen_soon(self) -> bool:
+        return not self._disk.is_late and super()._is_seen_soon()
+
     # What becomes of a sync.
 
     def _synced(self, last: bytes) -> None:
@@ -223,11 +229,12 @@ class GroupBackend(LargeBackend):
             self._postponed = None
             self._finish_postponed(*postponed)
         after, self._after_sync = self._after_sync, []
-        for upto, vote, conflicts in after:
+        for one in after:
+            upto, _, vote, conflicts = one
             if upto <= last:
                 self._loop.attempt(partial(vote.answer, conflicts))
             else:
-                self._after_sync.append((upto, vote, conflicts))
+                self._after_sync.append(one)
 
     def _permanent(self, last: bytes) -> list[Unacknowledged]:
         """Note, and return, those that the disk has: up to this one."""
@@ -274,11 +281,8 @@ class GroupBackend(LargeBackend):
         postponed, self._postponed = self._postponed, None
         if postponed is not None:
             self._finish_postponed(*postponed)  # which the storage refuses
-        votes, self._after_sync = self._after_sync, []
-        for _, vote, _ in votes:
-            refused = StorageError(f'nothing of this transaction was committed: {self.trouble}')
-            self._loop.attempt(partial(vote.fail, refused))
-        self._fail_votes(maxtid)
+        refused = StorageError(f'nothing of this transaction was committed: {self.trouble}')
+        self._end_votes(refused)
 
     def _sync_is_late(self) -> None:
         """The disk has not finished a sync in time."""
@@ -296,6 +300,23 @@ class GroupBackend(LargeBackend):
             refused = self._disk.refused()
             self._loop.attempt(partial(commit.phase.failed, commit, refused))
             answer.fail(refused)
+        self._end_votes(self._refused_conflict())
+
+    def _end_votes(self, error: BaseException) -> None:
+        """Answer all votes that wait for a sync; what was to be resolved gives back the lock."""
+        votes, self._after_sync = self._after_sync, []
+        for _, commit, vote, _ in votes:
+            if commit.answer is vote and not commit.phase.is_over:
+                self._loop.attempt(partial(commit.phase.timed_out, commit, error))
+            else:
+                vote.fail(error)
+        self._fail_votes(maxtid)
+
+    def _refused_conflict(self) -> ConflictError:
+        """Return the error for a conflict with what a disk that is late may not have yet: one after
+        which nothing is cut off the file, for which the loop would wait.
+        """
+        return ConflictError(str(self._disk.refused()))
 
 
 class AwaitingGroupBackend(GroupBackend, AwaitingBackend):
