@@ -35,6 +35,7 @@ CONFIGURATION = """\
   msgpack {msgpack}
   transaction-timeout 2
   password-file passwords
+  read-ahead always
   <access>
     rule anyone admin
   </access>

@@ -8,10 +8,12 @@ never.
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ZEO.wire.calls import OF_CLIENT
+from ZEO.wire.extensions import OF_CLIENTS
 
 from . import proofs
 
@@ -69,7 +71,7 @@ ARGUMENTS = {
 FREQUENT = (
     'tpc_begin storea storea vote tpc_finish tpc_abort storeBlobStart storeBlobChunk storeBlobEnd '
     'iterator_start '
-    'iterator_next loadBefore'
+    'iterator_next loadBefore loadBefore used_ahead set_client_label'
 ).split()
 
 #: What a transaction may hold, and what shows it afterwards.
@@ -142,7 +144,7 @@ class Messages:
             'tid': lambda: rng.choice(known.tids),
             'bool': lambda: rng.random() < 0.5,
             'number': lambda: rng.choice((0, 1, 2, 3, -1, -20, 100, 10**6)),
-            'text': lambda: rng.choice((' ', 'p', 'label')),
+            'text': lambda: rng.choice((' ', 'p', 'label', f'label\n{" ".join(OF_CLIENTS)}')),
             'name': lambda: '1',
             'proof': lambda: rng.choice((proofs.first, proofs.final))(rng),
             'time': lambda: rng.choice((0, 1e9, 2e9, 1e12)),
@@ -241,6 +243,9 @@ class Messages:
                 rng.randbytes(20),
                 b'x' * rng.choice((100, 70_000)),
                 b'\x80\x03cpersistent.mapping\nPersistentMapping\n.\x80\x03}.',
+                b'\x08' * rng.choice((1000, 16_000)),
+                b'.z' + zlib.compress(bytes(100_000)),
+                b''.join(b'C\x08%bcone\nName\n\x86Q' % oid for oid in self._known.oids),
             )
         )
 
