@@ -114,6 +114,25 @@ def test_an_interrupt_ends_it_as_a_shell_expects(monkeypatch):
     assert zeo.main(['status']) == 128 + signal.SIGINT
 
 
+@pytest.mark.parametrize(
+    'module, args',
+    [
+        ('commands.zeopack', ['9100']),
+        ('commands.zeo_status', ['9100']),
+        ('commands.zeo_cache', ['check', 'x.zec']),
+        ('nagios', ['127.0.0.1:9100']),
+    ],
+)
+def test_an_interrupt_ends_a_command_with_a_name_of_its_own_in_the_same_way(
+    monkeypatch, module, args
+):
+    def interrupted(self, *args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('ZEO.commands.options.Parser.parse_args', interrupted)
+    assert import_module(f'ZEO.{module}').main(args) == 128 + signal.SIGINT
+
+
 @pytest.mark.smoke
 def test_a_server_is_started_and_shown(tmp_path):
     server = Process(

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ZODB.POSException import POSError
 
 from ZEO.commands import reaching
-from ZEO.commands.options import LONGEST_LINE, Parser, output, program
+from ZEO.commands.options import INTERRUPTED, LONGEST_LINE, Parser, output, program
 from ZEO.config.opening import one_line
 from ZEO.data.outcome import IMPOSSIBLE, DataError
 from ZEO.data.targets import WAIT, Way
@@ -110,4 +109,4 @@ def _act(parser: Parser, act: Callable[[Any], int], options: Any) -> int:
         return IMPOSSIBLE
     except KeyboardInterrupt:
         parser.warn('interrupted: what is done so far is whole, and the same command goes on')
-        return 128 + signal.SIGINT
+        return INTERRUPTED

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from ZEO.wire.scram import checked_name
 
 #: The exit status of a command line that makes no sense.
 WRONG_USAGE = 2
+
+#: That of a command which Ctrl-C has ended, as a shell shows it.
+INTERRUPTED = 128 + signal.SIGINT
 
 #: Characters of a line that is printed.
 LONGEST_LINE = 2000
@@ -75,7 +79,8 @@ class Parser(argparse.ArgumentParser):
     def run(self, act: Callable[[Any], int], args: Sequence[str] | None) -> int:
         """Do what a command line says; return the exit status.
 
-        What is wrong with it is printed in one line, and the exit status is 2.
+        What is wrong with it is printed in one line, and the exit status is 2.  After Ctrl-C it is
+        that of a program which SIGINT has ended.
 
         :param act: is called with the switches, and returns the exit status.
         :param args: the command line without the command's name; the process's own by default.
@@ -86,6 +91,8 @@ class Parser(argparse.ArgumentParser):
         except ConfigurationError as error:
             print(f'{self.prog}: {error}', file=sys.stderr)
             return WRONG_USAGE
+        except KeyboardInterrupt:
+            return INTERRUPTED
 
 
 def positive_seconds(text: str) -> float:

@@ -8,14 +8,13 @@ exit status 2 for a command that does not exist.
 from __future__ import annotations
 
 import difflib
-import signal
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
 
-from ZEO.commands.options import WRONG_USAGE, called_as, output
+from ZEO.commands.options import INTERRUPTED, WRONG_USAGE, called_as, output
 from ZEO.version import version
 
 
@@ -127,7 +126,7 @@ def _run(command: Command, args: list[str]) -> int:
         with called_as(f'zeo {command.name}'):
             return import_module(command.module).main(args) or 0
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT  # as a shell shows it
+        return INTERRUPTED
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from ZEO.cache import format, inspection, simulate, trace
 from ZEO.cache.file_model import FileModel
-from ZEO.commands.options import Parser, output, program
+from ZEO.commands.options import INTERRUPTED, Parser, output, program
 from ZEO.Exceptions import ClientStorageError
 
 _NAME = 'zeo-cache'
@@ -39,6 +39,8 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f'{program(_NAME)}: {where}{error.strerror or error}', file=sys.stderr)
     except (ValueError, ClientStorageError) as error:
         print(f'{program(_NAME)}: {" ".join(str(error).split())}', file=sys.stderr)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return WRONG_USAGE
 
 
