@@ -12,7 +12,7 @@ import transaction
 from ZODB.blob import Blob
 
 import ZEO
-from ZEO.commands import packs
+from ZEO.commands import packs, zeo
 from ZEO.commands.zeopack import main, pack_time, parser, targets
 from ZEO.Exceptions import ConfigurationError
 
@@ -187,7 +187,17 @@ def test_the_reason_is_printed_when_no_server_is_there(tmp_path, monkeypatch, ca
         f'zeopack: storage 1 of {path}: no connection yet, waiting for up to 0.2 s: '
         f'{path}: No such file or directory'
     )
-    assert 'no connection within' in second
+    assert second == (
+        f'zeopack: storage 1 of {path}: no connection within 0.2 s: '
+        f'{path}: No such file or directory'
+    )
+
+
+def test_as_a_command_of_zeo_all_its_lines_begin_with_that_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(packs, 'PATIENCE', 0.05)
+    assert zeo.main(['pack', '-u', str(tmp_path / 'nobody'), '--timeout', '0.2']) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and all(line.startswith('zeo pack: storage 1 of') for line in lines)
 
 
 def test_a_server_that_comes_late(tmp_path, monkeypatch, capsys):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ZODB.POSException import POSError
 
 from ZEO.ClientStorage import ClientStorage
-from ZEO.commands.options import LONGEST_LINE, program
+from ZEO.commands.options import LONGEST_LINE
 from ZEO.commands.reaching import Reaching
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.net.addresses import show
@@ -55,6 +55,7 @@ class Job(NamedTuple):
 
     time: float  # to pack to, in seconds since the epoch
     reaching: Reaching  # how its server is reached
+    name: str = NAME  # of the command, in lines on standard error
     at_once: int = 1  # how many servers pack at the same time
     quiet: bool = False  # whether to print only what goes wrong
 
@@ -113,8 +114,13 @@ class Pack:
             return self._open(PATIENCE)
         except ClientDisconnected as error:
             reason = str(error).partition(': ')[2] or str(error)
-            _warn(f'{self.target}: no connection yet, waiting for up to {wait:g} s: {reason}')
-        return self._open(wait - PATIENCE)
+            text = f'{self.target}: no connection yet, waiting for up to {wait:g} s: {reason}'
+            _warn(self._job, text)
+        try:
+            return self._open(wait - PATIENCE)
+        except ClientDisconnected as error:
+            reason = str(error).partition(': ')[2] or str(error)
+            raise ClientDisconnected(f'no connection within {wait:g} s: {reason}') from None
 
     def _open(self, wait: float) -> ClientStorage:
         # Read-only, since a read-only server can be packed as well.
@@ -141,8 +147,8 @@ class Pack:
         return f'{self.target}: {part}after {lasted(REAL.now() - self._began)}'
 
 
-def _warn(line: str) -> None:
-    print(f'{program(NAME)}: {cleaned(line, LONGEST_LINE)}', file=sys.stderr, flush=True)
+def _warn(job: Job, line: str) -> None:
+    print(f'{job.name}: {cleaned(line, LONGEST_LINE)}', file=sys.stderr, flush=True)
 
 
 def pack_all(wanted: list[Target], job: Job) -> int:
@@ -187,11 +193,11 @@ def _watch(packs: list[Pack], job: Job, doing: Doing) -> None:
             states = [pack.state() for pack in left if pack.has_begun and not pack.has_ended]
             ended = len(packs) - len(left)
             count = f' ({ended} of {len(packs)} done)' if len(packs) > 1 else ''
-            doing.update(f'{program(NAME)}{count}: {"; ".join(states)}' if states else '')
+            doing.update(f'{job.name}{count}: {"; ".join(states)}' if states else '')
 
 
 def _report(pack: Pack, job: Job) -> None:
     if pack.error:
-        _warn(pack.error)
+        _warn(job, pack.error)
     elif not job.quiet:
         print(pack.line, flush=True)

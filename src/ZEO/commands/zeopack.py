@@ -175,7 +175,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _pack(options: Any) -> int:
     time = pack_time(options.time, options.days, REAL.wall_clock())
-    job = Job(time, reaching(options), options.at_once, options.quiet)
+    job = Job(time, reaching(options), program(NAME), options.at_once, options.quiet)
     with output():
         return 1 if pack_all(targets(options), job) else 0
 
