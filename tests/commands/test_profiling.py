@@ -1,5 +1,6 @@
 """Profiles are written over nothing but profiles."""
 
+import os
 import pstats
 
 import pytest
@@ -43,8 +44,18 @@ def test_an_empty_file_becomes_a_profile_also_behind_a_link(tmp_path):
 
 
 def test_a_profile_in_a_missing_directory_is_one_line(tmp_path):
-    with pytest.raises(ConfigurationError, match='No such file or directory'):
-        profile(tmp_path / 'missing' / 'stats')
+    path = tmp_path / 'missing' / 'stats'
+    with pytest.raises(ConfigurationError, match=f'there is no directory {path.parent}: create'):
+        check_profile(str(path))
+    with pytest.raises(ConfigurationError, match='No such file or directory'), profiled(str(path)):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
+def test_a_profile_in_a_directory_without_the_right_to_write_is_refused_at_the_start(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ConfigurationError, match='this user may not make files in'):
+        check_profile(str(tmp_path / 'stats'))
 
 
 def test_without_a_path_there_is_no_profile():

@@ -26,11 +26,23 @@ _START = re.compile(rb'[{\xfb][)\xa9]\x03')
 def check_profile(path: str | None) -> None:
     """Find out before the start whether a profile may be written to a file.
 
-    :raises ConfigurationError: when anything but a profile is there.
+    :raises ConfigurationError: when anything but a profile is there, or its directory is not.
     """
     if path:
-        with _reported(path), suppress(FileNotFoundError):
-            os.close(_opened(path, os.O_RDONLY))
+        with _reported(path):
+            try:
+                os.close(_opened(path, os.O_RDONLY))
+            except FileNotFoundError:
+                _check_directory(files.followed(path))
+
+
+def _check_directory(path: str) -> None:
+    """Find out whether a file can be made there."""
+    directory = os.path.dirname(path) or '.'
+    if not os.path.isdir(directory):
+        raise OSError(errno.ENOENT, f'there is no directory {directory}: create it first')
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise OSError(errno.EACCES, f'this user may not make files in {directory}')
 
 
 @contextmanager
