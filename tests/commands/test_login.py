@@ -54,7 +54,8 @@ def test_a_wrong_password_is_one_line(address, name, capsys, monkeypatch):
 def test_a_storage_that_there_is_not_is_an_error(address, capsys):
     login = ['--username', 'reader', '--password-from', 'secret']
     assert zeo_status.main([address, '--storage', 'other', *login]) == 2
-    assert 'no details of storage other' in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "no details of storage other: there is no storage 'other' on this server" in err
 
 
 def test_only_an_admin_packs(address, capsys):

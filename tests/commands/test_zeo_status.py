@@ -32,6 +32,7 @@ def test_figures_are_shown_in_plain_words():
             **FIGURES,
             'lock_time': 990.0,
             'packing': True,
+            'read-ahead': {'clients': 1, 'sent': 20},
             'new-figure': None,
             'last-transaction': '0400000000000000',
         }
@@ -39,6 +40,7 @@ def test_figures_are_shown_in_plain_words():
     assert shown['objects loaded'] == '100'
     assert shown['commit lock held for'] == '10 s'
     assert shown['packing'] == 'yes'
+    assert shown['read ahead'] == 'clients: 1, sent: 20'
     assert shown['new figure'] == '-'
     assert shown['last transaction'].endswith('+00:00 (0400000000000000)')
     assert 'timeout-thread-is-alive' not in shown

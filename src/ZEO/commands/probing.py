@@ -249,7 +249,7 @@ class _Server:
             message_id, flags, called, result = codec.decode(bytes(self._next()))
             if called == REPLY and message_id == number:
                 if flags == FAULT:
-                    raise Refused(f'{name} failed: {faults.restore(result, "the server")}')
+                    raise Refused(str(faults.restore(result, 'the server')))
                 return result
 
     def _greeting(self) -> bytes:

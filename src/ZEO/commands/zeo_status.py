@@ -55,7 +55,7 @@ _HIDDEN = ('timeout-thread-is-alive', 'clients', 'followers', 'slow', 'errors', 
 _SAME = {'start': 'serving-since', 'pack-start': 'packing-since'}
 
 #: Figures that consist of several, which are shown in one line.
-_PARTS = ('replica', 'replicas', 'fence')
+_PARTS = ('replica', 'replicas', 'fence', 'read-ahead')
 
 #: How many clients are listed in the text form.
 _MOST_CLIENTS = 20
