@@ -295,7 +295,7 @@ class TestRefusals:
 
     def test_a_file_that_is_damaged(self, refusal, tmp_path):
         (tmp_path / 'Data.fs').write_text('This is not a FileStorage.')
-        assert 'FileStorageFormatError' in refusal('-p', '0')
+        assert 'it is not the file of a FileStorage' in refusal('-p', '0')
 
     def test_a_missing_directory_is_refused(self, refusal, tmp_path):
         assert f'there is no directory {tmp_path}/var' in refusal('-p', '0', 'var/Data.fs')

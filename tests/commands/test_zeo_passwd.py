@@ -106,7 +106,7 @@ def test_users_are_listed_and_removed(path, typed, capsys):
         (['FILE', '--list', '--delete'], 'not allowed'),
         (['FILE', '--list'], 'does not exist'),
         (['FILE', 'app', '--delete'], 'does not exist'),
-        (['FILE/x/y', 'app', '--stdin'], 'does not exist'),
+        (['FILE/x/y', 'app', '--stdin'], 'passwords/x: create it first'),
         (['FILE', 'app', 'password'], 'unrecognized'),
     ],
 )

@@ -73,7 +73,7 @@ def test_files_that_cannot_be_read(tmp_path):
         with pytest.raises(ConfigurationError, match=str(path)):
             load(str(path))
     (tmp_path / 'binary.conf').write_bytes(b'\xff\xfe\0')
-    with pytest.raises(ConfigurationError, match='binary.conf'):
+    with pytest.raises(ConfigurationError, match='binary.conf: .*not text in UTF-8, at byte 0;'):
         load(str(tmp_path / 'binary.conf'))
 
 

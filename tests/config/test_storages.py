@@ -305,7 +305,10 @@ class TestRefusals:
     def test_a_file_of_another_kind_is_refused(self, stores):
         write(stores / 'notes.txt', 'remember the milk')
         line = refusal(file_name=str(stores / 'notes.txt'))
-        assert line.startswith(f'cannot open {stores}/notes.txt: FileStorageFormatError')
+        assert line == (
+            f'cannot open {stores}/notes.txt: it is not the file of a FileStorage: check the path, '
+            'or restore it from a backup'
+        )
 
     def test_a_directory_instead_of_a_file_is_refused(self, stores):
         assert 'Is a directory' in refusal(file_name=str(stores))

@@ -91,6 +91,14 @@ def test_a_disk_that_fails_ends_the_copy_with_what_it_has_and_the_next_one_goes_
     assert zeo.main([*FILES, '--verify']) == 0 and same()
 
 
+def test_an_empty_source_is_called_so(here, capsys):
+    FileStorage('nothing.fs').close()
+    assert zeo.main(['copy', 'nothing.fs', 'new.fs']) == 0
+    assert capsys.readouterr().out == 'new.fs: nothing to copy: the source is empty\n'
+    assert zeo.main(['backup', 'nothing.fs', 'backups']) == 0
+    assert 'nothing is new, up to now: the database is empty' in capsys.readouterr().out
+
+
 def test_the_copy_goes_on_with_what_is_new(here, capsys):
     assert zeo.main(FILES) == zeo.main(FILES) == 0
     assert 'has everything' in capsys.readouterr().out

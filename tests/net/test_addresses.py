@@ -128,7 +128,8 @@ def test_tcp_of_a_port_in_use():
     listeners = addresses.listen(('127.0.0.1', 0))
     try:
         with pytest.raises(
-            ConfigurationError, match=r'cannot listen on 127\.0\.0\.1:\d+: Address already in use'
+            ConfigurationError,
+            match=r'cannot listen on 127\.0\.0\.1:\d+: Address already in use; stop the program',
         ):
             addresses.listen(addresses.bound(listeners[0]))
     finally:

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
+from ZODB.utils import z64
+
 from ZEO.commands import data_switches as switches
 from ZEO.commands.options import Parser
 from ZEO.commands.zeo_verify import verify_backup
@@ -93,6 +95,8 @@ def _backup(made: Parser, options: Any) -> int:
 def summary(directory: str, done: Made, shown: Progress) -> list[str]:
     """Return the lines about a backup that is done."""
     last = named(done.set.last_tid)
+    if done.set.last_tid == z64:
+        last = 'now: the database is empty'
     what = f'full backup ({done.why})' if done.full else 'what is new'
     lines = [
         f'{directory}: {what}: {shown.counts()} in {lasted(shown.seconds)}, up to {last}'

@@ -24,6 +24,7 @@ from ZEO.commands.options import Parser, output, program
 from ZEO.commands.probing import parse
 from ZEO.commands.reaching import FORMS, add_reaching, reaching
 from ZEO.config.datatypes import size as bytes_of
+from ZEO.config.opening import one_line
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.addresses import show
 from ZEO.progress import Doing
@@ -148,7 +149,7 @@ def _bench(made: Parser, options: Any) -> int:
             with _place(options) as (place, server):
                 found = run(place, load, lambda text: doing.update(f'zeo bench: {text}'), server)
     except (BenchFailed, OSError) as error:
-        made.warn(str(error))
+        made.warn(one_line(error) if isinstance(error, OSError) else str(error))
         return IMPOSSIBLE
     about = _about(options, load)
     with output():

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
+from ZODB.utils import z64
+
 from ZEO.commands import data_switches as switches
 from ZEO.commands.options import Parser
 from ZEO.data import copying
@@ -99,6 +101,8 @@ def name_lost(made: Parser, source: Source) -> int:
 
 def summary(name: str, done: copying.Copied, shown: Progress) -> str:
     """Return the line about a copy that is done."""
+    if done.last == z64:
+        return f'{name}: nothing to copy: the source is empty'
     if done.last == done.before:
         return f'{name}: has everything, up to {named(done.last)}'
     return f'{name}: {shown.counts()} in {lasted(shown.seconds)}, up to {named(done.last)}'

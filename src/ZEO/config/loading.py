@@ -75,7 +75,8 @@ def load(url: str) -> Any:
     except OSError as error:
         raise ConfigurationError(_unreadable(url, error.strerror or str(error))) from None
     except UnicodeDecodeError as error:
-        raise ConfigurationError(_unreadable(url, str(error))) from None
+        where = f'it is not text in UTF-8, at byte {error.start}'
+        raise ConfigurationError(_unreadable(url, where)) from None
 
 
 def load_text(text: str, name: str) -> Any:
@@ -188,7 +189,7 @@ def explained(error: ZConfig.ConfigurationError, source: str) -> str:
 
 
 def _unreadable(source: str, reason: str) -> str:
-    return f'{source}: cannot be read: {reason}; give a configuration file that can be read with -C'
+    return f'{source}: cannot be read: {reason}; give a configuration file that can be read'
 
 
 def _reason(error: ZConfig.ConfigurationError) -> str:

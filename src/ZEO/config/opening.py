@@ -14,7 +14,7 @@ from typing import Any
 
 from transaction.interfaces import TransientError
 from zc.lockfile import LockError
-from ZODB.FileStorage.FileStorage import FileStorageError
+from ZODB.FileStorage.FileStorage import FileStorageError, FileStorageFormatError
 
 from ZEO.Exceptions import AuthError, ConfigurationError, Unavailable
 from ZEO.net.system import REAL
@@ -71,6 +71,8 @@ def one_line(error: BaseException) -> str:
     text = ' '.join(str(error).split())
     if isinstance(error, LockError):
         return f'{text}: this or another process has the database open; stop that one first'
+    if isinstance(error, FileStorageFormatError):  # whose text is the path
+        return 'it is not the file of a FileStorage: check the path, or restore it from a backup'
     if isinstance(error, ConfigurationError):
         return text
     return f'{type(error).__name__}: {text}' if text else type(error).__name__

@@ -202,10 +202,17 @@ def _explained(address: Address) -> Iterator[None]:
     except OSError as error:
         lasting = not isinstance(error, socket.gaierror) and error.errno in _LASTING
         kind = ConfigurationError if lasting else Unavailable
-        raise kind(f'{text}: {error.strerror or error}') from None
+        raise kind(f'{text}: {_described(error)}') from None
     except ValueError as error:
         # too long for a host name, or with a zero byte
         raise ConfigurationError(f'{text}: {error}') from None
+
+
+def _described(error: OSError) -> str:
+    text = error.strerror or str(error)
+    if error.errno == errno.EADDRINUSE:
+        text += '; stop the program that listens there, or choose another address'
+    return text
 
 
 def _listen_unix(path: str, access: FileRights) -> socket.socket:

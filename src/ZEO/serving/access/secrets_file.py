@@ -87,6 +87,11 @@ def _as_configuration(path: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
+        directory = os.path.dirname(path) or '.'
+        if not os.path.isdir(directory):
+            raise ConfigurationError(
+                f'the password file {path}: there is no directory {directory}: create it first'
+            ) from None
         raise ConfigurationError(
             f'the password file {path} does not exist: "zeo passwd {path} USER" makes it'
         ) from None
