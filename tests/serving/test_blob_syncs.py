@@ -1,6 +1,8 @@
 """Files of blobs come to the disk together, each with its name, before the transaction does."""
 
+import errno
 import os
+import stat
 import threading
 
 import pytest
@@ -107,3 +109,23 @@ def test_the_blobs_of_a_transaction_are_on_the_disk_before_it(
     assert synced[-1] == identity(tmp_path / 'Data.fs')
     assert storage.has_large_blobs() is False
     storage.close()
+
+
+@pytest.mark.parametrize('number', [errno.EIO, errno.ENOSPC, errno.EINVAL, errno.EBADF])
+def test_a_name_that_the_disk_does_not_take_is_an_error_where_directories_are_synced(
+    tmp_path, monkeypatch, number
+):
+    """Else a transaction would be acknowledged whose blob has no name after a power failure."""
+    paths, fsync = files(tmp_path, 1), os.fsync
+
+    def fail(fd):
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(fd)
+
+    monkeypatch.setattr(os, 'fsync', fail)
+    if number in (errno.EIO, errno.ENOSPC):
+        with pytest.raises(OSError, match=os.strerror(number)):
+            sync_files(paths, None)
+    else:
+        sync_files(paths, None)

@@ -11,6 +11,7 @@ data file at all.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -29,6 +30,9 @@ log = logging.getLogger('ZEO.StorageServer')
 
 #: How ZODB arranges the files of blobs in a new directory.
 _LAYOUT = 'bushy'
+
+#: Errors of a sync that no file system gives where it only does not sync directories.
+_OF_THE_DISK = (errno.EIO, errno.ENOSPC)
 
 #: Seconds between two syncs of what a pack writes. Commits wait for the last one.
 _SYNC_EVERY = 1.0
@@ -195,15 +199,20 @@ def _new_index(storage: FileStorage) -> str:
 
 
 def sync_directory(path: str) -> None:
-    """Have the name of a new file on the disk, where the system can do that."""
+    """Have the name of a new file on the disk, where the system can do that.
+
+    :raises OSError: when the disk fails.
+    """
     try:
         fd = os.open(os.path.dirname(path), os.O_RDONLY)
     except OSError:  # Windows
         return
     try:
         os.fsync(fd)
-    except OSError:  # some file systems of networks
-        pass
+    except OSError as error:
+        if error.errno in _OF_THE_DISK:
+            raise
+        # else it is one of some file systems of networks
     finally:
         os.close(fd)
 
