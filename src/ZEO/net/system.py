@@ -257,15 +257,27 @@ class System:
 
     def after_fork_in_child(self, method: Callable[[], None]) -> None:
         """Call a bound method in every child process that is forked while its object lives."""
-        reference = weakref.WeakMethod(method)
+        reference = weakref.WeakMethod(method, lambda gone: _IN_CHILDREN.pop(id(gone), None))
+        _IN_CHILDREN[id(reference)] = reference
 
-        def call() -> None:
-            alive = reference()
-            if alive is not None:
-                alive()
 
-        if hasattr(os, 'register_at_fork'):
-            os.register_at_fork(after_in_child=call)
+#: What is called in a forked child. A registration of Python's own stays for good: a program that
+#: opens and closes clients would keep something of each.
+_IN_CHILDREN: dict[int, weakref.WeakMethod[Callable[[], None]]] = {}
+
+
+def _call_in_child() -> None:
+    for reference in tuple(_IN_CHILDREN.values()):
+        method = reference()
+        if method is not None:
+            try:
+                method()
+            except Exception:  # as Python does with its own: the others are called as well
+                sys.excepthook(*sys.exc_info())
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_call_in_child)
 
 
 REAL = System()
