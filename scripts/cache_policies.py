@@ -19,6 +19,7 @@ from itertools import islice
 
 from cache_lab import recorded
 from cache_lab.policies import POLICIES, USUAL
+from cache_lab.real import MORE_IN_MEMORY
 from cache_lab.workloads import WORKLOADS
 
 from ZEO.cache import trace
@@ -98,18 +99,24 @@ def compare_all(options: argparse.Namespace) -> int:
 def _cell(what: tuple[str, float, argparse.Namespace]) -> list[float]:
     """Return the differences of all policies on one workload or recording at one size."""
     name, share, options = what
-    found, whole = _accesses_and_whole(name, options.loads, options.objects)
-    points = differences(found, [max(int(whole * share), 1)], options.policies)
-    return [points[policy][0] for policy in options.policies]
+    points = dict[str, float]()
+    for more in 0, MORE_IN_MEMORY:
+        policies = [one for one in options.policies if (one == 'memory') == (more > 0)]
+        if policies:
+            found, whole = _accesses_and_whole(name, options.loads, options.objects, more)
+            for policy, rates in differences(found, [max(int(whole * share), 1)], policies).items():
+                points[policy] = rates[0]
+    return [points[policy] for policy in options.policies]
 
 
-@lru_cache(1)
-def _accesses_and_whole(name: str, loads: int, objects: int) -> tuple[list[Access], int]:
+@lru_cache(2)
+def _accesses_and_whole(name: str, loads: int, objects: int, more: int) -> tuple[list[Access], int]:
     command = f'--loads {loads} --objects {objects} --'
     command += f'recorded {name}' if name in recorded.names() else f'workload {name}'
     options = parser().parse_args(command.split())
     found = accesses(options)
-    return found, whole_of(found, options)
+    whole = whole_of(found, options) + more * _objects_of(found, options)
+    return [(oid, size + more if size else 0) for oid, size in found], whole
 
 
 def print_line(name: str, cells: Sequence[str]) -> None:
@@ -128,6 +135,13 @@ def whole_of(found: Sequence[Access], options: argparse.Namespace) -> int:
     if options.trace or options.recorded:
         return sum({oid: size for oid, size in found if size}.values())
     return int(options.objects * RECORD)
+
+
+def _objects_of(found: Sequence[Access], options: argparse.Namespace) -> int:
+    """Return how many objects are accessed, or all made-up ones."""
+    if options.trace or options.recorded:
+        return len({oid for oid, size in found if size})
+    return int(options.objects)
 
 
 def accesses(options: argparse.Namespace) -> list[Access]:

@@ -1,7 +1,9 @@
 """The real caches, asked as the models are, to be compared with them.
 
 Enters: accesses, an oid and a size in bytes. Leaves: whether each was a hit. Fails: as those caches
-do. A record takes what the models count: its data is shorter by what the cache adds.
+do. A record takes what the models count: its data is shorter by what the cache adds. That is more
+in memory than in a file, so the models that a cache in memory is compared with are given records
+that are larger by the difference.
 """
 
 from __future__ import annotations
@@ -10,6 +12,9 @@ from ZODB.utils import p64
 
 from ZEO.cache import ClientCache, MemoryCache, format
 from ZEO.cache.memory_cache import RECORD_OVERHEAD
+
+#: Bytes that a record takes more in memory than in a file, for which accesses are recorded.
+MORE_IN_MEMORY = RECORD_OVERHEAD - format.RECORD_HEADER
 
 
 class _Real:

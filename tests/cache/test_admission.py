@@ -22,6 +22,7 @@ from cache_lab.policies import Clock, Lru, S3Fifo
 from cache_lab.real import InFile
 from cache_lab.workloads import WORKLOADS
 
+from ZEO.cache.memory_queues import MemoryQueues
 from ZEO.cache.simulate import hit_rate
 
 RECORD = 512  # bytes, headers included
@@ -54,6 +55,51 @@ def test_a_cache_is_never_far_below_the_best_policy(make, name):
         accesses = [(oid, RECORD) for oid in oids]
         best = max(hit_rate(policy(size), accesses) for policy in (Clock, Lru, S3Fifo))
         assert hits / LOADS > best - 0.01
+
+
+def test_a_loop_over_five_times_what_is_held_in_memory_keeps_a_part_of_it():
+    """Nothing comes back while its name is known: what came first has to stay."""
+    cache, data = in_memory(300 * RECORD)
+    for _ in range(12):
+        hits = 0
+        for oid in map(p64, range(1500)):
+            if cache.load(oid) is None:
+                cache.store(oid, p64(1), None, data)
+            else:
+                hits += 1
+    assert hits > 100
+
+
+def queues_with(records, used):
+    """Queues of a cache that is full of records 0, 1, ...; the first ones were used."""
+    queues = MemoryQueues(sum(map(length_of, records.values())))
+    for oid, record in records.items():
+        queues.main.order.append(oid)
+        queues.main.used += length_of(record)
+    queues.touched.update(list(records)[:used])
+    return queues
+
+
+def length_of(record):
+    return len(record[0]) + RECORD_OVERHEAD
+
+
+def test_what_comes_back_at_first_has_proven_itself():
+    records = {p64(oid): (b'x' * 100,) for oid in range(8)}
+    queues = queues_with(records, used=0)
+    gone = queues.pass_one(True, records)
+    assert gone == p64(0)
+    queues.let_in(gone, length_of(records[gone]), True)
+    assert queues.touched == {gone}
+
+
+def test_what_has_proven_itself_has_to_be_used_again_once_there_is_a_small_queue():
+    records = {p64(oid): (b'x' * 100,) for oid in range(20)}
+    queues = queues_with(records, used=19)
+    assert [queues.pass_one(True, records) for _ in range(20)] == [None] * 19 + [p64(19)]
+    assert not queues.touched
+    queues.let_in(p64(19), length_of(records[p64(19)]), True)
+    assert queues.pass_one(True, records) == p64(0)  # the main one is longer than it should be
 
 
 def test_what_is_read_once_pushes_out_nothing_that_is_read_often(tmp_path):
@@ -329,4 +375,4 @@ def test_a_queue_does_not_grow_with_what_is_written_again_and_again():
     for tid in range(1, 3000):
         cache.store(p64(1), p64(tid), None, b'')
         cache.invalidate(p64(1), None)
-    assert len(cache._small.order) < 200
+    assert len(cache._queues.main.order) < 200

@@ -142,8 +142,7 @@ def test_what_is_replaced_again_and_again_stays_within_the_size():
         p64(199 % 3),
     }
     assert (
-        cache._small.used
-        + cache._main.used
+        cache._queues.used
         + sum(RECORD_OVERHEAD + len(cache.loadBefore(oid, end)[0]) for oid, _, end in held if end)
         == cache._used
     )
@@ -194,7 +193,7 @@ def use(cache):
     assert cache._used == sum(
         RECORD_OVERHEAD + len(cache.loadBefore(oid, end or p64(2**40))[0]) for oid, _, end in held
     )
-    assert len(cache._small) + len(cache._main) == sum(end is None for _, _, end in held)
+    assert len(cache._queues) == sum(end is None for _, _, end in held)
 
 
 def test_a_child_can_use_a_cache_that_was_just_being_changed_in_its_parent():

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'scripts'))
 
+import cache_policies  # noqa: E402
 from cache_lab import recorded  # noqa: E402
 from cache_lab.policies import Clock, Lru, Ring, S3Fifo  # noqa: E402
 from cache_lab.real import InFile  # noqa: E402
@@ -99,6 +100,21 @@ def test_caches_are_compared_on_all_accesses(monkeypatch, capsys):
         [name, 'ring'] for name in ('scan', 'uniform', 'zipf')
     ]
     assert float(lines[-1].split()[1]) < -5
+
+
+def test_a_cache_in_memory_is_compared_with_models_of_records_as_large(monkeypatch):
+    sizes = set()
+
+    def compared(accesses, capacities, names):
+        sizes.update((name, accesses[0][1], *capacities) for name in names)
+        return {name: [0.0] for name in names}
+
+    monkeypatch.setattr(cache_policies, 'differences', compared)
+    options = parser().parse_args('--loads 20 --objects 100 --policies memory file'.split())
+    cache_policies._cell(('scan', 0.5, options))
+    more = cache_policies.MORE_IN_MEMORY
+    assert sizes == {('file', 1024, 51_200), ('memory', 1024 + more, 51_200 + 50 * more)}
+    assert more > 100
 
 
 @pytest.mark.parametrize('name', ['file', 'memory'])

@@ -5,10 +5,8 @@ is valid. Leaves: the revision asked for, or None. Fails: never; a record too la
 not kept. A thread that an exception strikes within a change leaves an empty cache, since after half
 a change stale data might be served; so does a fork, in the child.
 
-Revisions that are not current leave before all others. Current ones wait in two queues, one for
-what is new and the main one; what was used since its last turn goes to the end of the main one, the
-others leave (`cache.admission` says what goes to which, and how long they are). A hit therefore
-only adds its oid to a set, and takes no lock.
+Revisions that are not current leave before all others. Of current ones `cache.memory_queues` says
+which is next. A hit only adds its oid to a set, and takes no lock.
 """
 
 from __future__ import annotations
@@ -19,13 +17,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ZEO.cache.admission import FILTERED, GIVEN_UP, Admission
 from ZEO.cache.early_ends import EndsEarly
-from ZEO.cache.eviction_queue import EvictionQueue
+from ZEO.cache.hot_records import RECORD_OVERHEAD
+from ZEO.cache.memory_queues import MemoryQueues
 from ZEO.locks import under
 
-#: Bytes that a record takes besides its data: oid, tid, tuple, headers of bytes, dictionary slots.
-RECORD_OVERHEAD = 256
+__all__ = ['RECORD_OVERHEAD', 'MemoryCache']
 
 
 class MemoryCache(EndsEarly):
@@ -39,7 +36,6 @@ class MemoryCache(EndsEarly):
         self._lock = threading.Lock()  # taken by everything that changes something
         # oid: (data, tid, None), as loadBefore returns it
         self._current: dict[bytes, tuple[bytes, bytes, None]] = {}
-        self._touched: set[bytes] = set()  # oids hit since eviction last looked at them
         self._start_queues()
         # (oid, tid): (data, tid, end tid), oldest first; and the tids there are for one oid,
         # sorted: a counter that is written all the time may have thousands
@@ -130,10 +126,9 @@ class MemoryCache(EndsEarly):
     # With the lock held.
 
     def _start_queues(self) -> None:
-        # of the oids in _current
-        self._small, self._main = EvictionQueue(), EvictionQueue()
-        self._in_main: set[bytes] = set()
-        self._admission = Admission(self.size)
+        # of the oids in _current; those that were hit since they had their turn
+        self._queues = MemoryQueues(self.size)
+        self._touched = self._queues.touched
 
     def _change(self, change: Callable[..., None], *args: Any) -> None:
         """Make a whole change, or forget everything; an empty cache is valid up to any tid."""
@@ -146,7 +141,6 @@ class MemoryCache(EndsEarly):
     def _forget_all(self) -> None:
         # Whole dictionaries at a time: a reader sees one or the other.
         self._current, self._closed, self._closed_tids = {}, OrderedDict(), {}
-        self._touched = set()
         self._start_queues()
         self._used = 0
 
@@ -177,12 +171,12 @@ class MemoryCache(EndsEarly):
                 self._current[oid] = data, tid, None
                 length = len(data) + RECORD_OVERHEAD
                 self._used += length
-                if self._admission.names:
-                    self._let_in(oid, length)
+                queues = self._queues
+                if queues.was_full:
+                    queues.let_in(oid, length, self._used > self.size)
                 else:
-                    small = self._small
-                    small.order.append(oid)
-                    small.used += length
+                    queues.main.order.append(oid)
+                    queues.main.used += length
                 if self._used > self.size:
                     self._make_room()
             else:
@@ -224,7 +218,7 @@ class MemoryCache(EndsEarly):
         growth = len(data) - len(before)
         if growth:
             self._used += growth
-            (self._main if oid in self._in_main else self._small).used += growth
+            self._queues.grow(oid, growth)
         if self._used > self.size:
             self._make_room()
 
@@ -262,52 +256,21 @@ class MemoryCache(EndsEarly):
         self._current[oid] = data, tid, None
         length = len(data) + RECORD_OVERHEAD
         self._used += length
-        self._let_in(oid, length)
-
-    def _let_in(self, oid: bytes, length: int) -> None:
-        """Put a record into one of the queues."""
-        if self._admission.returns(int.from_bytes(oid, 'big'), length) and self._makes_way():
-            self._admission.rises()
-            self._to_main(oid, length)
-        else:
-            self._small.order.append(oid)
-            self._small.used += length
-
-    def _makes_way(self) -> bool:
-        """Return whether the main queue has space or an unused record at its turn."""
-        oid = self._main.pop() if self._used > self.size else None
-        if oid is None:
-            return True
-        if oid in self._touched:
-            self._touched.discard(oid)
-            self._main.order.append(oid)
-            return False
-        self._main.order.appendleft(oid)
-        return True
-
-    def _to_main(self, oid: bytes, length: int) -> None:
-        self._in_main.add(oid)
-        self._main.order.append(oid)
-        self._main.used += length
+        self._queues.let_in(oid, length, self._used > self.size)
 
     def _drop_current(self, oid: bytes) -> None:
         if oid in self._current:
-            (self._main if oid in self._in_main else self._small).leave(oid)
+            self._queues.leave(oid)
             self._forget_current(oid)
 
-    def _forget_current(self, oid: bytes) -> int:
-        """Forget a record that is in no queue any more; return its bytes."""
+    def _forget_current(self, oid: bytes) -> None:
+        """Forget a record that is in no queue any more."""
         length = len(self._current.pop(oid)[0]) + RECORD_OVERHEAD
         self._touched.discard(oid)
         if len(self._touched) > len(self._current):  # a reader may touch what has just left
             self._touched.intersection_update(list(self._current))
         self._used -= length
-        if oid in self._in_main:
-            self._in_main.discard(oid)
-            self._main.used -= length
-        else:
-            self._small.used -= length
-        return length
+        self._queues.forget(oid, length)
 
     def _add_closed(self, oid: bytes, tid: bytes, end_tid: bytes, data: bytes) -> None:
         if (oid, tid) in self._closed:
@@ -331,25 +294,6 @@ class MemoryCache(EndsEarly):
         chances = len(self._current)  # other threads go on touching: every record gets one at most
         while self._used > self.size and self._current:
             chances -= 1
-            self._pass_one(chances > 0)
-
-    def _pass_one(self, has_chance: bool) -> None:
-        """Put the record whose turn it is to the end of the main queue, or drop it."""
-        small, main = self._small, self._main
-        # a queue without bytes has no records, each of which takes some
-        is_long = small.used > self._admission.target or not main.used
-        queue = small if is_long and small.used else main
-        oid = queue.pop()
-        assert oid is not None
-        if has_chance and oid in self._touched:
-            self._touched.discard(oid)
-            if queue is main:
-                queue.order.append(oid)
-            else:
-                length = len(self._current[oid][0]) + RECORD_OVERHEAD
-                queue.used -= length
-                self._to_main(oid, length)
-        else:
-            why = FILTERED if queue is small else GIVEN_UP
-            length = self._forget_current(oid)
-            self._admission.left(int.from_bytes(oid, 'big'), length, why, len(self._current))
+            oid = self._queues.pass_one(chances > 0, self._current)
+            if oid is not None:
+                self._forget_current(oid)
