@@ -129,3 +129,31 @@ def test_a_name_that_the_disk_does_not_take_is_an_error_where_directories_are_sy
             sync_files(paths, None)
     else:
         sync_files(paths, None)
+
+
+@pytest.mark.parametrize('number', [errno.EMFILE, errno.ENFILE])
+def test_all_is_synced_where_there_are_no_more_descriptors(tmp_path, monkeypatch, number):
+    paths, synced = files(tmp_path, 2), []
+
+    def no_descriptor(*args):
+        raise OSError(number, 'too many open files')
+
+    monkeypatch.setattr(os, 'open', no_descriptor)
+    monkeypatch.setattr(os, 'sync', lambda: synced.append(True))
+    sync_files(paths, None)
+    assert len(synced) == 3  # for each file, and their directory
+
+
+def test_a_file_that_the_disk_does_not_give_is_an_error_and_one_that_is_gone_is_none(
+    tmp_path, monkeypatch
+):
+    paths = files(tmp_path, 2)
+    os.remove(paths[0])
+    sync_files(paths, None)
+
+    def damaged(*args):
+        raise OSError(errno.EIO, 'input/output error')
+
+    monkeypatch.setattr(os, 'open', damaged)
+    with pytest.raises(OSError, match='input/output'):
+        sync_files(paths, None)

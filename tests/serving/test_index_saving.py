@@ -113,6 +113,16 @@ def test_a_pack_meanwhile_has_the_last_word(storage, killed, monkeypatch):
     assert not os.path.exists(storage._file_name + '.index.saving_tmp')
 
 
+def test_a_disk_that_has_failed_meanwhile_leaves_the_former_index(storage, monkeypatch):
+    if not isinstance(storage, GroupedFileStorage):
+        pytest.skip('nothing is told of it')
+    meanwhile(monkeypatch, lambda: setattr(storage, 'failure', OSError('the disk has failed')))
+    assert not index_saving.save(storage)
+    assert not os.path.exists(storage._file_name + '.index')
+    assert not os.path.exists(storage._file_name + '.index.saving_tmp')
+    storage.failure = None
+
+
 def test_a_full_disk_leaves_the_former_index(storage, killed, monkeypatch):
     assert index_saving.save(storage)
     commit(storage, [1])

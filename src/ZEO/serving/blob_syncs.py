@@ -10,16 +10,13 @@ ms in eight threads, on an ext4 whose disk others use as well.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
 from ZEO.net.system import System
-from ZEO.serving.crash_safety import sync_directory
-
-log = logging.getLogger('ZEO.StorageServer')
+from ZEO.serving.crash_safety import NO_DESCRIPTOR, sync_directory, sync_everything
 
 #: Threads that sync beside the calling one: more gain nothing.
 THREADS = 7
@@ -48,8 +45,12 @@ def sync_files(paths: Iterable[str], system: System | None) -> None:
 def _sync_file(path: str) -> None:
     try:
         fd = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))
-    except OSError as error:  # there are no more descriptors: the disk has not failed
-        log.warning('the blob file %s could not be opened to sync it: %s', path, error)
+    except FileNotFoundError:  # a pack has removed it
+        return
+    except OSError as error:
+        if error.errno not in NO_DESCRIPTOR:
+            raise
+        sync_everything()
         return
     try:
         os.fsync(fd)

@@ -34,6 +34,9 @@ _LAYOUT = 'bushy'
 #: Errors of a sync that no file system gives where it only does not sync directories.
 _OF_THE_DISK = (errno.EIO, errno.ENOSPC)
 
+#: Errors of an open that say nothing of the file: there are no more descriptors.
+NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
 #: Seconds between two syncs of what a pack writes. Commits wait for the last one.
 _SYNC_EVERY = 1.0
 
@@ -205,8 +208,10 @@ def sync_directory(path: str) -> None:
     """
     try:
         fd = os.open(os.path.dirname(path), os.O_RDONLY)
-    except OSError:  # Windows
-        return
+    except OSError as error:
+        if error.errno in NO_DESCRIPTOR:
+            sync_everything()
+        return  # Windows
     try:
         os.fsync(fd)
     except OSError as error:
@@ -215,6 +220,12 @@ def sync_directory(path: str) -> None:
         # else it is one of some file systems of networks
     finally:
         os.close(fd)
+
+
+def sync_everything() -> None:
+    """Have all that was written on its disk, for want of a descriptor to sync one file by."""
+    if hasattr(os, 'sync'):
+        os.sync()
 
 
 def sync(path: str) -> None:

@@ -125,8 +125,8 @@ def _saved_up_to(storage: FileStorage) -> int:
 def save(storage: FileStorage) -> bool:
     """Save the index; from any thread, while others commit.
 
-    :returns: False where there is nothing to save, the index is not whole at this moment, or
-        another one was saved meanwhile.
+    :returns: False where there is nothing to save, the index is not whole at this moment,
+        another one was saved meanwhile, or the disk has failed.
     :raises OSError: when the disk fails.
     """
     with storage._lock:
@@ -145,6 +145,8 @@ def save(storage: FileStorage) -> bool:
         with storage._lock:
             if _base(storage) is not index or storage._saved != saved or storage._file.closed:
                 return False
+            if getattr(storage, 'failure', None) is not None:  # only a grouped one says so
+                return False  # it may name transactions that were cut off
             os.replace(temporary, storage._file_name + '.index')
             storage._saved += 1
         return True

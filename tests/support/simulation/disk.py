@@ -263,6 +263,11 @@ class Disk(Names):
         self._names_are_safe(inode)
         self._done()
 
+    def sync_all(self) -> None:
+        """The same for all files and directories."""
+        for inode in self._inodes():
+            self.sync(inode)
+
 
 def _choice(rng: random.Random) -> Choice:
     """Return how a crash chooses: all or nothing, most, few, or each by itself."""

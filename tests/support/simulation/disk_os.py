@@ -69,6 +69,9 @@ class Contents:
 
     fdatasync = fsync
 
+    def sync(self) -> None:
+        self.disk.sync_all()
+
     def set_blocking(self, fd: int, blocking: bool) -> None:
         self.disk.description(fd)
 
