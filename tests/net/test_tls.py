@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 
 from support.key_updates import KeyChanger
 from ZEO.Exceptions import ConfigurationError
+from ZEO.net import tls
 from ZEO.net.tls import TlsCodec, client_context, server_context
 from ZEO.net.tls_errors import TlsError, explain
 
@@ -170,6 +171,19 @@ def test_keys_may_be_changed_now_and_then(files, changer):
         part, data = data[:size], data[size:]
         got += b''.join(server.receive(part[at : at + step]) for at in range(0, len(part), step))
     assert got + server.receive(data) == b''.join(sent)
+
+
+def test_keys_may_be_changed_again_after_very_many_records(files, changer, monkeypatch):
+    monkeypatch.setattr(tls, '_PLAIN_FOR_ONE', 10)
+    server = TlsCodec(server_context(files.server), True)
+    changer.shake(server)
+    got = b''
+    for _ in range(300):
+        changer.change_keys()
+        for _ in range(12):
+            changer.write(b'x')
+        got += server.receive(changer.take())
+    assert got == b'x' * 300 * 12
 
 
 def test_a_server_that_sends_tickets_without_end_is_left(files):

@@ -257,8 +257,12 @@ class System:
 
     def after_fork_in_child(self, method: Callable[[], None]) -> None:
         """Call a bound method in every child process that is forked while its object lives."""
-        reference = weakref.WeakMethod(method, lambda gone: _IN_CHILDREN.pop(id(gone), None))
+        reference = weakref.WeakMethod(method, partial(_forget, _IN_CHILDREN))
         _IN_CHILDREN[id(reference)] = reference
+
+
+def _forget(known: dict[int, Any], gone: object) -> None:
+    known.pop(id(gone), None)
 
 
 #: What is called in a forked child. A registration of Python's own stays for good: a program that

@@ -41,8 +41,9 @@ SSLContext = ssl.SSLContext
 _RECORD = 16 * 1024
 
 #: Records without plaintext that are accepted on one connection: tickets, a goodbye, and changes of
-#: keys, of which one is needed for hundreds of gigabytes.
-_MOST_OF_TLS = 100
+#: keys; and one more for each so many with plaintext, since a connection of years needs new keys
+#: now and then: after 2 ** 24 records, or after hundreds of gigabytes.
+_MOST_OF_TLS, _PLAIN_FOR_ONE = 100, 10_000
 
 #: Bytes that are decrypted at a time where many records come: of the smallest there are 100 in
 #: them, which take 5 ms.
@@ -83,7 +84,7 @@ class TlsCodec:
         self._waiting: list[bytes] = []  # plaintext, until the handshake is done
         self._has_read = False  # whether plaintext has been received
         self._came = Records()
-        self._of_tls = 0  # records that have come since the handshake, and were not plaintext
+        self._begun = self._plain = 0  # records since the handshake, and those with plaintext
         self.handshaken = False  # whether the handshake is done
         self.closed = False  # whether the other side has ended the stream
         if not server_side:
@@ -140,13 +141,13 @@ class TlsCodec:
         else:
             self._end()
         if self.handshaken:
-            self._of_tls += begun
+            self._begun += begun
             plain = self._read_all()
-            if self._of_tls > _MOST_OF_TLS:
+            if self._begun - self._plain > _MOST_OF_TLS + self._plain // _PLAIN_FOR_ONE:
                 raise TlsError('the other side sends messages of TLS itself without end')
         elif self.do_handshake():
             plain = self._read_all()
-            self._of_tls = 0
+            self._begun = self._plain = 0
         else:
             return b''
         if plain:
@@ -170,7 +171,7 @@ class TlsCodec:
         try:
             while piece := read(_RECORD):
                 if not incoming.pending:  # to find out by SSLWantReadError costs as much as a read
-                    self._of_tls -= len(pieces) + 1
+                    self._plain += len(pieces) + 1
                     return b''.join((*pieces, piece)) if pieces else piece
                 pieces.append(piece)
             self.closed = True
@@ -180,7 +181,7 @@ class TlsCodec:
             self.closed = True
         except ssl.SSLError as error:
             raise self._failed(error) from None
-        self._of_tls -= len(pieces)
+        self._plain += len(pieces)
         return b''.join(pieces)
 
     def encrypt(self, data: bytes | memoryview) -> bytes:
