@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import zc.lockfile
@@ -16,6 +17,7 @@ import zc.lockfile
 from ZEO.files import remove_if_there
 from ZEO.leftovers import remove_leftovers
 from ZEO.link import directories
+from ZEO.link.blob_boots import drop_unsure
 from ZEO.link.options import BlobOptions
 from ZEO.net.system import REAL, System
 
@@ -45,6 +47,7 @@ class BlobCache:
         self._come_in = self._check_after
         self._cleaner: Any = None  # the thread that keeps the bound, as long as it does
         self._remove_leftovers()
+        drop_unsure(self.fshelper.base_dir, self._changes, system)
         self._clean_if_due(0)
 
     def _remove_leftovers(self) -> None:
@@ -98,7 +101,7 @@ class BlobCache:
 
     def _remove_oldest(self) -> None:
         assert self._size is not None
-        files = sorted(self._files())
+        files = sorted((status.st_atime, status.st_size, path) for path, status in self._files())
         total = sum(size for _, size, _ in files)
         too_new = self._system.wall_clock() - IN_USE
         for used, size, path in files:
@@ -107,19 +110,20 @@ class BlobCache:
             if remove_if_there(path):
                 total -= size
 
-    def _files(self) -> Iterator[tuple[float, int, str]]:
-        """Yield (last use, size, path) of every blob in the cache."""
+    def _changes(self) -> Iterator[tuple[str, float]]:
+        for path, status in self._files():
+            yield path, status.st_mtime
+
+    def _files(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield every blob in the cache, and what the system knows of it."""
         for folder, _, names in os.walk(self.fshelper.base_dir):
             if os.path.abspath(folder) == os.path.abspath(self.fshelper.temp_dir):
                 continue
             for name in names:
                 if name.endswith('.blob'):
                     path = os.path.join(folder, name)
-                    try:
-                        status = os.stat(path)
-                    except OSError:  # another process has removed it
-                        continue
-                    yield status.st_atime, status.st_size, path
+                    with suppress(OSError):  # another process has removed it
+                        yield path, os.stat(path)
 
 
 def touch(path: str) -> bool:
