@@ -43,6 +43,7 @@ MODULES = (
     'ZEO.files',
     'ZEO.incoming',
     'ZEO.leftovers',
+    'ZEO.link.blob_boots',
     'ZEO.link.blob_cache',
     'ZEO.link.blob_store',
     'ZEO.link.cached_blobs',
