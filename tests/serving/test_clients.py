@@ -87,3 +87,30 @@ def test_what_cannot_be_encoded_closes_those_who_would_have_been_sent_it(clients
         peer.channel.close = lambda reason, peer=peer: closed.append(peer)
     clients.send(peers[1], 'changed', lambda: None)
     assert closed == peers[:1]
+
+
+class Scarce(bytes):
+    """The name of a protocol for which there is no memory once."""
+
+    refusals = 0
+
+    def __hash__(self):
+        if Scarce.refusals:
+            Scarce.refusals -= 1
+            raise MemoryError
+        return super().__hash__()
+
+    __eq__ = bytes.__eq__
+
+
+def test_lists_that_there_is_no_memory_for_leave_no_client_out(clients, monkeypatch):
+    """Who is not sent what changes is closed; nobody is left out of what follows."""
+    peers = [Peer(clients), Peer(clients, Scarce(b'Z5')), Peer(clients)]
+    closed = []
+    for peer in peers:
+        peer.close = lambda reason, peer=peer: closed.append(peer)
+    monkeypatch.setattr(Scarce, 'refusals', 1)
+    changed(clients, 1)
+    assert closed == peers
+    changed(clients, 2)
+    assert [peer.got() for peer in peers] == [[2], [2], [2]]

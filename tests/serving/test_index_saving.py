@@ -113,9 +113,8 @@ def test_a_pack_meanwhile_has_the_last_word(storage, killed, monkeypatch):
     assert not os.path.exists(storage._file_name + '.index.saving_tmp')
 
 
+@pytest.mark.parametrize('storage', [GroupedFileStorage], indirect=True)
 def test_a_disk_that_has_failed_meanwhile_leaves_the_former_index(storage, monkeypatch):
-    if not isinstance(storage, GroupedFileStorage):
-        pytest.skip('nothing is told of it')
     meanwhile(monkeypatch, lambda: setattr(storage, 'failure', OSError('the disk has failed')))
     assert not index_saving.save(storage)
     assert not os.path.exists(storage._file_name + '.index')

@@ -155,3 +155,18 @@ def test_whoever_commits_when() -> None:
         unknown = {tid for tid in range(len(committers)) if chance.random() < 0.1}
         clients.show(committers, unknown)
         clients.check(committers, unknown)
+
+
+def test_lists_that_there_is_no_memory_for_close_all_who_would_have_been_sent_it() -> None:
+    clients, closed = Clients(3), []
+
+    class Scarce(bytes):
+        def __hash__(self) -> int:
+            raise MemoryError
+
+    clients[clients.streams[1]] = Scarce(b'Z5'), clients.streams[1]
+    clients.not_sent = lambda channel, error: closed.append(channel)  # type: ignore[method-assign]
+    with Together(clients, clients) as together:  # type: ignore[arg-type]
+        together.add(None, 'changed', 1)
+    assert closed == clients.streams
+    assert not together._messages

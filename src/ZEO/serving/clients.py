@@ -17,6 +17,9 @@ from ZEO.wire.big_invalidation import BigInvalidation
 from ZEO.wire.frames import frame
 from ZEO.wire.messages import codec
 
+#: Why a connection ends that could not be sent what changed.
+_NOT_SENT = 'closed by this server: client could not be sent what changed'
+
 
 class Clients:
     """Peers in the order of their registration, with protocol and channel; all in the loop's
@@ -132,32 +135,48 @@ class Clients:
     ) -> None:
         if self.together is not None:  # in the order of what was sent before
             self.together.send()
-        away = {self._found[peer][1] for peer in followers if peer in self._found}
-        _, committer = self._found.get(but, (b'', None))
-        for protocol, channels in self._channels().items():
-            # those that turn out to be gone make other lists than these
-            audience = [one for one in channels if one not in away] if away else channels
-            try:
-                data = frame(codec(protocol).send(name, args))
-            except Exception as error:
-                for channel in audience:
-                    if channel is not committer:
-                        self.not_sent(channel, error)
-            else:
-                push_to_all(audience, committer, data, self.not_sent)
+        try:
+            away = {self._found[peer][1] for peer in followers if peer in self._found}
+            _, committer = self._found.get(but, (b'', None))
+            for protocol, channels in self._channels().items():
+                # those that turn out to be gone make other lists than these
+                audience = [one for one in channels if one not in away] if away else channels
+                self._send_one(protocol, audience, committer, name, args)
+        except Exception as error:  # there is no memory for the lists, and no one was sent it
+            self._report('clients could not be sent what changed', error)
+            self.close_all(_NOT_SENT)
+
+    def _send_one(
+        self,
+        protocol: bytes,
+        audience: list[Channel],
+        committer: Channel | None,
+        name: str,
+        args: tuple[Any, ...],
+    ) -> None:
+        """Send a message to those who speak a protocol."""
+        try:
+            data = frame(codec(protocol).send(name, args))
+        except Exception as error:
+            for channel in audience:
+                if channel is not committer:
+                    self.not_sent(channel, error)
+        else:
+            push_to_all(audience, committer, data, self.not_sent)
 
     def _channels(self) -> dict[bytes, list[Channel]]:
         channels = self._by_protocol
         if channels is None:
-            channels = self._by_protocol = {}
+            channels = {}
             for protocol, channel in self._found.values():
                 channels.setdefault(protocol, []).append(channel)
+            self._by_protocol = channels  # whole: who is not there would not be sent anything
         return channels
 
     def not_sent(self, channel: Sending, error: Exception) -> None:
         """Close the connection of a client that could not be sent what changed."""
         self._report('a client could not be sent what changed', error)
-        channel.close('closed by this server: client could not be sent what changed')
+        channel.close(_NOT_SENT)
 
     def send_info(self, peer: Any, info: dict[str, Any]) -> None:
         """Send figures to one client; one that cannot be sent them does without."""

@@ -92,12 +92,14 @@ class Together:
         """Send what waits: an answer goes after the invalidations that it is about."""
         messages, committers = self._messages, self._committers
         if messages:
-            get, by_protocol = self._clients.get, dict[bytes, list[Channel]]()
-            for peer in self._audience:
-                if peer not in committers and (found := get(peer)) is not None:
-                    by_protocol.setdefault(found[0], []).append(found[1])
-            for protocol, channels in by_protocol.items():
-                self._push(channels, protocol, messages)
+            get = self._clients.get
+            try:
+                for protocol, channels in self._who_only_listen().items():
+                    self._push(channels, protocol, messages)
+            except Exception as error:  # there is no memory for the lists, and no one was sent it
+                for peer in self._audience:
+                    if (found := get(peer)) is not None:
+                        self._clients.not_sent(found[1], error)
             for peer in committers:
                 if (found := get(peer)) is not None:
                     if peer in self._audience:
@@ -105,6 +107,14 @@ class Together:
                     found[1].flush()
         messages.clear()
         committers.clear()
+
+    def _who_only_listen(self) -> dict[bytes, list[Channel]]:
+        """Return the channels of those in the audience who have not committed, by protocol."""
+        get, by_protocol = self._clients.get, dict[bytes, list[Channel]]()
+        for peer in self._audience:
+            if peer not in self._committers and (found := get(peer)) is not None:
+                by_protocol.setdefault(found[0], []).append(found[1])
+        return by_protocol
 
     def _push_one(self, peer: Any, protocol: bytes, channel: Channel) -> None:
         """Send a committer the messages that it was not sent."""
