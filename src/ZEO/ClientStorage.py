@@ -768,11 +768,12 @@ class ClientStorage(ConflictResolvingStorage):
         """
         return self._commits.vote(transaction)
 
-    def tpc_finish(self, transaction: Any, f: Callable[[bytes], Any] = lambda tid: None) -> bytes:
+    def tpc_finish(self, transaction: Any, f: Callable[[bytes], Any] | None = None) -> bytes:
         """Commit a transaction.
 
         :param transaction: as given to :meth:`tpc_begin`.
-        :param f: is called with the tid before another thread of this client can see the changes.
+        :param f: is called with the tid before another thread of this client can see the changes;
+            without it, an open database is told what has changed.
         :returns: the tid.
         :raises StorageTransactionError: when the transaction was not begun.
         :raises ClientDisconnected: when the connection is lost before the answer has come. Whether
@@ -781,15 +782,17 @@ class ClientStorage(ConflictResolvingStorage):
         if self._blobs is None:
             return self._commits.finish(transaction, f)
         buffer = self._commits.find(transaction)
-        tid = None
         try:
             tid = self._commits.finish(transaction, f)
-        finally:
-            if tid is None:
-                # it is not known whether they are in the database: who wants one fetches it
-                self._blobs.aborted(buffer.blobs)
-            else:
-                self._blobs.committed(buffer.blobs, tid)
+        except BaseException:
+            # it is not known whether they are in the database: who wants one fetches it
+            self._blobs.aborted(buffer.blobs)
+            raise
+        try:
+            self._blobs.committed(buffer.blobs, tid)
+        except BaseException:
+            self._commits.has_failed(buffer)
+            raise
         return tid
 
     def tpc_abort(self, transaction: Any, timeout: float | None = None) -> None:

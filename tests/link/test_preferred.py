@@ -491,3 +491,39 @@ def test_a_client_that_only_reads_needs_no_right_to_write(servers):
     assert client.load(A) == (b'second', tid)
     with pytest.raises(ReadOnlyError):
         client.new_oid()
+
+
+@pytest.mark.parametrize('has_come', [False, True])
+def test_a_commit_that_is_interrupted_behind_the_primarys_answer_is_read_afterwards(
+    servers, database, monkeypatch, has_come
+):
+    """Whether the follower has it yet or not."""
+    manager = transaction.TransactionManager(explicit=True)
+    connection = database.open(manager)
+    with manager:
+        connection.root()['n'] = 0
+
+    reads = database.storage._commits._reads
+    reach = reads.reach
+
+    def interrupt(*args):
+        if has_come:
+            reach(*args)
+        raise KeyboardInterrupt
+
+    manager.begin()
+    connection.root()['n'] = 1
+    if not has_come:
+        servers.lag()
+    with monkeypatch.context() as patch:
+        patch.setattr(reads, 'reach', interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            manager.commit()
+    assert connection.root()['n'] == 0  # in the snapshot of before
+    manager.abort()
+    if not has_come:
+        servers.follow(0.1)
+    manager.begin()  # which waits for it
+    assert connection.root()['n'] == 1
+    manager.abort()
+    connection.close()

@@ -65,6 +65,15 @@ def test_only_so_many_are_remembered():
     assert sorted(since(recent, p64(102))[1]) == [A, B, C]
 
 
+@pytest.mark.parametrize('limits', [{'size': 2}, {'size': 9, 'most': 2}])
+def test_one_that_is_told_late_does_not_make_it_remember_more(limits):
+    storage = Bare()
+    recent = Invalidations(storage, age=None, wall_clock=time.time, **limits)
+    for number, oids in ((104, [A]), (105, [B]), (103, [C]), (106, [C]), (107, [C])):
+        recent.add(p64(number), oids)
+    assert recent.since(p64(103), p64(107)) is None  # 104 and 105 are not known any more
+
+
 def test_before_the_servers_start_nobody_knows():
     storage = Bare()
     recent = queue(storage)

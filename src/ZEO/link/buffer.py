@@ -32,6 +32,8 @@ class CommitBuffer:
         self.txn_id = txn_id
         self.connection = connection
         self.exclusive = exclusive
+        self.tid: bytes | None = None  # once the database is told that it is committed
+        self.has_left = False  # whether its caller does not wait for tpc_finish any more
         # (oid, path of a file to be kept in the blob cache)
         self.blobs: list[tuple[bytes, str]] = []
         # oid -> new record; None: not known to this client

@@ -246,9 +246,7 @@ class Commits:
         buffer = self.find(transaction)
         try:
             return buffer.connection.begin(
-                'commit_after',
-                (buffer.txn_id, after),
-                partial(self._apply, buffer, lambda tid: None),
+                'commit_after', (buffer.txn_id, after), partial(self._apply, buffer, None)
             )
         except BaseException as error:
             _end_if_interrupted(buffer, error, 'commit_after')
@@ -256,8 +254,11 @@ class Commits:
         finally:
             self._forget(buffer)
 
-    def finish(self, transaction: Any, callback: Callable[[bytes], Any]) -> bytes:
-        """Commit; returns the tid."""
+    def finish(self, transaction: Any, callback: Callable[[bytes], Any] | None) -> bytes:
+        """Commit; returns the tid.
+
+        :param callback: see :meth:`ZEO.ClientStorage.ClientStorage.tpc_finish`.
+        """
         buffer = self.find(transaction)
         try:
             return buffer.connection.finish(buffer.txn_id, partial(self._apply, buffer, callback))
@@ -266,29 +267,53 @@ class Commits:
             buffer.connection.lose(str(error), error)
             raise
         except BaseException as error:
+            self.has_failed(buffer)
             _end_if_interrupted(buffer, error, 'tpc_finish')
             raise
         finally:
             self._forget(buffer)
 
-    def _apply(self, buffer: CommitBuffer, callback: Callable[[bytes], Any], tid: bytes) -> bytes:
+    def has_failed(self, buffer: CommitBuffer) -> None:
+        """The caller of tpc_finish gets an exception, though the answer may have been applied, or
+        may be later: then its own database connection, too, has to forget what it knows.
+        """
+        buffer.has_left = True
+        if buffer.tid is not None:
+            self._tell_all(buffer, buffer.tid)
+
+    def _tell_all(self, buffer: CommitBuffer, tid: bytes) -> None:
+        """Tell all connections of the database what a transaction has changed, as if it were one of
+        others.
+        """
+        self._state.database.invalidate(tid, [oid for oid, _ in buffer.changes()])
+
+    def _apply(
+        self, buffer: CommitBuffer, callback: Callable[[bytes], Any] | None, tid: bytes
+    ) -> bytes:
         """The server has committed a transaction; returns the tid."""
         try:
-            self._state.committed(tid, buffer.changes(), lambda tid: self._call_back(callback, tid))
+            self._state.committed(tid, buffer.changes(), partial(self._call_back, buffer, callback))
         except Exception as error:
             # the transaction is committed; the next connection finds out what changed
             log.exception('transaction %s is committed, but could not be applied here', tid.hex())
             buffer.connection.lose(f'a commit could not be applied: {error}', error)
         return tid
 
-    def _call_back(self, callback: Callable[[bytes], Any], tid: bytes) -> None:
+    def _call_back(
+        self, buffer: CommitBuffer, callback: Callable[[bytes], Any] | None, tid: bytes
+    ) -> None:
         """Call the callback of tpc_finish; the transaction is committed, whatever goes wrong there.
 
-        The callback is the database's: if it fails, other connections of this process may not know
-        what has changed, and have to forget everything.
+        The callback is the database's, and tells all of its connections but the committing one: if
+        it fails, they may not know what has changed, and have to forget everything.
         """
+        buffer.tid = tid  # first: who leaves from now on tells all by itself
         try:
-            callback(tid)
+            if callback is None or buffer.has_left:
+                # before the callback, with which the new tid may come to be seen
+                self._tell_all(buffer, tid)
+            if callback is not None:
+                callback(tid)
         except Exception:
             log.exception(
                 'transaction %s is committed, but its callback failed: all object caches are '

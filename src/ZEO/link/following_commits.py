@@ -62,9 +62,9 @@ class FollowingCommits(Commits):
         except ClientDisconnected:  # the conflict is what the application has to handle
             pass
 
-    def finish(self, transaction: Any, callback: Callable[[bytes], Any]) -> bytes:
+    def finish(self, transaction: Any, callback: Callable[[bytes], Any] | None) -> bytes:
         """Commit; returns the tid once this client can read what it has committed."""
-        self.find(transaction)  # or it was not begun, and there is nothing to be unsure of
+        buffer = self.find(transaction)  # or there is nothing to be unsure of
         try:
             tid = super().finish(transaction, callback)
         except BaseException:
@@ -72,6 +72,9 @@ class FollowingCommits(Commits):
             raise
         try:
             self._reads.pass_by(tid)
+        except BaseException:
+            self.has_failed(buffer)
+            raise
         finally:
             self._primary_state.reading.settle(tid)
         return tid

@@ -108,8 +108,10 @@ class ReadLink(Link):
         """
         try:
             self.reach(tid, self._patience)
-        except ClientDisconnected:
+        except BaseException as error:
             self._state.owe(tid)
+            if not isinstance(error, ClientDisconnected):
+                raise
 
     def reach(self, tid: bytes, seconds: float | None = None) -> None:
         """Return once the stream has come to a transaction. A server that does not come to it in

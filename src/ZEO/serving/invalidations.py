@@ -75,8 +75,7 @@ class Invalidations:
         recent, number = self._recent, self._oids + len(oids)
         recent.appendleft((tid, oids))
         if len(recent) > self._size:
-            self._known_after, gone = recent.pop()
-            number -= len(gone)
+            number -= len(self._forget_oldest())
         self._oids = number
         if number > self._most:
             self._drop_oldest()
@@ -84,8 +83,14 @@ class Invalidations:
     def _drop_oldest(self) -> None:
         """Forget transactions until the others have changed few enough objects."""
         while self._oids > self._most:
-            self._known_after, gone = self._recent.pop()
-            self._oids -= len(gone)
+            self._oids -= len(self._forget_oldest())
+
+    def _forget_oldest(self) -> list[bytes]:
+        """Forget the transaction that was noted first, and return what it has changed."""
+        tid, oids = self._recent.pop()
+        if self._known_after is None or tid > self._known_after:  # not one that was told late
+            self._known_after = tid
+        return oids
 
     @property
     def held(self) -> tuple[int, int]:

@@ -1,0 +1,186 @@
+"""A commit whose tpc_finish fails in its caller, though the server has committed it, or will: what
+the database connection that has made it reads from then on.
+"""
+
+import threading
+
+import pytest
+import transaction
+import ZODB
+from ZODB.MappingStorage import MappingStorage
+from ZODB.utils import z64
+
+from support.inside import link_of
+from support.scripted import oid
+
+pytestmark = pytest.mark.smoke
+
+
+class Holding(MappingStorage):
+    """Finishes a transaction when it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.go = threading.Event()
+        self.go.set()
+
+    def tpc_finish(self, *args):
+        assert self.go.wait(20)
+        return super().tpc_finish(*args)
+
+
+class Counter:
+    """One object of a database, which one connection changes."""
+
+    def __init__(self, storage):
+        self.database = ZODB.DB(storage)
+        self.manager = transaction.TransactionManager(explicit=True)
+        self.connection = self.database.open(self.manager)
+        with self.manager:
+            self.connection.root()['n'] = 0
+
+    def commit(self, n):
+        self.manager.begin()
+        self.connection.root()['n'] = n
+        self.manager.commit()
+
+    def read(self):
+        """Return it in a new transaction."""
+        self.manager.abort()
+        self.manager.begin()
+        return self.connection.root()['n']
+
+    def close(self):
+        self.manager.abort()
+        self.connection.close()
+        self.database.close()
+
+
+@pytest.fixture
+def storage():
+    return Holding()
+
+
+@pytest.fixture
+def counter():
+    """A function that opens a database."""
+    opened = []
+
+    def open_counter(storage):
+        opened.append(Counter(storage))
+        return opened[-1]
+
+    yield open_counter
+    for counter in opened:
+        counter.close()
+
+
+def fail_a_wait(client, monkeypatch):
+    """Have the next tpc_finish of `client` fail while it waits for its answer."""
+    connection = link_of(client).connection
+    stream, finish = connection._stream, connection.finish
+    wait, failures = stream.wait, []
+
+    def failing(*args):
+        failures.append((threading.get_ident(), OSError(5, 'no')))
+        return finish(*args)
+
+    def fail(seconds):
+        if failures and failures[0][0] == threading.get_ident():
+            raise failures.pop()[1]
+        return wait(seconds)
+
+    monkeypatch.setattr(connection, 'finish', failing)
+    monkeypatch.setattr(stream, 'is_at_hand', lambda: False)
+    monkeypatch.setattr(stream, 'wait', fail)
+
+
+@pytest.mark.parametrize('cache', ['memory', 'file'])
+def test_what_is_answered_later_is_read_by_the_connection_that_has_committed_it(
+    storage, serving, clients, counter, monkeypatch, tmp_path, cache
+):
+    options = {} if cache == 'memory' else {'cache': str(tmp_path / 'cache.zec')}
+    client = clients(serving(storage).addr, **options)
+    mine = counter(client)
+    storage.go.clear()
+    fail_a_wait(client, monkeypatch)
+    with pytest.raises(OSError, match='no'):
+        mine.commit(1)
+    assert mine.read() == 0  # it is not known yet
+    storage.go.set()
+    client.ping()
+    assert mine.read() == 1
+
+
+def test_so_it_is_behind_a_server_whose_storage_is_a_client(
+    storage, serving, clients, counter, monkeypatch
+):
+    """No client of that server knows better."""
+    upstream = clients(serving(storage).addr)
+    second = serving(upstream)
+    client = clients(second.addr)
+    mine, other = counter(client), ZODB.DB(clients(second.addr))
+    with other.transaction() as connection:
+        assert connection.root()['n'] == 0
+    storage.go.clear()
+    fail_a_wait(upstream, monkeypatch)
+    with pytest.raises(Exception, match='no'):
+        mine.commit(1)
+    assert mine.read() == 0
+    storage.go.set()
+    client.ping()
+    assert mine.read() == 1
+    with other.transaction() as connection:
+        assert connection.root()['n'] == 1
+    other.close()
+
+
+def test_what_is_interrupted_behind_the_answer_is_read_as_well(
+    storage, serving, clients, counter, monkeypatch
+):
+    """Even where the object was read again before the transaction was aborted."""
+    client = clients(serving(storage).addr)
+    mine = counter(client)
+    connection = link_of(client).connection
+    finish = connection.finish
+
+    def interrupted(*args):
+        finish(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(connection, 'finish', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mine.commit(1)
+    assert mine.connection.root()['n'] == 0  # in the snapshot of before
+    client.ping()
+    assert mine.read() == 1
+
+
+def test_so_it_is_where_a_blob_is_put_into_the_cache_then(
+    storage, serving, clients, counter, monkeypatch, tmp_path
+):
+    client = clients(serving(storage).addr, blob_dir=str(tmp_path / 'blobs'))
+    mine = counter(client)
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client._blobs, 'committed', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        mine.commit(1)
+    assert mine.connection.root()['n'] == 0
+    monkeypatch.undo()
+    assert mine.read() == 1
+
+
+def test_a_program_that_commits_without_a_database_has_the_database_told(
+    storage, serving, clients, database, metadata
+):
+    """As one that copies into a storage on which a database is open."""
+    client = clients(serving(storage).addr)
+    told = database()
+    client.registerDB(told)
+    client.tpc_begin(metadata)
+    client.store(oid(1), z64, b'data', '', metadata)
+    client.tpc_vote(metadata)
+    assert [(client.tpc_finish(metadata), [oid(1)], None)] == told.log
