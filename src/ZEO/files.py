@@ -2,7 +2,7 @@
 
 Enters: a path. Leaves: a descriptor of a regular file, which other users cannot read if it was
 created here; a path that is not a symbolic link. Fails: OSError, whose text says what is there
-instead of such a file.
+instead of such a file; NotRegular where anything else is.
 """
 
 from __future__ import annotations
@@ -37,9 +37,13 @@ _KINDS = (
 )
 
 
+class NotRegular(OSError):
+    """There is something else than a regular file."""
+
+
 def _refuse(path: str, mode: int) -> NoReturn:
     what = next((name for is_one, name in _KINDS if is_one(mode)), 'something else')
-    raise OSError(errno.EINVAL, f'not a regular file but {what}', path)
+    raise NotRegular(errno.EINVAL, f'not a regular file but {what}', path)
 
 
 def open_regular(path: str, flags: int) -> int:
@@ -93,6 +97,39 @@ def followed(path: str) -> str:
             )
         path = os.path.join(os.path.dirname(path), os.readlink(path))
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+
+def opened(path: str, flags: int = os.O_RDONLY) -> int:
+    """Return a descriptor of the regular file that `path` leads to; to be given to ``open`` as its
+    `opener` where others may write into the directory.
+
+    :raises OSError: as :func:`followed` and :func:`open_regular` do.
+    """
+    return open_regular(followed(path), flags)
+
+
+def check_way(top: str, path: str) -> None:
+    """Make sure that none of the directories between `top` and `path` is a link of another user,
+    who could have this process move or remove any of its own files.
+
+    :param top: a directory; where `path` is not in it, nothing is looked at.
+    :raises OSError: for such a link.
+    """
+    parts = os.path.relpath(path, top).split(os.sep) if top else [os.pardir]
+    if parts[0] != os.pardir:
+        for count in range(1, len(parts)):
+            followed(os.path.join(top, *parts[:count]))
+
+
+def check_below(top: str, path: str) -> None:
+    """Make sure that there is a regular file at `path`, in its own place below `top`.
+
+    :raises OSError: where something else is, or as :func:`check_way` does.
+    """
+    check_way(top, path)
+    mode = os.lstat(path).st_mode
+    if not stat.S_ISREG(mode):
+        _refuse(path, mode)
 
 
 def move_aside(path: str) -> str:

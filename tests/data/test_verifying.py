@@ -257,3 +257,16 @@ def test_nothing_is_unpickled(here, capsys):
     storage.close()
     verify(capsys, *FILE, '--history')
     assert not os.path.exists('ran')
+
+
+def test_what_is_in_the_place_of_a_blob_is_named_and_makes_no_command_wait(here, capsys):
+    paths = sorted((here / 'a.blobs').rglob('*.blob'))[:2]
+    for path in paths:
+        path.unlink()
+    os.mkfifo(paths[0])
+    os.mkdir(paths[1])
+    status, _, err = verify(capsys, *FILE)
+    assert status == 1 and 'not a regular file but a FIFO' in err
+    for command in ['backup', 'a.fs', 'bk'], ['copy', 'a.fs', 'b.fs', '--to-blobs', 'b.blobs']:
+        status, _, err = verify(capsys, *command, '--blobs', 'a.blobs')
+        assert status != 0 and 'not a regular file but a' in err

@@ -88,7 +88,21 @@ def test_a_blob_is_fetched_once(open_store, server):
     assert server.sent == [oid(1)]
     with store.open(oid(1), oid(1)) as file:
         assert file.read() == b'x' * 100
-    assert not os.access(paths.pop(), os.W_OK) or os.geteuid() == 0
+    assert os.stat(paths.pop()).st_mode & 0o777 == 0o400
+
+
+def test_a_cache_is_as_readable_as_its_directory(open_store, tmp_path):
+    """One that was there before has the rights that its operator gave it."""
+    blobs = tmp_path / 'blobs'
+    blobs.mkdir()
+    blobs.chmod(0o750)
+    path = open_store().load(oid(1), oid(1))
+    assert os.stat(path).st_mode & 0o777 & ~0o440 == 0
+    blobs.chmod(0o700)
+    os.unlink(path)
+    os.rmdir(os.path.dirname(path))
+    path = open_store().load(oid(1), oid(1))
+    assert os.stat(path).st_mode & 0o777 == 0o400
 
 
 def test_another_process_finds_it_there(open_store, server):
@@ -166,6 +180,21 @@ def test_a_shared_directory_has_what_the_server_has(open_store, server, tmp_path
     with pytest.raises(POSKeyError, match='No blob file'):
         store.load(oid(1), oid(1))
     assert server.sent == []
+
+
+@pytest.mark.parametrize('shared', [False, True])
+def test_a_fifo_in_the_place_of_a_blob_makes_no_caller_wait(open_store, server, tmp_path, shared):
+    (tmp_path / 'blobs').mkdir()
+    store = open_store(shared=shared)
+    path = store.fshelper.getBlobFilename(oid(1), oid(1))
+    os.makedirs(os.path.dirname(path))
+    os.mkfifo(path)
+    if shared:
+        with pytest.raises(POSKeyError):
+            store.open(oid(1), oid(1))
+    else:
+        with store.open(oid(1), oid(1)) as file:
+            assert file.read() == b'x' * 100
 
 
 def test_two_downloads_do_not_mix(open_store, server):

@@ -97,7 +97,8 @@ def test_a_blob_is_sent_in_chunks_that_older_peers_take(tmp_path, size):
 
 
 def test_removing_what_the_storage_has_taken_is_no_error(tmp_path):
+    storage = MappingStorage()
     (tmp_path / 'left').write_bytes(b'')
     paths = [str(tmp_path / 'left'), str(tmp_path / 'taken')]
-    blobs.remove_files(paths)
+    blobs.remove_files(storage, paths)
     assert paths == [] and not os.listdir(tmp_path)

@@ -13,6 +13,7 @@ from ZODB.blob import BLOB_SUFFIX, FilesystemHelper
 from ZEO.data.history import named
 from ZEO.data.outcome import Findings
 from ZEO.data.sources import FileSource, Record, Source
+from ZEO.files import opened
 
 MISSING = 'blobs without a file'
 STRAY = 'blob files without a record'
@@ -45,7 +46,7 @@ class BlobFiles:
 
     def _size(self, path: str, text: str) -> int:
         try:
-            with open(path, 'rb') as file:
+            with open(path, 'rb', opener=opened) as file:
                 return os.fstat(file.fileno()).st_size
         except OSError as error:
             self._findings.add(UNREADABLE, f'{text}: {path}: {error.strerror}')

@@ -20,6 +20,7 @@ from ZEO.data.blobfiles import MISSING
 from ZEO.data.history import named
 from ZEO.data.outcome import DataError
 from ZEO.data.sources import FileSource, Record, Source, StorageSource
+from ZEO.files import opened
 from ZEO.leftovers import prefix, remove_leftovers
 from ZEO.net.system import REAL
 from ZEO.serving.filestorage import file_storages, take_last_whole_transaction
@@ -160,7 +161,7 @@ class Destination(StorageSource):
     def _copied(self, path: str) -> str:
         """Return a file of this storage with a copy of a blob."""
         fd, copy = tempfile.mkstemp('.tmp', prefix(_KIND), self.storage.temporaryDirectory())
-        with os.fdopen(fd, 'wb') as target, open(path, 'rb') as file:
+        with os.fdopen(fd, 'wb') as target, open(path, 'rb', opener=opened) as file:
             shutil.copyfileobj(file, target, _AT_ONCE)
             target.flush()
             if not isinstance(self.storage, GroupedFileStorage):  # which does that itself, later

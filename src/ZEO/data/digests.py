@@ -10,6 +10,8 @@ import os
 from hashlib import sha256
 from typing import Any, BinaryIO
 
+from ZEO.files import opened
+
 #: Bytes read at once.
 _AT_ONCE = 1 << 20
 
@@ -34,8 +36,11 @@ def file_digest(path: str) -> tuple[int, str]:
 
 
 def copy_digest(path: str, target: BinaryIO) -> tuple[int, str]:
-    """Copy a file into an open one; return its size and its SHA-256."""
-    with open(path, 'rb', buffering=0, opener=_at_once) as file:
+    """Copy a file into an open one; return its size and its SHA-256.
+
+    :raises OSError: also for what is not a file, and for a link of another user.
+    """
+    with open(path, 'rb', buffering=0, opener=opened) as file:
         return _copied(file, target)
 
 

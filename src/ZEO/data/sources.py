@@ -117,7 +117,8 @@ class FileSource:
         if self._helper is None:
             return None
         path = self._helper.getBlobFilename(oid, tid)
-        return path if os.path.isfile(path) else None
+        # what is no file is an error of the one that opens it
+        return path if os.path.exists(path) else None
 
     def release(self, path: str) -> None:
         """It stays: it is the blob itself."""

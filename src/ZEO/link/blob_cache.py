@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -65,8 +66,10 @@ class BlobCache:
         """Move a file into the cache."""
         size = os.path.getsize(path)
         target = self.fshelper.getBlobFilename(oid, serial)
-        directories.make_way(os.path.dirname(target))
-        os.chmod(path, 0o444)  # a committed blob is not written to
+        directory = os.path.dirname(target)
+        directories.make_way(directory, _rights(self.fshelper.base_dir))
+        # a committed blob is not written to, and read by who may list its directory
+        os.chmod(path, _rights(directory) & 0o444)
         os.replace(path, target)
         self._clean_if_due(size)
 
@@ -126,10 +129,19 @@ class BlobCache:
                         yield path, os.stat(path)
 
 
+def _rights(directory: str) -> int:
+    return stat.S_IMODE(os.stat(directory).st_mode) & 0o777
+
+
 def touch(path: str) -> bool:
-    """Note that a file is used now; return whether it is there."""
+    """Note that a file is used now; return whether it is there: what is something else, such as a
+    FIFO that never opens, is replaced as if it were missing.
+    """
     try:
-        os.utime(path, (REAL.wall_clock(), os.stat(path).st_mtime))
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
+            return False
+        os.utime(path, (REAL.wall_clock(), found.st_mtime))
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:

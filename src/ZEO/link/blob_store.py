@@ -187,7 +187,7 @@ class SharedBlobs(BlobStore):
         :raises POSKeyError: when there is none.
         """
         path = self.fshelper.getBlobFilename(oid, serial)
-        if not os.path.exists(path):
+        if not os.path.isfile(path):  # a FIFO would never open
             raise POSKeyError(f'No blob file at {path}', oid, serial)
         return path
 

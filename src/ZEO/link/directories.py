@@ -43,7 +43,8 @@ LAYOUTS[_LAYOUT] = _CacheLayout()
 
 
 def cache(directory: str) -> FilesystemHelper:
-    """Return the helper of a blob cache, whose directory is made if it is missing.
+    """Return the helper of a blob cache, whose directory is made if it is missing, for this user
+    only.
 
     :raises ConfigurationError: when files can't be made there, or it is a server's blob directory.
     """
@@ -61,6 +62,7 @@ def cache(directory: str) -> FilesystemHelper:
         )
     helper = FilesystemHelper(directory, _LAYOUT)
     try:
+        os.makedirs(directory, 0o700, exist_ok=True)
         helper.create()
     except OSError as error:
         raise ConfigurationError(
@@ -118,10 +120,13 @@ def _check_readable(directory: str) -> None:
         )
 
 
-def make_way(directory: str) -> None:
-    """Make a directory if it is missing; what is in its way is moved aside."""
+def make_way(directory: str, mode: int) -> None:
+    """Make a directory if it is missing; what is in its way is moved aside.
+
+    :param mode: of the directory, less the umask.
+    """
     try:
-        os.makedirs(directory, exist_ok=True)
+        os.makedirs(directory, mode, exist_ok=True)
         return
     except (FileExistsError, NotADirectoryError):
         pass
@@ -130,7 +135,7 @@ def make_way(directory: str) -> None:
         number += 1
     os.rename(directory, aside)
     log.warning('%s is not a directory: it is now %s', directory, aside)
-    os.makedirs(directory, exist_ok=True)
+    os.makedirs(directory, mode, exist_ok=True)
 
 
 def _layout(directory: str) -> str:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from ZEO import files
 from ZEO.net.system import System
 from ZEO.serving.crash_safety import NO_DESCRIPTOR, sync_directory, sync_everything
 
@@ -44,8 +45,10 @@ def sync_files(paths: Iterable[str], system: System | None) -> None:
 
 def _sync_file(path: str) -> None:
     try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))
-    except FileNotFoundError:  # a pack has removed it
+        fd = files.open_regular(path, os.O_RDONLY)
+    except (FileNotFoundError, files.NotRegular):
+        # a pack has removed it; or a client that shares the directory has put something else there,
+        # which is not an error of the disk
         return
     except OSError as error:
         if error.errno not in NO_DESCRIPTOR:

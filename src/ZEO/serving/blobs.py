@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import zope.interface
 from ZODB.interfaces import IBlobStorage
 from ZODB.POSException import Unsupported
 
+from ZEO import files
 from ZEO.Exceptions import ProtocolError
-from ZEO.files import remove_if_there
 from ZEO.wire.extensions import CHUNK_SIZE
 from ZEO.wire.frames import frame
 from ZEO.wire.message import Codec
@@ -60,25 +61,41 @@ def shared_path(storage: Any, oid: bytes, name: str) -> str:
         of something else than a regular file there.
     """
     path = os.path.join(storage.fshelper.getPathForOID(oid), name)
-    if (
-        os.path.basename(name) != name
-        or name in ('', '.', '..')
-        or name.endswith('.blob')
-        or os.path.islink(path)
-        or not os.path.isfile(path)
-    ):
-        raise ProtocolError(
-            f'client named {name!r}, which is not a temporary file of the shared blob directory'
-        )
-    return path
+    good = os.path.basename(name) == name and name not in ('', '.', '..')
+    try:
+        if good and not name.endswith('.blob'):
+            check_file(storage, path)
+            return path
+    except (OSError, ValueError):  # a name that cannot be one
+        pass
+    raise ProtocolError(
+        f'client named {name!r}, which is not a temporary file of the shared blob directory'
+    )
 
 
-def remove_files(paths: list[str]) -> None:
-    """Remove what is still there of some temporary files: the storage takes those that it can
-    use.
+def check_file(storage: Any, path: str) -> None:
+    """Make sure that a file which a storage is to take is one: in a directory that clients share,
+    another user may have put something else there since it was named.
+
+    :raises OSError: when it is not.
+    """
+    files.check_below(_top(storage), path)
+
+
+def _top(storage: Any) -> str:
+    """Return the directory of a storage's blobs; '' where it is not known."""
+    top = getattr(getattr(storage, 'fshelper', None), 'base_dir', '')
+    return top if isinstance(top, str) else ''
+
+
+def remove_files(storage: Any, paths: list[str]) -> None:
+    """Remove what is still there of some temporary files of a storage, which takes those that it
+    can use. Where another user has put a link into the way to one, it stays: it leads elsewhere.
     """
     for path in paths:
-        remove_if_there(path)
+        with suppress(OSError):
+            files.check_way(_top(storage), path)
+            os.unlink(path)
     paths.clear()
 
 
@@ -106,8 +123,10 @@ def download(
     """Yield the messages that send a committed blob's file, and last the answer to the call.
 
     :param announced: begin with the file's length, for a client that has asked for it.
+    :raises OSError: when it cannot be read, or is something else than a file: the directory may be
+        one that clients share.
     """
-    with open(path, 'rb') as file:
+    with open(path, 'rb', opener=files.opened) as file:
         length = (os.fstat(file.fileno()).st_size,) if announced else ()
         yield frame(codec.send('receiveBlobStart', (oid, serial, *length)))
         while chunk := file.read(CHUNK_SIZE):

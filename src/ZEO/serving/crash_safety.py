@@ -207,7 +207,8 @@ def sync_directory(path: str) -> None:
     :raises OSError: when the disk fails.
     """
     try:
-        fd = os.open(os.path.dirname(path), os.O_RDONLY)
+        # a FIFO may have been put there, where clients share the directory of blobs
+        fd = os.open(os.path.dirname(path), os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0))
     except OSError as error:
         if error.errno in NO_DESCRIPTOR:
             sync_everything()

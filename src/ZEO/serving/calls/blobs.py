@@ -110,7 +110,7 @@ class StoringBlobs(Family):
         try:
             commit = self._transactions.open.find(txn_id)
         except StorageTransactionError:
-            blobs.remove_files([path])
+            blobs.remove_files(storage, [path])
             raise
         commit.phase.keep_file(commit, path, 0)
         commit.phase.add_blob(commit, operation(path))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ZODB.POSException import ConflictError, UndoError
 
+from ZEO.serving import blobs
 from ZEO.serving.oids import LAST
 from ZEO.serving.tids import check_serial
 
@@ -92,6 +93,7 @@ class StoreBlob(_Change):
 
     def apply(self, storage: Any, commit: Commit) -> None:
         self._announce(commit)
+        blobs.check_file(storage, self.path)
         try:
             storage.storeBlob(self.oid, self.serial, self.data, self.path, '', commit.transaction)
         except ConflictError as error:
@@ -126,6 +128,7 @@ class RestoreBlob(_Change):
     def apply(self, storage: Any, commit: Commit) -> None:
         check_serial(self.serial, commit.tid)
         self._announce(commit)
+        blobs.check_file(storage, self.path)
         storage.restoreBlob(
             self.oid, self.serial, self.data, self.path, self.previous, commit.transaction
         )

@@ -180,7 +180,7 @@ class Commit(Times):
     def remove_files(self) -> None:
         """Remove the temporary files that the storage did not take."""
         if self._files:
-            blobs.remove_files(self._files)
+            blobs.remove_files(self.hosted.storage, self._files)
             size, self._files_size = self._files_size, 0
             self.peer.account.upload(-size)
 
