@@ -163,11 +163,10 @@ class ClientStorage(ConflictResolvingStorage):
         if realm or credentials:
             log.warning('realm and credentials are ignored: username and password are enough')
         wanted = ClientOptions.from_arguments(given)
-        self._assemble(wanted, system)
-        self._start(wanted.wait)
+        self._name_it(wanted, system)
+        self._begin(wanted)
 
-    def _assemble(self, wanted: ClientOptions, system: System) -> None:
-        """Make the parts of a client and connect them to each other."""
+    def _name_it(self, wanted: ClientOptions, system: System) -> None:
         self.__name__ = wanted.title
         self._name = wanted.name
         self._storage = wanted.registration.storage
@@ -175,16 +174,28 @@ class ClientStorage(ConflictResolvingStorage):
         self._is_read_only = wanted.registration.read_only
         self._server_sync = wanted.server_sync
         self._system = system
-        self._cache = open_cache(wanted.cache)
-        try:
-            self._assemble_link(wanted)
-        except BaseException:
-            self._cache.close()
-            raise
-        system.after_fork_in_child(self._after_fork)
+        self._closed = True  # there is nothing to close yet
 
-    def _assemble_link(self, wanted: ClientOptions) -> None:
-        """Make what uses the cache."""
+    def _begin(self, wanted: ClientOptions) -> None:
+        """Make the parts of a client and begin to connect; leave nothing open when that fails, or
+        is interrupted.
+        """
+        cache = None
+        try:
+            cache = self._cache = open_cache(wanted.cache)
+            self._assemble(wanted)
+            self._closed = False
+            self._system.after_fork_in_child(self._after_fork)
+            self._start(wanted.wait)
+        except BaseException:
+            if not self._closed:
+                self.close()
+            elif cache is not None:
+                cache.close()
+            raise
+
+    def _assemble(self, wanted: ClientOptions) -> None:
+        """Make what uses the cache, and connect the parts to each other."""
         system = self._system
         self._oids = Oids(lambda: self._primary.call('new_oids'))
         events = Events(
@@ -203,7 +214,6 @@ class ClientStorage(ConflictResolvingStorage):
         self._prefetched = Prefetched()
         self._watchers: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._is_read_only_fallback = False  # connected to a read-only server for now
-        self._closed = False
 
     def _open_blobs(self, wanted: BlobOptions | None) -> BlobStore | None:
         if wanted is None:
@@ -214,14 +224,10 @@ class ClientStorage(ConflictResolvingStorage):
         return blobs
 
     def _start(self, wait: bool) -> None:
-        try:
-            if wait:
-                self._server.wait()
-            else:
-                self._server.connector.try_to_start()
-        except BaseException:
-            self.close()
-            raise
+        if wait:
+            self._server.wait()
+        else:
+            self._server.connector.try_to_start()
 
     def __repr__(self) -> str:
         where = ', '.join(map(show, self._server.addresses))

@@ -1,5 +1,6 @@
 """The client cache in a file: what it keeps, whom it refuses, and what several threads see."""
 
+import gc
 import os
 import random
 import threading
@@ -10,6 +11,7 @@ from ZODB.utils import p64
 from support.cache_files import SIZE, fill, leave
 from support.cache_stream import Stream, data_of, wrong_records
 from ZEO.cache import ClientCache
+from ZEO.cache.cache_file import take_lock
 from ZEO.Exceptions import ClientStorageError
 
 
@@ -80,6 +82,35 @@ def test_second_cache_on_the_same_file_is_refused(path):
         ClientCache(path, SIZE)
     cache.close()
     ClientCache(path, SIZE).close()
+
+
+def test_a_cache_that_is_dropped_lets_go_of_its_files(path):
+    """As one is by an exception that strikes before anything has it."""
+    open_before = len(os.listdir('/proc/self/fd'))
+    cache = ClientCache(path, SIZE)
+    fill(cache, 10)
+    del cache
+    gc.collect()
+    assert len(os.listdir('/proc/self/fd')) == open_before
+    cache = ClientCache(path, SIZE)
+    assert len(cache) == 10
+    cache.close()
+
+
+def test_a_forked_child_that_drops_the_lock_leaves_it_to_its_parent(path):
+    lock = take_lock(path)
+    child = os.fork()
+    if child == 0:
+        try:
+            del lock
+            gc.collect()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    with pytest.raises(ClientStorageError, match='in use'):
+        take_lock(path)
+    lock.close()
+    take_lock(path).close()
 
 
 def test_directory_that_is_not_there(tmp_path):

@@ -18,44 +18,9 @@ from ZODB.utils import maxtid, p64, u64
 
 from support.inside import cache_of, link_of
 from support.interrupted import OIDS, PATIENCE, check, patiently
-from support.striking import Striker, ThreadStriker
+from support.striking import ThreadStriker, everywhere, strike
 
-#: Every so many lines are struck in each run of the tests, all of them in the slow ones.
-SOME, EVERY = 29, 1
-
-everywhere = pytest.mark.parametrize(
-    'step', [SOME, pytest.param(EVERY, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
-)
 on_both = pytest.mark.parametrize('disk', [False, True], ids=['memory', 'disk'])
-
-
-def strike(step, act, verify, striker=Striker, most=100_000):
-    """Strike at one point after the other, until there is none left; returns how many were
-    struck.
-    """
-    struck = []
-    for point in itertools.count(1 + len(act.__name__) % step, step):
-        striking = striker(point)
-        striking.run(lambda: quietly(act))
-        if striking.where is None:
-            break
-        struck.append(striking.where)
-        try:
-            verify()
-        except BaseException as error:
-            raise AssertionError(f'struck at {point}: {striking.where}') from error
-        assert len(struck) < most
-    assert struck
-    print(f'{act.__name__}: {len(struck)} points of {len(set(struck))} lines')
-    return len(struck)
-
-
-def quietly(function):
-    """What follows from a strike is an error of the application's to handle."""
-    try:
-        function()
-    except Exception:
-        pass
 
 
 class Bystander:

@@ -9,12 +9,15 @@ anywhere. Where a real one comes by chance, these come everywhere, one after the
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+import pytest
 
 import ZEO
 
@@ -25,6 +28,13 @@ _STRUCK = (str(_HOME / 'link') + '/', str(_HOME / 'cache') + '/')
 _ALSO = {
     str(_HOME / 'net' / name) for name in ('stream.py', 'tls_socket.py', 'locks.py', 'busy_poll.py')
 } | {str(_HOME / name) for name in ('locks.py', 'ClientStorage.py')}
+
+#: Every so many points are struck in each run of the tests, all of them in the slow ones.
+SOME, EVERY = 29, 1
+
+everywhere = pytest.mark.parametrize(
+    'step', [SOME, pytest.param(EVERY, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+)
 
 
 class Struck(BaseException):
@@ -107,3 +117,41 @@ class ThreadStriker(Striker):
         if not threading.current_thread().name.startswith(self._name):
             return None
         return super().trace(frame, event, argument)
+
+
+def strike(
+    step: int,
+    act: Callable[[], Any],
+    verify: Callable[[], Any],
+    striker: Callable[[int], Striker] = Striker,
+    most: int = 100_000,
+) -> int:
+    """Strike at one point after the other, until there is none left; returns how many were
+    struck.
+
+    :param step: from one point to the next.
+    :param verify: is called after each strike.
+    """
+    struck = []
+    for point in itertools.count(1 + len(act.__name__) % step, step):
+        striking = striker(point)
+        striking.run(lambda: quietly(act))
+        if striking.where is None:
+            break
+        struck.append(striking.where)
+        try:
+            verify()
+        except BaseException as error:
+            raise AssertionError(f'struck at {point}: {striking.where}') from error
+        assert len(struck) < most
+    assert struck
+    print(f'{act.__name__}: {len(struck)} points of {len(set(struck))} lines')
+    return len(struck)
+
+
+def quietly(function: Callable[[], Any]) -> None:
+    """What follows from a strike is an error of the application's to handle."""
+    try:
+        function()
+    except Exception:
+        pass

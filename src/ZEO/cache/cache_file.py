@@ -81,9 +81,11 @@ class FileLock:
     :raises OSError: when the file cannot be made or is not a lock file.
     """
 
+    _fd = -1
+
     def __init__(self, path: str) -> None:
-        self._fd = fd = files.open_regular(path, os.O_RDWR | os.O_CREAT)
         try:
+            self._fd = fd = files.open_regular(path, os.O_RDWR | os.O_CREAT)
             _lock(fd)
             if not files.holds_pid(fd):
                 raise OSError(errno.EEXIST, f'{path} is not a lock file, move it away')
@@ -104,6 +106,11 @@ class FileLock:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    def __del__(self) -> None:
+        # An exception has struck on the way to the owner, who else closes it. It is not unlocked:
+        # the child of a fork may drop it while its parent has it.
+        self.abandon()
 
 
 class LockHeld(Exception):
@@ -192,6 +199,7 @@ class CacheFile:
     """
 
     start = format.RING_START // format.UNIT  # units; where the ring begins
+    fd = -1
 
     def __init__(self, fd: int = -1, path: str | None = None) -> None:
         self.fd = fd
@@ -307,3 +315,6 @@ class CacheFile:
         fd, self.fd = self.fd, -1  # a late reader gets EBADF, not another file
         if fd >= 0:
             os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()  # an exception has struck on the way to the owner

@@ -52,7 +52,11 @@ class ClientCache(CacheReader):
         self._storing = False  # False: closed, or the file could not be written
         self._has_warned = False  # whether the log says already that storing fails
         self._last_tid: bytes | None = None
-        self._open()
+        try:
+            self._open()
+        except BaseException:  # such as ClientStorageError, or KeyboardInterrupt
+            self._unlock()
+            raise
 
     def _open(self) -> None:
         try:
@@ -66,9 +70,6 @@ class ClientCache(CacheReader):
         except OSError as error:
             self._warn('There is no client cache', error)
             self._use(OpenCache.of_empty(CacheFile()))
-        except BaseException:  # such as ClientStorageError
-            self._unlock()
-            raise
         self._trace = trace.wanted(self.path)
 
     def _use(self, cache: OpenCache) -> None:

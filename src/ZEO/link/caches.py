@@ -61,10 +61,16 @@ def cache_path(client: str, var: str | None, storage: str) -> str:
 
 def _in_a_file(path: str, wanted: CacheOptions) -> Cache:
     _check_directory(path)
-    opened = ClientCache(path, wanted.size, identity=wanted.identity)
-    if opened.is_usable:
-        return opened
-    opened.close()
+    opened = None
+    try:
+        opened = ClientCache(path, wanted.size, identity=wanted.identity)
+        if opened.is_usable:
+            return opened
+        opened.close()
+    except BaseException:  # such as KeyboardInterrupt: nobody else can close it yet
+        if opened is not None:
+            opened.close()
+        raise
     log.warning('%s cannot be used: the client cache is in memory until the next start', path)
     return MemoryCache(min(wanted.size, CACHE_SIZE))
 
