@@ -13,6 +13,8 @@ them at :func:`calm`. Fails: never.
   BACK seconds later
 - ``clock A SECONDS``: the wall clock jumps
 - ``fail A DOOR ERROR AFTER TIMES``: calls to the outside fail
+- ``strike A CALL ERROR AFTER``: an exception strikes an application's thread within a call of its
+  storage, see :mod:`support.simulation.strikes`
 - ``latency SECONDS SECONDS``: the network is slow for a while
 - ``power A CHANGES SECONDS kill|crash``: the same as a crash, within a call that changes A's disk
 - ``database lost|away SECONDS``: all connections to the database are lost; or there are none for a
@@ -24,15 +26,10 @@ them at :func:`calm`. Fails: never.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-_ERRORS: dict[str, Callable[[], BaseException]] = {
-    'OSError': lambda: OSError(errno.EIO, 'Input/output error'),
-    'MemoryError': MemoryError,
-    'RuntimeError': lambda: RuntimeError("can't start new thread"),
-}
+from support.simulation.strikes import ERRORS, Strike
 
 
 class Calamities:
@@ -109,7 +106,10 @@ class Calamities:
         self._cast.processes[name].jump_clock(seconds)
 
     def _fail(self, name: str, door: str, error: str, after: int, times: int) -> None:
-        self._world.faults.fail(name, door, _ERRORS[error], after, times)
+        self._world.faults.fail(name, door, ERRORS[error], after, times)
+
+    def _strike(self, name: str, call: str, error: str, after: int) -> None:
+        self._world.faults.strike(Strike(name, call, error, after))
 
     def _latency(self, most: float, seconds: float) -> None:
         network = self._world.network

@@ -25,6 +25,7 @@ from support.simulation.history import CacheContents, History, Recorder, databas
 from support.simulation.plan import ClientPlan, Plan
 from support.simulation.scheduler import SimulationFailed
 from support.simulation.stores import store_of
+from support.simulation.strikes import StruckStorage
 from support.simulation.system import EPOCH
 from support.simulation.workloads import Worker
 from support.simulation.world import World
@@ -42,7 +43,7 @@ TRIES = 5
 LAST_WAIT = 300.0
 
 #: Faults that make answers late.
-SLOW = ('cut', 'pause', 'latency', 'crash', 'fail')
+SLOW = ('cut', 'pause', 'latency', 'crash', 'fail', 'strike')
 
 #: Virtual seconds for the clients' steps, and for what follows; more than any of their waits.
 WORK, END = 3000.0, 3000.0
@@ -91,8 +92,10 @@ class Cast:
             found.append('fallback')
         if plan.server.get('transaction_timeout'):
             found.append('timeout')
-        if any(fault[1] in ('fail', 'disk') for fault in plan.faults):
+        if any(fault[1] in ('fail', 'disk', 'strike') for fault in plan.faults):
             found.append('faults')
+        if plan.has_kind('doors'):
+            found.append('strikes')
         if any(fault[1] == 'disk' for fault in plan.faults):
             found.append('disk')
         return found
@@ -298,12 +301,13 @@ class Cast:
             threads = []
         if client.db is not None:
             self._clients[plan.name] = client
-        workers = [
-            process.start(Worker(client, steps).run, f'worker {number}')
-            for number, steps in enumerate(threads)
+        client.workers = [Worker(client, steps) for steps in threads]
+        running = [
+            process.start(worker.run, f'worker {number}')
+            for number, worker in enumerate(client.workers)
         ]
-        for worker in workers:
-            worker.join()
+        for thread in running:
+            thread.join()
         self._starting.discard(plan.name)
         self._working -= 1
 
@@ -335,7 +339,7 @@ class Cast:
         return self.world.scheduler.now
 
     def _open_storage(self, process: Any, plan: ClientPlan) -> WatchedStorage:
-        return WatchedStorage(
+        return StruckStorage(
             [PORTS[name] for name in plan.through],
             cache=f'/data/{plan.name}.zec' if plan.file else None,
             disconnect_poll=0.05,
@@ -372,6 +376,8 @@ class Cast:
                 self.problems.append(Anomaly('never catches up', f'{name}: {client.storage}'))
                 break
             process.system.sleep(0.1)
+        for worker in client.workers:  # what their objects say
+            worker.look(objects.KEYS)
         Worker(client, [['read', *objects.KEYS]]).run()
         self._note_cache(process, client.recorder.client, client.storage)
 

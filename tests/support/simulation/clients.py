@@ -39,6 +39,18 @@ class GivenUp(Exception):
     """Another resource of the transaction votes against it."""
 
 
+class Interrupted(BaseException):
+    """As KeyboardInterrupt: applications do not catch it by accident."""
+
+
+class TimeIsUp(Exception):
+    """As the exceptions by which programs end what takes too long."""
+
+
+#: What a program's attempt may end with.
+FAILURES = (Exception, Interrupted)
+
+
 class WatchedStorage(ClientStorage):
     """A client storage that says when the server may commit, and when a round trip has ended."""
 
@@ -103,6 +115,7 @@ class Client:
         self.watched: dict[str, Attempt] = {}
         self.packed = ''  # the newest tid up to which it has had the storage packed
         self.db: Any = None
+        self.workers: list[Any] = []  # its threads, those that have ended as well
 
     def open(self, make: Callable[[], WatchedStorage], cache_size: int) -> bool:
         """Open the storage and a database on it; return whether that has succeeded.
@@ -158,6 +171,7 @@ def expected_errors(*names: str) -> tuple[type[BaseException], ...]:
 
 
 _REASONS: dict[str, tuple[type[BaseException], ...]] = {
+    'strikes': (Interrupted, TimeIsUp),
     'undo': (UndoError,),
     'pack': (POSKeyError, UndoError),
     'fallback': (ReadOnlyError,),

@@ -16,7 +16,7 @@ from typing import Any
 Steps = list[list[Any]]
 
 #: What plans may have that a campaign can be restricted to.
-KINDS = ('database', 'grouped', 'chains')
+KINDS = ('database', 'grouped', 'chains', 'doors')
 
 
 @dataclass
@@ -97,6 +97,8 @@ class Plan:
         """Return whether it has something of :data:`KINDS`."""
         if kind == 'chains':
             return self.has('chain')
+        if kind == 'doors':
+            return any(fault[1] == 'strike' for fault in self.faults)
         return (self.sync if kind == 'grouped' else self.database) is not None
 
     def has(self, *steps: str) -> bool:

@@ -52,6 +52,7 @@ class Thread:
         self.epoch = 0  # how often it has waited: a wake-up for another wait is void
         self.waits_for = ''  # for people; empty while it can run
         self.woken_by: Any = None
+        self.call = ''  # of a client storage, in which it is
         self.struck: BaseException | None = None  # raised where it calls the outside next
         self._scheduler = scheduler
         self._target: Callable[..., Any] | None = target

@@ -18,7 +18,7 @@ from ZODB.utils import p64, u64
 
 from support.simulation import objects
 from support.simulation.chains import Chain
-from support.simulation.clients import LONGEST, Client, GivenUp, Resource
+from support.simulation.clients import FAILURES, LONGEST, Client, GivenUp, Resource
 from support.simulation.history import COMMITTED, READ, REFUSED, Attempt
 from ZEO.Exceptions import ClientDisconnected
 
@@ -33,11 +33,19 @@ class Worker:
         self._connection: Any = None
         self._attempt: Attempt
         self._mine: list[Attempt] = []  # those of its attempts that may be undone
+        self._beside: Worker | None = None  # with another connection of this thread
 
     def run(self) -> None:
         """Do all steps."""
         for name, *arguments in self._steps:
             getattr(self, f'do_{name}')(*arguments)
+
+    def look(self, keys: Any) -> None:
+        """Read objects in the connections that there are."""
+        if self._connection is not None:
+            self.do_read(*keys)
+        if self._beside is not None:
+            self._beside.look(keys)
 
     # Steps that are not transactions.
 
@@ -67,7 +75,7 @@ class Worker:
         attempt = self._client.recorder.begin(kind, LONGEST)
         try:
             call()
-        except Exception as error:
+        except FAILURES as error:
             self._client.failed(attempt, error)
         else:
             self._client.recorder.ended(attempt, READ)
@@ -76,6 +84,12 @@ class Worker:
 
     def do_read(self, *keys: str) -> None:
         self._transaction('transaction', lambda: self._read(keys))
+
+    def do_beside(self, *keys: str) -> None:
+        """Read in another connection, which changes nothing."""
+        if self._beside is None:
+            self._beside = Worker(self._client, [])
+        self._beside.do_read(*keys)
 
     def do_prefetch(self, *keys: str) -> None:
         def read() -> None:
@@ -103,6 +117,31 @@ class Worker:
             self._join(vote)
 
         self._transaction('transaction', append)
+
+    def do_savepoint(self, one: str, other: str, back: bool) -> None:
+        """Append to a list, and after a savepoint to another one.
+
+        :param back: whether that is taken back.
+        """
+
+        def append() -> None:
+            self._read([one])
+            self._append(one)
+            savepoint = self._manager.get().savepoint()
+            self._read([other])
+            if back:
+                self._object(other).value = ['taken back']
+                savepoint.rollback()
+                self._read([other])
+            else:
+                self._append(other)
+
+        self._transaction('transaction', append)
+
+    def _append(self, key: str) -> None:
+        node, element = self._object(key), f'{self._attempt.id}:{key}'
+        node.value = [*node.value, element]
+        self._note('append', key, element)
 
     def do_move(self, one: str, other: str, amount: int, vote: Any = None) -> None:
         """Move something from one account to another."""
@@ -219,7 +258,7 @@ class Worker:
                 self._client.failed(attempt, error)
             else:
                 recorder.ended(attempt, REFUSED, error=error)
-        except Exception as error:
+        except FAILURES as error:
             self._client.failed(attempt, error)
         else:
             recorder.ended(attempt, READ)
@@ -259,16 +298,20 @@ class Worker:
             else:
                 manager.abort()
                 recorder.ended(attempt, READ)
-        except Exception as error:
+        except FAILURES as error:
             client.failed(attempt, error)
             self._abort()
 
     def _abort(self) -> None:
         try:
             self._manager.abort()
-        except Exception as error:  # of a client that has lost its connection
-            if not isinstance(error, (ClientDisconnected, transaction.interfaces.NoTransaction)):
+        except FAILURES as error:  # of a client that has lost its connection, or is struck
+            if isinstance(error, transaction.interfaces.NoTransaction):
+                return
+            if not isinstance(error, self._client.expected):
                 raise
+            if not isinstance(error, ClientDisconnected):
+                self._abort()
 
     def _join(self, vote: Any) -> None:
         """Have another resource vote behind the storage.
