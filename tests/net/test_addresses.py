@@ -1,5 +1,6 @@
 """Addresses as users write them, and the sockets that listen there."""
 
+import errno
 import os
 import pathlib
 import shutil
@@ -8,7 +9,7 @@ import tempfile
 
 import pytest
 
-from ZEO.Exceptions import ConfigurationError
+from ZEO.Exceptions import ConfigurationError, Unavailable
 from ZEO.net import addresses
 from ZEO.net.addresses import parse, parse_all, same, show
 
@@ -233,3 +234,55 @@ def test_connecting_where_nobody_listens(folder):
     for nowhere in (address, str(folder / 's')):
         with pytest.raises(OSError):
             addresses.connect(nowhere, 5)
+
+
+V4, V6 = (socket.AF_INET, ('127.0.0.1', 0)), (socket.AF_INET6, ('::1', 0, 0, 0))
+
+
+@pytest.fixture
+def families(monkeypatch):
+    """A function that has names mean addresses, and sockets of one family fail."""
+
+    def families(*found, failing, number):
+        make = socket.socket
+
+        def fail(family=-1, *args, **named):
+            if family == failing:
+                raise OSError(number, os.strerror(number))
+            return make(family, *args, **named)
+
+        def look_up(host, port, **named):
+            return [
+                (family, socket.SOCK_STREAM, 6, '', (where[0], port, *where[2:]))
+                for family, where in found
+            ]
+
+        monkeypatch.setattr(addresses.socket, 'socket', fail)
+        monkeypatch.setattr(addresses.socket, 'getaddrinfo', look_up)
+
+    return families
+
+
+@pytest.mark.parametrize('number', [errno.EMFILE, errno.ENOMEM, errno.ENOBUFS])
+def test_no_address_is_left_out_for_want_of_memory_or_descriptors(families, number):
+    """Clients that reach the server by the other one would find none."""
+    families(V4, V6, failing=socket.AF_INET6, number=number)
+    with pytest.raises(Unavailable, match=os.strerror(number)):
+        addresses.listen(('localhost', 0))
+
+
+def test_a_family_that_the_kernel_lacks_is_left_out(families):
+    families(V6, V4, failing=socket.AF_INET6, number=errno.EAFNOSUPPORT)
+    listeners = addresses.listen(('localhost', 0))
+    closing(listeners)
+    assert [listener.family for listener in listeners] == [socket.AF_INET]
+
+
+def test_connecting_goes_on_behind_a_family_that_the_kernel_lacks(families):
+    listeners = addresses.listen(('127.0.0.1', 0))
+    families(V6, V4, failing=socket.AF_INET6, number=errno.EAFNOSUPPORT)
+    try:
+        with addresses.connect(('localhost', listeners[0].getsockname()[1]), 10) as stream:
+            assert stream.family == socket.AF_INET
+    finally:
+        closing(listeners)

@@ -51,6 +51,9 @@ _LASTING = (
     errno.ENOTDIR,
 )
 
+#: What a kernel without IPv6 says to a socket of it.
+_NO_FAMILY = (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
+
 #: Seconds, seconds and a number: the kernel notices a server that has disappeared after about idle
 #: + interval * count seconds.
 _KEEPALIVE = (('TCP_KEEPIDLE', 60), ('TCP_KEEPINTVL', 15), ('TCP_KEEPCNT', 5))
@@ -245,8 +248,10 @@ def _bound_tcp(host: str, port: int) -> list[socket.socket]:
                 where = (where[0], listeners[0].getsockname()[1], *where[2:])
             try:
                 listener = socket.socket(family, kind, protocol)
-            except OSError:  # a kernel without IPv6
-                continue
+            except OSError as error:
+                if error.errno in _NO_FAMILY:
+                    continue
+                raise  # short of memory or descriptors: it would listen for a part of its clients
             listeners.append(listener)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
@@ -317,14 +322,16 @@ def connect(address: Address, timeout: float) -> socket.socket:
     """
     last: OSError = OSError(errno.EADDRNOTAVAIL, 'no address')
     for family, where in candidates(address):
-        stream = socket.socket(family, socket.SOCK_STREAM)
+        stream = None  # which a kernel without IPv6 refuses
         try:
+            stream = socket.socket(family, socket.SOCK_STREAM)
             stream.settimeout(timeout)
             stream.connect(where)
             tune(stream)
             return stream
         except OSError as error:
-            stream.close()
+            if stream is not None:
+                stream.close()
             last = error
     raise last
 
