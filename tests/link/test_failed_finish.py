@@ -3,6 +3,7 @@ the database connection that has made it reads from then on.
 """
 
 import threading
+from functools import partial
 
 import pytest
 import transaction
@@ -184,3 +185,32 @@ def test_a_program_that_commits_without_a_database_has_the_database_told(
     client.store(oid(1), z64, b'data', '', metadata)
     client.tpc_vote(metadata)
     assert [(client.tpc_finish(metadata), [oid(1)], None)] == told.log
+
+
+@pytest.mark.parametrize('cache', ['memory', 'file'])
+def test_a_commit_that_cannot_be_applied_at_first_is_read_by_who_has_made_it(
+    storage, serving, clients, counter, monkeypatch, tmp_path, cache
+):
+    """Not only when the next connection has said what has changed."""
+    options = {} if cache == 'memory' else {'cache': str(tmp_path / 'cache.zec')}
+    client = clients(serving(storage).addr, **options)
+    mine = counter(client)
+    failures = [MemoryError()]
+
+    def fail(original, *args):
+        if failures:
+            raise failures.pop()
+        return original(*args)
+
+    for name in ('_replace', '_end'):
+        original = getattr(client._state, name)
+        if original is not None:
+            monkeypatch.setattr(client._state, name, partial(fail, original))
+    mine.commit(1)
+    seen = client.lastTransaction()
+    assert not failures
+    assert seen == storage.lastTransaction()
+    with mine.database.transaction() as connection:
+        assert connection.root()['n'] == 1
+    mine.manager.begin()
+    assert mine.read() == 1

@@ -291,13 +291,26 @@ class Commits:
         self, buffer: CommitBuffer, callback: Callable[[bytes], Any] | None, tid: bytes
     ) -> bytes:
         """The server has committed a transaction; returns the tid."""
+        call_back = partial(self._call_back, buffer, callback)
         try:
-            self._state.committed(tid, buffer.changes(), partial(self._call_back, buffer, callback))
+            self._state.committed(tid, buffer.changes(), call_back)
         except Exception as error:
             # the transaction is committed; the next connection finds out what changed
             log.exception('transaction %s is committed, but could not be applied here', tid.hex())
+            self._apply_without_records(buffer, call_back, tid)
             buffer.connection.lose(f'a commit could not be applied: {error}', error)
         return tid
+
+    def _apply_without_records(
+        self, buffer: CommitBuffer, call_back: Callable[[bytes], Any], tid: bytes
+    ) -> None:
+        """Apply a commit as if another client had made it: until there is a connection again, who
+        has made it would read what there was before.
+        """
+        try:
+            self._state.committed(tid, ((oid, None) for oid, _ in buffer.changes()), call_back)
+        except Exception:
+            log.exception('transaction %s could not be applied as a change either', tid.hex())
 
     def _call_back(
         self, buffer: CommitBuffer, callback: Callable[[bytes], Any] | None, tid: bytes
