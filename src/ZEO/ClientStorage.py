@@ -808,12 +808,17 @@ class ClientStorage(ConflictResolvingStorage):
         :param timeout: seconds to wait for the answer, instead of the constructor's `timeout`. When
             they are over, the connection ends, and the server aborts the transaction.
         """
-        blobs = self._commits.blobs(transaction)
         try:
-            self._commits.abort(transaction, timeout)
-        finally:
-            if self._blobs is not None:
-                self._blobs.aborted(blobs)
+            blobs = self._commits.blobs(transaction)
+            try:
+                self._commits.abort(transaction, timeout)
+            finally:
+                if self._blobs is not None:
+                    self._blobs.aborted(blobs)
+        except BaseException:
+            # ZODB does not go on to have its objects read again, which are as they were changed
+            self._state.forget_objects()
+            raise
 
     def tpc_transaction(self) -> Any:
         """Return the transaction that is being committed, or None; of several, one."""

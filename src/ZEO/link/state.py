@@ -195,6 +195,11 @@ class ClientState:
         callback(tid)
         self._advance(tid)
 
+    def forget_objects(self) -> None:
+        """Have the connections of the database read their objects again in their next transaction."""
+        if getattr(self.database, 'keeps_objects', True):
+            self.database.invalidateCache()
+
     def settled_tid(self) -> bytes | None:
         """Return the last transaction; wait while a commit of this client is being applied."""
         return under(self._committing, self._get_last_tid)

@@ -24,6 +24,8 @@ class Database:
     :param lost_track: called when the storage cannot say what has changed.
     """
 
+    keeps_objects = False  # which would have to be read again after an error
+
     def __init__(
         self,
         loop: Loop,
