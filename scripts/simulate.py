@@ -30,7 +30,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add('--histories', type=int, default=1000, metavar='N', help='default: %(default)s')
     add('--first', type=int, default=0, metavar='N', help='the first plan; default: %(default)s')
     add('--jobs', type=int, default=1, metavar='N', help='processes; default: %(default)s')
-    add('--having', choices=('database', 'grouped', 'chains', 'doors'), help='only plans that have it')
+    add(
+        '--having',
+        choices=('database', 'grouped', 'chains', 'doors'),
+        help='only plans that have it',
+    )
     add('--minutes', type=float, metavar='M', help='begin no history after that')
     add(
         '--failures',

@@ -30,7 +30,7 @@ from support.simulation.system import EPOCH
 from support.simulation.workloads import Worker
 from support.simulation.world import World
 from ZEO.ClientStorage import ClientStorage
-from ZEO.Exceptions import ClientDisconnected
+from ZEO.Exceptions import ClientDisconnected, Unavailable
 from ZEO.StorageServer import StorageServer
 
 #: Where the servers listen.
@@ -55,7 +55,7 @@ STEPS = 400_000
 #: What a fault does to a server that starts. One that is behind another one may not be able to open
 #: its cache file; on a full disk FileStorage cannot keep the damaged end of its own; a database is
 #: not followed without a thread. A real server ends so that its supervisor tries again.
-_AT_THE_START = (StorageError, OSError, MemoryError, RuntimeError)
+_AT_THE_START = (StorageError, OSError, MemoryError, RuntimeError, Unavailable)
 
 
 class Cast:

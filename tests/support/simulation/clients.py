@@ -132,7 +132,7 @@ class Client:
             self.recorder.round_trip(opened, self.path)
             storage[0].client = self
             self.db = ZODB.DB(storage[0], cache_size=cache_size, large_record_size=2**30)
-        except Exception as error:
+        except FAILURES as error:
             self.failed(attempt, error)
             for one in storage:
                 one.close()

@@ -20,7 +20,6 @@ from typing import Any
 
 from support.simulation.clients import Interrupted, TimeIsUp, WatchedStorage
 
-
 #: Doors at which the system says that something has failed.
 SYSTEM = frozenset(('send', 'recv', 'poll', 'connect', 'socket', 'getaddrinfo', 'open', 'accept'))
 
