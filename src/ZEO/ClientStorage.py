@@ -815,7 +815,8 @@ class ClientStorage(ConflictResolvingStorage):
             finally:
                 if self._blobs is not None:
                     self._blobs.aborted(blobs)
-        except BaseException:
+        except BaseException as error:
+            self._commits.abort_has_failed(transaction, error)
             # ZODB does not go on to have its objects read again, which are as they were changed
             self._state.forget_objects()
             raise

@@ -4,6 +4,7 @@ import pytest
 import transaction
 import ZODB
 from persistent.mapping import PersistentMapping
+from ZODB.Connection import TransactionMetaData
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ConflictError
 
@@ -57,6 +58,26 @@ def test_what_was_to_be_taken_back_is_not_read(serving, open_database, monkeypat
     manager.begin()
     assert (root['other']['n'], root['n']) == (0, 2)
     connection.close()
+
+
+@pytest.mark.parametrize('error', [MemoryError(), KeyboardInterrupt()])
+def test_the_commit_lock_is_given_back(serving, clients, monkeypatch, error):
+    """Also where the server was not asked for it."""
+    addr = serving(MappingStorage()).addr
+    holder, other = clients(addr), clients(addr, timeout=10)
+    first, second = TransactionMetaData(), TransactionMetaData()
+    holder.tpc_begin(first)
+    holder.tpc_vote(first)
+
+    def fail(*args, **named):
+        raise error
+
+    monkeypatch.setattr(link_of(holder).connection, 'call', fail)
+    with pytest.raises(type(error)):
+        holder.tpc_abort(first)
+    other.tpc_begin(second)
+    other.tpc_vote(second)
+    other.tpc_abort(second)
 
 
 def test_clients_of_a_server_in_front_of_another_keep_their_caches(

@@ -8,7 +8,9 @@ from functools import partial
 import pytest
 import transaction
 import ZODB
+from ZODB.Connection import TransactionMetaData
 from ZODB.MappingStorage import MappingStorage
+from ZODB.POSException import POSKeyError
 from ZODB.utils import z64
 
 from support.inside import link_of
@@ -214,3 +216,28 @@ def test_a_commit_that_cannot_be_applied_at_first_is_read_by_who_has_made_it(
         assert connection.root()['n'] == 1
     mine.manager.begin()
     assert mine.read() == 1
+
+
+def test_a_transaction_whose_end_was_not_asked_for_keeps_no_lock(
+    storage, serving, clients, monkeypatch
+):
+    """Its program has no other way to end it: for the client it is over."""
+    addr = serving(storage).addr
+    holder, other = clients(addr), clients(addr, timeout=10)
+    first, second = TransactionMetaData(), TransactionMetaData()
+    holder.tpc_begin(first)
+    holder.store(oid(1), z64, b'data', '', first)
+    holder.tpc_vote(first)
+
+    def fail(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(link_of(holder).connection, '_call', fail)
+    with pytest.raises(MemoryError):
+        holder.tpc_finish(first)
+    holder.tpc_abort(first)
+    other.tpc_begin(second)
+    other.tpc_vote(second)
+    other.tpc_abort(second)
+    with pytest.raises(POSKeyError):
+        other.load(oid(1))

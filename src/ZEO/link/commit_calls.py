@@ -49,11 +49,19 @@ class CommitCalls(ABC):
         data = self._session.codec.vote(message_id, number)
         return self._call(message_id, data, Waiting('vote', None, False, is_vote))
 
-    def finish(self, number: int, applied: Callable[[Any], Any]) -> Any:
-        """Call tpc_finish, and return what `applied` makes of the answer."""
+    @staticmethod
+    def finishing(applied: Callable[[Any], Any]) -> Waiting:
+        """Return a tpc_finish to be called, with what makes the caller's result of the answer."""
+        return Waiting('tpc_finish', applied, True, is_tid)
+
+    def finish(self, number: int, waiting: Waiting) -> Any:
+        """Call tpc_finish; return the caller's result.
+
+        :param waiting: from :meth:`finishing`; says afterwards how far the call has come.
+        """
         message_id = next(self._ids) % IDS
         data = self._session.codec.finish(message_id, number)
-        return self._call(message_id, data, Waiting('tpc_finish', applied, True, is_tid))
+        return self._call(message_id, data, waiting)
 
     def _put(self, name: str, pieces: Sequence[bytes]) -> None:
         """Send a frame soon; the next call sends it at the latest."""

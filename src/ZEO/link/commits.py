@@ -260,15 +260,19 @@ class Commits:
         :param callback: see :meth:`ZEO.ClientStorage.ClientStorage.tpc_finish`.
         """
         buffer = self.find(transaction)
+        waiting = buffer.connection.finishing(partial(self._apply, buffer, callback))
         try:
-            return buffer.connection.finish(buffer.txn_id, partial(self._apply, buffer, callback))
+            return buffer.connection.finish(buffer.txn_id, waiting)
         except ProtocolError as error:
             # committed, most likely, but with which tid? The next connection finds out
             buffer.connection.lose(str(error), error)
             raise
         except BaseException as error:
             self.has_failed(buffer)
-            _end_if_interrupted(buffer, error, 'tpc_finish')
+            is_under_way = waiting.sent or waiting.done or isinstance(error, ClientDisconnected)
+            if not (is_under_way and isinstance(error, Exception)):
+                # it is not known what the server has received: others might wait for its lock
+                buffer.connection.lose(f'{buffer.connection.where}: tpc_finish has failed', error)
             raise
         finally:
             self._forget(buffer)
@@ -354,11 +358,16 @@ class Commits:
                     buffer.connection.call_within(timeout, 'tpc_abort', (buffer.txn_id,))
             except ClientDisconnected:  # which aborts as well
                 pass
-            except BaseException as error:
-                _end_if_interrupted(buffer, error, 'tpc_abort')
-                raise
-            finally:
-                self._forget(buffer)
+            self._forget(buffer)
+
+    def abort_has_failed(self, transaction: Any, error: BaseException) -> None:
+        """The caller of tpc_abort gets an exception, and does not abort a second time. Others might
+        wait for the lock: so the connection ends, with which the server aborts.
+        """
+        buffer = self._buffers.get(id(transaction))
+        if buffer is not None:
+            self._forget(buffer)
+            buffer.connection.lose(f'{buffer.connection.where}: tpc_abort has failed', error)
 
     def all(self) -> list[CommitBuffer]:
         """Return what all transactions that are under way have changed so far."""

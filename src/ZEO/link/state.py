@@ -196,7 +196,9 @@ class ClientState:
         self._advance(tid)
 
     def forget_objects(self) -> None:
-        """Have the connections of the database read their objects again in their next transaction."""
+        """Have the connections of the database read all objects again, from the next transaction
+        on.
+        """
         if getattr(self.database, 'keeps_objects', True):
             self.database.invalidateCache()
 
