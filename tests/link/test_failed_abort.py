@@ -9,6 +9,7 @@ from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ConflictError
 
 from support.inside import link_of
+from ZEO.serving.database import Database
 
 pytestmark = pytest.mark.smoke
 
@@ -80,24 +81,22 @@ def test_the_commit_lock_is_given_back(serving, clients, monkeypatch, error):
     other.tpc_abort(second)
 
 
-def test_clients_of_a_server_in_front_of_another_keep_their_caches(
-    serving, clients, monkeypatch, metadata
+@pytest.mark.parametrize('keeps', [True, False])
+def test_a_server_in_front_of_another_has_no_objects_to_forget(
+    serving, clients, monkeypatch, metadata, database, keeps
 ):
-    """No objects of ZODB are there."""
-    upstream = clients(serving(MappingStorage()).addr)
-    client = clients(serving(upstream).addr)
-    connection = link_of(client).connection
-    real, failed = link_of(upstream).connection.call, []
+    """Its clients would lose their caches."""
+    client, told = clients(serving(MappingStorage()).addr), database()
+    if not keeps:
+        told.keeps_objects = Database.keeps_objects
+    client.registerDB(told)
 
-    def fail(name, *args, **named):
-        if name == 'tpc_abort':
-            failed.append(name)
-            raise MemoryError
-        return real(name, *args, **named)
+    def fail(*args, **named):
+        raise MemoryError
 
-    monkeypatch.setattr(link_of(upstream).connection, 'call', fail)
+    monkeypatch.setattr(link_of(client).connection, 'call', fail)
     client.tpc_begin(metadata)
-    client.tpc_vote(metadata)
-    client.tpc_abort(metadata)
-    client.ping()
-    assert failed and link_of(client).connection is connection
+    told.log.clear()
+    with pytest.raises(MemoryError):
+        client.tpc_abort(metadata)
+    assert bool(told.log) is keeps
