@@ -1,5 +1,6 @@
 """What a server answers over HTTP, and what it does not let those who ask do to it."""
 
+import contextlib
 import logging
 import os
 import socket
@@ -440,6 +441,18 @@ def test_clients_are_served_while_others_ask_for_all_they_can(monitored):
         client.ping()
     connection = server.connect()  # it has its turn, too
     assert connection.get('/healthz').status == 200
+
+
+def test_a_probe_is_answered_while_strangers_ask_without_end_and_read_nothing(monitored):
+    server = monitored()
+    for _ in range(50):
+        stream = server.connect().stream
+        stream.setblocking(False)
+        with contextlib.suppress(OSError):  # its buffers are full
+            while True:
+                stream.send(b'GET /live.json HTTP/1.1\r\nHost: localhost\r\n\r\n' * 100)
+    for _ in range(5):
+        assert server.get('/healthz').status == 200
 
 
 def test_all_of_many_storages_are_shown(monitored):

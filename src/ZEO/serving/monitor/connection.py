@@ -28,8 +28,8 @@ class Site(Protocol):
     def answer(self, connection: Connection, request: Request) -> Answering:
         """Make the answer to a request."""
 
-    def pause(self) -> float:
-        """Return for how many seconds the next answer has to wait."""
+    def begins(self, connection: Connection) -> bool:
+        """Return whether an answer may be made now; if not, the connection is let go later."""
 
     def used(self, connection: Connection, seconds: float) -> None:
         """Making answers has taken that long."""
@@ -61,6 +61,7 @@ class Connection:
         self._answering: Answering | None = None  # the answer that is being made
         self._request: Request | None = None  # to which it is
         self._is_last = False  # nothing is answered after it
+        self.was_answered = False
         self._timer: Timer = loop.later(patience, self._is_late)
         self.channel = open_channel(self)
 
@@ -73,9 +74,8 @@ class Connection:
         :returns: False where this is not all.
         """
         requests: deque[Request | Refused] = messages
-        wait = self._site.pause()
-        if wait > 0:
-            self._hold(wait)
+        if not self._site.begins(self):
+            self.channel.hold('turn')
             return False
         began = self._loop.system.now()
         if self._answering is None:
@@ -84,8 +84,13 @@ class Connection:
             requests.clear()
         if self._answering is not None:
             self._go_on(self._loop.slice())
+        self.was_answered = self._answering is None
         self._site.used(self, self._loop.system.now() - began)
         return not requests and self._answering is None
+
+    def let_go(self) -> None:
+        """It is this connection's turn."""
+        self.channel.release('turn')
 
     def probed(self) -> None:
         """Not a request of HTTP."""
@@ -144,13 +149,6 @@ class Connection:
     def _encoded(self, response: Response, with_body: bool, stays: bool) -> bytes:
         now = self._loop.system.wall_clock()
         return responses.encoded(response, now, with_body, stays)
-
-    def _hold(self, seconds: float) -> None:
-        self.channel.hold('turn')
-        self._loop.later(seconds, self._release)
-
-    def _release(self) -> None:
-        self.channel.release('turn')
 
     def _is_late(self) -> None:
         self.channel.close('closed by this server: no request has come in time')

@@ -32,6 +32,7 @@ from ZEO.serving.monitor.health import problems_of
 from ZEO.serving.monitor.history import History
 from ZEO.serving.monitor.requests import Request, Requests
 from ZEO.serving.monitor.standing_in import answer_once
+from ZEO.serving.monitor.turns import Turns
 from ZEO.serving.monitor.watched import Viewer, Watched
 from ZEO.serving.reception import Reception
 from ZEO.serving.service import Service
@@ -64,7 +65,7 @@ class Monitor:
         self._unread = Unread(_SHARED_OUTPUT)
         # in the order of their last requests, the one of longest ago first
         self._connections: dict[Connection, None] = {}
-        self._next = 0.0  # when there may be another answer
+        self._turns = Turns(service.loop, lambda: self._limits.monitor_share)
         self._routes: dict[str, Callable[[Viewer, Request], Answering]] = {
             '/': self._page,
             '/metrics': self._metrics,
@@ -154,15 +155,13 @@ class Monitor:
 
     # For its connections.
 
-    def pause(self) -> float:
-        """Return for how many seconds the next answer has to wait."""
-        return self._next - self._loop.system.now()
+    def begins(self, connection: Connection) -> bool:
+        """Return whether an answer may be made now; if not, the connection is let go later."""
+        return self._turns.begins(connection)
 
     def used(self, connection: Connection, seconds: float) -> None:
-        """Making answers has taken that long: the next ones wait, so that clients have the rest of
-        the time.
-        """
-        self._next = self._loop.system.now() + seconds * (1 / self._limits.monitor_share - 1)
+        """Making answers has taken that long."""
+        self._turns.used(seconds)
         if connection in self._connections:
             del self._connections[connection]
             self._connections[connection] = None
@@ -170,6 +169,7 @@ class Monitor:
     def gone(self, connection: Connection) -> None:
         """A connection has ended."""
         self._connections.pop(connection, None)
+        self._turns.gone(connection)
 
     def answer(self, connection: Connection, request: Request) -> Answering:
         """Make the answer to a request."""
