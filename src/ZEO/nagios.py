@@ -10,14 +10,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from ZEO.commands.options import Parser, add_tls, output, tls_options
+from ZEO.commands.options import LONGEST_LINE, Parser, add_tls, output, tls_options
 from ZEO.commands.probing import NoAnswer, parse, probe
 from ZEO.Exceptions import ConfigurationError
+from ZEO.files import remove_if_there
 from ZEO.net.addresses import Address
 from ZEO.net.system import REAL
+from ZEO.wire.quoting import cleaned, quoted
 
 OK, WARNING, ERROR = 0, 1, 2
 
@@ -32,6 +35,12 @@ UNITS = {'seconds': 1, 'minutes': 60, 'hours': 3600, 'days': 86400}
 SAMPLED = 'sample-time'
 
 _NO_TRANSACTION = '0' * 16
+
+#: Numbers of which the rate can still be computed.
+_LARGEST = 1e300
+
+#: Characters that have a meaning in the lines of a plugin, for names of storages.
+_MEANT_OTHERWISE = str.maketrans("|='", '___')
 
 
 def check(
@@ -55,7 +64,7 @@ def check(
     try:
         status = probe(_address(address) if isinstance(address, str) else address, **tls)
     except NoAnswer as error:
-        print(f"Can't connect {error}")
+        print(f"Can't connect {cleaned(str(error), LONGEST_LINE)}")
         return ERROR
     now = REAL.wall_clock()
     before = _read(status_path) if status_path else {}
@@ -63,11 +72,12 @@ def check(
     metrics = []
     for name, figures in sorted(status.items()):
         if figures.get('last-transaction') == _NO_TRANSACTION:
-            problems.append(f'Empty storage {name!r}')
+            problems.append(f'Empty storage {quoted(name.translate(_MEANT_OTHERWISE))}')
         if with_metrics:
-            label = '' if name == '1' else f'{name}:'
             metrics += [
-                f'{label}{metric}={figures[metric]}' for metric in LEVELS if metric in figures
+                f'{_label(name)}{metric}={figures[metric]}'
+                for metric in LEVELS
+                if _is_number(figures.get(metric))
             ]
     if with_metrics:
         for name, figures in sorted(status.items()):
@@ -84,16 +94,28 @@ def _rates(
     """Return the rates of the counters since `before`; none if the server was restarted since."""
     if before is None or before.get('start') != figures.get('start'):
         return []
-    elapsed = now - before.get(SAMPLED, now)
+    sampled: Any = before.get(SAMPLED)
+    elapsed = now - sampled if _is_number(sampled) else 0
     if elapsed <= 0:
         return []
-    label = '' if name == '1' else f'{name}:'
     grown = {
         metric: figures[metric] - before[metric]
         for metric in COUNTERS
-        if metric in figures and metric in before
+        if _is_number(figures.get(metric)) and _is_number(before.get(metric))
     }
-    return [f'{label}{metric}={by * unit / elapsed}' for metric, by in grown.items() if by >= 0]
+    return [
+        f'{_label(name)}{metric}={by * unit / elapsed}' for metric, by in grown.items() if by >= 0
+    ]
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a server, or the file of the last run, has a number there that can be used."""
+    return isinstance(value, (int, float)) and -_LARGEST < value < _LARGEST
+
+
+def _label(name: str) -> str:
+    """Return what stands before a metric of a storage; the form gives ``|`` and ``=`` a meaning."""
+    return '' if name == '1' else cleaned(name.translate(_MEANT_OTHERWISE)) + ':'
 
 
 def _print(messages: list[str], metrics: list[str]) -> None:
@@ -123,14 +145,21 @@ def _read(path: str) -> dict[str, dict[str, Any]]:
 def _write(path: str, status: dict[str, dict[str, Any]], now: float) -> list[str]:
     """Write the figures for the next run; return what went wrong."""
     sampled = {name: {**figures, SAMPLED: now} for name, figures in status.items()}
+    temporary = ''
     try:
-        temporary = f'{path}.{os.getpid()}'
-        with open(temporary, 'w', encoding='utf-8') as file:
+        # a name that no other user can have made a link of before
+        fd, temporary = tempfile.mkstemp(prefix=f'{os.path.basename(path)}.', dir=_directory(path))
+        with open(fd, 'w', encoding='utf-8') as file:
             json.dump(sampled, file)
         os.replace(temporary, path)
     except OSError as error:
+        remove_if_there(temporary)
         return [f'Cannot write {path}: {error.strerror}']
     return []
+
+
+def _directory(path: str) -> str:
+    return os.path.dirname(path) or '.'
 
 
 def parser() -> Parser:

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 from collections.abc import Sequence
 
-from ZEO.commands.options import program
+from ZEO.commands.options import complain, program, shown
 from ZEO.commands.process_log import log_as_configured, log_start
 from ZEO.commands.reloading import Reloading
 from ZEO.commands.server_process import ServerProcess
@@ -95,12 +94,12 @@ def main(args: Sequence[str] | None = None) -> None:
         options.realize(args)
         if options.test:
             for warning in options.settings.warnings:
-                print(f'{program(NAME)}: {warning}')
+                print(f'{program(NAME)}: {shown(warning)}')
             print(f'{program(NAME)}: the configuration is in order')
         else:
             ZEOServer(options).main()
     except ConfigurationError as error:
-        print(f'{program(NAME)}: {error}', file=sys.stderr)
+        complain(program(NAME), error)
         if options.settings.has_eventlog and logging.getLogger().hasHandlers():
             log.error('%s', error)
         raise SystemExit(2 if options.test else error.exit_status) from None

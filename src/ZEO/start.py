@@ -21,7 +21,7 @@ import logging
 import signal
 from collections.abc import Sequence
 
-from ZEO.commands.options import program
+from ZEO.commands.options import complain, program
 from ZEO.commands.pid_file import PidFile
 from ZEO.commands.process_log import log_start, log_to_standard_error
 from ZEO.commands.server_process import ServerProcess
@@ -102,7 +102,7 @@ def main(args: Sequence[str] | None = None) -> int:
         os.environ.update(options.environment)
         ClassicServer(options).main()
     except ConfigurationError as error:
-        print(f'{program("start.py")}: {error}', file=sys.stderr)
+        complain(program('start.py'), error)
         return error.exit_status
     return 0
 

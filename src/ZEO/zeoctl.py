@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import ZConfig
 
+from ZEO.commands.options import complain
 from ZEO.config.loading import explained
 from ZEO.version import version
 
@@ -63,7 +64,7 @@ def _options(ZDCtlOptions: Any) -> Any:
 
 
 def _fail(text: str) -> NoReturn:
-    print(f'zeoctl: {text}', file=sys.stderr)
+    complain('zeoctl', text)
     raise SystemExit(2)
 
 

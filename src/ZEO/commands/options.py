@@ -55,6 +55,22 @@ def called_as(name: str) -> Iterator[None]:
         _called_as.reset(token)
 
 
+def complain(who: str, what: object) -> None:
+    """Print to standard error what is wrong. It may quote a file that someone else has written,
+    with what a terminal would obey.
+
+    :param who: the command.
+    """
+    print(f'{who}: {shown(what)}', file=sys.stderr, flush=True)
+
+
+def shown(what: object) -> str:
+    """Return the lines of a text, of which none does anything to a terminal."""
+    lines = str(what).split('\n')
+    # an escaped character takes ten at most: nothing is cut
+    return '\n'.join(cleaned(line, 10 * len(line)) for line in lines)
+
+
 class Parser(argparse.ArgumentParser):
     """Raises what is wrong with a command line, instead of ending the process; knows
     ``--version``.
@@ -89,7 +105,7 @@ class Parser(argparse.ArgumentParser):
         try:
             return act(self.parse_args(sys.argv[1:] if args is None else list(args)))
         except ConfigurationError as error:
-            print(f'{self.prog}: {error}', file=sys.stderr)
+            complain(self.prog, error)
             return WRONG_USAGE
         except KeyboardInterrupt:
             return INTERRUPTED

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from ZEO.cache import format, inspection, simulate, trace
 from ZEO.cache.file_model import FileModel
-from ZEO.commands.options import INTERRUPTED, Parser, output, program
+from ZEO.commands.options import INTERRUPTED, Parser, complain, output, program
 from ZEO.Exceptions import ClientStorageError
 
 _NAME = 'zeo-cache'
@@ -36,9 +36,9 @@ def main(args: Sequence[str] | None = None) -> int:
             return int(options.run(options))
     except OSError as error:
         where = f'{error.filename or file}: ' if error.filename or file else ''
-        print(f'{program(_NAME)}: {where}{error.strerror or error}', file=sys.stderr)
+        complain(program(_NAME), f'{where}{error.strerror or error}')
     except (ValueError, ClientStorageError) as error:
-        print(f'{program(_NAME)}: {" ".join(str(error).split())}', file=sys.stderr)
+        complain(program(_NAME), ' '.join(str(error).split()))
     except KeyboardInterrupt:
         return INTERRUPTED
     return WRONG_USAGE

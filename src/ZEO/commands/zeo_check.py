@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ZEO.commands.options import Parser, output, program
+from ZEO.commands.options import Parser, complain, output, program, shown
 from ZEO.config.factories import StorageFactory
 from ZEO.config.loading import load
 from ZEO.config.server import Settings, settings
@@ -48,13 +48,13 @@ def _check(options: Any) -> int:
         found = settings(load(options.file))
         found.check()
     except ConfigurationError as error:
-        print(f'{program(_NAME)}: {error}', file=sys.stderr)
+        complain(program(_NAME), error)
         return error.exit_status
     for warning in found.warnings:
-        print(f'{program(_NAME)}: warning: {warning}', file=sys.stderr)
+        complain(program(_NAME), f'warning: {warning}')
     with output():
         for line in () if options.quiet else described(found):
-            print(line)
+            print(shown(line))
     return 0
 
 

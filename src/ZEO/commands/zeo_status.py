@@ -257,14 +257,14 @@ def _print(found: dict[str, dict[str, dict[str, Any]]]) -> None:
         _print_line(f'{address}: {state}{process(storages)}')
         for name, figures in sorted(storages.items()):
             _print_line(f'  storage {name}')
-            for line in _described(describe, figures, REAL.wall_clock()):
+            for line in described(describe, figures, REAL.wall_clock()):
                 _print_line(line)
 
 
-def _described(how: Callable[..., Any], figures: dict[str, Any], *args: Any) -> Any:
+def described(how: Callable[..., list[str]], *args: Any) -> list[str]:
     """Return figures as text; those of a server that has sent nonsense are not shown."""
     try:
-        return how(figures, *args)
+        return how(*args)
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
         return ['    this server has sent figures that are not those of a ZEO server']
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from ZEO.commands.options import Parser, output, positive_seconds, program
 from ZEO.commands.probing import NoAnswer
 from ZEO.commands.zeo_clients import NO_ANSWER, Server, add_server, own
+from ZEO.commands.zeo_status import described
 from ZEO.net.addresses import show
 from ZEO.net.system import REAL
 from ZEO.serving.moments import lasted, size
@@ -134,11 +135,17 @@ def lines(address: str, look: Look, before: Look | None) -> list[str]:
     """Return the lines of the picture."""
     made = [f'{address}{_process(look)}']
     for name in look.found:
-        made += ['', summary(name, look, before), *_state(look.found[name])]
-        made += [_client_line(rate, entry) for rate, entry in look.clients(before, name)][
-            :_MOST_CLIENTS
-        ]
+        made += ['', *described(_storage, name, look, before)]
     return [cleaned(line, 2000) for line in made]
+
+
+def _storage(name: str, look: Look, before: Look | None) -> list[str]:
+    clients = look.clients(before, name)[:_MOST_CLIENTS]
+    return [
+        summary(name, look, before),
+        *_state(look.found[name]),
+        *(_client_line(rate, entry) for rate, entry in clients),
+    ]
 
 
 def _process(look: Look) -> str:

@@ -14,6 +14,9 @@ from ZODB.utils import z64
 
 from ZEO.wire.quoting import quoted
 
+#: Seconds or bytes; what is more, or not even a number, is nonsense that a server has sent.
+_LARGEST = 1e18
+
 
 def iso(moment: Any) -> str:
     """Return a moment, in seconds since the epoch, as ISO 8601 writes it, in UTC."""
@@ -30,6 +33,8 @@ def time_of(tid: bytes | None) -> float | None:
 
 def lasted(seconds: float) -> str:
     """Return a duration: ``0.3 s``, ``12 s``, ``5 min``, ``3 h 20 min``, ``12 d 3 h``."""
+    if not -_LARGEST < seconds < _LARGEST:
+        return 'unknown'
     if seconds < 10:
         return f'{max(0.0, seconds):.1f} s'
     if seconds < 120:
@@ -44,7 +49,7 @@ def lasted(seconds: float) -> str:
 
 def size(count: Any) -> str:
     """Return a number of bytes: ``512 bytes``, ``12.3 MB``."""
-    if not isinstance(count, (int, float)):
+    if not isinstance(count, (int, float)) or not -_LARGEST < count < _LARGEST:
         return 'unknown'
     for unit, name in (2**30, 'GB'), (2**20, 'MB'), (2**10, 'KB'):
         if count >= unit:
