@@ -34,6 +34,13 @@ var/ZEO.pid."""
 def parser() -> Parser:
     """Return what reads the command line."""
     made = Parser(program('runzeo'), description=_DESCRIPTION, epilog=_EPILOG)
+    _add_served(made)
+    _add_times_and_monitor(made)
+    _add_process(made)
+    return made
+
+
+def _add_served(made: Parser) -> None:
     add = made.add_argument
     add('-C', '--configure', metavar='URL', help='the configuration file, or its URL')
     add(
@@ -46,6 +53,10 @@ def parser() -> Parser:
         'one slash; may be repeated',
     )
     add('-f', '--filename', metavar='FILENAME', help='serve this FileStorage as storage 1')
+
+
+def _add_times_and_monitor(made: Parser) -> None:
+    add = made.add_argument
     add(
         '-t',
         '--timeout',
@@ -65,6 +76,10 @@ def parser() -> Parser:
         metavar='ADDRESS',
         help='where to show figures over HTTP: PORT of this machine, HOST:PORT, or a path',
     )
+
+
+def _add_process(made: Parser) -> None:
+    add = made.add_argument
     add(
         '--read-ahead',
         metavar='WHICH',
@@ -87,7 +102,6 @@ def parser() -> Parser:
         help='check the configuration without opening storages or listening, and exit: '
         '0 if it is in order, 2 if not',
     )
-    return made
 
 
 def read(args: Sequence[str]) -> argparse.Namespace:

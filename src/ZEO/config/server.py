@@ -129,6 +129,21 @@ def settings(config: Any) -> Settings:
     return found
 
 
+#: Keys of ``<zeo>`` that are arguments of the server as they are.
+_AS_THEY_ARE = (
+    'read_only',
+    'invalidation_queue_size',
+    'client_conflict_resolution',
+    'msgpack',
+    'notify',
+    'wait_for_replicas',
+    'replica_timeout',
+    'replica_timeout_action',
+    'fence',
+    'read_ahead',
+)
+
+
 def _take_zeo(found: Settings, zeo: Any) -> None:
     found.addresses = list(zeo.address)
     found.pid_file = zeo.pid_filename
@@ -136,29 +151,8 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
     if zeo.stop_time is not None:
         found.stop_time = zeo.stop_time
     options = found.options
-    for name in (
-        'read_only',
-        'invalidation_queue_size',
-        'client_conflict_resolution',
-        'msgpack',
-        'notify',
-        'wait_for_replicas',
-        'replica_timeout',
-        'replica_timeout_action',
-        'fence',
-        'read_ahead',
-    ):
-        options[name] = getattr(zeo, name)
-    if zeo.monitor_address:
-        options['monitor_address'] = list(zeo.monitor_address)
-    if zeo.invalidation_age is not None:
-        options['invalidation_age'] = zeo.invalidation_age
-    if zeo.poll_interval is not None:
-        options['poll_interval'] = zeo.poll_interval
-    if zeo.transaction_timeout is not None:
-        options['transaction_timeout'] = zeo.transaction_timeout or None
-    if zeo.unix_socket_mode is not None or zeo.unix_socket_group is not None:
-        options['unix_access'] = FileRights(zeo.unix_socket_mode, zeo.unix_socket_group)
+    options.update({name: getattr(zeo, name) for name in _AS_THEY_ARE})
+    _take_what_is_given(options, zeo)
     found.require_access = zeo.require_access
     access = access_of(zeo)
     if access is not None:
@@ -180,6 +174,20 @@ def _take_zeo(found: Settings, zeo: Any) -> None:
         if getattr(zeo, key) is not None:
             name = key.replace('_', '-')
             found.warnings.append(at(zeo, f'{name} is ignored: {became}', name))
+
+
+def _take_what_is_given(options: dict[str, Any], zeo: Any) -> None:
+    """Take the keys without which the server has defaults of its own."""
+    if zeo.monitor_address:
+        options['monitor_address'] = list(zeo.monitor_address)
+    if zeo.invalidation_age is not None:
+        options['invalidation_age'] = zeo.invalidation_age
+    if zeo.poll_interval is not None:
+        options['poll_interval'] = zeo.poll_interval
+    if zeo.transaction_timeout is not None:
+        options['transaction_timeout'] = zeo.transaction_timeout or None
+    if zeo.unix_socket_mode is not None or zeo.unix_socket_group is not None:
+        options['unix_access'] = FileRights(zeo.unix_socket_mode, zeo.unix_socket_group)
 
 
 def slow_times(zeo: Any) -> SlowTimes:

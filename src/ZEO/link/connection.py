@@ -25,6 +25,7 @@ from typing import Any
 
 from ZEO.Exceptions import ClientDisconnected, ProtocolError
 from ZEO.link.arrivals import Arrivals
+from ZEO.link.begun_calls import BegunCalls
 from ZEO.link.commit_calls import IDS, CommitCalls
 from ZEO.link.deadlines import Deadlines
 from ZEO.link.last_users import LastUsers
@@ -32,7 +33,7 @@ from ZEO.link.outbox import NotSent, Outbox, too_large
 from ZEO.link.reader import Reader
 from ZEO.link.reasons import not_greeted
 from ZEO.link.signs_of_life import SignsOfLife
-from ZEO.link.waiting import Load, News, PendingCall, SharedWaiting, Waiting
+from ZEO.link.waiting import Load, Waiting
 from ZEO.link.watcher import Watcher
 from ZEO.net.stream import TICK, Stream
 from ZEO.net.system import REAL, System
@@ -46,7 +47,7 @@ log = logging.getLogger('ZEO.ClientStorage')
 LARGEST = 2**32 - 1
 
 
-class Connection(CommitCalls):
+class Connection(CommitCalls, BegunCalls):
     """Calls over `stream`.
 
     :param events: takes the server's one-way messages: ``on_message(name, args)``; and the end:
@@ -165,50 +166,6 @@ class Connection(CommitCalls):
         """The same before the connection is ended, for at most that long."""
         self._outbox.flush_within(seconds)
 
-    def begin(self, name: str, args: tuple[Any, ...], applied: Callable[[Any], Any]) -> PendingCall:
-        """Call the server and do not wait; it leaves with the next call, or :meth:`flush`."""
-        message_id = next(self._ids) % IDS
-        data = frame(self._session.codec.call(message_id, name, args))
-        waiting = SharedWaiting(name, applied, True, shapes.ANSWERS.get(name))
-        self._waiting[message_id] = waiting
-        try:
-            self._outbox.put((data,), len(data))
-        except ClientDisconnected:
-            self._waiting.pop(message_id, None)
-            raise
-        return PendingCall(self.finish_waiting, waiting)
-
-    def finish_waiting(self, waiting: SharedWaiting) -> Any:
-        """Return the result of a call that was begun; raises what :meth:`call` does."""
-        if not waiting.done:
-            self._follow(waiting)
-        if waiting.error is not None:
-            raise waiting.error
-        return waiting.result
-
-    def _follow(self, shared: SharedWaiting) -> None:
-        """Wait, beside other threads maybe, until a call that was begun is done.
-
-        :raises ClientDisconnected: when the connection has ended before.
-        """
-        mine = Waiting(shared.name)
-        shared.follow(mine)
-        self.wait_for(mine)
-
-    def wait_for(self, waiting: Waiting) -> None:
-        """Return once something is done that what arrives brings about; read for all meanwhile.
-
-        :raises ClientDisconnected: when the connection has ended before, or its time is over.
-        """
-        number = next(self._ids) % IDS
-        try:
-            self._waiting[number] = waiting  # so that this thread may be asked to read
-            self._reader.wait_for(waiting)
-        finally:
-            self._waiting.pop(number, None)
-        if waiting.error is not None:
-            raise waiting.error
-
     def _call(self, message_id: int, data: bytes, waiting: Waiting) -> Any:
         """Send the frame `data` of a call, and return the answer."""
         try:
@@ -293,21 +250,6 @@ class Connection(CommitCalls):
         """Return when all that has arrived by now has been applied, without waiting for more."""
         if self.lost is None:
             self._reader.drain()
-
-    def wait_for_news(self, news: News) -> None:
-        """Read until `news` is done; the watcher does that as well, and lets calls go first.
-
-        :raises ClientDisconnected: when the connection is lost.
-        """
-        number = next(self._ids) % IDS
-        try:
-            self._waiting[number] = news
-            self._check()
-            self._reader.wait_for(news)
-        finally:
-            self._waiting.pop(number, None)
-        if news.error is not None:
-            raise news.error
 
     def watch(self) -> None:
         """Read whenever no caller does, until the connection is lost; for a thread of its own."""
