@@ -14,6 +14,7 @@ import transaction
 
 import ZEO
 import ZEO.interfaces
+from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected, ConfigurationError, Unavailable
 
 SOURCES = str(Path(ZEO.__file__).parent.parent)
@@ -95,6 +96,24 @@ def test_a_database(serve):
         connection.root()['x'] = 1
     assert db.storage.isReadOnly() is False
     db.close()
+
+
+@pytest.mark.parametrize('moment', ['before the first load', 'before the commit'])
+def test_two_programs_that_begin_a_new_database_at_once(serve, monkeypatch, moment):
+    """Each finds it empty, and one makes its root: the other takes that one."""
+    address = serve()
+    before = {'before the first load': 'loadBefore', 'before the commit': 'tpc_begin'}[moment]
+    method = getattr(ClientStorage, before)
+
+    def second(storage, *args):
+        monkeypatch.setattr(ClientStorage, before, method)
+        with ZEO.DB(address) as other, other.transaction() as connection:
+            connection.root()['made'] = 'by the other'
+        return method(storage, *args)
+
+    monkeypatch.setattr(ClientStorage, before, second)
+    with ZEO.DB(address) as database, database.transaction() as connection:
+        assert connection.root()['made'] == 'by the other'
 
 
 def test_a_client_with_options(serve):

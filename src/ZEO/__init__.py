@@ -113,14 +113,14 @@ def DB(*args: Any, **options: Any) -> Database:
     The arguments and the exceptions are those of :func:`client`. Closing the database, as ``with``
     does at its end, closes the storage.
     """
-    from ZEO.databases import Database
+    from ZODB.POSException import ConflictError
 
-    storage = client(*args, **options)
+    from ZEO.databases import over
+
     try:
-        return Database(storage)
-    except BaseException:
-        storage.close()
-        raise
+        return over(client(*args, **options))
+    except ConflictError:  # another process has made the root of the new database at the same time
+        return over(client(*args, **options))
 
 
 @_with_arguments_of(client)

@@ -40,3 +40,15 @@ class Database(DB):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def over(storage: Any) -> Database:
+    """Return a database over a storage, which is closed when that fails.
+
+    :raises ConflictError: when there is no root yet, and another client makes it as well.
+    """
+    try:
+        return Database(storage)
+    except BaseException:
+        storage.close()
+        raise
