@@ -281,6 +281,9 @@ class TestRefusals:
         assert f'cannot listen on {place}:9' in refusal('-p', '9', '-h', place, status=1)
         assert not (tmp_path / 'Data.fs').exists()  # it was not opened for nothing
 
+    def test_a_host_that_no_name_service_knows(self, refusal):
+        assert "'a..b' is not the name of a host: give" in refusal('-p', '9', '-h', 'a..b')
+
     def test_a_socket_in_a_directory_that_may_be_there_later(self, refusal):
         assert 'No such file or directory' in refusal('-U', 'run/zeo.sock', status=1)
 

@@ -160,7 +160,7 @@ class ClientStorage(ConflictResolvingStorage):
         given = locals()  # each argument by its name
         if debug:
             log.setLevel(logging.DEBUG)
-        if realm or credentials:
+        if credentials or (realm and username):
             log.warning('realm and credentials are ignored: username and password are enough')
         wanted = ClientOptions.from_arguments(given)
         self._name_it(wanted, system)

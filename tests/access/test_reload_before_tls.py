@@ -7,7 +7,7 @@ import trustme
 from ZODB.MappingStorage import MappingStorage
 
 from support.scripted import GREETING, Conversation, message
-from ZEO.net import addresses
+from ZEO.net import connecting
 from ZEO.net.tls import client_context, server_context
 from ZEO.serving.access.access import Access
 
@@ -47,7 +47,7 @@ def test_a_client_is_still_known_by_its_certificate(
         access=Access.of(RULES),
         password_file=path,
     )
-    raw = addresses.connect(server.addresses[0], 20)
+    raw = connecting.connect(server.addresses[0], 20)
     done = threading.Event()
 
     def reload():

@@ -108,7 +108,9 @@ def test_a_server_that_trickles_is_reported_in_time(monkeypatch):
 
 
 def test_a_missing_socket_is_reported(tmp_path):
-    with pytest.raises(NoAnswer, match='No such file'):
+    with pytest.raises(
+        NoAnswer, match='No such file or directory: start the server, or check the address'
+    ):
         probe(str(tmp_path / 'nobody'))
 
 

@@ -118,7 +118,7 @@ def test_what_cannot_be_measured_ends_with_one_line(capsys):
     assert zeo.main([*QUICK, '--directory', '/no/such/directory']) == 2
     said = capsys.readouterr().err
     assert said.startswith('zeo bench: ') and said.count('\n') == 1
-    assert 'No such file or directory (/no/such/directory/' in said
+    assert 'there is no directory /no/such/directory: create it first' in said
 
 
 @pytest.mark.parametrize(

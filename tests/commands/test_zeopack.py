@@ -12,8 +12,9 @@ import transaction
 from ZODB.blob import Blob
 
 import ZEO
-from ZEO.commands import packs, zeo
+from ZEO.commands import zeo
 from ZEO.commands.zeopack import main, pack_time, parser, targets
+from ZEO.data import patience
 from ZEO.Exceptions import ConfigurationError
 
 
@@ -180,7 +181,7 @@ def test_the_reason_is_printed_when_no_server_is_there(tmp_path, monkeypatch, ca
         f'zeopack: storage 1 of {path}: no connection within 0.1 s: '
         f'{path}: No such file or directory\n'
     )
-    monkeypatch.setattr(packs, 'PATIENCE', 0.05)
+    monkeypatch.setattr(patience, 'PATIENCE', 0.05)
     assert main(['-u', path, '--timeout', '0.2']) == 1
     first, second = capsys.readouterr().err.splitlines()
     assert first == (
@@ -194,7 +195,7 @@ def test_the_reason_is_printed_when_no_server_is_there(tmp_path, monkeypatch, ca
 
 
 def test_as_a_command_of_zeo_all_its_lines_begin_with_that_name(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(packs, 'PATIENCE', 0.05)
+    monkeypatch.setattr(patience, 'PATIENCE', 0.05)
     assert zeo.main(['pack', '-u', str(tmp_path / 'nobody'), '--timeout', '0.2']) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2 and all(line.startswith('zeo pack: storage 1 of') for line in lines)
@@ -202,7 +203,7 @@ def test_as_a_command_of_zeo_all_its_lines_begin_with_that_name(tmp_path, monkey
 
 def test_a_server_that_comes_late(tmp_path, monkeypatch, capsys):
     path = str(tmp_path / 's')
-    monkeypatch.setattr(packs, 'PATIENCE', 0.05)
+    monkeypatch.setattr(patience, 'PATIENCE', 0.05)
     ended = []
     thread = threading.Thread(target=lambda: ended.append(main(['-u', path])), daemon=True)
     thread.start()

@@ -72,6 +72,12 @@ def test_what_is_not_an_address_is_refused(text):
             function(text)
 
 
+def test_a_host_that_no_name_service_knows_is_refused():
+    for function in datatypes.bind_address, datatypes.connect_address:
+        with pytest.raises(ValueError, match="'a..b' is not the name of a host: give"):
+            function('a..b:8100')
+
+
 def test_a_tilde_is_the_home_directory(monkeypatch, tmp_path):
     monkeypatch.setenv('HOME', str(tmp_path))
     (tmp_path / 'file').touch()

@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import signal
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -386,3 +387,22 @@ def test_a_server_that_fails_ends_the_copy_with_what_it_has_and_the_next_one_goe
     assert f'done up to transaction {there[-1][0].hex()}' in said
     assert there == content_of('a.fs', 'a.blobs')[: len(there)]
     assert zeo.main([*args, '--verify']) == 0 and same('c.fs', 'c.blobs')
+
+
+@pytest.mark.parametrize('words', [['copy', '{}/1', 'b.fs'], ['copy', 'a.fs', '{}/1']])
+def test_it_says_that_it_waits_for_a_server(here, monkeypatch, capsys, words):
+    """Half a minute without a line looks as if it hung."""
+    monkeypatch.setattr('ZEO.data.patience.PATIENCE', 0.05)
+    with socket.socket() as bound:
+        bound.bind(('127.0.0.1', 0))  # and nothing listens
+        where = f'127.0.0.1:{bound.getsockname()[1]}'
+        words = [word.format(where) for word in words]
+        assert zeo.main([*words, '--timeout', '0.2']) == 2
+        first, second = capsys.readouterr().err.splitlines()
+        assert zeo.main([*words, '--timeout', '0.2', '-q']) == 2
+    assert first == (
+        f'zeo copy: storage 1 of {where}: no connection yet, waiting for up to 0.2 s: '
+        f'{where}: Connection refused'
+    )
+    assert 'no connection within 0.2 s' in second
+    assert capsys.readouterr().err == second + '\n'

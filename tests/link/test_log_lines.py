@@ -102,3 +102,11 @@ def test_a_server_that_comes_late_is_told_as_loudly_as_its_absence(caplog):
         stop()
     finally:
         client.close()
+
+
+def test_a_realm_is_spoken_of_only_with_a_user(caplog, tmp_path):
+    """The pack script of Plone's recipe gives one each time."""
+    ClientStorage(str(tmp_path / 's'), wait=False, realm='ZEO').close()
+    assert lines(caplog) == []
+    ClientStorage(str(tmp_path / 's'), wait=False, realm='ZEO', username='u', password='p').close()
+    assert 'realm and credentials are ignored' in lines(caplog)[0][1]

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from ZEO.net import addresses
+from ZEO.net import addresses, connecting
 from ZEO.net.acceptor import Acceptor
 from ZEO.net.loop import Loop
 
@@ -50,7 +50,7 @@ def accepting(tmp_path, errors):
 
 
 def connect(acceptor):
-    return addresses.connect(acceptor.address, 5)
+    return connecting.connect(acceptor.address, 5)
 
 
 def test_all_who_wait_are_accepted_not_blocking(accepting):
@@ -165,7 +165,7 @@ def test_a_connection_that_can_not_be_tuned_is_dropped(accepting, monkeypatch):
     def fail(stream):
         raise OSError(22, 'Invalid argument')
 
-    monkeypatch.setattr(addresses, 'tune', fail)
+    monkeypatch.setattr(connecting, 'tune', fail)
     client = socket.socket(socket.AF_UNIX if isinstance(acceptor.address, str) else socket.AF_INET)
     client.connect(acceptor.address)
     client.settimeout(5)

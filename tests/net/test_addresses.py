@@ -10,7 +10,7 @@ import tempfile
 import pytest
 
 from ZEO.Exceptions import ConfigurationError, Unavailable
-from ZEO.net import addresses
+from ZEO.net import addresses, connecting
 from ZEO.net.addresses import parse, parse_all, same, show
 
 
@@ -59,6 +59,9 @@ def test_addresses(written, address):
         {},
         5.0,
         ('h', 70_000),
+        ('.', 1),  # no resolver takes these, at any time
+        'a..b:9100',
+        ('x' * 64, 1),
     ],
 )
 def test_what_is_no_address(written):
@@ -98,7 +101,7 @@ def closing(listeners):
 
 def talk(address, listeners):
     """Connect to an address; the listener that is reached gets a byte."""
-    with addresses.connect(address, 5) as client:
+    with connecting.connect(address, 5) as client:
         for listener in listeners:
             listener.setblocking(True)
             listener.settimeout(0.2)
@@ -156,7 +159,7 @@ def test_ipv6():
         assert host == '::1'
         talk(('::1', port), listeners)
         with pytest.raises(OSError):  # it does not take the port of IPv4 as well
-            addresses.connect(('127.0.0.1', port), 5)
+            connecting.connect(('127.0.0.1', port), 5)
     finally:
         closing(listeners)
 
@@ -233,7 +236,7 @@ def test_connecting_where_nobody_listens(folder):
     closing(listeners)
     for nowhere in (address, str(folder / 's')):
         with pytest.raises(OSError):
-            addresses.connect(nowhere, 5)
+            connecting.connect(nowhere, 5)
 
 
 V4, V6 = (socket.AF_INET, ('127.0.0.1', 0)), (socket.AF_INET6, ('::1', 0, 0, 0))
@@ -282,7 +285,16 @@ def test_connecting_goes_on_behind_a_family_that_the_kernel_lacks(families):
     listeners = addresses.listen(('127.0.0.1', 0))
     families(V6, V4, failing=socket.AF_INET6, number=errno.EAFNOSUPPORT)
     try:
-        with addresses.connect(('localhost', listeners[0].getsockname()[1]), 10) as stream:
+        with connecting.connect(('localhost', listeners[0].getsockname()[1]), 10) as stream:
             assert stream.family == socket.AF_INET
     finally:
         closing(listeners)
+
+
+def test_connecting_to_what_is_not_a_socket(folder):
+    """The kernel says that the connection is refused, as of a server that is down."""
+    with pytest.raises(OSError, match='this is a directory: give the path of the socket in it'):
+        connecting.connect(str(folder), 5)
+    (folder / 'Data.fs').write_bytes(b'precious')
+    with pytest.raises(OSError, match="this is a file: give the path of the server's socket"):
+        connecting.connect(str(folder / 'Data.fs'), 5)

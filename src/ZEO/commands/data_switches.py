@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,7 +73,12 @@ def way(options: Any, label: str) -> Way:
     :raises ConfigurationError: when a file cannot be used.
     """
     found = reaching.reaching(options)
-    return Way(found.tls, found.login, found.timeout, label)
+
+    def say(line: str) -> None:
+        if not options.quiet:
+            print(f'{label}: {cleaned(line, LONGEST_LINE)}', file=sys.stderr, flush=True)
+
+    return Way(found.tls, found.login, found.timeout, label, say)
 
 
 def progress(options: Any, what: str, total: int = 0) -> Progress:

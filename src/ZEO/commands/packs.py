@@ -17,7 +17,7 @@ from ZODB.POSException import POSError
 from ZEO.ClientStorage import ClientStorage
 from ZEO.commands.options import LONGEST_LINE
 from ZEO.commands.reaching import Reaching
-from ZEO.Exceptions import ClientDisconnected
+from ZEO.data.patience import opened
 from ZEO.net.addresses import show
 from ZEO.net.system import REAL
 from ZEO.progress import Doing
@@ -26,8 +26,8 @@ from ZEO.wire.quoting import cleaned
 
 NAME = 'zeopack'
 
-#: Seconds to wait for a server by default, and after how many of them the reason is printed.
-WAIT, PATIENCE = 30.0, 1.0
+#: Seconds to wait for a server by default.
+WAIT = 30.0
 
 #: Seconds between two looks at what has ended.
 _LOOK = 0.1
@@ -108,19 +108,7 @@ class Pack:
     def _opened(self) -> ClientStorage:
         """Return a client of the storage; print the reason if that takes long."""
         wait = self._job.reaching.timeout
-        if wait <= PATIENCE:
-            return self._open(wait)
-        try:
-            return self._open(PATIENCE)
-        except ClientDisconnected as error:
-            reason = str(error).partition(': ')[2] or str(error)
-            text = f'{self.target}: no connection yet, waiting for up to {wait:g} s: {reason}'
-            _warn(self._job, text)
-        try:
-            return self._open(wait - PATIENCE)
-        except ClientDisconnected as error:
-            reason = str(error).partition(': ')[2] or str(error)
-            raise ClientDisconnected(f'no connection within {wait:g} s: {reason}') from None
+        return opened(self._open, wait, lambda line: _warn(self._job, f'{self.target}: {line}'))
 
     def _open(self, wait: float) -> ClientStorage:
         # Read-only, since a read-only server can be packed as well.

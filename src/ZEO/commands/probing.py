@@ -7,6 +7,7 @@ registered client may know of one. Fails: :class:`NoAnswer`, one line that says 
 from __future__ import annotations
 
 import json
+import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Any
 
 from ZEO.config import datatypes
 from ZEO.Exceptions import AuthError, ClientStorageError, ConfigurationError, ProtocolError
-from ZEO.net import addresses
+from ZEO.net import connecting
 from ZEO.net.addresses import Address
 from ZEO.net.system import REAL
 from ZEO.net.tls import SSLContext, TlsCodec
@@ -141,7 +142,7 @@ def _connected(
 ) -> Iterator[_Server]:
     deadline = REAL.now() + timeout
     try:
-        raw = addresses.connect(address, timeout)
+        raw = connecting.connect(address, timeout)
         try:
             yield _Server(_secured(raw, address, ssl, server_hostname), raw, deadline)
         finally:
@@ -149,11 +150,20 @@ def _connected(
     except TimeoutError:
         raise NoAnswer(f'no answer within {timeout:g} seconds') from None
     except OSError as error:
-        raise NoAnswer(error.strerror or str(error)) from None
+        raise NoAnswer(_with_advice(error)) from None
     except (ProtocolError, ValueError):
         raise Rejected('the peer is not a ZEO server, or it uses TLS') from None
     except TlsError as error:
         raise Rejected(str(error)) from None
+
+
+def _with_advice(error: OSError) -> str:
+    """Return what the system says, and what that mostly means."""
+    text = error.strerror or str(error)
+    is_down = isinstance(error, (ConnectionRefusedError, FileNotFoundError))
+    if is_down and text == os.strerror(error.errno or 0):
+        return f'{text}: start the server, or check the address'
+    return text
 
 
 def _secured(

@@ -18,7 +18,7 @@ from ZEO.config import datatypes
 from ZEO.config.server import STOP_TIME
 from ZEO.Exceptions import ConfigurationError
 from ZEO.net.activation import inherited
-from ZEO.net.addresses import Address
+from ZEO.net.addresses import Address, checked_host
 
 LOOPBACK = '127.0.0.1'
 
@@ -96,67 +96,12 @@ def parser() -> Parser:
     made.add_argument('arguments', nargs='*', help=argparse.SUPPRESS)
     _add_addresses(made)
     _add_storages(made)
-    add = made.add_argument
-    add('-D', dest='debug', action='store_true', help='log what happens in detail')
-    add(
-        '-s',
-        dest='no_daemon',
-        action='store_true',
-        help='accepted for old scripts: the server never turns itself into a daemon',
+    _add_process(made)
+    _add_log_and_monitor(made)
+    _add_speed(made)
+    made.add_argument(
+        '--help', action='help', help='show this text and exit, as without any argument'
     )
-    add(
-        '-P',
-        dest='profile',
-        metavar='FILE',
-        type=_path,
-        help='profile the server and write the statistics to FILE at the end; an earlier profile '
-        'is overwritten, any other file is not',
-    )
-    add(
-        '--stop-time',
-        metavar='SECONDS',
-        type=_read_by(datatypes.seconds),
-        default=STOP_TIME,
-        help='how long clients may take to finish their commits when the server is stopped; the '
-        'default is 5; 0 means no time',
-    )
-    add(
-        '--log-format',
-        metavar='FORMAT',
-        type=_read_by(datatypes.log_format),
-        default='text',
-        help='text, or json for one object on each line',
-    )
-    add(
-        '--log-level',
-        metavar='LEVEL',
-        type=_level,
-        default=logging.WARNING,
-        help='debug, info, warning, which is the default, or error',
-    )
-    add(
-        '--monitor',
-        metavar='ADDRESS',
-        action='append',
-        default=[],
-        type=_read_by(datatypes.monitor_address),
-        help='where to show figures over HTTP: PORT of this machine, HOST:PORT, or a path; may be '
-        'repeated',
-    )
-    add(
-        '--read-ahead',
-        metavar='WHICH',
-        type=_read_by(datatypes.read_ahead),
-        help='which clients are sent records before they ask for them: network, those that have '
-        'not connected over a Unix socket, which is the default, always or off',
-    )
-    add(
-        '--no-group-commit',
-        action='store_true',
-        help='sync FILE once for each transaction, instead of once for those of several clients '
-        'that commit at the same time',
-    )
-    add('--help', action='help', help='show this text and exit, as without any argument')
     return made
 
 
@@ -177,6 +122,7 @@ def _add_addresses(made: Parser) -> None:
         metavar='HOST',
         action='append',
         default=[],
+        type=_read_by(checked_host),
         help='the host name or address to listen on with -p; the default is 127.0.0.1, which '
         "serves this machine only; -h '' listens on every network of the machine; may be repeated",
     )
@@ -209,6 +155,77 @@ def _add_storages(made: Parser) -> None:
         metavar='USER',
         help='open the storages and serve as this user, by name or number, after binding the '
         'ports; only root can do that',
+    )
+
+
+def _add_process(made: Parser) -> None:
+    add = made.add_argument
+    add('-D', dest='debug', action='store_true', help='log what happens in detail')
+    add(
+        '-s',
+        dest='no_daemon',
+        action='store_true',
+        help='accepted for old scripts: the server never turns itself into a daemon',
+    )
+    add(
+        '-P',
+        dest='profile',
+        metavar='FILE',
+        type=_path,
+        help='profile the server and write the statistics to FILE at the end; an earlier profile '
+        'is overwritten, any other file is not',
+    )
+    add(
+        '--stop-time',
+        metavar='SECONDS',
+        type=_read_by(datatypes.seconds),
+        default=STOP_TIME,
+        help='how long clients may take to finish their commits when the server is stopped; the '
+        'default is 5; 0 means no time',
+    )
+
+
+def _add_log_and_monitor(made: Parser) -> None:
+    add = made.add_argument
+    add(
+        '--log-format',
+        metavar='FORMAT',
+        type=_read_by(datatypes.log_format),
+        default='text',
+        help='text, or json for one object on each line',
+    )
+    add(
+        '--log-level',
+        metavar='LEVEL',
+        type=_level,
+        default=logging.WARNING,
+        help='debug, info, warning, which is the default, or error',
+    )
+    add(
+        '--monitor',
+        metavar='ADDRESS',
+        action='append',
+        default=[],
+        type=_read_by(datatypes.monitor_address),
+        help='where to show figures over HTTP: PORT of this machine, HOST:PORT, or a path; may be '
+        'repeated',
+    )
+
+
+def _add_speed(made: Parser) -> None:
+    add = made.add_argument
+    add(
+        '--read-ahead',
+        metavar='WHICH',
+        type=_read_by(datatypes.read_ahead),
+        help='which clients are sent records before they ask for them: network, those that have '
+        'not connected over a Unix socket, which is the default, always or off',
+    )
+    add(
+        '--no-group-commit',
+        action='store_true',
+        help='sync FILE once for each transaction, instead of once for those of several clients '
+        'that commit at the same time',
     )
 
 

@@ -66,6 +66,19 @@ def parser() -> Parser:
         'which an operator names for that. A storage with anything in it is refused.',
         epilog='The exit status is 0, or 2 when it cannot be measured.',
     )
+    _add_work(made)
+    group = made.add_argument_group('to measure a server that runs')
+    group.add_argument('--server', metavar='ADDRESS', help=FORMS)
+    group.add_argument(
+        '--scratch-storage',
+        metavar='NAME',
+        help='its storage to measure with, which must be empty, and keeps what is written',
+    )
+    add_reaching(made, _TIMEOUT, 'how long to wait for a server that does not answer')
+    return made
+
+
+def _add_work(made: Parser) -> None:
     add = made.add_argument
     add(
         '--seconds',
@@ -95,15 +108,6 @@ def parser() -> Parser:
         'GB is written',
     )
     add('--json', action='store_true', help='print one JSON object')
-    group = made.add_argument_group('to measure a server that runs')
-    group.add_argument('--server', metavar='ADDRESS', help=FORMS)
-    group.add_argument(
-        '--scratch-storage',
-        metavar='NAME',
-        help='its storage to measure with, which must be empty, and keeps what is written',
-    )
-    add_reaching(made, _TIMEOUT, 'how long to wait for a server that does not answer')
-    return made
 
 
 def _seconds(text: str) -> float:
@@ -180,6 +184,8 @@ def _check(options: Any) -> None:
         raise ConfigurationError(
             '--directory is for the server that this command starts: leave it out, or --server'
         )
+    if options.directory is not None and not os.path.isdir(options.directory):
+        raise ConfigurationError(f'there is no directory {options.directory}: create it first')
 
 
 @contextmanager

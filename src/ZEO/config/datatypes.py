@@ -11,7 +11,7 @@ import os
 import re
 
 from ZEO.link.option_checks import PREFERENCES
-from ZEO.net.addresses import Address
+from ZEO.net.addresses import Address, checked_host
 from ZEO.net.tls import DYNAMIC, SIGNED
 from ZEO.serving.access.rules import Rule
 from ZEO.serving.access.rules import rule as read_rule
@@ -149,7 +149,7 @@ def _address(text: str, default_host: str) -> Address:
             f'{text!r} is not an address: give HOST:PORT, PORT, or the path of a Unix '
             'socket, with at least one slash'
         )
-    return (host.lower() if colon else '') or default_host, int(port)
+    return (checked_host(host.lower()) if colon else '') or default_host, int(port)
 
 
 def file_mode(text: str) -> int:

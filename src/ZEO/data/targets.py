@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -23,6 +24,7 @@ from ZEO.config.opening import one_line
 from ZEO.config.storages import DEFAULT_NAME, open_file
 from ZEO.data.destinations import Destination, destination
 from ZEO.data.outcome import DataError
+from ZEO.data.patience import opened
 from ZEO.data.sources import FileSource, Source, StorageSource
 from ZEO.Exceptions import ConfigurationError
 from ZEO.leftovers import make_directory
@@ -48,6 +50,8 @@ class Way:
     login: dict[str, Any] = field(default_factory=dict)  # `username`, `password`
     timeout: float = WAIT  # seconds to wait for one
     label: str = 'zeo'  # what the servers' logs call this client
+    # is called with a line when a server lets this wait
+    say: Callable[[str], object] = lambda line: None
 
 
 @dataclass(frozen=True)
@@ -207,19 +211,22 @@ def _file(target: Target) -> Any:
 def _client(target: Target, way: Way, private: str, read_only: bool) -> Any:
     from ZEO.ClientStorage import ClientStorage
 
-    try:
+    def open_within(seconds: float) -> Any:
         return ClientStorage(
             target.address,
             target.storage,
             cache_size=_CACHE,
             read_only=read_only,
-            wait_timeout=way.timeout,
+            wait_timeout=seconds,
             client_label=way.label,
             blob_dir=private,
             ssl=way.tls.get('ssl'),
             ssl_server_hostname=way.tls.get('server_hostname'),
             **way.login,
         )
+
+    try:
+        return opened(open_within, way.timeout, lambda line: way.say(f'{target.name}: {line}'))
     except BaseException:
         shutil.rmtree(private, ignore_errors=True)
         raise

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-from ZEO.net import addresses, unix_sockets
+from ZEO.net import addresses, connecting, unix_sockets
 from ZEO.net.activation import InheritedSocket
 from ZEO.net.loop import READ, Loop
 from ZEO.net.sources import source_of
@@ -97,7 +97,7 @@ class Acceptor:
             self._logged_exhaustion = False
             try:
                 stream.setblocking(False)
-                addresses.tune(stream)
+                connecting.tune(stream)
             except OSError:
                 stream.close()
                 continue

@@ -1,9 +1,8 @@
-"""Addresses: reading, listening, connecting; TCP over IPv4 and IPv6, and Unix sockets.
+"""Addresses: reading and listening; TCP over IPv4 and IPv6, and Unix sockets.
 
 Enters: an address as users write it: ``(host, port)``, a port number, ``'host:port'``, or a path.
-Leaves: the same as ``(host, port)`` or a path; listening sockets, non-blocking, or connected ones.
-Fails: :class:`ConfigurationError` for what is not an address or cannot be listened on, OSError
-where connecting fails.
+Leaves: the same as ``(host, port)`` or a path; listening sockets, non-blocking. Fails:
+:class:`ConfigurationError` for what is not an address or cannot be listened on.
 """
 
 from __future__ import annotations
@@ -54,10 +53,6 @@ _LASTING = (
 #: What a kernel without IPv6 says to a socket of it.
 _NO_FAMILY = (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
-#: Seconds, seconds and a number: the kernel notices a server that has disappeared after about idle
-#: + interval * count seconds.
-_KEEPALIVE = (('TCP_KEEPIDLE', 60), ('TCP_KEEPINTVL', 15), ('TCP_KEEPCNT', 5))
-
 #: The type of what a supervisor may have opened.
 _SOCKET = socket.socket
 
@@ -72,11 +67,11 @@ def parse(address: object) -> Address:
     if isinstance(address, (bytes, os.PathLike)):
         address = os.fsdecode(address)
     if isinstance(address, int) and not isinstance(address, bool):
-        return _checked_port('', address)
+        return _checked('', address)
     if isinstance(address, str) and address:
         return _read(address)
     if isinstance(address, (tuple, list)) and _is_pair(address):
-        return _checked_port(address[0] or '', int(address[1]))
+        return _checked(address[0] or '', int(address[1]))
     raise ConfigurationError(f'{address!r} is not an address: {_FORMS}')
 
 
@@ -120,10 +115,10 @@ def _read(text: str) -> Address:
     """
     if not _is_path(text):
         if _PORT.fullmatch(text):
-            return _checked_port('', int(text))
+            return _checked('', int(text))
         found = _HOST_AND_PORT.fullmatch(text)
         if found is not None:
-            return _checked_port(found[1] or found[2], int(found[3]))
+            return _checked(found[1] or found[2], int(found[3]))
         if _IPV6.fullmatch(text):
             raise ConfigurationError(
                 f'{text!r} is not an address: write an IPv6 address as [ADDRESS]:PORT'
@@ -145,7 +140,23 @@ def _is_path(text: str | None) -> bool:
     return bool(text) and ('/' in text or '\0' in text or os.path.exists(text))  # type: ignore[operator, arg-type]
 
 
-def _checked_port(host: str, port: int) -> Address:
+def checked_host(host: str) -> str:
+    """Return `host`.
+
+    :raises ConfigurationError: when no resolver can take it.
+    """
+    try:
+        host.encode('idna')  # as every connection does that looks the name up
+    except UnicodeError:
+        raise ConfigurationError(
+            f'{host!r} is not the name of a host: give a name, an IP address, or, in place of host '
+            'and port, the path of a Unix socket'
+        ) from None
+    return host
+
+
+def _checked(host: str, port: int) -> Address:
+    checked_host(host)
     if not 0 <= port <= 65535:
         raise ConfigurationError(
             f'{port} is not a port number: use 1 to 65535, or 0 for any free port'
@@ -297,54 +308,6 @@ def is_exposed(address: Address) -> bool:
         return address[0] != 'localhost'
     mapped = getattr(where, 'ipv4_mapped', None)
     return not (mapped or where).is_loopback
-
-
-def candidates(address: Address) -> list[tuple[int, Any]]:
-    """Return the (family, socket address) pairs by which `address` may be reached, the likeliest
-    first.
-
-    :raises OSError: when a host name has no address.
-    """
-    if isinstance(address, str):
-        return [(socket.AF_UNIX, address)]
-    host, port = address
-    return [
-        (info[0], info[4])
-        for info in socket.getaddrinfo(host or 'localhost', port, type=socket.SOCK_STREAM)
-    ]
-
-
-def connect(address: Address, timeout: float) -> socket.socket:
-    """Return a connected, blocking socket.
-
-    :param timeout: seconds that each candidate may take.
-    :raises OSError: the last candidate's error.
-    """
-    last: OSError = OSError(errno.EADDRNOTAVAIL, 'no address')
-    for family, where in candidates(address):
-        stream = None  # which a kernel without IPv6 refuses
-        try:
-            stream = socket.socket(family, socket.SOCK_STREAM)
-            stream.settimeout(timeout)
-            stream.connect(where)
-            tune(stream)
-            return stream
-        except OSError as error:
-            if stream is not None:
-                stream.close()
-            last = error
-    raise last
-
-
-def tune(stream: socket.socket) -> None:
-    """Set the options of every connection: no Nagle delay, and keep-alive probes."""
-    if stream.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _KEEPALIVE:
-        if hasattr(socket, option):
-            stream.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def same(address: Address) -> str:

@@ -17,7 +17,7 @@ import socket
 from functools import partial
 from typing import Any
 
-from ZEO.net import addresses, green
+from ZEO.net import connecting, green
 from ZEO.net.addresses import Address
 from ZEO.net.busy_poll import BusyPoll
 from ZEO.net.system import REAL, System
@@ -190,7 +190,7 @@ def connect(
         address's host.
     :raises OSError: when nothing listens there.
     """
-    raw = addresses.connect(address, timeout)
+    raw = connecting.connect(address, timeout)
     try:
         if ssl is None:
             return Stream(raw, None, system)

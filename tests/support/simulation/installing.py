@@ -33,6 +33,7 @@ import ZEO.link.commits
 import ZEO.link.link
 import ZEO.net.acceptor
 import ZEO.net.addresses
+import ZEO.net.connecting
 import ZEO.net.loop
 import ZEO.net.stream
 import ZEO.net.tls_socket
@@ -121,6 +122,7 @@ def _of_the_product(world: Any) -> Iterator[tuple[Any, str, Any, Any]]:
     sockets = _sockets(world)
     yield ZEO.net.loop, 'socket', sockets, socket
     yield ZEO.net.addresses, 'socket', sockets, socket
+    yield ZEO.net.connecting, 'socket', sockets, socket
     yield ZEO.net.acceptor, 'os', _Files(world), os
 
 
