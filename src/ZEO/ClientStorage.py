@@ -19,6 +19,7 @@ from ZODB.ConflictResolution import ConflictResolvingStorage
 from ZODB.POSException import POSKeyError, ReadOnlyError
 from ZODB.utils import maxtid, z64
 
+from ZEO.cache.protocol import Cache
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.interfaces import StaleCache, notify
 from ZEO.link.blob_store import BlobStore, no_blobs
@@ -180,9 +181,10 @@ class ClientStorage(ConflictResolvingStorage):
         """Make the parts of a client and begin to connect; leave nothing open when that fails, or
         is interrupted.
         """
-        cache = None
+        held: list[Cache] = []
         try:
-            cache = self._cache = open_cache(wanted.cache)
+            open_cache(wanted.cache, held.append)
+            self._cache = held[-1]
             self._assemble(wanted)
             self._closed = False
             self._system.after_fork_in_child(self._after_fork)
@@ -190,8 +192,8 @@ class ClientStorage(ConflictResolvingStorage):
         except BaseException:
             if not self._closed:
                 self.close()
-            elif cache is not None:
-                cache.close()
+            elif held:
+                held[-1].close()
             raise
 
     def _assemble(self, wanted: ClientOptions) -> None:

@@ -1,6 +1,5 @@
 """The client cache in a file: what it keeps, whom it refuses, and what several threads see."""
 
-import gc
 import os
 import random
 import threading
@@ -11,7 +10,6 @@ from ZODB.utils import p64
 from support.cache_files import SIZE, fill, leave
 from support.cache_stream import Stream, data_of, wrong_records
 from ZEO.cache import ClientCache
-from ZEO.cache.cache_file import take_lock
 from ZEO.Exceptions import ClientStorageError
 
 
@@ -84,33 +82,11 @@ def test_second_cache_on_the_same_file_is_refused(path):
     ClientCache(path, SIZE).close()
 
 
-def test_a_cache_that_is_dropped_lets_go_of_its_files(path):
-    """As one is by an exception that strikes before anything has it."""
-    open_before = len(os.listdir('/proc/self/fd'))
-    cache = ClientCache(path, SIZE)
-    fill(cache, 10)
-    del cache
-    gc.collect()
-    assert len(os.listdir('/proc/self/fd')) == open_before
-    cache = ClientCache(path, SIZE)
-    assert len(cache) == 10
+def test_a_cache_that_is_not_opened_can_be_closed(path):
+    cache = ClientCache(path, SIZE, opened=False)
+    assert cache.load(p64(1)) is None and not cache.is_usable
     cache.close()
-
-
-def test_a_forked_child_that_drops_the_lock_leaves_it_to_its_parent(path):
-    lock = take_lock(path)
-    child = os.fork()
-    if child == 0:
-        try:
-            del lock
-            gc.collect()
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    with pytest.raises(ClientStorageError, match='in use'):
-        take_lock(path)
-    lock.close()
-    take_lock(path).close()
+    assert not os.path.exists(path)
 
 
 def test_directory_that_is_not_there(tmp_path):

@@ -251,10 +251,14 @@ def test_full_disk_when_it_is_made(path, monkeypatch, caplog):
 
 def test_client_without_room_for_a_cache_file_has_one_in_memory(path, monkeypatch):
     Full(monkeypatch).full = True
-    cache = open_cache(CacheOptions(path, None, None, '1', SIZE, 'a database'))
+    held = []
+    open_cache(CacheOptions(path, None, None, '1', SIZE, 'a database'), held.append)
+    cache = held[-1]
     fill(cache, 10)
     assert cache.load(p64(1)) == (b'\1' * 100, p64(1))
-    cache_file.take_lock(path).close()  # nobody holds it
+    lock = cache_file.FileLock(path)
+    lock.take()  # nobody holds it
+    lock.close()
     cache.close()
 
 

@@ -14,7 +14,9 @@ from support.interrupted import PATIENCE, check
 from support.striking import Striker, everywhere, strike
 
 #: The functions on the way from the lock of the cache file to the client that closes it.
-ON_THE_WAY = tuple('_open _use _assemble open_cache _in_a_file take_lock open_cache_file'.split())
+ON_THE_WAY = tuple(
+    '_open _use _assemble open_cache _in_a_file open take _take open_cache_file'.split()
+)
 
 
 def by_line(point):

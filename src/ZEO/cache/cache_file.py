@@ -74,16 +74,35 @@ def followed(path: str) -> str:
 
 
 class FileLock:
-    """The lock file beside a cache file, which a forked child can close without unlocking it.
-
-    :param path: of the lock file, which holds the number of the process.
-    :raises LockHeld: when another process has the lock, or this one.
-    :raises OSError: when the file cannot be made or is not a lock file.
+    """The lock file beside the cache file at `path`, which a forked child can close without
+    unlocking it; it holds the number of the process.
     """
 
-    _fd = -1
-
     def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = -1
+
+    def take(self) -> None:
+        """Lock the cache file. Whoever is to close this lock has it before: an exception may strike
+        at any moment, and a lock that is on its way to its owner then would stay.
+
+        :raises ClientStorageError: when a process has it, or its directory cannot be used.
+        :raises OSError: when the disk is full.
+        """
+        try:
+            self._take(self._path + '.lock')
+        except LockHeld:
+            raise ClientStorageError(
+                f'The cache file {self._path} is in use by this or another process. Give each '
+                'process a client name of its own (ZEO_CLIENT in the environment, or client=), or '
+                'none, for a temporary one.'
+            ) from None
+        except OSError as error:
+            if is_full(error):
+                raise
+            raise cannot_open(self._path, error) from error
+
+    def _take(self, path: str) -> None:
         try:
             self._fd = fd = files.open_regular(path, os.O_RDWR | os.O_CREAT)
             _lock(fd)
@@ -106,11 +125,6 @@ class FileLock:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-    def __del__(self) -> None:
-        # An exception has struck on the way to the owner, who else closes it. It is not unlocked:
-        # the child of a fork may drop it while its parent has it.
-        self.abandon()
 
 
 class LockHeld(Exception):
@@ -139,26 +153,6 @@ else:  # pragma: no cover - Windows
     def _unlock(fd: int) -> None:
         os.lseek(fd, 0, os.SEEK_SET)
         msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
-
-
-def take_lock(path: str) -> FileLock:
-    """Lock the cache file at `path`.
-
-    :raises ClientStorageError: when a process has it, or its directory cannot be used.
-    :raises OSError: when the disk is full.
-    """
-    try:
-        return FileLock(path + '.lock')
-    except LockHeld:
-        raise ClientStorageError(
-            f'The cache file {path} is in use by this or another process. Give each process a '
-            'client name of its own (ZEO_CLIENT in the environment, or client=), or none, for a '
-            'temporary one.'
-        ) from None
-    except OSError as error:
-        if is_full(error):
-            raise
-        raise cannot_open(path, error) from error
 
 
 def cannot_open(path: str, error: OSError) -> ClientStorageError:
@@ -199,7 +193,6 @@ class CacheFile:
     """
 
     start = format.RING_START // format.UNIT  # units; where the ring begins
-    fd = -1
 
     def __init__(self, fd: int = -1, path: str | None = None) -> None:
         self.fd = fd
@@ -315,6 +308,3 @@ class CacheFile:
         fd, self.fd = self.fd, -1  # a late reader gets EBADF, not another file
         if fd >= 0:
             os.close(fd)
-
-    def __del__(self) -> None:
-        self.close()  # an exception has struck on the way to the owner

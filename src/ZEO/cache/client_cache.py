@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ZEO.cache import hot_records, trace
-from ZEO.cache.cache_file import CacheFile, FileLock, followed, take_lock
+from ZEO.cache.cache_file import CacheFile, FileLock, followed
 from ZEO.cache.format import NO_TID
 from ZEO.cache.open_cache import OpenCache
 from ZEO.cache.opening import open_cache
@@ -35,6 +35,7 @@ class ClientCache(CacheReader):
     :param size: bytes that the file may take.
     :param identity: which storage of which database this is; a file of another one starts empty.
     :param hot_size: bytes that the most used records may take in memory, at most half of `size`.
+    :param opened: False: it is opened by :meth:`open`, by a caller who can close it by then.
     :raises ClientStorageError: when another process has the file, or it cannot be opened.
     """
 
@@ -45,6 +46,7 @@ class ClientCache(CacheReader):
         *,
         identity: str = '',
         hot_size: int = hot_records.MOST,
+        opened: bool = True,
     ) -> None:
         super().__init__(path, size, min(hot_size, size // 2))
         self._identity = identity
@@ -52,6 +54,15 @@ class ClientCache(CacheReader):
         self._storing = False  # False: closed, or the file could not be written
         self._has_warned = False  # whether the log says already that storing fails
         self._last_tid: bytes | None = None
+        self._use(OpenCache.of_empty(CacheFile()))  # until it is open
+        if opened:
+            self.open()
+
+    def open(self) -> None:
+        """Open the file, or make it.
+
+        :raises ClientStorageError: when another process has the file, or it cannot be opened.
+        """
         try:
             self._open()
         except BaseException:  # such as ClientStorageError, or KeyboardInterrupt
@@ -64,7 +75,8 @@ class ClientCache(CacheReader):
             if self.path is not None:
                 named, self.path = self.path, followed(self.path)
                 linked = named != self.path
-                self._file_lock = take_lock(self.path)
+                self._file_lock = FileLock(self.path)
+                self._file_lock.take()
             self._use(open_cache(self.path, self.size, self._identity, linked))
             self._storing = True
         except OSError as error:

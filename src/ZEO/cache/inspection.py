@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ZEO.cache import format
-from ZEO.cache.cache_file import CacheFile, take_lock
+from ZEO.cache.cache_file import CacheFile, FileLock
 from ZEO.cache.index import PLACE_SHIFT, Index
 from ZEO.cache.opening import check_usable, load_index
 from ZEO.cache.recovery import verify
@@ -68,8 +68,9 @@ def inspect(path: str) -> Report:
     try:
         if not _is_usable(file, report):  # and no lock is made beside another program's file
             return report
-        lock = take_lock(path)
+        lock = FileLock(path)
         try:
+            lock.take()
             _inspect(file, report)
         finally:
             lock.close()

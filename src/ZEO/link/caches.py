@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 from ZEO.cache.client_cache import ClientCache
@@ -21,14 +22,17 @@ from ZEO.link.options import CACHE_SIZE, CacheOptions
 log = logging.getLogger('ZEO.ClientStorage')
 
 
-def open_cache(wanted: CacheOptions) -> Cache:
-    """Return the client cache.
+def open_cache(wanted: CacheOptions, hold: Callable[[Cache], object]) -> None:
+    """Open the client cache.
 
+    :param hold: is given the cache, before it is opened, by the one that closes it, whatever
+        strikes; of several caches, the last one is to be used.
     :raises ConfigurationError: when there is no directory for its file, or the object that a
         program gives is not a cache.
     """
     if wanted.cache is not None and not isinstance(wanted.cache, (str, os.PathLike)):
-        return _of_the_program(wanted.cache, wanted.size)
+        hold(_of_the_program(wanted.cache, wanted.size))
+        return
     client = wanted.client or os.environ.get('ZEO_CLIENT')
     if wanted.cache is not None:
         path = os.fspath(wanted.cache)
@@ -36,8 +40,9 @@ def open_cache(wanted: CacheOptions) -> Cache:
         path = cache_path(client, wanted.var, wanted.storage)
     else:
         size = wanted.size
-        return MemoryCache(size) if size <= CACHE_SIZE else ClientCache(None, size)
-    return _in_a_file(os.path.abspath(path), wanted)
+        hold(MemoryCache(size) if size <= CACHE_SIZE else ClientCache(None, size))
+        return
+    _in_a_file(os.path.abspath(path), wanted, hold)
 
 
 def _of_the_program(cache: Any, size: int) -> Cache:
@@ -59,20 +64,16 @@ def cache_path(client: str, var: str | None, storage: str) -> str:
     return os.path.join(var, name + '.zec')
 
 
-def _in_a_file(path: str, wanted: CacheOptions) -> Cache:
+def _in_a_file(path: str, wanted: CacheOptions, hold: Callable[[Cache], object]) -> None:
     _check_directory(path)
-    opened = None
-    try:
-        opened = ClientCache(path, wanted.size, identity=wanted.identity)
-        if opened.is_usable:
-            return opened
-        opened.close()
-    except BaseException:  # such as KeyboardInterrupt: nobody else can close it yet
-        if opened is not None:
-            opened.close()
-        raise
+    cache = ClientCache(path, wanted.size, identity=wanted.identity, opened=False)
+    hold(cache)
+    cache.open()
+    if cache.is_usable:
+        return
+    cache.close()
     log.warning('%s cannot be used: the client cache is in memory until the next start', path)
-    return MemoryCache(min(wanted.size, CACHE_SIZE))
+    hold(MemoryCache(min(wanted.size, CACHE_SIZE)))
 
 
 def _check_directory(path: str) -> None:
