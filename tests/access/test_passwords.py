@@ -1,6 +1,7 @@
 """A client proves its password to a server, and the server to the client; nothing else does."""
 
 import logging
+import os
 import traceback
 from contextlib import suppress
 
@@ -21,6 +22,8 @@ from ZEO.Exceptions import (
     ProtocolError,
 )
 from ZEO.link import credentials
+from ZEO.net import proofs
+from ZEO.net.unix_peers import UnixPeer
 from ZEO.serving.access import attempts, proving
 from ZEO.serving.access.access import Access
 from ZEO.wire import scram
@@ -531,12 +534,25 @@ def test_who_guesses_too_often_is_not_looked_at_for_a_while(stranger, at_once, m
     assert name == 'ZEO.Exceptions.ClientDisconnected' and 'too many wrong ones' in args[0]
 
 
+def test_another_user_of_the_machine_who_guesses_keeps_no_one_out(stranger, at_once, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(proofs, 'unix_peer', lambda stream: UnixPeer(os.getuid() + 1, ()))
+        for _ in range(attempts.BY_BOTH[0] + 1):
+            client = stranger()
+            exchange, _ = client.begin()
+            name, _ = client.call('scram_final', exchange.final(bytes(32)))
+    assert name == 'ZEO.Exceptions.ClientDisconnected'
+    client = stranger()
+    exchange, challenge = client.begin()
+    exchange.confirm(client.call('scram_final', exchange.final(scram.salted(SECRET, challenge))))
+
+
 def test_a_client_tries_again_until_it_is_looked_at(server, clients, at_once):
     guesses = server._service.passwords.attempts
     now = [1000.0]
     guesses._now = lambda: now[0]
     for _ in range(attempts.BY_BOTH[0]):
-        guesses.failed('a Unix socket', 'app')
+        guesses.failed(f'a Unix socket, user {os.getuid()}', 'app')
     real, waits = guesses.wait, []
 
     def wait(source, user):

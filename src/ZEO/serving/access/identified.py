@@ -17,6 +17,7 @@ class Identified:
     """The part of a :class:`~ZEO.serving.peer.Peer` that says who it is."""
 
     _channel: Channel
+    source: str  # the same for all connections from one host
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -35,6 +36,14 @@ class Identified:
         if self._identity is None:
             self._identity = identity_of(self._channel, self.user)
         return self._identity
+
+    @property
+    def guesser(self) -> str:
+        """Whose guesses of passwords are counted together: a host's, or those of one user of this
+        machine over Unix sockets, so that no user keeps the others out.
+        """
+        uid = self.identity.uid
+        return self.source if uid is None else f'{self.source}, user {uid}'
 
     def proved(self, user: str) -> None:
         """The client knows the secret of a user."""

@@ -39,7 +39,9 @@ _WRONG = (
 class Client(Protocol):
     """The client that proves something."""
 
-    source: str  # the same for all connections from one host
+    @property
+    def guesser(self) -> str:
+        """Whose wrong passwords are counted together."""
 
     def tls_binding(self) -> bytes | None:
         """Return what its TLS connection is recognised by."""
@@ -115,7 +117,7 @@ class Proving:
         """Take the proof; return the server's own. A failure is answered late."""
         self._follows(_State.ASKED, _State.FAILED)
         assert self._shared is not None
-        attempts, source, user = self._shared.attempts, self._client.source, self._exchange.name
+        attempts, source, user = self._shared.attempts, self._client.guesser, self._exchange.name
         wait = attempts.wait(source, user)
         if wait:
             self._refused(

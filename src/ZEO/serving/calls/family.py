@@ -32,12 +32,15 @@ class Client(Protocol):
     """What the calls need of :class:`ZEO.serving.peer.Peer`."""
 
     address: str  # where it has connected from
-    source: str  # the same for all connections from one host
     label: str  # what it calls itself
     loads: int  # objects that it has loaded
     commits: int  # transactions that it has committed
     leaves: bool  # whether it leaves by itself when it hears that the server stops
     resolves: bool  # whether it resolves conflicts that the server cannot
+
+    @property
+    def guesser(self) -> str:
+        """Whose wrong passwords are counted together."""
 
     @property
     def codec(self) -> Codec:
