@@ -171,6 +171,14 @@ def holds_pid(fd: int) -> bool:
     )
 
 
+def _refuse_content(path: str) -> NoReturn:
+    raise OSError(
+        errno.EINVAL,
+        'the file exists and does not hold a process id: remove it, or name another file',
+        path,
+    )
+
+
 def write_pid(path: str, text: str) -> None:
     """Write a process id into the file at `path`.
 
@@ -179,13 +187,22 @@ def write_pid(path: str, text: str) -> None:
     fd = open_regular(path, os.O_RDWR | os.O_CREAT)
     try:
         if not holds_pid(fd):
-            raise OSError(
-                errno.EINVAL,
-                'the file exists and does not hold a process id: remove it, or name another file',
-                path,
-            )
+            _refuse_content(path)
         os.ftruncate(fd, 0)
         os.pwrite(fd, text.encode('ascii'), 0)
+    finally:
+        os.close(fd)
+
+
+def check_pid(path: str) -> None:
+    """Look whether :func:`write_pid` would refuse `path` for what is there.
+
+    :raises OSError: when it would, or there is no file, or it cannot be read.
+    """
+    fd = open_regular(path, os.O_RDONLY)
+    try:
+        if not holds_pid(fd):
+            _refuse_content(path)
     finally:
         os.close(fd)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 import trustme
 from ZODB.FileStorage import FileStorage
@@ -185,10 +187,14 @@ def test_storages_that_do_not_open(tmp_path, text, words):
 
 def test_storages_are_closed_when_the_start_fails(tmp_path):
     file = f'<filestorage>\npath {tmp_path}/a.fs\n</filestorage>\n'
-    with pytest.raises(
-        ConfigurationError, match="line 7: cannot open storage 'two'.*has the database open"
+    held = FileStorage(f'{tmp_path}/b.fs')
+    with (
+        closing(held),
+        pytest.raises(
+            ConfigurationError, match="line 7: cannot open storage 'two'.*has the database open"
+        ),
     ):
-        opened(file + file.replace('<filestorage>', '<filestorage two>'))
+        opened(file + file.replace('<filestorage>', '<filestorage two>').replace('a.fs', 'b.fs'))
     FileStorage(f'{tmp_path}/a.fs').close()  # not locked any more
     found = zeo(storages=file)
     found.addresses = [f'{tmp_path}/missing/s']

@@ -29,12 +29,12 @@ class StorageFactory:
     def __init__(self, name: str, section: Any) -> None:
         self.name = name
         self.config = getattr(section, 'config', section)
-        self._section = section
+        self.section = section
 
     @property
     def kind(self) -> str:
         """What its section is called, in words of code, such as ``FileStorage``."""
-        return type(self._section).__name__
+        return type(self.section).__name__
 
     def open(self) -> Any:
         """Return the storage.
@@ -45,11 +45,11 @@ class StorageFactory:
 
     def _open(self) -> Any:
         try:
-            for path, blobs in _data_files(self._section):
+            for path, blobs in _data_files(self.section):
                 mend(path, blobs)
-            return self._section.open()
+            return self.section.open()
         except ConfigurationError as error:
-            if place_of(self._section) is None:  # of -f, whose text is complete
+            if place_of(self.section) is None:  # of -f, whose text is complete
                 raise
             raise self._failed(error) from error
         except Exception as error:  # of a storage of any kind; it ends the start
@@ -57,7 +57,7 @@ class StorageFactory:
 
     def _failed(self, error: Exception) -> ConfigurationError:
         text = f'cannot open storage {self.name!r}: {one_line(error)}'
-        return start_error(at(self._section, text), error)
+        return start_error(at(self.section, text), error)
 
 
 def _data_files(section: Any) -> Iterator[tuple[str, str | None]]:

@@ -7,7 +7,6 @@ Enters: ZConfig's configuration object, and what the command line overrides. Lea
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -16,9 +15,10 @@ from typing import Any
 from ZEO.config.factories import StorageFactory
 from ZEO.config.loading import at, place_of, wrong
 from ZEO.config.opening import one_line, start_error
+from ZEO.config.paths import check_data, check_log_files, check_pid_file, check_sockets
 from ZEO.config.storages import DEFAULT_NAME, close_all
 from ZEO.config.tls import TlsSection
-from ZEO.Exceptions import ConfigurationError, Unavailable
+from ZEO.Exceptions import ConfigurationError
 from ZEO.net import addresses
 from ZEO.net.activation import inherited
 from ZEO.net.addresses import Address
@@ -88,11 +88,18 @@ class Settings:
                 'is the path of one: give a path as address, or remove them'
             )
         self._check_monitor()
+        self._check_paths()
         where = self.situation()
         access = effective(self.options.get('access'), where)
         check_rules(access, where)
         if self.require_access:
             check_restricted(access, where)
+
+    def _check_paths(self) -> None:
+        check_sockets(self.addresses)
+        if self.pid_file:
+            check_pid_file(self.pid_file)
+        check_data((name, factory.section) for name, factory in self.storages.items())
 
     def _check_monitor(self) -> None:
         for address in self.options.get('monitor_address', ()):
@@ -123,7 +130,7 @@ def settings(config: Any) -> Settings:
     if config.eventlog is not None:
         found.has_eventlog = True
         found.loggers.insert(0, config.eventlog)
-    _check_log_files(found.loggers)
+    check_log_files(found.loggers)
     if config.zeo is not None:
         _take_zeo(found, config.zeo)
     return found
@@ -242,23 +249,6 @@ def _storages(sections: list[Any]) -> dict[str, StorageFactory]:
             )
         found[name] = StorageFactory(name, section)
     return found
-
-
-def _check_log_files(loggers: list[Any]) -> None:
-    """Find log files whose directory is missing, before anything else is done."""
-    for logger in loggers:
-        for handler in logger.handler_factories:
-            path = getattr(handler.section, 'path', None)
-            directory = os.path.dirname(path) if path else ''
-            if directory and not os.path.isdir(directory):
-                # Unavailable, since it may be on a disk that is not mounted yet.
-                raise Unavailable(
-                    at(
-                        handler.section,
-                        f'there is no directory {directory} for the log file {path}: '
-                        'create it first',
-                    )
-                )
 
 
 def open_server(

@@ -15,8 +15,8 @@ from ZODB.POSException import POSError
 
 from ZEO.net.channel import Channel
 from ZEO.net.loop import ENDS, Loop
-from ZEO.serving.descriptors import clear
 from ZEO.serving.later import Later
+from ZEO.serving.own_errors import for_client
 from ZEO.serving.slow import SlowLog
 from ZEO.wire.calls import OF_CLIENT, Method
 from ZEO.wire.frames import frame
@@ -212,13 +212,12 @@ class Answers:
 
     def fail(self, message_id: Any, method: Method, error: BaseException) -> None:
         """Answer a call with what it has raised."""
-        error = clear(error)
         if not isinstance(error, (POSError, KeyError, ValueError)):
             self._client.report(
                 logging.ERROR, 'failed calls', '%s failed: %s', method.name, explained(error)
             )
         if not self._channel.is_closed:
-            self._channel.send(frame(self._failure(message_id, error)))
+            self._channel.send(frame(self._failure(message_id, for_client(error))))
 
     def _failure(self, message_id: Any, error: BaseException) -> bytes:
         """The answer that describes `error`, as a plain text if its arguments cannot be encoded."""

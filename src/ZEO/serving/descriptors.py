@@ -1,7 +1,6 @@
-"""Errors and warnings for a process, or a system, that has no file descriptor left.
+"""What a process does, and what an operator is told, when few file descriptors are left.
 
-Enters: errors of opening a file. Leaves: errors whose text says what is missing, and where. Fails:
-never.
+Enters: the limits of this process. Leaves: whether they are enough, a warning. Fails: never.
 """
 
 from __future__ import annotations
@@ -23,13 +22,6 @@ RESERVE = 32
 
 #: What the system says then.
 SHORTAGE = (errno.EMFILE, errno.ENFILE)
-
-
-def clear(error: BaseException) -> BaseException:
-    """Return the error that a client is sent instead of another."""
-    if isinstance(error, OSError) and error.errno in SHORTAGE:
-        return OSError(error.errno, 'the server has too many open files')
-    return error
 
 
 def is_last(descriptor: int) -> bool:

@@ -13,7 +13,7 @@ from ZEO.Exceptions import ProtocolError
 from ZEO.net.loop import ENDS
 from ZEO.serving.answers import Answers
 from ZEO.serving.calls.family import Call
-from ZEO.serving.descriptors import clear
+from ZEO.serving.own_errors import for_client
 from ZEO.wire.message import REPLY, EchoedId, Message
 from ZEO.wire.runs import Run
 
@@ -55,7 +55,7 @@ def dispatch(peer: Callee, message: Message) -> None:
     # The one boundary where everything a storage may raise becomes an answer to the client.
     except BaseException as error:
         if one_way:
-            peer.failed_one_way(name, clear(error))
+            peer.failed_one_way(name, for_client(error))
         else:
             peer.answers.fail(message_id, method, error)
         return

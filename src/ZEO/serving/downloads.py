@@ -17,7 +17,8 @@ from ZODB.POSException import POSKeyError
 from ZEO.serving import blobs
 from ZEO.serving.account import TooMuch
 from ZEO.serving.calls.family import Client
-from ZEO.serving.descriptors import clear
+from ZEO.serving.descriptors import SHORTAGE
+from ZEO.serving.own_errors import for_client
 from ZEO.wire.frames import frame
 from ZEO.wire.quoting import explained
 
@@ -93,7 +94,6 @@ def _fault(error: OSError, wanted: Wanted) -> BaseException:
     """Return the error for the client, which says nothing about the server's directories."""
     if isinstance(error, FileNotFoundError):  # it was packed away meanwhile
         return POSKeyError('No blob file', wanted.oid, wanted.serial)
-    shown = clear(error)
-    if shown is not error:
-        return shown
+    if error.errno in SHORTAGE:
+        return for_client(error)
     return OSError(error.errno, f'the server cannot read the file of this blob: {error.strerror}')

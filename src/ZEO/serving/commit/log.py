@@ -22,6 +22,7 @@ from ZODB.POSException import POSError
 
 from ZEO.serving.account import FIRST_OPERATIONS, Account
 from ZEO.serving.commit.operations import Operation, Store, StoreBlob, described, restored
+from ZEO.serving.descriptors import SHORTAGE
 
 #: What a log has the account give at a time, operations and bytes: asking for each costs 4 % of a
 #: commit.
@@ -168,6 +169,20 @@ class CommitLog:
         if more > 0:
             self._account.spool(more)
             self._on_disk += more
+        try:
+            self._append(description, data)
+        except OSError as error:
+            raise _explained(error) from None
+        # the record of a blob is the only one that is looked for, and its data is not
+        self._last = (
+            Store(operation.oid, operation.serial, b'') if isinstance(operation, Store) else None
+        )
+        self._last_begins = self._end
+        self._end += size
+        self._position = self._end
+        self._in_file += 1
+
+    def _append(self, description: bytes, data: bytes | None) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix='zeo-commit-')
         if self._position != self._end:
@@ -178,23 +193,22 @@ class CommitLog:
         )
         if data:
             self._file.write(data)
-        # the record of a blob is the only one that is looked for, and its data is not
-        self._last = (
-            Store(operation.oid, operation.serial, b'') if isinstance(operation, Store) else None
-        )
-        self._last_begins = self._end
-        self._end += size
-        self._position = self._end
-        self._in_file += 1
 
     def _read(self, count: int) -> Iterator[Operation]:
         assert self._file is not None
-        self._file.seek(0)
+        try:
+            self._file.seek(0)  # which writes what is in the buffer
+        except OSError as error:
+            raise _explained(error) from None
         self._position = -1
         for _ in range(count):
-            length, size = _SIZES.unpack(self._exactly(_SIZES.size))
-            description = self._exactly(length)
-            yield restored(description, self._exactly(size - 1) if size else None)
+            try:
+                length, size = _SIZES.unpack(self._exactly(_SIZES.size))
+                description = self._exactly(length)
+                data = self._exactly(size - 1) if size else None
+            except OSError as error:
+                raise _explained(error) from None
+            yield restored(description, data)
 
     def _exactly(self, size: int) -> bytes:
         assert self._file is not None
@@ -204,6 +218,16 @@ class CommitLog:
                 'the temporary file of this transaction is shorter than what was written to it'
             )
         return data
+
+
+def _explained(error: OSError) -> OSError:
+    """Return an error that says that the disk is the one of temporary files, which mostly is not
+    that of the storage; its directory is for the server's log alone, as the name of a file.
+    """
+    if error.strerror is None or error.errno in SHORTAGE:
+        return error
+    text = f"{error.strerror}, in the server's directory for temporary files"
+    return OSError(error.errno, text, tempfile.gettempdir())
 
 
 def _close(file: IO[bytes]) -> None:
