@@ -402,7 +402,7 @@ def test_a_missing_file_that_may_not_be_made(serve):
 
 def test_a_log_that_cannot_be_written(serve, tmp_path):
     (tmp_path / 'zeo.log').mkdir()
-    assert 'cannot open the log' in refusal(
+    assert 'the log file zeo.log is a directory' in refusal(
         serve(zeo() + '<eventlog>\n<logfile>\npath zeo.log\n</logfile>\n</eventlog>\n')
     )
 

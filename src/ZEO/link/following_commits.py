@@ -9,6 +9,7 @@ begins waits for one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ZODB.POSException import ConflictError
@@ -44,23 +45,16 @@ class FollowingCommits(Commits):
         """Have the primary make sure that it can commit a transaction.
 
         After a conflict the application begins again: it would meet the same one as long as the
-        follower does not have the transaction that it is with.
+        follower does not have the transaction that it is with. The primary is asked how far that
+        may be: the conflict may name one that waits for followers, which clients are not shown yet,
+        and never are if another server becomes the primary meanwhile.
         """
         try:
             return super().vote(transaction)
-        except ConflictError as error:
-            self._come_to(error)
+        except ConflictError:
+            with suppress(ClientDisconnected):  # the conflict is what the application handles
+                self._reads.catch_up()
             raise
-
-    def _come_to(self, conflict: ConflictError) -> None:
-        serials = conflict.serials
-        try:
-            if serials and isinstance(serials[0], bytes) and len(serials[0]) == 8:
-                self._reads.pass_by(serials[0])
-            else:
-                self._reads.synchronize()
-        except ClientDisconnected:  # the conflict is what the application has to handle
-            pass
 
     def finish(self, transaction: Any, callback: Callable[[bytes], Any] | None) -> bytes:
         """Commit; returns the tid once this client can read what it has committed."""

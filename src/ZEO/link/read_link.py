@@ -102,6 +102,15 @@ class ReadLink(Link):
         else:
             self.reach(connection.call('lastTransaction', ()), self._patience)
 
+    def catch_up(self) -> None:
+        """Come to all that the primary shows, as :meth:`pass_by` does.
+
+        :raises ClientDisconnected: when the primary is lost.
+        """
+        connection = self._primary.at_hand(self._patience)
+        if connection is not None:
+            self.pass_by(connection.call('lastTransaction', ()))
+
     def pass_by(self, tid: bytes) -> None:
         """Come to a transaction that is permanent; if that takes too long, have the next
         transaction that begins wait for it.
