@@ -29,6 +29,7 @@ from ZEO.files import remove_if_there
 from ZEO.net.loop import Loop
 from ZEO.serving.grouped import GroupedFileStorage
 from ZEO.serving.later import Later
+from ZEO.serving.lost_files import LostFiles
 from ZEO.serving.merging_index import MergingIndex
 from ZEO.wire.quoting import explained
 
@@ -71,6 +72,7 @@ class IndexSaver:
         #: How long each file was when its index was saved.
         self._files = {files: _saved_up_to(files) for files in files if not files.isReadOnly()}
         self._is_saving = False
+        self._lost = LostFiles()
         self._timer = loop.later(LOOK_EVERY, self._look) if self._files else None
 
     def close(self) -> None:
@@ -82,6 +84,8 @@ class IndexSaver:
         self._timer = self._loop.later(LOOK_EVERY, self._look)
         if self._is_saving or self._backend.is_packing:
             return
+        for files in self._files:
+            self._lost.look(files)
         for files, saved in self._files.items():
             end = files._pos
             if end < saved:  # it was packed, which saves the index
