@@ -130,7 +130,9 @@ def test_a_server_that_does_not_answer_is_an_error(run, tmp_path, capsys):
     status, out = run(b'junk')
     assert status == 2 and out.startswith("Can't connect ")
     assert nagios.main([str(tmp_path / 'nobody')]) == 2
-    assert capsys.readouterr().out == "Can't connect No such file or directory\n"
+    assert capsys.readouterr().out == (
+        "Can't connect No such file or directory: start the server, or check the address\n"
+    )
 
 
 def test_a_unix_socket_without_a_slash(tmp_path, monkeypatch, capsys):

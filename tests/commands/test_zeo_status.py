@@ -123,7 +123,8 @@ def test_some_answer_and_some_do_not(tmp_path, capsys):
         assert main([nobody, stand.text]) == 2
     out, err = capsys.readouterr()
     assert out.startswith(f'{stand.text}: alive')
-    assert err.startswith(f'zeo-status: {nobody}: No such file or directory\n')
+    advice = 'start the server, or check the address'
+    assert err.startswith(f'zeo-status: {nobody}: No such file or directory: {advice}\n')
 
 
 def test_a_server_without_storages(capsys):
