@@ -81,6 +81,7 @@ class Follower:
         self._asked_at: float | None = None  # when the poll began that is under way
         self._polled_at = loop.system.now()  # when the last poll began that was answered
         self._last = last  # used by the thread
+        self._wanted: list[Met] = []  # so are these, which wait for a poll
 
     def start(self) -> None:
         """Begin to follow.
@@ -122,18 +123,29 @@ class Follower:
 
     def _run(self) -> None:
         while True:
-            requests = self._wait()
-            if requests is None:
-                self._end()
-                return
-            self._asked_at = began = self._loop.system.now()
             try:
-                self._poll(requests)
-                self._polled_at = began
-            # the thread's boundary: whatever the database fails with, it is asked again
-            except BaseException as error:
-                self._loop.from_thread(partial(self._failed, requests, error))
+                if not self._turn():
+                    self._end()
+                    return
+            # the thread's boundary: without it, what others commit would never be seen again
+            except MemoryError:
+                self._loop.system.sleep(AGAIN)
+
+    def _turn(self) -> bool:
+        """Wait until it is time to poll, and do it; return whether to go on."""
+        if not self._wait():
+            return False
+        self._asked_at = began = self._loop.system.now()
+        try:
+            self._poll(self._wanted)
+            self._polled_at = began
+        # the boundary of one poll: whatever the database fails with, it is asked again
+        except BaseException as error:
+            self._loop.from_thread(partial(self._failed, self._wanted, error))
+        finally:
             self._asked_at = None
+        self._wanted = []
+        return True
 
     def _end(self) -> None:
         try:
@@ -142,17 +154,16 @@ class Follower:
             if self._listener is not None:
                 self._listener.close()
 
-    def _wait(self) -> list[Met] | None:
-        """Return what is wanted, perhaps nothing, when it is time to poll; None at the end."""
-        requests: list[Met | None] = []
+    def _wait(self) -> bool:
+        """Collect what is wanted, perhaps nothing, until it is time to poll; return whether to."""
+        timeout = self._pause()
         try:
-            requests.append(self._queue.get(timeout=self._pause()))
-            while True:
-                requests.append(self._queue.get(block=False))
+            while (met := self._queue.get(timeout=timeout)) is not None:
+                self._wanted.append(met)
+                timeout = 0
         except Empty:
-            pass
-        wanted = [met for met in requests if met is not None]
-        return wanted if len(wanted) == len(requests) else None
+            return True
+        return False
 
     def _pause(self) -> float:
         """Return the seconds until the next poll."""
@@ -168,21 +179,29 @@ class Follower:
         try:
             steps = self._changes.after(self._last)
         except Lost as error:
-            self._last = last = self._changes.last()
+            last = self._changes.last()
             self._loop.from_thread(partial(self._lost, requests, last, str(error)))
+            self._last = last
             return
-        if steps:
-            self._last = steps[-1][0]
         if steps or requests or self.trouble is not None:
             self._loop.from_thread(partial(self._polled, requests, steps))
+        if steps:  # last: what was not handed over is found again
+            self._last = steps[-1][0]
 
     # In the loop's thread.
 
     def _polled(self, requests: list[Met], steps: list[Step]) -> None:
         self._is_back()
         if steps:
-            self._loop.attempt(partial(self._follows.reported, steps))
+            self._loop.attempt(partial(self._report, steps))
         self._meet(requests, None)
+
+    def _report(self, steps: list[Step]) -> None:
+        try:
+            self._follows.reported(steps)
+        except Exception:  # as for lack of memory: these are not found again
+            self._follows.lost_track(steps[-1][0], 'its last changes could not be told')
+            raise
 
     def _lost(self, requests: list[Met], last: bytes, why: str) -> None:
         self._is_back()
