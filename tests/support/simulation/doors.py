@@ -47,8 +47,8 @@ def have_doors_fail(plan: Plan) -> None:
     clients = [client for client in plan.clients if client.name != 'k']
     for client in clients:
         _live_long(client, plan, keys, random)
-    for client in random.sample(clients, random.randint(1, 2)):
-        for _ in range(random.randint(1, 4)):
+    for client in clients:
+        for _ in range(random.randint(2, 5)):
             plan.faults.append(_strike(client.name, plan, random))
     if random.random() < 0.5:
         _have_servers_fail(plan, random)

@@ -9,6 +9,7 @@ all are right.
 from __future__ import annotations
 
 import sys
+from itertools import count, islice
 
 from support.simulation.mutation import install
 from support.simulation.mutations import BY_NAME
@@ -16,14 +17,17 @@ from support.simulation.mutations import BY_NAME
 
 def main(name: str, first: str, most: str) -> int:
     """Run histories; return the exit status."""
+    having = BY_NAME[name].having if name != '-' else ''
     if name != '-':
         install(BY_NAME[name])
     # now, with the mistake
     from support.simulation.planning import plan_of
     from support.simulation.simulate import run
 
-    for number in range(int(most)):
-        outcome = run(plan_of(int(first) + number))
+    plans = (plan_of(seed) for seed in count(int(first)))
+    wanted = (plan for plan in plans if not having or plan.has_kind(having))
+    for number, plan in enumerate(islice(wanted, int(most))):
+        outcome = run(plan)
         if outcome.anomalies:
             kinds = sorted({anomaly.kind for anomaly in outcome.anomalies})
             print(number + 1, ', '.join(kinds), sep='\t')

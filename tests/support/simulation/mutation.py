@@ -26,6 +26,7 @@ class Mutation:
     :param old: the piece of its source, which is there once.
     :param new: what takes its place.
     :param elsewhere: the test that finds it, where the simulator takes too many histories.
+    :param having: what plans have that are run, one of ``plan.KINDS``; empty: all are.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Mutation:
     old: str
     new: str
     elsewhere: str = ''
+    having: str = ''
 
     @property
     def path(self) -> Path:

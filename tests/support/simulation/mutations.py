@@ -5,6 +5,7 @@ Enters: nothing. Leaves: the list of them. Fails: never.
 
 from __future__ import annotations
 
+from support.simulation import mutations_of_doors
 from support.simulation.mutation import Mutation
 
 MUTATIONS = [
@@ -346,5 +347,7 @@ MUTATIONS = [
         'tests/server/test_group_commit.py',
     ),
 ]
+
+MUTATIONS += mutations_of_doors.MUTATIONS
 
 BY_NAME = {mutation.name: mutation for mutation in MUTATIONS}
