@@ -13,7 +13,7 @@ from support.simulation.strikes import ANY, CALLS, ERRORS, Strike, StruckStorage
 
 
 def thread(call, process='c1'):
-    return SimpleNamespace(call=call, process=SimpleNamespace(name=process))
+    return SimpleNamespace(call=call, has_begun=True, process=SimpleNamespace(name=process))
 
 
 def test_it_strikes_within_its_call_behind_some_points():

@@ -22,10 +22,7 @@ from support.simulation.strikes import ANY, CALLS
 SHARE = 0.15
 
 #: Calls of a storage that change something, which are struck more often.
-_COMMITS = ('tpc_finish', 'tpc_vote', 'tpc_abort', 'tpc_abort', 'tpc_finish')
-
-#: Steps that change something.
-_CHANGES = ('append', 'append', 'append', 'check', 'add', 'set', 'make', 'savepoint', 'undo')
+_COMMITS = ('tpc_finish', 'tpc_vote', 'tpc_begin', 'tpc_abort', 'tpc_finish')
 
 #: What the system says.
 _SYSTEM = ('EIO', 'ENOMEM', 'EMFILE', 'ENOBUFS', 'MemoryError')
@@ -44,16 +41,14 @@ def have_doors_fail(plan: Plan) -> None:
         return
     if random.random() < 0.5:
         plan.faults.clear()
-    if random.random() < 0.5:
-        plan.server['transaction_timeout'] = None  # which would end what was left open
-    if random.random() < 0.5 and not plan.preempted:
+    if random.random() < 0.3 and not plan.preempted:
         plan.preempted = 0.002  # so that there are points at all statements
     keys = _few(random)
     clients = [client for client in plan.clients if client.name != 'k']
     for client in clients:
         _live_long(client, plan, keys, random)
-    for client in clients:
-        for _ in range(random.randint(2, 5)):
+    for client in random.sample(clients, random.randint(1, 2)):
+        for _ in range(random.randint(1, 4)):
             plan.faults.append(_strike(client.name, plan, random))
     if random.random() < 0.5:
         _have_servers_fail(plan, random)
@@ -88,12 +83,11 @@ def _steps(plan: Plan, keys: list[str], random: Random) -> Steps:
 
 def _change(plan: Plan, keys: list[str], lists: list[str], random: Random) -> list[Any]:
     """Return a step that changes something."""
-    kind = random.choice(_CHANGES)
+    kind = random.choice(('append', 'append', 'check', 'add', 'set', 'make', 'savepoint', 'undo'))
     if kind == 'undo' and plan.database is not None:
         kind = 'append'
     if kind == 'append':
-        vote = 'no' if random.random() < 0.3 else None
-        return [kind, random.sample(lists, random.randint(1, 2)), random.choice((0, 500)), vote]
+        return [kind, random.sample(lists, random.randint(1, 2)), random.choice((0, 500))]
     if kind == 'check':
         return [kind, [lists[0]], lists[1]]
     if kind == 'add':
@@ -119,7 +113,7 @@ def _strike(name: str, plan: Plan, random: Random) -> list[Any]:
     call = random.choice((*_COMMITS, *_COMMITS, *CALLS, ANY))
     error = random.choice(_STRIKES)
     most = 300 if plan.preempted and error not in ('EIO', 'ENOMEM') else 12
-    after = int(most ** random.random()) - 1
+    after = int(most * random.random() ** 2)
     return [0.4 * random.random(), 'strike', name, call, error, after]
 
 

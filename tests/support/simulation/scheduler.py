@@ -108,8 +108,9 @@ class Scheduler:
     def statement(self) -> None:
         """The calling thread is about to execute a statement: another one may go on first."""
         if get_ident() == self._ident:
-            if self.faults is not None and self._running is not None:
-                self.faults.at(self._running, 'statement')
+            running = self._running
+            if self.faults is not None and running is not None and running.call:
+                self.faults.at(running, 'statement')
             self._statements -= 1
             if self._statements < 0 and self._running is not None:
                 self._be_interrupted(self._running)

@@ -69,6 +69,9 @@ class Strike:
             return False
         if self.call not in (ANY, thread.call) or not self._fits(kind):
             return False
+        if not thread.has_begun:  # what strikes in front of all statements strikes before the call
+            thread.has_begun = True
+            return False
         self.after -= 1
         return self.after < 0
 
@@ -115,6 +118,7 @@ def _named(name: str) -> Callable[..., Any]:
     def method(self: StruckStorage, *arguments: Any, **named: Any) -> Any:
         thread = self._system.current_thread()
         before, thread.call = thread.call, name
+        thread.has_begun = False
         try:
             return call(self, *arguments, **named)
         finally:

@@ -53,6 +53,7 @@ class Thread:
         self.waits_for = ''  # for people; empty while it can run
         self.woken_by: Any = None
         self.call = ''  # of a client storage, in which it is
+        self.has_begun = False  # whether it has come to a point in that
         self.struck: BaseException | None = None  # raised where it calls the outside next
         self._scheduler = scheduler
         self._target: Callable[..., Any] | None = target
