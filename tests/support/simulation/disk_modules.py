@@ -18,10 +18,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
-from support.simulation.disk import FIRST_DESCRIPTOR, Disk
+from support.simulation.disk import Disk
 from support.simulation.disk_faults import PowerCut
 from support.simulation.disk_files import RawFile, flags_of
 from support.simulation.disk_os import modules_on
@@ -107,7 +106,6 @@ def installed(current: Current) -> Iterator[None]:
     :param current: returns the disk of the running code; None: the real one.
     """
     undo: list[tuple[dict[str, Any], str, Any]] = []
-    _spare_real_files()
     try:
         for name, value in _replacements(current):
             module, _, attribute = name.rpartition(':')
@@ -177,24 +175,6 @@ class _StandIn:
             return getattr(getattr(_on(disk), name), attribute, real)(*args, **options)
 
         return asking
-
-
-@cache
-def _spare_real_files() -> None:
-    """Have what a history has left behind close nothing when it goes, which is later."""
-    module = importlib.import_module('ZEO.cache.cache_file')
-    for one, attribute in ((module.CacheFile, 'fd'), (module.FileLock, '_fd')):
-        one.__del__ = _finalizer(one.__del__, attribute)
-
-
-def _finalizer(close: Callable[[Any], None], attribute: str) -> Callable[[Any], None]:
-    """Return a finalizer that closes real descriptors alone: the disk of others is not at hand."""
-
-    def finalize(one: Any) -> None:
-        if getattr(one, attribute) < FIRST_DESCRIPTOR:
-            close(one)
-
-    return finalize
 
 
 def _open(current: Current) -> Any:
