@@ -109,10 +109,13 @@ def open_file(
     encoding: str | None = None,
     errors: str | None = None,
     newline: str | None = None,
+    opener: Any = None,
 ) -> Any:
     """Return what ``open`` returns for a file of `disk`, or for a descriptor."""
     if isinstance(path, int):
         fd = path
+    elif opener is not None:
+        fd = opener(path, flags_of(mode))
     else:
         fd = disk.open_descriptor(path, flags_of(mode), 0o666)
     return buffered(RawFile(disk, fd, path, mode), mode, buffering, encoding, errors, newline)
