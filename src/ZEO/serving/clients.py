@@ -144,7 +144,7 @@ class Clients:
                 self._send_one(protocol, audience, committer, name, args)
         except Exception as error:  # there is no memory for the lists, and no one was sent it
             self._report('clients could not be sent what changed', error)
-            self.close_all(_NOT_SENT)
+            self.close_all(_NOT_SENT, but)
 
     def _send_one(
         self,
@@ -185,10 +185,14 @@ class Clients:
         except Exception as error:
             self._report('a client could not be sent the size', error)
 
-    def close_all(self, reason: str) -> None:
-        """End all connections."""
+    def close_all(self, reason: str, but: Any = None) -> None:
+        """End all connections except that of `but`, whatever the end of one of them raises."""
         for peer in tuple(self._found):
-            peer.close(reason)
+            if peer is not but:
+                try:
+                    peer.close(reason)
+                except Exception as error:
+                    self._report('a connection could not be closed', error)
 
     def _report(self, what: str, error: BaseException) -> None:
         self._loop.reports.failed(what, self._name, error)

@@ -8,6 +8,7 @@ a storage. All in the loop's thread.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
@@ -177,6 +178,16 @@ class HostedStorage:
             self._send_big((committer, *self.followers), tid, announced)
             return
         self.peers.send_but_followers(committer, self.followers, 'invalidateTransaction', tid, oids)
+
+    def not_told(self, committer: Any, tid: bytes, error: BaseException) -> None:
+        """A transaction is permanent, and it is not known which clients were told: all but the
+        one that has committed it have to check their caches.
+        """
+        attempt = self.loop.attempt  # each of these, whatever the others raise
+        attempt(self.invalidations.clear)
+        attempt(partial(self.backend.forget_records, tid))
+        self.peers.close_all('clients could not be told of a transaction', committer)
+        self.loop.reports.failed('clients could not be sent what changed', self.name, error)
 
     def _send_big(self, but: tuple[Any, ...], tid: bytes, announced: BigInvalidation) -> None:
         self.peers.send_big([peer for peer in self.peers if peer not in but], tid, announced)

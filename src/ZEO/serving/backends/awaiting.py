@@ -90,12 +90,15 @@ class AwaitingBackend(HidingBackend):
     def finish(self, commit: Committing) -> bytes | Later:
         if self._missing_since is not None and not self._rules.refuse:
             return super().finish(commit)
+        tid = None
         try:
             tid = self._finish(commit.transaction)
+            entry = self._hold(commit, tid, is_synced=True)
         except BaseException as error:
             commit.phase.failed(commit, error)
+            if tid is not None:  # the storage has it
+                commit.hosted.not_told(None, tid, error)
             raise
-        entry = self._hold(commit, tid, is_synced=True)
         self._to_followers([entry])
         return entry.answer
 

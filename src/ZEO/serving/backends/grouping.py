@@ -151,17 +151,28 @@ class GroupBackend(LargeBackend):
         size = self._storage.voted_size
         self._storage.postpone_sync(commit.transaction)
         self._waiting.is_writing = True
+        tid = None
         try:
             tid = self._finish(commit.transaction)
             entry = self._hold(commit, tid, is_synced=False)
+            self._unsynced.append((tid, size))
         except BaseException as error:
             commit.phase.failed(commit, error)
+            if tid is not None:  # the storage has it
+                commit.hosted.not_told(None, tid, error)
             raise
         finally:
             self._waiting.is_writing = False
-        self._unsynced.append((tid, size))
-        self._gathering.written(self._loop.system.now())
-        self._gather()
+        try:
+            self._gathering.written(self._loop.system.now())
+            self._gather()
+        except ENDS:
+            raise
+        except (
+            BaseException
+        ) as error:  # it is written all the same, and answered with the next sync
+            self._report('a sync could not be begun', error)
+            self._loop.next_turn(self._gather)
         return entry.answer
 
     def _gather(self) -> None:

@@ -86,6 +86,8 @@ class SmallCommits:
             raise
         # as in dispatch: whatever a storage may raise is the answer
         except BaseException as error:
+            if not commit.phase.is_over:  # it would keep the lock
+                commit.end(error)
             self._answers.fail(message_id, _VOTE, error)
             return True
         if commit.phase is VOTED and not commit.new_serials:

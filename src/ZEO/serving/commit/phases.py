@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from transaction.interfaces import TransientError
 from ZODB.POSException import ConflictError, POSError, StorageTransactionError
 
+from ZEO.net.loop import ENDS
 from ZEO.serving.account import TooMuch
 from ZEO.serving.commit.operations import Operation
 from ZEO.serving.commit.phase import Phase
@@ -201,8 +202,13 @@ class Voted(Phase):
 
     def finish(self, commit: Commit) -> bytes | Later:
         commit.phase = FINISHING
-        commit.finishing = commit.now()
-        return commit.hosted.backend.finish(commit)
+        try:
+            commit.finishing = commit.now()
+            return commit.hosted.backend.finish(commit)
+        except BaseException as error:
+            if commit.phase is FINISHING:  # the backend has not ended it: it would keep the lock
+                commit.end(error)
+            raise
 
 
 class Finishing(Phase):
@@ -214,13 +220,24 @@ class Finishing(Phase):
         pass
 
     def finished(self, commit: Commit, tid: bytes) -> None:
+        # It is permanent, whatever goes wrong: its client hears so, others drop what is old.
         hosted = commit.hosted
-        stats = hosted.stats
-        hosted.committed(commit.peer, tid, commit.oids(), commit.announced)
-        stats.commits += 1
-        stats.stores += len(commit.changed)
+        try:
+            hosted.committed(commit.peer, tid, commit.oids(), commit.announced)
+            stats = hosted.stats
+            stats.commits += 1
+            stats.stores += len(commit.changed)
+        except ENDS:
+            raise
+        except BaseException as error:
+            hosted.not_told(commit.peer, tid, error)
         commit.phase = ENDED
-        commit.release()
+        try:
+            commit.release()
+        except ENDS:
+            raise
+        except BaseException as error:
+            hosted.loop.reports.failed('the end of a commit failed', hosted.name, error)
 
     def written(self, commit: Commit) -> None:
         commit.phase = WRITTEN
@@ -255,9 +272,14 @@ class Written(Phase):
         hosted = commit.hosted
         # a client that was sent an error does not know what it has changed
         committer = commit.peer if commit.error is None else None
-        hosted.acknowledged(committer, tid, commit.oids(), commit.announced)
-        hosted.stats.commits += 1
-        hosted.stats.stores += len(commit.changed)
+        try:
+            hosted.acknowledged(committer, tid, commit.oids(), commit.announced)
+            hosted.stats.commits += 1
+            hosted.stats.stores += len(commit.changed)
+        except ENDS:
+            raise
+        except BaseException as error:  # as in Finishing
+            hosted.not_told(committer, tid, error)
         commit.phase = ENDED
 
     def lost(self, commit: Commit, error: BaseException) -> None:
@@ -308,7 +330,13 @@ class Ended(Phase):
 def _prepare(commit: Commit) -> None:
     """Give the storage everything that was collected, and have it vote."""
     commit.phase = PREPARING
-    commit.hosted.backend.prepare(commit)
+    try:
+        commit.hosted.backend.prepare(commit)
+    except ENDS:
+        raise
+    except BaseException as error:  # it would keep the lock: no abort ends what is being prepared
+        if not commit.phase.is_over:
+            commit.end(error)
 
 
 COLLECTING = Collecting()

@@ -196,17 +196,19 @@ class Commit(Times):
         """Give back what it holds; the next transaction gets the lock even if the rest fails."""
         hosted, now = self.hosted, self.now()
         stats, lock = hosted.stats, hosted.lock
-        if lock.holder is self:
-            stats.lock_since = None
-        stats.active_txns -= 1
-        stats.durations.add(self, now)
-        if 0 < hosted.slow.times.commit <= now - self.asked:
-            hosted.slow.commit(self, now)
-        if self._log is not None:
-            hosted.loop.attempt(self._log.close)
-        if self._files:
-            hosted.loop.attempt(self.remove_files)
-        lock.release(self, self.peer)
+        try:
+            if lock.holder is self:
+                stats.lock_since = None
+            stats.active_txns -= 1
+            stats.durations.add(self, now)
+            if 0 < hosted.slow.times.commit <= now - self.asked:
+                hosted.slow.commit(self, now)
+            if self._log is not None:
+                hosted.loop.attempt(self._log.close)
+            if self._files:
+                hosted.loop.attempt(self.remove_files)
+        finally:
+            lock.release(self, self.peer)
 
     def end(self, reason: BaseException | None) -> Later | None:
         """Be over, without having changed anything.
