@@ -57,3 +57,8 @@ def regions_of(cache):
 def primary_link_of(client):
     """Return what keeps a client connected to the server that takes its writes."""
     return client._primary
+
+
+def commits_of(client):
+    """Return the transactions of a client that are under way."""
+    return client._commits

@@ -44,14 +44,18 @@ class Struck(BaseException):
 class Striker:
     """Strikes once, at the given event; counts them all."""
 
-    def __init__(self, point: int, opcodes_of: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, point: int, opcodes_of: tuple[str, ...] = (), error: type[BaseException] = Struck
+    ) -> None:
         """Be ready to strike.
 
         :param point: the number of the event, from 1.
         :param opcodes_of: names of functions that are struck at every bytecode instead of every
             line; then no others are.
+        :param error: what to strike with.
         """
         self.point = point
+        self.error = error
         self.events = 0
         self.where: str | None = None  # what was struck
         self._opcodes_of = opcodes_of
@@ -92,7 +96,7 @@ class Striker:
                 self.where = (
                     f'{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {frame.f_code.co_name}'
                 )
-                raise Struck(self.where)
+                raise self.error(self.where)
         return self._step
 
 

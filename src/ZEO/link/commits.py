@@ -289,7 +289,14 @@ class Commits:
         """Tell all connections of the database what a transaction has changed, as if it were one of
         others.
         """
-        self._state.database.invalidate(tid, [oid for oid, _ in buffer.changes()])
+        try:
+            self._state.database.invalidate(tid, [oid for oid, _ in buffer.changes()])
+        except BaseException as error:
+            # a connection that was not told has to forget everything
+            self._state.database.invalidateCache()
+            if not isinstance(error, Exception):
+                raise
+            log.exception('transaction %s was not told: all object caches are emptied', tid.hex())
 
     def _apply(
         self, buffer: CommitBuffer, callback: Callable[[bytes], Any] | None, tid: bytes

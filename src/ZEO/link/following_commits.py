@@ -59,16 +59,16 @@ class FollowingCommits(Commits):
     def finish(self, transaction: Any, callback: Callable[[bytes], Any] | None) -> bytes:
         """Commit; returns the tid once this client can read what it has committed."""
         buffer = self.find(transaction)  # or there is nothing to be unsure of
+        tid = None
         try:
             tid = super().finish(transaction, callback)
+            try:
+                self._reads.pass_by(tid)
+            finally:
+                self._primary_state.reading.settle(tid)
+            return tid
         except BaseException:
-            self._primary_state.unsure = True
-            raise
-        try:
-            self._reads.pass_by(tid)
-        except BaseException:
+            if tid is None:
+                self._primary_state.unsure = True
             self.has_failed(buffer)
             raise
-        finally:
-            self._primary_state.reading.settle(tid)
-        return tid

@@ -237,10 +237,15 @@ class ClientState:
                 for oid in oids:
                     self._end(oid, tid)
         invalidate = self.database.invalidate
-        for tid, oids in transactions:
-            invalidate(tid, oids)
-            if tid > last:
-                last = tid
+        try:
+            for tid, oids in transactions:
+                invalidate(tid, oids)
+                if tid > last:
+                    last = tid
+        except BaseException:
+            # a connection may take the tid for seen, and not know what has changed with it
+            self.database.invalidateCache()
+            raise
         if last > (self.last_tid or b''):
             self._set_last(last)
 
@@ -274,7 +279,11 @@ class ClientState:
         """
         for oid in oids:
             self.cache.invalidate(oid, None)  # it is not known since when
-        self.database.invalidate(tid, oids)
+        try:
+            self.database.invalidate(tid, oids)
+        except BaseException:  # as in _invalidate
+            self.database.invalidateCache()
+            raise
         self._set_last(tid)
 
     def reset_to(self, tid: bytes) -> None:
