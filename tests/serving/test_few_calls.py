@@ -1,9 +1,11 @@
 """A FileStorage that writes with few calls writes what a FileStorage writes."""
 
 import errno
+import multiprocessing
 import os
 import pickle
 import random
+import resource
 from collections import Counter
 
 import pytest
@@ -290,3 +292,44 @@ def test_few_tids_are_remembered(storage, monkeypatch):
         assert 2 <= len(storage._tids) <= 10
     commit(storage, *((p64(number), z64, b'data') for number in range(200, 220)))
     assert len(storage._tids) <= 10
+
+
+def commit_without_memory(path):
+    """In a process of its own: store what there is no memory for; then there is, again."""
+    storage = FewCallsFileStorage(path)
+    serial = commit(storage, (OID, z64, b'before'))
+    with open('/proc/self/statm') as file:
+        size = int(file.read().split()[0]) * resource.getpagesize()
+    # written in two parts: the first has a place, the second has none
+    data = b'x' * (few_calls.MOST_IN_MEMORY - 1000)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (size, limits[1]))
+    try:
+        with pytest.raises(MemoryError):
+            commit(storage, (OID, serial, b'small'), (OTHER, z64, data))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert storage._collected.closed is False
+    commit(storage, (OID, serial, b'after'), (OTHER, z64, data))
+    storage.close()
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='says how large a process is')
+def test_memory_that_was_short_once_does_not_end_it(tmp_path):
+    path = str(tmp_path / 'Data.fs')
+    process = multiprocessing.get_context('spawn').Process(
+        target=commit_without_memory, args=(path,)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+    storage = FileStorage(path)
+    assert storage.load(OID)[0] == b'after'
+    storage.close()
+
+
+def test_a_storage_that_is_closed_stays_closed(tmp_path):
+    storage = FewCallsFileStorage(str(tmp_path / 'Data.fs'))
+    storage.close()
+    with pytest.raises(ValueError, match='closed'):
+        storage._clear_temp()

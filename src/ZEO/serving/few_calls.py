@@ -102,6 +102,9 @@ class FewCallsFileStorage(FileStorage):
         else:
             self._tindex.clear()
         self._is_copied = False
+        if collected.closed and not collected.file.closed:
+            # it closes itself where there is no memory to grow
+            collected = self._collected = _Collected(collected.file)
         if collected.tell() > KEPT_IN_MEMORY:
             collected.truncate(KEPT_IN_MEMORY)
         collected.seek(0)
