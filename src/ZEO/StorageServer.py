@@ -129,6 +129,7 @@ class StorageServer:
         self.limits = limits
         self._protocol = messages.codec(b'M5' if msgpack else b'Z5').name
         self._loop = Loop(system, limits.turn)
+        self._loop.task_was_lost = self._start_afresh
         self._loop.reports.lines.open()
         self._acceptors: list[Acceptor] = []
         self._ended = system.event()  # set while no thread runs the loop
@@ -316,6 +317,11 @@ class StorageServer:
                 log.exception('the storage %s failed to close', hosted.name)
         self._loop.reports.lines.close()
         notify(Closed(self))
+
+    def _start_afresh(self) -> None:
+        """There was no memory for a task: no client is to wait for what it was to do."""
+        for hosted in self.hosted.values():
+            self._loop.attempt(hosted.start_afresh)
 
     def _open(self, addr: object, rights: FileRights) -> None:
         """Listen, remove what killed servers have left, and announce it."""

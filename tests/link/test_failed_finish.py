@@ -13,8 +13,9 @@ from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import POSKeyError
 from ZODB.utils import z64
 
+from support.followed import until
 from support.inside import link_of
-from support.scripted import oid
+from support.scripted import Running, oid
 
 pytestmark = pytest.mark.smoke
 
@@ -98,6 +99,14 @@ def fail_a_wait(client, monkeypatch):
     monkeypatch.setattr(stream, 'wait', fail)
 
 
+def read_meanwhile(counter, storage, client):
+    """Read in a transaction that begins before the storage finishes the one of `client`."""
+    reading, waiting = Running(counter.read), link_of(client).connection._waiting
+    until(lambda: len(waiting) == 2)  # the end of the commit, and the load
+    storage.go.set()
+    return reading.result()
+
+
 @pytest.mark.parametrize('cache', ['memory', 'file'])
 def test_what_is_answered_later_is_read_by_the_connection_that_has_committed_it(
     storage, serving, clients, counter, monkeypatch, tmp_path, cache
@@ -109,9 +118,7 @@ def test_what_is_answered_later_is_read_by_the_connection_that_has_committed_it(
     fail_a_wait(client, monkeypatch)
     with pytest.raises(OSError, match='no'):
         mine.commit(1)
-    assert mine.read() == 0  # it is not known yet
-    storage.go.set()
-    client.ping()
+    assert read_meanwhile(mine, storage, client) == 0
     assert mine.read() == 1
 
 
@@ -129,8 +136,7 @@ def test_so_it_is_behind_a_server_whose_storage_is_a_client(
     fail_a_wait(upstream, monkeypatch)
     with pytest.raises(Exception, match='no'):
         mine.commit(1)
-    assert mine.read() == 0
-    storage.go.set()
+    assert read_meanwhile(mine, storage, upstream) == 0
     client.ping()
     assert mine.read() == 1
     with other.transaction() as connection:

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from support.clock import Clock
-from ZEO.net.loop import MOST_CANCELLED, READ, WRITE, Loop
+from ZEO.net.loop import FAILED, MOST_CANCELLED, READ, WRITE, Loop
 from ZEO.net.poller import Epoll, Portable
 
 
@@ -237,6 +237,57 @@ def test_a_loop_without_the_memory_to_wait_tries_again_and_forgets_no_turn(
 
     assert done == ['turn']
     assert clock.now() > 100.1
+
+
+def test_turns_are_not_forgotten_where_there_is_no_memory_in_the_middle(loop, monkeypatch):
+    failures, done, run_timers = [MemoryError()], [], loop._run_timers
+
+    def fail():
+        if failures:
+            raise failures.pop()
+        run_timers()
+
+    monkeypatch.setattr(loop, '_run_timers', fail)
+    loop.later(0, lambda: done.append('timer'))
+    loop.next_turn(lambda: (done.append('turn'), loop.stop()))
+    loop.run()
+    assert not failures and sorted(done) == ['timer', 'turn']
+
+
+def test_it_is_told_of_a_task_that_was_lost_for_want_of_memory(loop):
+    """As long as what it does about that fails in the same way."""
+    told = []
+
+    def again():
+        told.append('lost')
+        if len(told) < 3:
+            loop.soon(fail)
+        else:
+            loop.stop()
+
+    def fail():
+        raise MemoryError
+
+    loop.task_was_lost = again
+    loop.soon(fail)
+    loop.run()
+    assert told == ['lost'] * 3
+
+
+def test_a_callback_that_has_raised_is_told_so(loop, pair):
+    """What it is of is to end, or to go on if that was an error of the moment."""
+    told = []
+
+    def take(events):
+        told.append(events)
+        if len(told) == 1:
+            raise MemoryError
+        loop.remove(pair[0])
+
+    loop.add(pair[0], READ, take)
+    pair[1].send(b'x')
+    loop.run_once(1)
+    assert told == [READ, FAILED]
 
 
 def test_functions_of_other_threads_run_in_the_loops_thread_and_in_their_order():

@@ -38,6 +38,18 @@ def test_only_the_first_outcome_counts():
     assert told == [('fail', error)]
 
 
+def test_who_cannot_take_an_answer_is_told_that():
+    """There may be no memory for it, and somebody else waits for what was to be done with it."""
+    later, told = Later(), []
+
+    def take(value):
+        raise MemoryError
+
+    later.then(take, told.append)
+    later.answer(5)
+    assert [type(error) for error in told] == [MemoryError]
+
+
 @pytest.fixture
 def loop():
     loop = Loop()

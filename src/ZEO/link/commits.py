@@ -59,6 +59,12 @@ class CommitState(Protocol):
     ) -> None:
         """Apply a commit of this client."""
 
+    def forget_objects(self) -> None:
+        """Have the connections of the database read all objects again."""
+
+    def unsure_of(self, oids: list[bytes]) -> None:
+        """A commit of this client has changed these, or has not."""
+
 
 class Commits:
     """All transactions of a client storage.
@@ -283,7 +289,10 @@ class Commits:
         """
         buffer.has_left = True
         if buffer.tid is not None:
-            self._tell_all(buffer, buffer.tid)
+            # not of this transaction alone: others may have been told of later ones by now
+            self._state.forget_objects()
+        else:
+            self._state.unsure_of([oid for oid, _ in buffer.changes()])
 
     def _tell_all(self, buffer: CommitBuffer, tid: bytes) -> None:
         """Tell all connections of the database what a transaction has changed, as if it were one of

@@ -229,6 +229,14 @@ class PrimaryState:
         """The primary has committed a transaction of this client."""
         self.reading.own(tid, dict(changes), callback)
 
+    def forget_objects(self) -> None:
+        """Have the connections of the database read all objects again."""
+        self.reading.forget_objects()
+
+    def unsure_of(self, oids: list[bytes]) -> None:
+        """It is not known whether a commit of this client has changed these."""
+        self.reading.unsure_of(oids)
+
     def on_message(self, name: str, args: Any) -> None:
         """Take a one-way message; what has changed there is learnt from the other stream.
 

@@ -202,6 +202,14 @@ class ClientState:
         if getattr(self.database, 'keeps_objects', True):
             self.database.invalidateCache()
 
+    def unsure_of(self, oids: list[bytes]) -> None:
+        """It is not known whether a commit of this client has changed these: load them again, and
+        do not rely on being told in time by a server that could not even answer.
+        """
+        for oid in oids:
+            self.cache.invalidate(oid, None)
+        self.forget_objects()
+
     def settled_tid(self) -> bytes | None:
         """Return the last transaction; wait while a commit of this client is being applied."""
         return under(self._committing, self._get_last_tid)

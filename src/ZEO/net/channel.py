@@ -18,7 +18,7 @@ from __future__ import annotations
 import socket
 
 from ZEO.net.channel_ends import Owner, Session, is_fault, reason_of
-from ZEO.net.loop import ENDS, HANGUP, READ, WRITE, Loop
+from ZEO.net.loop import ENDS, FAILED, HANGUP, READ, WRITE, Loop
 from ZEO.net.output import Unread
 from ZEO.net.proofs import Proof, proof_of
 from ZEO.net.sending import Sending
@@ -137,6 +137,9 @@ class Channel(Sending):
 
     def _has_input(self, events: int) -> bool:
         """Do what there is to do for other events than input; return whether there is that, too."""
+        if events == FAILED:
+            self.close('closed by this server: serving it failed')
+            return False
         if events & WRITE:
             self._flush()
         if events & HANGUP and self._held:
@@ -176,10 +179,10 @@ class Channel(Sending):
 
     def _take_turn(self) -> None:
         """Continue with the messages that were kept, and with data that was read already."""
-        self._turn_due = False
-        if self.is_closed or self.is_full:  # if full, the client has to read first
-            return
         try:
+            self._turn_due = False
+            if self.is_closed or self.is_full:  # if full, the client has to read first
+                return
             self._flush_due = True
             if self._kept is not None and self._owner.handle(self._kept) is not False:
                 self._kept = None
@@ -203,8 +206,8 @@ class Channel(Sending):
             if not self._turn_due and (
                 self._kept is not None or (tls is not None and tls.has_input)
             ):
-                self._turn_due = True
                 self._loop.next_turn(self._take_turn)
+                self._turn_due = True  # as in send
         if events != self._events:
             self._events = events
             self._loop.change(self._socket, events, self._on_ready)
@@ -220,8 +223,10 @@ class Channel(Sending):
         if self.is_closed:
             return
         self.is_closed = True
-        self._loop.remove(self._socket)
-        self._socket.close()
+        try:
+            self._loop.remove(self._socket)
+        finally:  # or the client would wait for what never comes
+            self._socket.close()
         self._count_unread(0)
         self._out.clear()
         self._kept = None

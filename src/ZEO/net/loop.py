@@ -2,8 +2,9 @@
 
 Enters: file objects with a callback, timers, and functions from other threads by
 :meth:`Loop.from_thread`. Leaves: calls of those, all in the thread that runs :meth:`Loop.run`.
-Fails: never by a callback; what one raises is logged and the loop goes on. A file whose callback
-raises is no longer watched, since it may stay ready.
+Fails: never by a callback; what one raises is logged and the loop goes on. The callback of a file
+that has raised is told so, and if that fails, too, the file is no longer watched, since it may stay
+ready.
 
 Only KeyboardInterrupt and SystemExit leave :meth:`Loop.run`: they come from a signal handler of the
 program, which wants to end.
@@ -24,7 +25,7 @@ from ZEO.net.poller import HANGUP, READ, WRITE, new_poller
 from ZEO.net.reports import Reports
 from ZEO.net.system import REAL, System
 
-__all__ = ['HANGUP', 'READ', 'WRITE', 'Loop', 'Timer']
+__all__ = ['FAILED', 'HANGUP', 'READ', 'WRITE', 'Loop', 'Timer']
 
 #: The events of a file that is neither readable nor writable: reading or writing will say what is
 #: wrong with it.
@@ -32,6 +33,10 @@ _BOTH = READ | WRITE
 
 #: Events that are passed on as they are.
 _KNOWN = _BOTH | HANGUP
+
+#: What the callback of a file is given after it has raised, so that it ends what the file is of:
+#: who is on the other side would wait without end.
+FAILED = 1 << 30
 
 Callback = Callable[[int], None]
 
@@ -109,6 +114,10 @@ class Loop:
         self.posted: deque[Callable[[], None]] = deque()
         # whether functions of _from_threads are being called
         self._running_posted = False
+        #: Is called after a task has failed for want of memory: it is not known who waits for what
+        #: it was to do.
+        self.task_was_lost: Callable[[], None] = lambda: None
+        self._lost_task = False
         self._running = False
         self._stopped = False
         self._longest: float | None = None  # seconds of one sleep
@@ -221,6 +230,9 @@ class Loop:
                 self._longest = None if rings else SIGNALS_UNSEEN
                 while not self._stopped:
                     try:
+                        if self._lost_task:
+                            self._lost_task = False
+                            self.attempt(self.task_was_lost)
                         self.run_once(self._longest)
                     except MemoryError as error:  # of waiting: what is called has its own boundary
                         self.reports.failed('waiting for clients failed', 'server', error)
@@ -245,40 +257,60 @@ class Loop:
             ready = [] if self.sharing.threads else self._busy_poll.poll(self._poller.look)
             if not ready:
                 ready = self._poller.poll(self._timeout(timeout))
-        callbacks = self._callbacks
-        for fd, events in ready:
-            callback = callbacks.get(fd)
-            if callback is not None:  # a callback before it may have removed this file
-                try:
-                    callback(events & _KNOWN or _BOTH)
-                except ENDS:
-                    raise
-                except BaseException as error:  # the loop serves the others as well
-                    self._file_failed(fd, callback, error)
-        timers = self._timers
-        if timers and timers[0][0] <= self._now():
-            self._run_timers()
-        soon = self._soon
-        while soon:
-            self.attempt(soon.popleft())
+        try:
+            callbacks = self._callbacks
+            for fd, events in ready:
+                callback = callbacks.get(fd)
+                if callback is not None:  # a callback before it may have removed this file
+                    try:
+                        callback(events & _KNOWN or _BOTH)
+                    except ENDS:
+                        raise
+                    except BaseException as error:  # the loop serves the others as well
+                        self._file_failed(fd, callback, error)
+            timers = self._timers
+            if timers and timers[0][0] <= self._now():
+                self._run_timers()
+            soon = self._soon
+            while soon:
+                self.attempt(soon.popleft())
+        except BaseException:  # for want of memory: these still have their turn
+            self._turns[:0] = turns or ()
+            raise
         if turns:
             for function in turns:
                 self.attempt(function)
 
-    def attempt(self, function: Callable[[], None]) -> None:
-        """Call `function`; log an exception that it raises."""
+    def attempt(self, function: Callable[[], Any]) -> bool:
+        """Call `function`; log an exception that it raises. Return whether it has raised none."""
         try:
             function()
+            return True
         except ENDS:
             raise
         except BaseException as error:
             self.reports.failed('a task of the server failed', 'server', error)
+            if isinstance(error, MemoryError):
+                self._lost_task = True
+            return False
 
     def _file_failed(self, fd: int, callback: Callback, error: BaseException) -> None:
-        """Stop watching a file whose callback has failed, and might fail again and again. That of
-        the bell never fails.
+        """Have a callback that has failed end what it is of; if it fails again, stop watching its
+        file, since it might do so without end. That of the bell never fails.
         """
-        self.reports.failed('a connection failed: it is not watched any more', 'server', error)
+        self.reports.failed('a connection failed', 'server', error)
+        try:
+            if self._callbacks.get(fd) is callback:
+                callback(FAILED)
+        except ENDS:
+            raise
+        except BaseException as failure:
+            self.reports.failed(
+                'a connection failed again: it is not watched any more', 'server', failure
+            )
+            self._unwatch(fd, callback)
+
+    def _unwatch(self, fd: int, callback: Callback) -> None:
         if self._callbacks.get(fd) is callback:
             del self._callbacks[fd]
             try:

@@ -43,7 +43,7 @@ class Streams(list[Iterator[bytes]]):
                 return chunk
         return None
 
-    def close(self, attempt: Callable[[Callable[[], None]], None]) -> None:
+    def close(self, attempt: Callable[[Callable[[], Any]], Any]) -> None:
         """Drop all of them, and close those that are generators, so that they free their files.
 
         :param attempt: calls a function that may fail.

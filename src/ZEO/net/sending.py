@@ -127,8 +127,8 @@ class Sending(ABC):
         self._out.append(data)
         self._pending += len(data)
         if not self._flush_due:
-            self._flush_due = True
             self._loop.soon(self._flush)
+            self._flush_due = True  # not before it is, or there may be no memory for it
 
     def answer(self, data: bytes) -> None:
         """Send `data`, which answers all that has come: at once where nothing waits, which spares

@@ -1,7 +1,8 @@
 """The way of every answer to one client: a result, one that comes later, a stream, a failure.
 
-Enters: the id of a call, and its outcome. Leaves: messages on the client's channel. Fails: never;
-a result that cannot be sent is answered as a failure.
+Enters: the id of a call, and its outcome. Leaves: messages on the client's channel. Fails:
+MemoryError in the call of a client, whose channel is closed then; else never: a result that cannot
+be encoded is answered as a failure, and a client that cannot be answered later is sent away.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 from ZODB.POSException import POSError
 
 from ZEO.net.channel import Channel
+from ZEO.net.channel_ends import reason_of
 from ZEO.net.loop import ENDS, Loop
 from ZEO.serving.later import Later
 from ZEO.serving.own_errors import for_client
@@ -82,6 +84,8 @@ class Answers:
             return
         try:
             data = self._session.codec.reply(message_id, result)
+        except MemoryError:  # it is no failure of the call, which may have committed something
+            raise
         # A storage's own objects may refuse to be encoded in any way they like.
         except Exception as error:
             self.fail(message_id, method, error)
@@ -91,11 +95,19 @@ class Answers:
     def _answer_later(
         self, message_id: Any, method: Method, later: Later, asked: float, result: Any
     ) -> None:
-        slow = self.slow
-        if slow is not None:
-            took, begun = self._loop.system.now() - asked, later.begun
-            slow.call(method, self._client, took, max(0.0, begun - asked) if begun else None)
-        self.answer(message_id, method, result)
+        """The same; nothing is raised. A client that cannot be answered is sent away: it would wait
+        without end.
+        """
+        try:
+            slow = self.slow
+            if slow is not None:
+                took, begun = self._loop.system.now() - asked, later.begun
+                slow.call(method, self._client, took, max(0.0, begun - asked) if begun else None)
+            self.answer(message_id, method, result)
+        except ENDS:
+            raise
+        except BaseException as error:
+            self._channel.close(reason_of(error))
 
     def loading(
         self, load_now: Callable[[bytes, bytes], Found | None], alone: bool = False
@@ -211,7 +223,17 @@ class Answers:
         return run
 
     def fail(self, message_id: Any, method: Method, error: BaseException) -> None:
-        """Answer a call with what it has raised."""
+        """Answer a call with what it has raised. A client that can be sent nothing is sent away: it
+        would wait without end.
+        """
+        try:
+            self._fail(message_id, method, error)
+        except ENDS:
+            raise
+        except BaseException as failure:
+            self._channel.close(reason_of(failure))
+
+    def _fail(self, message_id: Any, method: Method, error: BaseException) -> None:
         if not isinstance(error, (POSError, KeyError, ValueError)):
             self._client.report(
                 logging.ERROR, 'failed calls', '%s failed: %s', method.name, explained(error)

@@ -16,6 +16,7 @@ from ZEO.net.loop import ENDS, Loop
 from ZEO.serving import filestorage
 from ZEO.serving.backends import backend_for
 from ZEO.serving.clients import Clients
+from ZEO.serving.commit import Commit
 from ZEO.serving.commit.deadlines import Deadlines
 from ZEO.serving.commit.lock import CommitLock
 from ZEO.serving.contention import Contention
@@ -226,6 +227,16 @@ class HostedStorage:
 
     def _reconnected(self) -> None:
         self.peers.close_all('the storage has another connection to its own server')
+
+    def start_afresh(self) -> None:
+        """The server had no memory for a task, so that it is not known who waits for what, and what
+        was told: have all clients begin again.
+        """
+        self.loop.attempt(self.backend.start_afresh)
+        self._lost_track()
+        holder = self.lock.holder
+        if isinstance(holder, Commit) and holder.phase.needs_no_lock:
+            self.lock.release(holder, holder.peer)
 
     def _lost_track(self) -> None:
         """The storage can't say what changed: every client has to check its whole cache."""

@@ -41,7 +41,12 @@ class Later:
     def then(
         self, answered: Callable[[Any], None], failed: Callable[[BaseException], None]
     ) -> None:
-        """Call one of these functions: at once if the outcome is known, else later."""
+        """Call one of these functions: at once if the outcome is known, else later.
+
+        :param answered: takes the result.
+        :param failed: takes the error; also the one that `answered` has raised, since somebody may
+            wait for what that was to do.
+        """
         self._answered, self._failed = answered, failed
         self._tell()
 
@@ -62,7 +67,15 @@ class Later:
         if self._outcome is None or self._answered is None or self._failed is None:
             return
         good, value = self._outcome
-        (self._answered if good else self._failed)(value)
+        if good:
+            try:
+                self._answered(value)
+                return
+            except ENDS:
+                raise
+            except BaseException as error:  # there may be no memory for the answer
+                value = error
+        self._failed(value)
 
 
 def after(first: Later, do: Callable[[Any], Any]) -> Later:
@@ -185,11 +198,14 @@ class Workers:
 
     def _start_one(self) -> StorageError | None:
         """Start a thread; return the error if that fails."""
-        self._loop.sharing.begin(self._computing)
+        shares = False
         try:
+            self._loop.sharing.begin(self._computing)
+            shares = True
             self._loop.system.spawn('ZEO worker', doors.within(self._serve))
         except (RuntimeError, MemoryError, OSError) as error:
-            self._loop.sharing.end(self._computing)
+            if shares:
+                self._loop.sharing.end(self._computing)
             return StorageError(
                 f'the server cannot start a thread for this call: {error}; try again later'
             )

@@ -236,20 +236,20 @@ class Peer(Identified):
 
     def closed(self, reason: str) -> None:
         """The connection has ended: whatever the client held is given back."""
-        self._log_end(reason)
-        self._session.close()
-        self._handshake.cancel()
         attempt = self._service.loop.attempt  # each of these, whatever the others raise
+        attempt(self._stage.close)  # first: others wait for what it holds
+        attempt(partial(self._log_end, reason))
+        attempt(self._session.close)
+        attempt(self._handshake.cancel)
         attempt(partial(self._service.intake.left, self))
         if isinstance(self._stage, Registered):
             hosted = self._stage.hosted
-            hosted.peers.left(self)
-            hosted.sizes.left(self)
+            attempt(partial(hosted.peers.left, self))
+            attempt(partial(hosted.sizes.left, self))
             attempt(partial(hosted.backend.forget, self))
         if self._ahead is not None:
-            self._ahead.close()
-        self._stage.close()
-        self._gone(self)
+            attempt(self._ahead.close)
+        attempt(partial(self._gone, self))
 
     def _log_end(self, reason: str) -> None:
         by_server = reason.startswith('closed by this server')

@@ -120,7 +120,9 @@ class Syncing:
             self._loop.from_thread(outcome)
 
     def _ended(self, tell: Callable[[Any], None], value: Any, seconds: float | None) -> None:
-        self._loop.sharing.end(False)
         self.is_busy = False
         self.last_seconds = seconds
-        tell(value)
+        try:
+            tell(value)
+        finally:
+            self._loop.sharing.end(False)

@@ -112,9 +112,9 @@ MUTATIONS = [
         'lock-kept-at-timeout',
         'the commit lock stays with a transaction that took too long',
         'serving.commit.state',
-        '        lock.release(self, self.peer)\n',
-        "        if 'transaction-timeout' not in str(self.error):\n"
         '            lock.release(self, self.peer)\n',
+        "            if 'transaction-timeout' not in str(self.error):\n"
+        '                lock.release(self, self.peer)\n',
     ),
     Mutation(
         'lock-for-the-gone',
@@ -326,9 +326,9 @@ MUTATIONS = [
         'invalidation-before-sync',
         'an invalidation is sent before its transaction is synced, and may be read',
         'serving.backends.grouping',
-        '        self._unsynced.append((tid, size))\n',
-        "        self._clients.send(commit.peer, 'invalidateTransaction', tid, entry.oids)\n"
-        '        self._unsynced.append((tid, size))\n',
+        '            self._unsynced.append((tid, size))\n',
+        "            self._clients.send(commit.peer, 'invalidateTransaction', tid, entry.oids)\n"
+        '            self._unsynced.append((tid, size))\n',
     ),
     Mutation(
         'synced-too-far',

@@ -17,7 +17,7 @@ from transaction.interfaces import TransientError
 from ZODB.utils import z64
 
 from ZEO.Exceptions import ClientDisconnected
-from ZEO.net.loop import Loop
+from ZEO.net.loop import ENDS, Loop
 from ZEO.serving.backends.base import Committing
 from ZEO.serving.backends.hiding import HidingBackend
 from ZEO.serving.backends.replica import WrappedReplicaBackend
@@ -90,16 +90,18 @@ class AwaitingBackend(HidingBackend):
     def finish(self, commit: Committing) -> bytes | Later:
         if self._missing_since is not None and not self._rules.refuse:
             return super().finish(commit)
-        tid = None
         try:
             tid = self._finish(commit.transaction)
-            entry = self._hold(commit, tid, is_synced=True)
         except BaseException as error:
             commit.phase.failed(commit, error)
-            if tid is not None:  # the storage has it
-                commit.hosted.not_told(None, tid, error)
             raise
-        self._to_followers([entry])
+        try:
+            entry = self._hold(commit, tid, is_synced=True)
+            self._to_followers([entry])
+        except ENDS:
+            raise
+        except BaseException as error:
+            return self._not_hidden(commit, tid, error)
         return entry.answer
 
     def _to_followers(self, entries: list[Unacknowledged]) -> None:

@@ -59,6 +59,9 @@ class Committing(Protocol):
     def take_together(self) -> None:
         """Do the same at once, where the stores came with the vote."""
 
+    def end(self, reason: BaseException | None) -> Later | None:
+        """Be over, without having changed anything."""
+
 
 class Reader(Client, Protocol):
     """A client that loads."""
@@ -277,6 +280,10 @@ class Backend(ABC):
             over(None)
         return None
 
+    def start_afresh(self) -> None:
+        """A task was lost for want of memory: trust in nothing that it may have left undone."""
+        self.forget_records()
+
     def hand_over(self, commit: Committing, conflicts: list[Any]) -> None:
         """Answer a vote with the conflicts that the client is to resolve."""
         commit.answer.answer(conflicts)
@@ -289,6 +296,15 @@ class Backend(ABC):
         blobs.forget_stored(self._storage, transaction)
         self._storage.tpc_abort(transaction)
 
+    def _prepared(self, commit: Committing) -> None:
+        """The storage has voted for a transaction; its client is answered, whatever fails."""
+        try:
+            commit.phase.prepared(commit)
+        except ENDS:
+            raise
+        except BaseException as error:
+            commit.end(error)
+
     def _prepare_in_worker(self, commit: Committing) -> None:
         try:
             # a deque of no length goes through all steps
@@ -297,7 +313,7 @@ class Backend(ABC):
             commit.phase.failed(commit, error)
         else:
             done.then(
-                lambda _: commit.phase.prepared(commit),
+                lambda _: self._prepared(commit),
                 lambda error: commit.phase.failed(commit, error),
             )
 

@@ -78,6 +78,18 @@ class GroupBackend(LargeBackend):
             self._disk.trouble if failure is None else f'a sync of its file has failed: {failure}'
         )
 
+    def start_afresh(self) -> None:
+        """Also have on the disk all that is written."""
+        self._stop_gathering()
+        self.syncing.is_busy = False
+        self._after_sync = []
+        super().start_afresh()
+        self._unsynced = []
+        self._disk.over()
+        postponed, self._postponed = self._postponed, None
+        if postponed is not None:
+            self._finish_postponed(*postponed)
+
     def close(self) -> None:
         self.syncing.close()
         super().close()
@@ -146,34 +158,35 @@ class GroupBackend(LargeBackend):
         self.syncing.note(now() - began, 1)
         return answer
 
-    def _write(self, commit: Committing) -> Later:
+    def _write(self, commit: Committing) -> bytes | Later:
         """Write one; have it synced with others."""
         size = self._storage.voted_size
         self._storage.postpone_sync(commit.transaction)
         self._waiting.is_writing = True
-        tid = None
         try:
             tid = self._finish(commit.transaction)
-            entry = self._hold(commit, tid, is_synced=False)
-            self._unsynced.append((tid, size))
         except BaseException as error:
             commit.phase.failed(commit, error)
-            if tid is not None:  # the storage has it
-                commit.hosted.not_told(None, tid, error)
             raise
         finally:
             self._waiting.is_writing = False
         try:
+            entry = self._hold(commit, tid, is_synced=False)
+            self._unsynced.append((tid, size))
             self._gathering.written(self._loop.system.now())
             self._gather()
         except ENDS:
             raise
-        except (
-            BaseException
-        ) as error:  # it is written all the same, and answered with the next sync
-            self._report('a sync could not be begun', error)
-            self._loop.next_turn(self._gather)
+        except BaseException as error:
+            return self._not_hidden(commit, tid, error)
         return entry.answer
+
+    def _sync_at_once(self) -> None:
+        try:
+            self._storage.sync()
+        except BaseException as error:
+            self._sync_failed(error)
+            raise
 
     def _gather(self) -> None:
         """Begin the next sync when as much is written for it as may be expected soon."""
@@ -209,15 +222,19 @@ class GroupBackend(LargeBackend):
             raise
         except BaseException as error:  # there are no more threads: the loop waits for the disk
             log.warning('storage %s: no thread can be started to sync it: %s', self._name, error)
-            self.syncing.last_seconds = None
-            try:
-                last = self._storage.sync()
-            except BaseException as failure:
-                self._sync_failed(failure)
-                if isinstance(failure, ENDS):
-                    raise
-            else:
-                self._synced(last)
+            self._sync_now()
+
+    def _sync_now(self) -> None:
+        """Sync what is written in this thread."""
+        self.syncing.last_seconds = None
+        try:
+            last = self._storage.sync()
+        except BaseException as failure:
+            self._sync_failed(failure)
+            if isinstance(failure, ENDS):
+                raise
+        else:
+            self._synced(last)
 
     def _is_seen_soon(self) -> bool:
         return not self._disk.is_late and super()._is_seen_soon()
@@ -226,11 +243,11 @@ class GroupBackend(LargeBackend):
 
     def _synced(self, last: bytes) -> None:
         """The disk has all transactions up to this one."""
+        self._disk.over()
         number = sum(tid <= last for tid, _ in self._unsynced)
         if self.syncing.last_seconds is not None:
             self.syncing.note(self.syncing.last_seconds, number)
         entries = self._permanent(last)
-        self._disk.over()
         now, typical = self._loop.system.now(), self.syncing.typical or 0.0
         self._gathering.synced(number, len(self._unsynced), typical, now)
         self._gather()

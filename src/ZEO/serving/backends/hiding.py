@@ -77,6 +77,25 @@ class HidingBackend(FileBackend):
         self._loop.attempt(partial(commit.phase.written, commit))
         return entry
 
+    def _not_hidden(self, commit: Committing, tid: bytes, error: BaseException) -> bytes:
+        """A transaction is written, and could not be hidden, most likely for want of memory: have
+        it permanent at once, and all clients find out what there is.
+        """
+        self._sync_at_once()
+        commit.hosted.not_told(None, tid, error)
+        commit.phase.finished(commit, tid)
+        return tid
+
+    def _sync_at_once(self) -> None:
+        """Have on the disk what is written."""
+
+    def start_afresh(self) -> None:
+        """Also show all that is hidden; whose answers wait for it is gone."""
+        super().start_afresh()
+        self._conflicts = []
+        self._sync_at_once()
+        self._waiting.start_afresh(self._storage.lastTransaction() or z64)
+
     def fail_vote(self, answer: Later, error: BaseException) -> None:
         if (
             isinstance(error, ConflictError)
@@ -110,7 +129,8 @@ class HidingBackend(FileBackend):
         while (entry := self._waiting.take(upto)) is not None:
             if announce is not None:
                 attempt(partial(announce, entry.commit.peer))
-            attempt(partial(entry.commit.phase.finished, entry.commit, entry.tid))
+            if not attempt(partial(entry.commit.phase.finished, entry.commit, entry.tid)):
+                return  # no client is told of a later one before it knows of this one
             attempt(partial(entry.answer.answer, entry.tid))
 
     def _fail_votes(self, upto: bytes) -> None:

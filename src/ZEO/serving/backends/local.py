@@ -100,7 +100,7 @@ class LocalBackend(Backend):
             except BaseException as error:  # as in _advance
                 commit.phase.failed(commit, error)
             else:
-                commit.phase.prepared(commit)
+                self._prepared(commit)
 
     def _advance(self, commit: Committing, steps: Iterator[None]) -> None:
         """Go on for one slice of time."""
@@ -116,7 +116,7 @@ class LocalBackend(Backend):
         except BaseException as error:  # anything that a storage raises fails the vote
             commit.phase.failed(commit, error)
         else:
-            commit.phase.prepared(commit)
+            self._prepared(commit)
 
     def finish(self, commit: Committing) -> bytes | Later:
         try:
@@ -133,6 +133,7 @@ class LocalBackend(Backend):
         tids: list[bytes] = []
         try:
             returned = storage.tpc_finish(transaction, tids.append)
+            return returned or (tids[0] if tids else storage.lastTransaction())
         except ENDS:
             raise
         except BaseException as error:
@@ -143,7 +144,6 @@ class LocalBackend(Backend):
             # harmless, and frees its lock
             self._loop.attempt(partial(storage.tpc_abort, transaction))
             return tids[0]
-        return returned or (tids[0] if tids else storage.lastTransaction())
 
     def _is_permanent(self, tids: list[bytes]) -> bool:
         """Whether the storage has made it its last transaction before it failed."""

@@ -222,7 +222,7 @@ class MvccBackend(Backend):
             self._check_database()
             self._writers.of(commit.transaction).prepare(
                 commit,
-                lambda: commit.phase.prepared(commit),
+                lambda: self._prepared(commit),
                 lambda error: commit.phase.failed(commit, error),
             )
         except POSError as error:  # no database or no thread: the place must go to the others

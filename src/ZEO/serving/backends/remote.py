@@ -117,11 +117,12 @@ class RemoteBackend(Backend):
             if not tids:
                 tids.append(tid)
                 commit.phase.finished(commit, tid)
-                answer.answer(tid)
+            answer.answer(tid)
 
         def not_finished(error: BaseException) -> None:
             if tids:
                 self._report('the storage failed after it had finished a transaction', error)
+                answer.answer(tids[0])
             else:
                 commit.phase.failed(commit, error)
                 answer.fail(error)

@@ -93,6 +93,14 @@ class Waiting:
         else:
             self._counted.update(entry.oids)
 
+    def start_afresh(self, seen: bytes) -> None:
+        """Hide nothing any more: all up to `seen` is to be seen."""
+        self._entries.clear()
+        self._counted.clear()
+        self._large.clear()
+        self.changed = self._counted
+        self.seen, self.is_writing = seen, False
+
     def has_several(self, tid: bytes) -> bool:
         """Return whether :meth:`take` will return more than one."""
         entries = self._entries

@@ -50,6 +50,9 @@ class Client(Protocol):
     def account(self) -> Account:
         """What its transactions hold."""
 
+    def close(self, reason: str) -> None:
+        """End its connection."""
+
     def tls_binding(self) -> bytes | None:
         """Return what its TLS connection is recognised by."""
 

@@ -24,7 +24,7 @@ from ZEO.serving.answers import Answers
 from ZEO.serving.calls.family import Client
 from ZEO.serving.calls.transactions import TransactionCalls
 from ZEO.serving.commit import Commit
-from ZEO.serving.commit.phases import PREPARING, VOTED, WAITING
+from ZEO.serving.commit.phases import VOTED, WAITING, prepare
 from ZEO.serving.doors import Metadata
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Later
@@ -80,8 +80,7 @@ class SmallCommits:
         hosted.lock.take(commit, client)
         try:
             commit.start_timer()
-            commit.phase = PREPARING
-            hosted.backend.prepare(commit)
+            prepare(commit)
         except (ProtocolError, *ENDS):
             raise
         # as in dispatch: whatever a storage may raise is the answer

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from ZEO.Exceptions import ProtocolError
-from ZEO.net.loop import Loop
+from ZEO.net.loop import ENDS, Loop
 from ZEO.serving.account import size_of
 from ZEO.serving.calls.chained import Chain, Steps
 from ZEO.serving.calls.family import Client, Family
@@ -29,6 +29,7 @@ from ZEO.serving.doors import Metadata
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Later
 from ZEO.serving.transactions import Transactions
+from ZEO.wire.quoting import explained
 
 #: Object ids in one answer to new_oids.
 MAX_OIDS = 100
@@ -124,9 +125,15 @@ class TransactionCalls(Family):
 
     def tpc_finish(self, txn_id: Any) -> Any:
         tid = self._finish(txn_id)
-        if isinstance(tid, Later):
-            return self.finished_later(txn_id, tid)
-        return self._told(txn_id, tid)
+        try:
+            if isinstance(tid, Later):
+                return self.finished_later(txn_id, tid)
+            return self._told(txn_id, tid)
+        except ENDS:
+            raise
+        except BaseException as error:  # which must not be taken for that of the transaction
+            self._client.close(f'closed by this server: {explained(error)}')
+            raise
 
     def _finish(self, txn_id: Any) -> bytes | Later:
         """Make a transaction permanent."""
@@ -164,7 +171,13 @@ class TransactionCalls(Family):
             self.forget(txn_id)
             answer.fail(error)
 
-        tid.then(lambda tid: answer.answer(self._told(txn_id, tid)), failed)
+        def finished(tid: bytes) -> None:
+            try:
+                self._told(txn_id, tid)
+            finally:
+                answer.answer(tid)  # whatever has failed behind it
+
+        tid.then(finished, failed)
         return answer
 
     def _told(self, txn_id: Any, tid: bytes) -> bytes:

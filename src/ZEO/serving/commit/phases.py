@@ -103,8 +103,14 @@ class Waiting(Phase):
         commit.end(error)
 
     def lock_granted(self, commit: Commit) -> None:
-        commit.start_timer()
-        _prepare(commit)
+        try:
+            commit.start_timer()
+            prepare(commit)
+        except ENDS:
+            raise
+        except BaseException as error:  # wherever it was raised, the client is to be answered
+            if not commit.phase.is_over:
+                commit.end(error)
 
 
 class Preparing(Phase):
@@ -188,7 +194,7 @@ class Resolving(Collecting):
     def vote(self, commit: Commit) -> Later:
         commit.waited = self.waited(commit)
         commit.answer = Later()
-        _prepare(commit)
+        prepare(commit)
         return commit.answer
 
 
@@ -205,9 +211,8 @@ class Voted(Phase):
         try:
             commit.finishing = commit.now()
             return commit.hosted.backend.finish(commit)
-        except BaseException as error:
-            if commit.phase is FINISHING:  # the backend has not ended it: it would keep the lock
-                commit.end(error)
+        except BaseException as error:  # wherever it was raised: the lock goes to the others
+            commit.phase.failed(commit, error)
             raise
 
 
@@ -261,6 +266,7 @@ class Written(Phase):
     """
 
     name = 'waiting for a sync'
+    needs_no_lock = True
 
     def abort(self, commit: Commit) -> None:
         pass
@@ -308,6 +314,7 @@ class Ended(Phase):
 
     name = 'over'
     is_over = True
+    needs_no_lock = True
 
     def add(self, commit: Commit, operation: Operation) -> None:
         pass
@@ -327,14 +334,14 @@ class Ended(Phase):
         return StorageTransactionError(str(error)) if error else super()._wrong(commit, call)
 
 
-def _prepare(commit: Commit) -> None:
+def prepare(commit: Commit) -> None:
     """Give the storage everything that was collected, and have it vote."""
     commit.phase = PREPARING
     try:
         commit.hosted.backend.prepare(commit)
     except ENDS:
         raise
-    except BaseException as error:  # it would keep the lock: no abort ends what is being prepared
+    except BaseException as error:  # wherever it was raised: the lock goes to the others
         if not commit.phase.is_over:
             commit.end(error)
 

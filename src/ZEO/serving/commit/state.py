@@ -194,12 +194,13 @@ class Commit(Times):
 
     def release(self) -> None:
         """Give back what it holds; the next transaction gets the lock even if the rest fails."""
-        hosted, now = self.hosted, self.now()
+        hosted = self.hosted
         stats, lock = hosted.stats, hosted.lock
         try:
             if lock.holder is self:
                 stats.lock_since = None
             stats.active_txns -= 1
+            now = self.now()
             stats.durations.add(self, now)
             if 0 < hosted.slow.times.commit <= now - self.asked:
                 hosted.slow.commit(self, now)

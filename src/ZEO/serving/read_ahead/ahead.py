@@ -213,8 +213,8 @@ class Ahead:
 
     def _push_soon(self) -> None:
         if not self._due:
-            self._due = True
             self._loop.soon(self._push)
+            self._due = True
 
     def _push(self) -> None:
         """Send what was named, some of it at a time."""
@@ -233,8 +233,8 @@ class Ahead:
         if missing:
             self._fetch(missing)
         if coming and not self._due and not self._is_stuck():
-            self._due = True
             self._loop.next_turn(self._push)
+            self._due = True
 
     def _records(self) -> tuple[list[tuple[bytes, bytes, bytes]], list[Named]]:
         """Read the next of what was named, and take what that refers to for later; return that, and

@@ -1,0 +1,137 @@
+"""A server that has no memory for what a client waits for: the client is answered or sent away, and
+what it has held goes to the others.
+"""
+
+import threading
+
+import pytest
+from ZODB.MappingStorage import MappingStorage
+from ZODB.POSException import StorageError
+from ZODB.utils import maxtid, p64, z64
+
+from server.test_group_commit import serve as serve_grouped
+from server.test_wait_for_replicas import finishing, voted
+from support.processes import wait_until
+from support.scripted import PATIENCE
+from ZEO.net.loop import Loop
+from ZEO.serving import answers
+from ZEO.serving.commit import phases
+from ZEO.serving.later import Workers
+
+OID, OTHER = p64(1), p64(2)
+
+grouped = serve_grouped  # a fixture
+
+
+@pytest.fixture
+def fails_once(monkeypatch):
+    """A function that has another one raise MemoryError once, when its arguments are `wanted`."""
+
+    def fail(where, name, wanted=lambda *args: True):
+        original, failures = getattr(where, name), [MemoryError()]
+
+        def once(*args, **named):
+            if failures and wanted(*args):
+                raise failures.pop()
+            return original(*args, **named)
+
+        monkeypatch.setattr(where, name, once)
+        return failures
+
+    return fail
+
+
+def test_a_client_that_cannot_be_answered_later_is_sent_away(serving, raw, fails_once):
+    """It has waited for the commit lock, which goes to the next one."""
+    server = serving(MappingStorage())
+    holder, waiting, last = raw(server), raw(server), raw(server)
+    voted(holder, 1, (OID, z64, b'data'))
+    waiting.begin(1, (OTHER, z64, b'data'))
+    waiting.ask('vote', 1)
+    lock = server.hosted['1'].lock
+    wait_until(lambda: len(lock._waiting) == 1)
+    failures = fails_once(answers, 'frame', lambda data: lock.holder.phase is phases.VOTED)
+    holder.ask('tpc_finish', 1)
+    waiting.ended()
+    assert not failures
+    last.commit(1, (p64(3), z64, b'data'))
+
+
+def test_what_is_committed_is_not_reported_as_failed(serving, raw, fails_once):
+    server = serving(MappingStorage())
+    client, reader = raw(server), raw(server)
+    failures = fails_once(server.hosted['1'].sizes, 'send')
+    voted(client, 1, (OID, z64, b'data'))
+    client.ask('tpc_finish', 1)
+    assert 'error' not in str(client.ended())
+    assert not failures and reader.call('loadBefore', OID, maxtid)[0] == b'data'
+
+
+def fail_a_task(server):
+    def fail():
+        raise MemoryError
+
+    server.post(fail)
+
+
+def test_after_a_task_that_was_lost_all_clients_begin_again(serving, raw):
+    """What they wait for may have been lost with it."""
+    server = serving(MappingStorage())
+    holder, other = raw(server), raw(server)
+    voted(holder, 1, (OID, z64, b'data'))
+    fail_a_task(server)
+    holder.ended()
+    other.ended()
+    assert server.hosted['1'].invalidations.since(z64, p64(1)) is None
+    raw(server).commit(1, (OTHER, z64, b'data'))
+
+
+def test_what_was_written_is_on_the_disk_and_seen_then(grouped):
+    service = grouped()
+    client = service.client()
+    finishing(client, 1, (OID, z64, b'new'))
+    assert service.storage.begun.acquire(timeout=PATIENCE)
+    fail_a_task(service.server)
+    service.storage.may_end.release(2)
+    client.ended()
+    after = service.client()
+    assert after.call('loadBefore', OID, maxtid)[0] == b'new'
+    assert after.commit(1, (OTHER, z64, b'data')) == after.call('lastTransaction')
+
+
+def test_nobody_is_told_of_a_transaction_behind_one_that_could_not_be_told(grouped, fails_once):
+    """It would be taken for all that has changed."""
+    service = grouped()
+    first, second, reader = service.client(), service.client(), service.client()
+    finishing(first, 1, (OID, z64, b'first'))
+    assert service.storage.begun.acquire(timeout=PATIENCE)
+    finishing(second, 1, (OTHER, z64, b'second'))
+    wait_until(lambda: len(service.hosted.backend._waiting) == 2)
+    failures = fails_once(phases.Written, 'finished')
+    service.storage.may_end.release(2)
+    told = reader.ended()
+    assert not failures and 'invalidateTransaction' not in told
+    after = service.client()
+    assert after.call('loadBefore', OID, maxtid)[0] == b'first'
+    assert after.call('loadBefore', OTHER, maxtid)[0] == b'second'
+
+
+def test_a_thread_for_which_there_is_no_memory_leaves_no_work_behind(loop_of_its_own, fails_once):
+    loop, done = loop_of_its_own, []
+    workers = Workers(loop)
+    fails_once(loop.sharing, 'begin')
+    with pytest.raises(StorageError, match='cannot start a thread'):
+        workers.run(lambda: done.append('too late'))
+    assert workers.waiting == 0
+    ended = threading.Event()
+    workers.run(lambda: done.append('next')).then(lambda _: ended.set(), print)
+    while not ended.is_set():
+        loop.run_once(0.01)
+    assert done == ['next']
+
+
+@pytest.fixture
+def loop_of_its_own():
+    loop = Loop()
+    yield loop
+    loop.close()
