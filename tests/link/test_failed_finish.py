@@ -14,7 +14,7 @@ from ZODB.POSException import POSKeyError
 from ZODB.utils import z64
 
 from support.followed import until
-from support.inside import link_of
+from support.inside import cache_of, link_of
 from support.scripted import Running, oid
 
 pytestmark = pytest.mark.smoke
@@ -118,6 +118,7 @@ def test_what_is_answered_later_is_read_by_the_connection_that_has_committed_it(
     fail_a_wait(client, monkeypatch)
     with pytest.raises(OSError, match='no'):
         mine.commit(1)
+    assert cache_of(client).load(z64) is None  # nobody knows whether it is current
     assert read_meanwhile(mine, storage, client) == 0
     assert mine.read() == 1
 
@@ -247,3 +248,22 @@ def test_a_transaction_whose_end_was_not_asked_for_keeps_no_lock(
     other.tpc_abort(second)
     with pytest.raises(POSKeyError):
         other.load(oid(1))
+
+
+def test_a_cache_that_fails_then_does_not_hide_the_error(
+    storage, serving, clients, counter, monkeypatch
+):
+    """The connection ends, and the next one checks the cache."""
+    client = clients(serving(storage).addr)
+    mine, connection = counter(client), link_of(client).connection
+
+    def fail(oids):
+        raise OSError(28, 'no space')
+
+    fail_a_wait(client, monkeypatch)
+    monkeypatch.setattr(client._state, 'unsure_of', fail)
+    with pytest.raises(OSError, match='no$'):
+        mine.commit(1)
+    assert 'could not be forgotten' in str(connection.lost)
+    client.ping()
+    assert mine.read() == 1

@@ -10,14 +10,15 @@ vote raises.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
 from ZODB.POSException import ConflictError, ReadOnlyError, StorageTransactionError
 
 from ZEO.Exceptions import ClientDisconnected, ClientStorageError, ProtocolError
+from ZEO.link.applying import Applying, CommitState
 from ZEO.link.buffer import CommitBuffer
 from ZEO.link.connection import Connection
 from ZEO.link.link import Link
@@ -40,32 +41,6 @@ TURN = 300.0
 LOOK_AGAIN = 0.005
 
 
-class CommitState(Protocol):
-    """What commits bring to, such as a :class:`ZEO.link.state.ClientState`."""
-
-    @property
-    def database(self) -> Any:
-        """What is to be informed of changes."""
-
-    @property
-    def abilities(self) -> frozenset[str]:
-        """What the server can do beyond the protocol."""
-
-    def committed(
-        self,
-        tid: bytes,
-        changes: Iterable[tuple[bytes, bytes | None]],
-        callback: Callable[[bytes], Any],
-    ) -> None:
-        """Apply a commit of this client."""
-
-    def forget_objects(self) -> None:
-        """Have the connections of the database read all objects again."""
-
-    def unsure_of(self, oids: list[bytes]) -> None:
-        """A commit of this client has changed these, or has not."""
-
-
 class Commits:
     """All transactions of a client storage.
 
@@ -84,6 +59,7 @@ class Commits:
     ) -> None:
         self._server = server
         self._state = state
+        self._applying = Applying(state)
         self._merge = merge
         self._check_writable = check_writable
         self._system = system
@@ -252,7 +228,7 @@ class Commits:
         buffer = self.find(transaction)
         try:
             return buffer.connection.begin(
-                'commit_after', (buffer.txn_id, after), partial(self._apply, buffer, None)
+                'commit_after', (buffer.txn_id, after), partial(self._applying.apply, buffer, None)
             )
         except BaseException as error:
             _end_if_interrupted(buffer, error, 'commit_after')
@@ -266,7 +242,7 @@ class Commits:
         :param callback: see :meth:`ZEO.ClientStorage.ClientStorage.tpc_finish`.
         """
         buffer = self.find(transaction)
-        waiting = buffer.connection.finishing(partial(self._apply, buffer, callback))
+        waiting = buffer.connection.finishing(partial(self._applying.apply, buffer, callback))
         try:
             return buffer.connection.finish(buffer.txn_id, waiting)
         except ProtocolError as error:
@@ -274,86 +250,18 @@ class Commits:
             buffer.connection.lose(str(error), error)
             raise
         except BaseException as error:
-            self.has_failed(buffer)
             is_under_way = waiting.sent or waiting.done or isinstance(error, ClientDisconnected)
             if not (is_under_way and isinstance(error, Exception)):
                 # it is not known what the server has received: others might wait for its lock
                 buffer.connection.lose(f'{buffer.connection.where}: tpc_finish has failed', error)
+            self.has_failed(buffer)
             raise
         finally:
             self._forget(buffer)
 
     def has_failed(self, buffer: CommitBuffer) -> None:
-        """The caller of tpc_finish gets an exception, though the answer may have been applied, or
-        may be later: then its own database connection, too, has to forget what it knows.
-        """
-        buffer.has_left = True
-        if buffer.tid is not None:
-            # not of this transaction alone: others may have been told of later ones by now
-            self._state.forget_objects()
-        else:
-            self._state.unsure_of([oid for oid, _ in buffer.changes()])
-
-    def _tell_all(self, buffer: CommitBuffer, tid: bytes) -> None:
-        """Tell all connections of the database what a transaction has changed, as if it were one of
-        others.
-        """
-        try:
-            self._state.database.invalidate(tid, [oid for oid, _ in buffer.changes()])
-        except BaseException as error:
-            # a connection that was not told has to forget everything
-            self._state.database.invalidateCache()
-            if not isinstance(error, Exception):
-                raise
-            log.exception('transaction %s was not told: all object caches are emptied', tid.hex())
-
-    def _apply(
-        self, buffer: CommitBuffer, callback: Callable[[bytes], Any] | None, tid: bytes
-    ) -> bytes:
-        """The server has committed a transaction; returns the tid."""
-        call_back = partial(self._call_back, buffer, callback)
-        try:
-            self._state.committed(tid, buffer.changes(), call_back)
-        except Exception as error:
-            # the transaction is committed; the next connection finds out what changed
-            log.exception('transaction %s is committed, but could not be applied here', tid.hex())
-            self._apply_without_records(buffer, call_back, tid)
-            buffer.connection.lose(f'a commit could not be applied: {error}', error)
-        return tid
-
-    def _apply_without_records(
-        self, buffer: CommitBuffer, call_back: Callable[[bytes], Any], tid: bytes
-    ) -> None:
-        """Apply a commit as if another client had made it: until there is a connection again, who
-        has made it would read what there was before.
-        """
-        try:
-            self._state.committed(tid, ((oid, None) for oid, _ in buffer.changes()), call_back)
-        except Exception:
-            log.exception('transaction %s could not be applied as a change either', tid.hex())
-
-    def _call_back(
-        self, buffer: CommitBuffer, callback: Callable[[bytes], Any] | None, tid: bytes
-    ) -> None:
-        """Call the callback of tpc_finish; the transaction is committed, whatever goes wrong there.
-
-        The callback is the database's, and tells all of its connections but the committing one: if
-        it fails, they may not know what has changed, and have to forget everything.
-        """
-        buffer.tid = tid  # first: who leaves from now on tells all by itself
-        try:
-            if callback is None or buffer.has_left:
-                # before the callback, with which the new tid may come to be seen
-                self._tell_all(buffer, tid)
-            if callback is not None:
-                callback(tid)
-        except Exception:
-            log.exception(
-                'transaction %s is committed, but its callback failed: all object caches are '
-                'emptied',
-                tid.hex(),
-            )
-            self._state.database.invalidateCache()
+        """The caller of tpc_finish gets an exception, whatever the server has done."""
+        self._applying.has_failed(buffer)
 
     def blobs(self, transaction: Any) -> list[tuple[bytes, str]]:
         """Return the blob files of a transaction, none for one that is not under way."""

@@ -15,14 +15,14 @@ MUTATIONS = [
     _Mutation(
         'answered-behind-an-error',
         'the connection whose tpc_finish has failed does not hear that it is committed later',
-        'link.commits',
+        'link.applying',
         '            if callback is None or buffer.has_left:\n',
         '            if callback is None:\n',
     ),
     _Mutation(
         'not-applied-again',
         'a commit that could not be applied is left to the next cache check',
-        'link.commits',
+        'link.applying',
         '            self._apply_without_records(buffer, call_back, tid)\n',
         '            pass\n',
     ),
