@@ -104,8 +104,8 @@ def test_a_transaction_does_not_outlive_its_connection(connected, metadata, done
 def test_a_server_that_dies_in_finish_leaves_the_truth_to_the_reconnect(
     connected, metadata, committed
 ):
-    """The client raises, keeps its own data out of the cache, and finds out afterwards what became
-    of it.
+    """The client raises, keeps its own data out of the cache, and loads again what it may have
+    changed.
     """
     cache = MemoryCache()
     cache.store(oid(7), tid(1), None, b'old')
@@ -125,9 +125,9 @@ def test_a_server_that_dies_in_finish_leaves_the_truth_to_the_reconnect(
     assert called == []
     assert client.lastTransaction() == (tid(2) if committed else tid(1))
     loading = Running(client.load, oid(7))
-    if committed:
-        again.send(again.expect('loadBefore').reply((b'mine', tid(2), None)))
-    assert loading.result() == ((b'mine', tid(2)) if committed else (b'old', tid(1)))
+    there = (b'mine', tid(2)) if committed else (b'old', tid(1))
+    again.send(again.expect('loadBefore').reply((*there, None)))
+    assert loading.result() == there
 
 
 def test_what_a_lost_connection_still_brings_is_not_applied_after_the_next_cache_check(
