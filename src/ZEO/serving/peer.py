@@ -237,8 +237,8 @@ class Peer(Identified):
     def closed(self, reason: str) -> None:
         """The connection has ended: whatever the client held is given back."""
         attempt = self._service.loop.attempt  # each of these, whatever the others raise
-        attempt(self._stage.close)  # first: others wait for what it holds
         attempt(partial(self._log_end, reason))
+        attempt(self._stage.close)  # soon: others wait for what it holds
         attempt(self._session.close)
         attempt(self._handshake.cancel)
         attempt(partial(self._service.intake.left, self))

@@ -165,13 +165,18 @@ class GroupBackend(LargeBackend):
         self._waiting.is_writing = True
         try:
             tid = self._finish(commit.transaction)
+            try:
+                entry = self._hold(commit, tid, is_synced=False)
+            except ENDS:
+                raise
+            except BaseException as error:
+                return self._not_hidden(commit, tid, error)
         except BaseException as error:
             commit.phase.failed(commit, error)
             raise
         finally:
             self._waiting.is_writing = False
         try:
-            entry = self._hold(commit, tid, is_synced=False)
             self._unsynced.append((tid, size))
             self._gathering.written(self._loop.system.now())
             self._gather()
