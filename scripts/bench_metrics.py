@@ -54,7 +54,10 @@ LOADS, COMMITS = 500, 50
 #: Questions to the monitor, and the seconds between two in a usual configuration of Prometheus.
 QUESTIONS, ASK_EVERY = 20, 15.0
 
-_COUNTED = '        hosted.stats.commits += 1\n        hosted.stats.stores += len(commit.changed)\n'
+_COUNTED = (
+    '            hosted.stats.commits += 1\n'
+    '            hosted.stats.stores += len(commit.changed)\n'
+)
 
 #: What counts and times, by file: the text, and what stands there instead.
 REMOVED: dict[str, list[tuple[str, str]]] = {
@@ -67,21 +70,21 @@ REMOVED: dict[str, list[tuple[str, str]]] = {
         (_COUNTED.replace('hosted.', ''), ''),
         ('        commit.asked = commit.now()\n', ''),
         ('            commit.voted = commit.now()\n', ''),
-        ('        commit.finishing = commit.now()\n', ''),
+        ('            commit.finishing = commit.now()\n', ''),
     ],
     'serving/commit/state.py': [
         ('        hosted.stats.active_txns += 1\n', ''),
-        ('        stats.active_txns -= 1\n', ''),
+        ('            stats.active_txns -= 1\n', ''),
         ('        hosted.stats.lock_since = hosted.loop.system.wall_clock()\n', ''),
         (
             '        granted = self.granted = self.now()\n',
             '        granted = self.now()\n',
         ),
-        ('        hosted, now = self.hosted, self.now()\n', '        hosted = self.hosted\n'),
-        ('        stats.durations.add(self, now)\n', ''),
+        ('            now = self.now()\n', ''),
+        ('            stats.durations.add(self, now)\n', ''),
         (
-            '        if 0 < hosted.slow.times.commit <= now - self.asked:\n'
-            '            hosted.slow.commit(self, now)\n',
+            '            if 0 < hosted.slow.times.commit <= now - self.asked:\n'
+            '                hosted.slow.commit(self, now)\n',
             '',
         ),
         (

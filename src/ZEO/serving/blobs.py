@@ -93,7 +93,7 @@ def remove_files(storage: Any, paths: list[str]) -> None:
     can use. Where another user has put a link into the way to one, it stays: it leads elsewhere.
     """
     for path in paths:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # there was no descriptor for one, so it has no name
             files.check_way(_top(storage), path)
             os.unlink(path)
     paths.clear()
