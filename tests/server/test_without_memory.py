@@ -15,7 +15,7 @@ from support.processes import wait_until
 from support.scripted import PATIENCE
 from ZEO.net.loop import Loop
 from ZEO.serving import answers
-from ZEO.serving.commit import phases
+from ZEO.serving.commit import Commit, phases
 from ZEO.serving.later import Workers
 
 OID, OTHER = p64(1), p64(2)
@@ -102,11 +102,16 @@ def test_what_was_written_is_on_the_disk_and_seen_then(grouped):
 def test_nobody_is_told_of_a_transaction_behind_one_that_could_not_be_told(grouped, fails_once):
     """It would be taken for all that has changed."""
     service = grouped()
-    first, second, reader = service.client(), service.client(), service.client()
-    finishing(first, 1, (OID, z64, b'first'))
+    before, first, second, reader = (service.client() for _ in range(4))
+    finish = finishing(before, 1, (p64(3), z64, b'before'))
     assert service.storage.begun.acquire(timeout=PATIENCE)
+    finishing(first, 1, (OID, z64, b'first'))
     finishing(second, 1, (OTHER, z64, b'second'))
-    wait_until(lambda: len(service.hosted.backend._waiting) == 2)
+    wait_until(lambda: len(service.hosted.backend._waiting) == 3)
+    service.storage.may_end.release()
+    before.answer(finish)
+    assert service.storage.begun.acquire(timeout=PATIENCE)
+    reader.call('ping')
     failures = fails_once(phases.Written, 'finished')
     service.storage.may_end.release(2)
     told = reader.ended()
@@ -114,6 +119,43 @@ def test_nobody_is_told_of_a_transaction_behind_one_that_could_not_be_told(group
     after = service.client()
     assert after.call('loadBefore', OID, maxtid)[0] == b'first'
     assert after.call('loadBefore', OTHER, maxtid)[0] == b'second'
+
+
+def test_what_could_not_be_hidden_is_permanent_at_once(grouped, fails_once):
+    service = grouped()
+    client, reader = service.client(), service.client()
+    failures = fails_once(service.hosted.backend, '_hold')
+    service.storage.may_end.release(100)
+    finishing(client, 1, (OID, z64, b'new'))
+    client.ended()
+    reader.ended()
+    assert not failures
+    assert service.client().call('loadBefore', OID, maxtid)[0] == b'new'
+
+
+def test_what_is_permanent_is_answered_whatever_fails_behind_it(grouped, fails_once):
+    service = grouped()
+    client = service.client()
+    failures = fails_once(service.hosted.sizes, 'send')
+    finish = finishing(client, 1, (OID, z64, b'new'))
+    service.storage.finish_sync()
+    assert client.answer(finish) == service.storage.lastTransaction()
+    assert not failures
+
+
+def test_a_lock_that_is_granted_for_nothing_goes_to_the_next(serving, raw, fails_once):
+    server = serving(MappingStorage())
+    holder, waiting = raw(server), raw(server)
+    voted(holder, 1, (OID, z64, b'data'))
+    waiting.begin(1, (OTHER, z64, b'data'))
+    vote = waiting.ask('vote', 1)
+    wait_until(lambda: len(server.hosted['1'].lock._waiting) == 1)
+    failures = fails_once(Commit, 'start_timer')
+    holder.call('tpc_finish', 1)
+    with pytest.raises(LookupError, match='MemoryError'):
+        waiting.answer(vote)
+    assert not failures
+    waiting.commit(2, (OTHER, z64, b'data'))
 
 
 def test_a_thread_for_which_there_is_no_memory_leaves_no_work_behind(loop_of_its_own, fails_once):
