@@ -16,6 +16,13 @@ from ZEO.serving.clients import Clients
 #: at every object.
 CHEAP = 0.00005
 
+#: Looks in a row that have to be expensive before a storage is taken for one that is: the first
+#: ones of a process are slow, and others may have the processor meanwhile.
+LOOKS = 5
+
+#: Seconds of one look after which there is no other in its place, so that a client waits for one.
+LONG = 0.05
+
 #: Expensive looks take at most one part in this number of the time.
 SIZES_SHARE = 100
 
@@ -40,8 +47,11 @@ class Sizes:
     def now(self) -> dict[str, Any]:
         """Return the sizes as they are now."""
         cost = self._look()
-        if cost > CHEAP and not self._next_look:  # unless others had the processor meanwhile
-            cost = min(cost, self._look())
+        if not self._next_look:
+            for _ in range(LOOKS - 1):
+                if not CHEAP < cost < LONG:
+                    break
+                cost = min(cost, self._look())
         self._next_look = self._clock() + cost * (SIZES_SHARE - 1) if cost > CHEAP else 0.0
         return self._found
 
