@@ -6,6 +6,7 @@ is used. Leaves: a table. Fails: as that cache does. Each record takes 1000 byte
 headers included.
 """
 
+import argparse
 import random
 import sys
 import tempfile
@@ -36,6 +37,7 @@ def hit_rate(oids, size):
 
 def main():
     """Print the table."""
+    argparse.ArgumentParser(description=__doc__.partition('\n')[0]).parse_args()
     print('cache / database'.ljust(18) + ''.join(f'{share:8.0%}' for share in SHARES))
     for name, make in WORKLOADS.items():
         oids = make(LOADS, OBJECTS, random.Random(1))

@@ -10,6 +10,7 @@ Run it after a change of a schema or a command's switches, with ZEO importable.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
@@ -224,17 +225,20 @@ def renewed(page: str) -> str:
 
 def main() -> int:
     """Run the command; return its exit status."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition('\n')[0])
+    parser.add_argument('--check', action='store_true', help='write nothing, say what would change')
+    only_checks = parser.parse_args().check
     changed = {
         page: text
         for page in PAGES
         if (text := renewed(page)) != (DOCS / page).read_text(encoding='utf-8')
     }
     for page, text in changed.items():
-        if '--check' in sys.argv[1:]:
+        if only_checks:
             print(f'docs/{page} is not what the code says: run {Path(__file__).name}')
         else:
             (DOCS / page).write_text(text, encoding='utf-8')
-    return 1 if changed and '--check' in sys.argv[1:] else 0
+    return 1 if changed and only_checks else 0
 
 
 if __name__ == '__main__':

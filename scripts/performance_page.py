@@ -9,6 +9,7 @@ line. Fails: with exit status 1 and a line for each file that would change, when
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from html import escape
@@ -188,17 +189,20 @@ def files() -> dict[str, str]:
 
 def main() -> int:
     """Run the command; return its exit status."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition('\n')[0])
+    parser.add_argument('--check', action='store_true', help='write nothing, say what would change')
+    only_checks = parser.parse_args().check
     changed = {
         name: text
         for name, text in files().items()
         if not (PAGES / name).exists() or text != (PAGES / name).read_text(encoding='utf-8')
     }
     for name, text in changed.items():
-        if '--check' in sys.argv[1:]:
+        if only_checks:
             print(f'docs/operating/{name} does not show the results: run {Path(__file__).name}')
         else:
             (PAGES / name).write_text(text, encoding='utf-8')
-    return 1 if changed and '--check' in sys.argv[1:] else 0
+    return 1 if changed and only_checks else 0
 
 
 if __name__ == '__main__':

@@ -10,11 +10,11 @@ SyntaxError for a file that is not Python; a figure that needs a missing ruff is
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -219,12 +219,18 @@ FIGURES: dict[str, Callable[[Checkout], str]] = {
 }
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     """Print the table of the checkouts that are named, and of this one."""
-    checkouts = [Checkout(Path(name).resolve()) for name in names] + [Checkout(HERE)]
+    parser = argparse.ArgumentParser(description=str(__doc__).partition('\n')[0])
+    parser.add_argument('others', metavar='DIR', nargs='*', help='another checkout, a column each')
+    others = [Path(name).resolve() for name in parser.parse_args().others]
+    for other in others:
+        if not (other / 'src' / 'ZEO').is_dir():
+            parser.error(f'{other} is not a checkout: it has no src/ZEO')
+    checkouts = [*map(Checkout, others), Checkout(HERE)]
     for title, figure in FIGURES.items():
         print(f'{title:42}', '  |  '.join(figure(code) for code in checkouts))
 
 
 if __name__ == '__main__':
-    main(sys.argv[1:])
+    main()

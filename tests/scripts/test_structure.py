@@ -60,3 +60,9 @@ def test_the_script_prints_every_figure_of_this_checkout():
     done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, check=True)
     assert [line[:42].strip() for line in done.stdout.splitlines()] == list(structure.FIGURES)
     assert 'modules in import circles                  0\n' in done.stdout
+
+
+def test_what_is_not_a_checkout_is_refused(tmp_path):
+    done = subprocess.run([sys.executable, SCRIPT, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f'{tmp_path} is not a checkout: it has no src/ZEO' in done.stderr
