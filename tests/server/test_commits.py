@@ -1,6 +1,5 @@
 """However a client's commit ends, the commit lock is free afterwards and the others commit."""
 
-import time
 from math import inf
 from types import SimpleNamespace
 
@@ -9,6 +8,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import maxtid, z64
 
+from support.clock import Clock, let_pass
 from support.scripted import Ended, message, oid, tid
 from ZEO.serving.commit.phases import PREPARING, RESOLVING, VOTED
 
@@ -246,10 +246,12 @@ def test_unknown_transactions(either, txn):
 
 
 def test_a_timeout_frees_the_lock_and_is_told(serve):
-    service = serve(transaction_timeout=0.3)
+    clock = Clock()
+    service = serve(transaction_timeout=30, system=clock)
     slow = service.client()
     voted(slow)
-    service.works()  # which waits for the lock
+    let_pass(clock, service.server, 31)
+    service.works()
     for late in ('vote', 'tpc_finish'):
         with pytest.raises(LookupError, match='ConflictError.*transaction-timeout'):
             # which every client tries again
@@ -261,21 +263,23 @@ def test_a_timeout_frees_the_lock_and_is_told(serve):
 
 
 def test_a_client_is_not_late_while_the_storage_is_at_work_on_its_vote(serve, monkeypatch):
-    service = serve(transaction_timeout=0.1)
+    clock = Clock()
+    service = serve(transaction_timeout=30, system=clock)
     client = service.client()
     with monkeypatch.context() as patch:
         vote = service.storage.tpc_vote
 
         def slowly(transaction):
-            time.sleep(0.3)
+            clock.sleep(31)
             return vote(transaction)
 
         patch.setattr(service.storage, 'tpc_vote', slowly)
         voted(client)
+        let_pass(clock, service.server, 29)
         assert client.call('tpc_finish', 1) > tid(0)
     client.begin(2, (TWO, z64, b'data'))
     client.call('vote', 2)
-    service.works()  # when it was the client's turn for too long
+    let_pass(clock, service.server, 31)
     with pytest.raises(LookupError, match='ConflictError.*transaction-timeout'):
         client.call('tpc_finish', 2)
 
@@ -308,16 +312,18 @@ def test_a_storage_on_a_network_is_given_up_when_it_takes_nothing_any_more():
 
 
 def test_waiting_for_the_lock_is_not_holding_it(serve):
-    service = serve(transaction_timeout=0.5)
+    clock = Clock()
+    service = serve(transaction_timeout=30, system=clock)
     clients = [service.client() for _ in range(4)]
     votes = []
     for number, client in enumerate(clients):
         client.begin(1, (oid(number + 2_000_000), z64, b'data'))
         votes.append(client.ask('vote', 1))
         client.call('ping') if number else client.answer(votes[0])
-    for number in (1, 2):  # each is handed the lock when the one before has timed out
+    for number in (1, 2, 3):  # each is handed the lock when the one before has timed out
+        let_pass(clock, service.server, 31)
         clients[number].answer(votes[number])
-    clients[3].answer(votes[3])
+    let_pass(clock, service.server, 29)
     assert clients[3].call('tpc_finish', 1) > tid(0)
 
 
