@@ -76,10 +76,14 @@ class Stranger(Conversation):
         self.send(framed(protocol))
         self._protocol = protocol
 
+    def encoded(self, number, name, *args, one_way=False):
+        """Return the message of a call."""
+        encode = message if self._protocol == b'Z5' else packed
+        return encode(number, one_way, name, args)
+
     def ask(self, number, name, *args, one_way=False):
         """Call, and do not wait."""
-        encode = message if self._protocol == b'Z5' else packed
-        self.send(encode(number, one_way, name, args))
+        self.send(self.encoded(number, name, *args, one_way=one_way))
 
     def next(self):
         if self._protocol == b'Z5':

@@ -42,6 +42,12 @@ def at_once(monkeypatch):
     monkeypatch.setattr(proving, 'LONGEST_DELAY', 0)
 
 
+@pytest.fixture
+def no_time_passes(server):
+    """No failure is forgotten, however long the next one takes to come."""
+    server._service.passwords.attempts._now = lambda: 1000.0
+
+
 # A client storage.
 
 
@@ -462,8 +468,7 @@ def test_a_breach_of_the_order_ends_the_connection(
         client.call(*call)
     client.ask(1, *last)
     assert client.ended() == []
-    for call in calls:
-        eager.ask(1, *call)
+    eager.send(*(eager.encoded(1, *call) for call in calls))
     eager.ended()
     assert stranger(server, protocol=protocol).call('register', '1', False) == bytes(8)
 
@@ -522,7 +527,9 @@ def test_a_truncated_exchange_ends_by_the_deadline(serving, set_password, path, 
     assert client.ended() == []
 
 
-def test_who_guesses_too_often_is_not_looked_at_for_a_while(stranger, at_once, monkeypatch):
+def test_who_guesses_too_often_is_not_looked_at_for_a_while(
+    stranger, at_once, no_time_passes, monkeypatch
+):
     for _ in range(attempts.BY_BOTH[0]):
         client = stranger()
         exchange, _ = client.begin()
@@ -534,7 +541,9 @@ def test_who_guesses_too_often_is_not_looked_at_for_a_while(stranger, at_once, m
     assert name == 'ZEO.Exceptions.ClientDisconnected' and 'too many wrong ones' in args[0]
 
 
-def test_another_user_of_the_machine_who_guesses_keeps_no_one_out(stranger, at_once, monkeypatch):
+def test_another_user_of_the_machine_who_guesses_keeps_no_one_out(
+    stranger, at_once, no_time_passes, monkeypatch
+):
     with monkeypatch.context() as patch:
         patch.setattr(proofs, 'unix_peer', lambda stream: UnixPeer(os.getuid() + 1, ()))
         for _ in range(attempts.BY_BOTH[0] + 1):
