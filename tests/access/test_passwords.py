@@ -12,6 +12,7 @@ from ZODB.POSException import ReadOnlyError
 
 import ZEO
 import ZEO.StorageServer
+from support.clock import Clock, let_pass
 from support.scripted import Answering, tid
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import (
@@ -521,9 +522,11 @@ def test_one_way_steps_end_the_connection(stranger):
 
 def test_a_truncated_exchange_ends_by_the_deadline(serving, set_password, path, stranger):
     set_password('app')
-    limits = ZEO.StorageServer.Limits(handshake_time=0.3)
-    client = stranger(serving(MappingStorage(), password_file=path, limits=limits))
+    clock, limits = Clock(), ZEO.StorageServer.Limits(handshake_time=10)
+    server = serving(MappingStorage(), password_file=path, limits=limits, system=clock)
+    client = stranger(server)
     client.begin()
+    let_pass(clock, server, 11)
     assert client.ended() == []
 
 
