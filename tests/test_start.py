@@ -14,7 +14,7 @@ import pytest
 from ZODB.FileStorage import FileStorage
 
 import ZEO.start
-from support.processes import Process
+from support.processes import Process, listens
 from ZEO.commands.start_switches import Options, parse, parser
 from ZEO.commands.user import User
 from ZEO.Exceptions import ConfigurationError
@@ -132,7 +132,7 @@ class TestServing:
 
     def test_it_shows_figures_over_http(self, start, tmp_path):
         process = start('-U', f'{tmp_path}/s', '--monitor', f'{tmp_path}/m', 'Data.fs')
-        process.wait_until(lambda: (tmp_path / 'm').exists())
+        process.wait_until(lambda: listens(f'{tmp_path}/m'))
         with socket.socket(socket.AF_UNIX) as stream:
             stream.connect(f'{tmp_path}/m')
             stream.sendall(b'GET /readyz HTTP/1.0\r\n\r\n')

@@ -12,7 +12,7 @@ import pytest
 from ZODB.FileStorage import FileStorage
 
 import ZEO
-from support.processes import wait_until
+from support.processes import listens, wait_until
 from ZEO import zeoctl
 from ZEO.commands.probing import probe
 
@@ -82,7 +82,7 @@ def test_zeoctl_with_zdaemon(tmp_path):
     control = Control(tmp_path, '', zeo(tmp_path, MAPPING))
     try:
         assert 'started' in control.run('start')
-        wait_until(lambda: (tmp_path / 's').exists())
+        wait_until(lambda: listens(f'{tmp_path}/s'))
         assert list(probe(f'{tmp_path}/s')) == ['1']
         assert 'running' in control.run('status')
     finally:
@@ -109,7 +109,7 @@ def test_zdaemon_goes_on_until_a_locked_file_is_free(tmp_path):
         control.run('start')
         wait_until(lambda: log.exists() and log.read_text().count('has the database open') >= 2)
         holder.close()
-        wait_until(lambda: (tmp_path / 's').exists())
+        wait_until(lambda: listens(f'{tmp_path}/s'))
         assert list(probe(f'{tmp_path}/s')) == ['1']
     finally:
         holder.close()
