@@ -111,8 +111,13 @@ class Conversation:
         stream.settimeout(PATIENCE)
 
     def send(self, *frames: bytes) -> None:
-        """Send some frames in one go."""
-        self.stream.sendall(b''.join(frames))
+        """Send some frames in one go. What another side that has closed is sent is lost, since it
+        may as well close behind that; the next that is read says that it has ended.
+        """
+        try:
+            self.stream.sendall(b''.join(frames))
+        except (BrokenPipeError, ConnectionResetError):
+            pass
 
     def close(self) -> None:
         """End it."""
@@ -137,13 +142,16 @@ class Conversation:
         try:
             while True:
                 names.append(self.next()[2])
-        except (Ended, ConnectionResetError):
+        except Ended:
             return names
 
     def _exactly(self, size: int) -> bytes:
         data = b''
         while len(data) < size:
-            more = self.stream.recv(size - len(data))
+            try:
+                more = self.stream.recv(size - len(data))
+            except ConnectionResetError:  # it has closed with something unread
+                more = b''
             if not more:
                 raise Ended('the other side has closed')
             data += more
@@ -160,6 +168,13 @@ class ServedClient(Conversation):
         super().__init__(stream)
         self.protocol = protocol
         self.encode = message if protocol == b'Z5' else packed
+
+    def send(self, *frames: bytes) -> None:
+        """Send some frames in one go.
+
+        :raises OSError: when the client has closed.
+        """
+        self.stream.sendall(b''.join(frames))
 
     def next(self) -> tuple[Any, Any, str, Any]:
         """Return the next message."""
