@@ -7,10 +7,12 @@ import sys
 import pytest
 import transaction
 from ZODB.MappingStorage import MappingStorage
+from ZODB.POSException import ConflictError
 
 import ZEO
 from support.sides import SOURCES
 from ZEO.ClientStorage import ClientStorage
+from ZEO.databases import Connection
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.StorageServer import StorageServer
 
@@ -50,6 +52,49 @@ def test_a_block_that_fails_has_changed_nothing():
             raise KeyError('a fault')
         with ZEO.connection(address) as connection:
             assert 'answer' not in connection.root()
+
+
+def counted(database):
+    """How many connections a database has, and how many of them are open; and how many storages it
+    has for them, each of which notes what every transaction has changed.
+    """
+    return (
+        len(database.pool.all),
+        len(database.pool.all) - len(database.pool.available),
+        len(database._mvcc_storage._instances),
+    )
+
+
+def test_a_transaction_whose_commit_fails_gives_its_connection_back():
+    with ZEO.server() as address, ZEO.DB(address) as database:
+        with database.transaction() as one, database.transaction() as two:
+            before = counted(database)
+            one.root()['answer'] = 1
+        for _ in range(20):
+            with pytest.raises(ConflictError), database.transaction() as one:
+                with database.transaction() as two:
+                    two.root()['answer'] += 1
+                one.root()['answer'] += 1
+        assert counted(database) == (*before[:1], 0, *before[2:])
+        with database.transaction() as two:
+            assert two.root()['answer'] == 21
+
+
+def test_a_transaction_that_cannot_begin_gives_its_connection_back(monkeypatch):
+    def begin(connection, transaction, sync=True):
+        if sync:
+            raise ClientDisconnected('a fault')
+        usual(connection, transaction, sync)
+
+    usual = Connection.newTransaction
+    with ZEO.server() as address, ZEO.DB(address) as database:
+        before = counted(database)
+        with monkeypatch.context() as patched:
+            patched.setattr(Connection, 'newTransaction', begin)
+            for _ in range(20):
+                with pytest.raises(ClientDisconnected), database.transaction():
+                    raise AssertionError('it has begun')
+        assert counted(database) == before
 
 
 def test_a_connection_may_be_closed_inside():
