@@ -13,7 +13,7 @@ from typing import Any
 import ZODB.config
 
 from ZEO.config.loading import at, place_of
-from ZEO.config.opening import one_line, open_and_log, start_error
+from ZEO.config.opening import one_line, open_and_log, open_beside_others, start_error
 from ZEO.config.storages import open_file
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.crash_safety import mend
@@ -47,7 +47,7 @@ class StorageFactory:
         try:
             for path, blobs in _data_files(self.section):
                 mend(path, blobs)
-            return self.section.open()
+            return open_beside_others(self.section.open)
         except ConfigurationError as error:
             if place_of(self.section) is None:  # of -f, whose text is complete
                 raise

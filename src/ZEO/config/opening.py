@@ -39,6 +39,17 @@ _LASTING = (
 #: or another server has the address.
 _LASTING_NUMBERS = (errno.EADDRINUSE, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL)
 
+#: The errors of a database that finds made what it was about to make, by the names that all drivers
+#: give them. OperationalError is not among them: the database does not answer, or refuses.
+_MADE_BY_OTHERS = {'IntegrityError', 'ProgrammingError', 'InternalError'}
+
+#: How often a database's tables are looked for again; each time all of another server's are there,
+#: so one that starts with several others needs as many.
+_MORE_TRIES = 5
+
+#: Seconds between these; making the tables takes PostgreSQL about a tenth of a second.
+_BETWEEN_TRIES = 0.2
+
 
 def may_pass(error: BaseException) -> bool:
     """Return whether the same start may succeed later without a change of the configuration.
@@ -76,6 +87,25 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, ConfigurationError):
         return text
     return f'{type(error).__name__}: {text}' if text else type(error).__name__
+
+
+def open_beside_others(open_storage: Callable[[], Any]) -> Any:
+    """Return what `open_storage` returns, also when others open the same empty database meanwhile.
+
+    RelStorage makes the tables that are missing. Of two servers that start together both see none,
+    and the database refuses the second, which finds them there when it looks again.
+
+    :raises Exception: what `open_storage` raises otherwise, or in the end.
+    """
+    for _ in range(_MORE_TRIES):
+        try:
+            return open_storage()
+        except Exception as error:  # of drivers that are not known here; all others are raised
+            if _MADE_BY_OTHERS.isdisjoint(kind.__name__ for kind in type(error).__mro__):
+                raise
+            log.info('the tables are being made elsewhere, or cannot be: %s', one_line(error))
+        REAL.sleep(_BETWEEN_TRIES)
+    return open_storage()
 
 
 def open_and_log(name: str, kind: str, open_storage: Callable[[], Any]) -> Any:

@@ -22,7 +22,7 @@ from typing import Any
 from ZODB.FileStorage import FileStorage
 from ZODB.interfaces import IStorage
 
-from ZEO.config.opening import one_line, open_and_log, start_error
+from ZEO.config.opening import one_line, open_and_log, open_beside_others, start_error
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.crash_safety import mend
 from ZEO.serving.grouped import GroupedFileStorage
@@ -205,8 +205,8 @@ class StorageModules:
         if file not in self._by_file:
             log.info('opening the storages that %s defines', file)
             with _reported(lambda error: f'storage {spec.name!r}: {_place(error, file)}'):
-                self._by_file[file] = (
-                    self._run(file) if path else importlib.import_module(spec.module)
+                self._by_file[file] = open_beside_others(
+                    lambda: self._run(file) if path else importlib.import_module(spec.module)
                 )
         return self._by_file[file]
 

@@ -1,0 +1,67 @@
+"""Servers that start at the same time in front of a database without tables."""
+
+import sys
+import threading
+
+import pytest
+from ZODB.config import storageFromString
+
+from ZEO.config.factories import StorageFactory
+from ZEO.config.storages import close_all, open_storages
+
+
+class Section:
+    """A storage section that is not opened yet."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def open(self):
+        return storageFromString(self.text)
+
+
+@pytest.fixture(params=[True, False], ids=['history', 'no-history'])
+def section(cluster, request):
+    """The section of a RelStorage in a database without tables."""
+    name = cluster.create()
+    yield cluster.section(name, request.param)
+    cluster.drop(name)
+
+
+def all_at_once(number, open_one):
+    """Open storages in threads that begin together; return them, or what they raised."""
+    found, barrier = [], threading.Barrier(number)
+
+    def run(index):
+        barrier.wait(20)
+        try:
+            found.append(open_one(index))
+        except BaseException as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return found
+
+
+def test_servers_of_a_section_may_start_together_in_an_empty_database(section):
+    found = all_at_once(4, lambda index: StorageFactory('main', Section(section)).open())
+    close_all(each for each in found if not isinstance(each, BaseException))
+    assert [each for each in found if isinstance(each, BaseException)] == []
+
+
+def test_servers_of_a_module_may_start_together_in_an_empty_database(
+    section, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    for index in range(4):
+        (tmp_path / f'stores{index}.py').write_text(
+            f'from ZODB.config import storageFromString\nmain = storageFromString({section!r})\n'
+        )
+    found = all_at_once(4, lambda index: open_storages([f'main={tmp_path}/stores{index}.py:main']))
+    for each in found:
+        close_all(each.values() if isinstance(each, dict) else [])
+    assert [each for each in found if isinstance(each, BaseException)] == []
