@@ -3,7 +3,7 @@
 import pytest
 from ZODB.POSException import POSKeyError
 
-from ZEO.wire.quoting import MOST, cleaned, explained, quoted, text_of
+from ZEO.wire.quoting import MOST, cleaned, explained, of_database, quoted, text_of
 
 
 class Unshowable:
@@ -107,3 +107,16 @@ def test_an_exception_is_told_with_its_class():
     assert explained(ValueError('bad')) == 'ValueError: bad'
     assert explained(ValueError()) == 'ValueError'
     assert text_of(ValueError('a\nb')) == r'a\nb'
+
+
+def test_an_error_of_a_database_is_told_in_one_line_without_escapes():
+    error = RuntimeError('timeout expired\n\tIs the server running?\n')
+    assert of_database(error) == 'RuntimeError: timeout expired Is the server running?'
+    assert of_database(RuntimeError()) == 'RuntimeError'
+    assert of_database(RuntimeError('a\x1b[2J')) == 'RuntimeError: a\\x1b[2J'
+
+    class Unwritable(Exception):
+        def __str__(self):
+            raise ValueError
+
+    assert of_database(Unwritable(7)) == 'Unwritable: 7'

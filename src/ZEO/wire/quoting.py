@@ -67,6 +67,17 @@ def explained(error: BaseException, most: int = MOST) -> str:
     return f'{_kind(error)}: {text}' if text else _kind(error)
 
 
+def of_database(error: BaseException, most: int = MOST) -> str:
+    """Return the class and text of an error of a database's driver, whose texts have several lines,
+    in one line without escapes.
+    """
+    try:
+        text = cleaned(' '.join(str(error).split()), most)
+    except Exception:
+        return explained(error, most)
+    return f'{_kind(error)}: {text}' if text else _kind(error)
+
+
 def text_of(error: BaseException, most: int = MOST) -> str:
     """Return an exception's text without its class; values that it quotes are shortened where that
     is possible.

@@ -16,7 +16,7 @@ from ZODB.POSException import ConflictError
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.serving.backends.instances import Instances, Keeper
 from ZEO.serving.backends.outcome import Mark, Unknown
-from ZEO.wire.quoting import explained
+from ZEO.wire.quoting import of_database
 
 log = logging.getLogger('ZEO.StorageServer')
 
@@ -58,10 +58,10 @@ def _found_out(
             instances, until, lambda: instances.outcomes.find(mark, changed, lost, until)
         )
     except BaseException as why:
-        _note(instances, f'it is not known whether it was committed: {explained(why)}', error)
+        _note(instances, f'it is not known whether it was committed: {of_database(why)}', error)
         raise ClientDisconnected(
-            'the connection to the database was lost while the transaction was made permanent, '
-            f'and it is not known whether it was: {explained(error)}'
+            'the database, or the connection to it, failed while the transaction was made '
+            f'permanent, and it is not known whether it was: {of_database(error)}'
         ) from error
     if tid is not None:
         _note(instances, 'it was committed', error)
@@ -70,8 +70,8 @@ def _found_out(
     if not instances.is_lost(error):
         raise error
     raise ConflictError(
-        'the connection to the database was lost before the transaction was permanent: '
-        f'nothing was changed; try again: {explained(error)}'
+        'the database, or the connection to it, failed before the transaction was permanent: '
+        f'nothing was changed; try again: {of_database(error)}'
     ) from error
 
 
@@ -95,5 +95,5 @@ def _note(instances: Instances, what: str, error: BaseException) -> None:
         'storage %s: its database failed while a transaction was made permanent; %s: %s',
         instances.name,
         what,
-        explained(error),
+        of_database(error),
     )

@@ -20,7 +20,7 @@ from ZEO.serving import doors
 from ZEO.serving.backends.changes import Changes, Lost, Step
 from ZEO.serving.backends.listen import Listener
 from ZEO.serving.moments import lasted
-from ZEO.wire.quoting import explained
+from ZEO.wire.quoting import of_database
 
 log = logging.getLogger('ZEO.StorageServer')
 
@@ -211,7 +211,9 @@ class Follower:
     def _failed(self, requests: list[Met], error: BaseException) -> None:
         if self.trouble is None:
             self._away_since = self._loop.system.now()
-            log.error('storage %s: its database is not available: %s', self._name, explained(error))
+            log.error(
+                'storage %s: its database is not available: %s', self._name, of_database(error)
+            )
         self.trouble = error
         self._meet(requests, error)
 

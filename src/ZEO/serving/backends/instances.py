@@ -25,7 +25,7 @@ from ZEO.serving.backends.outcome import Outcomes
 from ZEO.serving.backends.rows import RowReader
 from ZEO.serving.filestorage import storages_within
 from ZEO.serving.resolve import ConflictPolicy
-from ZEO.wire.quoting import explained
+from ZEO.wire.quoting import of_database
 
 log = logging.getLogger('ZEO.StorageServer')
 
@@ -127,7 +127,7 @@ class Instances:
         if not self.is_lost(error):
             return plain(error)
         away = ClientDisconnected(
-            f'the database of storage {self.name!r} is not available: {explained(error)}'
+            f'the database of storage {self.name!r} is not available: {of_database(error)}'
         )
         away.__cause__ = error
         return away
@@ -273,7 +273,7 @@ def plain(error: BaseException) -> BaseException:
     client does not know its class.
     """
     if isinstance(error, TransientError) and not isinstance(error, _KNOWN):
-        return TransientError(explained(error))
+        return TransientError(of_database(error))
     if isinstance(error, POSKeyError) and type(error) is not POSKeyError:
         return POSKeyError(*error.args[:1])
     return error

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from ZEO.net.loop import READ, Loop
-from ZEO.wire.quoting import explained
+from ZEO.wire.quoting import of_database
 
 log = logging.getLogger('ZEO.StorageServer')
 
@@ -84,7 +84,7 @@ class Listener:
                 log.warning(
                     'storage %s: its database is polled, since it cannot be listened to: %s',
                     self._name,
-                    explained(error),
+                    of_database(error),
                 )
             return
         try:

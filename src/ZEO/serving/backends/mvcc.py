@@ -33,7 +33,7 @@ from ZEO.serving.backends.writers import Writers
 from ZEO.serving.later import Client, Later, Workers
 from ZEO.serving.options import ServingOptions
 from ZEO.serving.read_ahead.source import Source
-from ZEO.wire.quoting import explained
+from ZEO.wire.quoting import of_database
 
 #: Seconds that a call waits until everything is reported that was committed before.
 LONGEST_REFRESH = 5.0
@@ -187,7 +187,7 @@ class MvccBackend(Backend):
         if not self._follower.is_away():
             return None
         error = self._follower.trouble
-        return 'it does not answer' if error is None else explained(error)
+        return 'it does not answer' if error is None else of_database(error)
 
     def refresh(self) -> Later:
         self._check_database()
