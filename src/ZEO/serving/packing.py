@@ -16,6 +16,7 @@ from ZODB.POSException import StorageError
 from ZEO.serving.later import Later
 from ZEO.serving.moments import iso, lasted, size
 from ZEO.wire.extensions import PACKED
+from ZEO.wire.opcodes import Unreadable
 from ZEO.wire.quoting import explained
 
 if TYPE_CHECKING:
@@ -131,6 +132,12 @@ class _Pack:
 
     def failed(self, error: BaseException) -> None:
         """Log why it has failed, and answer so."""
+        if isinstance(error, Unreadable):
+            error = StorageError(
+                f"nothing was packed: a record is not in ZODB's format ({error}): where clients "
+                'compress or encrypt records, the server needs the other half of that around its '
+                'storage, such as <serverzlibstorage>'
+            )
         self.peer.report(
             logging.ERROR,
             'failed packs',
