@@ -34,10 +34,10 @@ def test_servers_are_named_by_host_port_and_storage():
 
 
 def test_unix_sockets_are_named_by_path_and_storage():
-    assert wanted('-u', '/run/s', '--unix', '/run/t:two') == [
-        (('/run/s',), '1'),
-        (('/run/t',), 'two'),
-    ]
+    both = [(('/run/s',), '1'), (('/run/t',), 'two')]
+    assert wanted('-u', '/run/s', '--unix', '/run/t:two') == both
+    assert wanted('/run/s', '/run/t:two') == both
+    assert wanted('./s') == [(('./s',), '1')]
 
 
 def test_old_forms_name_one_server():

@@ -30,7 +30,7 @@ def parser() -> Parser:
     made = Parser(
         program(NAME),
         add_help=False,
-        usage=f'{program(NAME)} [options] [[HOST]:PORT[:STORAGE] | PORT ...]',
+        usage=f'{program(NAME)} [options] [[HOST]:PORT[:STORAGE] | PORT | PATH[:STORAGE] ...]',
         description="""Pack storages of servers: remove what is old and no longer
                   needed. Blobs that are still needed stay. Without a STORAGE it is 1.""",
     )
@@ -120,13 +120,16 @@ def targets(options: Any) -> list[Target]:
         found.append(Target(addresses, options.name))
     if options.socket:
         found.append(Target((options.socket,), options.name))
-    found += [_tcp(text) for text in options.servers]
-    for text in options.unix:
-        path, _, storage = text.partition(':')
-        found.append(Target((path,), storage or '1'))
+    found += [_unix(text) if '/' in text else _tcp(text) for text in options.servers]
+    found += [_unix(text) for text in options.unix]
     if not found:
         raise ConfigurationError('no storage to pack: give HOST:PORT, or -u PATH')
     return found
+
+
+def _unix(text: str) -> Target:
+    path, _, storage = text.partition(':')
+    return Target((path,), storage or '1')
 
 
 def _tcp(text: str) -> Target:
@@ -137,7 +140,10 @@ def _tcp(text: str) -> Target:
         host, rest = host + ']', rest.removeprefix(':')
     port, _, storage = rest.partition(':')
     if not port.isdigit():
-        raise ConfigurationError(f'{text}: give a server as HOST:PORT, HOST:PORT:STORAGE, or PORT')
+        raise ConfigurationError(
+            f'{text}: give a server as HOST:PORT, HOST:PORT:STORAGE, PORT, or the path of a Unix '
+            'socket, with at least one slash'
+        )
     return Target((parse(f'{host}:{port}' if host else port),), storage or '1')
 
 
