@@ -224,6 +224,8 @@ def test_blobs_are_not_lost_silently(here, capsys):
         (['junk', 'b.fs'], 'is not the file of a FileStorage'),
         (['127.0.0.1:1', 'b.fs', '--timeout', '0.2'], 'cannot be opened'),
         (['a.fs', 'nothing.conf#1'], 'cannot be read'),
+        (['a.fs', 'new.conf'], 'give new.conf#STORAGE'),
+        (['some.conf', 'b.fs'], 'give some.conf#STORAGE'),
         (['localhost:8100:x', 'b.fs'], 'localhost:8100:x'),
         (['a.fs', '127.0.0.1:1', '--to-blobs', 'x'], 'a blob directory belongs to a file'),
         (['', 'b.fs'], 'an empty text'),

@@ -117,6 +117,11 @@ def _socket_or_file(text: str) -> Target:
         return Target(text, address=directory, storage=storage)
     if not text:
         raise ConfigurationError(f'an empty text does not name a database: give {FORMS}')
+    if path.endswith('.conf'):  # a FileStorage would be made under that name
+        raise ConfigurationError(
+            f'{text}: a configuration may have several storages: give {text}#STORAGE, with the '
+            'name of its section'
+        )
     return Target(text, path=path)
 
 
