@@ -402,9 +402,10 @@ def test_it_says_that_it_waits_for_a_server(here, monkeypatch, capsys, words):
         assert zeo.main([*words, '--timeout', '0.2']) == 2
         first, second = capsys.readouterr().err.splitlines()
         assert zeo.main([*words, '--timeout', '0.2', '-q']) == 2
-    assert first == (
-        f'zeo copy: storage 1 of {where}: no connection yet, waiting for up to 0.2 s: '
-        f'{where}: Connection refused'
+    # and what is known by then: it may not have been refused yet
+    assert first.startswith(
+        f'zeo copy: storage 1 of {where}: no connection yet, waiting for up to 0.2 s: {where}: '
     )
     assert 'no connection within 0.2 s' in second
-    assert capsys.readouterr().err == second + '\n'
+    (only,) = capsys.readouterr().err.splitlines()
+    assert 'no connection within 0.2 s' in only
