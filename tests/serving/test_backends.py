@@ -212,3 +212,17 @@ def test_a_transaction_is_finished_or_failed_but_never_both(kind, when, loop, mo
         expected = [('finished', storage.lastTransaction())]
         assert tid == storage.lastTransaction()
     assert commit.phase.events == expected
+
+
+def test_an_iteration_from_near_the_end_of_a_file_begins_at_once(tmp_path, loop):
+    """One from further away looks for its place in a thread."""
+    storage = FileStorage(str(tmp_path / 'd'))
+    tids = committed(storage, *[[p64(number)] for number in range(30)])
+    backend, reader = ask(storage, loop), Reader()
+    near = backend.iterate(tids[-3], None, reader)
+    assert isinstance(near, FileIterator)
+    assert [one.tid for one in near] == tids[-3:]
+    far = backend.iterate(tids[2], tids[4], reader)
+    assert isinstance(far, Later)
+    assert [one.tid for one in outcome(far, loop)] == tids[2:5]
+    storage.close()

@@ -185,9 +185,10 @@ class FileBackend(LocalBackend):
     def iterate(self, start: bytes | None, stop: bytes | None, client: Client) -> Any:
         if start is None:
             return super().iterate(start, stop, client)
-        return iterator_from(self._storage, start, stop, _NEAR) or self.compute(
-            partial(self._iterate_far, start, stop), client
-        )
+        near = iterator_from(self._storage, start, stop, _NEAR)
+        if near is not None:  # never tell by its truth: its length is 0
+            return near
+        return self.compute(partial(self._iterate_far, start, stop), client)
 
     def _iterate_far(self, start: bytes, stop: bytes | None) -> Any:
         try:
