@@ -40,10 +40,10 @@ from ZEO.serving.intake import Intake
 from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
 from ZEO.serving.monitor.monitor import Monitor
-from ZEO.serving.options import ServingOptions, replicas
-from ZEO.serving.read_ahead.shared import NETWORK, checked
+from ZEO.serving.options import ServingOptions
+from ZEO.serving.read_ahead.shared import NETWORK
 from ZEO.serving.reception import Reception
-from ZEO.serving.resolve import DEFAULT_MODULES, ConflictPolicy
+from ZEO.serving.resolve import DEFAULT_MODULES
 from ZEO.serving.service import Service
 from ZEO.serving.slow import SlowTimes
 from ZEO.serving.stopping import Stopping
@@ -117,6 +117,7 @@ class StorageServer:
         monitor_address: object = None,
         read_ahead: str = NETWORK,
     ) -> None:
+        given = locals()  # each argument by its name
         if not storages:
             raise ConfigurationError('there is no storage to serve')
         secrets = None if password_file is None else Secrets(password_file)
@@ -124,11 +125,25 @@ class StorageServer:
         access = effective(access, situation)
         check_rules(access, situation)
         monitors = [] if monitor_address is None else addresses.parse_all(monitor_address)
+        options = ServingOptions.from_arguments(given)
         doors.close()
         self.storages = dict(storages)
         self.limits = limits
         self._protocol = messages.codec(b'M5' if msgpack else b'Z5').name
-        self._loop = Loop(system, limits.turn)
+        self._begin(system)
+        try:
+            self._host(options, access, ssl)
+            if secrets is not None:
+                self._service.passwords = Passwords(secrets, Attempts(system.now), self._loop)
+            self._open(addr, unix_access)
+        except BaseException:
+            self._give_up()
+            raise
+        self.monitor.listen(monitors, unix_access)
+
+    def _begin(self, system: System) -> None:
+        """Make the loop, which no thread runs yet, and what is known of it."""
+        self._loop = Loop(system, self.limits.turn)
         self._loop.task_was_lost = self._start_afresh
         self._loop.reports.lines.open()
         self._acceptors: list[Acceptor] = []
@@ -137,25 +152,12 @@ class StorageServer:
         self._thread: int | None = None  # the thread that runs it
         self._closed = False
         self.is_stopping = False  # whether it only waits for its clients to leave
-        rules = ConflictPolicy(client_conflict_resolution, conflict_modules, limits.conflict_parts)
-        options = ServingOptions(
-            read_only,
-            transaction_timeout,
-            invalidation_queue_size,
-            invalidation_age,
-            poll_interval,
-            notify,
-            replicas(wait_for_replicas, replica_timeout, replica_timeout_action, fence),
-            rules,
-            slow,
-            checked(read_ahead),
-            limits,
-        )
-        self._host(options, access, ssl)
-        if secrets is not None:
-            self._service.passwords = Passwords(secrets, Attempts(system.now), self._loop)
-        self._open(addr, unix_access)
-        self.monitor.listen(monitors, unix_access)
+
+    def _give_up(self) -> None:
+        """Close what the constructor has opened; the storages are the caller's."""
+        self._stop_listening()
+        self._loop.close()
+        self._loop.reports.lines.close()
 
     def _host(self, options: ServingOptions, access: Access | None, ssl: Any) -> None:
         """Make what serves each storage, and what all connections share."""
@@ -325,16 +327,11 @@ class StorageServer:
 
     def _open(self, addr: object, rights: FileRights) -> None:
         """Listen, remove what killed servers have left, and announce it."""
-        try:
-            self._listen(addresses.parse_all(addr), rights)
-            descriptors.find_temporary_directory()
-            now = self._loop.system.wall_clock()
-            for hosted in self.hosted.values():
-                leftovers.remove_of(hosted.storage, hosted.name, now)
-        except BaseException:
-            self._stop_listening()
-            self._loop.close()
-            raise
+        self._listen(addresses.parse_all(addr), rights)
+        descriptors.find_temporary_directory()
+        now = self._loop.system.wall_clock()
+        for hosted in self.hosted.values():
+            leftovers.remove_of(hosted.storage, hosted.name, now)
         notify(Serving(self, address=self.addr))
 
     def _listen(self, wanted: Iterable[Address], rights: FileRights) -> None:

@@ -1,16 +1,18 @@
 """How a server serves its storages, apart from what they are.
 
 Enters: what the operator configured. Leaves: one value, which all that serve a storage read. Fails:
-never.
+ConfigurationError for what makes no sense.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ZEO.Exceptions import ConfigurationError
 from ZEO.serving.limits import Limits
-from ZEO.serving.read_ahead.shared import NETWORK
+from ZEO.serving.read_ahead.shared import NETWORK, checked
 from ZEO.serving.resolve import ConflictPolicy
 from ZEO.serving.slow import SlowTimes
 
@@ -31,18 +33,27 @@ class Replicas:
     #: How many followers have to follow a server that has started before it takes writes.
     fence: int = 0
 
+    @classmethod
+    def from_arguments(cls, given: Mapping[str, Any]) -> Replicas:
+        """Return what the arguments of the server's constructor say, each by its name.
 
-def replicas(wait_for: int, timeout: float, action: str, fence: int) -> Replicas:
-    """Return how commits wait for followers.
-
-    :raises ConfigurationError: for what makes no sense.
-    """
-    for name, number in (('wait_for_replicas', wait_for), ('fence', fence)):
-        if not isinstance(number, int) or number < 0:
-            raise ConfigurationError(f'{name} is {number!r}: give a number of followers, or 0')
-    if action not in ('warn', 'refuse'):
-        raise ConfigurationError(f"replica_timeout_action is {action!r}: give 'warn' or 'refuse'")
-    return Replicas(wait_for, timeout, action == 'refuse', fence)
+        :raises ConfigurationError: for what makes no sense.
+        """
+        for name in 'wait_for_replicas', 'fence':
+            number = given[name]
+            if not isinstance(number, int) or number < 0:
+                raise ConfigurationError(f'{name} is {number!r}: give a number of followers, or 0')
+        action = given['replica_timeout_action']
+        if action not in ('warn', 'refuse'):
+            raise ConfigurationError(
+                f"replica_timeout_action is {action!r}: give 'warn' or 'refuse'"
+            )
+        return cls(
+            given['wait_for_replicas'],
+            given['replica_timeout'],
+            action == 'refuse',
+            given['fence'],
+        )
 
 
 @dataclass(frozen=True)
@@ -82,3 +93,28 @@ class ServingOptions:
 
     #: What a client may cost.
     limits: Limits = Limits()
+
+    @classmethod
+    def from_arguments(cls, given: Mapping[str, Any]) -> ServingOptions:
+        """Return what the arguments of the server's constructor say, each by its name.
+
+        :raises ConfigurationError: when one makes no sense.
+        """
+        limits = given['limits']
+        return cls(
+            read_only=given['read_only'],
+            transaction_timeout=given['transaction_timeout'],
+            queue_size=given['invalidation_queue_size'],
+            queue_age=given['invalidation_age'],
+            poll_interval=given['poll_interval'],
+            notify=given['notify'],
+            replicas=Replicas.from_arguments(given),
+            policy=ConflictPolicy(
+                given['client_conflict_resolution'],
+                given['conflict_modules'],
+                limits.conflict_parts,
+            ),
+            slow=given['slow'],
+            read_ahead=checked(given['read_ahead']),
+            limits=limits,
+        )
