@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import shutil
+import signal
 import time
 
 import pytest
@@ -16,6 +17,7 @@ from ZEO.config.loading import load_text
 from ZEO.config.server import settings
 from ZEO.config.storages import open_file
 from ZEO.net.system import REAL
+from ZEO.serving import crash_safety, index_saving
 from ZEO.serving.crash_safety import make_safe, mend
 
 A, B = p64(1), p64(2)
@@ -58,6 +60,50 @@ def test_a_file_that_is_missing_for_another_reason_stays_so(stopped):
     os.unlink(path + '.pack')  # it was packed earlier, and an operator has moved it away
     mend(path)
     assert not os.path.exists(path)
+
+
+def killed_while(do):
+    """Have a child do something in whose middle it is killed."""
+    pid = os.fork()
+    if not pid:
+        try:
+            do()
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+
+def die(*args, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize('ending', ['.pack', '.index.saving_tmp', '.index.index_tmp'])
+def test_what_a_kill_has_left_of_a_pack_or_an_index_is_removed(tmp_path, ending, monkeypatch):
+    path = str(tmp_path / 'Data.fs')
+    storage = FileStorage(path)
+    committed(storage, [A], [A], [B])
+    storage.close()
+
+    def work():
+        storage = FileStorage(path)
+        make_safe(storage, REAL)
+        if ending == '.index.saving_tmp':
+            monkeypatch.setattr(index_saving, '_write', die)
+            index_saving.save(storage)
+        else:
+            monkeypatch.setattr(crash_safety, 'sync', die)
+            if ending == '.pack':
+                storage.pack(2e9, lambda data: [], gc=False)
+            storage.close()
+
+    killed_while(work)
+    assert os.path.exists(path + ending)
+    with open(path, 'rb') as file:
+        before = file.read()
+    mend(path)
+    assert not os.path.exists(path + ending)
+    with open(path, 'rb') as file:
+        assert file.read() == before
 
 
 def test_a_file_that_another_process_is_packing_is_left_alone(stopped):

@@ -25,6 +25,7 @@ def mend_file(path: str) -> None:
     except (LockError, OSError):  # opening fails as well, and says why
         return
     try:
+        state_file.remove_unfinished(path)
         remembered = state_file.read(path)
         if remembered is not None and remembered.state == state_file.FOLLOWING:
             unfinished.cut(path)

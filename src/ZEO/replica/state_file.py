@@ -61,12 +61,23 @@ def read(path: str) -> Remembered | None:
     return remembered
 
 
+def remove_unfinished(path: str) -> None:
+    """Remove what a process that was killed has left of a new state; no other process may have the
+    replica open.
+    """
+    remove_if_there(_unfinished(path))
+
+
+def _unfinished(path: str) -> str:
+    return path_of(path) + '.tmp'
+
+
 def write(path: str, remembered: Remembered) -> None:
     """Remember this; it is on the disk when this returns, or the old state still is.
 
     :raises OSError: when that is not possible.
     """
-    temporary = path_of(path) + '.tmp'
+    temporary = _unfinished(path)
     try:
         with open(temporary, 'w', encoding='utf-8') as file:
             json.dump(asdict(remembered), file)

@@ -23,6 +23,7 @@ from zc.lockfile import LockError, LockFile
 from ZODB.blob import LAYOUT_MARKER
 from ZODB.FileStorage import FileStorage
 
+from ZEO.files import remove_if_there
 from ZEO.net.system import System
 from ZEO.serving import torn_commit
 
@@ -36,6 +37,15 @@ _OF_THE_DISK = (errno.EIO, errno.ENOSPC)
 
 #: Errors of an open that say nothing of the file: there are no more descriptors.
 NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+#: What follows the name of a data file in that of an index which is saved while it is served.
+SAVING = '.index.saving_tmp'
+
+#: The same of an index that is saved at another time; FileStorage's own name.
+_SAVING_LAST = '.index.index_tmp'
+
+#: The same of files that are nothing until they are whole, and take the place of others then.
+_UNFINISHED = ('.pack', SAVING, _SAVING_LAST)
 
 #: Seconds between two syncs of what a pack writes. Commits wait for the last one.
 _SYNC_EVERY = 1.0
@@ -56,6 +66,7 @@ def mend(path: str, blobs: str | None = None) -> None:
         _finish_pack(path)
         if os.path.isfile(path):
             torn_commit.cut(path)
+            _remove_unfinished(path)
         if blobs is not None:
             _finish_blob_directory(blobs)
     finally:
@@ -88,6 +99,15 @@ def _finish_pack(path: str) -> None:
         'with everything that was committed; pack again',
         path,
     )
+
+
+def _remove_unfinished(path: str) -> None:
+    """Remove what a kill has left of a pack, or of an index that was saved: a large database may
+    have no room for another one, and a pack may not come for months. The lock of the file is held.
+    """
+    for ending in _UNFINISHED:
+        if os.path.isfile(path + ending) and remove_if_there(path + ending):
+            log.info('removed %s%s, which a process that was killed has left', path, ending)
 
 
 def make_safe(storage: FileStorage, system: System) -> None:
@@ -198,7 +218,7 @@ def replace_index(storage: FileStorage) -> None:
 
 
 def _new_index(storage: FileStorage) -> str:
-    return storage.__name__ + '.index.index_tmp'
+    return storage.__name__ + _SAVING_LAST
 
 
 def sync_directory(path: str) -> None:

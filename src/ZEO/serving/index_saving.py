@@ -27,6 +27,7 @@ from ZODB.utils import p64
 
 from ZEO.files import remove_if_there
 from ZEO.net.loop import Loop
+from ZEO.serving.crash_safety import SAVING
 from ZEO.serving.grouped import GroupedFileStorage
 from ZEO.serving.later import Later
 from ZEO.serving.lost_files import LostFiles
@@ -138,7 +139,7 @@ def save(storage: FileStorage) -> bool:
         if isinstance(index, MergingIndex) or not index._data:
             return False
         data = open(storage._file_name, 'rb')
-    temporary = storage._file_name + '.index.saving_tmp'
+    temporary = storage._file_name + SAVING
     try:
         with data, open(temporary, 'wb') as file:
             _write(file, end, _Snapshot(storage, index, end, data))
