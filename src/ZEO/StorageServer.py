@@ -322,8 +322,13 @@ class StorageServer:
 
     def _start_afresh(self) -> None:
         """There was no memory for a task: no client is to wait for what it was to do."""
+        attempt = self._loop.attempt
         for hosted in self.hosted.values():
-            self._loop.attempt(hosted.start_afresh)
+            attempt(hosted.start_afresh)
+        for peer in tuple(self._peers):  # also those of which the end was begun before
+            attempt(partial(peer.close, 'closed by this server: it had no memory for a task'))
+        for hosted in self.hosted.values():
+            attempt(hosted.take_back)
 
     def _open(self, addr: object, rights: FileRights) -> None:
         """Listen, remove what killed servers have left, and announce it."""

@@ -12,9 +12,11 @@ from ZODB.utils import maxtid, p64, z64
 from server.test_group_commit import serve as serve_grouped
 from server.test_wait_for_replicas import finishing, voted
 from support.processes import wait_until
-from support.scripted import PATIENCE
+from support.scripted import PATIENCE, framed
+from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
 from ZEO.serving import answers
+from ZEO.serving.calls.transactions import TransactionCalls
 from ZEO.serving.commit import Commit, phases
 from ZEO.serving.later import Workers
 
@@ -177,3 +179,94 @@ def loop_of_its_own():
     loop = Loop()
     yield loop
     loop.close()
+
+
+def test_a_lock_of_which_the_end_was_lost_is_taken_back_from_the_storage_as_well(serving, raw):
+    """Else the next transaction would wait in the storage, and the loop with it."""
+    server = serving(MappingStorage())
+    holder = raw(server)
+    voted(holder, 1, (OID, z64, b'data'))
+    lock = server.hosted['1'].lock
+
+    def lose_its_end():
+        lock.holder.phase = phases.ENDED
+        raise MemoryError
+
+    server.post(lose_its_end)
+    holder.ended()
+    raw(server).commit(1, (OTHER, z64, b'data'))
+
+
+def test_the_end_of_a_client_for_which_there_was_no_memory_comes_again(serving, raw, fails_once):
+    """What it holds would be left for ever."""
+    server = serving(MappingStorage())
+    holder, other = raw(server), raw(server)
+    voted(holder, 1, (OID, z64, b'data'))
+    failures = fails_once(TransactionCalls, 'close')
+    holder.close()
+    other.ended()
+    raw(server).commit(1, (OTHER, z64, b'data'))
+    assert not failures
+
+
+def test_a_storage_that_could_not_abort_is_asked_again(serving, raw, fails_once):
+    server = serving(MappingStorage())
+    holder = raw(server)
+    voted(holder, 1, (OID, z64, b'data'))
+    failures = fails_once(server.hosted['1'].storage, 'tpc_abort')
+    holder.ask('tpc_abort', 1)
+    holder.ended()
+    raw(server).commit(1, (OTHER, z64, b'data'))
+    assert not failures
+
+
+def test_a_commit_that_may_be_permanent_is_not_reported_as_failed(serving, raw, fails_once):
+    server = serving(MappingStorage())
+    client, reader = raw(server), raw(server)
+    failures = fails_once(phases.Finishing, 'finished')
+    voted(client, 1, (OID, z64, b'data'))
+    client.ask('tpc_finish', 1)
+    assert 'invalidateTransaction' not in client.ended() + reader.ended()
+    assert not failures and raw(server).call('loadBefore', OID, maxtid)[0] == b'data'
+
+
+def test_what_a_thread_has_done_is_passed_on_once_there_is_memory(loop_of_its_own, fails_once):
+    loop, done = loop_of_its_own, threading.Event()
+    workers = Workers(loop)
+    failures = fails_once(loop, 'from_thread')
+    workers.run(lambda: 'result').then(lambda _: done.set(), print)
+    while not done.is_set():
+        loop.run_once(0.01)
+    assert not failures
+
+
+def test_a_connection_of_which_the_end_failed_is_closed(serving, raw, monkeypatch):
+    """The loop calls it again, so that it does that; others are served."""
+    server = serving(MappingStorage())
+    client, other = raw(server), raw(server)
+    client.call('ping')
+
+    def fail(*args):
+        monkeypatch.undo()
+        raise RuntimeError
+
+    monkeypatch.setattr(Channel, '_failed', fail)
+    client.send(framed(b'not a message'))
+    client.ended()
+    other.commit(1, (OTHER, z64, b'data'))
+
+
+class Remote(MappingStorage):
+    """One on a network, as far as a server knows; its tpc_finish fails behind the end."""
+
+    is_connected = bool
+
+    def tpc_finish(self, transaction, func=lambda tid: None):
+        super().tpc_finish(transaction, func)
+        raise OSError('behind the end')
+
+
+def test_what_another_server_has_committed_is_answered_whatever_fails_behind_it(serving, raw):
+    server = serving(Remote())
+    client = raw(server)
+    assert client.commit(1, (OID, z64, b'data')) == client.call('lastTransaction')

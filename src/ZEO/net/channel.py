@@ -37,6 +37,8 @@ class Channel(Sending):
         '_counted',
         '_held',
         '_turn_due',
+        '_is_closing',
+        '_is_reported',
         'bytes_received',
         '__weakref__',
     )
@@ -57,6 +59,8 @@ class Channel(Sending):
         self._counted = 0  # bytes of _pending that are counted there
         self._held: set[str] = set()  # why nothing is read now
         self._turn_due = False  # whether the loop will call _take_turn
+        self._is_closing = False  # whether `close` runs
+        self._is_reported = False  # whether the owner has given back everything
         self.bytes_received = 0  # without what TLS adds
         loop.add(stream, READ, self._on_ready)
 
@@ -219,10 +223,21 @@ class Channel(Sending):
     # The end.
 
     def close(self, reason: str) -> None:
-        """End the stream and report it to the owner; harmless when it has ended."""
-        if self.is_closed:
+        """End the stream and report it to the owner; harmless when it has ended. Where there was no
+        memory for all of that, the next call does it again.
+        """
+        if self._is_reported or self._is_closing:
             return
-        self.is_closed = True
+        self._is_closing = self.is_closed = True
+        try:
+            self._end(reason)
+        except MemoryError:
+            self._loop.lost_task = True
+            raise
+        finally:
+            self._is_closing = False
+
+    def _end(self, reason: str) -> None:
         try:
             self._loop.remove(self._socket)
         finally:  # or the client would wait for what never comes
@@ -232,6 +247,7 @@ class Channel(Sending):
         self._kept = None
         self._streams.close(self._loop.attempt)
         self._owner.closed(reason)
+        self._is_reported = not self._loop.lost_task
 
     def _failed(self, error: BaseException) -> None:
         """End this stream, and nothing else, after an error."""

@@ -34,7 +34,7 @@ class Owner(Protocol):
         """Answer a monitoring program that asks for the status."""
 
     def closed(self, reason: str) -> None:
-        """Note that the stream has ended; called once."""
+        """Note that the stream has ended; called again where a task was lost meanwhile."""
 
 
 def is_fault(error: BaseException) -> bool:

@@ -37,8 +37,8 @@ class InterpreterSharing:
     def begin(self, computes: bool) -> None:
         """Note that a worker is about to start."""
         if self.threads == 0:
-            self._is_quick = True
             self._system.begin_quick_switches()
+            self._is_quick = True
         self.threads += 1
         if computes:
             if self._computing == 0:
@@ -72,8 +72,8 @@ class InterpreterSharing:
     def close(self) -> None:
         """Have threads switch as usual, as far as this loop wants; from any thread."""
         if self._is_quick:
-            self._is_quick = False
             self._system.end_quick_switches()
+            self._is_quick = False
 
     def _run_anywhere(self) -> None:
         self._system.run_on(self._usual_processors)

@@ -114,10 +114,11 @@ class Loop:
         self.posted: deque[Callable[[], None]] = deque()
         # whether functions of _from_threads are being called
         self._running_posted = False
-        #: Is called after a task has failed for want of memory: it is not known who waits for what
-        #: it was to do.
+        #: Is called after something was left undone for want of memory, again and again until it
+        #: leaves nothing undone itself: it is not known who waits for that.
         self.task_was_lost: Callable[[], None] = lambda: None
-        self._lost_task = False
+        #: Whether that is to be called; to be set by whoever leaves something undone.
+        self.lost_task = False
         self._running = False
         self._stopped = False
         self._longest: float | None = None  # seconds of one sleep
@@ -230,10 +231,10 @@ class Loop:
                 self._longest = None if rings else SIGNALS_UNSEEN
                 while not self._stopped:
                     try:
-                        if self._lost_task:
-                            self._lost_task = False
+                        if self.lost_task:
+                            self.lost_task = False
                             self.attempt(self.task_was_lost)
-                        self.run_once(self._longest)
+                        self.run_once(NO_MEMORY if self.lost_task else self._longest)
                     except MemoryError as error:  # of waiting: what is called has its own boundary
                         self.reports.failed('waiting for clients failed', 'server', error)
                         self.system.sleep(NO_MEMORY)
@@ -274,32 +275,39 @@ class Loop:
             soon = self._soon
             while soon:
                 self.attempt(soon.popleft())
+            while turns:
+                self.attempt(turns.pop(0))
         except BaseException:  # for want of memory: these still have their turn
-            self._turns[:0] = turns or ()
+            self.lost_task = True
+            if turns:
+                self._turns = turns + self._turns
             raise
-        if turns:
-            for function in turns:
-                self.attempt(function)
 
     def attempt(self, function: Callable[[], Any]) -> bool:
         """Call `function`; log an exception that it raises. Return whether it has raised none."""
         try:
-            function()
-            return True
-        except ENDS:
-            raise
-        except BaseException as error:
-            self.reports.failed('a task of the server failed', 'server', error)
-            if isinstance(error, MemoryError):
-                self._lost_task = True
-            return False
+            try:
+                function()
+                return True
+            except ENDS:
+                raise
+            except MemoryError as error:
+                self.lost_task = True
+                self.reports.failed('a task of the server failed', 'server', error)
+            except BaseException as error:
+                self.reports.failed('a task of the server failed', 'server', error)
+        except MemoryError:  # for that line in the log
+            self.lost_task = True
+        return False
 
     def _file_failed(self, fd: int, callback: Callback, error: BaseException) -> None:
         """Have a callback that has failed end what it is of; if it fails again, stop watching its
         file, since it might do so without end. That of the bell never fails.
         """
-        self.reports.failed('a connection failed', 'server', error)
         try:
+            if isinstance(error, MemoryError):
+                self.lost_task = True
+            self.reports.failed('a connection failed', 'server', error)
             if self._callbacks.get(fd) is callback:
                 callback(FAILED)
         except ENDS:

@@ -29,6 +29,10 @@ from ZEO.wire.session import ServerSession
 Found = tuple[bytes, bytes, Any]  # data, tid, end tid or None
 
 
+#: Calls that make a transaction permanent.
+_COMMITS = 'tpc_finish', 'commit_after'
+
+
 class Streamed:
     """An answer of many messages; `chunks` makes them, given the id of the call."""
 
@@ -224,9 +228,11 @@ class Answers:
 
     def fail(self, message_id: Any, method: Method, error: BaseException) -> None:
         """Answer a call with what it has raised. A client that can be sent nothing is sent away: it
-        would wait without end.
+        would wait without end. So is one whose commit may be permanent in spite of the error.
         """
         try:
+            if isinstance(error, MemoryError) and method.name in _COMMITS:
+                raise error
             self._fail(message_id, method, error)
         except ENDS:
             raise

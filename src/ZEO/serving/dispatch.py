@@ -17,6 +17,9 @@ from ZEO.serving.own_errors import for_client
 from ZEO.wire.message import REPLY, EchoedId, Message
 from ZEO.wire.runs import Run
 
+#: Calls that may have been half done: of a transaction, or of what holds the commit lock.
+_HALF_DONE = frozenset(('tpc_begin', 'vote', 'tpc_finish', 'tpc_abort', 'commit_after', 'pack'))
+
 
 class Callee(Protocol):
     """What dispatch needs of :class:`ZEO.serving.peer.Peer`."""
@@ -32,6 +35,9 @@ class Callee(Protocol):
 
     def failed_one_way(self, name: str, error: BaseException) -> None:
         """A one-way call has failed."""
+
+    def lost_task(self) -> None:
+        """There was no memory for a call, and it is not known what it has left undone."""
 
 
 def dispatch(peer: Callee, message: Message) -> None:
@@ -54,6 +60,9 @@ def dispatch(peer: Callee, message: Message) -> None:
         raise
     # The one boundary where everything a storage may raise becomes an answer to the client.
     except BaseException as error:
+        if name in _HALF_DONE and isinstance(error, MemoryError):
+            peer.lost_task()  # it is not known what was left undone
+            raise
         if one_way:
             peer.failed_one_way(name, for_client(error))
         else:

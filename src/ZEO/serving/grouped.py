@@ -33,7 +33,8 @@ from ZODB.FileStorage.FileStorage import FileStorageError
 from ZODB.POSException import StorageError
 
 from ZEO.Exceptions import ClientDisconnected
-from ZEO.net.system import System
+from ZEO.net.loop import NO_MEMORY
+from ZEO.net.system import REAL, System
 from ZEO.serving.blob_syncs import sync_files
 from ZEO.serving.crash_safety import replace_index, sync_directory
 from ZEO.serving.merging import MergingFileStorage
@@ -42,6 +43,10 @@ log = logging.getLogger('ZEO.StorageServer')
 
 #: Blobs of a transaction, and bytes of each, that take hardly longer to sync than records.
 FEW_BLOBS, SMALL_BLOB = 2, 100_000
+
+
+#: How often it is noted that a transaction is written where there is no memory to do so.
+NOTED_AGAIN = 20
 
 
 @dataclass(slots=True)
@@ -114,10 +119,11 @@ class GroupedFileStorage(MergingFileStorage):
         return self._nextpos - self._pos
 
     def _finish(self, tid: bytes, u: bytes, d: bytes, e: bytes) -> None:
-        self._check()
         is_synced = self._unsynced is not self._transaction
         self._unsynced = None
         try:
+            self._check()
+            entry = None if is_synced else self._entry(tid)  # before anything is written
             self._file.seek(self._pos + 16)
             self._file.write(self._tstatus.encode('ascii'))
             self._file.flush()
@@ -125,18 +131,55 @@ class GroupedFileStorage(MergingFileStorage):
                 if self._written or self.dirty_oids:
                     self._sync_blobs([*self._unsynced_blobs(), *self.dirty_oids])
                 os.fsync(self._file.fileno())
+        except MemoryError:  # it says nothing of the disk
+            self._take_out()
+            raise
         except BaseException as error:
+            if self.failure is not None:  # before this one
+                raise
             self._fail(error)
             if isinstance(error, OSError):
                 raise self.outcome() from error
             raise
-        if is_synced:
+        self._note(tid, entry)
+
+    def _entry(self, tid: bytes) -> _Written:
+        places = [(oid, self._index.get(oid)) for oid in self._tindex]
+        return _Written(tid, self._pos, self._ltid, places, self.dirty_oids)
+
+    def _take_out(self) -> None:
+        """The transaction that was voted for is not committed, for want of memory."""
+        try:
+            self._blob_tpc_abort()
+            self._nextpos = 0
+            self._files.empty()
+            self._file.seek(self._pos)
+            self._file.truncate()
+        except BaseException as error:
+            self._fail(error)
+            raise
+
+    def _note(self, tid: bytes, entry: _Written | None) -> None:
+        """A transaction is written. Where there is no memory, all of this is done again."""
+        left = NOTED_AGAIN
+        while True:
+            try:
+                self._note_once(tid, entry)
+                return
+            except MemoryError as error:
+                left -= 1
+                if not left:
+                    self._fail(error)
+                    raise
+            (self.system or REAL).sleep(NO_MEMORY)
+
+    def _note_once(self, tid: bytes, entry: _Written | None) -> None:
+        if entry is None:
             self._written.clear()
-        else:
-            places = [(oid, self._index.get(oid)) for oid in self._tindex]
-            self._written.append(_Written(tid, self._pos, self._ltid, places, self.dirty_oids))
+        elif not self._written or self._written[-1] is not entry:
+            self._written.append(entry)
         self._pos = self._nextpos
-        if self._new_objects is not None and is_synced:
+        if self._new_objects is not None and entry is None:
             self._put_over(self._new_objects)
         else:
             self._index.update(self._tindex)

@@ -43,6 +43,9 @@ from ZEO.wire.big_invalidation import BigInvalidation
 
 log = logging.getLogger('ZEO.StorageServer')
 
+#: Seconds until it is looked again at transactions that threads are at work for.
+LOOK_AGAIN = 0.1
+
 #: What a storage must have to be served.
 NEEDED = """loadBefore lastTransaction tpc_begin store tpc_vote tpc_finish tpc_abort new_oid
     getName""".split()
@@ -234,9 +237,30 @@ class HostedStorage:
         """
         self.loop.attempt(self.backend.start_afresh)
         self._lost_track()
-        holder = self.lock.holder
-        if isinstance(holder, Commit) and holder.phase.needs_no_lock:
-            self.lock.release(holder, holder.peer)
+
+    def take_back(self) -> None:
+        """After that, take back the commit lock from those whose end was lost."""
+        self.packs.start_afresh()
+        self.lock.forget_waiting()
+        self._take_back()
+
+    def _take_back(self) -> None:
+        """Give up transactions whose clients are gone, unless a thread is at work for them, so that
+        something is still to come.
+        """
+        left = [
+            holder
+            for holder in self.lock.holders
+            if isinstance(holder, Commit) and holder.peer not in self.peers
+        ]
+        if not self.peers:
+            self.stats.active_txns = sum(commit.is_counted for commit in left)
+        for commit in left:
+            if not self.backend.is_at_work(commit):
+                commit.give_up()
+                self._lost_track()  # of what it may have made permanent
+        if left:
+            self.loop.later(LOOK_AGAIN, self._take_back)
 
     def _lost_track(self) -> None:
         """The storage can't say what changed: every client has to check its whole cache."""

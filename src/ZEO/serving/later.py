@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from ZODB.POSException import StorageError
 
-from ZEO.net.loop import ENDS, Loop
+from ZEO.net.loop import ENDS, NO_MEMORY, Loop
 from ZEO.serving import doors
 from ZEO.serving.turns import Turns
 
@@ -27,6 +27,9 @@ class Later:
 
     #: When a thread has begun to work for it; 0.0 where that is not known.
     begun = 0.0
+
+    #: Whether the thread that has worked for it is done, and its outcome is on its way.
+    is_done = False
 
     def __init__(self) -> None:
         self._answered: Callable[[Any], None] | None = None
@@ -114,12 +117,49 @@ class Forgotten(StorageError):
     """The client disconnected before its call had its turn."""
 
 
-class _Job(NamedTuple):
-    """One piece of work, and where its outcome goes."""
+class _Job:
+    """One piece of work, and its outcome, which a thread posts: when the work is done, that must
+    not need memory.
+    """
 
-    work: Callable[[], Any]
-    later: Later
-    client: Client | None
+    __slots__ = ('work', 'later', 'client', 'good', 'value', '_settled')
+
+    def __init__(
+        self,
+        work: Callable[[], Any],
+        client: Client | None,
+        settled: Callable[[_Job], None],
+    ) -> None:
+        self.work: Callable[[], Any] | None = work
+        self.later = Later()
+        self.client = client
+        self.good = False
+        self.value: Any = None
+        self._settled: Callable[[_Job], None] | None = settled
+
+    def do(self, now: Callable[[], float]) -> None:
+        """Do the work, in a thread."""
+        try:
+            self.later.begun = now()
+            self.value = self.work()  # type: ignore[misc]
+            self.good = True
+        # A worker's boundary: whatever a storage raises is the answer to the client that asked.
+        except BaseException as error:
+            self.value = error
+        self.work = None
+        self.later.is_done = True
+
+    def __call__(self) -> None:
+        settled, self._settled = self._settled, None
+        if settled is not None:  # else it was posted twice
+            settled(self)
+
+    def pass_on(self) -> None:
+        """Give the outcome to who waits for it."""
+        if self.good:
+            self.later.answer(self.value)
+        else:
+            self.later.fail(self.value)
 
 
 class Workers:
@@ -152,10 +192,14 @@ class Workers:
         :param client: the client that waits for it; None for the server's own work.
         :raises StorageError: when no thread runs and none can be started.
         """
-        job = _Job(work, Later(), client)
+        job = _Job(work, client, self._settled)
         with self._guard:
             self._urgent.append(job) if client is None else self._waiting.add(client, job)
-        error = self._start_one() if self._may_start(client) else None
+        error: BaseException | None
+        try:
+            error = self._start_one() if self._may_start(client) else None
+        except MemoryError as failure:
+            error = failure
         if error is not None and not self._running:
             self._take_back(job)
             raise error
@@ -202,31 +246,65 @@ class Workers:
         try:
             self._loop.sharing.begin(self._computing)
             shares = True
-            self._loop.system.spawn('ZEO worker', doors.within(self._serve))
+            self._running += 1  # before it runs
+            self._loop.system.spawn('ZEO worker', self._serve)
         except (RuntimeError, MemoryError, OSError) as error:
             if shares:
+                self._running -= 1
                 self._loop.sharing.end(self._computing)
             return StorageError(
                 f'the server cannot start a thread for this call: {error}; try again later'
             )
-        self._running += 1
         return None
 
     def _serve(self) -> None:
-        self._loop.sharing.enter(self._computing)
-        while (job := self._next()) is not None:
-            job.later.begun = self._loop.system.now()
+        ended = self._ended
+        try:
+            doors.within(self._serve_all)()
+        except MemoryError:  # before or behind everything: another thread is started if need be
+            pass
+        while True:
             try:
-                result = job.work()
-            # A worker's boundary: whatever a storage raises is the answer to the client that asked.
-            except BaseException as error:
-                outcome = _Outcome(self._settled, job, job.later.fail, error)
-            else:
-                outcome = _Outcome(self._settled, job, job.later.answer, result)
-            self._leave(job)
+                if self._post(ended):
+                    break
+            except MemoryError:  # until there is memory
+                pass
+
+    def _serve_all(self) -> None:
+        now = self._loop.system.now
+        try:
+            self._loop.sharing.enter(self._computing)
+        except MemoryError:  # the loop does not go first, then
+            self._loop.lost_task = True
+        while True:
+            job: _Job | None = None
+            try:
+                job = self._next()
+                if job is None:
+                    break
+                job.do(now)
+                self._leave(job)
+            except MemoryError as error:  # beside the work
+                self._loop.lost_task = True
+                if job is None:
+                    continue
+                if not job.later.is_done:
+                    job.value, job.later.is_done = error, True
+            while True:
+                try:
+                    if self._post(job):
+                        break
+                except MemoryError:  # until there is memory
+                    pass
+
+    def _post(self, outcome: Callable[[], None]) -> bool:
+        """Have an outcome called in the loop's thread; return whether there was memory for that."""
+        try:
             self._loop.from_thread(outcome)
-            del job, outcome
-        self._loop.from_thread(self._ended)
+            return True
+        except MemoryError:
+            self._loop.system.sleep(NO_MEMORY)
+            return False
 
     def _next(self) -> _Job | None:
         with self._guard:
@@ -249,11 +327,13 @@ class Workers:
                 if not self._busy[job.client]:
                     del self._busy[job.client]
 
-    def _settled(self, job: _Job, pass_on: Callable[[Any], None], value: Any) -> None:
+    def _settled(self, job: _Job) -> None:
         """In the loop's thread: the outcome of a job is known."""
-        if job.client in self._outstanding:
-            self._count(job.client, -1)
-        pass_on(value)
+        try:
+            if job.client in self._outstanding:
+                self._count(job.client, -1)
+        finally:
+            job.pass_on()
 
     def _ended(self) -> None:
         """In the loop's thread: one thread has found nothing to do."""
@@ -281,16 +361,5 @@ class Workers:
             ]
             self._urgent.clear()
         for job in jobs:
-            self._settled(job, job.later.fail, error)
-
-
-class _Outcome:
-    """A function with its arguments, bound now: a lambda in a loop would see the next round's."""
-
-    __slots__ = ('_function', '_arguments')
-
-    def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
-        self._function, self._arguments = function, arguments
-
-    def __call__(self) -> None:
-        self._function(*self._arguments)
+            job.value = error
+            job()

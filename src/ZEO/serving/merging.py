@@ -68,6 +68,7 @@ class MergingFileStorage(FewCallsFileStorage):
         if not isinstance(index, MergingIndex):
             index = MergingIndex(index, self._lock)
         index.push(self._tindex, new)
+        self._new_objects = None  # not again
         self._index, self._index_get, self._tindex = index, index.get, {}
         self._begin_to_merge()
 

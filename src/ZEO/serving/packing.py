@@ -48,6 +48,13 @@ class Packs:
             self._begin(pack)
         return pack.answer
 
+    def start_afresh(self) -> None:
+        """A task was lost for want of memory, and nothing waits for the lock any more."""
+        self._waits = False
+        holder = self._hosted.lock.holder
+        if isinstance(holder, _Pack):
+            self._hosted.lock.release(holder)
+
     def _begin_and_release(self, pack: _Pack) -> None:
         """Begin a pack that has the commit lock: other transactions go on meanwhile."""
         self._waits = False

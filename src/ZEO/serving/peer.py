@@ -77,6 +77,7 @@ class Peer(Identified):
             self, service.storages, service.passwords
         )
         self._address = address
+        self._has_ended = False  # which the log says once
         self._ahead: Ahead | None = None  # what it is sent without asking
         self._channel = open_channel(self)
         self.answers = Answers(self, session, self._channel, service.loop)
@@ -191,14 +192,19 @@ class Peer(Identified):
             name, small = message[2], self._small
             if name == 'loadBefore' and self._load_one is not None and not message[1]:
                 self._load_one(message)
-            elif name is SMALL_COMMIT:
-                if small is None or not small.vote(message):
-                    self._unusual_commit(message)
-            elif name == 'tpc_finish' and small is not None and type(message[0]) is EchoedId:
-                if not small.finish(message):
+                return True
+            try:
+                if name is SMALL_COMMIT:
+                    if small is None or not small.vote(message):
+                        self._unusual_commit(message)
+                elif name == 'tpc_finish' and small is not None and type(message[0]) is EchoedId:
+                    if not small.finish(message):
+                        dispatch(self, message)
+                else:
                     dispatch(self, message)
-            else:
-                dispatch(self, message)
+            except MemoryError:
+                self._service.loop.lost_task = True
+                raise
             return True
         channel, loop = self._channel, self._service.loop
         until, now = loop.slice(), loop.system.now
@@ -237,7 +243,9 @@ class Peer(Identified):
     def closed(self, reason: str) -> None:
         """The connection has ended: whatever the client held is given back."""
         attempt = self._service.loop.attempt  # each of these, whatever the others raise
-        attempt(partial(self._log_end, reason))
+        if not self._has_ended:
+            self._has_ended = True
+            attempt(partial(self._log_end, reason))
         attempt(self._stage.close)  # soon: others wait for what it holds
         attempt(self._session.close)
         attempt(self._handshake.cancel)
@@ -249,7 +257,8 @@ class Peer(Identified):
             attempt(partial(hosted.backend.forget, self))
         if self._ahead is not None:
             attempt(self._ahead.close)
-        attempt(partial(self._gone, self))
+        if not self._service.loop.lost_task:  # else the server closes it again, and this one, too
+            attempt(partial(self._gone, self))
 
     def _log_end(self, reason: str) -> None:
         by_server = reason.startswith('closed by this server')
@@ -339,6 +348,10 @@ class Peer(Identified):
     def labelled(self) -> None:
         """The client has sent its label."""
         self.visit.announce()
+
+    def lost_task(self) -> None:
+        """There was no memory for a call, and it is not known what it has left undone."""
+        self._service.loop.lost_task = True
 
     def failed_one_way(self, name: str, error: BaseException) -> None:
         """A one-way call has failed: end the connection, since what the client sends next would

@@ -64,8 +64,12 @@ class Syncing:
                 self._wanted = None
                 raise
         self._loop.sharing.begin(False)
+        try:
+            self._wanted.set()
+        except BaseException:
+            self._loop.sharing.end(False)
+            raise
         self.is_busy = True
-        self._wanted.set()
 
     def note(self, seconds: float, transactions: int) -> None:
         """Note a sync, wherever it was done."""

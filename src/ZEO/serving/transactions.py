@@ -91,6 +91,13 @@ class Transactions:
                 f'transaction {quoted(txn_id)} was not begun on this connection'
             ) from None
 
+    def get(self, txn_id: Any) -> Commit | None:
+        """Return a transaction; None if it is not open."""
+        try:
+            return self.commits.get(txn_id)
+        except TypeError:
+            return None
+
     def forget(self, txn_id: Any) -> Commit | None:
         """Remove and return a transaction; None if it is not open."""
         try:
@@ -101,12 +108,6 @@ class Transactions:
             self._held -= commit.size
             self._account.keep(-commit.size - commit.prepaid)
         return commit
-
-    def take_all(self) -> list[Commit]:
-        """Remove and return all."""
-        return [
-            commit for txn_id in list(self.commits) if (commit := self.forget(txn_id)) is not None
-        ]
 
 
 def _is_id(value: Any) -> bool:

@@ -24,6 +24,10 @@ from ZEO.serving.read_ahead.source import LocalSource, Source
 from ZEO.serving.syncing import Syncing
 from ZEO.wire.big_invalidation import BigInvalidation
 
+#: How often a storage that has no memory to give a transaction up is asked to, a tenth of a second
+#: apart.
+MOST_TRIES = 50
+
 #: What loadBefore returns: data, its tid, the tid of the next revision or None.
 Found = tuple[bytes, bytes, Any]
 
@@ -40,6 +44,8 @@ class Committing(Protocol):
     changed: dict[bytes, None] | ManyOids  # the objects that it changes
     announced: BigInvalidation | None  # what other clients are sent of these, if they are many
     is_begun: bool  # whether it has to be aborted in the storage
+    at_work: Later | None  # what a thread does for it, or has done last
+    tries: int  # how often the storage had no memory to give it up
     is_chained: bool  # whether its client has sent, or sends, the next one without a wait for it
 
     #: Its methods `prepared`, `failed` and `finished` are called with what happens in the storage.
@@ -61,6 +67,14 @@ class Committing(Protocol):
 
     def end(self, reason: BaseException | None) -> Later | None:
         """Be over, without having changed anything."""
+
+
+def is_tried_again(commit: Committing, error: BaseException) -> bool:
+    """Return whether a transaction that could not be given up is given up again, since its storage
+    had no memory to do so, and may still have its own lock for it.
+    """
+    commit.tries += 1
+    return isinstance(error, MemoryError) and commit.tries <= MOST_TRIES
 
 
 class Reader(Client, Protocol):
@@ -264,14 +278,18 @@ class Backend(ABC):
         A Later is answered or fails after that.
         """
 
-    def abort(self, transaction: Any, over: Callable[[BaseException | None], None]) -> Later | None:
+    def abort(
+        self, commit: Committing, over: Callable[[BaseException | None], None]
+    ) -> Later | None:
         """Give a transaction up and call `over`, with the error where the storage fails to.
 
         :returns: a Later that is answered after that, or None when it has happened already.
         """
         try:
-            self._abort(transaction)
+            self._abort(commit.transaction)
         except BaseException as error:
+            if is_tried_again(commit, error):
+                raise
             over(error)
             if isinstance(error, ENDS):
                 raise
@@ -279,6 +297,10 @@ class Backend(ABC):
         else:
             over(None)
         return None
+
+    def is_at_work(self, commit: Committing) -> bool:
+        """Return whether a thread does something for a transaction."""
+        return commit.at_work is not None and not commit.at_work.is_done
 
     def start_afresh(self) -> None:
         """A task was lost for want of memory: trust in nothing that it may have left undone."""
@@ -312,6 +334,7 @@ class Backend(ABC):
         except POSError as error:  # no thread: the lock must go to the others
             commit.phase.failed(commit, error)
         else:
+            commit.at_work = done
             done.then(
                 lambda _: self._prepared(commit),
                 lambda error: commit.phase.failed(commit, error),

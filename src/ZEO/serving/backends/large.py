@@ -62,6 +62,7 @@ class LargeBackend(HidingBackend):
             syncing = self.compute(self._storage.sync_ahead)
         except POSError:  # there are no more threads
             return self._finish_now(commit)
+        commit.at_work = syncing
         self._disk.begins(partial(self._ahead_is_late, commit, answer))
         syncing.then(synced, failed)
         return answer
@@ -74,9 +75,11 @@ class LargeBackend(HidingBackend):
         self._loop.attempt(partial(commit.phase.failed, commit, error))
         answer.fail(error)
 
-    def abort(self, transaction: Any, over: Callable[[BaseException | None], None]) -> Later | None:
-        if transaction is not self._given_up:
-            return super().abort(transaction, over)
+    def abort(
+        self, commit: Committing, over: Callable[[BaseException | None], None]
+    ) -> Later | None:
+        if commit.transaction is not self._given_up:
+            return super().abort(commit, over)
         # the lock goes to others, which are refused; the storage aborts it when the disk has ended:
         # the loop would wait for that
         over(None)

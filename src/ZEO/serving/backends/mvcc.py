@@ -245,8 +245,8 @@ class MvccBackend(Backend):
             failed(error)
         return answer
 
-    def abort(self, transaction: Any, over: Callable[[BaseException | None], None]) -> Later:
-        ended = Later()
+    def abort(self, commit: Committing, over: Callable[[BaseException | None], None]) -> Later:
+        ended, transaction = Later(), commit.transaction
 
         def done(error: BaseException | None = None) -> None:
             self._writers.give_back(transaction)
@@ -258,6 +258,9 @@ class MvccBackend(Backend):
         except POSError as error:  # no thread, so that there was none before
             done(error)
         return ended
+
+    def is_at_work(self, commit: Committing) -> bool:
+        return self._writers.is_at_work(commit.transaction)
 
     # Changes.
 

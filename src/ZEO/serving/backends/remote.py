@@ -12,7 +12,7 @@ from typing import Any
 from ZODB.POSException import POSError
 
 from ZEO.net.loop import ENDS, Loop
-from ZEO.serving.backends.base import Backend, Committing, Reader
+from ZEO.serving.backends.base import Backend, Committing, Reader, is_tried_again
 from ZEO.serving.backends.cached import CachedSource, can_show_cache
 from ZEO.serving.backends.loads import RemoteLoads
 from ZEO.serving.backends.upstream import Upstream
@@ -124,6 +124,8 @@ class RemoteBackend(Backend):
                 self._report('the storage failed after it had finished a transaction', error)
                 answer.answer(tids[0])
             else:
+                if isinstance(error, MemoryError):  # which may have come after the end
+                    self._loop.lost_task = True
                 commit.phase.failed(commit, error)
                 answer.fail(error)
 
@@ -137,20 +139,27 @@ class RemoteBackend(Backend):
         except POSError as error:
             commit.phase.failed(commit, error)
             raise
+        commit.at_work = done
         done.then(finished, not_finished)
         return answer
 
-    def abort(self, transaction: Any, over: Callable[[BaseException | None], None]) -> Later | None:
-        ended = Later()
+    def abort(
+        self, commit: Committing, over: Callable[[BaseException | None], None]
+    ) -> Later | None:
+        ended, transaction = Later(), commit.transaction
 
         def done(result: Any) -> None:
-            over(result if isinstance(result, BaseException) else None)
+            error = result if isinstance(result, BaseException) else None
+            if error is not None and is_tried_again(commit, error):
+                raise error
+            over(error)
             ended.answer(None)
 
         try:
             aborted = self._workers.run(lambda: self._abort(transaction))
         except POSError:  # no thread: better wait for the network than keep its lock
-            return super().abort(transaction, over)
+            return super().abort(commit, over)
+        commit.at_work = aborted
         aborted.then(done, done)
         return ended
 

@@ -33,6 +33,7 @@ class WrappedReplicaBackend(LocalBackend):
     def follow(self, database: Any, heard: Heard, lost_track: Callable[[], None]) -> None:
         self._replica = replica_within(self._storage)
         self._closing = False
+        self._run: _Run | None = None  # the last one
         self._reported = _Reported(database, heard, lost_track)
         self._storage.registerDB(self._reported)
         self._replica.run_finish = self._run_finish
@@ -42,13 +43,21 @@ class WrappedReplicaBackend(LocalBackend):
 
         :raises StorageError: when the server ends.
         """
-        run = _Run(finish, self._reported, self._loop.system.event())
+        run = self._run = _Run(finish, self._reported, self._loop.system.event())
         self._loop.from_thread(run)
         while not run.done.wait(_LOOK):
             if self._closing and run.give_up():
                 raise StorageError('the server is being closed')
         if run.error is not None:
             raise run.error
+
+    def start_afresh(self) -> None:
+        """Also have the replica try again what may have been lost."""
+        super().start_afresh()
+        run = self._run
+        if run is not None and run.give_up():
+            run.error = StorageError('there was no memory for a task of the server')
+            run.done.set()
 
     def replica_status(self) -> dict[str, Any]:
         return self._replica.replica_status()
@@ -97,10 +106,12 @@ class _Run:
             raise
         except BaseException as error:  # it is raised in the thread that waits
             self.error = error
-            self._reported.forget()
+            self._reported.forget(error)
         finally:
-            self._reported.send()
-            self.done.set()
+            try:
+                self._reported.send()
+            finally:
+                self.done.set()
 
 
 class _Reported:
@@ -124,9 +135,12 @@ class _Reported:
         """Transactions have gone."""
         self._lost = True
 
-    def forget(self) -> None:
-        """What was to be shown is not: it is reported again when it is."""
+    def forget(self, error: BaseException) -> None:
+        """What was to be shown is not: it is reported again when it is. Where memory was short, it
+        may be shown in part.
+        """
         self._waiting.clear()
+        self._lost = self._lost or isinstance(error, MemoryError)
 
     def send(self) -> None:
         """Report everything, in the loop's thread."""

@@ -63,6 +63,11 @@ class Writers:
         """How many transactions have a writer."""
         return len(self._used)
 
+    def is_at_work(self, transaction: Any) -> bool:
+        """Return whether a thread does something for a transaction."""
+        writer = self._used.get(transaction)
+        return writer is not None and not writer.is_left and writer.thread.busy_since is not None
+
     def give_back(self, transaction: Any) -> None:
         """A transaction is over; harmless when it has no writer."""
         writer = self._used.pop(transaction, None)

@@ -81,7 +81,7 @@ class SmallCommits:
         try:
             commit.start_timer()
             prepare(commit)
-        except (ProtocolError, *ENDS):
+        except (ProtocolError, MemoryError, *ENDS):  # the second: what was left undone is not known
             raise
         # as in dispatch: whatever a storage may raise is the answer
         except BaseException as error:
@@ -127,7 +127,7 @@ class SmallCommits:
             return False
         try:
             tid: Any = commit.phase.finish(commit)
-        except (ProtocolError, *ENDS):
+        except (ProtocolError, MemoryError, *ENDS):  # the second: what was left undone is not known
             raise
         # as in dispatch: whatever a storage may raise is the answer
         except BaseException as error:

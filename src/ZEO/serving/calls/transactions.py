@@ -133,7 +133,7 @@ class TransactionCalls(Family):
             raise
         except BaseException as error:  # which must not be taken for that of the transaction
             self._client.close(f'closed by this server: {explained(error)}')
-            raise
+            return tid  # which is sent nowhere
 
     def _finish(self, txn_id: Any) -> bytes | Later:
         """Make a transaction permanent."""
@@ -169,13 +169,18 @@ class TransactionCalls(Family):
 
         def failed(error: BaseException) -> None:
             self.forget(txn_id)
+            if isinstance(error, MemoryError):  # it may be permanent
+                self._loop.lost_task = True
             answer.fail(error)
 
         def finished(tid: bytes) -> None:
             try:
                 self._told(txn_id, tid)
-            finally:
-                answer.answer(tid)  # whatever has failed behind it
+            except ENDS:
+                raise
+            except BaseException as error:  # behind what is permanent
+                self._loop.reports.failed('a client was not sent the size', 'server', error)
+            answer.answer(tid)
 
         tid.then(finished, failed)
         return answer
@@ -187,8 +192,12 @@ class TransactionCalls(Family):
         return tid
 
     def tpc_abort(self, txn_id: Any) -> Later | None:
-        commit = self.forget(txn_id)
-        return None if commit is None else commit.phase.abort(commit)
+        commit = self.open.get(txn_id)
+        if commit is None:
+            return None
+        ended = commit.phase.abort(commit)
+        self.forget(txn_id)  # not before
+        return ended
 
     def forget(self, txn_id: Any) -> Commit | None:
         """Drop and return a transaction, which is over."""
@@ -198,8 +207,10 @@ class TransactionCalls(Family):
         return commit
 
     def close(self) -> None:
-        for commit in self.open.take_all():
+        for txn_id, commit in list(self.open.commits.items()):
             self._loop.attempt(partial(_abort, commit))
+            if not self._loop.lost_task:  # else it is closed again
+                self.open.forget(txn_id)
 
 
 def _abort(commit: Commit) -> None:

@@ -77,6 +77,10 @@ class CommitLock:
             self._waiting.add(client, (who, granted))
             self._one_more(len(self._waiting))
 
+    def forget_waiting(self) -> None:
+        """Forget all that wait, since all of them are given up."""
+        self._waiting = Turns()
+
     def take(self, who: Any, client: Any) -> bool:
         """Let `who` hold the lock if nothing holds it; return whether it does now."""
         if self.holder is not None:

@@ -27,9 +27,6 @@ class Phase:
     #: Whether nothing can be done with the transaction any more.
     is_over = False
 
-    #: Whether it has given the commit lock back, or is about to.
-    needs_no_lock = False
-
     # What the client does.
 
     def add(self, commit: Commit, operation: Operation) -> None:

@@ -111,6 +111,8 @@ class Waiting(Phase):
         except BaseException as error:  # wherever it was raised, the client is to be answered
             if not commit.phase.is_over:
                 commit.end(error)
+            elif isinstance(error, MemoryError):  # its end may not be done
+                raise
 
 
 class Preparing(Phase):
@@ -211,6 +213,10 @@ class Voted(Phase):
         try:
             commit.finishing = commit.now()
             return commit.hosted.backend.finish(commit)
+        except MemoryError as error:  # it may be permanent, and not be told
+            commit.hosted.loop.lost_task = True
+            commit.phase.failed(commit, error)
+            raise
         except BaseException as error:  # wherever it was raised: the lock goes to the others
             commit.phase.failed(commit, error)
             raise
@@ -239,7 +245,7 @@ class Finishing(Phase):
         commit.phase = ENDED
         try:
             commit.release()
-        except ENDS:
+        except (*ENDS, MemoryError):
             raise
         except BaseException as error:
             hosted.loop.reports.failed('the end of a commit failed', hosted.name, error)
@@ -266,7 +272,6 @@ class Written(Phase):
     """
 
     name = 'waiting for a sync'
-    needs_no_lock = True
 
     def abort(self, commit: Commit) -> None:
         pass
@@ -314,7 +319,9 @@ class Ended(Phase):
 
     name = 'over'
     is_over = True
-    needs_no_lock = True
+
+    def lock_granted(self, commit: Commit) -> None:
+        commit.release()
 
     def add(self, commit: Commit, operation: Operation) -> None:
         pass
@@ -344,6 +351,8 @@ def prepare(commit: Commit) -> None:
     except BaseException as error:  # wherever it was raised: the lock goes to the others
         if not commit.phase.is_over:
             commit.end(error)
+        elif isinstance(error, MemoryError):  # its end may not be done
+            raise
 
 
 COLLECTING = Collecting()

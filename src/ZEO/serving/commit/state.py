@@ -71,6 +71,10 @@ class Commit(Times):
     _log: CommitLog | None = None
     _handed_over = 0  # bytes of records that conflicts were handed over with
     _files_size = 0  # bytes that its files have on the client's account
+    is_counted = True  # among the active transactions
+    #: What a thread does for it, or has done last.
+    at_work: Later | None = None
+    tries = 0  # how often its storage had no memory to give it up
 
     def __init__(
         self,
@@ -199,7 +203,9 @@ class Commit(Times):
         try:
             if lock.holder is self:
                 stats.lock_since = None
-            stats.active_txns -= 1
+            if self.is_counted:
+                self.is_counted = False
+                stats.active_txns -= 1
             now = self.now()
             stats.durations.add(self, now)
             if 0 < hosted.slow.times.commit <= now - self.asked:
@@ -208,6 +214,9 @@ class Commit(Times):
                 hosted.loop.attempt(self._log.close)
             if self._files:
                 hosted.loop.attempt(self.remove_files)
+        except MemoryError:
+            hosted.loop.lost_task = True
+            raise
         finally:
             lock.release(self, self.peer)
 
@@ -219,14 +228,25 @@ class Commit(Times):
         self.phase, self.error = ENDED, reason
         hosted = self.hosted
         hosted.stats.aborts += 1
-        ended = None
-        if self.is_begun:
-            ended = hosted.backend.abort(self.transaction, partial(self.aborted, reason))
-        else:
-            self.release()
-        why = reason or StorageTransactionError('the transaction was aborted')
-        hosted.backend.fail_vote(self.answer, why)
+        try:
+            ended = self._give_up(reason)
+            why = reason or StorageTransactionError('the transaction was aborted')
+            hosted.backend.fail_vote(self.answer, why)
+        except MemoryError:
+            hosted.loop.lost_task = True
+            raise
         return ended
+
+    def give_up(self) -> None:
+        """Be over, and give back what it holds, also where that was tried before."""
+        self.phase = ENDED
+        self._give_up(None)
+
+    def _give_up(self, reason: BaseException | None) -> Later | None:
+        if self.is_begun:
+            return self.hosted.backend.abort(self, partial(self.aborted, reason))
+        self.release()
+        return None
 
     def aborted(self, reason: BaseException | None, failed: BaseException | None) -> None:
         """The storage has given the transaction up, or failed to do so."""
