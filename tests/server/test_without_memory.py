@@ -16,6 +16,7 @@ from support.scripted import PATIENCE, framed
 from ZEO.net.channel import Channel
 from ZEO.net.loop import Loop
 from ZEO.serving import answers
+from ZEO.serving.backends import local
 from ZEO.serving.calls.transactions import TransactionCalls
 from ZEO.serving.commit import Commit, phases
 from ZEO.serving.later import Workers
@@ -27,10 +28,12 @@ grouped = serve_grouped  # a fixture
 
 @pytest.fixture
 def fails_once(monkeypatch):
-    """A function that has another one raise MemoryError once, when its arguments are `wanted`."""
+    """A function that has another one raise MemoryError once, when its arguments are `wanted`; or
+    another error, for which not all clients are closed.
+    """
 
-    def fail(where, name, wanted=lambda *args: True):
-        original, failures = getattr(where, name), [MemoryError()]
+    def fail(where, name, wanted=lambda *args: True, error=MemoryError):
+        original, failures = getattr(where, name), [error()]
 
         def once(*args, **named):
             if failures and wanted(*args):
@@ -126,7 +129,7 @@ def test_nobody_is_told_of_a_transaction_behind_one_that_could_not_be_told(group
 def test_what_could_not_be_hidden_is_permanent_at_once(grouped, fails_once):
     service = grouped()
     client, reader = service.client(), service.client()
-    failures = fails_once(service.hosted.backend, '_hold')
+    failures = fails_once(service.hosted.backend, '_hold', error=RuntimeError)
     service.storage.may_end.release(100)
     finishing(client, 1, (OID, z64, b'new'))
     client.ended()
@@ -270,3 +273,17 @@ def test_what_another_server_has_committed_is_answered_whatever_fails_behind_it(
     server = serving(Remote())
     client = raw(server)
     assert client.commit(1, (OID, z64, b'data')) == client.call('lastTransaction')
+
+
+def test_a_vote_of_which_the_answer_failed_fails(serving, raw, fails_once, monkeypatch):
+    """Also where it has taken more than one turn of the loop."""
+    monkeypatch.setattr(local, 'SLICE', -1.0)
+    server = serving(MappingStorage())
+    client = raw(server)
+    failures = fails_once(phases.Preparing, 'prepared', error=RuntimeError)
+    client.begin(1, (OID, z64, b'data'), (OTHER, z64, b'data'))
+    vote = client.ask('vote', 1)
+    with pytest.raises(LookupError, match='RuntimeError'):
+        client.answer(vote)
+    assert not failures
+    client.commit(2, (OTHER, z64, b'data'))

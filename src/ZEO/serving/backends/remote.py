@@ -120,9 +120,8 @@ class RemoteBackend(Backend):
             answer.answer(tid)
 
         def not_finished(error: BaseException) -> None:
-            if tids:
+            if tids:  # which was answered then
                 self._report('the storage failed after it had finished a transaction', error)
-                answer.answer(tids[0])
             else:
                 if isinstance(error, MemoryError):  # which may have come after the end
                     self._loop.lost_task = True
