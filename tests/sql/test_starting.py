@@ -1,5 +1,6 @@
 """Servers that start at the same time in front of a database without tables."""
 
+import sqlite3
 import sys
 import threading
 
@@ -8,6 +9,7 @@ from ZODB.config import storageFromString
 
 from ZEO.config.factories import StorageFactory
 from ZEO.config.storages import close_all, open_storages
+from ZEO.Exceptions import Unavailable
 
 
 class Section:
@@ -65,3 +67,33 @@ def test_servers_of_a_module_may_start_together_in_an_empty_database(
     for each in found:
         close_all(each.values() if isinstance(each, dict) else [])
     assert [each for each in found if isinstance(each, BaseException)] == []
+
+
+class Failing:
+    """A storage section whose first openings raise errors."""
+
+    def __init__(self, *errors):
+        self.errors = list(errors)
+
+    def open(self):
+        if self.errors:
+            raise self.errors.pop(0)
+        return 'storage'
+
+
+def test_a_table_that_another_process_makes_in_sqlite_is_looked_for_again():
+    exists = sqlite3.OperationalError('table transaction already exists')
+    assert StorageFactory('main', Failing(exists, exists)).open() == 'storage'
+
+
+def test_a_database_that_is_away_or_refuses_is_not_tried_again():
+    section = Failing(*(sqlite3.OperationalError(text) for text in ('away', 'still away')))
+    with pytest.raises(Unavailable, match='OperationalError: away'):
+        StorageFactory('main', section).open()
+    assert len(section.errors) == 1
+
+
+def test_what_the_database_refuses_for_good_ends_the_start():
+    section = Failing(*(sqlite3.ProgrammingError('permission denied') for _ in range(20)))
+    with pytest.raises(Unavailable, match='permission denied'):
+        StorageFactory('main', section).open()

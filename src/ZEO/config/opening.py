@@ -40,7 +40,8 @@ _LASTING = (
 _LASTING_NUMBERS = (errno.EADDRINUSE, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL)
 
 #: The errors of a database that finds made what it was about to make, by the names that all drivers
-#: give them. OperationalError is not among them: the database does not answer, or refuses.
+#: give them. OperationalError is not among them: the database does not answer, or refuses; only
+#: SQLite raises it for this as well, and says so.
 _MADE_BY_OTHERS = {'IntegrityError', 'ProgrammingError', 'InternalError'}
 
 #: How often a database's tables are looked for again; each time all of another server's are there,
@@ -101,11 +102,17 @@ def open_beside_others(open_storage: Callable[[], Any]) -> Any:
         try:
             return open_storage()
         except Exception as error:  # of drivers that are not known here; all others are raised
-            if _MADE_BY_OTHERS.isdisjoint(kind.__name__ for kind in type(error).__mro__):
+            if not _is_made_by_others(error):
                 raise
             log.info('the tables are being made elsewhere, or cannot be: %s', one_line(error))
         REAL.sleep(_BETWEEN_TRIES)
     return open_storage()
+
+
+def _is_made_by_others(error: Exception) -> bool:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    exists = 'OperationalError' in kinds and 'already exists' in str(error)
+    return exists or not _MADE_BY_OTHERS.isdisjoint(kinds)
 
 
 def open_and_log(name: str, kind: str, open_storage: Callable[[], Any]) -> Any:
