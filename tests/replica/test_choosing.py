@@ -8,6 +8,8 @@ from support.processes import wait_until
 from support.replicas import LONG, wait_for, wait_for_state
 from ZEO.commands.zeo_promote import main as promote
 from ZEO.net.addresses import show
+from ZEO.net.system import System
+from ZEO.replica.primary import Primary
 
 
 def committed(site, addr, **values):
@@ -148,3 +150,15 @@ def test_nothing_is_given_up_for_a_follower_that_is_behind(site):
     assert c.lastTransaction() == tid
     behind._following.start()
     wait_until(lambda: labels(behind.server) == {'c.fs'})
+
+
+def test_connections_to_primaries_have_the_clock_and_threads_of_the_replica():
+    spawned = []
+
+    class Watched(System):
+        def spawn(self, name, target, *args):
+            spawned.append(name)
+            return super().spawn(name, target, *args)
+
+    Primary(('127.0.0.1', 1), {'storage': '1'}, Watched()).close()
+    assert spawned == ['ZEO connector']

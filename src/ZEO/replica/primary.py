@@ -115,7 +115,9 @@ class Primary:
     def __init__(self, addr: Any, options: dict[str, Any], system: System) -> None:
         self._system = system
         self.heard = Heard()
-        self._client = _Client(addr, cache_size=1 << 20, read_only=True, wait=False, **options)
+        self._client = _Client(
+            addr, cache_size=1 << 20, read_only=True, wait=False, system=system, **options
+        )
         self._client.registerDB(self.heard)
 
     def connect(self, seconds: float) -> None:
