@@ -17,6 +17,8 @@ them at :func:`calm`. Fails: never.
   storage, see :mod:`support.simulation.strikes`
 - ``latency SECONDS SECONDS``: the network is slow for a while
 - ``power A CHANGES SECONDS kill|crash``: the same as a crash, within a call that changes A's disk
+- ``promote kill|crash|stop|cut SECONDS BACK``: the primary is gone, or cut off from its followers;
+  SECONDS later one of them is promoted, and BACK seconds later the old one follows it
 - ``database lost|away SECONDS``: all connections to the database are lost; or there are none for a
   while
 - ``disk A full|error|slow|files|read-only NUMBER SECONDS``: a full disk, a call that fails, calls
@@ -55,6 +57,7 @@ class Calamities:
         """Nothing goes wrong any more, and what does is over."""
         self._is_calm = True
         world = self._world
+        self._cast.replication.calm()
         world.network.latency = self._latency_before
         world.faults.clear()
         for one in self._cast.processes:
@@ -69,7 +72,8 @@ class Calamities:
                 self._cast.restart(name)
         if self.counts.get('disk'):
             # a FileStorage that has failed to finish a transaction serves no more, see ZODB
-            self._crash('server', 0.0, 'kill')
+            for name in self._cast.replication.servers:
+                self._crash(name, 0.0, 'kill')
 
     def _reset(self, one: str, other: str | None, after: int) -> None:
         self._world.network.reset(one, other, after)
@@ -90,14 +94,25 @@ class Calamities:
             self._cast.processes[name].pause(seconds)
 
     def _crash(self, name: str, seconds: float, how: str) -> None:
+        if self.crash(name, how):
+            self._world.later(seconds, self._cast.restart, name)
+
+    def crash(self, name: str, how: str) -> bool:
+        """Have a process end, for good; return whether it has lived until now.
+
+        :param how: ``kill``, or ``crash``: its machine loses its power.
+        """
         process = self._cast.processes[name]
         if process.dead:
-            return
+            return False
         process.crash()
         disk = self._cast.disks[name]
         disk.kill() if how == 'kill' else disk.crash(self._world.random)
         self._cast.crashed(name)
-        self._world.later(seconds, self._cast.restart, name)
+        return True
+
+    def _promote(self, how: str, seconds: float, back: float) -> None:
+        self._cast.replication.replace(how, seconds, back)
 
     def _stop(self, name: str, seconds: float, back: float) -> None:
         self._cast.stop(name, seconds, back)

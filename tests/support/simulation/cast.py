@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+from random import Random
 from typing import Any
 
 from ZODB.FileStorage.FileStorage import CorruptedError, CorruptedTransactionError
 from ZODB.POSException import StorageError
-from ZODB.utils import p64, u64, z64
 
 from support.simulation import objects
 from support.simulation.calamities import Calamities
@@ -21,8 +21,10 @@ from support.simulation.clients import Client, WatchedStorage, expected_errors
 from support.simulation.data_file import cut_off
 from support.simulation.disk import Disk
 from support.simulation.disk_modules import Gone
-from support.simulation.history import CacheContents, History, Recorder, database, digest
+from support.simulation.ending import Ending
+from support.simulation.history import History, Recorder
 from support.simulation.plan import ClientPlan, Plan
+from support.simulation.replication import Replication
 from support.simulation.scheduler import SimulationFailed
 from support.simulation.stores import store_of
 from support.simulation.strikes import StruckStorage
@@ -34,19 +36,21 @@ from ZEO.Exceptions import ClientDisconnected, Unavailable
 from ZEO.StorageServer import StorageServer
 
 #: Where the servers listen.
-PORTS = {'server': ('127.0.0.1', 8100), 'fan': ('127.0.0.1', 8200)}
+PORTS = {
+    'server': ('127.0.0.1', 8100),
+    'fan': ('127.0.0.1', 8200),
+    'f1': ('127.0.0.1', 8301),
+    'f2': ('127.0.0.1', 8302),
+}
 
 #: How often a client tries to open its storage.
 TRIES = 5
 
-#: Virtual seconds in which each client reaches its server when nothing is wrong any more.
-LAST_WAIT = 300.0
-
 #: Faults that make answers late.
 SLOW = ('cut', 'pause', 'latency', 'crash', 'fail', 'strike')
 
-#: Virtual seconds for the clients' steps, and for what follows; more than any of their waits.
-WORK, END = 3000.0, 3000.0
+#: Virtual seconds for the clients' steps; more than any of their waits.
+WORK = 3000.0
 
 #: Steps of the scheduler, which are some hundred thousand a second.
 STEPS = 400_000
@@ -74,14 +78,15 @@ class Cast:
         self.counts: Counter[str] = Counter()
         self.store = store_of(plan, self.world, self.counts)
         self.history.is_polled = plan.database is not None
-        self._clients: dict[str, Client] = {}  # of the processes that live
+        self.clients: dict[str, Client] = {}  # of the processes that live
         self._lives: Counter[str] = Counter()
         self._working = 0  # lives of clients that have not done their steps
         self._starting: set[str] = set()  # whose they are
-        self._fan: Any = None  # its storage
+        self.fan: Any = None  # its storage
         self._served: dict[str, StorageServer] = {}  # servers that run
         self._back: dict[str, float] = {}  # after how many seconds one that ends is started again
         self._packed = ''
+        self.replication = Replication(self, PORTS)
         self._reasons = self._find_reasons()
         self._expected = expected_errors(*self._reasons)
 
@@ -90,6 +95,8 @@ class Cast:
         found = [kind for kind in ('undo', 'pack', 'chain') if plan.has(kind)]
         if plan.fan is not None and plan.fan['read_only']:
             found.append('fallback')
+        if plan.followers is not None:
+            found.append('followers')
         if plan.server.get('transaction_timeout'):
             found.append('timeout')
         if any(fault[1] in ('fail', 'disk', 'strike') for fault in plan.faults):
@@ -120,7 +127,8 @@ class Cast:
 
     def play(self) -> Exception | None:
         """Run everything; return what has ended it too early."""
-        self._start_server('server')
+        for name in self.replication.servers:
+            self._start_server(name)
         if self.plan.fan is not None:
             self._start_server('fan')
         for client in self.plan.clients:
@@ -131,43 +139,24 @@ class Cast:
             self.world.run(lambda: not self._working, WORK, STEPS)
             self.faults.calm()
             self.world.run(lambda: not self._working, WORK, STEPS)
-            self._finish()
+            Ending(self).finish()
         except SimulationFailed as error:
             return error
         finally:
             self._look_back()
         return None
 
-    def _finish(self) -> None:
-        """Have a fresh client commit, all clients read the last state, and look at the files."""
-        self._run_in('last', self._last_client)
-        for name in list(self._clients):
-            self._run_in(name, self._last_look, name)
-        if self._fan is not None:
-            self._run_in('fan', self._look_at_fan)
-        self.processes['server'].crash()
-        self.disks['server'].kill()
-        self._run_in('reader', self._read_database, disk=self.disks['server'])
-
-    def _run_in(self, name: str, function: Any, *args: Any, disk: Disk | None = None) -> None:
-        """Run a function in a process, and wait for its end."""
-        process = self.processes.get(name)
-        if process is None or process.dead:
-            process = self.world.process(name, disk or Disk(clock=self._disk_clock))
-        thread = process.start(function, function.__name__, process, *args)
-        self.world.run(lambda: not thread.is_alive(), END, STEPS)
-
     def _look_back(self) -> None:
         """Note which threads have died of an error."""
         for thread, error in self.world.scheduler.errors:
             self.problems.append(Anomaly('a thread has died', f'{thread}: {error!r}'))
-        self.history.packed = max([self._packed, *(one.packed for one in self._clients.values())])
+        self.history.packed = max([self._packed, *(one.packed for one in self.clients.values())])
 
     # Servers.
 
     def restart(self, name: str) -> None:
         """Start a process that has crashed again."""
-        if not self.processes[name].dead:
+        if not self.processes[name].dead or self.replication.holds(name):
             return
         if name in PORTS:
             self._start_server(name)
@@ -185,16 +174,24 @@ class Cast:
             self._back[name] = back
             process.start(served.drain, 'signal', seconds, daemon=True)
 
+    def begins(self) -> None:
+        """There is something for whose end the history waits."""
+        self._working += 1
+
+    def ends(self) -> None:
+        """It is done."""
+        self._working -= 1
+
     def crashed(self, name: str) -> None:
         """A process was killed: what it was at has no end."""
         self._served.pop(name, None)
         self.store.ended(self.processes[name])
-        client = self._clients.pop(name, None)
+        client = self.clients.pop(name, None)
         if client is not None:
             self._packed = max(self._packed, client.packed)
         if name in self._starting:
             self._starting.discard(name)
-            self._working -= 1
+            self.ends()
         for attempt in self.history.attempts:
             if attempt.ended is None and attempt.client.partition('#')[0] == name:
                 attempt.killed = True
@@ -202,18 +199,26 @@ class Cast:
     def _process(self, name: str) -> Any:
         disk = self.disks.get(name)
         if disk is None:
-            disk = self.disks[name] = Disk(clock=self._disk_clock)
-            if name == 'server':
+            # machines whose random numbers are not the same
+            rng = Random(f'{name} {self.plan.seed}') if self.plan.followers is not None else None
+            disk = self.disks[name] = Disk(rng, clock=self.disk_clock)
+            if name == 'server' or name in self._copies:
                 self.store.write(disk)
         process = self.processes[name] = self.world.process(name, disk)
         return process
 
-    def _disk_clock(self) -> float:
+    @property
+    def _copies(self) -> list[str]:
+        """Followers that begin with a copy of the first server's file."""
+        followers = self.plan.followers
+        return followers['names'] if followers is not None and followers['copied'] else []
+
+    def disk_clock(self) -> float:
         return EPOCH + self.world.now
 
     def _start_server(self, name: str) -> None:
         process = self._process(name)
-        serve = self._serve if name == 'server' else self._fan_out
+        serve = self._fan_out if name == 'fan' else partial(self._serve, name)
         process.start(self._guarded, 'main', process, name, serve, daemon=True)
 
     def _guarded(self, process: Any, name: str, serve: Any) -> None:
@@ -242,14 +247,14 @@ class Cast:
             self.store.ended(process)
             self.world.later(1.0, self.restart, name)
 
-    def _serve(self, process: Any) -> None:
-        self._serve_store('server', process, self.plan.server)
+    def _serve(self, name: str, process: Any) -> None:
+        self._serve_store(name, process, self.plan.server)
 
     def _serve_store(self, name: str, process: Any, options: dict[str, Any]) -> None:
         """Run a server in front of what is stored."""
         if self.plan.database is not None:
             options = {**options, 'poll_interval': self.plan.database['poll']}
-        storage = self.store.open(process)
+        storage = self.replication.open(name, process)
         server = StorageServer(PORTS[name], {'1': storage}, system=process.system, **options)
         self._run_server(name, server)
 
@@ -270,7 +275,7 @@ class Cast:
             disconnect_poll=0.1,
             system=process.system,
         )
-        self._fan = storage
+        self.fan = storage
         self._run_server('fan', StorageServer(PORTS['fan'], {'1': storage}, **options))
 
     def _run_server(self, name: str, server: StorageServer) -> None:
@@ -286,13 +291,13 @@ class Cast:
         self._lives[plan.name] += 1
         process = self._process(plan.name)
         threads = plan.lives[life] if life < len(plan.lives) else [[]]
-        self._working += 1
+        self.begins()
         self._starting.add(plan.name)
         process.start(self._work, 'main', process, plan, threads)
 
     def _work(self, process: Any, plan: ClientPlan, threads: list[Any]) -> None:
-        client = self._new_client(process, plan)
-        make = partial(self._open_storage, process, plan)
+        client = self.new_client(process, plan)
+        make = partial(self.open_storage, process, plan)
         for _ in range(TRIES):
             if client.open(make, plan.objects):
                 break
@@ -300,7 +305,7 @@ class Cast:
         else:
             threads = []
         if client.db is not None:
-            self._clients[plan.name] = client
+            self.clients[plan.name] = client
         client.workers = [Worker(client, steps) for steps in threads]
         running = [
             process.start(worker.run, f'worker {number}')
@@ -309,36 +314,40 @@ class Cast:
         for thread in running:
             thread.join()
         self._starting.discard(plan.name)
-        self._working -= 1
+        self.ends()
 
-    def _new_client(self, process: Any, plan: ClientPlan) -> Client:
+    def new_client(self, process: Any, plan: ClientPlan) -> Client:
         name, life = plan.name, self._lives[plan.name]
-        return Client(
+        client = Client(
             Recorder(f'{name}#{life}' if life > 1 else name, self._now, self.history.attempts),
             process.system.sleep,
             process.system.wall_clock,
             self._expected,
             self.plan.has('pack'),
-            None if not self._is_behind(plan) else self._path_of_fan,
         )
+        if self._is_behind(plan):
+            client.path = self._path_of_fan
+        elif self.plan.followers is not None:
+            client.path = lambda: client.db and self.replication.way(client.storage)
+        return client
 
     def _is_behind(self, plan: ClientPlan) -> bool:
         """Return whether a client may be one of a server that is itself a client."""
-        return plan.through != ['server'] and not self.plan.shares_database
+        return 'fan' in plan.through and not self.plan.shares_database
 
     def _path_of_fan(self) -> object:
         """Return the connection of the second server to the first, where pings go all the way: it
         does not wait for long.
         """
-        if self._fan is None or any(fault[1] in SLOW for fault in self.plan.faults):
+        if self.fan is None or any(fault[1] in SLOW for fault in self.plan.faults):
             return None
-        connection = self._fan._server.connection
+        connection = self.fan._server.connection
         return None if connection is None or connection.lost is not None else connection
 
     def _now(self) -> float:
         return self.world.scheduler.now
 
-    def _open_storage(self, process: Any, plan: ClientPlan) -> WatchedStorage:
+    def open_storage(self, process: Any, plan: ClientPlan) -> WatchedStorage:
         return StruckStorage(
             [PORTS[name] for name in plan.through],
             cache=f'/data/{plan.name}.zec' if plan.file else None,
@@ -347,58 +356,7 @@ class Cast:
             **plan.options,
         )
 
-    # The end.
-
-    def _last_client(self, process: Any) -> None:
-        plan = ClientPlan('last', [], options={'wait_timeout': 60})
-        client = self._new_client(process, plan)
-        if not client.open(partial(self._open_storage, process, plan), 400):
-            return
-        worker = Worker(client, [['last']])
-        for _ in range(TRIES):  # transactions of killed clients may end behind its back
-            worker.run()
-            if any(one.kind == 'last' and one.is_acknowledged for one in self.history.attempts):
-                break
-            process.system.sleep(10.0)
-
-    def _last_look(self, process: Any, name: str) -> None:
-        """Have a client read everything, and note what its cache holds."""
-        client = self._clients[name]
-        until = self.world.now + LAST_WAIT
-        while True:
-            try:
-                client.storage.ping()
-                if client.storage.lastTransaction() >= self._last_tid():
-                    break
-            except ClientDisconnected:  # it looks for a server
-                pass
-            if self.world.now > until:
-                self.problems.append(Anomaly('never catches up', f'{name}: {client.storage}'))
-                break
-            process.system.sleep(0.1)
-        for worker in client.workers:  # what their objects say
-            worker.look(objects.KEYS)
-        Worker(client, [['read', *objects.KEYS]]).run()
-        self._note_cache(process, client.recorder.client, client.storage)
-
-    def _last_tid(self) -> bytes:
+    def last_tid(self) -> bytes:
         """Return the tid of the last transaction that was acknowledged."""
         tids = (one.tid or '' for one in self.history.attempts if one.is_acknowledged)
         return bytes.fromhex(max(tids))
-
-    def _note_cache(self, process: Any, name: str, storage: ClientStorage) -> None:
-        cache = storage._cache
-        contents = CacheContents(name, (cache.getLastTid() or z64).hex())
-        for oid, tid, end in list(cache.contents()):
-            found = cache.loadBefore(oid, p64(u64(tid) + 1))
-            if found is not None:
-                row = [oid.hex(), tid.hex(), end.hex() if end else None, digest(found[0])]
-                contents.records.append(row)
-        self.history.caches.append(contents)
-
-    def _look_at_fan(self, process: Any) -> None:
-        self._note_cache(process, 'fan', self._fan)
-
-    def _read_database(self, process: Any) -> None:
-        found = database(self.store.transactions(), objects.value_of)
-        self.history.transactions, self.history.records = found.transactions, found.records

@@ -152,6 +152,19 @@ def check_contents(history: History) -> Found:
                 yield 'torn', f'{attempt} did not send {sorted(extra)}'
 
 
+def check_copies(history: History) -> Found:
+    """A follower has what its primary has, as far as neither was packed."""
+    wanted = {one.tid: one for one in history.transactions or ()}
+    for name, transactions in history.copies.items():
+        found = {one.tid: one for one in transactions}
+        for tid in sorted(wanted.keys() | found.keys()):
+            if tid > history.packed and wanted.get(tid) != found.get(tid):
+                yield (
+                    'a follower has other data',
+                    f'{name} has {found.get(tid)}, its primary {wanted.get(tid)}',
+                )
+
+
 def check_order(history: History) -> Found:
     """Tids go up: in the database, and from one acknowledged commit to one that began later."""
     tids = [transaction.tid for transaction in history.transactions or ()]
@@ -256,6 +269,7 @@ CHECKS: list[Callable[[History], Found]] = [
     check_outcomes,
     check_chains,
     check_contents,
+    check_copies,
     check_order,
     check_new_objects,
     snapshots.check_snapshots,

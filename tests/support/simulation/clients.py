@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ZODB
+from transaction.interfaces import TransientError
 from ZODB.POSException import (
     ConflictError,
     POSKeyError,
@@ -175,6 +176,7 @@ _REASONS: dict[str, tuple[type[BaseException], ...]] = {
     'undo': (UndoError,),
     'pack': (POSKeyError, UndoError),
     'fallback': (ReadOnlyError,),
+    'followers': (ReadOnlyError, TransientError),
     'timeout': (StorageTransactionError,),
     'chain': (StorageTransactionError,),
     'faults': (OSError, MemoryError, RuntimeError, StorageError),

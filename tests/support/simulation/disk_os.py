@@ -172,6 +172,9 @@ class System(Names):
 
     getuid = geteuid
 
+    def urandom(self, length: int) -> bytes:
+        return self.disk.random.randbytes(length)
+
     def kill(self, pid: int, number: int) -> None:
         if pid != self.disk.pid or number:
             raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))

@@ -183,6 +183,7 @@ class History:
     :param is_polled: whether a server finds out now and then what others have committed: then its
         clients may be sent several transactions as one, and be just before one of them, or behind;
         what they keep may end before it has changed.
+    :param copies: what followers hold in the end, by their names.
     """
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -194,8 +195,13 @@ class History:
     packed: str = ''
     is_polled: bool = False
     caches: list[CacheContents] = field(default_factory=list)
+    copies: dict[str, list[Transaction]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.copies = {
+            name: [_made(Transaction, item) for item in items]
+            for name, items in self.copies.items()
+        }
         if self.transactions is not None:
             self.transactions = [_made(Transaction, item) for item in self.transactions]
         self.caches = [_made(CacheContents, item) for item in self.caches]

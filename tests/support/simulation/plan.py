@@ -16,7 +16,7 @@ from typing import Any
 Steps = list[list[Any]]
 
 #: What plans may have that a campaign can be restricted to.
-KINDS = ('database', 'grouped', 'chains', 'doors')
+KINDS = ('database', 'grouped', 'chains', 'doors', 'followers', 'promotions')
 
 
 @dataclass
@@ -25,7 +25,7 @@ class ClientPlan:
 
     :param lives: what its threads do, for each of its processes: the next one takes over where a
         crash has ended the one before.
-    :param through: which servers it knows, in this order: ``server``, ``fan``.
+    :param through: which servers it knows, in this order: ``server``, ``fan``, ``f1``, ``f2``.
     :param file: whether its cache outlives the process.
     :param options: of the client storage.
     :param objects: how many objects its connections keep.
@@ -57,6 +57,9 @@ class Plan:
         the same database. None: it is a FileStorage.
     :param sync: seconds of a sync of the server's disk, at most, where its storage is one in which
         a sync is for several transactions; None: it is another one.
+    :param followers: of a plan whose storage has followers: their `names`; whether they begin with
+        a copy of the file, `copied`; whether they know all servers, `all`, or each the one before
+        it, `chained`, or the first one. None: it has none.
     """
 
     seed: int
@@ -70,6 +73,7 @@ class Plan:
     preempted: float = 0.0
     sync: float | None = None
     database: dict[str, Any] | None = None
+    followers: dict[str, Any] | None = None
 
     def json(self) -> str:
         """Return it as one line of JSON."""
@@ -99,6 +103,10 @@ class Plan:
             return self.has('chain')
         if kind == 'doors':
             return any(fault[1] == 'strike' for fault in self.faults)
+        if kind == 'followers':
+            return self.followers is not None
+        if kind == 'promotions':
+            return any(fault[1] == 'promote' for fault in self.faults)
         return (self.sync if kind == 'grouped' else self.database) is not None
 
     def has(self, *steps: str) -> bool:

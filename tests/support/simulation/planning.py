@@ -10,6 +10,7 @@ from typing import Any
 
 from support.simulation import objects
 from support.simulation.doors import have_doors_fail
+from support.simulation.followed import have_followers
 from support.simulation.plan import ClientPlan, Plan, Steps
 
 #: The last digit of a plan's number -> the share of statements before which threads are switched;
@@ -64,6 +65,7 @@ class _Maker:
         grouped = Random(f'grouped {self._seed}')
         if grouped.random() < 0.5 and plan.database is None:
             plan.sync = grouped.choice((0.005, 0.05, 0.3))
+        have_followers(plan)
         have_doors_fail(plan)
         plan.faults.sort(key=lambda fault: fault[0])
         return plan

@@ -74,6 +74,8 @@ def candidates(plan: Plan) -> Iterator[Plan]:
     """Yield plans that are simpler by one thing, the largest things first."""
     if plan.fan is not None:
         yield _without_fan(plan)
+    if plan.followers is not None:
+        yield from _with_fewer_followers(plan)
     for number in range(len(plan.clients)):
         name = plan.clients[number].name
         faults = [fault for fault in plan.faults if name not in fault]
@@ -103,6 +105,28 @@ def _without_fan(plan: Plan) -> Plan:
     clients = [replace(client, through=['server']) for client in plan.clients]
     faults = [fault for fault in plan.faults if 'fan' not in fault]
     return replace(plan, fan=None, clients=clients, faults=faults)
+
+
+def _with_fewer_followers(plan: Plan) -> Iterator[Plan]:
+    assert plan.followers is not None
+    names = plan.followers['names']
+    for kept in ([], names[:1])[: len(names)]:
+        gone = set(names) - set(kept)
+        clients = [
+            replace(client, through=[one for one in client.through if one not in gone])
+            for client in plan.clients
+        ]
+        faults = [
+            fault
+            for fault in plan.faults
+            if gone.isdisjoint(one for one in fault if isinstance(one, str))
+            and (kept or fault[1] != 'promote')
+        ]
+        server = {**plan.server}
+        if server.get('wait_for_replicas', 0) > len(kept):
+            server['wait_for_replicas'] = len(kept)
+        followers = {**plan.followers, 'names': kept} if kept else None
+        yield replace(plan, followers=followers, clients=clients, faults=faults, server=server)
 
 
 def _smaller_clients(client: ClientPlan) -> Iterator[ClientPlan]:
