@@ -156,6 +156,20 @@ def test_oids_that_are_stored_and_beyond_the_clock_are_left_behind(opened):
     assert u64(storage.new_oid()) > u64(high) + filestorage.OIDS_PER_SECOND
 
 
+def test_processes_with_a_clock_behind_stored_oids_do_not_give_out_the_same_ones(opened):
+    """Though nothing is stored in between: clients keep what they were given over a restart."""
+    clock, given = Clock(), []
+    storage = opened()
+    committed(storage, [p64(2**62)])
+    for _ in range(3):
+        filestorage.skip_oids(storage, clock)
+        given += [storage.new_oid() for _ in range(1000)]
+        crashed(storage)
+        clock.ahead += 3
+        storage = opened()
+    assert len(set(given)) == len(given)
+
+
 def test_storages_without_oids_of_that_kind_are_left_alone():
     storage = MappingStorage()
     filestorage.skip_oids(storage, Clock())

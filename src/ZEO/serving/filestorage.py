@@ -27,6 +27,10 @@ _START = 4
 #: No process gives out more oids than that in a second: each takes longer to make.
 OIDS_PER_SECOND = 2**20
 
+#: Where the clock is behind stored oids, oids begin up to so many behind these, by the clock: those
+#: of 18 hours, so that processes that start after each other do not begin with the same one.
+_BY_A_CLOCK_BEHIND = 2**16 * OIDS_PER_SECOND
+
 #: Nanoseconds by which a new file is made older than it is; clocks of file systems go by two
 #: seconds at most.
 _OLDER = 4 * 10**9
@@ -117,8 +121,9 @@ def skip_oids(storage: Any, system: System) -> None:
 
     Clients keep unused oids over a restart, and objects that are not stored yet; a storage
     remembers those only that were stored. So oids begin with the time: what a process has given out
-    is less than what the next one begins with. Where stored oids are beyond that, it begins behind
-    them.
+    is less than what the next one begins with. Stored oids may be beyond that: the clock was set
+    back, or that of an earlier primary was ahead. Then it begins behind them, how far is by the
+    clock as well: the process before may have begun behind the same one.
 
     In a file that was made just now they begin with one, as everywhere in ZODB.
     """
@@ -129,8 +134,12 @@ def skip_oids(storage: Any, system: System) -> None:
         highest = u64(storage._oid)
         # A database whose oids are used up can still be read.
         storage.set_max_oid(
-            p64(by_time if by_time > highest else min(highest + OIDS_PER_SECOND, 2**64 - 1))
+            p64(by_time if by_time > highest else min(_behind(highest, by_time), 2**64 - 1))
         )
+
+
+def _behind(highest: int, by_time: int) -> int:
+    return highest + OIDS_PER_SECOND + by_time % _BY_A_CLOCK_BEHIND
 
 
 def _is_new(storage: FileStorage) -> bool:
