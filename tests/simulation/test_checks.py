@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.simulation import objects
 from support.simulation.checks import check
 from support.simulation.history import (
     COMMITTED,
@@ -422,3 +423,28 @@ def test_a_round_trip_counts_from_its_beginning_and_not_when_it_fails():
 def test_lines_that_are_not_a_history(line):
     with pytest.raises(ValueError, match='history|Attempt'):
         History.from_lines([line])
+
+
+def test_a_follower_that_has_other_data_or_not_all(bank):
+    bank.commit('one', 'l', append={'l': 1})
+    last = bank.history.transactions[-1]
+    bank.history.copies['f1'] = list(bank.history.transactions)
+    assert bank.kinds() == set()
+    assert History.from_lines(list(bank.history.lines())) == bank.history
+    bank.history.copies['f1'][-1] = Transaction(last.tid, last.id, {'l': [2]})
+    assert bank.kinds() == {'a follower has other data'}
+    del bank.history.copies['f1'][-1]
+    assert bank.kinds() == {'a follower has other data'}
+    bank.history.packed = last.tid  # what is older may differ
+    assert bank.kinds() == set()
+
+
+@pytest.mark.parametrize('size', objects.SIZES)
+def test_a_blob_is_whole_or_torn(size):
+    found = objects.content('v0', 'c1.2', size)
+    assert objects.value_in('v0', found) == 'c1.2'
+    assert objects.value_in('v0', objects.content('v0', 0, size)) == 0
+    for other in (found[:-1], found + b'x', b'', b'\0' * len(found), found[:9] + b'?' + found[10:]):
+        if other != found:
+            assert objects.value_in('v0', other).startswith('torn')
+    assert objects.value_in('v1', found).startswith('torn')

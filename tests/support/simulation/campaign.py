@@ -56,7 +56,8 @@ def _batches(seeds: Sequence[int], options: Any) -> Iterator[tuple[Counter[str],
     """Run plans; yield the counts and the seeds that have failed, some at a time."""
     until = None if options.minutes is None else time.monotonic() + 60 * options.minutes
     parts = [seeds[start : start + _AT_ONCE] for start in range(0, len(seeds), _AT_ONCE)]
-    objects.image()
+    for has_blobs in (False, True):
+        objects.image(has_blobs)
     gc.collect()
     gc.freeze()  # what is there now stays: no collection has to look at it
     if options.jobs == 1:

@@ -73,7 +73,8 @@ class Cast:
         self._gone = Gone()  # that of dead processes
         self.processes: dict[str, Any] = {}
         self.faults = Calamities(self)
-        self.history = History([objects.setup()], objects.ACCOUNTS, objects.TOTAL, objects.COUNTERS)
+        setup = objects.setup(plan.blobs is not None)
+        self.history = History([setup], objects.ACCOUNTS, objects.TOTAL, objects.COUNTERS)
         self.problems: list[Anomaly] = []
         self.counts: Counter[str] = Counter()
         self.store = store_of(plan, self.world, self.counts)
@@ -272,6 +273,7 @@ class Cast:
             cache_size=cache_size + 200_000 * file,
             wait=False,
             wait_timeout=2,
+            blob_dir=None if self.plan.blobs is None else '/data/fan-blobs',
             disconnect_poll=0.1,
             system=process.system,
         )
@@ -351,6 +353,7 @@ class Cast:
         return StruckStorage(
             [PORTS[name] for name in plan.through],
             cache=f'/data/{plan.name}.zec' if plan.file else None,
+            blob_dir=f'/data/{plan.name}-blobs' if self.plan.blobs is not None else None,
             disconnect_poll=0.05,
             system=process.system,
             **plan.options,

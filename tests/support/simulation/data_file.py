@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 
-from ZODB.utils import u64
+from ZODB.utils import tid_repr, u64
 
 from support.simulation.disk import Disk
+from support.simulation.objects import SETUP_TID
 
-#: Its path.
-DATA = '/data/data.fs'
+#: Its path, and that of its blob files.
+DATA, BLOB_FILES = '/data/data.fs', '/data/blobs'
 
 #: Bytes before the first transaction, and of a transaction's header.
 _START, _HEADER = 4, 23
@@ -25,6 +26,24 @@ def write_file(disk: Disk, path: str, data: bytes) -> None:
     disk.write(opened, data, 0)
     disk.sync(opened.inode)
     disk.close(fd)
+
+
+def write_blobs(disk: Disk, contents: dict[bytes, bytes]) -> None:
+    """Put the files of the first revisions of blobs on a disk; they are safe with the next file
+    that is.
+    """
+    disk.make_directory(BLOB_FILES)
+    disk.make_directory(f'{BLOB_FILES}/tmp')
+    write_file(disk, f'{BLOB_FILES}/.layout', b'bushy')
+    for oid, content in contents.items():
+        path = BLOB_FILES
+        for byte in oid:
+            path = f'{path}/0x{byte:02x}'
+            try:
+                disk.make_directory(path)
+            except FileExistsError:
+                pass
+        write_file(disk, f'{path}/{tid_repr(SETUP_TID)}.blob', content)
 
 
 def cut_off(disk: Disk) -> None:

@@ -93,9 +93,10 @@ class Ending:
                 self._cast.problems.append(Anomaly('never catches up', f'{name}: {client.storage}'))
                 break
             process.system.sleep(0.1)
+        keys = objects.keys(self._cast.plan.blobs is not None)
         for worker in client.workers:  # what their objects say
-            worker.look(objects.KEYS)
-        Worker(client, [['read', *objects.KEYS]]).run()
+            worker.look(keys)
+        Worker(client, [['read', *keys]]).run()
         self._note_cache(process, client.recorder.client, client.storage)
 
     def _note_cache(self, process: Any, name: str, storage: ClientStorage) -> None:
@@ -112,6 +113,8 @@ class Ending:
         self._note_cache(process, 'fan', self._cast.fan)
 
     def _read_database(self, process: Any) -> None:
-        found = database(self._cast.store.transactions(), objects.value_of)
+        found = database(
+            self._cast.store.transactions(), objects.value_of, self._cast.store.blobs()
+        )
         history = self._cast.history
         history.transactions, history.records = found.transactions, found.records

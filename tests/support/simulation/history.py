@@ -326,18 +326,27 @@ class Recorder:
             self._write(_line(asdict(attempt)))
 
 
-def database(transactions: Iterable[Any], value_of: Callable[[bytes, bytes], Any]) -> History:
+def database(
+    transactions: Iterable[Any],
+    value_of: Callable[[bytes, bytes], Any],
+    blobs: Iterable[tuple[bytes, str, Any]] = (),
+) -> History:
     """Return a history that has only the database of it.
 
     :param transactions: of a storage's ``iterator()``.
     :param value_of: returns the key and the value of a record, from its oid and data; None for one
         that is of no interest.
+    :param blobs: tid, key and value of each revision of a blob.
     """
+    in_files: dict[bytes, dict[str, Any]] = {}
+    for tid, key, value in blobs:
+        in_files.setdefault(tid, {})[key] = value
     history = History(transactions=[])
     assert history.transactions is not None
     for transaction in transactions:
         description = transaction.description
-        found = Transaction(transaction.tid.hex(), description.decode())
+        values = in_files.get(transaction.tid, {})
+        found = Transaction(transaction.tid.hex(), description.decode(), values)
         for record in transaction:
             revisions = history.records.setdefault(record.oid.hex(), [])
             revisions.append([record.tid.hex(), digest(record.data)])

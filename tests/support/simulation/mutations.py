@@ -5,7 +5,7 @@ Enters: nothing. Leaves: the list of them. Fails: never.
 
 from __future__ import annotations
 
-from support.simulation import mutations_of_doors, mutations_of_followers
+from support.simulation import mutations_of_blobs, mutations_of_doors, mutations_of_followers
 from support.simulation.mutation import Mutation
 
 MUTATIONS = [
@@ -348,6 +348,7 @@ MUTATIONS = [
     ),
 ]
 
-MUTATIONS += mutations_of_doors.MUTATIONS + mutations_of_followers.MUTATIONS
+for module in (mutations_of_doors, mutations_of_followers, mutations_of_blobs):
+    MUTATIONS += module.MUTATIONS
 
 BY_NAME = {mutation.name: mutation for mutation in MUTATIONS}

@@ -16,7 +16,7 @@ from typing import Any
 Steps = list[list[Any]]
 
 #: What plans may have that a campaign can be restricted to.
-KINDS = ('database', 'grouped', 'chains', 'doors', 'followers', 'promotions')
+KINDS = ('database', 'grouped', 'chains', 'doors', 'followers', 'promotions', 'blobs')
 
 
 @dataclass
@@ -60,6 +60,7 @@ class Plan:
     :param followers: of a plan whose storage has followers: their `names`; whether they begin with
         a copy of the file, `copied`; whether they know all servers, `all`, or each the one before
         it, `chained`, or the first one. None: it has none.
+    :param blobs: True where clients have blobs; None: they have none.
     """
 
     seed: int
@@ -74,6 +75,7 @@ class Plan:
     sync: float | None = None
     database: dict[str, Any] | None = None
     followers: dict[str, Any] | None = None
+    blobs: bool | None = None
 
     def json(self) -> str:
         """Return it as one line of JSON."""
@@ -103,6 +105,8 @@ class Plan:
             return self.has('chain')
         if kind == 'doors':
             return any(fault[1] == 'strike' for fault in self.faults)
+        if kind == 'blobs':
+            return self.blobs is not None
         if kind == 'followers':
             return self.followers is not None
         if kind == 'promotions':

@@ -67,6 +67,7 @@ class _Maker:
             plan.sync = grouped.choice((0.005, 0.05, 0.3))
         have_followers(plan)
         have_doors_fail(plan)
+        _have_blobs(plan)
         plan.faults.sort(key=lambda fault: fault[0])
         return plan
 
@@ -314,3 +315,22 @@ class _Maker:
         door = random.choice(('send', 'recv', 'connect', 'accept', 'spawn', 'poll'))
         error = 'RuntimeError' if door == 'spawn' else random.choice(('OSError', 'MemoryError'))
         return [time, 'fail', process, door, error, random.randint(0, 20), random.randint(1, 2)]
+
+
+def _have_blobs(plan: Plan) -> None:
+    """Have clients write and read blobs in some plans, between their other steps."""
+    random = Random(f'blobs {plan.seed}')
+    if random.random() > 0.15 or plan.database is not None or plan.has_kind('doors'):
+        return
+    plan.blobs = True
+    size = random.choice(objects.SIZES)
+    for client in plan.clients:
+        client.options['blob_cache_size'] = random.choice((None, 1, 10_000, 1_000_000))
+        for life in client.lives:
+            for steps in life:
+                for place in range(len(steps), -1, -1):
+                    keys = random.sample(objects.BLOBS, random.randint(1, 2))
+                    if random.random() < 0.3:
+                        steps.insert(place, ['blob', size, *keys])
+                    elif random.random() < 0.3:
+                        steps.insert(place, [random.choice(('read', 'beside')), *keys])

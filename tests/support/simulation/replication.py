@@ -67,6 +67,7 @@ class Replication:
         return Replica(
             self._upstream(name),
             DATA,
+            blob_dir=self._cast.store.blob_dir,
             discard_lost=True,
             label=name,
             system=process.system,

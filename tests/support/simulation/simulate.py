@@ -36,7 +36,7 @@ class Outcome:
 
 def run(plan: Plan) -> Outcome:
     """Run a plan, and check its history."""
-    objects.image()
+    objects.image(plan.blobs is not None)
     cast = Cast(plan)
     with cast.world, disk_modules.installed(cast.disk):
         failure = cast.play()

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ZODB.FileStorage import FileStorage
+from ZODB.POSException import POSKeyError
 
 from support.simulation import objects
-from support.simulation.data_file import DATA, write_file
+from support.simulation.data_file import BLOB_FILES, DATA, write_blobs, write_file
 from support.simulation.database import Database, Instance
 from support.simulation.disk import Disk
 from support.simulation.plan import Plan
@@ -25,24 +26,34 @@ class FileStore:
     """A FileStorage, perhaps one in which a sync is for several transactions."""
 
     database = None
+    blob_dir: str | None
 
     def __init__(self, plan: Plan, world: Any, counts: Counter[str]) -> None:
         self._sync = plan.sync
+        self._has_blobs = plan.blobs is not None
+        #: Where the blob files are; None without blobs.
+        self.blob_dir = BLOB_FILES if self._has_blobs else None
         self._random = world.random
         self._counts = counts
 
     def write(self, disk: Disk) -> None:
         """Put the file on the disk of a server that starts for the first time."""
-        write_file(disk, DATA, objects.image())
+        if self._has_blobs:
+            write_blobs(
+                disk, {objects.OIDS[key]: objects.content(key, 0, 0) for key in objects.BLOBS}
+            )
+        write_file(disk, DATA, objects.image(self._has_blobs))
 
     def open(self, process: Any) -> Any:
         """Return the storage of a server that starts."""
         mend(DATA)
-        return FileStorage(DATA) if self._sync is None else self._grouped(process, self._sync)
+        if self._sync is None:
+            return FileStorage(DATA, blob_dir=self.blob_dir)
+        return self._grouped(process, self._sync)
 
     def _grouped(self, process: Any, most: float) -> GroupedFileStorage:
         """Open a storage for which syncs are slow enough to be shared."""
-        storage, rng = GroupedFileStorage(DATA), self._random
+        storage, rng = GroupedFileStorage(DATA, blob_dir=self.blob_dir), self._random
         faults = process.disk.faults
         faults.sleep = process.system.sleep
         faults.sync_time = lambda: most * rng.random()
@@ -56,9 +67,30 @@ class FileStore:
         """Return the transactions; within a process that has the disk."""
         return FileStorage(DATA, read_only=True).iterator()
 
+    def blobs(self) -> Iterator[tuple[bytes, str, Any]]:
+        """Yield the tid, the key and the value of each revision of a blob, in the same way."""
+        if not self._has_blobs:
+            return
+        storage = FileStorage(DATA, read_only=True, blob_dir=self.blob_dir)
+        for transaction in storage.iterator():
+            for record in transaction:
+                key = objects.blob_of(record.oid)
+                if key is not None:
+                    yield record.tid, key, _blob(storage, record, key)
+
+
+def _blob(storage: Any, record: Any, key: str) -> Any:
+    try:
+        with storage.openCommittedBlobFile(record.oid, record.tid) as file:
+            return objects.value_in(key, file.read())
+    except POSKeyError:
+        return 'missing'
+
 
 class DatabaseStore:
     """A database on a machine of its own."""
+
+    blob_dir = None
 
     def __init__(self, plan: Plan, world: Any, counts: Counter[str]) -> None:
         assert plan.database is not None
@@ -82,6 +114,10 @@ class DatabaseStore:
     def transactions(self) -> Iterator[Any]:
         """Return the transactions."""
         return self.database.iterator()
+
+    def blobs(self) -> Iterator[Any]:
+        """There are none."""
+        return iter(())
 
 
 def store_of(plan: Plan, world: Any, counts: Counter[str]) -> FileStore | DatabaseStore:

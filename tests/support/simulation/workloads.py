@@ -184,6 +184,21 @@ class Worker:
         self._transaction('transaction', write)
         self._mine.append(self._attempt)
 
+    def do_blob(self, size: int, *keys: str) -> None:
+        """Write blobs.
+
+        :param size: bytes, more or less.
+        """
+
+        def write() -> None:
+            self._read(keys)
+            for key in keys:
+                with self._object(key).open('w') as file:
+                    file.write(objects.content(key, self._attempt.id, size))
+                self._note('w', key, self._attempt.id)
+
+        self._transaction('transaction', write)
+
     def do_undo(self) -> None:
         """Undo the last transaction that has set registers."""
         mine = [attempt for attempt in self._mine if attempt.outcome == COMMITTED]
@@ -335,11 +350,20 @@ class Worker:
     def _read(self, keys: Any, connection: Any = None) -> None:
         for key in keys:
             one = self._object(key, connection)
-            value = one() if key in objects.COUNTERS else one.value
+            value = self._value(key, one)
             self._note('r', key, value)
             if key in objects.BOXES:
                 for name, child in zip(one.value, one.children, strict=True):
                     self._note('r', name, child.value)
+
+    @staticmethod
+    def _value(key: str, one: Any) -> Any:
+        if key in objects.COUNTERS:
+            return one()
+        if key not in objects.BLOBS:
+            return one.value
+        with one.open('r') as file:
+            return objects.value_in(key, file.read())
 
 
 def _tid(seconds: float) -> bytes:
