@@ -24,7 +24,9 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ZODB import utils
@@ -45,8 +47,8 @@ log = logging.getLogger('ZEO.StorageServer')
 FEW_BLOBS, SMALL_BLOB = 2, 100_000
 
 
-#: How often it is noted that a transaction is written where there is no memory to do so.
-NOTED_AGAIN = 20
+#: How often something is tried that has to be done where there is no memory for it.
+MOST_TIMES = 20
 
 
 @dataclass(slots=True)
@@ -89,6 +91,23 @@ class GroupedFileStorage(MergingFileStorage):
     _holds_syncs = False  # whether it has the lock of those that sync
 
     def _initIndex(self, index: Any, tindex: Any) -> None:
+        # A pack has its file in place: with the index of the former one, it would be read wrongly.
+        self._insist(partial(self._begin_with, index, tindex))
+
+    def _insist(self, do: Callable[[], None]) -> None:
+        """Do what has to be done once a file is written, again where there is no memory for it."""
+        left = MOST_TIMES
+        while True:
+            try:
+                do()
+                return
+            except MemoryError:
+                left -= 1
+                if not left:
+                    raise
+            (self.system or REAL).sleep(NO_MEMORY)
+
+    def _begin_with(self, index: Any, tindex: Any) -> None:
         super()._initIndex(index, tindex)
         if self._syncing is None:
             self._syncing = utils.Lock()
@@ -161,17 +180,11 @@ class GroupedFileStorage(MergingFileStorage):
 
     def _note(self, tid: bytes, entry: _Written | None) -> None:
         """A transaction is written. Where there is no memory, all of this is done again."""
-        left = NOTED_AGAIN
-        while True:
-            try:
-                self._note_once(tid, entry)
-                return
-            except MemoryError as error:
-                left -= 1
-                if not left:
-                    self._fail(error)
-                    raise
-            (self.system or REAL).sleep(NO_MEMORY)
+        try:
+            self._insist(partial(self._note_once, tid, entry))
+        except MemoryError as error:
+            self._fail(error)
+            raise
 
     def _note_once(self, tid: bytes, entry: _Written | None) -> None:
         if entry is None:
