@@ -587,9 +587,7 @@ def test_a_channel_that_is_held_while_it_is_ready_is_not_taken_for_one_that_has_
 @pytest.mark.skipif(not hasattr(select, 'epoll'), reason='told by epoll only')
 @pytest.mark.parametrize('kind', ['unix', 'tcp'])
 def test_the_end_of_a_stream_that_is_held_is_noticed(kind):
-    setup = Setup()
-    if kind == 'tcp':
-        setup = Setup(ends=tcp_pair())
+    setup = Setup(ends=tcp_pair() if kind == 'tcp' else None)
     setup.channel.hold('reason')
     setup.there.send(frame(b'message'))
     setup.there.close()

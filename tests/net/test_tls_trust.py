@@ -9,6 +9,7 @@ import datetime
 import os
 import ssl
 import subprocess
+from pathlib import Path
 
 import pytest
 import trustme
@@ -96,7 +97,7 @@ class Site:
         )
 
     def join(self, name, *paths):
-        return self.write(name, b''.join(open(path, 'rb').read() for path in paths))
+        return self.write(name, b''.join(Path(path).read_bytes() for path in paths))
 
     def meeting(self, who, **options):
         """Return what is said when a client comes to a server with these options."""
@@ -116,7 +117,7 @@ def rehashed(site, name, *paths):
     folder = site.folder / name
     folder.mkdir()
     for number, path in enumerate(paths):
-        (folder / f'{number}.pem').write_bytes(open(path, 'rb').read())
+        (folder / f'{number}.pem').write_bytes(Path(path).read_bytes())
     done = subprocess.run(['openssl', 'rehash', str(folder)], capture_output=True)
     assert done.returncode == 0, done.stderr
     return str(folder)
