@@ -68,9 +68,8 @@ MUTATIONS = [
         'answered-without-followers',
         'a commit is answered when it is on the disk of the primary alone',
         'serving.backends.awaiting',
-        '        have = self._followers.have(self._rules.wait_for)\n        self._show(have)\n',
-        '        have = self._followers.have(self._rules.wait_for)\n'
-        '        self._show(self._waiting.last)\n',
+        '        if self._missing_since is not None and not self._rules.refuse:\n',
+        '        if True:\n',
     ),
     _Promotions(
         'acknowledged-too-far',
