@@ -19,7 +19,7 @@ from ZEO.serving import answers
 from ZEO.serving.backends import local
 from ZEO.serving.calls.transactions import TransactionCalls
 from ZEO.serving.commit import Commit, phases
-from ZEO.serving.later import Workers
+from ZEO.serving.later import Later, Workers
 
 OID, OTHER = p64(1), p64(2)
 
@@ -257,6 +257,22 @@ def test_a_connection_of_which_the_end_failed_is_closed(serving, raw, monkeypatc
     client.send(framed(b'not a message'))
     client.ended()
     other.commit(1, (OTHER, z64, b'data'))
+
+
+def test_a_commit_that_a_thread_is_at_is_not_given_up_before_it_is_done(serving, raw, fails_once):
+    """The thread would begin it in the storage after that, and the next one wait there."""
+    storage = Remote()
+    server, may_vote, vote = serving(storage), threading.Event(), storage.tpc_vote
+    storage.tpc_vote = lambda transaction: may_vote.wait(PATIENCE) and vote(transaction)
+    client, other = raw(server), raw(server)
+    failures = fails_once(Later, 'then')
+    client.begin(1, (OID, z64, b'data'))
+    client.ask('vote', 1)
+    other.ended()
+    assert not failures and server.hosted['1'].lock.holder is not None
+    may_vote.set()
+    wait_until(lambda: server.hosted['1'].lock.holder is None)
+    raw(server).commit(1, (OTHER, z64, b'data'))
 
 
 class Remote(MappingStorage):

@@ -215,7 +215,8 @@ class Voted(Phase):
             return commit.hosted.backend.finish(commit)
         except MemoryError as error:  # it may be permanent, and not be told
             commit.hosted.loop.lost_task = True
-            commit.phase.failed(commit, error)
+            if not commit.hosted.backend.is_at_work(commit):
+                commit.phase.failed(commit, error)
             raise
         except BaseException as error:  # wherever it was raised: the lock goes to the others
             commit.phase.failed(commit, error)
@@ -349,7 +350,9 @@ def prepare(commit: Commit) -> None:
     except ENDS:
         raise
     except BaseException as error:  # wherever it was raised: the lock goes to the others
-        if not commit.phase.is_over:
+        if isinstance(error, MemoryError) and commit.hosted.backend.is_at_work(commit):
+            commit.hosted.loop.lost_task = True  # a thread gives it to the storage: not before
+        elif not commit.phase.is_over:
             commit.end(error)
         elif isinstance(error, MemoryError):  # its end may not be done
             raise
