@@ -220,7 +220,7 @@ class ClientStorage(ConflictResolvingStorage):
     def _open_blobs(self, wanted: BlobOptions | None) -> BlobStore | None:
         if wanted is None:
             return None
-        blobs = open_blobs(wanted, self._fetch_blob)
+        blobs = open_blobs(wanted, self._fetch_blob, self._system)
         self._state.blob_arrived = blobs.arrived
         self.fshelper = blobs.fshelper  # where programs that know FileStorage look for blob files
         return blobs

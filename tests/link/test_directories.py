@@ -129,6 +129,22 @@ class TestOfAClient:
         cache(str(tmp_path / 'a' / 'b'))
         assert sorted(os.listdir(tmp_path / 'a' / 'b')) == [LAYOUT_MARKER, 'tmp']
 
+    @pytest.mark.parametrize('left', [b'', bytes(8)])
+    def test_one_of_which_a_power_failure_has_left_no_name_is_used_on(self, tmp_path, left):
+        helper = cache(str(tmp_path))
+        (tmp_path / LAYOUT_MARKER).write_bytes(left)
+        assert cache(str(tmp_path)).getBlobFilename(p64(1), p64(1)) == helper.getBlobFilename(
+            p64(1), p64(1)
+        )
+        assert (tmp_path / LAYOUT_MARKER).read_text() == 'zeocache'
+
+    def test_a_directory_of_a_server_without_a_name_is_left_as_it_is(self, tmp_path):
+        FilesystemHelper(str(tmp_path), 'bushy').getPathForOID(p64(1), create=True)
+        (tmp_path / LAYOUT_MARKER).write_bytes(b'')
+        with pytest.raises(ValueError, match='zeocache'):
+            cache(str(tmp_path))
+        assert (tmp_path / LAYOUT_MARKER).read_bytes() == b''
+
     def test_one_that_can_not_be_made_is_said(self):
         with pytest.raises(
             ConfigurationError, match='blob_dir is /proc/x, which cannot be created .* name another'

@@ -243,6 +243,25 @@ def test_what_a_thread_has_done_is_passed_on_once_there_is_memory(loop_of_its_ow
     assert not failures
 
 
+def test_a_thread_whose_end_is_told_twice_is_counted_once(loop_of_its_own, monkeypatch):
+    """There was no memory to wake the loop, which has been given it by then."""
+    loop, done = loop_of_its_own, threading.Event()
+    workers = Workers(loop)
+    failures, ring = [], loop._ring
+
+    def fail(*arguments):
+        if len(failures) < 4:
+            failures.append(arguments)
+            raise MemoryError
+        ring()
+
+    monkeypatch.setattr(loop, '_ring', fail)
+    workers.run(lambda: 'result').then(lambda _: done.set(), print)
+    while not (done.is_set() and loop.sharing.threads == workers._running == 0):
+        loop.run_once(0.01)
+    assert len(failures) == 4
+
+
 def test_a_connection_of_which_the_end_failed_is_closed(serving, raw, monkeypatch):
     """The loop calls it again, so that it does that; others are served."""
     server = serving(MappingStorage())

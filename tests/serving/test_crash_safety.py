@@ -218,3 +218,13 @@ def test_a_pack_that_cannot_rename_loses_nothing_and_the_storage_goes_on(
     storage = FileStorage(path)
     assert storage.lastTransaction() == third
     storage.close()
+
+
+@pytest.mark.parametrize('left', [None, b'', bytes(5)])
+def test_a_new_directory_of_blobs_gets_its_name_after_a_power_failure(tmp_path, left):
+    blobs = tmp_path / 'blobs'
+    FileStorage(str(tmp_path / 'data.fs'), blob_dir=str(blobs)).close()
+    assert (blobs / '.layout').read_bytes() == b'bushy'
+    (blobs / '.layout').unlink() if left is None else (blobs / '.layout').write_bytes(left)
+    mend(str(tmp_path / 'data.fs'), str(blobs))
+    assert (blobs / '.layout').read_bytes() == b'bushy'

@@ -7,7 +7,7 @@ from ZODB.POSException import StorageError
 
 from ZEO.net.loop import Loop
 from ZEO.net.system import System
-from ZEO.serving.later import Forgotten, Later, Workers
+from ZEO.serving.later import Forgotten, Later, Workers, _Once
 
 
 def listen(later):
@@ -246,7 +246,7 @@ def test_work_fails_when_the_last_thread_leaves_and_no_other_can_start(short):
     ended = threading.Event()
     short.from_thread = lambda function, post=short.from_thread: (
         post(function),
-        function == workers._ended and ended.set(),
+        isinstance(function, _Once) and ended.set(),
     )
     first = listen(workers.run(lambda: 1, client))
     assert ended.wait(20)

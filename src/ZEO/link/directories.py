@@ -63,6 +63,8 @@ def cache(directory: str) -> FilesystemHelper:
     helper = FilesystemHelper(directory, _LAYOUT)
     try:
         os.makedirs(directory, 0o700, exist_ok=True)
+        if not layout:
+            _finish(directory)
         helper.create()
     except OSError as error:
         raise ConfigurationError(
@@ -77,6 +79,21 @@ def cache(directory: str) -> FilesystemHelper:
                 'access, or name another directory'
             )
     return helper
+
+
+def _finish(directory: str) -> None:
+    """Write the name of the layout where a power failure has left nothing of it but a file, which
+    ZODB takes for another layout. Nothing is lost: all that is there can be fetched again.
+    """
+    marker = os.path.join(directory, LAYOUT_MARKER)
+    if os.path.exists(marker) and not any(map(_is_of_server, os.listdir(directory))):
+        with open(marker, 'w', encoding='utf-8') as file:
+            file.write(_LAYOUT)
+
+
+def _is_of_server(name: str) -> bool:
+    """Whether the first of the directories of a blob is called so in the directory of a server."""
+    return name.startswith('0x')
 
 
 def shared(directory: str) -> FilesystemHelper:
@@ -144,6 +161,6 @@ def _layout(directory: str) -> str:
         with open(
             os.path.join(directory, LAYOUT_MARKER), encoding='utf-8', errors='replace'
         ) as marker:
-            return marker.read(100).strip()
+            return marker.read(100).strip('\0').strip()  # zeros: left by a power failure
     except OSError:
         return ''

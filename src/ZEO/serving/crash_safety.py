@@ -78,11 +78,20 @@ def _finish_blob_directory(directory: str) -> None:
     made the directory. Opening would fail, or take the directory for one of an old layout.
     """
     marker = os.path.join(directory, LAYOUT_MARKER)
-    if not os.path.isdir(directory) or (os.path.exists(marker) and os.path.getsize(marker)):
+    if not os.path.isdir(directory) or _is_written(marker):
         return
     if set(os.listdir(directory)) <= {LAYOUT_MARKER, 'tmp'}:
         with open(marker, 'w') as file:
             file.write(_LAYOUT)
+
+
+def _is_written(path: str) -> bool:
+    """Return whether a file has more than the zeros that a power failure leaves."""
+    try:
+        with open(path, 'rb') as file:
+            return bool(file.read(100).strip(b'\0'))
+    except FileNotFoundError:
+        return False
 
 
 def _finish_pack(path: str) -> None:

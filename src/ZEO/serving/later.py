@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from ZODB.POSException import StorageError
@@ -162,6 +163,20 @@ class _Job:
             self.later.fail(self.value)
 
 
+class _Once:
+    """Calls a function once: what is posted where memory is short may be posted again."""
+
+    __slots__ = ('_function',)
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function: Callable[[], None] | None = function
+
+    def __call__(self) -> None:
+        function, self._function = self._function, None
+        if function is not None:
+            function()
+
+
 class Workers:
     """The threads in which slow storage calls run: a few, started when there is work and ended when
     there is none.
@@ -247,7 +262,7 @@ class Workers:
             self._loop.sharing.begin(self._computing)
             shares = True
             self._running += 1  # before it runs
-            self._loop.system.spawn('ZEO worker', self._serve)
+            self._loop.system.spawn('ZEO worker', partial(self._serve, _Once(self._ended)))
         except (RuntimeError, MemoryError, OSError) as error:
             if shares:
                 self._running -= 1
@@ -257,8 +272,7 @@ class Workers:
             )
         return None
 
-    def _serve(self) -> None:
-        ended = self._ended
+    def _serve(self, ended: Callable[[], None]) -> None:
         try:
             doors.within(self._serve_all)()
         except MemoryError:  # before or behind everything: another thread is started if need be

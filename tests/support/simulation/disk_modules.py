@@ -62,6 +62,7 @@ MODULES = (
     'ZEO.serving.blob_syncs',
     'ZEO.serving.blobs',
     'ZEO.serving.commit.log',
+    'ZEO.serving.commit.replay',
     'ZEO.serving.crash_safety',
     'ZEO.serving.descriptors',
     'ZEO.serving.few_calls',

@@ -10,7 +10,8 @@ import errno
 import os
 import posixpath
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -281,27 +282,45 @@ class Locks:
             raise error(errno.EWOULDBLOCK)
 
 
+def _attempt(ignores_errors: bool, remove: Callable[[str], None], path: str) -> None:
+    try:
+        remove(path)
+    except OSError:
+        if not ignores_errors:
+            raise
+
+
 def modules_on(disk: Disk) -> SimpleNamespace:
     """Return what stands for Python's modules while a process of this disk runs."""
     system = System(disk)
 
-    def rmtree(path: Any) -> None:
+    def rmtree(path: Any, ignore_errors: bool = False) -> None:
+        attempt = partial(_attempt, ignore_errors)
         for folder, directories, files in system.walk(path, topdown=False):
             for name in files:
-                system.remove(posixpath.join(folder, name))
+                attempt(system.remove, posixpath.join(folder, name))
             for name in directories:
-                system.rmdir(posixpath.join(folder, name))
-        system.rmdir(path)
+                attempt(system.rmdir, posixpath.join(folder, name))
+        attempt(system.rmdir, path)
+
+    def opened(path: Any, *args: Any, **options: Any) -> Any:
+        return open_file(disk, path if isinstance(path, int) else _text(path), *args, **options)
+
+    def copyfile(source: Any, target: Any) -> None:
+        with opened(source, 'rb') as file, opened(target, 'wb') as copy:
+            copy.write(file.read())
+
+    def copystat(source: Any, target: Any) -> None:
+        found = system.stat(source)
+        system.utime(target, (found.st_atime, found.st_mtime))
 
     return SimpleNamespace(
         os=system,
         path=system.path,
         tempfile=Temporary(disk),
         fcntl=Locks(disk),
-        shutil=SimpleNamespace(rmtree=rmtree),
-        open=lambda path, *args, **options: open_file(
-            disk, path if isinstance(path, int) else _text(path), *args, **options
-        ),
+        shutil=SimpleNamespace(rmtree=rmtree, copyfile=copyfile, copystat=copystat),
+        open=opened,
     )
 
 
