@@ -1,6 +1,7 @@
 """A replica has what its primary has; its clients learn of it as of commits there."""
 
 import io
+import os
 import re
 import sys
 
@@ -120,6 +121,38 @@ def test_a_promoted_replica_takes_writes_also_after_a_restart(site):
     status = wait_for_state(again, 'promoted')
     assert status['promoted'] == tid.hex()
     committed(site.db(again), a=3)
+
+
+def test_a_promoted_replica_has_a_blob_on_the_disk_before_its_transaction(site, monkeypatch):
+    replica = site.replica(site.primary().addr)
+    assert replica.wait_until_following(LONG)
+    replica.promote()
+    db = site.db(replica)
+    committed(db, a=1)
+    synced, fsync = [], os.fsync
+    monkeypatch.setattr(os, 'fsync', lambda fd: (synced.append(os.fstat(fd).st_ino), fsync(fd)))
+    monkeypatch.setattr(sys.modules['ZODB.FileStorage.FileStorage'], 'fsync', os.fsync)
+    committed(db, blob=Blob(b'a file'))
+    with db.transaction() as connection:
+        path = connection.root()['blob'].committed()
+    parts = path, os.path.dirname(path), replica._file_name
+    assert synced == [os.stat(part).st_ino for part in parts]
+
+
+def test_a_database_that_fails_to_take_a_change_reads_everything_again(site, monkeypatch):
+    primary = site.primary()
+    db = site.db(primary.addr)
+    committed(db, a=1)
+    replica = site.replica(primary.addr)
+    assert replica.wait_until_following(LONG)
+    reader = site.db(replica)
+    connection = reader.open(transaction.TransactionManager())
+    assert connection.root()['a'] == 1
+    with monkeypatch.context() as fails:
+        fails.setattr(replica._database, 'invalidate', [].index)  # which finds nothing
+        wait_for(replica, committed(db, a=2))
+    connection.transaction_manager.begin()
+    assert connection.root()['a'] == 2
 
 
 def test_a_database_over_a_replica_sees_changes(site):

@@ -25,6 +25,7 @@ from ZEO.replica.following import Following
 from ZEO.replica.group import Group
 from ZEO.replica.opening import mend_file, state_of
 from ZEO.replica.options import client_options
+from ZEO.serving.blob_syncs import sync_files
 from ZEO.serving.crash_safety import make_safe, sync, sync_directory
 from ZEO.serving.filestorage import skip_oids, take_last_whole_transaction
 
@@ -316,6 +317,14 @@ class Replica(FileStorage):
             self._database.invalidate(tid, oids)
         except Exception:  # the transaction is permanent, and must be shown whole
             log.exception('%s: the database failed to take an invalidation', self.getName())
+            self._database.invalidateCache()  # it has to read all objects again
+
+    def _finish(self, tid: bytes, *texts: bytes) -> None:
+        """Make a transaction permanent that is committed here, since this replica was promoted: its
+        blobs before it, as those that are copied.
+        """
+        sync_files((self.fshelper.getBlobFilename(*blob) for blob in self.dirty_oids), self._system)
+        super()._finish(tid, *texts)
 
     def end_group(self) -> None:
         """Give the commit lock back: the group has been applied."""
