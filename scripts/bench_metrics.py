@@ -74,7 +74,7 @@ REMOVED: dict[str, list[tuple[str, str]]] = {
     ],
     'serving/commit/state.py': [
         ('        hosted.stats.active_txns += 1\n', ''),
-        ('            stats.active_txns -= 1\n', ''),
+        ('                stats.active_txns -= 1\n', ''),
         ('        hosted.stats.lock_since = hosted.loop.system.wall_clock()\n', ''),
         (
             '        granted = self.granted = self.now()\n',

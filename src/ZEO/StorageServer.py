@@ -37,7 +37,6 @@ from ZEO.serving.access.secrets import Secrets
 from ZEO.serving.account import Budget
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.intake import Intake
-from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
 from ZEO.serving.monitor.monitor import Monitor
 from ZEO.serving.options import ServingOptions
@@ -47,6 +46,7 @@ from ZEO.serving.resolve import DEFAULT_MODULES
 from ZEO.serving.service import Service
 from ZEO.serving.slow import SlowTimes
 from ZEO.serving.stopping import Stopping
+from ZEO.serving.workers import Workers
 from ZEO.wire import messages
 
 __all__ = ['Access', 'Closed', 'Limits', 'Serving', 'StorageServer']

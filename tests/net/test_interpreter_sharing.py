@@ -12,7 +12,7 @@ from ZEO.net import green
 from ZEO.net.interpreter_sharing import NICER, InterpreterSharing
 from ZEO.net.loop import Loop
 from ZEO.net.system import GIVE_WAY, REAL, System
-from ZEO.serving.later import Workers
+from ZEO.serving.workers import Workers
 
 linux = pytest.mark.skipif(sys.platform != 'linux', reason='only Linux confines single threads')
 

@@ -19,7 +19,8 @@ from ZEO.serving import answers
 from ZEO.serving.backends import local
 from ZEO.serving.calls.transactions import TransactionCalls
 from ZEO.serving.commit import Commit, phases
-from ZEO.serving.later import Later, Workers
+from ZEO.serving.later import Later
+from ZEO.serving.workers import Workers
 
 OID, OTHER = p64(1), p64(2)
 

@@ -18,8 +18,9 @@ from ZEO.net.system import System
 from ZEO.serving.backends import backend_for
 from ZEO.serving.backends.local import FileBackend, LocalBackend
 from ZEO.serving.backends.remote import RemoteBackend
-from ZEO.serving.later import Later, Workers
+from ZEO.serving.later import Later
 from ZEO.serving.options import ServingOptions
+from ZEO.serving.workers import Workers
 
 
 class Remote(MappingStorage):

@@ -17,9 +17,9 @@ from ZEO.serving.backends.remote import RemoteBackend
 from ZEO.serving.commit import Commit
 from ZEO.serving.commit.operations import Store
 from ZEO.serving.hosted import HostedStorage
-from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
 from ZEO.serving.options import ServingOptions
+from ZEO.serving.workers import Workers
 
 OID = p64(1)
 

@@ -11,8 +11,8 @@ from support.history import committed
 from ZEO.net.loop import Loop
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.invalidations import Invalidations
-from ZEO.serving.later import Workers
 from ZEO.serving.options import ServingOptions
+from ZEO.serving.workers import Workers
 
 A, B, C = p64(1), p64(2), p64(3)
 

@@ -7,7 +7,8 @@ from ZODB.POSException import StorageError
 
 from ZEO.net.loop import Loop
 from ZEO.net.system import System
-from ZEO.serving.later import Forgotten, Later, Workers, _Once
+from ZEO.serving.later import Later
+from ZEO.serving.workers import Forgotten, Workers, _Once
 
 
 def listen(later):

@@ -38,9 +38,9 @@ from ZODB.utils import maxtid, p64, u64, z64
 from support.history import committed
 from support.unwired import Far, Unwired
 from ZEO.serving.hosted import HostedStorage
-from ZEO.serving.later import Workers
 from ZEO.serving.limits import Limits
 from ZEO.serving.options import ServingOptions
+from ZEO.serving.workers import Workers
 from ZEO.wire.extensions import RESOLVES
 
 #: Objects, clients at a time, transactions that each may have open.

@@ -10,9 +10,9 @@ from support.clock import Clock
 from support.in_memory import Client
 from ZEO.net.loop import Loop
 from ZEO.serving.hosted import HostedStorage
-from ZEO.serving.later import Workers
 from ZEO.serving.options import ServingOptions
 from ZEO.serving.sizes import CHEAP, LONG, LOOKS, SIZES_SHARE
+from ZEO.serving.workers import Workers
 from ZEO.wire.messages import codec
 
 

@@ -26,7 +26,6 @@ from ZEO.serving.followers import Followers
 from ZEO.serving.index_saving import IndexSaver
 from ZEO.serving.info import info, role
 from ZEO.serving.invalidations import Invalidations
-from ZEO.serving.later import Workers
 from ZEO.serving.many import Freeing
 from ZEO.serving.moments import lasted
 from ZEO.serving.oids import GivenOut
@@ -39,6 +38,7 @@ from ZEO.serving.sizes import Sizes
 from ZEO.serving.slow import SlowLog
 from ZEO.serving.stats import Stats
 from ZEO.serving.status import figures
+from ZEO.serving.workers import Workers
 from ZEO.wire.big_invalidation import BigInvalidation
 
 log = logging.getLogger('ZEO.StorageServer')

@@ -31,6 +31,7 @@ _PREFIXES = (
     'ZEO.net.loop',
     'ZEO.net.stream',
     'ZEO.serving.later',
+    'ZEO.serving.workers',
 )
 
 

@@ -21,8 +21,8 @@ from ZEO.serving.backends.remote import RemoteBackend
 from ZEO.serving.backends.replica import ReplicaBackend, WrappedReplicaBackend, replica_within
 from ZEO.serving.filestorage import storages_within
 from ZEO.serving.grouped import GroupedFileStorage
-from ZEO.serving.later import Workers
 from ZEO.serving.options import ServingOptions
+from ZEO.serving.workers import Workers
 
 
 def backend_for(

@@ -22,10 +22,11 @@ from ZEO.serving.backends.base import Committing
 from ZEO.serving.backends.hiding import HidingBackend
 from ZEO.serving.backends.replica import WrappedReplicaBackend
 from ZEO.serving.backends.unacknowledged import Unacknowledged
-from ZEO.serving.later import Later, Workers
+from ZEO.serving.later import Later
 from ZEO.serving.moments import lasted
 from ZEO.serving.options import ServingOptions
 from ZEO.serving.together import Together
+from ZEO.serving.workers import Workers
 
 if TYPE_CHECKING:
     from ZEO.serving.clients import Clients

@@ -18,10 +18,11 @@ from ZODB.POSException import POSError
 from ZEO.net.loop import ENDS, Loop
 from ZEO.serving import blobs
 from ZEO.serving.backends.recent import Records
-from ZEO.serving.later import Client, Later, Workers
+from ZEO.serving.later import Later
 from ZEO.serving.many import ManyOids
 from ZEO.serving.read_ahead.source import LocalSource, Source
 from ZEO.serving.syncing import Syncing
+from ZEO.serving.workers import Client, Workers
 from ZEO.wire.big_invalidation import BigInvalidation
 
 #: How often a storage that has no memory to give a transaction up is asked to, a tenth of a second

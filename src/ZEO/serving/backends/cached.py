@@ -16,8 +16,8 @@ from typing import Any
 
 from ZODB.POSException import StorageError
 
-from ZEO.serving.later import Client, Workers
 from ZEO.serving.read_ahead.source import Found
+from ZEO.serving.workers import Client, Workers
 
 #: Objects of which it is remembered that they were brought for one client.
 _MOST_PASSED_ON = 4096

@@ -27,11 +27,12 @@ from ZEO.serving.backends.base import Committing
 from ZEO.serving.backends.gathering import Gathering
 from ZEO.serving.backends.large import LargeBackend
 from ZEO.serving.backends.unacknowledged import Unacknowledged
-from ZEO.serving.later import Later, Workers
+from ZEO.serving.later import Later
 from ZEO.serving.options import ServingOptions
 from ZEO.serving.syncing import Syncing
 from ZEO.serving.together import Together
 from ZEO.serving.torn_commit import MOST_BYTES, MOST_TRANSACTIONS
+from ZEO.serving.workers import Workers
 
 log = logging.getLogger('ZEO.StorageServer')
 

@@ -20,7 +20,7 @@ from ZEO.net.loop import Loop
 from ZEO.serving.backends.instances import Instances
 from ZEO.serving.backends.reading import MOST_AT_ONCE, Found, Load, ReadingThread
 from ZEO.serving.backends.view import View
-from ZEO.serving.later import Client
+from ZEO.serving.workers import Client
 
 
 class Guesses:

@@ -23,9 +23,10 @@ from ZEO.serving.backends.base import Committing, Found
 from ZEO.serving.backends.local import FileBackend
 from ZEO.serving.backends.seen import SeenStorage
 from ZEO.serving.backends.unacknowledged import Unacknowledged, Waiting
-from ZEO.serving.later import Client, Later, Workers
+from ZEO.serving.later import Later
 from ZEO.serving.options import ServingOptions
 from ZEO.serving.together import Together
+from ZEO.serving.workers import Client, Workers
 
 
 class HidingBackend(FileBackend):

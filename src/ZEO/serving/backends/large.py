@@ -18,8 +18,9 @@ from ZEO.net.loop import Loop
 from ZEO.serving.backends.base import Committing
 from ZEO.serving.backends.disk_watch import DiskWatch
 from ZEO.serving.backends.hiding import HidingBackend
-from ZEO.serving.later import Later, Workers
+from ZEO.serving.later import Later
 from ZEO.serving.options import ServingOptions
+from ZEO.serving.workers import Workers
 
 
 class LargeBackend(HidingBackend):

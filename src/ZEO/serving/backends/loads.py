@@ -16,7 +16,8 @@ from typing import Any
 
 from ZODB.POSException import POSKeyError, StorageError
 
-from ZEO.serving.later import Client, Later, Workers
+from ZEO.serving.later import Later
+from ZEO.serving.workers import Client, Workers
 
 
 class _Load:

@@ -19,8 +19,9 @@ from ZEO.serving.backends.base import Backend, Committing, Found, Reader
 from ZEO.serving.backends.recent import RecentRecords
 from ZEO.serving.direct_reads import DirectReads
 from ZEO.serving.filestorage import file_storages, iterator_from
-from ZEO.serving.later import Client, Later, Workers
+from ZEO.serving.later import Later
 from ZEO.serving.limits import Limits
+from ZEO.serving.workers import Client, Workers
 
 #: Seconds after which storing many objects gives way to the other clients.
 SLICE = 0.005

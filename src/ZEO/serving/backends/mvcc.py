@@ -30,9 +30,10 @@ from ZEO.serving.backends.recent import Records
 from ZEO.serving.backends.telling import Telling
 from ZEO.serving.backends.view import View
 from ZEO.serving.backends.writers import Writers
-from ZEO.serving.later import Client, Later, Workers
+from ZEO.serving.later import Later
 from ZEO.serving.options import ServingOptions
 from ZEO.serving.read_ahead.source import Source
+from ZEO.serving.workers import Client, Workers
 from ZEO.wire.quoting import of_database
 
 #: Seconds that a call waits until everything is reported that was committed before.

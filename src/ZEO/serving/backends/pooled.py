@@ -18,7 +18,7 @@ from ZODB.utils import p64
 from ZEO.net.loop import Loop
 from ZEO.serving.backends.instances import Instances, poll, release, rest
 from ZEO.serving.backends.view import View
-from ZEO.serving.later import Workers
+from ZEO.serving.workers import Workers
 
 #: Methods for which an instance is borrowed.
 _BORROWING = frozenset('loadBefore loadSerial getTid history undoLog undoInfo new_oid'.split())

@@ -21,7 +21,8 @@ from ZEO.serving.backends.guesses import Guesses
 from ZEO.serving.backends.instances import Instances
 from ZEO.serving.backends.reading import MOST_AT_ONCE, Found, Load, ReadingThread
 from ZEO.serving.backends.view import View
-from ZEO.serving.later import Client, Later
+from ZEO.serving.later import Later
+from ZEO.serving.workers import Client
 
 #: Threads, each of which has a connection to the database.
 THREADS = 4

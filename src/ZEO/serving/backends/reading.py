@@ -19,7 +19,8 @@ from ZEO.serving.backends import connections
 from ZEO.serving.backends.instances import Instances, Keeper, plain, poll, read
 from ZEO.serving.backends.threads import Thread
 from ZEO.serving.backends.view import View
-from ZEO.serving.later import Client, Later
+from ZEO.serving.later import Later
+from ZEO.serving.workers import Client
 
 #: Seconds after which a reader that is never idle takes a newer snapshot; see threads.IDLE.
 OLDEST = 1.0

@@ -16,8 +16,9 @@ from ZEO.serving.backends.base import Backend, Committing, Reader, is_tried_agai
 from ZEO.serving.backends.cached import CachedSource, can_show_cache
 from ZEO.serving.backends.loads import RemoteLoads
 from ZEO.serving.backends.upstream import Upstream
-from ZEO.serving.later import Client, Later, Workers
+from ZEO.serving.later import Later
 from ZEO.serving.read_ahead.source import Source
+from ZEO.serving.workers import Client, Workers
 from ZEO.wire.extensions import BATCHES, EXACT
 
 

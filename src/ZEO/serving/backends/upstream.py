@@ -19,7 +19,8 @@ from ZODB.POSException import StorageError
 
 from ZEO.net.loop import Loop, Timer
 from ZEO.serving.filestorage import storages_within
-from ZEO.serving.later import Later, Workers
+from ZEO.serving.later import Later
+from ZEO.serving.workers import Workers
 
 #: Seconds that a ping waits for the other server: longer than any healthy network takes, shorter
 #: than people notice.

@@ -28,7 +28,8 @@ from ZEO.serving.calls.session import SessionCalls
 from ZEO.serving.calls.small_commits import SmallCommits
 from ZEO.serving.calls.transactions import TransactionCalls
 from ZEO.serving.hosted import HostedStorage
-from ZEO.serving.later import Later, Workers
+from ZEO.serving.later import Later
+from ZEO.serving.workers import Workers
 from ZEO.wire.calls import OF_CLIENT, Does, Method, Waits
 
 #: Every family, in the order in which they are closed.
