@@ -139,15 +139,37 @@ def test_a_promoted_replica_has_a_blob_on_the_disk_before_its_transaction(site, 
     assert synced == [os.stat(part).st_ino for part in parts]
 
 
-def test_a_database_that_fails_to_take_a_change_reads_everything_again(site, monkeypatch):
+def test_a_blob_that_cannot_be_synced_is_not_committed_and_the_next_one_is(site, monkeypatch):
+    replica = site.replica(site.primary().addr)
+    assert replica.wait_until_following(LONG)
+    replica.promote()
+    db = site.db(replica)
+    committed(db, a=1)
+    with monkeypatch.context() as fails:
+        fails.setattr('ZEO.replica.storage.sync_files', {}.__getitem__)
+        with pytest.raises(TypeError):
+            committed(db, blob=Blob(b'lost'))
+    with db.transaction() as connection:
+        assert dict(connection.root()) == {'a': 1}
+    committed(db, blob=Blob(b'kept'))
+    with db.transaction() as connection:
+        assert connection.root()['blob'].open().read() == b'kept'
+
+
+def read_from_a_replica(site):
+    """Return a database at a primary, a replica of it, and a connection that reads from that."""
     primary = site.primary()
     db = site.db(primary.addr)
     committed(db, a=1)
     replica = site.replica(primary.addr)
     assert replica.wait_until_following(LONG)
-    reader = site.db(replica)
-    connection = reader.open(transaction.TransactionManager())
+    connection = site.db(replica).open(transaction.TransactionManager())
     assert connection.root()['a'] == 1
+    return db, replica, connection
+
+
+def test_a_database_that_fails_to_take_a_change_reads_everything_again(site, monkeypatch):
+    db, replica, connection = read_from_a_replica(site)
     with monkeypatch.context() as fails:
         fails.setattr(replica._database, 'invalidate', [].index)  # which finds nothing
         wait_for(replica, committed(db, a=2))
@@ -156,14 +178,7 @@ def test_a_database_that_fails_to_take_a_change_reads_everything_again(site, mon
 
 
 def test_a_database_over_a_replica_sees_changes(site):
-    primary = site.primary()
-    db = site.db(primary.addr)
-    committed(db, a=1)
-    replica = site.replica(primary.addr)
-    assert replica.wait_until_following(LONG)
-    reader = site.db(replica)
-    connection = reader.open(transaction.TransactionManager())
-    assert connection.root()['a'] == 1
+    db, replica, connection = read_from_a_replica(site)
     wait_for(replica, committed(db, a=2))
     assert connection.root()['a'] == 1
     connection.transaction_manager.begin()

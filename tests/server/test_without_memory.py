@@ -234,6 +234,16 @@ def test_a_commit_that_may_be_permanent_is_not_reported_as_failed(serving, raw, 
     assert not failures and raw(server).call('loadBefore', OID, maxtid)[0] == b'data'
 
 
+def test_a_commit_that_fails_so_later_is_not_answered(serving, raw, monkeypatch):
+    failed = Later()
+    failed.fail(MemoryError())
+    monkeypatch.setattr(local.LocalBackend, 'finish', lambda self, commit: failed)
+    client = raw(serving(MappingStorage()))
+    voted(client, 1, (OID, z64, b'data'))
+    client.ask('tpc_finish', 1)
+    assert client.ended() == []
+
+
 def test_what_a_thread_has_done_is_passed_on_once_there_is_memory(loop_of_its_own, fails_once):
     loop, done = loop_of_its_own, threading.Event()
     workers = Workers(loop)
@@ -244,23 +254,16 @@ def test_what_a_thread_has_done_is_passed_on_once_there_is_memory(loop_of_its_ow
     assert not failures
 
 
-def test_a_thread_whose_end_is_told_twice_is_counted_once(loop_of_its_own, monkeypatch):
-    """There was no memory to wake the loop, which has been given it by then."""
-    loop, done = loop_of_its_own, threading.Event()
-    workers = Workers(loop)
-    failures, ring = [], loop._ring
-
-    def fail(*arguments):
-        if len(failures) < 4:
-            failures.append(arguments)
-            raise MemoryError
-        ring()
-
-    monkeypatch.setattr(loop, '_ring', fail)
-    workers.run(lambda: 'result').then(lambda _: done.set(), print)
-    while not (done.is_set() and loop.sharing.threads == workers._running == 0):
+def test_what_is_posted_twice_is_done_once(loop_of_its_own, monkeypatch):
+    """There was no memory to wake the loop, which had been given it by then."""
+    loop, told, posted = loop_of_its_own, [], []
+    post = loop.from_thread
+    monkeypatch.setattr(loop, 'from_thread', lambda one: (post(one), post(one), posted.append(one)))
+    Workers(loop).run(lambda: 'result').then(told.append, print)
+    while len(posted) < 2 or loop.posted:  # the outcome, and the end of the thread
         loop.run_once(0.01)
-    assert len(failures) == 4
+    assert told == ['result']
+    assert loop.sharing.threads == 0
 
 
 def test_a_connection_of_which_the_end_failed_is_closed(serving, raw, monkeypatch):

@@ -323,7 +323,15 @@ class Replica(FileStorage):
         """Make a transaction permanent that is committed here, since this replica was promoted: its
         blobs before it, as those that are copied.
         """
-        sync_files((self.fshelper.getBlobFilename(*blob) for blob in self.dirty_oids), self._system)
+        blobs = (self.fshelper.getBlobFilename(*blob) for blob in self.dirty_oids)
+        try:
+            sync_files(blobs, self._system)
+        except BaseException:
+            self._blob_tpc_abort()
+            self._nextpos = 0
+            self._files.empty()  # not flush, which waits for the lock that is held
+            self._file.truncate(self._pos)
+            raise
         super()._finish(tid, *texts)
 
     def end_group(self) -> None:
