@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 
 from ZEO import files
-from ZEO.commands import certificates
+from ZEO.commands import certificates, half_made
 from ZEO.commands.certificates import AUTHORITY, CLIENT, SERVER, Facts, Issuer, Pair
 from ZEO.Exceptions import ConfigurationError
 
@@ -109,6 +109,7 @@ class Authority:
             raise ConfigurationError(f'{directory}: {error.strerror}') from None
         try:
             _check(directory, lock)
+            half_made.finish(directory)
             yield cls(directory, now)
         except OSError as error:
             raise ConfigurationError(f'{error.filename or directory}: {error.strerror}') from None
@@ -160,6 +161,20 @@ class Authority:
             for entry in self._register()
         )
 
+    def listed(self) -> set[int]:
+        """Return the serial numbers in ``crl.pem``, which servers read; none without that file.
+
+        :raises ConfigurationError: when it cannot be read.
+        """
+        if not os.path.exists(self.path(CRL)):
+            return set()
+        try:
+            return certificates.listed(self._read(CRL))
+        except ValueError as error:
+            raise ConfigurationError(
+                f'{self.path(CRL)} is not a list of revoked certificates: {error}'
+            ) from None
+
     def _read(self, name: str) -> bytes:
         try:
             with open(self.path(name), 'rb') as file:
@@ -210,7 +225,7 @@ class Authority:
                 self._write(CA, certificates.new_authority(AUTHORITY_DAYS, self._now, before))
         else:
             self._write(CA, certificates.new_authority(AUTHORITY_DAYS, self._now))
-        if again or not os.path.exists(self.path(CRL)):
+        if again or not os.path.exists(self.path(CRL)) or self._revoked_serials() - self.listed():
             self._write_revocations()
 
     def add_server(self, names: tuple[str, ...], days: int) -> str:
@@ -254,6 +269,9 @@ class Authority:
             return entry
         return entry._replace(state=_REVOKED, revoked=_text(self._now))
 
+    def _revoked_serials(self) -> set[int]:
+        return {entry.revocation[0] for entry in self._register() if entry.state == _REVOKED}
+
     def _issuer(self) -> Issuer:
         issuer = Issuer(self._pair(CA))
         if issuer.until <= self._now:
@@ -268,8 +286,13 @@ class Authority:
     # Writing.
 
     def _write(self, name: str, pair: Pair) -> None:
-        self._put(f'{name}.key', pair.key, 0o600)
-        self._put(f'{name}.pem', pair.certificate, 0o644)
+        """Write a certificate and its key; a kill leaves what :func:`half_made.finish` needs."""
+        both = f'{name}.key', f'{name}.pem'
+        self._prepare(both[0], pair.key, 0o600)
+        self._prepare(both[1], pair.certificate, 0o644)
+        for one in both:  # the key first: then its certificate is known for its own
+            self._give_name(one)
+        self.made += both
 
     def _write_revocations(self) -> None:
         revoked = [entry.revocation for entry in self._register() if entry.state == _REVOKED]
@@ -281,16 +304,23 @@ class Authority:
 
     def _put(self, name: str, data: bytes, mode: int, is_told: bool = True) -> None:
         """Write a file whole, so that it is the old one or the new one at any time."""
-        new = self.path(f'.{name}.new')
-        fd = files.open_regular(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        self._prepare(name, data, mode)
+        self._give_name(name)
+        if is_told:
+            self.made.append(name)
+
+    def _prepare(self, name: str, data: bytes, mode: int) -> None:
+        fd = files.open_regular(
+            self.path(half_made.new_name(name)), os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        )
         with open(fd, 'wb') as file:
             os.fchmod(fd, mode)
             file.write(data)
             file.flush()
             os.fsync(fd)
-        os.replace(new, self.path(name))
-        if is_told:
-            self.made.append(name)
+
+    def _give_name(self, name: str) -> None:
+        os.replace(self.path(half_made.new_name(name)), self.path(name))
 
 
 def _check(directory: str, lock: int) -> None:

@@ -72,6 +72,24 @@ def facts(pem: bytes) -> Facts:
     )
 
 
+def belong_together(certificate: bytes, key: bytes) -> bool:
+    """Return whether a key, in PEM format and not encrypted, is that of a certificate."""
+    try:
+        found: Any = serialization.load_pem_private_key(key, None)
+        public = x509.load_pem_x509_certificate(certificate).public_key()
+    except (ValueError, TypeError):  # not whole, or encrypted
+        return False
+    return bool(public == found.public_key())
+
+
+def listed(pem: bytes) -> set[int]:
+    """Return the serial numbers in a list of revoked certificates.
+
+    :raises ValueError: when it is not such a list in PEM format.
+    """
+    return {one.serial_number for one in x509.load_pem_x509_crl(pem)}
+
+
 def _kind(certificate: Any) -> str:
     basic = _extension(certificate, x509.BasicConstraints)
     if basic is not None and basic.ca:

@@ -7,6 +7,7 @@ that can be known.
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ from ZEO.Exceptions import ConfigurationError
 #: The exit status when a certificate has expired, or will soon; and what soon means.
 EXPIRES = 1
 _SOON = timedelta(days=30)
+
+#: The state of a certificate that servers refuse, if they have the list.
+_REVOKED = 'revoked'
 
 
 class Wanted(NamedTuple):
@@ -92,12 +96,24 @@ def _with_renewed(
     """Return the servers and clients that need certificates, with those that are to be renewed."""
     servers, clients = dict(asked.servers), list(asked.clients)
     for name in sorted(asked.renewed - {CA} - set(servers) - set(clients)):
-        found = authority.facts(name)
+        found = _facts(authority, name)
         if found.kind == SERVER:
             servers[name] = found.names
         else:
             clients.append(name)
     return servers, clients
+
+
+def _facts(authority: Authority, name: str) -> Facts:
+    try:
+        return authority.facts(name)
+    except ConfigurationError as error:
+        if os.path.exists(authority.path(f'{name}.pem')):
+            raise
+        raise ConfigurationError(
+            f'{error}: it has the names that a new one would get; give --server or --client '
+            f'{name} as well'
+        ) from None
 
 
 def _print_changes(authority: Authority, names: list[str], everything: bool) -> None:
@@ -113,17 +129,19 @@ def _print_changes(authority: Authority, names: list[str], everything: bool) -> 
 def _list(authority: Authority, now: datetime) -> int:
     status = 0
     for name, found in authority.all().items():
-        state = _state(authority, found, now)
-        status = status if state in ('', 'revoked') else EXPIRES
+        state = _state(authority, name, found, now)
+        status = status if state in ('', _REVOKED) else EXPIRES
         names = ', '.join(found.names) or found.name or name
         line = f'{found.kind:10} {names:40} until {found.until:%Y-%m-%d}  {state}'
         print(line.rstrip())
     return status
 
 
-def _state(authority: Authority, found: Facts, now: datetime) -> str:
+def _state(authority: Authority, name: str, found: Facts, now: datetime) -> str:
     if authority.is_revoked(found):
-        return 'revoked'
+        if found.serial in authority.listed():
+            return _REVOKED
+        return f'{_REVOKED}, but not in {CRL}: --revoke {name} writes it'
     if found.until <= now:
         return 'expired'
     return 'expires soon' if found.until - now < _SOON else ''
