@@ -8,12 +8,16 @@ from ZODB.FileStorage import FileStorage
 from ZODB.utils import p64, z64
 
 from support.scripted import RawClient
+from ZEO.commands.live_primary import _others
 from ZEO.commands.zeo_promote import main
 from ZEO.StorageServer import StorageServer
 
 
 class Replica(FileStorage):
     """What a server needs of one."""
+
+    primary = ('somewhere:9100',)
+    chain = ()
 
     def __init__(self, path, state='disconnected', error=None):
         super().__init__(path)
@@ -29,7 +33,12 @@ class Replica(FileStorage):
         return not self.is_promoted
 
     def replica_status(self):
-        return {'state': self.state, 'primary': ['somewhere:9100'], 'error': 'it differs'}
+        return {
+            'state': self.state,
+            'primary': list(self.primary),
+            'error': 'it differs',
+            'chain': list(self.chain),
+        }
 
     def promote(self):
         if self.state == 'broken':
@@ -127,3 +136,54 @@ def test_what_the_replica_raises_is_said_and_it_stays_read_only(serve, replica, 
     assert 'the disk is full' in capsys.readouterr().err
     with pytest.raises(LookupError, match='ReadOnlyError'):
         RawClient(address)
+
+
+def test_not_one_that_is_cut_off_from_a_primary_that_another_follows(serve, replica, capsys):
+    cut_off, other = replica(), replica('following')
+    addresses = [serve(cut_off), serve(other)]
+    assert main(addresses) == 1
+    printed = capsys.readouterr().err
+    assert f'{addresses[1]} follows somewhere:9100, which is there: stop' in printed
+    assert printed.count('\n') == 1 and cut_off.state == 'disconnected'
+    assert main([*addresses, '--force']) == 0 and cut_off.state == 'promoted'
+
+
+@pytest.mark.parametrize(
+    ('state', 'why'),
+    [
+        ('following', 'follows somewhere:9100, which is there'),
+        ('copying', 'follows somewhere:9100, which is there'),
+        ('promoted', 'was promoted and takes writes'),
+        (None, 'is a primary and takes writes'),
+    ],
+)
+def test_not_where_a_server_that_it_knows_has_a_primary(
+    serve, replica, capsys, tmp_path, state, why
+):
+    known = serve(replica(state) if state else FileStorage(str(tmp_path / 'primary.fs')))
+    storage = replica()
+    storage.primary = (f'{tmp_path}/nowhere', known, '?')
+    address = serve(storage)
+    assert main([address]) == 1
+    assert f'{known} {why}' in capsys.readouterr().err and storage.state == 'disconnected'
+    assert main([address, '--force']) == 0
+
+
+def test_servers_that_it_knows_and_that_have_lost_it_as_well_are_no_hindrance(serve, replica):
+    storage, other = replica(), replica()
+    storage.primary = (serve(other),)
+    assert main([serve(storage)]) == 0
+
+
+def test_what_follows_the_one_that_is_promoted_has_not_seen_a_primary(serve, replica, capsys):
+    first, second = replica(), replica('following')
+    first.chain, second.chain = ('a',), ('b', 'a')
+    addresses = [serve(first), serve(second)]
+    assert main(addresses) == 0
+    assert first.state == 'promoted'
+
+
+def test_an_address_of_its_own_machine_is_not_asked_from_another_one():
+    replica = {'primary': ['localhost:1', '127.0.0.1:1', '/a/socket', 'db1:1'], 'state': ''}
+    assert _others({('db2', 1): replica}) == [('db1', 1)]
+    assert len(_others({('localhost', 2): replica})) == 4

@@ -161,4 +161,4 @@ def test_connections_to_primaries_have_the_clock_and_threads_of_the_replica():
             return super().spawn(name, target, *args)
 
     Primary(('127.0.0.1', 1), {'storage': '1'}, Watched()).close()
-    assert spawned == ['ZEO connector']
+    assert spawned[0] == 'ZEO connector'  # and those that it starts before it is closed

@@ -4,6 +4,9 @@ Enters: the addresses of followers, and a storage. Leaves: the one of them that 
 writes, a line about it, and exit status 0. Fails: with one line on standard error: exit status 1
 where a follower must not be promoted, or refuses; 2 for a wrong command line, or when a server does
 not answer. Nothing is promoted then.
+
+A follower that is cut off from its primary looks the same as one whose primary is gone. So the
+others are asked what they see: all that are named, and those that the named ones may follow.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ZEO.commands.live_primary import look_for_primary
 from ZEO.commands.options import Parser, output, program
 from ZEO.commands.probing import NoAnswer, Refused, ask, parse, promote
 from ZEO.commands.reaching import FORMS, Reaching, add_reaching, reaching
@@ -52,7 +56,8 @@ def parser() -> Parser:
     made = Parser(
         program('zeo promote'),
         description="""Make a follower the primary: it ends following and takes writes. Of several,
-        the one that has the newest transaction is taken, and all of them have to answer.""",
+        the one that has the newest transaction is taken, and all of them have to answer. No server
+        that they know may have a primary that takes writes.""",
         epilog="""The exit status is 0 when it is the primary, also if it was before; 1 when it must
         not become that, or refuses; 2 when a server does not answer.""",
     )
@@ -88,6 +93,8 @@ def _promote(made: Parser, options: Any) -> int:
     try:
         asked = [_ask(address, options.storage, way) for address in addresses]
         chosen = _choose(asked, options.force)
+        if chosen.replica.get('state') != 'promoted' and not options.force:
+            _refuse_beside_primary(chosen, asked, options.storage, way)
         tid = promote(chosen.address, options.storage, way.timeout, **way.of_probe)
     except NoAnswer as error:
         made.warn(str(error))
@@ -101,6 +108,19 @@ def _promote(made: Parser, options: Any) -> int:
             f'transaction is {tid.hex()}'
         )
     return 0
+
+
+def _refuse_beside_primary(chosen: Asked, asked: list[Asked], storage: str, way: Reaching) -> None:
+    """Look whether another server has, or is, a primary that takes writes.
+
+    :raises Refusal: when it does.
+    """
+    found = look_for_primary({one.address: one.replica for one in asked}, storage, way)
+    if found is not None:
+        raise Refusal(
+            f'{show(chosen.address)}: {found}: stop the primary first, so that there are not two '
+            '(--force promotes it anyway)'
+        )
 
 
 def _ask(address: Any, storage: str, way: Reaching) -> Asked:
