@@ -115,6 +115,7 @@ class Txn:
     # what it wants to store or check since its last vote: oid, serial, data; data is None for a
     # deletion, False for a check
     wants: list[tuple[bytes, bytes, Any]] = field(default_factory=list)
+    stored: tuple[bytes, bytes] | None = None  # oid and serial, if the last operation is a store
     records: dict[bytes, bytes | None] = field(default_factory=dict)
     handed_over: set[bytes] = field(default_factory=set)  # conflicts for the client to resolve
     undoes: bool = False  # whether what it changes is known only afterwards
@@ -389,6 +390,7 @@ class ServingMachine(RuleBasedStateMachine):
         if what == 'delete' and (self.kind != 'file' or txn.undoes):
             return
         serial = p64(1) if stale else self._serial(oid)
+        txn.stored = None
         data: Any = self._record(txn, 30_000 if what == 'large' else 10)
         if what == 'check':
             txn.client.far.tell('checkCurrentSerialInTransaction', oid, serial, txn.number)
@@ -398,6 +400,7 @@ class ServingMachine(RuleBasedStateMachine):
             data = None
         else:
             txn.client.far.tell('storea', oid, serial, data, txn.number)
+            txn.stored = oid, serial
         txn.wants.append((oid, serial, data))
 
     def _record(self, txn: Txn, length: int) -> bytes:
@@ -412,6 +415,9 @@ class ServingMachine(RuleBasedStateMachine):
         far.tell('storeBlobChunk', b'blob' * 100)
         if not unfinished:
             far.tell('storeBlobEnd', oid, serial, data, txn.number)
+            if txn.stored == (oid, serial):  # the record of a blob takes the place of the store
+                txn.wants.pop()
+            txn.stored = None
             txn.wants.append((oid, serial, data))
 
     def _undo(self, txn: Txn, oid: bytes, what: str, odd: bool) -> None:
@@ -420,12 +426,12 @@ class ServingMachine(RuleBasedStateMachine):
             return
         tid = self.committed[-1 - u64(oid) % min(3, len(self.committed))].tid
         txn.client.far.tell('undoa', base64.encodebytes(tid).rstrip(), txn.number)
-        txn.undoes = True
+        txn.undoes, txn.stored = True, None
 
     def _vote(self, txn: Txn, *ignored: Any) -> None:
         if not txn.is_doomed and txn.state == 'open':
             self.waiting.append(txn)
-        txn.state = 'asked'
+        txn.state, txn.stored = 'asked', None
         txn.client.ask(lambda *answer: self._voted(txn, *answer), 'vote', txn.number)
 
     def _voted(self, txn: Txn, failed: bool, result: Any) -> None:
