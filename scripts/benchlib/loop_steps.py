@@ -114,7 +114,9 @@ class Steps:
                 self._last = name()
 
     def waited(self, wait: Callable[..., Any], *args: Any) -> Any:
-        """Wait for files; what that takes is no step."""
+        """Wait for files; what that takes is no step, but for a look within one."""
+        if self._is_under_way:
+            return wait(*args)
         now = _clock()
         self._note(now - self._ended, lambda: f'between, after {self._last}')
         self._rounds.add(now - self._woke, lambda: {'steps': self._number})

@@ -399,3 +399,56 @@ def test_posting_to_a_closed_loop_is_no_harm():
     loop.close()
     loop.from_thread(print)
     loop.stop()
+
+
+def asks_in_a_callback(loop, sock):
+    """Have the loop serve one file; return whether others have waited meanwhile."""
+    said = []
+    loop.add(sock, READ, lambda events: said.append(loop.others_wait()))
+    loop.run_once(0)
+    loop.remove(sock)
+    return said
+
+
+def test_what_is_being_served_does_not_wait_for_itself(loop, pair):
+    one, other = pair
+    other.send(b'x')
+    assert asks_in_a_callback(loop, one) == [False]
+    assert not loop.others_wait()
+
+
+def test_another_file_waits(loop, pair):
+    one, other = pair
+    with socket.socketpair()[0] as third:
+        other.send(b'x')
+        loop.add(third, READ, lambda events: None)  # its other end is closed
+        assert asks_in_a_callback(loop, one) == [True]
+        loop.remove(third)
+    assert not loop.others_wait()
+
+
+def test_the_file_that_was_served_before_waits_in_a_turn(loop, pair):
+    one, other = pair
+    other.send(b'x')
+    said = []
+    loop.add(one, READ, lambda events: loop.next_turn(lambda: said.append(loop.others_wait())))
+    loop.run_once(0)
+    loop.run_once(0)
+    assert said == [True]
+
+
+@pytest.mark.parametrize(
+    'begin',
+    [
+        lambda loop: loop.later(0, lambda: None),
+        lambda loop: loop.next_turn(lambda: None),
+        lambda loop: loop.from_thread(lambda: None),
+        lambda loop: setattr(loop.sharing, 'threads', 1),
+    ],
+)
+def test_a_timer_a_turn_a_post_and_a_thread_that_computes_wait(loop, begin, pair):
+    one, other = pair
+    assert not loop.others_wait()
+    begin(loop)
+    other.send(b'x')
+    assert loop.others_wait() and asks_in_a_callback(loop, one)

@@ -20,6 +20,7 @@ from ZEO.serving.backends import local
 from ZEO.serving.calls.transactions import TransactionCalls
 from ZEO.serving.commit import Commit, phases
 from ZEO.serving.later import Later
+from ZEO.serving.slices import Slice
 from ZEO.serving.workers import Workers
 
 OID, OTHER = p64(1), p64(2)
@@ -316,7 +317,7 @@ def test_what_another_server_has_committed_is_answered_whatever_fails_behind_it(
 
 def test_a_vote_of_which_the_answer_failed_fails(serving, raw, fails_once, monkeypatch):
     """Also where it has taken more than one turn of the loop."""
-    monkeypatch.setattr(local, 'SLICE', -1.0)
+    monkeypatch.setattr(Slice, 'is_over', lambda self: True)
     server = serving(MappingStorage())
     client = raw(server)
     failures = fails_once(phases.Preparing, 'prepared', error=RuntimeError)

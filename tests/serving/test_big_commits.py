@@ -39,7 +39,7 @@ def test_its_invalidation_is_made_between_other_clients_turns_and_says_the_same(
     server, monkeypatch
 ):
     monkeypatch.setattr('ZEO.serving.commit.state.MANY', 5_000)
-    monkeypatch.setattr('ZEO.serving.backends.local.SLICE', 0.0)
+    monkeypatch.setattr('ZEO.serving.slices.Slice.is_over', lambda self: True)
     committer, pickled, packed = Client(server), Client(server), Client(server, b'M5')
     committer.give(committer.send('tpc_begin', 1, b'', b'', b'', None, ' '))
     for number in range(COUNT):
@@ -92,7 +92,7 @@ def test_one_that_waits_for_followers_is_hidden_until_they_have_it(
 def test_a_grouped_storage_takes_a_large_one_in_short_steps(
     tmp_path, socket_path, monkeypatch, fails
 ):
-    monkeypatch.setattr('ZEO.serving.backends.local.SLICE', 0.0)
+    monkeypatch.setattr('ZEO.serving.slices.Slice.is_over', lambda self: True)
     monkeypatch.setattr('ZEO.serving.backends.grouping.LARGE', 1000)
     monkeypatch.setattr('ZEO.serving.few_calls.MOST_IN_MEMORY', 1000)
     monkeypatch.setattr('ZEO.serving.few_calls.COPIED_AT_ONCE', 10_000)

@@ -7,6 +7,7 @@ from ZODB.utils import p64
 from support.history import committed
 from ZEO.serving.calls import iterating as module
 from ZEO.serving.calls.iterating import Iterators
+from ZEO.serving.slices import Endless
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def in_batches(storage):
     number = some.start(storage.iterator())
     complete = True
     while not ended:
-        batch, ended = some.batch(number)
+        batch, ended = some.batch(number, Endless())
         batches += 1
         for transaction, records, whole in batch:
             if complete:
@@ -78,7 +79,7 @@ def test_a_batch_is_bounded(storage, monkeypatch):
     some = Iterators(10)
     number, ended = some.start(storage.iterator()), False
     while not ended:
-        batch, ended = some.batch(number)
+        batch, ended = some.batch(number, Endless())
         assert sum(len(record[2]) for _, records, _ in batch for record in records) <= 1100
 
 
@@ -108,7 +109,7 @@ def test_what_was_dropped_is_gone(storage):
     some.forget([number, number, 99, None])
     assert closed == [1] and is_empty(some)
     with pytest.raises(KeyError):
-        some.batch(number)
+        some.batch(number, Endless())
 
 
 def test_closing_ends_all(storage):

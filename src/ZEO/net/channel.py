@@ -188,6 +188,7 @@ class Channel(Sending):
             if self.is_closed or self.is_full:  # if full, the client has to read first
                 return
             self._flush_due = True
+            self._loop.serving = self._socket.fileno()
             if self._kept is not None and self._owner.handle(self._kept) is not False:
                 self._kept = None
             if self._tls is not None:

@@ -40,6 +40,9 @@ FAILED = 1 << 30
 
 Callback = Callable[[int], None]
 
+#: No file's descriptor.
+NOTHING = -1
+
 #: Exceptions that end the process, and so the loop.
 ENDS = (KeyboardInterrupt, SystemExit)
 
@@ -112,6 +115,8 @@ class Loop:
         self._turns: list[Callable[[], None]] = []
         #: What other threads have posted, and was not called yet: see :meth:`run_posted`.
         self.posted: deque[Callable[[], None]] = deque()
+        #: The descriptor of the file whose callback, or whose turn, is under way.
+        self.serving = NOTHING
         # whether functions of _from_threads are being called
         self._running_posted = False
         #: Is called after something was left undone for want of memory, again and again until it
@@ -180,6 +185,17 @@ class Loop:
         may have.
         """
         return self._now() + max(SHORTEST_TURN, self._turn / (1 + len(self._turns)))
+
+    def others_wait(self) -> bool:
+        """Return whether something else is ready than the file that is being served; for long work
+        in the loop's own thread.
+        """
+        if self._turns or self.sharing.threads:  # threads that compute: a look would let them go on
+            return True
+        timers, own = self._timers, self.serving
+        return any(fd != own for fd, _ in self._poller.look()) or bool(
+            timers and timers[0][0] <= self._now()
+        )
 
     def from_thread(self, function: Callable[[], None]) -> None:
         """Have `function` called in the loop's thread: the one door for other threads and signal
@@ -263,12 +279,14 @@ class Loop:
             for fd, events in ready:
                 callback = callbacks.get(fd)
                 if callback is not None:  # a callback before it may have removed this file
+                    self.serving = fd
                     try:
                         callback(events & _KNOWN or _BOTH)
                     except ENDS:
                         raise
                     except BaseException as error:  # the loop serves the others as well
                         self._file_failed(fd, callback, error)
+            self.serving = NOTHING
             timers = self._timers
             if timers and timers[0][0] <= self._now():
                 self._run_timers()
@@ -277,6 +295,7 @@ class Loop:
                 self.attempt(soon.popleft())
             while turns:
                 self.attempt(turns.pop(0))
+                self.serving = NOTHING
         except BaseException:  # for want of memory: these still have their turn
             self.lost_task = True
             if turns:

@@ -28,6 +28,7 @@ from ZEO.serving.dispatch import dispatch
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.read_ahead.ahead import Ahead
 from ZEO.serving.service import Service
+from ZEO.serving.slices import Slice
 from ZEO.serving.visits import Visit, how_served
 from ZEO.wire.calls import OF_CLIENT
 from ZEO.wire.message import Codec, EchoedId, Message
@@ -207,7 +208,7 @@ class Peer(Identified):
                 raise
             return True
         channel, loop = self._channel, self._service.loop
-        until, now = loop.slice(), loop.system.now
+        is_over = Slice(loop, loop.slice()).is_over
         for message in messages:
             if message[2] == 'loadBefore' and self._load is not None and not message[1]:
                 self._load(message)
@@ -215,7 +216,7 @@ class Peer(Identified):
                 dispatch(self, message)
             if channel.is_closed:
                 return True
-            if channel.is_full or now() > until:
+            if channel.is_full or is_over():
                 return False
         return True
 

@@ -21,12 +21,12 @@ from ZEO.serving.direct_reads import DirectReads
 from ZEO.serving.filestorage import file_storages, iterator_from
 from ZEO.serving.later import Later
 from ZEO.serving.limits import Limits
+from ZEO.serving.slices import Slice
 from ZEO.serving.workers import Client, Workers
 
-#: Seconds after which storing many objects gives way to the other clients. With 5 ms, one load of a
-#: hundred took 4.2 ms beside another client's commits of 100 objects, with this 2.6; commits take
-#: as long as before.
-SLICE = 0.001
+#: Seconds for which objects are stored at once where nobody waits: timeouts, and what the loop does
+#: at the end of a turn, wait for it.
+LONGEST = 0.005
 
 #: How many of the last transactions are looked at in the loop's thread for the start of an
 #: iteration, as a follower asks for it after each commit: 20 take 1 ms.
@@ -55,7 +55,7 @@ class LocalBackend(Backend):
 
     def load_many(self, oids: list[bytes], tid: bytes, client: Reader) -> list[Found | None]:
         found: list[Found | None] = []
-        space, until, now = self._batch, self._loop.slice(), self._loop.system.now
+        space, is_over = self._batch, Slice(self._loop).is_over
         for oid in oids:
             client.loads += 1
             try:
@@ -65,7 +65,7 @@ class LocalBackend(Backend):
             found.append(record)
             if record is not None:
                 space -= len(record[0] or b'')
-            if space <= 0 or now() > until:
+            if space <= 0 or is_over():
                 break
         return found
 
@@ -107,11 +107,11 @@ class LocalBackend(Backend):
 
     def _advance(self, commit: Committing, steps: Iterator[None]) -> None:
         """Go on for one slice of time."""
-        now = self._loop.system.now
-        until = now() + SLICE
+        loop = self._loop
+        is_over = Slice(loop, loop.system.now() + LONGEST).is_over
         try:
             for _ in steps:
-                if now() > until:
+                if is_over():
                     self._loop.next_turn(partial(self._advance, commit, steps))
                     return
         except ENDS:

@@ -16,6 +16,7 @@ from ZEO.serving.calls.family import Client, Family
 from ZEO.serving.doors import extension_of
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.later import Later
+from ZEO.serving.slices import Endless, Slice
 
 #: Bytes of records after which a batch is sent: enough that round trips do not count, little enough
 #: for both sides' memory.
@@ -60,7 +61,8 @@ class IteratingCalls(Family):
 
     def iterator_batch(self, number: int) -> Any:
         """Return many transactions with their records at once."""
-        return self._iterators.batch(number)
+        is_in_thread = self._hosted.backend.waiting_threads is not None
+        return self._iterators.batch(number, Endless() if is_in_thread else Slice(self._loop))
 
     def iterator_gc(self, numbers: Iterable[int]) -> None:
         """Drop iterators that the client no longer uses."""
@@ -127,11 +129,13 @@ class Iterators:
         record = self._next(number)
         return None if record is None else (record.oid, record.tid, record.data, record.data_txn)
 
-    def batch(self, number: int) -> tuple[list[tuple[Transaction, list[Record], bool]], bool]:
+    def batch(
+        self, number: int, time: Slice
+    ) -> tuple[list[tuple[Transaction, list[Record], bool]], bool]:
         """Return the next transactions with their records, and whether that was the end.
 
-        A transaction whose records do not fit into one batch continues in the next one: its third
-        part says whether it is complete.
+        A transaction whose records do not fit into one batch, or into the time for it, continues in
+        the next one: its third part says whether it is complete.
         """
         found: list[tuple[Transaction, list[Record], bool]] = []
         room = BATCH_BYTES
@@ -142,10 +146,12 @@ class Iterators:
                 if transaction is None:
                     return found, True
                 records = iter(transaction)
-            taken, complete = _take(records, room)
+            taken, complete = _take(records, room, time)
             self._records_of[number] = None if complete else (transaction, records)
             found.append((exactly_described(transaction), taken, complete))
             room -= sum(len(record[2] or b'') for record in taken) + 100
+            if time.is_over():
+                break
         return found, False
 
     def forget(self, numbers: Iterable[int]) -> None:
@@ -201,11 +207,11 @@ def exactly_described(transaction: Any) -> Transaction:
     return tid, status, user, description, getattr(transaction, 'extension_bytes', extension)
 
 
-def _take(records: Any, room: int) -> tuple[list[Record], bool]:
+def _take(records: Any, room: int, time: Slice) -> tuple[list[Record], bool]:
     taken: list[Record] = []
     for record in islice(records, BATCH_ITEMS):
         taken.append((record.oid, record.tid, record.data, record.data_txn))
         room -= len(record.data or b'') + 50
-        if room <= 0:
+        if room <= 0 or time.is_over():
             return taken, False
     return taken, len(taken) < BATCH_ITEMS
