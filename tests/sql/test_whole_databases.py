@@ -1,11 +1,15 @@
 """zeo copy, verify, backup and restore with a RelStorage that no server hosts."""
 
+import os
 import shutil
 
 import pytest
+from ZODB.FileStorage import FileStorage
 
 from support.databases import build, content_of
+from support.dying import deaths, die_at
 from ZEO.commands import zeo
+from ZEO.data.destinations import Destination
 
 
 @pytest.fixture
@@ -52,3 +56,39 @@ def test_what_a_copy_without_history_lacks_is_found(sql, section, here, capsys):
     shutil.rmtree(here / 'sql.blobs')
     assert zeo.main(['copy', 'a.fs', section, '--blobs', 'a.blobs', '--verify']) == 1
     assert 'does not have' in capsys.readouterr().err
+
+
+@pytest.fixture
+def steps():
+    """What a copy does in a RelStorage and in a file."""
+    relstorage = pytest.importorskip('relstorage.storage').RelStorage
+    names = ('tpc_begin', 'tpc_vote', 'tpc_finish')
+    return [
+        *((relstorage, name) for name in names),
+        *((Destination, name) for name in ('_restore', '_restore_blob')),
+        *((FileStorage, name) for name in (*names, '_finish_finish')),
+        *((os, name) for name in ('rename', 'link', 'unlink', 'fsync')),
+    ]
+
+
+@pytest.mark.parametrize('every', [13, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_copy_into_sql_that_is_killed_anywhere_goes_on(sql, section, steps, every):
+    args = ['copy', 'a.fs', section, '--blobs', 'a.blobs', '-q']
+    assert len(list(deaths(steps, args, every, 3))) >= 2
+    assert zeo.main([*args, '--verify']) == 0
+    assert zeo.main(['verify', section, '-q']) == 0
+
+
+@pytest.mark.parametrize('every', [29, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_copy_out_of_sql_that_is_killed_anywhere_goes_on(sql, section, steps, every):
+    assert zeo.main(['copy', 'a.fs', section, '--blobs', 'a.blobs', '-q']) == 0
+    args = ['copy', section, 'b.fs', '--to-blobs', 'b.blobs', '-q']
+    number = 3
+    while die_at(steps, number, args):
+        assert zeo.main([*args, '--verify']) == 0, number
+        for path in ('b.fs', 'b.fs.index', 'b.fs.lock', 'b.fs.tmp'):
+            if os.path.exists(path):
+                os.unlink(path)
+        shutil.rmtree('b.blobs')
+        number += every
+    assert number > 30
