@@ -499,6 +499,56 @@ def test_the_end_is_told_once(setup):
     assert one.owner.reasons == ['enough']
 
 
+def test_an_end_that_its_owner_could_not_take_for_want_of_memory_is_told_again(setup):
+    one, failures = setup(), [MemoryError(), None]
+    closed = one.owner.closed
+
+    def without_memory(reason):
+        failure = failures.pop(0)
+        if failure is not None:
+            raise failure
+        closed(reason)
+
+    one.owner.closed = without_memory
+    with pytest.raises(MemoryError):
+        one.channel.close('enough')
+    assert one.loop.lost_task
+    one.loop.lost_task = False
+    one.channel.close('again')
+    one.channel.close('and again')
+    assert one.owner.reasons == ['again']
+    assert failures == []
+
+
+def test_an_end_during_which_a_task_was_lost_is_told_again(setup):
+    one = setup()
+    closed = one.owner.closed
+
+    def lose_a_task(reason):
+        one.loop.lost_task = len(one.owner.reasons) == 0
+        closed(reason)
+
+    one.owner.closed = lose_a_task
+    for reason in 'enough', 'again', 'and again':
+        one.channel.close(reason)
+    assert one.owner.reasons == ['enough', 'again']
+
+
+def test_a_socket_that_the_loop_could_not_let_go_for_want_of_memory_is_closed(setup, monkeypatch):
+    one = setup()
+
+    def remove(file):
+        monkeypatch.undo()
+        raise MemoryError
+
+    monkeypatch.setattr(one.loop, 'remove', remove)
+    with pytest.raises(MemoryError):
+        one.channel.close('enough')
+    assert one.there.recv(1) == b''
+    one.channel.close('again')
+    assert one.owner.reasons == ['again']
+
+
 def test_the_other_side_closes(setup):
     one = setup()
     one.there.close()
