@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from ZODB.FileStorage import FileStorage
+from ZODB.fsIndex import fsIndex
 from ZODB.utils import maxtid, p64, z64
 
 from support.in_memory import Client
@@ -84,6 +85,36 @@ def test_one_that_waits_for_followers_is_hidden_until_they_have_it(
         assert len(committer.channel.sent) > answers and other.channel.sent[-1] == sent
         assert follower.channel.sent.count(sent) == 1
         assert hosted.backend.load_now(p64(COUNT), maxtid)[0] == b'x'
+    finally:
+        server.close()
+
+
+def test_a_grouped_storage_puts_no_more_than_a_thousand_places_into_the_index_at_once(
+    tmp_path, socket_path, monkeypatch
+):
+    """Also where others commit on a slow disk, so that transactions share a sync."""
+    sizes, update = [], fsIndex.update
+    monkeypatch.setattr(
+        fsIndex, 'update', lambda self, places: sizes.append(len(places)) or update(self, places)
+    )
+    storage = GroupedFileStorage(str(tmp_path / 'Data.fs'))
+    server = StorageServer(socket_path, {'1': storage}, limits=Limits(turn=60))
+    try:
+        committer, other = Client(server), Client(server)
+        server.hosted['1'].backend.syncing.note(0.1, 1)
+        other.give(other.send('tpc_begin', 1, b'', b'', b'', None, ' '))
+        committer.give(committer.send('tpc_begin', 1, b'', b'', b'', None, ' '))
+        for number in range(COUNT):
+            committer.peer.handle(
+                committer.messages(committer.send('storea', p64(number + 1), z64, b'x' * 250, 1))
+            )
+        until_voted(committer)
+        answers = len(committer.channel.sent)
+        committer.give(committer.call('tpc_finish', 1))
+        while len(committer.channel.sent) == answers:
+            committer.loop.run_once(1.0)
+        assert storage.loadBefore(p64(COUNT), maxtid)[0] == b'x' * 250
+        assert all(size <= 1000 for size in sizes), sizes
     finally:
         server.close()
 

@@ -15,8 +15,8 @@ from ZEO.serving.many import ManyPlaces
 from ZEO.serving.merging_index import AT_ONCE, MergingIndex
 
 #: Objects of a transaction from which on they are merged into the index afterwards: the index takes
-#: that many within 5 ms.
-LATER_MERGED = 5000
+#: that many within 3 ms.
+LATER_MERGED = 1000
 
 
 class MergingFileStorage(FewCallsFileStorage):
