@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -127,3 +128,28 @@ def test_what_a_server_has_left_is_no_mistake(text, tmp_path):
 def test_one_file_may_be_read_twice(text):
     section = '<filestorage {}>\npath {{0}}/Data.fs\nread-only true\n</filestorage>\n'
     settings(load_text(text(storages=section.format(1) + section.format(2)), 'z')).check()
+
+
+@pytest.fixture
+def read_only_disk(monkeypatch):
+    """Every disk looks as if it were mounted read-only."""
+    found = os.statvfs
+
+    def read_only(path):
+        flags = list(found(path))
+        flags[8] |= os.ST_RDONLY
+        return os.statvfs_result(flags)
+
+    monkeypatch.setattr(os, 'statvfs', read_only)
+
+
+def test_a_disk_that_is_read_only_is_found_before_the_start(text, tmp_path, read_only_disk):
+    with pytest.raises(Unavailable, match='line .*path .* is on a read-only file system'):
+        settings(load_text(text(), 'zeo.conf')).check()
+    (tmp_path / 'zeo.conf').write_text(text())
+    assert zeo.main(['check', str(tmp_path / 'zeo.conf')]) == 1
+
+
+def test_on_a_read_only_disk_a_storage_may_be_served_read_only(text, read_only_disk):
+    section = '<filestorage 1>\npath {0}/Data.fs\nread-only true\n</filestorage>\n'
+    settings(load_text(text(storages=section), 'z')).check()

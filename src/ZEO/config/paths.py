@@ -85,10 +85,10 @@ def check_sockets(wanted: list[Address]) -> None:
 
 def check_data(sections: Iterator[tuple[str, Any]]) -> None:
     """Find directories in the place of data files, files in the place of blob directories, and
-    files that two storages would share.
+    files that two storages would share, and disks to which nothing can be written.
 
     :param sections: the name of each storage, and its section.
-    :raises ConfigurationError: when there is one.
+    :raises ConfigurationError: when there is one; Unavailable for a disk.
     """
     owners: dict[str, str] = {}
     for name, outer in sections:
@@ -96,7 +96,7 @@ def check_data(sections: Iterator[tuple[str, Any]]) -> None:
             try:
                 _check_section(name, section, owners)
             except ConfigurationError as error:
-                raise ConfigurationError(at(section, str(error))) from None
+                raise type(error)(at(section, str(error))) from None
 
 
 def _check_section(name: str, section: Any, owners: dict[str, str]) -> None:
@@ -110,15 +110,36 @@ def _check_section(name: str, section: Any, owners: dict[str, str]) -> None:
                 f'path {path} of storage {name} is a directory: name a file, such as '
                 f'{os.path.join(path, "Data.fs")}'
             )
-        other = name
         if not getattr(config, 'read_only', False):
-            other = owners.setdefault(os.path.realpath(path), name)
-        if other != name:
-            raise ConfigurationError(
-                f'storages {other} and {name} have the same path {path}: give each its own'
-            )
+            _check_written(name, path, blobs, owners)
     if isinstance(blobs, str) and os.path.exists(blobs) and not os.path.isdir(blobs):
         raise ConfigurationError(f'blob-dir {blobs} of storage {name} is not a directory')
+
+
+def _check_written(name: str, path: str, blobs: Any, owners: dict[str, str]) -> None:
+    """Find what keeps the files of a storage from being written to."""
+    other = owners.setdefault(os.path.realpath(path), name)
+    if other != name:
+        raise ConfigurationError(
+            f'storages {other} and {name} have the same path {path}: give each its own'
+        )
+    _check_disk(f'path {path} of storage {name}', path)
+    if isinstance(blobs, str):
+        _check_disk(f'blob-dir {blobs} of storage {name}', blobs)
+
+
+def _check_disk(what: str, path: str) -> None:
+    """Find out whether a path is on a disk that is mounted read-only, whoever asks.
+
+    :raises Unavailable: when it is: it may be mounted for writing later.
+    """
+    while not os.path.exists(path):  # it ends with the root
+        path = os.path.dirname(os.path.abspath(path))
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        raise Unavailable(
+            f'{what} is on a read-only file system: mount it for writing, or serve it with '
+            'read-only true'
+        )
 
 
 def _nested(section: Any) -> Iterator[Any]:
