@@ -18,7 +18,16 @@ from ZODB.utils import maxtid, p64, u64
 
 from support.inside import cache_of, link_of
 from support.interrupted import OIDS, PATIENCE, check, patiently
-from support.striking import ThreadStriker, everywhere, strike
+from support.striking import (
+    StillWithoutMemory,
+    Striker,
+    Struck,
+    ThreadStriker,
+    WithoutMemory,
+    everywhere,
+    kinds,
+    strike,
+)
 
 on_both = pytest.mark.parametrize('disk', [False, True], ids=['memory', 'disk'])
 
@@ -113,13 +122,37 @@ def leavings(setting, client):
     return leave
 
 
-SCENARIOS = [loads, commits, aborts, invalidations, prefetches, leavings]
+def undos(setting, client):
+    def undo():
+        metadata = TransactionMetaData()
+        try:
+            client.tpc_begin(metadata)
+            client.undo(client.undoLog(0, 1)[0]['id'], metadata)
+            client.tpc_vote(metadata)
+            client.tpc_finish(metadata)
+        finally:
+            client.tpc_abort(metadata)
+
+    return undo
+
+
+def reconnections(setting, client):
+    def reconnect():
+        link_of(client).wait().lose('a test')
+        client.ping()
+        client.load(OIDS[0])
+
+    return reconnect
+
+
+SCENARIOS = [loads, commits, aborts, invalidations, prefetches, leavings, undos, reconnections]
 
 
 @everywhere
+@kinds
 @on_both
 @pytest.mark.parametrize('scenario', SCENARIOS)
-def test_a_struck_client_is_right_afterwards(setting, scenario, step):
+def test_a_struck_client_is_right_afterwards(setting, scenario, step, striker):
     """Strike by strike one and the same client, while another thread uses it and another client
     commits.
     """
@@ -141,13 +174,14 @@ def test_a_struck_client_is_right_afterwards(setting, scenario, step):
 
     with Bystander(client) as bystander:
         before_each()
-        strike(step, act, verify)
+        strike(step, act, verify, striker)
 
 
 @everywhere
+@kinds
 @pytest.mark.parametrize('disk', [True], ids=['disk'])
 @pytest.mark.parametrize('scenario', [commits, invalidations])
-def test_a_cache_file_that_is_opened_again_after_a_strike_is_right(setting, scenario, step):
+def test_a_cache_file_opened_again_after_a_strike_is_right(setting, scenario, step, striker):
     opened = []
 
     def act():
@@ -170,12 +204,13 @@ def test_a_cache_file_that_is_opened_again_after_a_strike_is_right(setting, scen
 
     act.__name__ = scenario.__name__
     reopen()
-    strike(step, act, verify)
+    strike(step, act, verify, striker)
 
 
 @everywhere
+@kinds
 @pytest.mark.parametrize('disk', [True], ids=['disk'])
-def test_a_close_that_was_struck_can_be_done_again(setting, step):
+def test_a_close_that_was_struck_can_be_done_again(setting, step, striker):
     """Then no thread of the client is left, and its cache file is free."""
     before = set(threading.enumerate())
     clients = []
@@ -196,12 +231,13 @@ def test_a_close_that_was_struck_can_be_done_again(setting, step):
         check(setting, clients[-1])
 
     reopen()
-    strike(step, close, verify)
+    strike(step, close, verify, striker)
 
 
 @everywhere
+@pytest.mark.parametrize('striker', [Striker, WithoutMemory, StillWithoutMemory])
 @on_both
-def test_the_database_is_right_after_a_strike(setting, step):
+def test_the_database_is_right_after_a_strike(setting, step, striker):
     """Objects of ZODB's: those that a connection holds become those that are in the database."""
     client = setting.open()
     other = ZODB.DB(setting.other)
@@ -234,7 +270,7 @@ def test_the_database_is_right_after_a_strike(setting, step):
             assert found == [counter['n'] for counter in seen.root()['counters']]
         check(setting, client, [])
 
-    strike(step, count, verify)
+    strike(step, count, verify, striker)
     connection.close()
     database.close()
     other.close()
@@ -246,13 +282,14 @@ def test_the_database_is_right_after_a_strike(setting, step):
 @pytest.mark.parametrize(
     'name', ['ZEO connector', 'ZEO connecting to', 'ZEO watcher', 'ZEO leaving a server']
 )
-def test_a_client_survives_a_strike_at_a_thread_of_its_own(setting, name, step):
+@pytest.mark.parametrize('error', [Struck, MemoryError])
+def test_a_client_survives_a_strike_at_a_thread_of_its_own(setting, name, error, step):
     """The one that connects, and the one that reads while no call does."""
     client = setting.open()
     for point in itertools.count(1, step):
         connection = patiently(link_of(client).wait)
         idle(client)
-        striking = ThreadStriker(point, name)
+        striking = ThreadStriker(point, name, error)
         with striking:
             if name == 'ZEO leaving a server':
                 setting.send_away()

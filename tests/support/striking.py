@@ -9,17 +9,20 @@ anywhere. Where a real one comes by chance, these come everywhere, one after the
 
 from __future__ import annotations
 
+import functools
 import itertools
+import logging
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
 
 import ZEO
+from support.out_of_memory import lines_that_allocate
 
 _HOME = Path(ZEO.__file__).parent
 
@@ -41,8 +44,16 @@ class Struck(BaseException):
     """What a thread was struck with."""
 
 
+@functools.cache
+def allocating(code: CodeType) -> frozenset[int]:
+    """Return the lines of a function at which there may be no memory."""
+    return lines_that_allocate(code)
+
+
 class Striker:
     """Strikes once, at the given event; counts them all."""
+
+    struck: tuple[str, ...] = _STRUCK  # how the names of files begin
 
     def __init__(
         self, point: int, opcodes_of: tuple[str, ...] = (), error: type[BaseException] = Struck
@@ -78,7 +89,7 @@ class Striker:
         wanted = self._known.get(code)
         if wanted is None:
             name = code.co_filename
-            wanted = name.startswith(_STRUCK) or name in _ALSO
+            wanted = name.startswith(self.struck) or name in _ALSO
             if self._opcodes_of:
                 wanted = wanted and code.co_name in self._opcodes_of
             self._known[code] = wanted
@@ -100,14 +111,73 @@ class Striker:
         return self._step
 
 
+class WithoutMemory(Striker):
+    """Strikes with MemoryError, at lines that may need memory; also in what the client's calls
+    share with a server.
+    """
+
+    struck = (*_STRUCK, str(_HOME / 'net') + '/', str(_HOME / 'wire') + '/')
+
+    def __init__(self, point: int) -> None:
+        super().__init__(point, error=MemoryError)
+
+    def _step(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if event == 'line' and frame.f_lineno not in allocating(frame.f_code):
+            return self._step
+        return super()._step(frame, event, argument)
+
+
+class StillWithoutMemory(WithoutMemory):
+    """Strikes a second time: at one of the next calls, such as one in a handler of the first, or
+    when the next line of the log is written.
+
+    A function that traces is taken away when it has raised; one that profiles stays.
+    """
+
+    def __init__(self, point: int) -> None:
+        super().__init__(point)
+        self._calls_left = 1 + point % 5
+        self._thread: int | None = None
+
+    def run(self, function: Callable[[], Any]) -> None:
+        """Call a function, struck twice."""
+        self._thread = threading.get_ident()
+        logger = logging.getLogger('ZEO.ClientStorage')
+        logger.addFilter(self._refuse)
+        sys.setprofile(self._profile)
+        try:
+            super().run(function)
+        except MemoryError:  # out of `quietly`, which it may strike as well
+            pass
+        finally:
+            sys.setprofile(None)
+            logger.removeFilter(self._refuse)
+
+    def _profile(self, frame: FrameType, event: str, argument: Any) -> None:
+        if self.where is None or event != 'call' or not self._calls_left:
+            return
+        if frame.f_code.co_filename.startswith(self.struck):
+            self._calls_left -= 1
+            if not self._calls_left:
+                self.where += f', then {frame.f_code.co_name}'
+                raise MemoryError(self.where)
+
+    def _refuse(self, record: logging.LogRecord) -> bool:
+        if self.where is not None and self._calls_left and threading.get_ident() == self._thread:
+            self._calls_left = 0
+            self.where += f', then the log: {record.msg}'
+            raise MemoryError(self.where)
+        return True
+
+
 class ThreadStriker(Striker):
     """Strikes a thread that the client starts itself.
 
     Within a `with` it is waiting for threads whose names begin so.
     """
 
-    def __init__(self, point: int, name: str) -> None:
-        super().__init__(point)
+    def __init__(self, point: int, name: str, error: type[BaseException] = Struck) -> None:
+        super().__init__(point, error=error)
         self._name = name
 
     def __enter__(self) -> ThreadStriker:
@@ -159,3 +229,7 @@ def quietly(function: Callable[[], Any]) -> None:
         function()
     except Exception:
         pass
+
+
+#: With what a calling thread is struck.
+kinds = pytest.mark.parametrize('striker', [Striker, WithoutMemory])

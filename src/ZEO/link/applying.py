@@ -120,9 +120,9 @@ class Applying:
             if callback is not None:
                 callback(tid)
         except Exception:
+            self._state.database.invalidateCache()  # first: there may be no memory for the log
             log.exception(
                 'transaction %s is committed, but its callback failed: all object caches are '
                 'emptied',
                 tid.hex(),
             )
-            self._state.database.invalidateCache()

@@ -91,8 +91,9 @@ class Arrivals:
             connection.end(str(error), error)
         # It is not known how far it got: the connection ends, and the next one checks the cache.
         except BaseException as error:
-            log.exception('%s: %s could not be applied', connection.who, name)
+            # first: there may be no memory for the log
             connection.end(f'{name} could not be applied: {error}', error)
+            log.exception('%s: %s could not be applied', connection.who, name)
             if not isinstance(error, Exception):
                 raise
 

@@ -85,6 +85,9 @@ class Connection(CommitCalls, BegunCalls):
         self.last_users = LastUsers(stream, self._outbox, self._reader, where, system)
         self._said_so = False  # all who must know of the loss do
         self.lost: ClientDisconnected | None = None  # why there is no connection any more
+        # why, where a thread was torn out of applying: made now, since it may be for want of memory
+        self.torn = ClientDisconnected(f'{where}: reading was interrupted')
+        self._reader.owner = self
         # the largest message that the server takes, in bytes
         self.largest = LARGEST
         self.read_only = False  # whether the server refuses what writes
@@ -259,10 +262,12 @@ class Connection(CommitCalls, BegunCalls):
             )
         # The thread's boundary: without a watcher an idle client would not know what changes.
         except BaseException as error:
-            log.exception('%s: the watcher of the connection failed', self.who)
+            # first: there may be no memory for the log
             self.end(f'the watcher failed: {error!r}', error)
-        self._say_so()
-        self.last_users.free()
+            log.exception('%s: the watcher of the connection failed', self.who)
+        finally:
+            self._say_so()
+            self.last_users.free()
 
     # The end.
 

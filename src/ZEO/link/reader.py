@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
-from ZEO.Exceptions import ProtocolError
+from ZEO.Exceptions import ClientDisconnected, ProtocolError
 from ZEO.link.arrivals import Arrivals
 from ZEO.link.waiting import Waiting
 from ZEO.locks import under
@@ -37,6 +38,13 @@ _PAUSE, _PAUSES = 0.0002, 250
 #: Seconds for which a thread waits for another one to apply what has arrived: that one may wait for
 #: a lock that the first holds.
 LONGEST_DRAIN = 5.0
+
+
+class Owner(Protocol):
+    """What is needed of :class:`ZEO.link.connection.Connection`."""
+
+    lost: ClientDisconnected | None
+    torn: ClientDisconnected
 
 
 class _Drainer:
@@ -69,6 +77,7 @@ class Reader:
         self.lock = system.lock()  # held by the thread that takes and applies
         self.heard = system.now()  # when the server sent something last
         self.has_ended = False  # the connection has
+        self.owner: Owner | None = None  # whose way in this is
         self.suspicion = Suspicion(self.lock, lambda: (self._takes, self._applies), system)
         self._takes = 0  # how often a thread has taken what there was
         self._stream = stream
@@ -225,6 +234,11 @@ class Reader:
             finally:
                 self._applies = outer
         except BaseException as error:
+            if (owner := self.owner) is not None and owner.lost is None:
+                # first, and by no call: there may be no memory for one, and nothing more may be
+                # applied, nor answered from the cache, as if this had been
+                owner.torn.__cause__ = error
+                owner.lost = owner.torn
             self._end('reading was interrupted', error)
             raise
 
