@@ -32,7 +32,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add('--jobs', type=int, default=1, metavar='N', help='processes; default: %(default)s')
     add(
         '--having',
-        choices=('database', 'grouped', 'chains', 'doors', 'followers', 'promotions', 'blobs'),
+        choices=(
+            'database',
+            'grouped',
+            'chains',
+            'doors',
+            'followers',
+            'promotions',
+            'losses',
+            'blobs',
+        ),
         help='only plans that have it',
     )
     add('--minutes', type=float, metavar='M', help='begin no history after that')

@@ -19,6 +19,17 @@ DATA, BLOB_FILES = '/data/data.fs', '/data/blobs'
 _START, _HEADER = 4, 23
 
 
+def saved_files(disk: Disk) -> list[str]:
+    """Return the paths of files with transactions that another primary lacked."""
+    directory, _, name = DATA.rpartition('/')
+    names = sorted(disk.find(directory).names or ())
+    return [
+        f'{directory}/{one}'
+        for one in names
+        if one.startswith(f'{name}.lost-') and one[-3:] == '.fs'
+    ]
+
+
 def write_file(disk: Disk, path: str, data: bytes) -> None:
     """Put a file on a disk, safely."""
     fd = disk.open_descriptor(path, os.O_CREAT | os.O_WRONLY)

@@ -118,3 +118,5 @@ class Ending:
         )
         history = self._cast.history
         history.transactions, history.records = found.transactions, found.records
+        if self._cast.plan.followers is not None:
+            self._cast.replication.read_saved(process, self._cast.replication.primary)

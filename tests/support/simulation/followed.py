@@ -3,9 +3,10 @@
 Enters: a plan. Leaves: the same, where it is its turn with followers, clients that know all
 servers, and faults of these. Fails: never.
 
-What would be lost by what the operator does is left out. Where a follower is promoted, commits wait
-for followers and are refused without them; and a primary that is lost is not started again before,
-since it would show what no follower has acknowledged.
+Where a follower is promoted, commits mostly wait for followers and are refused without them, so
+that nothing is lost; and a primary that is lost is not started again before, since it would show
+what no follower has acknowledged. In other plans they do not wait, or not for long, and the history
+says what was lost (:mod:`support.simulation.losses`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from support.simulation.plan import Plan
 
 #: The share of plans.
 SHARE = 0.15
+
+#: The share of those with promotions in which commits may be lost.
+LOSING = 0.3
 
 #: Faults that end a server, or of its disk.
 _ENDS = ('crash', 'power', 'stop', 'disk')
@@ -44,6 +48,7 @@ def have_followers(plan: Plan) -> None:
         plan.faults.append(_fault(plan, random))
     if is_promoted:
         _promote(plan, random)
+        _lose(plan, Random(f'losses {plan.seed}'))
 
 
 def _leave_fan_out(plan: Plan) -> None:
@@ -134,8 +139,38 @@ def _promote(plan: Plan, random: Random) -> None:
         seconds, back = random.choice((0.0, 0.1, 2.0)), random.choice((0.0, 0.5, 5.0))
         plan.faults.append([time, 'promote', how, seconds, back])
         time += 0.5 + 3 * random.random()
+    _leave_other_cuts(plan)
+
+
+def _leave_other_cuts(plan: Plan) -> None:
+    """Have servers cut off from each other by the operator alone, where that is so."""
+    assert plan.followers is not None
     if any(fault[1] == 'promote' and fault[2] == 'cut' for fault in plan.faults):
         servers = {'server', *plan.followers['names']}
         plan.faults[:] = [
             fault for fault in plan.faults if fault[1] != 'cut' or not servers >= set(fault[2:4])
         ]
+
+
+def _lose(plan: Plan, random: Random) -> None:
+    """Have commits not wait for followers, or not for long, in some plans."""
+    if random.random() >= LOSING:
+        return
+    assert plan.followers is not None
+    plan.followers['loses'] = True
+    if random.random() < 0.5:
+        for option in ('wait_for_replicas', 'replica_timeout', 'replica_timeout_action'):
+            plan.server.pop(option, None)
+    else:
+        plan.server['replica_timeout'] = 0.3
+        plan.server['replica_timeout_action'] = 'warn'
+    for fault in plan.faults:
+        if fault[1] == 'promote' and random.random() < 0.6:
+            fault[2:4] = 'cut', random.choice((0.1, 1.0, 3.0))  # commits go on meanwhile
+    _leave_other_cuts(plan)
+    # a clock that has jumped would have clients wait for the new primary to be as far
+    plan.faults[:] = [fault for fault in plan.faults if fault[1] != 'clock']
+    for client in plan.clients:
+        for life in client.lives:
+            # what was packed away is in no file of what was lost
+            life[:] = [[step for step in steps if step[0] != 'pack'] for steps in life]

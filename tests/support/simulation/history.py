@@ -184,6 +184,9 @@ class History:
         clients may be sent several transactions as one, and be just before one of them, or behind;
         what they keep may end before it has changed.
     :param copies: what followers hold in the end, by their names.
+    :param saved: by the names of servers, what each of their files holds that has transactions
+        which the next primary lacked.
+    :param promotions: the old primary, and the last transaction of the one in its place.
     """
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -196,11 +199,17 @@ class History:
     is_polled: bool = False
     caches: list[CacheContents] = field(default_factory=list)
     copies: dict[str, list[Transaction]] = field(default_factory=dict)
+    saved: dict[str, list[list[Transaction]]] = field(default_factory=dict)
+    promotions: list[list[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.copies = {
             name: [_made(Transaction, item) for item in items]
             for name, items in self.copies.items()
+        }
+        self.saved = {
+            name: [[_made(Transaction, item) for item in items] for items in files]
+            for name, files in self.saved.items()
         }
         if self.transactions is not None:
             self.transactions = [_made(Transaction, item) for item in self.transactions]

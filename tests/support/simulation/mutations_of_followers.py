@@ -13,6 +13,7 @@ from support.simulation.mutation import Mutation
 
 _Followers = partial(Mutation, having='followers')
 _Promotions = partial(Mutation, having='promotions')
+_Losses = partial(Mutation, having='losses')
 
 MUTATIONS = [
     _Followers(
@@ -91,6 +92,21 @@ MUTATIONS = [
         'replica.lost',
         '        storage._file.truncate(end)\n',
         '        pass\n',
+    ),
+    _Losses(
+        'lost-not-noticed',
+        'a client that has seen what is lost is told only what has changed since',
+        'serving.invalidations',
+        '        if tid != self._known_after and all('
+        'changed_at != tid for changed_at, _ in self._recent):\n',
+        '        if False:\n',
+    ),
+    _Losses(
+        'lost-saved-in-part',
+        'an old primary saves what the new one lacks without its first transaction',
+        'replica.lost',
+        '    save(storage, ours, places, path)\n',
+        '    save(storage, ours, places[1:], path)\n',
     ),
     _Promotions(
         'promoted-with-oids-given-out',

@@ -16,7 +16,7 @@ from typing import Any
 Steps = list[list[Any]]
 
 #: What plans may have that a campaign can be restricted to.
-KINDS = ('database', 'grouped', 'chains', 'doors', 'followers', 'promotions', 'blobs')
+KINDS = ('database', 'grouped', 'chains', 'doors', 'followers', 'promotions', 'losses', 'blobs')
 
 
 @dataclass
@@ -59,7 +59,8 @@ class Plan:
         a sync is for several transactions; None: it is another one.
     :param followers: of a plan whose storage has followers: their `names`; whether they begin with
         a copy of the file, `copied`; whether they know all servers, `all`, or each the one before
-        it, `chained`, or the first one. None: it has none.
+        it, `chained`, or the first one; `loses`: whether one may be promoted that lacks commits.
+        None: it has none.
     :param blobs: True where clients have blobs; None: they have none.
     """
 
@@ -109,6 +110,8 @@ class Plan:
             return self.blobs is not None
         if kind == 'followers':
             return self.followers is not None
+        if kind == 'losses':
+            return self.followers is not None and self.followers.get('loses', False)
         if kind == 'promotions':
             return any(fault[1] == 'promote' for fault in self.faults)
         return (self.sync if kind == 'grouped' else self.database) is not None

@@ -16,7 +16,7 @@ from typing import Any
 from ZODB.POSException import StorageError
 
 from support.simulation.checks import Anomaly
-from support.simulation.data_file import DATA
+from support.simulation.data_file import DATA, saved_files
 from support.simulation.history import database
 from support.simulation.objects import value_of
 from ZEO.Exceptions import ClientDisconnected
@@ -166,6 +166,7 @@ class Replication:
             if asked[chosen].role() != PRIMARY:
                 tid = asked[chosen].call('promote')
                 self._cast.world.note('promoted', chosen, tid.hex())
+                self._cast.history.promotions.append([self._old, tid.hex()])
             self.primary = chosen
             self._replaced.discard(chosen)
             self._cast.counts['promoted'] += 1
@@ -213,6 +214,14 @@ class Replication:
         """Note what is in the file of a follower."""
         found = database(self._cast.store.transactions(), value_of, self._cast.store.blobs())
         self._cast.history.copies[name] = found.transactions or []
+        self.read_saved(process, name)
+
+    def read_saved(self, process: Any, name: str) -> None:
+        """Note what a server has saved that the primary after it lacked."""
+        for path in saved_files(self._cast.disks[name]):
+            iterator = self._cast.store.transactions(path)
+            found = database(iterator, value_of).transactions or []
+            self._cast.history.saved.setdefault(name, []).append(found)
 
 
 def _options() -> dict[str, Any]:

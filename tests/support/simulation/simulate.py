@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from support.simulation import disk_modules, objects
 from support.simulation.cast import Cast
-from support.simulation.checks import Anomaly, check
+from support.simulation.checks import Anomaly
 from support.simulation.clients import UNEXPECTED
 from support.simulation.history import History
+from support.simulation.losses import check_with_losses, lost_transactions
 from support.simulation.plan import Plan
 
 
@@ -43,7 +44,7 @@ def run(plan: Plan) -> Outcome:
     history = cast.history
     anomalies = [] if failure is None else [Anomaly('no end', str(failure))]
     anomalies += cast.problems
-    anomalies += check(history)
+    anomalies += check_with_losses(history)
     anomalies += [
         Anomaly('unexpected error', f'{attempt}: {attempt.error}')
         for attempt in history.attempts
@@ -51,6 +52,7 @@ def run(plan: Plan) -> Outcome:
     ]
     counts = cast.counts
     counts.update({f'fault {kind}': number for kind, number in cast.faults.counts.items()})
+    counts['lost'] = len(lost_transactions(history))
     for attempt in history.attempts:
         if attempt.outcome is not None and attempt.kind == 'transaction':
             counts[attempt.outcome] += 1

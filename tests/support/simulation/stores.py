@@ -63,9 +63,9 @@ class FileStore:
     def ended(self, process: Any) -> None:
         """A server's process is dead: its disk is the affair of others."""
 
-    def transactions(self) -> Iterator[Any]:
-        """Return the transactions; within a process that has the disk."""
-        return FileStorage(DATA, read_only=True).iterator()
+    def transactions(self, path: str = DATA) -> Iterator[Any]:
+        """Return the transactions of a file; within a process that has the disk."""
+        return FileStorage(path, read_only=True).iterator()
 
     def blobs(self) -> Iterator[tuple[bytes, str, Any]]:
         """Yield the tid, the key and the value of each revision of a blob, in the same way."""
