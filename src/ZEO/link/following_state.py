@@ -85,6 +85,8 @@ class FollowingState(ClientState):
 
     def _start(self) -> None:
         self._own: dict[bytes, Own] = {}  # by tid
+        # what commits of this client have changed that the stream has not come to, by tid
+        self._ahead_of_stream: dict[bytes, list[bytes]] = {}
         self._passing: set[Passing] = set()
 
     def after_fork(self) -> None:
@@ -139,6 +141,8 @@ class FollowingState(ClientState):
         self._own[tid] = Own(records, callback)
         if self.has_passed(tid):
             self.settle(tid)
+        else:
+            self._ahead_of_stream[tid] = list(records)
 
     def settle(self, tid: bytes) -> None:
         """Have the callback of a commit called, if the stream has not brought it as one of this
@@ -151,15 +155,34 @@ class FollowingState(ClientState):
             with self._committing: own.callback(tid)  # noqa: E701  # fmt: skip
 
     def _invalidate(self, transactions: Invalidations) -> None:
-        if not self._own:
+        if not (self._own or self._ahead_of_stream):
             super()._invalidate(transactions)
             return
         for tid, oids in transactions:
+            self._ahead_of_stream.pop(tid, None)
+            self._forget_lost(tid)
             own = self._own.pop(tid, None)
             if own is None:
                 super()._invalidate(Invalidations([(tid, oids)]))
             else:
                 with self._committing: self._commit_own(own, tid, oids)  # noqa: E701  # fmt: skip
+
+    def catch_up(self, tid: bytes, oids: list[bytes]) -> None:
+        """These oids have changed while there was no connection; see
+        :class:`ZEO.link.state.ClientState`.
+
+        They do not tell whether this client's own commits are among what has changed them.
+        """
+        self._forget_lost(tid)
+        super().catch_up(tid, oids)
+
+    def _forget_lost(self, tid: bytes) -> None:
+        """The stream comes to a transaction, and has not brought commits of this client that were
+        before it: they are lost with the old primary. Who has made them reads the objects again.
+        """
+        lost = [one for one in tuple(self._ahead_of_stream) if one <= tid]
+        for one in lost:
+            self.database.invalidate(tid, self._ahead_of_stream.get(one, []))
 
     def _commit_own(self, own: Own, tid: bytes, oids: list[bytes]) -> None:
         is_latest = not self.has_passed(tid)
@@ -179,6 +202,8 @@ class FollowingState(ClientState):
 
     def _set_last(self, tid: bytes) -> None:
         super()._set_last(tid)
+        for one in [one for one in tuple(self._ahead_of_stream) if one <= tid]:
+            self._ahead_of_stream.pop(one, None)
         for passing in self._passing.copy():
             if tid >= passing.tid:
                 passing.wake()
