@@ -66,9 +66,13 @@ def test_what_is_lost_was_seen_as_it_was(history):
     assert 'wrong snapshot' in kinds(history)
 
 
-def test_nothing_is_built_on_it(history):
-    history.attempts[2].snapshot = tid(2)
-    assert 'built on what is lost' in kinds(history)
+def test_no_commit_that_is_there_has_read_it(history):
+    later = history.attempts[2]
+    later.began = later.started = 2.5
+    later.snapshot = tid(2)
+    assert kinds(history) == set()
+    later.steps.insert(0, ['r', 'r0', 'b'])
+    assert 'wrong snapshot' in kinds(history)
 
 
 def test_it_is_not_seen_afterwards(history):
