@@ -20,6 +20,7 @@ from support.inside import link_of
 from support.scripted import INFO, Answering, Running, oid, tid
 from ZEO.Exceptions import ClientDisconnected, MessageTooLarge
 from ZEO.link.cached_blobs import open_blobs
+from ZEO.link.commits import Commits
 from ZEO.link.options import BlobOptions
 from ZEO.net.system import System
 from ZEO.StorageServer import Limits
@@ -128,6 +129,34 @@ class TestAfterTheCommit:
         server.tell('info', {'length': 7})
         server.send(request.reply(tid(2)))
         assert finishing.result() == tid(2) and len(client) == 7 and client.getSize() == 1
+
+
+def test_the_next_one_has_its_turn_after_an_abort_for_which_there_was_no_memory(
+    scripted, clients, monkeypatch
+):
+    """On a server that takes one commit at a time."""
+    server = scripted()
+    Answering(
+        server,
+        tid(1),
+        {
+            'get_info': {**INFO, 'extensions': ()},
+            'tpc_abort': lambda client, request: client.send(
+                request.fault('builtins.MemoryError', ())
+            ),
+        },
+    )
+    client, first, second = clients(server.address), TransactionMetaData(), TransactionMetaData()
+    client.tpc_begin(first)
+
+    def fails(self, buffer):
+        monkeypatch.undo()
+        raise MemoryError
+
+    monkeypatch.setattr(Commits, '_give_turn', fails)
+    with pytest.raises(MemoryError):
+        client.tpc_abort(first)
+    client.tpc_begin(second)
 
 
 class TestTemporaryFiles:

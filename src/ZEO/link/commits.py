@@ -290,8 +290,11 @@ class Commits:
         """
         buffer = self._buffers.get(id(transaction))
         if buffer is not None:
-            self._forget(buffer)
-            buffer.connection.lose(f'{buffer.connection.where}: tpc_abort has failed', error)
+            # first: a transaction on a connection that has ended gives its turn up in any case
+            try:
+                buffer.connection.lose(f'{buffer.connection.where}: tpc_abort has failed', error)
+            finally:
+                self._forget(buffer)
 
     def all(self) -> list[CommitBuffer]:
         """Return what all transactions that are under way have changed so far."""

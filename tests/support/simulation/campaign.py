@@ -12,6 +12,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,26 +61,33 @@ def _batches(seeds: Sequence[int], options: Any) -> Iterator[tuple[Counter[str],
         objects.image(has_blobs)
     gc.collect()
     gc.freeze()  # what is there now stays: no collection has to look at it
+    run_part = partial(run_some, losses=options.having == 'losses')
     if options.jobs == 1:
         for part in parts:
             if until is not None and time.monotonic() > until:
                 return
-            yield run_some(part)
+            yield run_part(part)
         return
     with multiprocessing.get_context('fork').Pool(options.jobs) as pool:
-        for found in pool.imap(run_some, parts):
+        for found in pool.imap(run_part, parts):
             yield found
             if until is not None and time.monotonic() > until:
                 pool.terminate()
                 return
 
 
-def run_some(seeds: Sequence[int]) -> tuple[Counter[str], list[int]]:
-    """Run some plans; return the counts and the seeds that have failed."""
+def run_some(seeds: Sequence[int], losses: bool = True) -> tuple[Counter[str], list[int]]:
+    """Run some plans; return the counts and the seeds that have failed.
+
+    :param losses: whether those are run in which commits may be lost with a primary.
+    """
     counts: Counter[str] = Counter()
     failed = []
     for seed in seeds:
-        outcome = run(plan_of(seed))
+        plan = plan_of(seed)
+        if not losses and plan.has_kind('losses'):
+            continue
+        outcome = run(plan)
         counts.update(outcome.counts)
         counts['histories'] += 1
         if outcome.anomalies:

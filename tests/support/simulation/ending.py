@@ -30,6 +30,21 @@ LAST_WAIT = 300.0
 END, STEPS = 3000.0, 400_000
 
 
+def commit_afresh(cast: Any, name: str, process: Any) -> None:
+    """Have a client commit that has seen nothing yet."""
+    plan = ClientPlan(name, [], cast.replication.servers, options={'wait_timeout': 60})
+    client = cast.new_client(process, plan)
+    if not client.open(partial(cast.open_storage, process, plan), 400):
+        return
+    worker, before = Worker(client, [['last']]), len(cast.history.attempts)
+    for _ in range(TRIES):  # transactions of killed clients may end behind its back
+        worker.run()
+        attempts = cast.history.attempts[before:]
+        if any(one.kind == 'last' and one.is_acknowledged for one in attempts):
+            break
+        process.system.sleep(10.0)
+
+
 class Ending:
     """That of one history.
 
@@ -41,7 +56,7 @@ class Ending:
 
     def finish(self) -> None:
         """Have a fresh client commit, all clients read the last state, and look at the files."""
-        self._run_in('last', self._last_client)
+        self._run_in('last', partial(commit_afresh, self._cast, 'last'))
         for name in list(self._cast.clients):
             self._run_in(name, self._last_look, name)
         if self._cast.fan is not None:
@@ -62,21 +77,9 @@ class Ending:
         process = self._cast.processes.get(name)
         if process is None or process.dead:
             process = self._cast.world.process(name, disk or Disk(clock=self._cast.disk_clock))
-        thread = process.start(function, function.__name__, process, *args)
+        name = getattr(function, '__name__', name)
+        thread = process.start(function, name, process, *args)
         self._cast.world.run(lambda: not thread.is_alive(), END, STEPS)
-
-    def _last_client(self, process: Any) -> None:
-        plan = ClientPlan('last', [], self._cast.replication.servers, options={'wait_timeout': 60})
-        client = self._cast.new_client(process, plan)
-        if not client.open(partial(self._cast.open_storage, process, plan), 400):
-            return
-        worker = Worker(client, [['last']])
-        for _ in range(TRIES):  # transactions of killed clients may end behind its back
-            worker.run()
-            attempts = self._cast.history.attempts
-            if any(one.kind == 'last' and one.is_acknowledged for one in attempts):
-                break
-            process.system.sleep(10.0)
 
     def _last_look(self, process: Any, name: str) -> None:
         """Have a client read everything, and note what its cache holds."""

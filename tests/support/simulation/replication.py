@@ -11,12 +11,14 @@ wants it, so that none of them gets more behind the operator's back.
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from ZODB.POSException import StorageError
 
 from support.simulation.checks import Anomaly
 from support.simulation.data_file import DATA, saved_files
+from support.simulation.ending import commit_afresh
 from support.simulation.history import database
 from support.simulation.objects import value_of
 from ZEO.Exceptions import ClientDisconnected
@@ -142,6 +144,8 @@ class Replication:
         system.sleep(seconds)
         while not self._promotes(system):
             system.sleep(_AGAIN)
+        if self._options.get('loses'):
+            self._go_past(system)
         system.sleep(back)
         old, self._old = self._old, ''
         self._replaced.add(old)
@@ -151,6 +155,14 @@ class Replication:
             self._cast.world.network.heal(old, name)
         self._cast.restart(old)
         self._cast.ends()
+
+    def _go_past(self, system: Any) -> None:
+        """Have another program commit: who has seen what is lost waits for that."""
+        fresh = self._cast.world.process('fresh')
+        thread = fresh.start(partial(commit_afresh, self._cast, 'fresh'), 'fresh', fresh)
+        while thread.is_alive():
+            system.sleep(0.1)
+        fresh.crash()
 
     def _promotes(self, system: Any) -> bool:
         """Have the server that has the most be the primary; return whether that has succeeded."""
