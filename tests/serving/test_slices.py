@@ -6,6 +6,7 @@ from ZODB.utils import maxtid, p64, z64
 
 from support.clock import Clock
 from support.in_memory import Client
+from ZEO.serving.slices import Slice
 from ZEO.StorageServer import StorageServer
 
 TICK = 0.0001  # seconds that pass whenever the server looks at its clock
@@ -97,6 +98,17 @@ def test_an_iteration_comes_in_smaller_batches_if_others_wait(client, wait):
         batches += 1
     assert sorted(found) == OIDS
     assert batches > 5 and longest < LONGEST if wait else batches == 1
+
+
+def test_clients_that_take_turns_share_the_time_of_one(client):
+    client.wait, loop = False, client.loop
+    for _ in range(20):
+        loop.next_turn(lambda: None)
+    one, clock = Slice(loop, loop.slice()), loop.system
+    begun = clock.time
+    while not one.is_over():
+        pass
+    assert clock.time - begun < 0.001
 
 
 def test_calls_that_come_at_once(client):

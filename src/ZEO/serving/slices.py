@@ -23,12 +23,12 @@ class Slice:
     def __init__(self, loop: Loop, until: float = inf) -> None:
         """Begin one.
 
-        :param until: seconds on the monotonic clock, at which it is over in any case.
+        :param until: the time, on the monotonic clock, at which it is over in any case.
         """
         self._loop = loop
         self._now = loop.system.now
         self._until = until
-        self._end = self._now() + SLICE
+        self._end = min(self._now() + SLICE, until)
 
     def is_over(self) -> bool:
         """Return whether its time is over, and somebody waits."""
