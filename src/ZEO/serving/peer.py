@@ -28,7 +28,7 @@ from ZEO.serving.dispatch import dispatch
 from ZEO.serving.hosted import HostedStorage
 from ZEO.serving.read_ahead.ahead import Ahead
 from ZEO.serving.service import Service
-from ZEO.serving.slices import Slice
+from ZEO.serving.slices import LOOK, SLICE
 from ZEO.serving.visits import Visit, how_served
 from ZEO.wire.calls import OF_CLIENT
 from ZEO.wire.message import Codec, EchoedId, Message
@@ -207,8 +207,13 @@ class Peer(Identified):
                 self._service.loop.lost_task = True
                 raise
             return True
+        return self._several(messages)
+
+    def _several(self, messages: Iterable[Message]) -> bool:
         channel, loop = self._channel, self._service.loop
-        is_over = Slice(loop, loop.slice()).is_over
+        # as a Slice does, without a call for each message
+        until, now = loop.slice(), loop.system.now
+        look = min(until, now() + SLICE)
         for message in messages:
             if message[2] == 'loadBefore' and self._load is not None and not message[1]:
                 self._load(message)
@@ -216,8 +221,12 @@ class Peer(Identified):
                 dispatch(self, message)
             if channel.is_closed:
                 return True
-            if channel.is_full or is_over():
+            if channel.is_full:
                 return False
+            if now() > look:
+                if now() > until or loop.others_wait():
+                    return False
+                look = now() + LOOK
         return True
 
     def _unusual_commit(self, message: Message) -> None:
