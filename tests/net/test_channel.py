@@ -59,13 +59,13 @@ class Setup:
 
     def __init__(self, limit=LIMIT, frame_limit=10 * LIMIT, ends=None, unread=None):
         self.loop = Loop()
-        here, self.there = ends or socket.socketpair()
-        for end in (here, self.there):
+        self.here, self.there = ends or socket.socketpair()
+        for end in (self.here, self.there):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)
             end.setblocking(False)
         self.owner = Owner()
         self.session = Frames(frame_limit)
-        self.channel = Channel(self.loop, here, self.session, self.owner, limit, unread)
+        self.channel = Channel(self.loop, self.here, self.session, self.owner, limit, unread)
 
     def turn(self, times=5):
         for _ in range(times):
@@ -132,6 +132,7 @@ def test_messages_that_the_owner_leaves_come_in_the_next_turn(setup):
     one, taken = setup(), []
 
     def two_at_a_time(messages):
+        assert one.loop.serving == one.here.fileno()  # so that it does not wait for itself
         for message in messages:
             taken.append(message)
             if len(taken) % 2 == 0:

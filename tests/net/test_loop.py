@@ -437,6 +437,17 @@ def test_the_file_that_was_served_before_waits_in_a_turn(loop, pair):
     assert said == [True]
 
 
+def test_what_was_served_in_one_turn_waits_in_the_next(loop, pair):
+    one, other = pair
+    other.send(b'x')
+    said = []
+    loop.add(one, READ, lambda events: None)
+    loop.next_turn(lambda: setattr(loop, 'serving', one.fileno()))
+    loop.next_turn(lambda: said.append(loop.others_wait()))
+    loop.run_once(0)
+    assert said == [True]
+
+
 @pytest.mark.parametrize(
     'begin',
     [

@@ -104,16 +104,16 @@ def test_a_grouped_storage_puts_no_more_than_a_thousand_places_into_the_index_at
         server.hosted['1'].backend.syncing.note(0.1, 1)
         other.give(other.send('tpc_begin', 1, b'', b'', b'', None, ' '))
         committer.give(committer.send('tpc_begin', 1, b'', b'', b'', None, ' '))
-        for number in range(COUNT):
+        for number in range(2500):
             committer.peer.handle(
-                committer.messages(committer.send('storea', p64(number + 1), z64, b'x' * 250, 1))
+                committer.messages(committer.send('storea', p64(number + 1), z64, b'x' * 500, 1))
             )
         until_voted(committer)
         answers = len(committer.channel.sent)
         committer.give(committer.call('tpc_finish', 1))
         while len(committer.channel.sent) == answers:
             committer.loop.run_once(1.0)
-        assert storage.loadBefore(p64(COUNT), maxtid)[0] == b'x' * 250
+        assert storage.loadBefore(p64(2500), maxtid)[0] == b'x' * 500
         assert all(size <= 1000 for size in sizes), sizes
     finally:
         server.close()

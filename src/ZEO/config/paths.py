@@ -129,7 +129,7 @@ def _check_written(name: str, path: str, blobs: Any, owners: dict[str, str]) -> 
 
 
 def _check_disk(what: str, path: str) -> None:
-    """Find out whether a path is on a disk that is mounted read-only, whoever asks.
+    """Find out whether a path is on a disk that is mounted read-only for every user.
 
     :raises Unavailable: when it is: it may be mounted for writing later.
     """

@@ -18,7 +18,7 @@ LOOK = 0.0002
 
 
 class Slice:
-    """What is done now; the next begins where nobody else has waited at its end."""
+    """What is done now; another begins where no one else waits at its end."""
 
     def __init__(self, loop: Loop, until: float = inf) -> None:
         """Begin one.
@@ -42,7 +42,7 @@ class Slice:
 
 
 class Endless(Slice):
-    """That of a worker thread, which nobody else waits for."""
+    """That of a worker thread, for which no other client waits."""
 
     def __init__(self) -> None:
         pass

@@ -24,8 +24,8 @@ from ZEO.serving.limits import Limits
 from ZEO.serving.slices import Slice
 from ZEO.serving.workers import Client, Workers
 
-#: Seconds for which objects are stored at once where nobody waits: timeouts, and what the loop does
-#: at the end of a turn, wait for it.
+#: Seconds for which objects are stored at once where no client waits: timeouts, and what the loop
+#: does at the end of a turn, wait for it.
 LONGEST = 0.005
 
 #: How many of the last transactions are looked at in the loop's thread for the start of an
